@@ -1,0 +1,130 @@
+"""Parameters of a body, motions, and the tables that say where landmarks sit on a body model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+
+__all__ = ["BodyParams", "JointLandmarks", "Motion", "PoseGroup", "SurfaceLandmarks"]
+
+
+@dataclass(frozen=True)
+class BodyParams:
+    """What a body model is driven by; ``...`` is () for one frame and (T,) for a motion.
+
+    Attributes:
+        model: name of the body model that gives the numbers their meaning.
+        shape: (S,) identity; one for all frames (beta of the paper).
+        expression: (..., E) facial actions (phi).
+        root: (..., 3) axis-angle of the whole body in the world; zero = upright and facing +z.
+        translation: (..., 3) world position of the root joint, metres.
+        joints: (..., J, 3) axis-angle per joint of the model (theta); zero = the model's rest pose.
+    """
+
+    model: str
+    shape: torch.Tensor
+    expression: torch.Tensor
+    root: torch.Tensor
+    translation: torch.Tensor
+    joints: torch.Tensor
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """() for one frame, (T,) for a motion."""
+        return tuple(self.root.shape[:-1])
+
+    def __getitem__(self, index: int | slice | torch.Tensor) -> BodyParams:
+        """Frames of a motion; the shape stays."""
+        moving = ("expression", "root", "translation", "joints")
+        return replace(self, **{k: getattr(self, k)[index] for k in moving})
+
+    def batched(self) -> BodyParams:
+        """(T,) for a motion; a single frame becomes a motion of one."""
+        return self if self.batch_shape else self[None]  # type: ignore[index]
+
+    def to(self, device: torch.device | str) -> BodyParams:
+        """The same parameters on ``device``."""
+        tensors = [f.name for f in fields(self) if f.name != "model"]
+        return replace(self, **{k: getattr(self, k).to(device) for k in tensors})
+
+    def detach(self) -> BodyParams:
+        """The same parameters without a graph."""
+        tensors = [f.name for f in fields(self) if f.name != "model"]
+        return replace(self, **{k: getattr(self, k).detach() for k in tensors})
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A sequence of poses.
+
+    Attributes:
+        name: what it is called.
+        fps: frames per second.
+        params: T frames. ``translation`` is a displacement in metres from where the person stands, ``root`` a
+            rotation from upright facing +z; ``shape`` is ignored when it is played on another person.
+        loop: whether the last frame runs into the first.
+        valid: (T,) bool, frames that were seen rather than bridged; None = all.
+    """
+
+    name: str
+    fps: float
+    params: BodyParams
+    loop: bool = False
+    valid: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.params.batch_shape[0]
+
+
+@dataclass(frozen=True)
+class PoseGroup:
+    """One rotation that people think in ("left_elbow"), spread over one or more joints of the model.
+
+    Attributes:
+        name: SMPL-X joint name where one exists, otherwise a descriptive name ("left_upper_arm_twist").
+        joints: numbers of the model's joints that share it.
+        share: part of the axis-angle that each takes; sums to one.
+        sigma: radians, spread of a weak prior around the rest pose.
+    """
+
+    name: str
+    joints: tuple[int, ...]
+    share: tuple[float, ...]
+    sigma: float
+
+
+@dataclass(frozen=True)
+class SurfaceLandmarks:
+    """Points on triangles.
+
+    Attributes:
+        triangles: (n, 3) int64 vertex numbers.
+        barycentric: (n, 3).
+        sigma: (n,) metres, how well the table is known.
+    """
+
+    triangles: torch.Tensor
+    barycentric: torch.Tensor
+    sigma: torch.Tensor
+
+
+@dataclass(frozen=True)
+class JointLandmarks:
+    """Points fixed to joints, their offsets scaled with the length of a bone.
+
+    Attributes:
+        index: (n,) int64, which point of the landmark set each row is (sets may be covered in part).
+        joint: (n,) int64, the joint whose frame carries the offset.
+        offset: (n, 3) metres in that frame, for the model's default shape.
+        bone: (n, 2) int64, joints whose rest distance scales the offset.
+        bone_length: (n,) metres, that distance for the default shape.
+        sigma: (n,) metres, how well the table is known.
+    """
+
+    index: torch.Tensor
+    joint: torch.Tensor
+    offset: torch.Tensor
+    bone: torch.Tensor
+    bone_length: torch.Tensor
+    sigma: torch.Tensor

@@ -1,0 +1,88 @@
+"""Triangle meshes, what a rasteriser makes of them, and barycentric look-ups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["Mesh", "MeshRendering", "barycentric", "skin", "vertex_normals"]
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A triangle mesh.
+
+    Attributes:
+        vertices: (V, 3) world, metres.
+        faces: (F, 3) int64, counter-clockwise seen from outside.
+    """
+
+    vertices: torch.Tensor
+    faces: torch.Tensor
+
+
+@dataclass(frozen=True)
+class MeshRendering:
+    """A rasterised mesh.
+
+    Attributes:
+        mask: (H, W) coverage 0 to 1, antialiased, with gradients to the vertices at silhouettes.
+        face_index: (H, W) int64, -1 where nothing is hit. No gradient.
+        barycentric: (H, W, 3) perspective-correct weights of the face's corners. No gradient.
+        depth: (H, W) metres along the camera's z, 0 where nothing is hit. No gradient.
+    """
+
+    mask: torch.Tensor
+    face_index: torch.Tensor
+    barycentric: torch.Tensor
+    depth: torch.Tensor
+
+
+def barycentric(values: torch.Tensor, triangles: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Bary(.) of the paper's eq. 3: interpolates per-vertex values at points on triangles.
+
+    Args:
+        values: (..., V, C) per vertex.
+        triangles: (N, 3) vertex numbers of each point's triangle.
+        weights: (N, 3) barycentric weights, summing to one.
+
+    Returns:
+        (..., N, C).
+    """
+    corners = values.index_select(-2, triangles.reshape(-1))
+    corners = corners.reshape(*values.shape[:-2], *triangles.shape, values.shape[-1])
+    return (corners * weights[..., None]).sum(-2)
+
+
+def vertex_normals(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
+    """Area-weighted unit normals (..., V, 3) of vertices (..., V, 3)."""
+    a, b, c = (vertices[..., faces[:, k], :] for k in range(3))
+    n = torch.linalg.cross(b - a, c - a)
+    out = torch.zeros_like(vertices)
+    for k in range(3):
+        out = out.index_add(-2, faces[:, k], n)
+    return torch.nn.functional.normalize(out, dim=-1)
+
+
+def skin(
+    points: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor, transforms: torch.Tensor
+) -> torch.Tensor:
+    """W(.) of the paper's eq. 1, 4 and 5: linear blend skinning with sparse weights.
+
+    Args:
+        points: (B, N, 3) in the rest pose.
+        indices: (N, K) int64, joints that move each point.
+        weights: (N, K), summing to one.
+        transforms: (B, J, 4, 4) rest to posed.
+
+    Returns:
+        (B, N, 3) posed points.
+    """
+    B, J = transforms.shape[:2]
+    N, K = indices.shape
+    flat = transforms[:, :, :3, :].reshape(B, J, 12)
+    blend = torch.zeros(N, J, dtype=weights.dtype, device=weights.device)
+    blend = blend.scatter_add(1, indices, weights)  # dense (N, J): one matrix product beats K gathers
+    A = (blend @ flat).reshape(B, N, 3, 4)
+    return (A[..., :3] * points[..., None, :]).sum(-1) + A[..., 3]
