@@ -43,6 +43,7 @@ __all__ = [
     "ParameterGroup",
     "Posed",
     "PseudoLabeler",
+    "Renderer",
     "Skeleton",
     "Tracker",
     "TrainStep",
@@ -62,8 +63,8 @@ class Context:
         seed: of the build; derive generators from it, never touch the global one.
         cache: folder for files that are made once per user (a body model's tables); may not exist yet.
         get: ``get(kind, name=None)`` another component of this build, by slot of the recipe: ``get("body")``,
-            ``get("gaussian_rasterizer")``, ``get("mesh_rasterizer")``, ``get("keypoints")``, ``get("matter")``, ... The way for
-            plugins to meet without importing each other.
+            ``get("renderer")``, ``get("keypoints")``, ``get("matter")``, ``get("tracker")``, ``get("perceptual")``, ... The way
+            for plugins to meet without importing each other.
         progress: ``progress(message, fraction)`` tells the user what is being done; fraction 0 to 1 or None.
     """
 
@@ -377,6 +378,14 @@ class MeshRasterizer(Protocol):
     def render(self, mesh: Mesh, camera: Camera) -> MeshRendering:
         """``mask`` is differentiable in the vertices at silhouettes; the rest has no gradient."""
         ...
+
+
+@runtime_checkable
+class Renderer(Protocol):
+    """Both rasterisers of one backend."""
+
+    gaussians: GaussianRasterizer
+    meshes: MeshRasterizer
 
 
 @runtime_checkable
