@@ -1,0 +1,24 @@
+"""Perceptual losses for avatarkit."""
+
+from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    register(
+        "st-lpips",
+        target="avatarkit_perceptual.losses:ShiftTolerantLpips",
+        config="avatarkit_perceptual.config:StLpipsConfig",
+        summary="perceptual distance that tolerates small shifts; its weights are installed with it",
+        needs=Needs(modules=("stlpips_pytorch",)),
+        licence=Licence(weights="ShiftTolerant-LPIPS weights, BSD-2-Clause, in the wheel stlpips-pytorch"),
+    )
+    register(
+        "lpips",
+        target="avatarkit_perceptual.losses:Lpips",
+        config="avatarkit_perceptual.config:LpipsConfig",
+        summary="LPIPS with VGG-16, as in the paper",
+        needs=Needs(modules=("lpips",), weights=("vgg16",)),
+        extra="lpips",
+        licence=Licence(weights="VGG-16 (ImageNet, torchvision) and LPIPS linear layers, BSD-2-Clause"),
+    )

@@ -1,0 +1,32 @@
+"""Options of the perceptual losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["LpipsConfig", "StLpipsConfig"]
+
+
+@dataclass(frozen=True)
+class StLpipsConfig:
+    """Options of ``st-lpips``."""
+
+    trunk: Literal["alex", "vgg"] = "alex"
+    """Network whose features are compared; alex is about eight times faster on a CPU."""
+    crop: int = 160
+    """Side of the random square crops in pixels; 0 compares whole pictures."""
+    crops: int = 1
+    """Crops per step."""
+
+
+@dataclass(frozen=True)
+class LpipsConfig:
+    """Options of ``lpips``."""
+
+    weights: str = ""
+    """Path of torchvision's vgg16 checkpoint; empty = where ``avatarkit weights where vgg16`` says."""
+    crop: int = 0
+    """Side of the random square crops in pixels; 0 compares whole pictures."""
+    crops: int = 1
+    """Crops per step."""
