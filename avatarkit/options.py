@@ -1,0 +1,239 @@
+"""Frozen dataclasses as the options of components: made from mappings, checked, explained.
+
+A component's config is a frozen dataclass with a docstring line under each field; that line is the help. Light to import.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import inspect
+import textwrap
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from avatarkit.errors import ConfigError
+
+__all__ = ["Option", "did_you_mean", "field_help", "make_config", "options_of"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a config, for lists and help.
+
+    Attributes:
+        name: of the field. type: readable, e.g. ``int`` or ``'mp4' | 'webm'``. default: readable; empty where the
+            option must be given. help: its docstring.
+    """
+
+    name: str
+    type: str
+    default: str
+    help: str
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``" Did you mean 'x'?"`` (with the leading space) where something close is known, otherwise nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def make_config(
+    cls: type[T], values: Mapping[str, Any], *, owner: str = "", origins: Mapping[str, str] | None = None
+) -> T:
+    """Makes a frozen dataclass from plain values, e.g. from TOML.
+
+    Args:
+        cls: the dataclass. Its fields may be int, float, bool, str, Path, Literal, tuple, dict[str, ...], another
+            dataclass, or one of these ``| None`` ("none" in a recipe).
+        values: field name -> value; a field that is left out takes its default.
+        owner: whose options these are, for messages: ``tracker 'exavatar'``.
+        origins: field name -> where the value came from: ``--set tracker.iterations=x``.
+
+    Raises:
+        ConfigError: unknown or missing name, wrong type, or a value that the dataclass itself refuses.
+    """
+    owner = owner or cls.__name__
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+
+    def source(name: str) -> str:
+        origin = (origins or {}).get(name)
+        return f" (from {origin})" if origin else ""
+
+    arguments: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in fields:
+            known = f"It knows: {', '.join(fields)}." if fields else "It has no options."
+            raise ConfigError(
+                f"{owner} has no option {name!r}{source(name)}.{did_you_mean(name, fields)} {known}"
+            )
+        try:
+            arguments[name] = _convert(value, hints[name], f"{owner}.{name}")
+        except _Mismatch as mismatch:
+            raise ConfigError(
+                f"Option {name!r} of {owner} must be {mismatch.expected}, not {mismatch.got!r}{source(name)}."
+            ) from None
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in arguments:
+            raise ConfigError(f"{owner} needs the option {name!r} ({_type_text(hints[name])}).")
+    try:
+        return cls(**arguments)
+    except (ValueError, TypeError) as error:
+        given = "".join(dict.fromkeys(source(name) for name in arguments))
+        raise ConfigError(f"The options of {owner} do not fit{given}: {error}") from error
+
+
+class _Mismatch(Exception):
+    def __init__(self, expected: str, got: Any) -> None:
+        super().__init__(expected)
+        self.expected, self.got = expected, got
+
+
+def _convert(value: Any, hint: Any, owner: str) -> Any:
+    """``value`` as ``hint`` asks for it; raises _Mismatch."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(value, hint, arguments, owner)
+    if origin is typing.Literal:
+        if value in arguments and type(value) in {type(a) for a in arguments}:
+            return value
+    elif hint is bool or hint is str:
+        if isinstance(value, hint):
+            return value
+    elif hint is int:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    elif hint is float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    elif hint is Path:
+        if isinstance(value, (str, Path)):
+            return Path(value)
+    elif hint is tuple or origin is tuple:
+        return _convert_tuple(value, hint, arguments, owner)
+    elif hint is dict or origin in (dict, Mapping):
+        if isinstance(value, Mapping):
+            inner = arguments[1] if arguments else Any
+            return {str(k): _convert(v, inner, owner) for k, v in value.items()}
+    elif dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):  # type: ignore[arg-type]
+            return value
+        if isinstance(value, Mapping):
+            return make_config(hint, value, owner=owner)  # type: ignore[arg-type]
+    elif isinstance(hint, type) and isinstance(value, hint):
+        return value
+    raise _Mismatch(_type_text(hint), value)
+
+
+def _convert_union(value: Any, hint: Any, members: tuple[Any, ...], owner: str) -> Any:
+    if type(None) in members and (value is None or value == "none"):
+        return None
+    for member in members:
+        if member is not type(None):
+            try:
+                return _convert(value, member, owner)
+            except _Mismatch:
+                continue
+    raise _Mismatch(_type_text(hint), value)
+
+
+def _convert_tuple(value: Any, hint: Any, members: tuple[Any, ...], owner: str) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise _Mismatch(_type_text(hint), value)
+    if len(members) == 2 and members[1] is Ellipsis:
+        members = (members[0],) * len(value)
+    elif not members:
+        members = (Any,) * len(value)
+    if len(members) != len(value):
+        raise _Mismatch(_type_text(hint), value)
+    try:
+        return tuple(_convert(v, m, owner) for v, m in zip(value, members, strict=True))
+    except _Mismatch:
+        raise _Mismatch(_type_text(hint), value) from None
+
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+
+
+def _type_text(hint: Any) -> str:
+    """What people call a type."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint in _WORDS:
+        return _WORDS[hint]
+    if hint is type(None):
+        return "none"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_type_text(a) for a in arguments)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(repr(a) for a in arguments)
+    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        return f"a list [{_type_text(arguments[0])}, ...]"
+    if origin is tuple:
+        return "a list [" + ", ".join(_type_text(a) for a in arguments) + "]"
+    if hint is dict or origin in (dict, Mapping) or dataclasses.is_dataclass(hint):
+        return "a table"
+    return getattr(hint, "__name__", str(hint))
+
+
+def options_of(cls: type) -> tuple[Option, ...]:
+    """The options of a config class, in order, with their help."""
+    hints, texts = typing.get_type_hints(cls), field_help(cls)
+    options = []
+    for field in dataclasses.fields(cls):
+        if not field.init:
+            continue
+        if field.default is not dataclasses.MISSING:
+            default = _value_text(field.default)
+        elif field.default_factory is not dataclasses.MISSING:
+            default = _value_text(field.default_factory())
+        else:
+            default = ""
+        options.append(Option(field.name, _type_text(hints[field.name]), default, texts.get(field.name, "")))
+    return tuple(options)
+
+
+def _value_text(value: Any) -> str:
+    """A value as one would write it in a recipe."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return "none"
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, (tuple, list)):
+        return "[" + ", ".join(_value_text(v) for v in value) + "]"
+    return str(value)
+
+
+def field_help(cls: type) -> dict[str, str]:
+    """Field name -> the docstring under it, on one line; fields without one are left out."""
+    texts: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if not dataclasses.is_dataclass(base):
+            continue
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
+        except (OSError, TypeError, SyntaxError):  # no source at hand, e.g. made in an interpreter
+            continue
+        body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
+        for statement, following in zip(body, body[1:], strict=False):
+            if (
+                isinstance(statement, ast.AnnAssign)
+                and isinstance(statement.target, ast.Name)
+                and isinstance(following, ast.Expr)
+                and isinstance(following.value, ast.Constant)
+                and isinstance(following.value.value, str)
+            ):
+                texts[statement.target.id] = " ".join(following.value.value.split())
+    return texts

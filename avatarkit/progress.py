@@ -1,0 +1,34 @@
+"""How long work tells what it is doing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, runtime_checkable
+
+__all__ = ["Progress", "SilentProgress"]
+
+
+@runtime_checkable
+class Progress(Protocol):
+    """Shows the stages of a build to somebody."""
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """The time inside the context belongs to the stage ``name``; stages do not nest."""
+        ...
+
+    def update(self, message: str, fraction: float | None = None) -> None:
+        """Says what the running stage is doing; ``fraction`` of it that is done, 0 to 1, or None where unknown."""
+        ...
+
+
+class SilentProgress:
+    """Shows nothing."""
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Does nothing."""
+        yield
+
+    def update(self, message: str, fraction: float | None = None) -> None:
+        """Does nothing."""

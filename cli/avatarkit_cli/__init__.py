@@ -1,0 +1,1 @@
+"""The avatarkit command line: a thin layer on the Python API."""

@@ -1,0 +1,1 @@
+"""The presets, as recipes that `--preset NAME` finds."""
