@@ -1,0 +1,149 @@
+"""The values of the pipeline as files: safetensors for numbers, JSON for the rest. Nothing here can execute."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from avatarkit.body import BodyParams, Motion
+from avatarkit.camera import Camera
+from avatarkit.keypoints import Keypoints
+from avatarkit.labels import LabelClip
+from avatarkit.photo import Photo
+from avatarkit.subject import Matte, Quality, Subject
+
+__all__ = ["load_clip", "load_motions", "load_subject", "save_clip", "save_motions", "save_subject"]
+
+_MOVING = ("expression", "root", "translation", "joints")
+
+
+def _write(folder: Path, name: str, tensors: Mapping[str, torch.Tensor], facts: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, folder / f"{name}.safetensors")
+    (folder / f"{name}.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def _read(folder: Path, name: str) -> tuple[dict[str, torch.Tensor], Any]:
+    facts = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    return load_file(folder / f"{name}.safetensors"), facts
+
+
+def params_to_tensors(params: BodyParams, prefix: str) -> dict[str, torch.Tensor]:
+    """Tensors of ``params`` under ``prefix.``; the model's name is not among them."""
+    return {f"{prefix}.{k}": getattr(params, k) for k in ("shape", *_MOVING)}
+
+
+def params_from_tensors(tensors: Mapping[str, torch.Tensor], prefix: str, model: str) -> BodyParams:
+    """The inverse of ``params_to_tensors``."""
+    return BodyParams(model, **{k: tensors[f"{prefix}.{k}"] for k in ("shape", *_MOVING)})
+
+
+def cameras_to_tensors(cameras: tuple[Camera, ...], prefix: str) -> dict[str, torch.Tensor]:
+    """(T, 3, 3), (T, 4, 4) and (T, 2) sizes of cameras."""
+    return {
+        f"{prefix}.K": torch.stack([c.K for c in cameras]),
+        f"{prefix}.T_camera_world": torch.stack([c.T_camera_world for c in cameras]),
+        f"{prefix}.size": torch.tensor([[c.width, c.height] for c in cameras]),
+    }
+
+
+def cameras_from_tensors(tensors: Mapping[str, torch.Tensor], prefix: str) -> tuple[Camera, ...]:
+    """The inverse of ``cameras_to_tensors``."""
+    K, T, size = (tensors[f"{prefix}.{k}"] for k in ("K", "T_camera_world", "size"))
+    return tuple(Camera(K[i], T[i], int(size[i, 0]), int(size[i, 1])) for i in range(len(K)))
+
+
+def save_subject(subject: Subject, folder: Path) -> None:
+    """Writes ``subject.safetensors`` and ``subject.json``."""
+    k = subject.keypoints
+    tensors = {
+        "image": subject.photo.image,
+        "alpha": subject.matte.alpha,
+        "foreground": subject.matte.foreground,
+        "vertex_offsets": subject.vertex_offsets,
+        **params_to_tensors(subject.params, "params"),
+        **cameras_to_tensors((subject.camera,), "camera"),
+    }
+    for kind in ("points", "scores", "points_3d"):
+        for name, array in getattr(k, kind).items():
+            tensors[f"keypoints.{kind}.{name}"] = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    facts = {
+        "model": subject.params.model,
+        "photo": {"sha256": subject.photo.sha256, "name": subject.photo.name, "focal": subject.photo.focal},
+        "keypoints": {"size": [k.width, k.height], "box": [float(v) for v in k.box], "person_count": k.person_count},
+        "quality": asdict(subject.quality),
+    }
+    _write(folder, "subject", tensors, facts)
+
+
+def load_subject(folder: Path) -> Subject:
+    """The inverse of ``save_subject``."""
+    tensors, facts = _read(folder, "subject")
+    sets: dict[str, dict[str, np.ndarray]] = {"points": {}, "scores": {}, "points_3d": {}}
+    for key, tensor in tensors.items():
+        if key.startswith("keypoints."):
+            _, kind, name = key.split(".", 2)
+            sets[kind][name] = tensor.numpy()
+    about = facts["keypoints"]
+    quality = facts["quality"]
+    return Subject(
+        photo=Photo(tensors["image"], None, **facts["photo"]),
+        matte=Matte(tensors["alpha"], tensors["foreground"]),
+        keypoints=Keypoints(
+            *about["size"], **sets, box=tuple(about["box"]), person_count=about["person_count"]
+        ),
+        params=params_from_tensors(tensors, "params", facts["model"]),
+        camera=cameras_from_tensors(tensors, "camera")[0],
+        vertex_offsets=tensors["vertex_offsets"],
+        quality=Quality(quality["metrics"], quality["visible"], tuple(quality["warnings"])),
+    )  # fmt: skip
+
+
+def save_motions(motions: list[Motion], folder: Path) -> None:
+    """Writes ``motions.safetensors`` and ``motions.json``."""
+    tensors: dict[str, torch.Tensor] = {}
+    facts = []
+    for i, m in enumerate(motions):
+        tensors |= params_to_tensors(m.params, str(i))
+        if m.valid is not None:
+            tensors[f"{i}.valid"] = m.valid
+        facts.append({"name": m.name, "fps": m.fps, "loop": m.loop, "model": m.params.model})
+    _write(folder, "motions", tensors, facts)
+
+
+def load_motions(folder: Path) -> list[Motion]:
+    """The inverse of ``save_motions``."""
+    tensors, facts = _read(folder, "motions")
+    return [
+        Motion(f["name"], f["fps"], params_from_tensors(tensors, str(i), f["model"]), f["loop"], tensors.get(f"{i}.valid"))
+        for i, f in enumerate(facts)
+    ]
+
+
+def save_clip(clip: LabelClip, folder: Path) -> None:
+    """Writes ``clip.safetensors`` and ``clip.json``."""
+    tensors = {k: getattr(clip, k) for k in ("frames", "alpha", "confidence")}
+    tensors |= params_to_tensors(clip.requested, "requested") | params_to_tensors(clip.params, "params")
+    # one storage may serve both: safetensors wants each tensor on its own
+    tensors = {k: v.clone() for k, v in tensors.items()} | cameras_to_tensors(clip.cameras, "cameras")
+    _write(folder, "clip", tensors, {"name": clip.name, "region": clip.region, "model": clip.params.model})
+
+
+def load_clip(folder: Path) -> LabelClip:
+    """The inverse of ``save_clip``."""
+    tensors, facts = _read(folder, "clip")
+    return LabelClip(
+        name=facts["name"],
+        region=facts["region"],
+        requested=params_from_tensors(tensors, "requested", facts["model"]),
+        params=params_from_tensors(tensors, "params", facts["model"]),
+        cameras=cameras_from_tensors(tensors, "cameras"),
+        **{k: tensors[k] for k in ("frames", "alpha", "confidence")},
+    )

@@ -1,0 +1,101 @@
+"""What the optimiser looks at: the photo as a whole, its details at full resolution, and frames of label clips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+from avatarkit.body import BodyParams
+from avatarkit.camera import Camera
+from avatarkit.keypoints import Keypoints
+from avatarkit.labels import LabelClip
+from avatarkit.subject import Subject
+
+__all__ = ["PhotoViews", "View", "label_view", "photo_views"]
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture to learn from.
+
+    Attributes:
+        kind: what it shows.
+        image: (H, W, 3) foreground colours. alpha: (H, W). confidence: (H, W).
+        camera: of the picture. params: of the person in it.
+    """
+
+    kind: Literal["photo", "body", "head"]
+    image: torch.Tensor
+    alpha: torch.Tensor
+    confidence: torch.Tensor
+    camera: Camera
+    params: BodyParams
+
+
+@dataclass(frozen=True)
+class PhotoViews:
+    """Views of the photo.
+
+    Attributes:
+        full: the whole photo at working resolution.
+        details: face and hands at the photo's own resolution (at most the working resolution across).
+    """
+
+    full: View
+    details: tuple[View, ...]
+
+
+def photo_views(subject: Subject, resolution: int) -> PhotoViews:
+    """Cuts the views out of the tracked photo; ``resolution`` is the longest side of each."""
+    whole = (0, 0, subject.photo.width, subject.photo.height)
+    details = tuple(_photo_view(subject, window, resolution) for window in _details(subject.keypoints))
+    return PhotoViews(_photo_view(subject, whole, resolution), details)
+
+
+def label_view(clip: LabelClip, index: int) -> View:
+    """One frame of a clip."""
+    return View(
+        kind=clip.region,
+        image=clip.frames[index].float() / 255,
+        alpha=clip.alpha[index].float() / 255,
+        confidence=clip.confidence[index].float() / 255,
+        camera=clip.cameras[index],
+        params=clip.params[index],
+    )
+
+
+def _photo_view(subject: Subject, window: tuple[int, int, int, int], resolution: int) -> View:
+    x, y, w, h = window
+    camera = subject.camera.cropped(x, y, w, h)
+    alpha = subject.matte.alpha[y : y + h, x : x + w]
+    image = subject.matte.foreground[y : y + h, x : x + w]
+    scale = resolution / max(w, h)
+    if scale < 1:
+        size = (max(1, round(h * scale)), max(1, round(w * scale)))
+        weighted = torch.cat([image * alpha[..., None], alpha[..., None], image], -1).permute(2, 0, 1)[None]
+        small = F.interpolate(weighted, size=size, mode="area")[0].permute(1, 2, 0)
+        alpha = small[..., 3]
+        # colours weigh by alpha, so that what lies behind the person does not leak in when pixels merge
+        image = torch.where(alpha[..., None] > 0.02, small[..., :3] / alpha[..., None].clamp(min=0.02), small[..., 4:])
+        camera = camera.resized(size[1], size[0])
+    return View("photo", image.contiguous(), alpha.contiguous(), torch.ones_like(alpha), camera, subject.params)
+
+
+def _details(keypoints: Keypoints) -> list[tuple[int, int, int, int]]:
+    """Windows (x, y, width, height) around the face, with hair, and around each hand."""
+    windows = []
+    for name, margin in (("face478", 0.6), ("hand21_left", 0.4), ("hand21_right", 0.4)):
+        if not keypoints.has(name):
+            continue
+        points = keypoints.points[name]
+        low, high = points.min(0), points.max(0)
+        centre, side = (low + high) / 2, float((high - low).max()) * (1 + 2 * margin)
+        x0, y0 = (max(0, int(v - side / 2)) for v in centre)
+        x1 = min(keypoints.width, int(centre[0] + side / 2) + 1)
+        y1 = min(keypoints.height, int(centre[1] + side / 2) + 1)
+        if x1 - x0 >= 24 and y1 - y0 >= 24:
+            windows.append((x0, y0, x1 - x0, y1 - y0))
+    return windows

@@ -1,0 +1,49 @@
+"""Options of the coupled avatar and of its regularisers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CoupledConfig", "LaplacianConfig"]
+
+
+@dataclass(frozen=True)
+class CoupledConfig:
+    """Options of ``coupled-gs``."""
+
+    resolution: int = 512
+    """Side of the UV map whose covered texels become Gaussians (paper, section 3.4: 512, about 150,000)."""
+    hand_factor: int = 2
+    """The hands take their texels from a map so many times finer; their charts are small in a whole-body atlas."""
+    eye_factor: int = 3
+    """The same for eyes, tongue and teeth."""
+    scale_factor: float = 0.6
+    """First scale of a Gaussian over its mean distance to its neighbours; the paper leaves it unsaid."""
+    grow: bool = True
+    """Seed Gaussians outside the surface where the matte shows hair or cloth that the mesh does not cover."""
+    grow_layers: int = 3
+    """Depth layers of each such seed, so that they hold when seen from the side."""
+    grow_limit: int = 40000
+    """At most so many seeded Gaussians."""
+    lr_position: float = 1e-4
+    """Adam step size of both deformation fields, dX and dT, in metres (paper, section 3.4)."""
+    lr_color: float = 2.5e-3
+    """Adam step size of the colours, as zeroth-order spherical harmonics (3DGS)."""
+    lr_scale: float = 5e-3
+    """Adam step size of the logarithm of the scales (3DGS)."""
+    min_scale: float = 3e-4
+    """Metres; scales stay above."""
+    max_scale: float = 2e-2
+    """Metres; scales stay below, so that no spike can grow."""
+
+
+@dataclass(frozen=True)
+class LaplacianConfig:
+    """Relative weights inside L_lap; the paper leaves them unsaid, the ratio is ExAvatar's."""
+
+    position: float = 1e5
+    """Of dX, in square metres."""
+    scale: float = 1e-2
+    """Of the logarithm of the scales."""
+    color: float = 1e-1
+    """Of the colours."""

@@ -1,0 +1,201 @@
+"""The coupled 3DGS-mesh avatar (paper, section 3.1)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from avatarkit.body import BodyParams
+from avatarkit.errors import StoreError
+from avatarkit.gaussians import Gaussians
+from avatarkit.interfaces import BodyModel, Context, ParameterGroup, Posed, Subject
+from avatarkit.labels import LabelClip
+from avatarkit.mesh import Mesh, barycentric
+from avatarkit.texture import sample_texture, texture_from_photo
+from avatarkit_coupled_gs.binding import bind_to_surface
+from avatarkit_coupled_gs.config import CoupledConfig
+from avatarkit_coupled_gs.growth import Seeds, seed_uncovered
+from avatarkit_coupled_gs.topology import Topology, neighbours
+
+__all__ = ["CoupledAvatar"]
+
+_SH0 = 0.28209479177387814  # zeroth spherical harmonic: rgb = 0.5 + _SH0 * sh0, as in 3DGS
+_LEARNT = ("dX", "dT", "log_scale", "sh0")
+_FIXED = ("shape", "triangles", "weights", "seed_offset")
+
+
+class CoupledAvatar:
+    """N isotropic, opaque Gaussians bound to a deformed, skinned mesh.
+
+    Tensors, all in canonical (rest) space:
+        dX: (N, 3) Gaussian deformation (eq. 4). dT: (V, 3) mesh deformation (eq. 5).
+        log_scale: (N,) logarithm of the standard deviation in metres. sh0: (N, 3) colour.
+        triangles, weights: (N, 3) binding (eq. 3). seed_offset: (N, 3) where a Gaussian grown outside the surface starts,
+        relative to its binding; zero on the surface. shape: (S,) identity of the body model.
+    """
+
+    def __init__(self, config: CoupledConfig, context: Context) -> None:
+        self.config, self.context = config, context
+        self.body: BodyModel = context.get("body")
+        self.device = context.device
+        self.dX = self.dT = self.log_scale = self.sh0 = torch.zeros(0)
+        self.shape = self.triangles = self.weights = self.seed_offset = torch.zeros(0)
+        self.template = torch.zeros(0)
+        self._topology: Topology | None = None
+        self._surfaces: OrderedDict[int, torch.Tensor] = OrderedDict()
+
+    # ------------------------------------------------------------------------------------------------ initialisation
+
+    def create(self, subject: Subject, labels: Sequence[LabelClip]) -> None:
+        """See ``AvatarModel.create``; the labels are not needed."""
+        config, body, renderer = self.config, self.body, self.context.get("renderer")
+        binding = bind_to_surface(body, config.resolution, config.hand_factor, config.eye_factor)
+        texture = texture_from_photo(subject, body, renderer, max(config.resolution, 512))
+        self.shape = subject.params.shape.float()
+        self.triangles, self.weights = binding.triangles, binding.barycentric
+        self.seed_offset = torch.zeros(len(binding), 3)
+        self.dT = subject.vertex_offsets.float().clone()
+        self._prepare()
+        color = sample_texture(texture.rgb, body, binding.face, binding.barycentric)
+        texel = binding.texel
+        scale = torch.full((len(binding),), -1.0)
+        if config.grow:
+            seeds = self._grow(subject, renderer)
+            color = torch.cat([color, seeds.color])
+            scale = torch.cat([scale, seeds.scale])
+            texel = torch.cat([texel, torch.full((len(seeds.face), 3), -1)])
+        self.dX = barycentric(self.dT, self.triangles, self.weights)
+        self.sh0 = (color - 0.5) / _SH0
+        self._connect(texel, scale)
+        self._to_device()
+
+    def _grow(self, subject: Subject, renderer) -> Seeds:
+        """Adds the Gaussians that ``seed_uncovered`` asks for, carried back from the photo's pose to rest."""
+        config = self.config
+        surface = self._surface(subject.params)
+        mesh = Mesh(_transform(surface[:, 3:], surface[:, :3] + self.dT), self.body.faces)
+        seen = renderer.meshes.render(mesh, subject.camera)
+        seeds = seed_uncovered(subject, seen, config.grow_layers, config.grow_limit, config.scale_factor)
+        triangles = self.body.faces[seeds.face]
+        at = barycentric(surface, triangles, seeds.barycentric)
+        T, A = at[:, :3], at[:, 3:].reshape(-1, 3, 4)
+        rest = torch.linalg.solve(A[..., :3], seeds.position - A[..., 3])
+        offset = rest - T - barycentric(self.dT, triangles, seeds.barycentric)
+        self.triangles = torch.cat([self.triangles, triangles])
+        self.weights = torch.cat([self.weights, seeds.barycentric])
+        self.seed_offset = torch.cat([self.seed_offset, offset])
+        return seeds
+
+    def _connect(self, texel: torch.Tensor, scale: torch.Tensor) -> None:
+        """Initial connectivity, and first scales from it where ``scale`` is negative."""
+        deformed = self.template + self.dT
+        positions = barycentric(deformed, self.triangles, self.weights) + self.seed_offset
+        a, b, c = (deformed[self.triangles[:, k]] for k in range(3))
+        normals = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
+        near = neighbours(texel, positions, normals)
+        gaps = (positions[near] - positions[:, None]).norm(dim=-1)
+        spacing = gaps.sum(1) / (gaps > 0).sum(1).clamp(min=1)
+        spacing = torch.where(spacing > 0, spacing, spacing[spacing > 0].median())
+        scale = torch.where(scale > 0, scale, self.config.scale_factor * spacing)
+        self.log_scale = scale.clamp(self.config.min_scale, self.config.max_scale).log()
+        self._topology = Topology.build(near, self.body.faces, self.template)
+        self.log_scale_start, self.sh0_start = self.log_scale.clone(), self.sh0.clone()
+
+    def _prepare(self) -> None:
+        """What follows from the identity alone."""
+        self._surfaces.clear()
+        with torch.no_grad():
+            zero = torch.zeros(1, len(self.body.expression_names))
+            self.template = self.body.rest(self.shape.cpu(), zero)[0]
+            self._skeleton = self.body.skeleton(self.shape.cpu())
+
+    def _to_device(self) -> None:
+        for name in (*_FIXED, "template", "log_scale_start", "sh0_start"):
+            if hasattr(self, name):
+                setattr(self, name, getattr(self, name).to(self.device))
+        for name in _LEARNT:
+            setattr(self, name, getattr(self, name).to(self.device).detach().requires_grad_())
+
+    # ------------------------------------------------------------------------------------------------------- posing
+
+    @property
+    def topology(self) -> Topology:
+        """Connectivity; only while training."""
+        if self._topology is None:
+            raise StoreError("this avatar was loaded to be played; its connectivity exists only while it is trained")
+        return self._topology
+
+    def _surface(self, params: BodyParams) -> torch.Tensor:
+        """(V, 15): rest vertices T(theta, phi) and the rows of each vertex's blended rest-to-world transform."""
+        key = hash(b"".join(getattr(params, k).cpu().numpy().tobytes() for k in ("expression", "root", "translation", "joints")))
+        if key in self._surfaces:
+            self._surfaces.move_to_end(key)
+            return self._surfaces[key]
+        body, p = self.body, params.to("cpu").batched()
+        with torch.no_grad():
+            T = body.rest(self.shape.cpu(), p.expression)[0]
+            A = body.joint_transforms(self._skeleton, p.root, p.translation, p.joints)[0, :, :3].reshape(-1, 12)
+            blended = (A[body.skinning_indices] * body.skinning_weights[..., None]).sum(1)
+        self._surfaces[key] = torch.cat([T, blended], 1).to(self.device)
+        while len(self._surfaces) > 64:
+            self._surfaces.popitem(last=False)
+        return self._surfaces[key]
+
+    def pose(self, params: BodyParams) -> Posed:
+        """G and M of eq. 4 and 5 for one frame; ``fields``: dX, dT, bary_dT."""
+        surface = self._surface(params)
+        with torch.no_grad():
+            at = barycentric(surface, self.triangles, self.weights)  # Bary(T) and Bary(W), which is linear in A
+        means = _transform(at[:, 3:], at[:, :3] + self.seed_offset + self.dX)
+        scales = self.log_scale.exp().clamp(self.config.min_scale, self.config.max_scale)
+        gaussians = Gaussians(means, scales, 0.5 + _SH0 * self.sh0, torch.ones_like(scales))
+        mesh = Mesh(_transform(surface[:, 3:], surface[:, :3] + self.dT), self.body.faces.to(self.device))
+        fields = {"dX": self.dX, "dT": self.dT, "bary_dT": barycentric(self.dT, self.triangles, self.weights)}
+        return Posed(gaussians, mesh, fields)
+
+    # ------------------------------------------------------------------------------------------- training and storage
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Fields, colours and scales, with the step sizes of section 3.4."""
+        c = self.config
+        return [
+            ParameterGroup("dX", (self.dX,), c.lr_position),
+            ParameterGroup("dT", (self.dT,), c.lr_position),
+            ParameterGroup("color", (self.sh0,), c.lr_color),
+            ParameterGroup("scale", (self.log_scale,), c.lr_scale),
+        ]
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """All tensors; integers as int32."""
+        out = {k: getattr(self, k).detach().cpu().contiguous().clone() for k in (*_LEARNT, *_FIXED)}
+        out["triangles"] = out["triangles"].int()
+        return out
+
+    def load(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Takes ``state`` back; connectivity made by ``create`` stays."""
+        missing = [k for k in (*_LEARNT, *_FIXED) if k not in state]
+        if missing:
+            raise StoreError(f"the avatar's tensors are incomplete: {', '.join(missing)} missing; build it again")
+        N, V = len(state["triangles"]), len(self.body.skinning_weights)
+        shapes = {"dX": (N, 3), "dT": (V, 3), "log_scale": (N,), "sh0": (N, 3), "triangles": (N, 3), "weights": (N, 3)}
+        for name, expected in shapes.items():
+            if tuple(state[name].shape) != expected:
+                raise StoreError(
+                    f"the avatar's tensor {name} is {tuple(state[name].shape)} where {expected} belongs: "
+                    f"it was made for another version of the body model {self.body.name!r}; build it again"
+                )
+        if N and not 0 <= int(state["triangles"].min()) <= int(state["triangles"].max()) < V:
+            raise StoreError("the avatar's triangles point outside its mesh: the file is damaged; build it again")
+        for name in (*_LEARNT, *_FIXED):
+            setattr(self, name, state[name].clone())
+        self.triangles = self.triangles.long()
+        self._prepare()
+        self._to_device()
+
+
+def _transform(rows: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Applies (N, 12) row-major 3x4 transforms to (N, 3) points."""
+    A = rows.reshape(-1, 3, 4)
+    return torch.einsum("nij,nj->ni", A[..., :3], points) + A[..., 3]

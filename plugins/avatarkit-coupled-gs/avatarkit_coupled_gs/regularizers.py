@@ -1,0 +1,82 @@
+"""L_SC (paper, eq. 7 and 8): soft constraints on the Gaussian field through the mesh."""
+
+from __future__ import annotations
+
+import torch
+
+from avatarkit.errors import PluginError
+from avatarkit.interfaces import Context, TrainStep
+from avatarkit_coupled_gs.config import LaplacianConfig
+from avatarkit_coupled_gs.model import CoupledAvatar
+
+__all__ = ["Laplacian", "MeshGaussianConsistency", "MeshMask", "NormalConsistency"]
+
+
+def _coupled(step: TrainStep) -> CoupledAvatar:
+    if not isinstance(step.avatar, CoupledAvatar):
+        raise PluginError("the mesh constraints of coupled-gs need the avatar coupled-gs; leave them out of the recipe")
+    return step.avatar
+
+
+class NormalConsistency:
+    """L_normal: normals of neighbouring faces of the deformed mesh agree as well as on the undeformed one."""
+
+    def __init__(self, config: None, context: Context) -> None:
+        pass
+
+    def __call__(self, step: TrainStep) -> torch.Tensor:
+        """Mean over inner edges of max(0, (1 - cos) - (1 - cos of the rest mesh)).
+
+        Taken in canonical space, so that bent joints cost nothing; relative to rest, so that fingers, ears and lips are not
+        flattened (the paper leaves both unsaid).
+        """
+        avatar = _coupled(step)
+        bend = avatar.topology.edge_bend(avatar.template + avatar.dT)
+        return torch.relu(bend - avatar.topology.rest_bend).mean()
+
+
+class MeshMask:
+    """L_M: the silhouette of the deformed mesh is the matte."""
+
+    def __init__(self, config: None, context: Context) -> None:
+        pass
+
+    def __call__(self, step: TrainStep) -> torch.Tensor:
+        """Mean absolute difference between the mesh's mask and the matte, over trusted pixels."""
+        mask = step.mesh_mask()
+        return ((mask - step.alpha).abs() * step.confidence).sum() / step.confidence.sum().clamp(min=1e-6)
+
+
+class MeshGaussianConsistency:
+    """L_MGC (eq. 8) = |dX - Bary(dT)|_1, mean over Gaussians, in metres; gradients reach both fields."""
+
+    def __init__(self, config: None, context: Context) -> None:
+        pass
+
+    def __call__(self, step: TrainStep) -> torch.Tensor:
+        """Mean over Gaussians of the L1 norm."""
+        return (step.posed.fields["dX"] - step.posed.fields["bary_dT"]).abs().sum(-1).mean()
+
+
+class Laplacian:
+    """L_lap: dX, scale and colour are smooth over the initial connectivity on the canonical surface."""
+
+    def __init__(self, config: LaplacianConfig, context: Context) -> None:
+        self.config = config
+
+    def __call__(self, step: TrainStep) -> torch.Tensor:
+        """Weighted sum of mean squared differences between a Gaussian and the mean of its neighbours.
+
+        For scale and colour the first value's own Laplacian is subtracted: what the photo and the sampling put there at
+        the start costs nothing.
+        """
+        avatar, c = _coupled(step), self.config
+        fields = torch.cat(
+            [
+                avatar.dX * c.position**0.5,
+                (avatar.log_scale - avatar.log_scale_start)[:, None] * c.scale**0.5,
+                (avatar.sh0 - avatar.sh0_start) * c.color**0.5,
+            ],
+            dim=1,
+        )
+        return avatar.topology.laplacian(fields).square().sum(-1).mean()

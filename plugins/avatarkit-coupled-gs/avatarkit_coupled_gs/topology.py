@@ -1,0 +1,119 @@
+"""What is connected to what: Gaussians on the canonical surface, and faces across mesh edges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+
+__all__ = ["Topology", "neighbours"]
+
+
+@dataclass
+class Topology:
+    """Constant connectivity of an avatar.
+
+    Attributes:
+        neighbours: (N, 4) int64 neighbouring Gaussians; an absent one is the Gaussian itself.
+        edge_faces: (E, 2) int64 faces on both sides of each inner mesh edge.
+        faces: (F, 3) int64.
+        rest_bend: (E,) 1 - cos between the normals of those faces on the undeformed mesh.
+    """
+
+    neighbours: torch.Tensor
+    edge_faces: torch.Tensor
+    faces: torch.Tensor
+    rest_bend: torch.Tensor
+
+    @staticmethod
+    def build(neighbours: torch.Tensor, faces: torch.Tensor, template: torch.Tensor) -> Topology:
+        """Finds inner edges of ``faces`` (F, 3) and their bend on ``template`` (V, 3)."""
+        f = faces.cpu().numpy()
+        edges = np.sort(np.concatenate([f[:, [0, 1]], f[:, [1, 2]], f[:, [2, 0]]]), axis=1)
+        owner = np.tile(np.arange(len(f)), 3)
+        order = np.lexsort((owner, edges[:, 1], edges[:, 0]))
+        edges, owner = edges[order], owner[order]
+        same = (edges[1:] == edges[:-1]).all(1)
+        pairs = torch.from_numpy(np.stack([owner[:-1][same], owner[1:][same]], 1))
+        topology = Topology(neighbours, pairs, faces, torch.zeros(len(pairs)))
+        topology.rest_bend = topology.edge_bend(template).detach()
+        return topology
+
+    def edge_bend(self, vertices: torch.Tensor) -> torch.Tensor:
+        """1 - cos between the normals on both sides of each inner edge: (V, 3) -> (E,)."""
+        a, b, c = (vertices[self.faces[:, k]] for k in range(3))
+        n = torch.linalg.cross(b - a, c - a)
+        n = n * torch.rsqrt((n * n).sum(-1, keepdim=True) + 1e-16)
+        return 1 - (n[self.edge_faces[:, 0]] * n[self.edge_faces[:, 1]]).sum(-1)
+
+    def laplacian(self, values: torch.Tensor) -> torch.Tensor:
+        """Value minus mean of the neighbours: (N, C) -> (N, C)."""
+        return _Laplacian.apply(values, self.neighbours)
+
+
+class _Laplacian(torch.autograd.Function):
+    """x_i - mean_j x_j, with a backward that scatters once."""
+
+    @staticmethod
+    def forward(ctx, values: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        ctx.save_for_backward(neighbours)
+        mean = values[neighbours[:, 0]]
+        for k in range(1, neighbours.shape[1]):
+            mean = mean + values[neighbours[:, k]]
+        return values - mean / neighbours.shape[1]
+
+    @staticmethod
+    def backward(ctx, grad: torch.Tensor):  # type: ignore[override]
+        (neighbours,) = ctx.saved_tensors
+        out = grad.clone()
+        part = -grad / neighbours.shape[1]
+        for k in range(neighbours.shape[1]):
+            out.index_add_(0, neighbours[:, k], part)
+        return out, None
+
+
+def neighbours(texel: torch.Tensor, positions: torch.Tensor, normals: torch.Tensor) -> torch.Tensor:
+    """Four neighbours of each Gaussian.
+
+    Texels that touch in the UV map are neighbours; where a chart ends, the gap is closed by the nearest Gaussians in space that
+    face the same way (the other side of a seam), not farther than twice the local spacing.
+
+    Args:
+        texel: (N, 3) int64: map number, row, column; -1 in all three for Gaussians that belong to no map.
+        positions: (N, 3) canonical, metres. normals: (N, 3) unit.
+
+    Returns:
+        (N, 4) int64; an absent neighbour is the Gaussian itself.
+    """
+    N = len(texel)
+    t = texel.cpu().numpy()
+    own = np.arange(N)
+    out = np.tile(own[:, None], (1, 4))
+    on_map = t[:, 0] >= 0
+    side = int(t.max(initial=0)) + 3
+    code = ((t[:, 0] * side) + t[:, 1] + 1) * side + t[:, 2] + 1
+    known = np.sort(code[on_map])
+    who = own[on_map][np.argsort(code[on_map], kind="stable")]
+    for k, (dy, dx) in enumerate(((0, 1), (0, -1), (1, 0), (-1, 0))):
+        wanted = code + dy * side + dx
+        at = np.searchsorted(known, wanted).clip(max=len(known) - 1) if len(known) else np.zeros(N, int)
+        hit = on_map & (known[at] == wanted) if len(known) else np.zeros(N, bool)
+        out[hit, k] = who[at[hit]]
+    open_ = np.nonzero((out == own[:, None]).any(1))[0]
+    if len(open_) and N > 8:
+        p, n = positions.cpu().numpy().astype(np.float64), normals.cpu().numpy()
+        distance, near = cKDTree(p).query(p[open_], k=9)
+        limit = 2 * distance[:, 1:5].mean(1, keepdims=True)
+        agree = (n[near] * n[open_][:, None]).sum(-1) > 0.3
+        for row, i in enumerate(open_):
+            have = set(out[i]) | {i}
+            found = [
+                j
+                for j, d, ok in zip(near[row], distance[row], agree[row], strict=True)
+                if ok and d <= limit[row, 0] and j not in have
+            ]
+            free = np.nonzero(out[i] == i)[0]
+            out[i, free[: len(found)]] = found[: len(free)]
+    return torch.from_numpy(out)
