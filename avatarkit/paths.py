@@ -1,0 +1,30 @@
+"""Where files of the user's machine live. Light to import."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["cache_folder", "find_weights", "weights_folder"]
+
+
+def cache_folder() -> Path:
+    """For files that are made once per user: ``$AVATARKIT_CACHE``, else ``avatarkit`` in the user's cache folder."""
+    if chosen := os.environ.get("AVATARKIT_CACHE"):
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "avatarkit"
+
+
+def weights_folder() -> Path:
+    """Where checkpoints are looked for: files ``NAME.any-suffix`` or folders ``NAME``."""
+    return cache_folder() / "weights"
+
+
+def find_weights(name: str) -> Path | None:
+    """The checkpoint file or folder of that name, or None."""
+    folder = weights_folder()
+    if (folder / name).exists():
+        return folder / name
+    matches = sorted(path for path in folder.glob(f"{name}.*") if path.is_file())
+    return matches[0] if matches else None
