@@ -67,11 +67,11 @@ def write_bundle(
     manifest: Mapping[str, Any],
     extras: Mapping[str, Path | bytes | str] | None = None,
 ) -> Path:
-    """Writes an avatar; an older one at ``path`` is replaced at the very end, and its cache (or the workspace) goes along.
+    """Writes an avatar; an older one at ``path`` is replaced at the very end. The workspace becomes its cache.
 
     Args:
         path: of the folder. tensors: of the avatar, and of what is needed to play it.
-        manifest: plain values; absolute paths in it are cut to their last part, so that nothing tells of the user's disk.
+        manifest: plain values; absolute paths in it are cut to their last part: nothing tells of the user's disk.
         extras: name inside the folder -> file to copy, bytes, or text.
 
     Raises:

@@ -14,8 +14,8 @@ A recipe is TOML with names only, never an import path::
     weight = 0.8
     on = ["photo"]
 
-Layers lie over each other: preset, then recipe file, then flags, then ``--set slot.option=value``. Naming another component
-in a slot drops the options that lower layers gave to the old one. Light to import.
+Layers lie over each other: preset, then recipe file, then flags, then ``--set slot.option=value``. Naming another
+component in a slot drops the options that lower layers gave to the old one. Light to import.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SLOTS: dict[str, str] = {
 OPTIONAL_SLOTS = frozenset({"body_labels", "head_labels", "perceptual"})
 """Slots that may say ``use = "none"``."""
 
-_SECTIONS = ("training", "labels")
+_SECTIONS = ("training", "labels", "preview")
 _KINDS_OF_STEP = ("photo", "body", "head")
 _Path = tuple[str, ...]
 

@@ -1,6 +1,7 @@
 """Frozen dataclasses as the options of components: made from mappings, checked, explained.
 
-A component's config is a frozen dataclass with a docstring line under each field; that line is the help. Light to import.
+A component's config is a frozen dataclass with a docstring line under each field; that line is the help. Light to
+import.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import ast
 import dataclasses
 import difflib
 import inspect
+import itertools
 import textwrap
 import types
 import typing
@@ -72,9 +74,7 @@ def make_config(
     for name, value in values.items():
         if name not in fields:
             known = f"It knows: {', '.join(fields)}." if fields else "It has no options."
-            raise ConfigError(
-                f"{owner} has no option {name!r}{source(name)}.{did_you_mean(name, fields)} {known}"
-            )
+            raise ConfigError(f"{owner} has no option {name!r}{source(name)}.{did_you_mean(name, fields)} {known}")
         try:
             arguments[name] = _convert(value, hints[name], f"{owner}.{name}")
         except _Mismatch as mismatch:
@@ -227,7 +227,7 @@ def field_help(cls: type) -> dict[str, str]:
         except (OSError, TypeError, SyntaxError):  # no source at hand, e.g. made in an interpreter
             continue
         body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-        for statement, following in zip(body, body[1:], strict=False):
+        for statement, following in itertools.pairwise(body):
             if (
                 isinstance(statement, ast.AnnAssign)
                 and isinstance(statement.target, ast.Name)

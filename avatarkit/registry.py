@@ -135,7 +135,9 @@ class Component:
         except AvatarkitError:
             raise
         except Exception as error:
-            raise PluginError(f"{self.owner} of plugin {self.plugin.name!r} could not be made: {_text(error)}") from error
+            raise PluginError(
+                f"{self.owner} of plugin {self.plugin.name!r} could not be made: {_text(error)}"
+            ) from error
 
     def _import(self, path: str) -> type:
         module, _, name = path.partition(":")
@@ -213,7 +215,9 @@ class Registry:
     def components(self, kind: str) -> dict[str, Component]:
         """Name -> component, sorted by name; names that two plugins claim are left out."""
         self._check_kind(kind)
-        return {name: found[0] for (k, name), found in sorted(self._components.items()) if k == kind and len(found) == 1}
+        return {
+            name: found[0] for (k, name), found in sorted(self._components.items()) if k == kind and len(found) == 1
+        }
 
     def get(self, kind: str, name: str) -> Component:
         """One component.
@@ -265,7 +269,9 @@ class Registry:
 
     def _check_kind(self, kind: str) -> None:
         if kind not in KINDS:
-            raise PluginError(f"There is no kind of component {kind!r}.{did_you_mean(kind, KINDS)} Kinds: {', '.join(KINDS)}.")
+            raise PluginError(
+                f"There is no kind of component {kind!r}.{did_you_mean(kind, KINDS)} Kinds: {', '.join(KINDS)}."
+            )
 
     # ---------------------------------------------------------------------------------------------------------- loading
 
@@ -291,7 +297,9 @@ class Registry:
         """One-offs raise: the user asked for exactly this file."""
         name = path.stem
         if not path.is_file() or path.suffix != ".py" or not name.isidentifier():
-            raise PluginError(f"--plugin {path} must be an existing Python file whose name is an identifier, e.g. my_loss.py.")
+            raise PluginError(
+                f"--plugin {path} must be an existing Python file whose name is an identifier, e.g. my_loss.py."
+            )
         loaded = sys.modules.get(name)
         if loaded is None:
             spec = importlib.util.spec_from_file_location(name, path.resolve())
@@ -305,7 +313,9 @@ class Registry:
                 del sys.modules[name]
                 raise PluginError(f"--plugin {path} cannot be loaded: {_text(error)}") from error
         elif getattr(loaded, "__file__", None) != str(path.resolve()):
-            raise PluginError(f"--plugin {path}: a module named {name!r} is loaded already; give the file another name.")
+            raise PluginError(
+                f"--plugin {path}: a module named {name!r} is loaded already; give the file another name."
+            )
         before = len(self.problems)
         self._add(Plugin(name, distribution=str(path)), loaded)
         if len(self.problems) > before:

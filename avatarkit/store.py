@@ -1,6 +1,7 @@
 """Stage folders with content keys: equal key, reuse; a killed run resumes; nothing half written is ever read.
 
-A stage of a build is a folder ``NAME-KEY`` with its files and a ``stage.json``. It is written as ``NAME-KEY.tmp`` and renamed.
+A stage of a build is a folder ``NAME-KEY`` with its files and a ``stage.json``; it is written under another name and
+renamed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,9 @@ class Stage:
         shutil.rmtree(self.folder.with_name(f"{self.folder.name}.partial"), ignore_errors=True)
 
     def _commit(self, temporary: Path) -> None:
-        files = {p.relative_to(temporary).as_posix(): p.stat().st_size for p in sorted(temporary.rglob("*")) if p.is_file()}
+        files = {
+            p.relative_to(temporary).as_posix(): p.stat().st_size for p in sorted(temporary.rglob("*")) if p.is_file()
+        }
         record = {
             "key": self.key,
             "parts": self.parts,
@@ -242,7 +245,9 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(_disk_sentence(Path(error.filename) if error.filename else path, error.errno, error)) from error
+        raise StoreError(
+            _disk_sentence(Path(error.filename) if error.filename else path, error.errno, error)
+        ) from error
     except SafetensorError as error:
         number = errno.ENOSPC if "os error 28" in str(error) else None
         raise StoreError(_disk_sentence(path, number, error)) from error
@@ -356,14 +361,12 @@ def _sync(path: Path) -> None:
 
 def _reset_peak_memory() -> None:
     """Starts a new peak where the system can (Linux)."""
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory of this process, in MB: since the latest stage began on Linux, since its start elsewhere."""
+    """Largest resident memory of this process in MB, since the latest stage began (outside Linux: since its start)."""
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
