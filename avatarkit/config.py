@@ -20,6 +20,7 @@ component in a slot drops the options that lower layers gave to the old one. Lig
 
 from __future__ import annotations
 
+import importlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from typing import Any, TypeVar
 from avatarkit.errors import ConfigError
 from avatarkit.options import did_you_mean, make_config
 
-__all__ = ["OPTIONAL_SLOTS", "SLOTS", "Choice", "LossChoice", "Recipe", "presets"]
+__all__ = ["OPTIONAL_SLOTS", "SECTIONS", "SLOTS", "Choice", "LossChoice", "Recipe", "presets"]
 
 T = TypeVar("T")
 
@@ -51,7 +52,13 @@ SLOTS: dict[str, str] = {
 OPTIONAL_SLOTS = frozenset({"body_labels", "head_labels", "perceptual"})
 """Slots that may say ``use = "none"``."""
 
-_SECTIONS = ("training", "labels", "preview")
+SECTIONS: dict[str, str] = {
+    "training": "avatarkit.training:TrainingConfig",
+    "labels": "avatarkit.pipeline:LabelsConfig",
+    "preview": "avatarkit.preview:PreviewConfig",
+}
+"""Tables of a recipe that are no slots -> their config classes, imported when asked for."""
+
 _KINDS_OF_STEP = ("photo", "body", "head")
 _Path = tuple[str, ...]
 
@@ -175,14 +182,25 @@ class Recipe:
         """Plain values for a manifest: ``name`` and the tables of the TOML file."""
         return {"name": self.name, **self.tables}
 
+    def check_sections(self) -> None:
+        """Checks the options of the tables that are no slots.
+
+        Raises:
+            ConfigError: one is unknown or wrong.
+        """
+        for name, target in SECTIONS.items():
+            if name in self.tables:
+                module, _, cls = target.partition(":")
+                self.section(name, getattr(importlib.import_module(module), cls))
+
     def section(self, name: str, cls: type[T]) -> T:
-        """A table that is no slot (``training``, ``labels``) as its config class."""
+        """A table that is no slot (``training``, ``labels``, ``preview``) as its config class."""
         origins = {path[1]: origin for path, origin in self._origins.items() if path[0] == name and len(path) > 1}
         return make_config(cls, self.tables.get(name, {}), owner=f"[{name}]", origins=origins)
 
     @classmethod
     def _checked(cls, name: str, leaves: Mapping[_Path, tuple[Any, str]]) -> Recipe:
-        known = (*SLOTS, *_SECTIONS, "losses")
+        known = (*SLOTS, *SECTIONS, "losses")
         for path, (_, origin) in leaves.items():
             if path[0] not in known or len(path) == 1:
                 hint = did_you_mean(path[0], known) if path[0] not in known else " It is a table: write [name]."
