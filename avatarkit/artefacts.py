@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 
 from avatarkit.body import BodyParams, Motion
 from avatarkit.camera import Camera
 from avatarkit.keypoints import Keypoints
 from avatarkit.labels import LabelClip
 from avatarkit.photo import Photo
+from avatarkit.store import load_tensors, read_json, save_tensors, write_json
 from avatarkit.subject import Matte, Quality, Subject
 
 __all__ = ["load_clip", "load_motions", "load_subject", "save_clip", "save_motions", "save_subject"]
@@ -25,14 +24,12 @@ _MOVING = ("expression", "root", "translation", "joints")
 
 
 def _write(folder: Path, name: str, tensors: Mapping[str, torch.Tensor], facts: Any) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, folder / f"{name}.safetensors")
-    (folder / f"{name}.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    save_tensors(folder / f"{name}.safetensors", tensors)
+    write_json(folder / f"{name}.json", facts)
 
 
 def _read(folder: Path, name: str) -> tuple[dict[str, torch.Tensor], Any]:
-    facts = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-    return load_file(folder / f"{name}.safetensors"), facts
+    return load_tensors(folder / f"{name}.safetensors"), read_json(folder / f"{name}.json")
 
 
 def params_to_tensors(params: BodyParams, prefix: str) -> dict[str, torch.Tensor]:
@@ -115,7 +112,7 @@ def save_motions(motions: list[Motion], folder: Path) -> None:
         if m.valid is not None:
             tensors[f"{i}.valid"] = m.valid
         facts.append({"name": m.name, "fps": m.fps, "loop": m.loop, "model": m.params.model})
-    _write(folder, "motions", tensors, facts)
+    _write(folder, "motions", tensors, {"motions": facts})
 
 
 def load_motions(folder: Path) -> list[Motion]:
@@ -123,7 +120,7 @@ def load_motions(folder: Path) -> list[Motion]:
     tensors, facts = _read(folder, "motions")
     return [
         Motion(f["name"], f["fps"], params_from_tensors(tensors, str(i), f["model"]), f["loop"], tensors.get(f"{i}.valid"))
-        for i, f in enumerate(facts)
+        for i, f in enumerate(facts["motions"])
     ]
 
 
@@ -131,8 +128,7 @@ def save_clip(clip: LabelClip, folder: Path) -> None:
     """Writes ``clip.safetensors`` and ``clip.json``."""
     tensors = {k: getattr(clip, k) for k in ("frames", "alpha", "confidence")}
     tensors |= params_to_tensors(clip.requested, "requested") | params_to_tensors(clip.params, "params")
-    # one storage may serve both: safetensors wants each tensor on its own
-    tensors = {k: v.clone() for k, v in tensors.items()} | cameras_to_tensors(clip.cameras, "cameras")
+    tensors |= cameras_to_tensors(clip.cameras, "cameras")
     _write(folder, "clip", tensors, {"name": clip.name, "region": clip.region, "model": clip.params.model})
 
 

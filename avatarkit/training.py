@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from avatarkit.errors import StoreError
 from avatarkit.interfaces import AvatarModel, Loss, Renderer, Subject, TrainStep
 from avatarkit.labels import LabelClip
+from avatarkit.store import load_tensors, save_tensors
 from avatarkit.views import PhotoViews, View, label_view, photo_views
 
 __all__ = ["LossTerm", "TrainingConfig", "TrainingReport", "train"]
@@ -171,18 +171,12 @@ def _save(optimizer: torch.optim.Adam, report: TrainingReport, folder: Path) -> 
     """Writes one file atomically: what is learnt, Adam's moments and the curves."""
     tensors = {"step": torch.tensor(report.steps)}
     for i, p in enumerate(_parameters(optimizer)):
-        tensors[f"{i}.value"] = p.detach().cpu().contiguous()
+        tensors[f"{i}.value"] = p
         for key, value in optimizer.state.get(p, {}).items():
-            tensors[f"{i}.{key}"] = value.detach().cpu().contiguous()
+            tensors[f"{i}.{key}"] = value
     for name, points in report.curves.items():
         tensors[f"curve.{name}"] = torch.tensor(points, dtype=torch.float64)
-    temporary = folder / "checkpoint.tmp"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary)
-        temporary.replace(folder / "checkpoint.safetensors")
-    except OSError as error:
-        raise StoreError(f"a training checkpoint could not be written: {error.strerror or error}") from error
+    save_tensors(folder / "checkpoint.safetensors", tensors)
 
 
 def _resume(optimizer: torch.optim.Adam, report: TrainingReport, folder: Path | None) -> int:
@@ -192,9 +186,9 @@ def _resume(optimizer: torch.optim.Adam, report: TrainingReport, folder: Path | 
         return 0
     parameters = _parameters(optimizer)
     try:
-        tensors = load_file(path)
+        tensors = load_tensors(path)
         fits = all(tensors[f"{i}.value"].shape == p.shape for i, p in enumerate(parameters))
-    except Exception:  # a checkpoint is a convenience: a damaged one is not worth failing for
+    except (StoreError, KeyError):  # a checkpoint is a convenience: a damaged one is not worth failing for
         fits = False
     if not fits:
         log.warning("the training checkpoint cannot be used; training starts again")

@@ -1,0 +1,227 @@
+"""Playing a finished avatar: where the camera stands, how a motion meets the person, frames out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from avatarkit.artefacts import cameras_from_tensors, params_from_tensors
+from avatarkit.body import BodyParams, Motion
+from avatarkit.bundle import read_bundle
+from avatarkit.camera import Camera, orbit
+from avatarkit.components import Components
+from avatarkit.config import Recipe
+from avatarkit.errors import InputError, StoreError
+from avatarkit.frames import Frame
+from avatarkit.interfaces import AvatarModel, BodyModel, Renderer
+
+if TYPE_CHECKING:
+    from avatarkit.registry import Registry
+
+__all__ = ["LoadedAvatar", "assemble", "frame_window", "load", "parse_color", "place"]
+
+
+@dataclass(frozen=True)
+class LoadedAvatar:
+    """An avatar ready to play.
+
+    Attributes:
+        model: the avatar. body: its body model. renderer: draws it. components: makes others of its recipe.
+        photo_params: the person as the photo shows them. photo_camera: the camera of the photo.
+        box: (4,) x0, y0, x1, y1 of the person in the photo, pixels.
+        manifest: of the folder.
+    """
+
+    model: AvatarModel
+    body: BodyModel
+    renderer: Renderer
+    components: Components
+    photo_params: BodyParams
+    photo_camera: Camera
+    box: tuple[float, float, float, float]
+    manifest: dict[str, Any]
+
+    @property
+    def centre(self) -> torch.Tensor:
+        """(3,) world point that cameras turn around: between the joints that the photo shows."""
+        p = self.photo_params.batched()
+        skeleton = self.body.skeleton(p.shape)
+        A = self.body.joint_transforms(skeleton, p.root, p.translation, p.joints)[0]
+        joints = (A[:, :3, :3] @ skeleton.positions[..., None])[..., 0] + A[:, :3, 3]
+        pixels = self.photo_camera.project(joints)
+        inside = (pixels >= 0).all(1) & (pixels[:, 0] < self.photo_camera.width)
+        inside &= pixels[:, 1] < self.photo_camera.height
+        seen = joints[inside] if inside.any() else joints
+        return (seen.amin(0) + seen.amax(0)) / 2
+
+    def default_size(self, height: int = 512) -> tuple[int, int]:
+        """(width, height) of the photo's shape, even, at most ``height`` high."""
+        c = self.photo_camera
+        h = min(height, c.height)
+        return max(2, round(h * c.width / c.height / 2) * 2), max(2, round(h / 2) * 2)
+
+    def camera(self, size: tuple[int, int] | None = None, yaw: float = 0.0, pitch: float = 0.0) -> Camera:
+        """The photo's camera, its frame fitted to another shape, turned around the person by degrees."""
+        width, height = size or self.default_size()
+        x, y, w, h = frame_window(self.box, self.photo_camera, width / height)
+        camera = self.photo_camera.cropped(x, y, round(w), round(h)).resized(width, height)
+        return orbit(camera, self.centre, yaw, pitch) if yaw or pitch else camera
+
+    def render(
+        self,
+        params: BodyParams | None = None,
+        yaw: float = 0.0,
+        pitch: float = 0.0,
+        width: int | None = None,
+        height: int | None = None,
+        background: str = "#ffffff",
+        camera: Camera | None = None,
+    ) -> torch.Tensor:
+        """One picture.
+
+        Args:
+            params: pose in the world; None = as in the photo.
+            yaw, pitch: degrees that the camera turns around the person.
+            width, height: pixels; None = as the photo.
+            background: ``#rrggbb`` or ``transparent``.
+            camera: instead of all the others.
+
+        Returns:
+            (H, W, 4) sRGB 0 to 1 with straight alpha.
+        """
+        w, h = self.default_size()
+        if camera is None:
+            camera = self.camera((width or w, height or h), yaw, pitch)
+        color = parse_color(background)
+        with torch.no_grad():
+            gaussians = self.model.pose(self.photo_params if params is None else params).gaussians
+            drawn = self.renderer.gaussians.render(gaussians, camera, color if color is not None else torch.zeros(3))
+        if color is not None:
+            return torch.cat([drawn.rgb.clamp(0, 1), torch.ones_like(drawn.alpha)[..., None]], -1)
+        alpha = drawn.alpha[..., None]
+        return torch.cat([(drawn.rgb / alpha.clamp(min=1e-3)).clamp(0, 1), alpha], -1)
+
+    def animate(
+        self,
+        motion: Motion,
+        camera: str | Camera = "front",
+        size: tuple[int, int] | None = None,
+        fps: float | None = None,
+        background: str = "#ffffff",
+    ) -> Iterator[Frame]:
+        """Plays a motion.
+
+        Args:
+            motion: relative, as ``Motion`` says, for this avatar's body model.
+            camera: ``front``, ``orbit`` (once around, back and forth within 30 degrees) or a camera.
+            size: (width, height). fps: frames per second; None = the motion's. background: see ``render``.
+        """
+        if motion.params.model != self.body.name:
+            raise InputError(f"The motion is for the body model {motion.params.model!r}, the avatar has {self.body.name!r}.")
+        rate = fps or motion.fps
+        count = max(1, round(len(motion) / motion.fps * rate))
+        world = place(motion, self.photo_params)
+        for i in range(count):
+            t = i / rate
+            params = world[min(len(motion) - 1, int(t * motion.fps + 0.5))]
+            if isinstance(camera, Camera):
+                view = camera
+            elif camera == "orbit":
+                view = self.camera(size, yaw=30 * float(torch.sin(torch.tensor(2 * torch.pi * i / count))))
+            elif camera == "front":
+                view = self.camera(size)
+            else:
+                raise InputError(f"There is no camera {camera!r}: say front, orbit, or name a camera's JSON file.")
+            yield Frame(self.render(params, background=background, camera=view), view, t)
+
+
+def place(motion: Motion, person: BodyParams) -> BodyParams:
+    """World poses of a relative motion, played where ``person`` stands, upright and facing the camera, with their shape."""
+    p = motion.params
+    return replace(p, shape=person.shape, translation=p.translation + person.translation)
+
+
+def frame_window(
+    box: tuple[float, float, float, float], camera: Camera, aspect: float
+) -> tuple[float, float, float, float]:
+    """The part of the photo's image plane to show at another aspect ratio.
+
+    The photo's own shape shows the photo's own frame. Otherwise the person is framed with a margin; where the photo cuts them off
+    at the bottom, the window ends there as long as the shoulders fit.
+
+    Args:
+        box: of the person in the photo. camera: of the photo. aspect: width over height.
+
+    Returns:
+        x, y, width, height in pixels of the photo; may reach outside.
+    """
+    W, H = camera.width, camera.height
+    if abs(aspect * H / W - 1) < 0.03:
+        return 0.0, 0.0, float(W), float(H)
+    x0, y0, x1, y1 = box
+    margin = 0.06 * (y1 - y0)
+    top = y0 - margin
+    cut = y1 > H - 3
+    bottom = float(H) if cut else y1 + margin
+    height = bottom - top
+    width = height * aspect
+    needed = (0.8 if cut else 1.1) * (x1 - x0)
+    if width < needed:
+        width, height = needed, needed / aspect
+    centre = (x0 + x1) / 2
+    if not cut:
+        top = (y0 + y1) / 2 - height / 2
+    return centre - width / 2, top, width, height
+
+
+def parse_color(text: str) -> torch.Tensor | None:
+    """``#rrggbb`` -> (3,) 0 to 1; ``transparent`` -> None.
+
+    Raises:
+        InputError: anything else.
+    """
+    if text == "transparent":
+        return None
+    digits = text.removeprefix("#")
+    try:
+        if len(digits) != 6:
+            raise ValueError
+        return torch.tensor([int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)])
+    except ValueError:
+        raise InputError(f"{text!r} is no colour: write '#rrggbb', for example '#ffffff', or transparent.") from None
+
+
+def load(path: Path | str, registry: Registry | None = None, device: str = "auto") -> LoadedAvatar:
+    """Opens a finished avatar.
+
+    Raises:
+        InputError, StoreError: it is no avatar, is damaged or is newer than this program.
+    """
+    bundle = read_bundle(Path(path))
+    recipe = Recipe.from_dict(bundle.manifest["recipe"])
+    components = Components(recipe, registry, device, seed=int(bundle.manifest.get("seed", 0)))
+    try:
+        return assemble(components, bundle.tensors, bundle.manifest)
+    except KeyError as error:
+        raise StoreError(f"The avatar {Path(path).name} is incomplete: {error} is missing. Build it again.") from None
+
+
+def assemble(components: Components, tensors: Mapping[str, torch.Tensor], manifest: Mapping[str, Any]) -> LoadedAvatar:
+    """Makes an avatar from the tensors of its folder; KeyError where one is missing."""
+    body, model = components.get("body"), components.get("avatar")
+    model.load({k.removeprefix("avatar."): v for k, v in tensors.items() if k.startswith("avatar.")})
+    x0, y0, x1, y1 = tensors["box"].tolist()
+    return LoadedAvatar(
+        model=model,
+        body=body,
+        renderer=components.get("renderer"),
+        components=components,
+        photo_params=params_from_tensors(tensors, "photo", body.name),
+        photo_camera=cameras_from_tensors(tensors, "camera")[0],
+        box=(x0, y0, x1, y1),
+        manifest=dict(manifest),
+    )

@@ -1,0 +1,90 @@
+"""The components of one recipe, made when first asked for; plugins meet here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from avatarkit.config import Choice, LossChoice, Recipe
+from avatarkit.errors import ConfigError, MissingDevice
+from avatarkit.interfaces import Context
+from avatarkit.paths import cache_folder
+from avatarkit.progress import Progress, SilentProgress
+
+if TYPE_CHECKING:
+    from avatarkit.registry import Component, Registry
+
+__all__ = ["Components", "resolve_device"]
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto`` takes CUDA where it is usable.
+
+    Raises:
+        MissingDevice: CUDA is asked for and is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise MissingDevice("No CUDA device can be used here; leave --device away or say --device cpu.")
+    return torch.device(device)
+
+
+class Components:
+    """Makes each component of a recipe once.
+
+    Args:
+        recipe: names and options. registry: where components are found; None = load all installed plugins.
+        device: ``auto``, ``cpu`` or ``cuda``. seed: of the build. progress: told what components do.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        registry: Registry | None = None,
+        device: str | torch.device = "auto",
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> None:
+        if registry is None:
+            from avatarkit.registry import Registry
+
+            registry = Registry.load()
+        self.recipe, self.registry = recipe, registry
+        self.device = device if isinstance(device, torch.device) else resolve_device(device)
+        self.progress = progress or SilentProgress()
+        self.context = Context(self.device, seed, cache_folder(), self.get, self._tell)
+        self._made: dict[str, Any] = {}
+
+    def _tell(self, message: str, fraction: float | None = None) -> None:
+        self.progress.update(message, fraction)
+
+    def choice(self, slot: str) -> Choice:
+        """What the recipe says about a slot."""
+        if slot not in self.recipe.slots:
+            raise ConfigError(f"A recipe has no slot {slot!r}.")
+        return self.recipe.slots[slot]
+
+    def descriptor(self, slot: str) -> Component:
+        """What the registry knows of the component in a slot."""
+        choice = self.choice(slot)
+        if choice.use is None:
+            raise ConfigError(f"The slot {slot!r} of the recipe is empty.")
+        return self.registry.get(choice.kind, choice.use)
+
+    def get(self, slot: str, name: str | None = None) -> Any:
+        """The component in a slot, or with ``name`` another one of the slot's kind with default options."""
+        key = slot if name is None else f"{slot}:{name}"
+        if key not in self._made:
+            if name is None:
+                self._made[key] = self.registry.create(self.choice(slot), self.context)
+            else:
+                self._made[key] = self.registry.get(self.choice(slot).kind, name).create({}, self.context)
+        return self._made[key]
+
+    def loss(self, choice: LossChoice) -> Any:
+        """A term of the objective."""
+        if choice.slot not in self._made:
+            self._made[choice.slot] = self.registry.create(choice, self.context)
+        return self._made[choice.slot]

@@ -1,0 +1,316 @@
+"""The method, top to bottom: one photo becomes an avatar in five stages (paper, Fig. 2)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avatarkit import __version__
+from avatarkit.animation import assemble
+from avatarkit.artefacts import (
+    cameras_to_tensors,
+    load_clip,
+    load_motions,
+    load_subject,
+    params_to_tensors,
+    save_clip,
+    save_motions,
+    save_subject,
+)
+from avatarkit.body import Motion
+from avatarkit.bundle import workspace, write_bundle
+from avatarkit.components import Components
+from avatarkit.config import Recipe
+from avatarkit.errors import AvatarkitError, ConfigError, StageError
+from avatarkit.interfaces import Subject
+from avatarkit.labels import LabelClip
+from avatarkit.metrics import photo_metrics
+from avatarkit.photo import Photo, read_photo
+from avatarkit.plan import plan
+from avatarkit.preview import PreviewConfig, write_preview
+from avatarkit.progress import Progress, SilentProgress
+from avatarkit.registry import Registry
+from avatarkit.report import render_report
+from avatarkit.retracking import retrack
+from avatarkit.store import Stage, Store, load_tensors, read_json, save_tensors, write_json
+from avatarkit.training import LossTerm, TrainingConfig, TrainingReport, train
+
+__all__ = ["STAGES", "LabelsConfig", "build"]
+
+log = logging.getLogger("avatarkit.pipeline")
+
+STAGES = ("tracking", "motions", "body-labels", "head-labels", "avatar", "preview")
+"""What ``--from`` may name; the stages from there on are made again."""
+
+
+@dataclass(frozen=True)
+class LabelsConfig:
+    """How many clips of pseudo-labels to make, in the table ``[labels]``."""
+
+    body_clips: int = 4
+    """Clips of the whole body in other poses."""
+    head_clips: int = 3
+    """Clips of the head with other expressions."""
+    retrack: bool = True
+    """Track the frames of generators that do not keep exactly to the requested pose (paper, section 3.2)."""
+
+
+def build(
+    photo: Path | str,
+    output: Path | str | None = None,
+    *,
+    recipe: Recipe | None = None,
+    registry: Registry | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    start: str | None = None,
+    fresh: bool = False,
+    consent: str | None = None,
+    keep_photo: bool = False,
+    person: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Builds an avatar from one photo.
+
+    A run that was interrupted goes on where it was; stages whose inputs and options are unchanged are taken from the cache.
+
+    Args:
+        photo: picture of one person. output: the avatar's folder; None = ``<photo>.avatar`` here.
+        recipe: components and numbers; None = the preset for the device.
+        registry: where components are found; None = all installed plugins.
+        device: ``auto``, ``cpu`` or ``cuda``. seed: of everything random.
+        start: stage to make again, with all after it. fresh: make all stages again.
+        consent: what the person agreed to, for the manifest. keep_photo: put the photo into the folder.
+        person: which one, counted from 1 left to right, where there are several.
+        progress: shown to the user.
+
+    Returns:
+        The avatar's folder.
+
+    Raises:
+        AvatarkitError: see ``errors.py``; nothing half written is left behind.
+    """
+    if start is not None and start not in STAGES:
+        raise ConfigError(f"There is no stage {start!r}; the stages are {', '.join(STAGES)}.")
+    output = Path(output) if output is not None else Path.cwd() / f"{Path(photo).stem}.avatar"
+    registry = registry or Registry.load()
+    recipe = recipe or Recipe.load(preset="paper" if torch.cuda.is_available() else "standard")
+    progress = progress or SilentProgress()
+    plan(photo, output, recipe, registry, device).require_ready()
+    picture = read_photo(Path(photo))
+    run = _Run(output, Components(recipe, registry, device, seed, progress), seed, start, fresh, progress)
+
+    subject, tracking = run.track(picture, person)
+    motions, motions_stage = run.motions()
+    body_clips = run.labels("body", subject, tracking, motions, motions_stage)
+    head_clips = run.labels("head", subject, tracking, motions, motions_stage)
+    clips = [clip for clip, _ in body_clips + head_clips]
+    tensors, training = run.train(subject, tracking, clips, [stage for _, stage in body_clips + head_clips])
+
+    tensors |= params_to_tensors(subject.params, "photo") | cameras_to_tensors((subject.camera,), "camera")
+    tensors["box"] = _person_box(subject)
+    manifest = run.manifest(picture, subject, consent)
+    extras = run.preview(tensors, manifest, subject, clips, training)
+    if keep_photo:
+        extras[f"photo{Path(photo).suffix.lower()}"] = Path(photo)
+    write_bundle(output, tensors, manifest, extras)
+    return output
+
+
+class _Run:
+    """One run of ``build``: each method is a stage that is taken from the store where nothing that it depends on changed."""
+
+    def __init__(
+        self, output: Path, components: Components, seed: int, start: str | None, fresh: bool, progress: Progress
+    ) -> None:
+        self.components, self.recipe, self.seed, self.progress = components, components.recipe, seed, progress
+        self.store = Store(workspace(output))
+        if fresh:
+            self.store.clear()
+        self.again = STAGES[STAGES.index(start) :] if start else ()
+        self.records: dict[str, dict[str, Any]] = {}
+
+    # ------------------------------------------------------------------------------------------------------- the stages
+
+    def track(self, photo: Photo, person: int | None) -> tuple[Subject, Stage]:
+        """Stage 1: matte, landmarks and the fitted body."""
+        slots = ("matter", "keypoints", "body", "tracker")
+        stage = self._stage("tracking", slots, {"photo": photo.sha256}, {"person": person})
+
+        def make(folder: Path) -> None:
+            get, tell = self.components.get, self.progress.update
+            tell("finding the person", 0.0)
+            image = (photo.image * 255).round().to(torch.uint8).numpy()
+            keypoints = get("keypoints").detect(image, person)
+            tell("cutting the person out", 0.1)
+            matte = get("matter").matte(photo, keypoints)
+            tell("fitting the body", 0.25)
+            save_subject(get("tracker").fit(photo, matte, keypoints), folder)
+
+        self._run(stage, "tracking", "tracker", make)
+        return load_subject(stage.folder), stage
+
+    def motions(self) -> tuple[list[Motion], Stage]:
+        """Stage 2: motions to make labels from."""
+        config = self.recipe.section("labels", LabelsConfig)
+        counts = {
+            region: count if self.recipe.slots[f"{region}_labels"].use else 0
+            for region, count in (("body", config.body_clips), ("head", config.head_clips))
+        }
+        stage = self._stage("motions", ("body", "motions"), {}, counts)
+
+        def make(folder: Path) -> None:
+            count = sum(counts.values())
+            source = self.components.get("motions") if count else None
+            save_motions(list(source.motions(count, self.seed)) if source else [], folder)
+
+        self._run(stage, "motions", "motions", make)
+        return load_motions(stage.folder), stage
+
+    def labels(
+        self, region: str, subject: Subject, tracking: Stage, motions: list[Motion], motions_stage: Stage
+    ) -> list[tuple[LabelClip, Stage]]:
+        """Stages 3 and 4: one clip for each motion, each cached on its own."""
+        slot = f"{region}_labels"
+        if not self.recipe.slots[slot].use:
+            return []
+        config = self.recipe.section("labels", LabelsConfig)
+        first = 0 if region == "body" else len(motions) - config.head_clips
+        chosen = list(enumerate(motions))[first : first + (config.body_clips if region == "body" else config.head_clips)]
+        made = []
+        for number, motion in chosen:
+            inputs = {"tracking": tracking.key, "motions": motions_stage.key}
+            stage = self._stage(f"{region}-labels-{number}", (slot, "renderer"), inputs, {"retrack": config.retrack})
+
+            def make(folder: Path, motion: Motion = motion, number: int = number) -> None:
+                self.progress.update(f"{motion.name}", (number - first) / len(chosen))
+                clip = self.components.get(slot).generate(subject, motion, self.seed + number)
+                save_clip(self._retracked(clip, subject, motion), folder)
+
+            self._run(stage, f"{region}-labels", slot, make)
+            made.append((load_clip(stage.folder), stage))
+        return made
+
+    def _retracked(self, clip: LabelClip, subject: Subject, motion: Motion) -> LabelClip:
+        """The clip with the parameters that its frames really show."""
+        get = self.components.get
+        exact = getattr(get(f"{clip.region}_labels"), "exact", False)
+        if exact or not self.recipe.section("labels", LabelsConfig).retrack:
+            return clip
+        fps = len(clip) / max(len(motion), 1) * motion.fps
+        clip, drift = retrack(clip, subject, get("body"), get("keypoints"), get("tracker"), fps)
+        log.info("clip %s strays %.0f mm from its request, lost %.0f %%", clip.name, drift.mean_mm, drift.lost * 100)
+        return clip
+
+    def train(
+        self, subject: Subject, tracking: Stage, clips: list[LabelClip], label_stages: list[Stage]
+    ) -> tuple[dict[str, torch.Tensor], TrainingReport]:
+        """Stage 5: the avatar."""
+        config = self.recipe.section("training", TrainingConfig)
+        inputs = {"tracking": tracking.key} | {s.name: s.key for s in label_stages}
+        losses = {c.name: [c.use, dict(c.options), c.weight, c.start, list(c.on)] for c in self.recipe.losses}
+        stage = self._stage("avatar", ("body", "renderer", "avatar"), inputs, {"training": asdict(config), "losses": losses})
+
+        def make(folder: Path) -> None:
+            self.progress.update("initialising", 0.0)
+            avatar = self.components.get("avatar")
+            avatar.create(subject, clips)
+            terms = [LossTerm(c.name, self.components.loss(c), c.weight, c.start, c.on) for c in self.recipe.losses]
+            report = train(
+                avatar, subject, clips, terms, config, self.components.get("renderer"), self.seed,
+                stage.scratch, self.progress.update,
+            )  # fmt: skip
+            save_tensors(folder / "avatar.safetensors", avatar.state())
+            write_json(folder / "training.json", asdict(report))
+
+        self._run(stage, "avatar", "avatar", make)
+        tensors = load_tensors(stage.folder / "avatar.safetensors")
+        report = read_json(stage.folder / "training.json")
+        return {f"avatar.{k}": v for k, v in tensors.items()}, TrainingReport(report["steps"], report["curves"])
+
+    def preview(
+        self,
+        tensors: dict[str, torch.Tensor],
+        manifest: dict[str, Any],
+        subject: Subject,
+        clips: list[LabelClip],
+        training: TrainingReport,
+    ) -> dict[str, Path | bytes | str]:
+        """Pictures and the report, and the measured quality into the manifest; returns the files."""
+        config = self.recipe.section("preview", PreviewConfig)
+        stage = self._stage("preview", ("motions", "renderer"), {"avatar": self.records["avatar"]["key"]}, asdict(config))
+        avatar = assemble(self.components, tensors, manifest)
+
+        def make(folder: Path) -> None:
+            metrics = photo_metrics(avatar, subject)
+            write_json(folder / "metrics.json", metrics)
+            write_preview(avatar, folder, config, self.progress.update)
+
+        self._run(stage, "preview", "motions", make)
+        manifest["metrics"] |= read_json(stage.folder / "metrics.json")
+        manifest["stages"] = self.records
+        extras: dict[str, Path | bytes | str] = {p.name: p for p in stage.folder.glob("preview.*")}
+        extras["report.html"] = render_report(subject, clips, training, avatar, manifest, stage.folder)
+        return extras
+
+    # -------------------------------------------------------------------------------------------------------- machinery
+
+    def manifest(self, photo: Photo, subject: Subject, consent: str | None) -> dict[str, Any]:
+        """How this avatar came to be; ``bundle.write_bundle`` adds the format."""
+        used = {s: self.components.descriptor(s) for s, c in self.recipe.slots.items() if c.use}
+        return {
+            "avatarkit": __version__,
+            "components": {s: {"name": d.name, "version": d.plugin.version} for s, d in used.items()},
+            "recipe": self.recipe.to_dict(),
+            "seed": self.seed,
+            "device": str(self.components.device),
+            "inputs": {"photo": photo.sha256},
+            "stages": self.records,
+            "metrics": dict(subject.quality.metrics),
+            "seen": dict(subject.quality.visible),
+            "warnings": list(subject.quality.warnings),
+            "licences": {d.name: asdict(d.licence) for d in used.values()},
+            "consent": consent,
+        }
+
+    def _stage(self, name: str, slots: tuple[str, ...], inputs: dict[str, str], config: dict[str, Any]) -> Stage:
+        """A stage whose key holds what fills ``slots``."""
+        chosen = {}
+        for slot in slots:
+            choice = self.recipe.slots[slot]
+            if choice.use:
+                descriptor = self.components.descriptor(slot)
+                version = [descriptor.plugin.version, descriptor.revision]
+                chosen[slot] = [choice.use, version, descriptor.make_config(choice.options, choice.origins)]
+        return self.store.stage(name, slots[-1], 1, {"slots": chosen, **config}, self.seed, inputs)
+
+    def _run(self, stage: Stage, group: str, slot: str, make: Callable[[Path], None]) -> None:
+        """Makes the stage unless it is there; a foreign exception is wrapped once, naming the owner."""
+        if group in self.again:
+            stage.discard()
+        reused = stage.ready
+        with self.progress.stage(group):
+            if not reused:
+                log.info("%s: %s", stage.name, stage.why_changed())
+                try:
+                    with stage.write() as folder:
+                        make(folder)
+                except AvatarkitError:
+                    raise
+                except Exception as error:
+                    owner = self.components.descriptor(slot).owner
+                    raise StageError(f"The stage {stage.name} failed in {owner}: {error}") from error
+        record = stage.record
+        self.records[stage.name] = {k: record[k] for k in ("key", "seconds", "peak_memory_mb")} | {"reused": reused}
+        self.components.registry.stage_finished(stage.name, str(stage.folder), record["seconds"])
+
+
+def _person_box(subject: Subject) -> torch.Tensor:
+    """(4,) x0, y0, x1, y1 of the matte in pixels."""
+    ys, xs = (subject.matte.alpha > 0.5).nonzero(as_tuple=True)
+    return torch.stack([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]).float()
