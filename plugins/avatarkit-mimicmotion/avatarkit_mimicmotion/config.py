@@ -1,0 +1,71 @@
+"""Options of the generator. Light to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from avatarkit.errors import ConfigError
+
+__all__ = ["MimicMotionConfig"]
+
+
+@dataclass(frozen=True)
+class MimicMotionConfig:
+    """Options of MimicMotion; defaults are the settings that its authors ship for version 1.1."""
+
+    checkpoint: str = ""
+    """File of the released weights (.pth or .safetensors); empty = the file added as ``mimicmotion-1-1``."""
+    base: str = ""
+    """Folder of Stable Video Diffusion 1.1 (vae, image_encoder, ...); empty = the one added as ``svd-xt-1-1``."""
+    pose_net: str = ""
+    """File of the pose network where ``checkpoint`` holds the video network alone; empty = both are in it."""
+    resolution: int = 576
+    """Short side of the generated frames in pixels, a multiple of 64; the long side follows, near 16:9."""
+    framing: Literal["person", "cover"] = "person"
+    """What of the photo is shown: ``person`` = a window around the whole person, ``cover`` = the authors' centre crop."""
+    fps: float = 15.0
+    """Frames per second that are generated from a motion; frames between are skipped."""
+    steps: int = 25
+    """Denoising steps."""
+    guidance_min: float = 2.0
+    """Classifier-free guidance of the first frame."""
+    guidance_max: float = 2.0
+    """Classifier-free guidance of the last frame; at 1 and below the unguided pass is left out."""
+    tile_size: int = 72
+    """Frames that the network sees at once: 72 for version 1.1 of the weights, 16 for version 1."""
+    tile_overlap: int = 6
+    """Frames that neighbouring tiles share (the reference frame counts as one of them)."""
+    noise_aug_strength: float = 0.0
+    """Noise on the reference picture before it is encoded."""
+    motion_bucket: int = 127
+    """Amount-of-motion number that the video network is told."""
+    decode_chunk: int = 8
+    """Frames decoded at once; changes the frames slightly, and the memory a lot."""
+    rescale: bool = True
+    """Align the drawn poses with the landmarks detected in the photo."""
+    confidence: float = 1.0
+    """Trust in the frames, 0 to 1, written into the clip."""
+    dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
+    """Number format of the networks; auto = float16 on CUDA, float32 elsewhere."""
+    offload: Literal["modules", "none"] = "modules"
+    """``modules`` keeps only the network that is at work on the device, ``none`` keeps all of them there."""
+
+    def __post_init__(self) -> None:
+        checks = [
+            (self.resolution > 0 and self.resolution % 64 == 0, "resolution must be a positive multiple of 64"),
+            (self.framing in ("person", "cover"), "framing must be person or cover"),
+            (self.fps > 0, "fps must be positive"),
+            (self.steps >= 2, "steps must be at least 2"),
+            (self.guidance_min <= self.guidance_max, "guidance_min must not be above guidance_max"),
+            (self.tile_size >= 2, "tile_size must be at least 2"),
+            (1 <= self.tile_overlap < self.tile_size, "tile_overlap must be at least 1 and below tile_size"),
+            (self.noise_aug_strength >= 0, "noise_aug_strength must not be negative"),
+            (self.decode_chunk >= 1, "decode_chunk must be at least 1"),
+            (0 <= self.confidence <= 1, "confidence must lie between 0 and 1"),
+            (self.dtype in ("auto", "float16", "bfloat16", "float32"), "dtype must be auto, float16, bfloat16 or float32"),
+            (self.offload in ("modules", "none"), "offload must be modules or none"),
+        ]
+        for fine, sentence in checks:
+            if not fine:
+                raise ConfigError(f"mimicmotion: {sentence}.")

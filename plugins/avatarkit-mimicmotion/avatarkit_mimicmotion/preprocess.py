@@ -1,0 +1,163 @@
+"""From a photo to what the networks are shown: size, framing, and the image encoder's view."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch.nn.functional import conv2d, interpolate, pad
+
+from avatarkit.camera import Camera
+from avatarkit.errors import ConfigError
+
+__all__ = ["Window", "clip_pixels", "cover_window", "crop", "person_window", "signed", "target_size"]
+
+CLIP_SIZE = 224
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+ASPECT = 9 / 16
+MARGIN = 0.12  # of the person's size, kept free on every side: arms and legs move
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a resized photo that becomes the reference picture.
+
+    Attributes:
+        step_x, step_y: photo pixels per reference pixel.
+        left, top: reference pixels from the photo's corner to the window's; negative where it reaches out of the photo.
+        width, height: of the reference picture.
+        smooth: whether to smooth before scaling down.
+    """
+
+    step_x: float
+    step_y: float
+    left: float
+    top: float
+    width: int
+    height: int
+    smooth: bool = True
+
+    def points(self, xy: np.ndarray) -> np.ndarray:
+        """Photo pixels (..., 2) -> reference pixels (..., 2)."""
+        return xy / np.array([self.step_x, self.step_y]) - np.array([self.left, self.top])
+
+    def camera(self, camera: Camera) -> Camera:
+        """The camera of the photo, for the reference picture."""
+        warp = [[1 / self.step_x, 0.0, -self.left], [0.0, 1 / self.step_y, -self.top], [0.0, 0.0, 1.0]]
+        K = torch.tensor(warp).to(camera.K) @ camera.K
+        return replace(camera, K=K, width=self.width, height=self.height)
+
+
+def target_size(resolution: int, portrait: bool) -> tuple[int, int]:
+    """Height and width: ``resolution`` and the multiple of 64 below 16/9 of it."""
+    if resolution <= 0 or resolution % 64:
+        raise ConfigError(f"mimicmotion: resolution {resolution} is no positive multiple of 64.")
+    long = int(resolution / ASPECT // 64) * 64
+    return (long, resolution) if portrait else (resolution, long)
+
+
+def cover_window(height: int, width: int, resolution: int) -> Window:
+    """The authors' framing: as large a part as fits, from the middle; portrait only where height exceeds width."""
+    out_h, out_w = target_size(resolution, portrait=height > width)
+    aspect = height / width
+    if aspect < out_h / out_w:
+        h, w = out_h, math.ceil(out_h / aspect)
+    else:
+        h, w = math.ceil(out_w * aspect), out_w
+    return Window(width / w, height / h, round((w - out_w) / 2), round((h - out_h) / 2), out_w, out_h, smooth=False)
+
+
+def person_window(height: int, width: int, box: tuple[float, float, float, float], resolution: int) -> Window:
+    """A window around the whole person with room to move, in the orientation that needs the smaller one.
+
+    It stays within the photo where it fits, and is centred on the photo in the direction where it does not.
+    """
+    x0, y0, x1, y1 = np.clip(np.array(box, float), 0, [width, height, width, height])
+    margin = MARGIN * max(x1 - x0, y1 - y0)
+    left, right = max(x0 - margin, 0.0), min(x1 + margin, width)
+    top, bottom = max(y0 - margin, 0.0), min(y1 + margin, height)
+    best: Window | None = None
+    for portrait in (False, True):
+        out_h, out_w = target_size(resolution, portrait)
+        step = max((bottom - top) / out_h, (right - left) / out_w)
+        x = _place(left, right, step * out_w, width)
+        y = _place(top, bottom, step * out_h, height)
+        if best is None or step < best.step_x:
+            best = Window(step, step, x / step, y / step, out_w, out_h)
+    assert best is not None
+    return best
+
+
+def _place(low: float, high: float, size: float, limit: float) -> float:
+    """Where a window of ``size`` around (low, high) begins: inside (0, limit) or, too large for it, centred on it."""
+    if size >= limit:
+        return (limit - size) / 2
+    return min(max((low + high - size) / 2, 0.0), limit - size)
+
+
+def crop(image: torch.Tensor, window: Window) -> torch.Tensor:
+    """Cuts the window out of a photo, bilinear, rounded; outside the photo its border goes on.
+
+    Args:
+        image: (H, W, 3) uint8 or float32 0 to 1.
+        window: what to cut.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    values = image.float() * (1.0 if image.dtype == torch.uint8 else 255.0)
+    shrink = max(window.step_x, window.step_y)
+    if window.smooth and shrink > 1:
+        sigma = 0.5 * math.sqrt(shrink**2 - 1)
+        values = _blur(values.permute(2, 0, 1)[None], sigma, sigma)[0].permute(1, 2, 0)
+    # Across, then down, in float32: this order gives the authors' pixels exactly, whatever version of torch.
+    values = _resample(values, 1, window.step_x, window.left, window.width)
+    values = _resample(values, 0, window.step_y, window.top, window.height)
+    return values.round().clamp(0, 255).to(torch.uint8)
+
+
+def _resample(values: torch.Tensor, dim: int, step: float, start: float, count: int) -> torch.Tensor:
+    """Linear interpolation along one axis at pixel centres."""
+    last = values.shape[dim] - 1
+    at = ((torch.arange(count) + start + 0.5) * torch.tensor(step) - 0.5).clamp(0, last)
+    low = at.floor().long()
+    share = (at - low).reshape(-1, *(1,) * (values.ndim - dim - 1))
+    high = (low + 1).clamp(max=last)
+    return (1 - share) * values.index_select(dim, low) + share * values.index_select(dim, high)
+
+
+def signed(image: torch.Tensor) -> torch.Tensor:
+    """(..., H, W, 3) uint8 -> (..., 3, H, W) float32, -1 to 1."""
+    return image.movedim(-1, -3).float() / 255 * 2 - 1
+
+
+def clip_pixels(image: torch.Tensor) -> torch.Tensor:
+    """The image encoder's view of a picture.
+
+    Args:
+        image: (1, 3, H, W) float32, -1 to 1.
+
+    Returns:
+        (1, 3, 224, 224) normalised. The aspect ratio is not kept; the picture is smoothed before it is scaled down.
+    """
+    sigma_y, sigma_x = (max((size / CLIP_SIZE - 1) / 2, 0.001) for size in image.shape[-2:])
+    small = interpolate(_blur(image, sigma_x, sigma_y), (CLIP_SIZE, CLIP_SIZE), mode="bicubic", align_corners=True)
+    mean, std = (torch.tensor(x)[None, :, None, None] for x in (CLIP_MEAN, CLIP_STD))
+    return ((small + 1) / 2 - mean) / std
+
+
+def _blur(image: torch.Tensor, sigma_x: float, sigma_y: float) -> torch.Tensor:
+    """Separable Gaussian with mirrored borders, kernels of about four sigma in all; (1, C, H, W)."""
+    channels = image.shape[1]
+    for axis, sigma in ((3, sigma_x), (2, sigma_y)):
+        size = int(max(4 * sigma, 3)) // 2 * 2 + 1
+        x = torch.arange(size, dtype=image.dtype) - size // 2
+        kernel = torch.exp(-(x**2) / (2 * sigma**2))
+        kernel = (kernel / kernel.sum()).reshape((1, 1, 1, size) if axis == 3 else (1, 1, size, 1))
+        margin = (size // 2, size // 2, 0, 0) if axis == 3 else (0, 0, size // 2, size // 2)
+        padded = pad(image, margin, mode="reflect")
+        image = conv2d(padded, kernel.expand(channels, 1, -1, -1), groups=channels)
+    return image
