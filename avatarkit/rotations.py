@@ -1,0 +1,28 @@
+"""Rotations: axis-angle in files and parameters, matrices inside."""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["axis_angle_to_matrix", "matrix_to_axis_angle"]
+
+
+def axis_angle_to_matrix(axis_angle: torch.Tensor) -> torch.Tensor:
+    """Rodrigues' formula, smooth at zero: (..., 3) radians -> (..., 3, 3)."""
+    squared = (axis_angle * axis_angle).sum(-1)[..., None, None]
+    small = squared < 1e-6
+    safe = torch.where(small, torch.ones_like(squared), squared)
+    angle = safe.sqrt()
+    a = torch.where(small, 1 - squared / 6, angle.sin() / angle)
+    b = torch.where(small, 0.5 - squared / 24, (1 - angle.cos()) / safe)
+    x, y, z = axis_angle.unbind(-1)
+    o = torch.zeros_like(x)
+    K = torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).unflatten(-1, (3, 3))
+    return torch.eye(3, dtype=K.dtype, device=K.device) + a * K + b * (K @ K)
+
+
+def matrix_to_axis_angle(matrix: torch.Tensor) -> torch.Tensor:
+    """(..., 3, 3) -> (..., 3) radians, angle at most pi; not differentiable near pi."""
+    import roma
+
+    return roma.rotmat_to_rotvec(matrix)
