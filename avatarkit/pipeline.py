@@ -40,7 +40,7 @@ from avatarkit.retracking import retrack
 from avatarkit.store import Stage, Store, load_tensors, read_json, save_tensors, write_json
 from avatarkit.training import LossTerm, TrainingConfig, TrainingReport, train
 
-__all__ = ["STAGES", "LabelsConfig", "build"]
+__all__ = ["STAGES", "LabelsConfig", "build", "load_tracked_subject"]
 
 log = logging.getLogger("avatarkit.pipeline")
 
@@ -314,3 +314,12 @@ def _person_box(subject: Subject) -> torch.Tensor:
     """(4,) x0, y0, x1, y1 of the matte in pixels."""
     ys, xs = (subject.matte.alpha > 0.5).nonzero(as_tuple=True)
     return torch.stack([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]).float()
+
+
+def load_tracked_subject(store: Path, manifest: dict[str, Any]) -> Subject:
+    """The tracked photo of a finished avatar, from its cache.
+
+    Raises:
+        StoreError: the cache was deleted.
+    """
+    return load_subject(store / f"tracking-{manifest['stages']['tracking']['key'][:16]}")

@@ -13,7 +13,7 @@ from avatarkit.gaussians import Gaussians
 from avatarkit.interfaces import BodyModel, Context, ParameterGroup, Posed, Subject
 from avatarkit.labels import LabelClip
 from avatarkit.mesh import Mesh, barycentric
-from avatarkit.texture import sample_texture, texture_from_photo
+from avatarkit.painting import PhotoPainter
 from avatarkit_coupled_gs.binding import bind_to_surface
 from avatarkit_coupled_gs.config import CoupledConfig
 from avatarkit_coupled_gs.growth import Seeds, seed_uncovered
@@ -52,14 +52,13 @@ class CoupledAvatar:
         """See ``AvatarModel.create``; the labels are not needed."""
         config, body, renderer = self.config, self.body, self.context.get("renderer")
         binding = bind_to_surface(body, config.resolution, config.hand_factor, config.eye_factor)
-        texture = texture_from_photo(subject, body, renderer, max(config.resolution, 512))
+        paint = PhotoPainter(subject, body, renderer).paint(binding.face, binding.barycentric)
         self.shape = subject.params.shape.float()
         self.triangles, self.weights = binding.triangles, binding.barycentric
         self.seed_offset = torch.zeros(len(binding), 3)
         self.dT = subject.vertex_offsets.float().clone()
         self._prepare()
-        color = sample_texture(texture.rgb, body, binding.face, binding.barycentric)
-        texel = binding.texel
+        color, texel = paint.rgb, binding.texel
         scale = torch.full((len(binding),), -1.0)
         if config.grow:
             seeds = self._grow(subject, renderer)
