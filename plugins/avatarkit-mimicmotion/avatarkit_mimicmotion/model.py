@@ -100,7 +100,7 @@ class PoseUNet(UNetSpatioTemporalConditionModel):  # type: ignore[misc]
             raise ValueError(f"latents of {tuple(sample.shape[-2:])} are no multiple of {2**self.num_upsamplers}")
         embedding = self._condition(sample, timestep, added_time_ids).repeat_interleave(frames, dim=0)
         context = encoder_hidden_states.repeat_interleave(frames, dim=0)
-        spatial_only = torch.full((batch, frames), float(image_only_indicator), dtype=sample.dtype, device=sample.device)
+        spatial_only = sample.new_full((batch, frames), float(image_only_indicator))
         common = {"temb": embedding, "image_only_indicator": spatial_only}
 
         x = self.conv_in(sample.flatten(0, 1))

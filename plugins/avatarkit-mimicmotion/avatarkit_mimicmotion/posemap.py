@@ -1,7 +1,7 @@
 """Draws people as the colour-coded stick figures that the pose network was trained on, pixel for pixel.
 
-The rules (order, colours, thresholds, absence of antialiasing) are DWPose's as MimicMotion changed them: colours fade with
-confidence. They look odd in places; the network knows them so.
+The rules (order, colours, thresholds, absence of antialiasing) are DWPose's as MimicMotion changed them: colours fade
+with confidence. They look odd in places; the network knows them so.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LIMBS = (
     *((1, 11), (11, 12), (12, 13), (1, 0), (0, 14), (14, 16), (0, 15), (15, 17)),
 )
 FINGERS = tuple((0 if j == 0 else 4 * f + j, 4 * f + j + 1) for f in range(5) for j in range(4))
-# Hues in steps of 20 degrees; the 18 rainbow colours of OpenPose.
+# OpenPose's rainbow.
 COLORS = (
     *((255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0), (0, 255, 85)),
     *((0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255), (170, 0, 255)),

@@ -67,18 +67,18 @@ def denoise(
     frames = latents.shape[1]
     sigmas, levels = (x.to(latents.device) for x in noise_levels(sampling.steps))
     windows = tiles(frames, sampling.tile_size, sampling.tile_overlap)
-    weights = tile_weights(len(windows[0])).to(latents)[None, :, None, None, None]
+    weights = tile_weights(len(windows[0])).to(latents)
     total = latents.new_zeros(frames)
     for window in windows:
-        total[window] += weights.flatten()
-    total = total[None, :, None, None, None]
-    guidance = guidance_scales(frames, sampling.guidance_min, sampling.guidance_max).to(latents)[None, :, None, None, None]
+        total[window] += weights
+    guidance = guidance_scales(frames, sampling.guidance_min, sampling.guidance_max).to(latents)
+    weights, total, guidance = (x[None, :, None, None, None] for x in (weights, total, guidance))
     branches = (False, True) if sampling.guided else (True,)
 
     done = (scratch.load(latents) if scratch else None) or Progress.start(latents, len(branches))
     latents, sums = done.latents, done.sums
-    first_step, first_window = done.step, done.window
-    for step in range(first_step, sampling.steps):
+    first_window = done.window
+    for step in range(done.step, sampling.steps):
         network_input = scale_input(latents, sigmas[step])
         for number in range(first_window, len(windows)):
             window = windows[number]

@@ -1,0 +1,129 @@
+"""From body parameters to what a whole-body detector would have seen: 133 points with confidence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from avatarkit.body import BodyParams, JointLandmarks, SurfaceLandmarks
+from avatarkit.camera import Camera
+from avatarkit.errors import PluginError
+from avatarkit.interfaces import BodyModel
+from avatarkit.mesh import Mesh, barycentric
+from avatarkit_mimicmotion.wholebody import COUNT, FACE, HANDS, HEAD, from_sets
+
+__all__ = ["landmark_positions", "observe"]
+
+SETS = ("coco133", "pose33", "face478", "hand21_left", "hand21_right")
+POINTS = {"coco133": COUNT, "pose33": 33, "face478": 478, "hand21_left": 21, "hand21_right": 21}
+VISIBLE = 0.9  # confidence of a point in plain sight; detectors seldom give more
+# Confidence of hidden points: detectors go on guessing limbs, and lose eyes and ears of turned heads.
+HIDDEN_LIMB, HIDDEN_HEAD, HIDDEN_DETAIL = 0.5, 0.2, 0.3
+# Metres that a point may lie below the surface and still count as seen: joints lie inside the body.
+DEPTH_LIMB, DEPTH_HEAD, DEPTH_DETAIL = 0.15, 0.05, 0.025
+CHUNK = 16  # frames whose vertices are held at once
+VISIBILITY_SIZE = 384  # long side of the depth maps
+
+
+def observe(
+    body: BodyModel,
+    params: BodyParams,
+    camera: Camera,
+    offsets: torch.Tensor | None = None,
+    meshes: Any = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Projects a body's landmarks and guesses how well a detector would see them.
+
+    Args:
+        body: the body model; it has to know ``coco133``, or at least ``pose33``.
+        params: (T,) frames in the world.
+        camera: that looks on.
+        offsets: (V, 3) of the person, or None.
+        meshes: a ``MeshRasterizer`` to find what hides behind the body; None = nothing does.
+
+    Returns:
+        (T, 133, 2) pixels, NaN where the body model knows no such point, and (T, 133) scores 0 to 1.
+    """
+    points, scores = [], []
+    params = params.batched()
+    for start in range(0, params.batch_shape[0], CHUNK):
+        with torch.no_grad():
+            vertices = body.vertices(params[start : start + CHUNK], offsets)
+            world = landmark_positions(body, params[start : start + CHUNK], vertices)
+        visible = np.stack([_visibility(p, v, body, camera, meshes) for p, v in zip(world, vertices, strict=True)])
+        pixels = camera.project(torch.from_numpy(world).float()).double().numpy()
+        points.append(np.where(np.isfinite(world[..., :1]), pixels, np.nan))
+        scores.append(visible)
+    return np.concatenate(points), np.concatenate(scores)
+
+
+def landmark_positions(body: BodyModel, params: BodyParams, vertices: torch.Tensor) -> np.ndarray:
+    """World positions of the 133 points.
+
+    Args:
+        body: the body model. params: (T,). vertices: (T, V, 3) of these frames.
+
+    Returns:
+        (T, 133, 3) metres, NaN where a point is not known.
+
+    Raises:
+        PluginError: the body model knows neither ``coco133`` nor ``pose33``.
+    """
+    found: dict[str, np.ndarray] = {}
+    for name in SETS:
+        table = body.landmarks(name)
+        if table is None:
+            continue
+        if isinstance(table, SurfaceLandmarks):
+            positions = barycentric(vertices, table.triangles, table.barycentric.to(vertices))
+        else:
+            positions = _joint_positions(body, params, table, POINTS[name])
+        found[name] = positions.detach().cpu().double().numpy()
+        if name == "coco133":
+            break
+    if "coco133" not in found and "pose33" not in found:
+        raise PluginError(
+            f"The body model {body.name!r} has no landmark table 'coco133' or 'pose33', which mimicmotion needs."
+        )
+    return from_sets(found, {name: np.ones(p.shape[:-1]) for name, p in found.items()}, dims=3)[0]
+
+
+def _joint_positions(body: BodyModel, params: BodyParams, table: JointLandmarks, count: int) -> torch.Tensor:
+    """(T, count, 3): offsets in the joints' rest frames, scaled with a bone, moved with the joints."""
+    skeleton = body.skeleton(params.shape)
+    transforms = body.joint_transforms(skeleton, params.root, params.translation, params.joints)
+    ends = skeleton.positions[table.bone]
+    length = (ends[:, 0] - ends[:, 1]).norm(dim=-1)
+    scale = torch.where(table.bone_length > 0, length / table.bone_length.clamp(min=1e-6), 1.0)
+    offset = (skeleton.orientations[table.joint] @ (table.offset * scale[:, None])[..., None])[..., 0]
+    rest = skeleton.positions[table.joint] + offset
+    A = transforms[:, table.joint]
+    out = rest.new_full((transforms.shape[0], count, 3), float("nan"))
+    out[:, table.index] = (A[..., :3, :3] @ rest[..., None])[..., 0] + A[..., :3, 3]
+    return out
+
+
+def _visibility(world: np.ndarray, vertices: torch.Tensor, body: BodyModel, camera: Camera, meshes: Any) -> np.ndarray:
+    """(133,) scores of one frame: 0 outside the picture or unknown, little where the body hides a point."""
+    hidden_score = np.full(COUNT, HIDDEN_LIMB)
+    allowance = np.full(COUNT, DEPTH_LIMB)
+    hidden_score[HEAD], allowance[HEAD] = HIDDEN_HEAD, DEPTH_HEAD
+    for part in (FACE, *HANDS.values()):
+        hidden_score[part], allowance[part] = HIDDEN_DETAIL, DEPTH_DETAIL
+
+    shrink = min(1.0, VISIBILITY_SIZE / max(camera.width, camera.height))
+    small = camera.resized(max(1, round(camera.width * shrink)), max(1, round(camera.height * shrink)))
+    points = torch.from_numpy(np.nan_to_num(world)).float()
+    xy = small.project(points).numpy()
+    depth = small.to_camera(points)[:, 2].numpy()
+    inside = (xy >= 0).all(1) & (xy < [small.width, small.height]).all(1) & (depth > 0)
+    inside &= np.isfinite(world).all(1)
+    hidden = np.zeros(COUNT, bool)
+    if meshes is not None:
+        with torch.no_grad():
+            surface = meshes.render(Mesh(vertices, body.faces), small).depth.cpu().numpy()
+        x, y = (xy[:, k].astype(int).clip(0, size - 1) for k, size in ((0, small.width), (1, small.height)))
+        hidden = (surface[y, x] > 0) & (depth > surface[y, x] + allowance)
+    return np.where(inside, np.where(hidden, hidden_score, VISIBLE), 0.0)
