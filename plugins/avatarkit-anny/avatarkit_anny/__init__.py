@@ -1,0 +1,15 @@
+"""Anny as the body model of avatarkit."""
+
+from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
+
+
+@hookimpl
+def register_body_models(register: Register) -> None:
+    register(
+        "anny",
+        target="avatarkit_anny.model:AnnyBody",
+        config="avatarkit_anny.config:AnnyConfig",
+        summary="parametric body with hands, face, eyes, tongue and teeth; free for every use",
+        needs=Needs(modules=("anny",)),
+        licence=Licence(code="Apache-2.0", weights="Anny/MakeHuman data, CC0", commercial=True),
+    )
