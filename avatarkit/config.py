@@ -144,7 +144,7 @@ class Recipe:
 
         Args:
             preset: name of a recipe that an installed package ships.
-            file: a TOML file.
+            file: a TOML file; ``preset = "draft"`` at its top names the preset below it where ``preset`` does not.
             flags: slot -> component name ("none" = nothing); None values are skipped.
             settings: ``slot.option=value`` texts; values are TOML, bare words are text.
 
@@ -153,6 +153,9 @@ class Recipe:
         """
         leaves: dict[_Path, tuple[Any, str]] = {}
         names = []
+        tables = {} if file is None else _parse(_read(Path(file)), str(file))
+        base = tables.pop("preset", None)
+        preset = base if preset is None else preset
         if preset is not None:
             known = presets()
             if preset not in known:
@@ -160,7 +163,7 @@ class Recipe:
             _lay(leaves, _parse(known[preset], f"preset {preset}"), f"preset {preset}")
             names.append(preset)
         if file is not None:
-            _lay(leaves, _parse(_read(Path(file)), str(file)), f"recipe {Path(file).name}")
+            _lay(leaves, tables, f"recipe {Path(file).name}")
             names.append(Path(file).stem)
         for slot, use in (flags or {}).items():
             if use is not None:
@@ -216,7 +219,8 @@ def _choice(slot: str, kind: str, table: Mapping[str, Any], origins: Mapping[_Pa
     origin = origins.get((slot, "use"), "")
     if use is None:
         raise ConfigError(
-            f'The recipe names no component for the slot {slot!r}. Start from a preset or add [{slot}] use = "...".'
+            f'The recipe names no component for the slot {slot!r}. Start from a preset (preset = "standard" at the '
+            f'top of the file) or add [{slot}] use = "...".'
         )
     if not isinstance(use, str):
         raise ConfigError(f"'use' of [{slot}] must be the name of a component, not {use!r} (from {origin}).")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -31,19 +32,17 @@ class Binding:
         return len(self.triangles)
 
 
-def bind_to_surface(body: BodyModel, resolution: int, hand_factor: int = 1, eye_factor: int = 1) -> Binding:
+def bind_to_surface(body: BodyModel, resolution: int, factors: Mapping[str, int]) -> Binding:
     """One point per covered texel of the UV map.
 
     Args:
         body: whose atlas is sampled.
         resolution: side of the map.
-        hand_factor, eye_factor: small charts take their points from maps so many times finer.
+        factors: part of the body -> its points come from a map so many times finer; later parts win over earlier ones.
     """
     fine = torch.ones(len(body.faces), dtype=torch.int64)
-    for parts, factor in ((("left_hand", "right_hand"), hand_factor), (("eyes", "tongue", "teeth"), eye_factor)):
-        for part in parts:
-            weight = body.part(part)[body.faces].mean(-1)
-            fine[weight > 0.5] = max(factor, 1)
+    for part, factor in factors.items():
+        fine[body.part(part)[body.faces].mean(-1) > 0.5] = max(factor, 1)
     columns: list[tuple[torch.Tensor, ...]] = []
     for number, factor in enumerate(sorted(set(fine.tolist()))):
         uv_map = uv_positions(body, resolution * factor)

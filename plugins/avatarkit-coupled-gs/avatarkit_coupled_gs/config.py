@@ -13,8 +13,10 @@ class CoupledConfig:
 
     resolution: int = 512
     """Side of the UV map whose covered texels become Gaussians (paper, section 3.4: 512, about 150,000)."""
+    face_factor: int = 1
+    """The face takes its texels from a map so many times finer than the rest."""
     hand_factor: int = 2
-    """The hands take their texels from a map so many times finer; their charts are small in a whole-body atlas."""
+    """The same for the hands, whose charts are small in a whole-body atlas."""
     eye_factor: int = 3
     """The same for eyes, tongue and teeth."""
     scale_factor: float = 0.6

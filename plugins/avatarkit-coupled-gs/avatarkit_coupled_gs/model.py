@@ -51,7 +51,9 @@ class CoupledAvatar:
     def create(self, subject: Subject, labels: Sequence[LabelClip]) -> None:
         """See ``AvatarModel.create``; the labels are not needed."""
         config, body, renderer = self.config, self.body, self.context.get("renderer")
-        binding = bind_to_surface(body, config.resolution, config.hand_factor, config.eye_factor)
+        eye, hand = config.eye_factor, config.hand_factor
+        factors = {"face": config.face_factor, "left_hand": hand, "right_hand": hand, "eyes": eye, "tongue": eye, "teeth": eye}
+        binding = bind_to_surface(body, config.resolution, factors)
         paint = PhotoPainter(subject, body, renderer).paint(binding.face, binding.barycentric)
         self.shape = subject.params.shape.float()
         self.triangles, self.weights = binding.triangles, binding.barycentric
