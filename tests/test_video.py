@@ -1,0 +1,227 @@
+"""Reading and writing videos: real files, written and read back."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from avatarkit.errors import InputError, StoreError
+from avatarkit.video import VideoWriter, probe, read_frames
+
+
+def frame(number: int, width: int = 96, height: int = 64) -> np.ndarray:
+    """A grey level that names the frame, and a red corner top left."""
+    image = np.full((height, width, 3), 40 + 4 * number, np.uint8)
+    image[: height // 4, : width // 4] = (220, 20, 20)
+    return image
+
+
+def number(image: np.ndarray) -> int:
+    """Which frame it is."""
+    return round((float(image[image.shape[0] // 2 :, image.shape[1] // 2 :].mean()) - 40) / 4)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    with VideoWriter(path, 96, 64, fps=20) as video:
+        for n in range(40):
+            video.write(frame(n))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".mov", ".mkv"])
+def test_written_videos_read_back(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    with VideoWriter(path, 96, 64, fps=12.5) as video:
+        for n in range(10):
+            video.write(frame(n))
+    info = probe(path)
+    assert (info.width, info.height, info.fps) == (96, 64, 12.5)
+    frames = list(read_frames(path))
+    assert [number(image) for _, image in frames] == list(range(10))
+    assert [time for time, _ in frames] == pytest.approx([n / 12.5 for n in range(10)])
+    np.testing.assert_allclose(frames[0][1][5, 5], [220, 20, 20], atol=8)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_mp4_plays_everywhere(clip: Path) -> None:
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264"
+        assert stream.codec_context.pix_fmt == "yuv420p"
+    assert clip.read_bytes().find(b"moov") < clip.read_bytes().find(b"mdat")  # starts before it is all there
+
+
+def test_odd_sizes_are_padded(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "odd.mp4", 97, 65, fps=10) as video:
+        video.write(frame(3, 97, 65))
+    assert probe(tmp_path / "odd.mp4").width == 98
+    image = next(read_frames(tmp_path / "odd.mp4"))[1]
+    assert image.shape == (66, 98, 3)
+    assert number(image) == 3
+
+
+def test_transparent_outputs(tmp_path: Path) -> None:
+    cut = np.dstack([frame(5), np.zeros((64, 96), np.uint8)])
+    cut[16:48, 24:72, 3] = 255
+    for name in ("a.webm", "a.mov", "frames"):
+        with VideoWriter(tmp_path / name, 96, 64, fps=10, transparent=True) as video:
+            for _ in range(3):
+                video.write(cut)
+    with av.open(str(tmp_path / "a.mov")) as container:
+        alpha = next(container.decode(video=0)).to_ndarray(format="rgba")[..., 3]
+        np.testing.assert_allclose(alpha, cut[..., 3], atol=2)
+    with av.open(str(tmp_path / "a.webm")) as container:
+        decoder = av.CodecContext.create("libvpx-vp9", "r")  # FFmpeg's own decoder leaves alpha out
+        first = next(f for packet in container.demux(video=0) for f in decoder.decode(packet))
+        assert np.abs(first.to_ndarray(format="rgba")[..., 3].astype(int) - cut[..., 3]).mean() < 4
+    assert sorted(p.name for p in (tmp_path / "frames").iterdir()) == [f"00000{n}.png" for n in range(3)]
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "frames" / "000002.png")), cut)
+    with pytest.raises(InputError, match="cannot be transparent"):
+        VideoWriter(tmp_path / "a.mp4", 96, 64, fps=10, transparent=True)
+
+
+def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"what was there before")
+    for name in ("a.mp4", "folder"):
+        with pytest.raises(ZeroDivisionError), VideoWriter(tmp_path / name, 96, 64, fps=10) as video:
+            video.write(frame(1 // video.count))
+    with pytest.raises(InputError, match="no frames"), VideoWriter(tmp_path / "empty.mp4", 96, 64, fps=10):
+        pass
+    with pytest.raises(InputError, match="expected"), VideoWriter(tmp_path / "b.mp4", 96, 64, fps=10) as video:
+        video.write(frame(0)[:10])
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+    assert (tmp_path / "a.mp4").read_bytes() == b"what was there before"
+
+
+def test_folders_of_frames_never_replace_other_files(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "diary.txt").write_text("mine")
+    with pytest.raises(InputError, match="other files"), VideoWriter(tmp_path / "notes", 96, 64, fps=10):
+        pass
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="without a suffix"), VideoWriter(tmp_path / "file", 96, 64, fps=10):
+        pass
+    for count in (3, 1):  # frames of an earlier run are replaced
+        with VideoWriter(tmp_path / "frames", 96, 64, fps=10) as video:
+            for n in range(count):
+                video.write(frame(n))
+    assert [p.name for p in (tmp_path / "frames").iterdir()] == ["000000.png"]
+
+
+def test_impossible_places_and_kinds(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be written as"):
+        VideoWriter(tmp_path / "a.avi", 96, 64, fps=10)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be written"), VideoWriter(tmp_path / "file" / "a.mp4", 96, 64, fps=10):
+        pass
+
+
+def test_sound_goes_along(tmp_path: Path) -> None:
+    import wave
+
+    with wave.open(str(tmp_path / "a.wav"), "wb") as sound:
+        sound.setparams((1, 2, 16000, 0, "NONE", ""))
+        wave_form = 8000 * np.sin(np.arange(16000 * 3) * 2 * np.pi * 440 / 16000)
+        sound.writeframes(wave_form.astype("<i2").tobytes())
+    with VideoWriter(tmp_path / "a.mp4", 96, 64, fps=10, audio=tmp_path / "a.wav") as video:
+        for n in range(20):
+            video.write(frame(n))
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        samples = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
+        rate = container.streams.audio[0].rate
+    assert 1.9 < samples.size / rate < 2.1  # as long as the picture
+    spectrum = np.abs(np.fft.rfft(samples[rate // 2 : rate]))
+    assert abs(spectrum.argmax() * 2 - 440) <= 4
+    (tmp_path / "b.wav").write_text("no sound")
+    with (
+        pytest.raises(InputError, match="no sound"),
+        VideoWriter(tmp_path / "b.mp4", 96, 64, fps=10, audio=tmp_path / "b.wav"),
+    ):
+        pass
+
+
+def test_rate_and_size_on_request(clip: Path) -> None:
+    half = list(read_frames(clip, fps=10))
+    assert [number(image) for _, image in half] == list(range(0, 40, 2))
+    double = list(read_frames(clip, fps=40))
+    assert [number(image) for _, image in double][:8] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert next(read_frames(clip, max_side=48))[1].shape == (32, 48, 3)
+
+
+def test_variable_rate_keeps_time(tmp_path: Path) -> None:
+    times = [0, 1, 2, 3, 7, 8, 12, 13, 14, 15]  # in tenths of a second
+    with av.open(str(tmp_path / "v.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 10)
+        for n, time in enumerate(times):
+            picture = av.VideoFrame.from_ndarray(frame(n), format="rgb24")
+            picture.pts, picture.time_base = time, Fraction(1, 10)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    shown = [number(image) for _, image in read_frames(tmp_path / "v.mp4", fps=10)]
+    assert shown == [0, 1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 5, 6, 7, 8, 9]
+
+
+def test_rotation_metadata_is_applied(tmp_path: Path) -> None:
+    """A display matrix of a quarter turn is written into the file's header."""
+    with VideoWriter(tmp_path / "a.mp4", 96, 64, fps=10) as video:
+        video.write(frame(2))
+    upright = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    turned = (0, 1 << 16, 0, -(1 << 16), 0, 0, 64 << 16, 0, 1 << 30)
+    blob = (tmp_path / "a.mp4").read_bytes()
+    track = blob.index(b"tkhd")
+    place = blob.index(struct.pack(">9i", *upright), track)
+    (tmp_path / "b.mp4").write_bytes(blob[:place] + struct.pack(">9i", *turned) + blob[place + 36 :])
+    info = probe(tmp_path / "b.mp4")
+    assert (info.width, info.height) == (64, 96)
+    image = next(read_frames(tmp_path / "b.mp4"))[1]
+    assert image.shape == (96, 64, 3)
+    np.testing.assert_allclose(image[5, -5], [220, 20, 20], atol=8)  # the corner went from top left to top right
+
+
+def test_animated_gif(tmp_path: Path) -> None:
+    frames = [Image.fromarray(frame(n)) for n in range(6)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=100)
+    assert [number(image) for _, image in read_frames(tmp_path / "a.gif", fps=10)] == list(range(6))
+
+
+def test_cut_off_file_gives_what_is_there(clip: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    blob = clip.read_bytes()
+    start = blob.index(b"mdat")
+    (tmp_path / "cut.mp4").write_bytes(blob[: start + (len(blob) - start) // 2])
+    with caplog.at_level(logging.WARNING, "avatarkit"):
+        frames = list(read_frames(tmp_path / "cut.mp4"))
+    assert 0 < len(frames) < 40
+    assert "cut off" in caplog.text
+
+
+def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
+    import wave
+
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "words.mp4").write_text("not a video\n" * 9)
+    (tmp_path / "words.txt").write_text("not a video\n" * 9)
+    with wave.open(str(tmp_path / "sound.wav"), "wb") as sound:
+        sound.setparams((1, 2, 16000, 0, "NONE", ""))
+        sound.writeframes(bytes(3200))
+    for name, words in {
+        "empty.mp4": "empty",
+        "words.mp4": "not a video",
+        "words.txt": "not a video",
+        "sound.wav": "no pictures",
+        "nowhere.mp4": "no file",
+        ".": "folder",
+    }.items():
+        for read in (probe, lambda path: next(read_frames(path))):
+            with pytest.raises(InputError, match=words):
+                read(tmp_path / name)
