@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from avatarkit.bundle import workspace
 from avatarkit.components import resolve_device
@@ -22,27 +21,12 @@ from avatarkit.errors import (
     StoreError,
 )
 from avatarkit.hookspecs import Licence
-from avatarkit.paths import find_weights
+from avatarkit.needs import Requirement, requirements
 from avatarkit.registry import Component, Registry
 
-__all__ = ["Plan", "PlanStep", "Requirement", "module_present", "plan", "requirements"]
+__all__ = ["Plan", "PlanStep", "plan"]
 
 _FREE_MB = 300  # stages, clips and checkpoints of one standard build
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """Something that a component needs.
-
-    Attributes:
-        kind: of thing. name: of the module, the weights or the device. met: whether it is here.
-        remedy: the command, or the change, that helps where it is not.
-    """
-
-    kind: Literal["module", "weights", "device"]
-    name: str
-    met: bool
-    remedy: str
 
 
 @dataclass(frozen=True)
@@ -162,37 +146,6 @@ def _step(choice: Choice, registry: Registry, device: str) -> PlanStep:
     config = component.make_config(choice.options, choice.origins)
     values = {} if config is None else dataclasses.asdict(config)
     return PlanStep(choice.slot, component, values, requirements(component, device, values))
-
-
-def requirements(component: Component, device: str, options: dict[str, Any] | None = None) -> tuple[Requirement, ...]:
-    """What a component needs, each met or not.
-
-    Args:
-        component: its descriptor.
-        device: ``cpu`` or ``cuda``.
-        options: of the component; where one of them names a file or folder that exists, the user brings their own
-            weights and the component checks them itself.
-    """
-    found = [
-        Requirement("module", name, module_present(name), component.install_hint(name))
-        for name in component.needs.modules
-    ]
-    own = any(isinstance(v, (str, Path)) and str(v) and Path(v).exists() for v in (options or {}).values())
-    for name in component.needs.weights:
-        remedy = f"avatarkit weights add {name} FILE (licence: {component.licence.weights})"
-        found.append(Requirement("weights", name, own or find_weights(name) is not None, remedy))
-    if component.needs.device is not None:
-        remedy = f"choose another {component.kind} (avatarkit plugins list), or another machine"
-        found.append(Requirement("device", component.needs.device, device == component.needs.device, remedy))
-    return tuple(found)
-
-
-def module_present(name: str) -> bool:
-    """Whether a module can be found, without importing it."""
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError, AttributeError):
-        return False
 
 
 def _check_writable(output: Path) -> None:

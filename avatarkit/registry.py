@@ -235,10 +235,10 @@ class Registry:
             raise PluginError(f"{kind} {name!r} is not installed. {self.known[kind, name]}")
         names = list(self.components(kind))
         elsewhere = sorted(k for k, n in self._components if n == name)
-        hint = f" (It is a {elsewhere[0]}.)" if elsewhere else did_you_mean(name, names)
-        listed = f"Installed: {', '.join(names)}." if names else f"No plugin with a {kind} is installed."
+        hint = f" (It is of the kind {elsewhere[0]}.)" if elsewhere else did_you_mean(name, names)
+        listed = f"Installed: {', '.join(names)}." if names else "No plugin offers one."
         broken = f" {len(self.problems)} plugin problem(s): see avatarkit plugins list." if self.problems else ""
-        raise PluginError(f"There is no {kind} {name!r}.{hint} {listed}{broken}")
+        raise PluginError(f"There is no component {name!r} of the kind {kind}.{hint} {listed}{broken}")
 
     def create(self, choice: Choice, context: Any) -> Any:
         """Makes what a slot of a recipe asks for; see ``Component.create``.

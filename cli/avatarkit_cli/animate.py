@@ -1,0 +1,97 @@
+"""``avatarkit animate``: a film of an avatar."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from avatarkit_cli.progress import make_progress
+from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, Size, load_registry, parse_size, print_json, say
+
+if TYPE_CHECKING:
+    from avatarkit.animation import LoadedAvatar
+    from avatarkit.body import Motion
+    from avatarkit.progress import Progress
+
+__all__ = ["animate"]
+
+
+def animate(
+    avatar: Annotated[Path, typer.Argument(help="An avatar's folder.", metavar="NAME.avatar")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="A video (.mp4 .mov .webm .mkv), or a folder of PNG files without suffix."),
+    ],
+    motion: Annotated[
+        str | None, typer.Option(help="A built-in motion, or a motion file. [default: talk]", metavar="NAME|FILE")
+    ] = None,
+    video: Annotated[Path | None, typer.Option(help="Move like the person in this video.", metavar="FILE")] = None,
+    camera: Annotated[str, typer.Option(help="Where it is seen from.", metavar="front|orbit|FILE.json")] = "front",
+    size: Size = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames per second. [default: the motion's]", min=1, max=240)
+    ] = None,
+    background: Annotated[
+        str, typer.Option(help="A colour, or transparent (.mov .webm, PNG).", metavar="COLOUR")
+    ] = "#ffffff",
+    device: Device = "auto",
+    plugin: PluginFiles = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Play a motion with an avatar."""
+    from avatarkit.errors import ConfigError
+
+    if motion is not None and video is not None:
+        raise ConfigError("Give either --motion or --video, not both.")
+    pixels = parse_size(size)
+    registry = load_registry(plugin)
+
+    from avatarkit.animation import load
+    from avatarkit.cameras import read_camera
+    from avatarkit.video import VideoWriter
+
+    started = time.monotonic()
+    with make_progress() as progress:
+        with progress.stage("loading"):
+            loaded = load(avatar, registry, device)
+            view = read_camera(Path(camera)) if camera.endswith(".json") else camera
+        played = _from_video(video, loaded, progress) if video else _by_name(motion, loaded)
+        rate = fps or played.fps
+        count = max(1, round(len(played) / played.fps * rate))
+        transparent = background == "transparent"
+        width, height = pixels or ((view.width, view.height) if not isinstance(view, str) else loaded.default_size())
+        with (
+            progress.stage("rendering"),
+            VideoWriter(output, width, height, rate, transparent=transparent) as writer,
+        ):
+            for frame in loaded.animate(played, view, (width, height), rate, background):
+                image = (frame.image[..., : 4 if transparent else 3].cpu().clamp(0, 1) * 255).round().byte().numpy()
+                writer.write(image)
+                progress.update(f"frame {writer.count} of {count}", writer.count / count)
+    if as_json:
+        print_json(
+            {
+                "video": str(output), "motion": played.name, "frames": count, "fps": rate, "width": width,
+                "height": height, "seconds": round(time.monotonic() - started, 2),
+            }
+        )  # fmt: skip
+    else:
+        say(str(output))
+
+
+def _by_name(name: str | None, avatar: LoadedAvatar) -> Motion:
+    source = avatar.components.get("motions")
+    if name is None:
+        names = source.names()
+        name = "talk" if "talk" in names else names[0]
+    return source.motion(name)
+
+
+def _from_video(video: Path, avatar: LoadedAvatar, progress: Progress) -> Motion:
+    from avatarkit.tracking import relative, track_video
+
+    with progress.stage("tracking"):
+        return relative(track_video(video, avatar.components, progress.update).motion)

@@ -1,0 +1,169 @@
+"""``avatarkit doctor``: what is ready, what is missing, and the one command that mends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from avatarkit_cli.shared import JsonFlag, PluginFiles, load_registry, print_json, say
+
+if TYPE_CHECKING:
+    from avatarkit.registry import Registry
+
+__all__ = ["doctor"]
+
+_PACKAGES = (
+    "avatarkit", "torch", "numpy", "safetensors", "pluggy", "pillow", "av", "mediapipe", "opencv-contrib-python",
+    "anny", "numba", "pymatting", "scipy", "scikit-image", "roma", "stlpips-pytorch", "typer", "rich",
+)  # fmt: skip
+_FREE_GB = 2.0
+
+
+def doctor(plugin: PluginFiles = None, as_json: JsonFlag = False) -> None:
+    """Check this machine: packages, plugins, device, disk, and how to mend what is missing."""
+    registry = load_registry(plugin)
+    checks = [*_python(), *_packages(), *_device(), *_folders(), *_components(registry), *_problems(registry)]
+    ready = all(check["state"] != "broken" for check in checks)
+    if as_json:
+        print_json({"ready": ready, "checks": checks})
+    else:
+        _show(checks, ready)
+    if not ready:
+        raise typer.Exit(2)
+
+
+def _check(group: str, name: str, state: str, detail: str, remedy: str = "") -> dict[str, str]:
+    """``state`` is ready, missing (something optional) or broken (the default stack does not work)."""
+    return {"group": group, "name": name, "state": state, "detail": detail, "remedy": remedy}
+
+
+def _python() -> list[dict[str, str]]:
+    import platform
+    import sys
+
+    fine = (3, 11) <= sys.version_info[:2] < (3, 13)
+    detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    return [_check("machine", "python", "ready" if fine else "broken", detail, "" if fine else "install Python 3.11 or 3.12")]
+
+
+def _packages() -> list[dict[str, str]]:
+    from importlib import metadata
+
+    checks = []
+    for name in _PACKAGES:
+        try:
+            checks.append(_check("packages", name, "ready", metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            checks.append(_check("packages", name, "broken", "not installed", f"pip install {name}"))
+    try:
+        import cv2  # noqa: F401
+    except ImportError as error:
+        remedy = "pip install --force-reinstall --no-deps opencv-contrib-python-headless==4.11.0.86"
+        checks.append(_check("packages", "OpenCV", "broken", f"cannot be loaded ({error})", remedy))
+    return checks
+
+
+def _device() -> list[dict[str, str]]:
+    import os
+
+    try:
+        import torch
+    except ImportError as error:
+        return [_check("machine", "device", "broken", f"torch cannot be loaded ({error})", "pip install --force-reinstall torch")]
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        return [_check("machine", "device", "ready", f"{properties.name}, {properties.total_memory / 2**30:.0f} GB, CUDA")]
+    return [_check("machine", "device", "ready", f"CPU with {os.cpu_count()} cores; no CUDA (not needed by the default stack)")]
+
+
+def _folders() -> list[dict[str, str]]:
+    import os
+    import shutil
+    from pathlib import Path
+
+    from avatarkit.paths import cache_folder
+
+    checks = []
+    for name, folder in (("cache folder", cache_folder()), ("current folder", Path.cwd())):
+        existing = folder
+        while not existing.exists():
+            existing = existing.parent
+        if not os.access(existing, os.W_OK | os.X_OK):
+            remedy = (
+                "set AVATARKIT_CACHE to a folder of yours" if name == "cache folder" else "change to a folder of yours"
+            )
+            checks.append(_check("machine", name, "broken", f"{folder} may not be written", remedy))
+            continue
+        free = shutil.disk_usage(existing).free / 1e9
+        remedy = "" if free >= _FREE_GB else "free some disk space"
+        checks.append(_check("machine", name, "ready" if free >= _FREE_GB else "broken", f"{folder}, {free:.1f} GB free", remedy))
+    return checks
+
+
+def _components(registry: Registry) -> list[dict[str, str]]:
+    from avatarkit.config import presets
+    from avatarkit.needs import requirements
+    from avatarkit.registry import KINDS
+
+    default = _used_by("standard") if "standard" in presets() else set()
+    device = _device_type()
+    checks = []
+    for kind in KINDS:
+        for component in registry.components(kind).values():
+            missing = [r for r in requirements(component, device) if not r.met]
+            if not missing:
+                checks.append(_check("components", component.owner, "ready", component.summary))
+                continue
+            state = "broken" if (kind, component.name) in default else "missing"
+            detail = "needs " + ", ".join(f"{r.kind} {r.name}" for r in missing)
+            checks.append(_check("components", component.owner, state, detail, missing[0].remedy))
+    for kind, name in sorted(default):
+        if name not in registry.components(kind):
+            detail = "is not installed, and the preset standard uses it"
+            checks.append(_check("components", f"{kind} {name!r}", "broken", detail, "pip install --force-reinstall avatarkit"))
+    return checks
+
+
+def _device_type() -> str:
+    try:
+        import torch
+    except ImportError:
+        return "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _used_by(preset: str) -> set[tuple[str, str]]:
+    """(kind, name) of the components of a preset."""
+    from avatarkit.config import Recipe
+
+    recipe = Recipe.load(preset)
+    return {(choice.kind, choice.use) for choice in (*recipe.slots.values(), *recipe.losses) if choice.use}
+
+
+def _problems(registry: Registry) -> list[dict[str, str]]:
+    return [
+        _check("plugins", f"plugin {p.plugin!r}", "missing", p.message, "mend or uninstall it; the others work without it")
+        for p in registry.problems
+    ]
+
+
+def _show(checks: list[dict[str, Any]], ready: bool) -> None:
+    ready_components = [c["name"] for c in checks if c["group"] == "components" and c["state"] == "ready"]
+    packages = [f"{c['name']} {c['detail']}" for c in checks if c["group"] == "packages" and c["state"] == "ready"]
+    say(f"ok  packages: {', '.join(packages)}")
+    if ready_components:
+        say(f"ok  components: {', '.join(ready_components)}")
+    marks = {"ready": "ok ", "missing": "-- ", "broken": "!! "}
+    for check in checks:
+        if check["state"] == "ready" and check["group"] != "machine":
+            continue
+        say(f"{marks[check['state']]} {check['name']}: {check['detail']}")
+        if check["remedy"]:
+            say(f"      mend it: {check['remedy']}")
+    say("")
+    say(
+        "All that the default stack needs is ready."
+        if ready
+        else "The default stack does not work yet: see the lines with !!."
+    )

@@ -1,0 +1,137 @@
+"""``avatarkit plugins``: what is installed."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from avatarkit_cli.shared import JsonFlag, PluginFiles, load_registry, print_json, say, table
+
+if TYPE_CHECKING:
+    from avatarkit.registry import Component, Registry
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Show the components that plugins offer.", rich_markup_mode=None)
+
+
+@app.callback(invoke_without_command=True)
+def _default(ctx: typer.Context, plugin: PluginFiles = None, as_json: JsonFlag = False) -> None:
+    if ctx.invoked_subcommand is None:
+        _list(load_registry(plugin), as_json)
+
+
+@app.command("list")
+def list_plugins(plugin: PluginFiles = None, as_json: JsonFlag = False) -> None:
+    """List all components, and what is wrong with plugins."""
+    _list(load_registry(plugin), as_json)
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help="Of a component, or KIND/NAME.")],
+    plugin: PluginFiles = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show one component: options, needs, licence."""
+    found = _find(load_registry(plugin), name)
+    if as_json:
+        print_json({"components": [_details(component) for component in found]})
+        return
+    for number, component in enumerate(found):
+        if number:
+            say("")
+        _show(component)
+
+
+def _find(registry: Registry, name: str) -> list[Component]:
+    from avatarkit.errors import PluginError
+    from avatarkit.options import did_you_mean
+    from avatarkit.registry import KINDS
+
+    kind, slash, rest = name.partition("/")
+    if slash:
+        return [registry.get(kind, rest)]
+    everything = {kind: registry.components(kind) for kind in KINDS}
+    found = [components[name] for components in everything.values() if name in components]
+    if not found:
+        for (kind, known), hint in registry.known.items():
+            if known == name:
+                raise PluginError(f"{kind} {name!r} is not installed. {hint}")
+        names = {n for components in everything.values() for n in components}
+        raise PluginError(f"There is no component {name!r}.{did_you_mean(name, names)} See avatarkit plugins list.")
+    return found
+
+
+def _list(registry: Registry, as_json: bool) -> None:
+    from avatarkit.registry import KINDS
+
+    components = [c for kind in KINDS for c in registry.components(kind).values()]
+    if as_json:
+        print_json(
+            {
+                "plugins": [dataclasses.asdict(p) for p in registry.plugins.values()],
+                "components": [_summary(c) for c in components],
+                "problems": [dataclasses.asdict(p) for p in registry.problems],
+            }
+        )
+        return
+    rows = []
+    for component in components:
+        missing = _missing(component)
+        note = f" [missing: {', '.join(missing)}]" if missing else ""
+        rows.append((component.kind, component.name, component.summary + note))
+    table(("kind", "name", "what it is"), rows)
+    for problem in registry.problems:
+        say(f"\nProblem with plugin {problem.plugin!r}: {problem.message}")
+
+
+def _missing(component: Component) -> list[str]:
+    """Needs that are not met, found without importing anything; devices are left to ``doctor``."""
+    from avatarkit.needs import requirements
+
+    return [r.name for r in requirements(component) if not r.met]
+
+
+def _summary(component: Component) -> dict[str, Any]:
+    return {
+        "kind": component.kind,
+        "name": component.name,
+        "plugin": component.plugin.name,
+        "version": component.plugin.version,
+        "summary": component.summary,
+        "missing": _missing(component),
+    }
+
+
+def _details(component: Component) -> dict[str, Any]:
+    return _summary(component) | {
+        "target": component.target,
+        "revision": component.revision,
+        "extra": component.extra,
+        "needs": dataclasses.asdict(component.needs),
+        "licence": dataclasses.asdict(component.licence),
+        "options": [dataclasses.asdict(option) for option in component.options()],
+    }
+
+
+def _show(component: Component) -> None:
+    from avatarkit.needs import requirements
+
+    licence = component.licence
+    commercial = {True: "commercial use allowed", False: "no commercial use", None: "commercial use: ask the source"}
+    say(f"{component.kind} {component.name}: {component.summary}")
+    say(f"from plugin {component.plugin.name} {component.plugin.version}".rstrip())
+    say(f"licence: {licence.code}; weights: {licence.weights}; {commercial[licence.commercial]}")
+    for requirement in requirements(component):
+        state = "is here" if requirement.met else f"is missing: {requirement.remedy}"
+        say(f"needs the {requirement.kind} {requirement.name}, which {state}")
+    options = component.options()
+    if options:
+        say("")
+        table(
+            ("option", "default", "what it does"),
+            [(o.name, o.default, f"{o.help} ({o.type})" if o.help else o.type) for o in options],
+        )

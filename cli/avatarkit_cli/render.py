@@ -1,0 +1,61 @@
+"""``avatarkit render``: one picture of an avatar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, Size, load_registry, parse_size, print_json, say
+
+__all__ = ["render"]
+
+
+def render(
+    avatar: Annotated[Path, typer.Argument(help="An avatar's folder.", metavar="NAME.avatar")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A PNG file.")],
+    pose: Annotated[
+        str | None,
+        typer.Option(
+            help="A motion file or built-in motion, NAME@SECONDS for a later frame. [default: as in the photo]"
+        ),
+    ] = None,
+    yaw: Annotated[float, typer.Option(help="Degrees that the camera goes to the right of the picture.")] = 0.0,
+    pitch: Annotated[float, typer.Option(help="Degrees that the camera goes up.")] = 0.0,
+    size: Size = None,
+    background: Annotated[str, typer.Option(help="A colour, or transparent.", metavar="COLOUR")] = "#ffffff",
+    device: Device = "auto",
+    plugin: PluginFiles = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Draw one picture of an avatar."""
+    from avatarkit.errors import InputError
+
+    width, height = parse_size(size) or (None, None)
+    if output.suffix.lower() != ".png":
+        raise InputError(f"Pictures are written as PNG; name the file {output.stem}.png instead of {output.name}.")
+    registry = load_registry(plugin)
+
+    from avatarkit.animation import load, place
+    from avatarkit.pictures import save_png
+    from avatarkit.store import disk_errors
+
+    loaded = load(avatar, registry, device)
+    params = None
+    if pose is not None:
+        name, _, seconds = pose.partition("@")
+        try:
+            time = float(seconds or 0.0)
+        except ValueError:
+            raise InputError(f"--pose {pose!r}: after @ comes a number of seconds, e.g. wave@1.5.") from None
+        motion = loaded.components.get("motions").motion(name)
+        params = place(motion, loaded.photo_params)[min(max(0, round(time * motion.fps)), len(motion) - 1)]
+    image = loaded.render(params, yaw, pitch, width, height, background)
+    with disk_errors(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        save_png(output, image if background == "transparent" else image[..., :3])
+    if as_json:
+        print_json({"picture": str(output), "width": image.shape[1], "height": image.shape[0]})
+    else:
+        say(str(output))

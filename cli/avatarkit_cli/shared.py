@@ -1,0 +1,107 @@
+"""What several commands share: options, the registry, output. Light to import."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from avatarkit.registry import Registry
+
+__all__ = [
+    "Device",
+    "JsonFlag",
+    "PluginFiles",
+    "Size",
+    "load_registry",
+    "parse_size",
+    "print_json",
+    "say",
+    "table",
+    "tell",
+    "verbose",
+]
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, all else on stderr.")]
+Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu or cuda.", metavar="auto|cpu|cuda")]
+Size = Annotated[
+    str | None, typer.Option(help="Picture size in pixels, e.g. 512x768. [default: as the photo]", metavar="WxH")
+]
+PluginFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin", help="A Python file with plugin hooks, for a one-off. May be repeated.", metavar="FILE.py"
+    ),
+]
+
+
+def say(text: str) -> None:
+    """One line of result, on stdout."""
+    sys.stdout.write(f"{text}\n")
+
+
+def tell(text: str) -> None:
+    """One line for the person at the keyboard, on stderr."""
+    sys.stderr.write(f"{text}\n")
+
+
+def verbose(yes: bool) -> None:
+    """Sends the log to stderr: warnings, or with ``yes`` all that is done and why."""
+    import logging
+
+    logging.basicConfig(level=logging.INFO if yes else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("avatarkit").setLevel(logging.DEBUG if yes else logging.WARNING)
+
+
+def print_json(data: Any) -> None:
+    """The one JSON object of a command."""
+    say(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout that fits the terminal, or 80 columns without one; the last column wraps."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for heading in headings[:-1]:
+        grid.add_column(heading, no_wrap=True)
+    grid.add_column(headings[-1], overflow="fold", ratio=1)
+    for row in rows:
+        grid.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False).print(grid)
+
+
+def load_registry(files: Sequence[Path] | None = None) -> Registry:
+    """All plugins, and ``files``; problems are told on stderr by the commands that care."""
+    import tomllib
+    from importlib import resources
+
+    from avatarkit.registry import Registry
+
+    text = resources.files("avatarkit_cli").joinpath("known.toml").read_text(encoding="utf-8")
+    known = {(kind, name): hint for kind, names in tomllib.loads(text).items() for name, hint in names.items()}
+    return Registry.load(files or (), known=known)
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """``512x768`` -> (512, 768); None stays.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    from avatarkit.errors import ConfigError
+
+    if text is None:
+        return None
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and 16 <= int(width) <= 8192 and 16 <= int(height) <= 8192):
+        raise ConfigError(f"--size {text!r} is not of the form WIDTHxHEIGHT with 16 to 8192 pixels, e.g. 512x768.")
+    return int(width), int(height)

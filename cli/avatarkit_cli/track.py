@@ -1,0 +1,67 @@
+"""``avatarkit track``: a photo or video becomes a motion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avatarkit_cli.progress import make_progress
+from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, load_registry, print_json, say, tell
+
+__all__ = ["track"]
+
+
+def track(
+    source: Annotated[Path, typer.Argument(help="A photo or a video of one person.", metavar="PHOTO|VIDEO")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A motion file.", metavar="motion.npz")],
+    overlay: Annotated[
+        Path | None, typer.Option(help="A film (of a photo: a PNG) of the body over the pictures.", metavar="FILE")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="Whose components to take.")] = "standard",
+    person: Annotated[
+        int | None, typer.Option(help="Which one, from the left, where a photo shows several.", min=1, metavar="N")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Change one option. May be repeated.", metavar="SLOT.OPTION=VALUE")
+    ] = None,
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    plugin: PluginFiles = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Track the body in a photo or a video."""
+    from avatarkit.config import Recipe
+
+    recipe = Recipe.load(preset, settings=settings or ())
+    registry = load_registry(plugin)
+
+    from avatarkit.components import Components
+    from avatarkit.motion_files import write_motion
+    from avatarkit.tracking import relative, track_file, write_overlay
+
+    with make_progress() as progress:
+        components = Components(recipe, registry, device, seed, progress)
+        with progress.stage("tracking"):
+            tracked = track_file(source, components, person, progress.update)
+        write_motion(output, relative(tracked.motion), components.get("body"))
+        if overlay is not None:
+            with progress.stage("overlay"):
+                write_overlay(overlay, tracked, components, progress.update)
+    seen = tracked.motion.valid
+    frames = len(tracked.motion)
+    lost = 0 if seen is None else int((~seen).sum())
+    for warning in tracked.warnings:
+        tell(f"Note: {warning}")
+    if as_json:
+        print_json(
+            {
+                "motion": str(output), "overlay": str(overlay) if overlay else None, "frames": frames, "lost": lost,
+                "fps": tracked.motion.fps, "metrics": dict(tracked.metrics), "warnings": list(tracked.warnings),
+            }
+        )  # fmt: skip
+    else:
+        say(str(output))
+        if lost:
+            tell(f"Nobody was seen in {lost} of {frames} frames; the motion is bridged there.")
