@@ -122,7 +122,8 @@ def read_frames(
         if held is None:
             raise _damaged(path)
         image = _to_array(held, stream, max_side)
-        end = max(_place(time - start + period, rate), 1)  # the last picture is shown for one period
+        last = float(held.duration * held.time_base) if held.duration and held.time_base else period
+        end = max(_place(time - start + last, rate), 1)
         yield from ((n / rate, image) for n in range(count, end))
         seen = time - start
         if duration is not None and duration - seen > max(0.5, 0.1 * duration):
