@@ -1,3 +1,149 @@
-"""avatarkit: one photo in, an animatable, talking, gesturing 3D avatar out."""
+"""avatarkit: one photo in, an animatable, talking, gesturing 3D avatar out.
+
+::
+
+    import avatarkit
+
+    path = avatarkit.build("ada.jpg", preset="draft")
+    avatar = avatarkit.load(path)
+    picture = avatar.render(yaw=20)
+
+The names below are the public ones; they are imported when first used, so that ``import avatarkit`` loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from avatarkit.animation import LoadedAvatar, load
+    from avatarkit.api import build
+    from avatarkit.body import BodyParams, Motion
+    from avatarkit.bundle import read_bundle, read_manifest
+    from avatarkit.camera import Camera
+    from avatarkit.components import Components
+    from avatarkit.config import Recipe, presets
+    from avatarkit.errors import (
+        AvatarkitError,
+        ConfigError,
+        InputError,
+        MissingDependency,
+        MissingDevice,
+        MissingRequirement,
+        MissingWeights,
+        PluginError,
+        StageError,
+        StoreError,
+    )
+    from avatarkit.frames import Frame
+    from avatarkit.gaussians import Gaussians
+    from avatarkit.hookspecs import Licence, Needs, hookimpl
+    from avatarkit.interfaces import Context
+    from avatarkit.keypoints import Keypoints
+    from avatarkit.labels import LabelClip
+    from avatarkit.mesh import Mesh
+    from avatarkit.photo import Photo, read_photo
+    from avatarkit.progress import Progress
+    from avatarkit.registry import Component, Registry
+    from avatarkit.subject import Matte, Subject
+    from avatarkit.tracking import track_file
 
 __version__ = "0.1.0"
+
+_HOMES: dict[str, str] = {
+    "AvatarkitError": "errors",
+    "BodyParams": "body",
+    "Camera": "camera",
+    "Component": "registry",
+    "Components": "components",
+    "ConfigError": "errors",
+    "Context": "interfaces",
+    "Frame": "frames",
+    "Gaussians": "gaussians",
+    "InputError": "errors",
+    "Keypoints": "keypoints",
+    "LabelClip": "labels",
+    "Licence": "hookspecs",
+    "LoadedAvatar": "animation",
+    "Matte": "subject",
+    "Mesh": "mesh",
+    "MissingDependency": "errors",
+    "MissingDevice": "errors",
+    "MissingRequirement": "errors",
+    "MissingWeights": "errors",
+    "Motion": "body",
+    "Needs": "hookspecs",
+    "Photo": "photo",
+    "PluginError": "errors",
+    "Progress": "progress",
+    "Recipe": "config",
+    "Registry": "registry",
+    "StageError": "errors",
+    "StoreError": "errors",
+    "Subject": "subject",
+    "build": "api",
+    "hookimpl": "hookspecs",
+    "load": "animation",
+    "presets": "config",
+    "read_bundle": "bundle",
+    "read_manifest": "bundle",
+    "read_photo": "photo",
+    "track_file": "tracking",
+}
+"""Public name -> the module that it lives in."""
+
+__all__ = [
+    "AvatarkitError",
+    "BodyParams",
+    "Camera",
+    "Component",
+    "Components",
+    "ConfigError",
+    "Context",
+    "Frame",
+    "Gaussians",
+    "InputError",
+    "Keypoints",
+    "LabelClip",
+    "Licence",
+    "LoadedAvatar",
+    "Matte",
+    "Mesh",
+    "MissingDependency",
+    "MissingDevice",
+    "MissingRequirement",
+    "MissingWeights",
+    "Motion",
+    "Needs",
+    "Photo",
+    "PluginError",
+    "Progress",
+    "Recipe",
+    "Registry",
+    "StageError",
+    "StoreError",
+    "Subject",
+    "__version__",
+    "build",
+    "hookimpl",
+    "load",
+    "presets",
+    "read_bundle",
+    "read_manifest",
+    "read_photo",
+    "track_file",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"avatarkit.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -12,7 +12,6 @@ from avatarkit_cli.progress import make_progress
 from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, load_registry, print_json, say, table, tell, verbose
 
 if TYPE_CHECKING:
-    from avatarkit.config import Recipe
     from avatarkit.plan import Plan
 
 __all__ = ["build"]
@@ -88,7 +87,9 @@ def build(
         "body_labels": body_labels, "head_labels": head_labels, "avatar": avatar, "perceptual": perceptual,
         "renderer": renderer,
     }  # fmt: skip
-    chosen = _recipe(preset, recipe, flags, settings or (), device)
+    from avatarkit.api import choose_recipe
+
+    chosen = choose_recipe(preset, recipe, flags, settings or (), device)
     registry = load_registry(plugin)
     if dry_run:
         from avatarkit.plan import plan
@@ -139,16 +140,6 @@ def _source(photo: Path | None, sample: str | None, output: Path | None) -> tupl
             f"The sample {sample!r} comes with scikit-image, which is not here: pip install scikit-image"
         )
     return found, output or Path(f"{sample}.avatar")
-
-
-def _recipe(preset: str | None, file: Path | None, flags: dict[str, str | None], settings: Any, device: str) -> Recipe:
-    from avatarkit.config import Recipe
-
-    if preset is None and file is None:
-        from avatarkit.components import resolve_device
-
-        preset = "paper" if resolve_device(device).type == "cuda" else "standard"
-    return Recipe.load(preset, file, flags, settings)
 
 
 def _show_plan(planned: Plan) -> None:

@@ -44,7 +44,11 @@ def _python() -> list[dict[str, str]]:
 
     fine = (3, 11) <= sys.version_info[:2] < (3, 13)
     detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    return [_check("machine", "python", "ready" if fine else "broken", detail, "" if fine else "install Python 3.11 or 3.12")]
+    return [
+        _check(
+            "machine", "python", "ready" if fine else "broken", detail, "" if fine else "install Python 3.11 or 3.12"
+        )
+    ]
 
 
 def _packages() -> list[dict[str, str]]:
@@ -70,11 +74,25 @@ def _device() -> list[dict[str, str]]:
     try:
         import torch
     except ImportError as error:
-        return [_check("machine", "device", "broken", f"torch cannot be loaded ({error})", "pip install --force-reinstall torch")]
+        return [
+            _check(
+                "machine",
+                "device",
+                "broken",
+                f"torch cannot be loaded ({error})",
+                "pip install --force-reinstall torch",
+            )
+        ]
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        return [_check("machine", "device", "ready", f"{properties.name}, {properties.total_memory / 2**30:.0f} GB, CUDA")]
-    return [_check("machine", "device", "ready", f"CPU with {os.cpu_count()} cores; no CUDA (not needed by the default stack)")]
+        return [
+            _check("machine", "device", "ready", f"{properties.name}, {properties.total_memory / 2**30:.0f} GB, CUDA")
+        ]
+    return [
+        _check(
+            "machine", "device", "ready", f"CPU with {os.cpu_count()} cores; no CUDA (not needed by the default stack)"
+        )
+    ]
 
 
 def _folders() -> list[dict[str, str]]:
@@ -97,7 +115,9 @@ def _folders() -> list[dict[str, str]]:
             continue
         free = shutil.disk_usage(existing).free / 1e9
         remedy = "" if free >= _FREE_GB else "free some disk space"
-        checks.append(_check("machine", name, "ready" if free >= _FREE_GB else "broken", f"{folder}, {free:.1f} GB free", remedy))
+        checks.append(
+            _check("machine", name, "ready" if free >= _FREE_GB else "broken", f"{folder}, {free:.1f} GB free", remedy)
+        )
     return checks
 
 
@@ -121,7 +141,9 @@ def _components(registry: Registry) -> list[dict[str, str]]:
     for kind, name in sorted(default):
         if name not in registry.components(kind):
             detail = "is not installed, and the preset standard uses it"
-            checks.append(_check("components", f"{kind} {name!r}", "broken", detail, "pip install --force-reinstall avatarkit"))
+            checks.append(
+                _check("components", f"{kind} {name!r}", "broken", detail, "pip install --force-reinstall avatarkit")
+            )
     return checks
 
 
@@ -143,7 +165,9 @@ def _used_by(preset: str) -> set[tuple[str, str]]:
 
 def _problems(registry: Registry) -> list[dict[str, str]]:
     return [
-        _check("plugins", f"plugin {p.plugin!r}", "missing", p.message, "mend or uninstall it; the others work without it")
+        _check(
+            "plugins", f"plugin {p.plugin!r}", "missing", p.message, "mend or uninstall it; the others work without it"
+        )
         for p in registry.problems
     ]
 
