@@ -1,0 +1,15 @@
+"""Rasterisers of Gaussians and meshes for CPUs."""
+
+from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
+
+
+@hookimpl
+def register_renderers(register: Register) -> None:
+    register(
+        "cpu",
+        target="avatarkit_cpu.renderer:CpuRenderer",
+        config="avatarkit_cpu.config:Config",
+        summary="Gaussians and meshes on the CPU, compiled for it on first use; the same bits on any number of threads",
+        needs=Needs(modules=("numba",)),
+        licence=Licence(code="Apache-2.0"),
+    )

@@ -1,0 +1,151 @@
+"""The splatter: the kernels in order, threads and the derivative."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from avatarkit.camera import Camera
+from avatarkit.gaussians import GaussianRendering, Gaussians
+from avatarkit_cpu.binning import count_tiles, depth_order, fill_tiles, slot_offsets
+from avatarkit_cpu.blending import PIXELS, blend, blend_backward
+from avatarkit_cpu.projection import MOMENTS, RECORD, TILE, camera_numbers, project, project_backward
+from avatarkit_cpu.workers import Workers, spans
+
+__all__ = ["CpuGaussianRasterizer"]
+
+_SPANS_PER_THREAD = 8  # small enough to even out the load, large enough to start few
+
+
+class CpuGaussianRasterizer:
+    """Splats Gaussians on the CPU; the same bits on any number of threads.
+
+    Implements ``GaussianRasterizer``. Works in the floating type of the means: float32, or float64 for checks of gradients.
+    """
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+
+    def render(self, gaussians: Gaussians, camera: Camera, background: torch.Tensor) -> GaussianRendering:
+        """Splats Gaussians, see ``avatarkit.kernels.gaussians``.
+
+        Args:
+            gaussians: N of them on the CPU; N may be 0.
+            camera: whose picture to take.
+            background: (3,); gets no gradient.
+        """
+        _check(gaussians, background)
+        rgb, alpha, depth = _Splat.apply(
+            gaussians.means, gaussians.scales, gaussians.colors, gaussians.opacities, background, camera, self._workers
+        )
+        return GaussianRendering(rgb, alpha, depth)
+
+
+def _check(gaussians: Gaussians, background: torch.Tensor) -> None:
+    n = len(gaussians)
+    for name, shape in (("means", (n, 3)), ("scales", (n,)), ("colors", (n, 3)), ("opacities", (n,))):
+        tensor = getattr(gaussians, name)
+        if tensor.shape != shape or tensor.dtype != gaussians.means.dtype or tensor.device.type != "cpu":
+            raise ValueError(
+                f"{name} should be {shape} {gaussians.means.dtype} on the CPU, "
+                f"not {tuple(tensor.shape)} {tensor.dtype} on {tensor.device}"
+            )
+    if background.shape != (3,):
+        raise ValueError(f"background should be (3,), not {tuple(background.shape)}")
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What the derivative needs again."""
+
+    across: int  # tiles in a row
+    view: np.ndarray  # camera_numbers
+    records: np.ndarray  # (N * RECORD,)
+    tiles: np.ndarray  # (N, 4)
+    lists: np.ndarray  # Gaussians of all tiles
+    offsets: np.ndarray  # (tiles + 1,) into lists
+    background: np.ndarray  # (3,)
+    transmittance: np.ndarray  # (tiles * PIXELS,)
+    stops: np.ndarray  # (tiles * PIXELS,)
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().contiguous().numpy()
+
+
+def _tile_spans(offsets: np.ndarray, parts: int) -> list[tuple[int, int]]:
+    """Cuts the tiles into spans of about equal work: Gaussians listed, and a share for the pixels."""
+    work = offsets + np.arange(len(offsets)) * 64
+    cuts = np.searchsorted(work, np.linspace(0, work[-1], parts + 1)[1:-1])
+    edges = np.unique(np.concatenate([[0], cuts, [len(offsets) - 1]]))
+    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+
+
+class _Splat(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        means: torch.Tensor,
+        scales: torch.Tensor,
+        colors: torch.Tensor,
+        opacities: torch.Tensor,
+        background: torch.Tensor,
+        camera: Camera,
+        workers: Workers,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        n, parts = len(means), workers.threads * _SPANS_PER_THREAD
+        arrays = [_array(t) for t in (means, scales, colors, opacities)]
+        dtype = arrays[0].dtype
+        view = camera_numbers(camera, dtype)
+        across, down = -(-camera.width // TILE), -(-camera.height // TILE)
+
+        records, depths = np.empty(n * RECORD, dtype), np.empty(n, dtype)
+        tiles = np.empty((n, 4), np.int16)
+        workers.run(project, spans(n, parts), *arrays, view, camera.width, camera.height, records, tiles, depths)
+
+        order = depth_order(tiles, depths)
+        counts = np.zeros(across * down + 1, np.int64)
+        rows = spans(down, workers.threads)
+        workers.run(count_tiles, rows, order, tiles, across, counts[1:])
+        offsets = np.cumsum(counts)
+        lists = np.empty(offsets[-1], np.int32)
+        workers.run(fill_tiles, rows, order, tiles, across, offsets[:-1].copy(), lists)
+
+        picture = _Picture(
+            across, view, records, tiles, lists, offsets, _array(background.to(means.dtype)),
+            np.empty(across * down * PIXELS, dtype), np.empty(across * down * PIXELS, dtype),
+        )  # fmt: skip
+        rgb = means.new_empty(camera.height, camera.width, 3)
+        alpha, depth = means.new_empty(2, camera.height, camera.width)
+        workers.run(
+            blend, _tile_spans(offsets, parts), across, records, lists, offsets, picture.background,
+            picture.transmittance, picture.stops, rgb.numpy(), alpha.numpy(), depth.numpy(),
+        )  # fmt: skip
+        ctx.save_for_backward(means, scales)
+        ctx.picture, ctx.workers = picture, workers
+        ctx.mark_non_differentiable(depth)
+        return rgb, alpha, depth
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, d_rgb: torch.Tensor, d_alpha: torch.Tensor, _: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        picture, workers = ctx.picture, ctx.workers
+        means, scales = ctx.saved_tensors
+        n, parts = len(means), workers.threads * _SPANS_PER_THREAD
+        slots = slot_offsets(picture.tiles)
+        written = np.zeros(slots[-1], np.bool_)
+        moments = np.empty(slots[-1] * MOMENTS, picture.records.dtype)
+        workers.run(
+            blend_backward, _tile_spans(picture.offsets, parts), picture.across, picture.records, picture.lists,
+            picture.offsets, picture.background, picture.transmittance, picture.stops, _array(d_rgb), _array(d_alpha),
+            picture.tiles, slots, written, moments,
+        )  # fmt: skip
+        gradients = means.new_empty(n, 3), means.new_empty(n), means.new_empty(n, 3), means.new_empty(n)
+        workers.run(
+            project_backward, spans(n, parts), _array(means), _array(scales), picture.view, picture.records, slots,
+            written, moments, *(g.numpy() for g in gradients),
+        )  # fmt: skip
+        return *gradients, None, None, None

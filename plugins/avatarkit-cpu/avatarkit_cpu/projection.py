@@ -1,0 +1,146 @@
+"""Kernels per Gaussian: projection with culling, and its derivative. The formulas stand in ``avatarkit.kernels.gaussians``."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from avatarkit.camera import Camera
+from avatarkit.kernels.gaussians import ALPHA_MIN, CLAMP_MARGIN, DILATION, NEAR
+
+__all__ = ["CENTRE", "COLOR", "CONIC", "DEPTH", "EXTENT", "MOMENTS", "OPACITY", "RECORD", "TILE", "camera_numbers"]
+__all__ += ["project", "project_backward"]
+
+TILE = 16  # pixels along each side of a tile
+
+# What blending reads of one Gaussian: 64 bytes in single precision, a cache line.
+RECORD = 16
+CENTRE = 0  # x, y in pixels
+CONIC = 2  # a, b, c: the exponent is -(a dx^2 + b dx dy + c dy^2)
+OPACITY = 5
+COLOR = 6  # r, g, b
+DEPTH = 9
+EXTENT = 10  # half width and half height in pixels of where alpha may reach 1/255
+
+# What blending's derivative returns per Gaussian and tile: with q = dL/dalpha * alpha the sums over pixels of
+# q, q dx, q dy, q dx^2, q dx dy, q dy^2, and of dL/dcolor (3).
+MOMENTS = 9
+
+
+def camera_numbers(camera: Camera, dtype: np.dtype) -> np.ndarray:
+    """(20,): rotation (9) and translation (3) world to camera; fx, fy, cx, cy; lower and upper clamp of x/z, of y/z."""
+    K = camera.K.detach().cpu().double().numpy()
+    T = camera.T_camera_world.detach().cpu().double().numpy()
+    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
+    u, v = CLAMP_MARGIN * 0.5 * camera.width / fx, CLAMP_MARGIN * 0.5 * camera.height / fy
+    clamps = [-cx / fx - u, (camera.width - cx) / fx + u, -cy / fy - v, (camera.height - cy) / fy + v]
+    return np.concatenate([T[:3, :3].ravel(), T[:3, 3], [fx, fy, cx, cy], clamps]).astype(dtype)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def project(start, stop, means, scales, colors, opacities, view, width, height, records, tiles, depths):  # type: ignore[no-untyped-def]
+    """Fills records (N * 16,), tiles (N, 4) int16 as x0, x1, y0, y1 (ends excluded; x0 = x1: not seen) and depths (N,)."""
+    real = records.dtype.type
+    near, dilation, alpha_min = real(NEAR), real(DILATION), real(ALPHA_MIN)
+    zero, half, one, two = real(0), real(0.5), real(1), real(2)
+    fx, fy, cx, cy = view[12], view[13], view[14], view[15]
+    last_x, last_y = real(width - 1), real(height - 1)
+    for i in range(start, stop):
+        tiles[i, 0] = tiles[i, 1] = 0
+        px, py, pz = means[i, 0], means[i, 1], means[i, 2]
+        z = view[6] * px + view[7] * py + view[8] * pz + view[11]
+        opacity = opacities[i]
+        if not (z > near and opacity >= alpha_min):
+            continue
+        inverse = one / z
+        u = (view[0] * px + view[1] * py + view[2] * pz + view[9]) * inverse
+        v = (view[3] * px + view[4] * py + view[5] * pz + view[10]) * inverse
+        x, y = fx * u + cx, fy * v + cy
+        u = min(max(u, view[16]), view[17])
+        v = min(max(v, view[18]), view[19])
+        sx, sy = scales[i] * fx * inverse, scales[i] * fy * inverse
+        xx = sx * sx * (one + u * u) + dilation
+        xy = sx * sy * u * v
+        yy = sy * sy * (one + v * v) + dilation
+        determinant = xx * yy - xy * xy
+        if not (math.isfinite(determinant) and math.isfinite(x) and math.isfinite(y) and determinant > zero):
+            continue
+        reach = two * (-math.log(alpha_min) if opacity == one else math.log(opacity / alpha_min))
+        wide = math.sqrt(reach * xx) + real(0.001)
+        tall = math.sqrt(reach * yy) + real(0.001)
+        left, right = max(np.ceil(x - wide - half), zero), min(np.floor(x + wide - half), last_x)
+        top, bottom = max(np.ceil(y - tall - half), zero), min(np.floor(y + tall - half), last_y)
+        if not (left <= right and top <= bottom):
+            continue
+        tiles[i, 0], tiles[i, 1] = int(left) // TILE, int(right) // TILE + 1
+        tiles[i, 2], tiles[i, 3] = int(top) // TILE, int(bottom) // TILE + 1
+        depths[i] = z
+        at = i * RECORD
+        scale = half / determinant
+        records[at + CENTRE], records[at + CENTRE + 1] = x, y
+        records[at + CONIC] = yy * scale
+        records[at + CONIC + 1] = -two * xy * scale
+        records[at + CONIC + 2] = xx * scale
+        records[at + OPACITY] = opacity
+        records[at + COLOR] = colors[i, 0]
+        records[at + COLOR + 1] = colors[i, 1]
+        records[at + COLOR + 2] = colors[i, 2]
+        records[at + DEPTH] = z
+        records[at + EXTENT], records[at + EXTENT + 1] = wide, tall
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def project_backward(  # type: ignore[no-untyped-def]
+    start, stop, means, scales, view, records, slots, written, moments, d_means, d_scales, d_colors, d_opacities
+):
+    """Sums the moments of each Gaussian over its slots, in their order, and takes them back through the projection."""
+    real = records.dtype.type
+    zero, one, two, half = real(0), real(1), real(2), real(0.5)
+    fx, fy = view[12], view[13]
+    m = np.empty(MOMENTS, records.dtype)
+    for i in range(start, stop):
+        m[:] = zero
+        seen = False
+        for slot in range(slots[i], slots[i + 1]):
+            if written[slot]:
+                seen = True
+                for k in range(MOMENTS):
+                    m[k] += moments[slot * MOMENTS + k]
+        if not seen:
+            d_means[i, 0] = d_means[i, 1] = d_means[i, 2] = d_scales[i] = d_opacities[i] = zero
+            d_colors[i, 0] = d_colors[i, 1] = d_colors[i, 2] = zero
+            continue
+        at = i * RECORD
+        a, b, c = records[at + CONIC], records[at + CONIC + 1], records[at + CONIC + 2]
+        d_opacities[i] = m[0] / records[at + OPACITY]
+        d_colors[i, 0], d_colors[i, 1], d_colors[i, 2] = m[6], m[7], m[8]
+        d_x, d_y = two * a * m[1] + b * m[2], b * m[1] + two * c * m[2]
+        # With S^-1 = [[2a, b], [b, 2c]] and G = dL/dS^-1 = -1/2 sum q d d^T:  dL/dS = -S^-1 G S^-1.
+        p, q, r = two * a * m[3] + b * m[4], two * a * m[4] + b * m[5], b * m[3] + two * c * m[4]
+        s = b * m[4] + two * c * m[5]
+        d_xx, d_xy, d_yy = half * (p * two * a + q * b), half * (p * b + q * two * c), half * (r * b + s * two * c)
+
+        px, py, pz = means[i, 0], means[i, 1], means[i, 2]
+        inverse = one / records[at + DEPTH]
+        u = (view[0] * px + view[1] * py + view[2] * pz + view[9]) * inverse
+        v = (view[3] * px + view[4] * py + view[5] * pz + view[10]) * inverse
+        u_clamped, v_clamped = min(max(u, view[16]), view[17]), min(max(v, view[18]), view[19])
+        # S = k^2 [[fx^2 (1 + u^2), fx fy u v], [., fy^2 (1 + v^2)]] + dilation, with k = scale / z
+        k = scales[i] * inverse
+        g_xx, g_xy, g_yy = d_xx * fx * fx, d_xy * fx * fy, d_yy * fy * fy
+        d_k = two * k * (
+            g_xx * (one + u_clamped * u_clamped) + two * g_xy * u_clamped * v_clamped + g_yy * (one + v_clamped * v_clamped)
+        )
+        d_u, d_v = d_x * fx, d_y * fy
+        if u == u_clamped:
+            d_u += two * k * k * (g_xx * u + g_xy * v_clamped)
+        if v == v_clamped:
+            d_v += two * k * k * (g_yy * v + g_xy * u_clamped)
+        d_scales[i] = d_k * inverse
+        # u = x / z, v = y / z, k = scale / z
+        x, y, z = d_u * inverse, d_v * inverse, -(d_u * u + d_v * v + d_k * k) * inverse
+        d_means[i, 0] = view[0] * x + view[3] * y + view[6] * z
+        d_means[i, 1] = view[1] * x + view[4] * y + view[7] * z
+        d_means[i, 2] = view[2] * x + view[5] * y + view[8] * z

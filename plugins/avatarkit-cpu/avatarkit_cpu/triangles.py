@@ -1,0 +1,216 @@
+"""Kernels for triangle meshes: z-buffer, silhouettes and their antialiasing. The formulas stand in ``avatarkit.kernels.meshes``."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from avatarkit.kernels.meshes import NEAR
+
+__all__ = ["antialias", "cover", "project_vertices", "shade", "silhouettes", "vertex_gradients"]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _cross(ax, ay, bx, by):  # type: ignore[no-untyped-def]
+    return ax * by - ay * bx
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def project_vertices(vertices, view, faces, points, drawn):  # type: ignore[no-untyped-def]
+    """Projects vertices (V, 3) to points (V, 3) as x, y in pixels and z in metres; marks the faces that can be drawn.
+
+    ``view`` is as ``camera_numbers`` gives it.
+    """
+    one = vertices.dtype.type(1)
+    near = vertices.dtype.type(NEAR)
+    for i in range(len(vertices)):
+        px, py, pz = vertices[i, 0], vertices[i, 1], vertices[i, 2]
+        x = view[0] * px + view[1] * py + view[2] * pz + view[9]
+        y = view[3] * px + view[4] * py + view[5] * pz + view[10]
+        z = view[6] * px + view[7] * py + view[8] * pz + view[11]
+        if not (z > near and math.isfinite(x) and math.isfinite(y) and math.isfinite(z)):
+            x, y, z = one, one, -one
+        points[i, 0] = x / z * view[12] + view[14]
+        points[i, 1] = y / z * view[13] + view[15]
+        points[i, 2] = z
+    for f in range(len(faces)):
+        a, b, c = points[faces[f, 0]], points[faces[f, 1]], points[faces[f, 2]]
+        area = _cross(b[0] - a[0], b[1] - a[1], c[0] - a[0], c[1] - a[1])
+        drawn[f] = area != 0 and min(a[2], b[2], c[2]) > near
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def cover(start, stop, points, faces, drawn, hit, depth):  # type: ignore[no-untyped-def]
+    """Finds the nearest face in the rows start to stop: hit (H, W) int64, -1 where none, and depth (H, W)."""
+    real = points.dtype.type
+    zero, half = real(0), real(0.5)
+    width = hit.shape[1]
+    for y in range(start, stop):
+        for x in range(width):
+            hit[y, x] = -1
+            depth[y, x] = zero
+    lowest, highest = real(start), real(stop - 1)
+    last = real(width - 1)
+    for f in range(len(faces)):
+        if not drawn[f]:
+            continue
+        ax, ay, az = points[faces[f, 0], 0], points[faces[f, 0], 1], points[faces[f, 0], 2]
+        bx, by, bz = points[faces[f, 1], 0], points[faces[f, 1], 1], points[faces[f, 1], 2]
+        cx, cy, cz = points[faces[f, 2], 0], points[faces[f, 2], 1], points[faces[f, 2], 2]
+        top, bottom = max(min(ay, by, cy) - half, lowest), min(max(ay, by, cy) - half, highest)
+        left, right = max(min(ax, bx, cx) - half, zero), min(max(ax, bx, cx) - half, last)
+        if not (top <= bottom and left <= right):
+            continue
+        for y in range(np.int64(np.ceil(top)), np.int64(bottom) + 1):
+            py = real(y) + half
+            for x in range(np.int64(np.ceil(left)), np.int64(right) + 1):
+                px = real(x) + half
+                u = _cross(bx - px, by - py, cx - px, cy - py)
+                v = _cross(cx - px, cy - py, ax - px, ay - py)
+                w = _cross(ax - px, ay - py, bx - px, by - py)
+                if (u >= zero and v >= zero and w >= zero) or (u <= zero and v <= zero and w <= zero):
+                    z = (u + v + w) / (u / az + v / bz + w / cz)
+                    if z > zero and (hit[y, x] < 0 or z < depth[y, x]):
+                        hit[y, x], depth[y, x] = f, z
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def shade(start, stop, points, faces, hit, barycentric):  # type: ignore[no-untyped-def]
+    """Perspective-correct barycentric weights (H, W, 3) in the rows start to stop."""
+    real = points.dtype.type
+    zero, half = real(0), real(0.5)
+    for y in range(start, stop):
+        for x in range(hit.shape[1]):
+            f = hit[y, x]
+            if f < 0:
+                barycentric[y, x, 0] = barycentric[y, x, 1] = barycentric[y, x, 2] = zero
+                continue
+            a, b, c = points[faces[f, 0]], points[faces[f, 1]], points[faces[f, 2]]
+            px, py = real(x) + half, real(y) + half
+            u = _cross(b[0] - px, b[1] - py, c[0] - px, c[1] - py) / a[2]
+            v = _cross(c[0] - px, c[1] - py, a[0] - px, a[1] - py) / b[2]
+            w = _cross(a[0] - px, a[1] - py, b[0] - px, b[1] - py) / c[2]
+            total = u + v + w
+            barycentric[y, x, 0], barycentric[y, x, 1], barycentric[y, x, 2] = u / total, v / total, w / total
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def silhouettes(points, drawn, edges, firsts, neighbours, chosen):  # type: ignore[no-untyped-def]
+    """Writes the numbers of the edges whose drawn faces all lie on one side; returns how many.
+
+    Args:
+        points: (V, 3) projected. drawn: (F,) bool.
+        edges: (E, 2) ends. firsts: (E + 1,) into neighbours (3F, 2): a face at the edge and its corner off the edge.
+        chosen: (E,) out.
+    """
+    count = 0
+    for e in range(len(edges)):
+        a, b = points[edges[e, 0]], points[edges[e, 1]]
+        any_drawn = left = right = False
+        for n in range(firsts[e], firsts[e + 1]):
+            if drawn[neighbours[n, 0]]:
+                c = points[neighbours[n, 1]]
+                side = _cross(b[0] - a[0], b[1] - a[1], c[0] - a[0], c[1] - a[1])
+                any_drawn = True
+                left = left or side > 0
+                right = right or side < 0
+        if any_drawn and not (left and right):
+            chosen[count] = e
+            count += 1
+    return count
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def antialias(points, edges, chosen, hit, mask):  # type: ignore[no-untyped-def]
+    """Writes the antialiased mask (H, W) and returns what it depends on.
+
+    Returns:
+        (C, 3) int64: the two ends of an edge and the pixel (y * W + x) that it acts on; (C, 4): derivatives of that pixel's mask
+        in x, y of the first and x, y of the second end.
+    """
+    real = points.dtype.type
+    zero, half, one = real(0), real(0.5), real(1)
+    height, width = hit.shape
+    limit = 16
+    for n in range(len(chosen)):  # an upper bound of the lines that edges cross
+        a, b = points[edges[chosen[n], 0]], points[edges[chosen[n], 1]]
+        along = 1 if abs(b[1] - a[1]) >= abs(b[0] - a[0]) else 0
+        low, high = max(min(a[along], b[along]), zero), min(max(a[along], b[along]), real(hit.shape[1 - along]))
+        if low <= high:
+            limit += np.int64(high - low) + 2
+    links = np.empty((limit, 3), np.int64)
+    pairs = np.empty(limit, np.int64)
+    slopes = np.empty((limit, 4), points.dtype)
+    gains = np.empty(limit, points.dtype)
+    best = np.full(2 * height * width, -1, np.int64)  # crossing that won each pair: horizontal pairs, then vertical ones
+    count = 0
+    for n in range(len(chosen)):
+        e = chosen[n]
+        a, b = points[edges[e, 0]], points[edges[e, 1]]
+        steep = abs(b[1] - a[1]) >= abs(b[0] - a[0])
+        along, across = (1, 0) if steep else (0, 1)  # axes: lines are counted along the edge and crossed across it
+        lines, cells = (height, width) if steep else (width, height)
+        low, high = min(a[along], b[along]), max(a[along], b[along])
+        if not (low < high and high > zero and low < real(lines)):
+            continue
+        first = np.int64(np.ceil(max(low - half, zero)))
+        slope = (b[across] - a[across]) / (b[along] - a[along])
+        for line in range(first, min(np.int64(np.ceil(min(high, real(lines)) - half)), lines)):
+            t = (real(line) + half - a[along]) / (b[along] - a[along])
+            at = a[across] + t * (b[across] - a[across])
+            cell = np.floor(at - half)
+            if not (zero <= cell < real(cells - 1)):
+                continue
+            x, y = (np.int64(cell), line) if steep else (line, np.int64(cell))
+            other_x, other_y = (x + 1, y) if steep else (x, y + 1)
+            covered = hit[y, x] >= 0
+            if covered == (hit[other_y, other_x] >= 0):
+                continue
+            near, far = y * width + x, other_y * width + other_x
+            d = at - (cell + half) if covered else cell + half + one - at
+            pair = near if steep else near + height * width
+            if best[pair] >= 0 and gains[best[pair]] >= d - half:
+                continue
+            best[pair] = count
+            sign = one if covered else -one
+            links[count, 0], links[count, 1] = edges[e, 0], edges[e, 1]
+            links[count, 2] = near if (d < half) == covered else far
+            pairs[count], gains[count] = pair, d - half
+            slopes[count, across], slopes[count, 2 + across] = sign * (one - t), sign * t
+            slopes[count, along], slopes[count, 2 + along] = -sign * (one - t) * slope, -sign * t * slope
+            count += 1
+
+    flat = mask.reshape(-1)
+    for y in range(height):
+        for x in range(width):
+            mask[y, x] = one if hit[y, x] >= 0 else zero
+    for n in range(count):
+        if best[pairs[n]] == n:
+            flat[links[n, 2]] += gains[n]
+    kept = 0
+    for n in range(count):
+        if best[pairs[n]] == n and zero <= flat[links[n, 2]] <= one:  # a clamped pixel has no gradient
+            links[kept], slopes[kept] = links[n], slopes[n]
+            kept += 1
+    for n in range(count):
+        flat[links[n, 2]] = min(max(flat[links[n, 2]], zero), one)
+    return links[:kept].copy(), slopes[:kept].copy()
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def vertex_gradients(links, slopes, d_mask, points, view, d_vertices):  # type: ignore[no-untyped-def]
+    """Takes dL/dmask (H, W) to the vertices (V, 3), which are zero on entry."""
+    flat = d_mask.reshape(-1)
+    for n in range(len(links)):
+        gradient = flat[links[n, 2]]
+        for end in range(2):
+            i = links[n, end]
+            inverse = view.dtype.type(1) / points[i, 2]
+            du, dv = gradient * slopes[n, 2 * end], gradient * slopes[n, 2 * end + 1]
+            x, y = du * view[12] * inverse, dv * view[13] * inverse
+            z = -(du * (points[i, 0] - view[14]) + dv * (points[i, 1] - view[15])) * inverse
+            d_vertices[i, 0] += view[0] * x + view[3] * y + view[6] * z
+            d_vertices[i, 1] += view[1] * x + view[4] * y + view[7] * z
+            d_vertices[i, 2] += view[2] * x + view[5] * y + view[8] * z
