@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import UNetSpatioTemporalConditionModel
+from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 from torch import nn
 
 from avatarkit.errors import ConfigError
@@ -67,7 +67,7 @@ class PoseNet(nn.Module):
         return features * self.scale
 
 
-class PoseUNet(UNetSpatioTemporalConditionModel):  # type: ignore[misc]
+class PoseUNet(UNetSpatioTemporalConditionModel):
     """Stable Video Diffusion's network with one more input, the pose."""
 
     def forward(  # type: ignore[override]
@@ -112,7 +112,7 @@ class PoseUNet(UNetSpatioTemporalConditionModel):  # type: ignore[misc]
             skips.extend(outputs)
         x = self.mid_block(x, encoder_hidden_states=context, **common)
         for block in self.up_blocks:
-            count = len(block.resnets)
+            count = len(list(block.get_submodule("resnets").children()))
             skips, used = skips[:-count], tuple(skips[-count:])
             x = block(x, res_hidden_states_tuple=used, **common, **self._attended(block, context))
         x = self.conv_out(self.conv_act(self.conv_norm_out(x)))

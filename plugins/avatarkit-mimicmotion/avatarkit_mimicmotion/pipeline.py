@@ -150,13 +150,13 @@ class VideoPipeline:
                         scratch.save_frames(first, frames)
                 yield first, frames
 
-    def decode_values(self, vae: nn.Module, latents: torch.Tensor) -> torch.Tensor:
+    def decode_values(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
         """(n, 4, h, w) -> (n, 3, H, W) float32, 0 to 1, on the CPU."""
-        scaled = (latents / vae.config.scaling_factor).to(self.dtype)  # type: ignore[union-attr, operator]
-        pixels = vae.decode(scaled, num_frames=len(latents)).sample  # type: ignore[operator]
+        scaled = (latents / vae.config.scaling_factor).to(self.dtype)
+        pixels = vae.decode(scaled, num_frames=len(latents)).sample
         return (pixels.float().cpu() / 2 + 0.5).clamp(0, 1)
 
-    def _decode_chunk(self, vae: nn.Module, latents: torch.Tensor) -> torch.Tensor:
+    def _decode_chunk(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
         values = self.decode_values(vae, latents)
         if not values.isfinite().all():
             raise ConfigError(
@@ -168,7 +168,7 @@ class VideoPipeline:
         return values.to(self.device, self.dtype)
 
     @contextmanager
-    def _at_work(self, network: nn.Module) -> Iterator[nn.Module]:
+    def _at_work(self, network: nn.Module) -> Iterator[Any]:
         """A network on the device; it goes back to the CPU afterwards where others need the room."""
         network.to(self.device)
         try:

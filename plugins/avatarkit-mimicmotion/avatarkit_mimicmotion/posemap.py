@@ -161,7 +161,7 @@ def _draw_limbs(canvas: np.ndarray, points: np.ndarray, scores: np.ndarray) -> N
             axes = (int(math.hypot(dx, dy) / 2), LIMB_HALF_WIDTH)
             angle = int(math.degrees(math.atan2(dy, dx)))
             outline = cv2.ellipse2Poly((int(centre[0]), int(centre[1])), axes, angle, 0, 360, 1)
-            cv2.fillConvexPoly(canvas, outline, _faded(color, score[a] * score[b]))
+            cv2.fillConvexPoly(canvas, np.asarray(outline), _faded(color, score[a] * score[b]))
 
 
 def _draw_hand(canvas: np.ndarray, points: np.ndarray, scores: np.ndarray) -> None:

@@ -76,7 +76,7 @@ def person_window(height: int, width: int, box: tuple[float, float, float, float
     It stays within the photo where it fits, and is centred on the photo in the direction where it does not.
     """
     x0, y0, x1, y1 = np.clip(np.array(box, float), 0, [width, height, width, height])
-    margin = MARGIN * max(x1 - x0, y1 - y0)
+    margin = max(MARGIN * max(x1 - x0, y1 - y0), 1.0)
     left, right = max(x0 - margin, 0.0), min(x1 + margin, width)
     top, bottom = max(y0 - margin, 0.0), min(y1 + margin, height)
     best: Window | None = None

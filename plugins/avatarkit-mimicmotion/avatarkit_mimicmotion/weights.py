@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import struct
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,20 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
+from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from avatarkit.errors import InputError, MissingWeights
-from avatarkit_mimicmotion.model import RELEASED_UNET, build_pose_net, build_unet
+from avatarkit_mimicmotion.model import build_pose_net, build_unet
 
 __all__ = ["Networks", "load_networks", "read_tensors"]
 
 PREFIXES = {"unet": "unet.", "pose_net": "pose_net.", "vae": "vae.", "image_encoder": "image_encoder."}
 # What older programs wrote into files and newer modules do not keep.
 OBSOLETE = ("vision_model.embeddings.position_ids",)
+
+# What readers raise on files that are cut, empty or of another kind.
+_DAMAGED = (
+    *(SafetensorError, RuntimeError, ValueError, TypeError, LookupError, EOFError, OSError, AttributeError),
+    *(MemoryError, struct.error),
+)
 
 
 @dataclass(frozen=True)
@@ -57,12 +65,10 @@ def load_networks(
         InputError: a file is damaged, is no checkpoint, or does not fit the networks.
     """
     parts = _split(read_tensors(checkpoint))
-    unet_config = _read_config(base / "unet" / "config.json", optional=True)
-    width = (unet_config.get("block_out_channels") or RELEASED_UNET["block_out_channels"])[0]
     with torch.device("meta"):
-        networks = Networks(
-            build_unet(unet_config), build_pose_net({"noise_latent_channels": width}), _vae(base), _image_encoder(base)
-        )
+        unet = build_unet(_read_config(base / "unet" / "config.json", optional=True))
+        width = unet.get_submodule("conv_in").out_channels
+        networks = Networks(unet, build_pose_net({"noise_latent_channels": width}), _vae(base), _image_encoder(base))
     _fill(networks.unet, parts.get("unet", {}), "the video network", checkpoint, dtype)
     if pose_net is not None:
         own = _split(read_tensors(pose_net), default="pose_net").get("pose_net", {})
@@ -102,7 +108,9 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         # Old, unzipped files are few and need no mapping; the released one is 3 GB and zipped.
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about formats of pickles that are refused anyway
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except InputError:
         raise
     except pickle.UnpicklingError as error:
@@ -111,7 +119,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise InputError(
             f"{path.name} holds more than weights and could run code, so it was not read; get the original file."
         ) from error
-    except (SafetensorError, RuntimeError, ValueError, KeyError, EOFError, OSError, AttributeError) as error:
+    except _DAMAGED as error:
         raise InputError(f"{path.name} is damaged or not a checkpoint; download it again.") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise InputError(f"{path.name} is not a checkpoint of MimicMotion: it holds other things than named tensors.")
@@ -155,16 +163,17 @@ def _vae(base: Path) -> nn.Module:
     config = {key: value for key, value in _read_config(path).items() if not key.startswith("_")}
     try:
         return AutoencoderKLTemporalDecoder(**config)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path} is not the configuration of Stable Video Diffusion's VAE: {error}.") from error
+    except Exception as error:  # whatever the library makes of foreign entries
+        raise InputError(f"{path} is not the configuration of Stable Video Diffusion's VAE.") from error
 
 
 def _image_encoder(base: Path) -> nn.Module:
     path = base / "image_encoder" / "config.json"
+    config = _read_config(path)
     try:
-        model = CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(_read_config(path)))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path} is not the configuration of a CLIP image encoder: {error}.") from error
+        model = CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
+    except Exception as error:  # whatever the library makes of foreign entries
+        raise InputError(f"{path} is not the configuration of a CLIP image encoder.") from error
     # Not kept in checkpoints; without this it would stay an empty tensor on the meta device.
     embeddings = model.vision_model.embeddings
     embeddings.position_ids = torch.arange(embeddings.num_positions, device="cpu").expand((1, -1))

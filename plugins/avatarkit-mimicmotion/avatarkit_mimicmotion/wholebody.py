@@ -63,9 +63,9 @@ def from_sets(
         for target, parts in _FACE_HEAD.items():
             out[..., target, :] = sum(points["face478"][..., i, :] * share for i, share in parts)
             confidence[..., target] = np.minimum.reduce([scores["face478"][..., i] for i, _ in parts])
-    for name, target in HANDS.items():
+    for name, hand in HANDS.items():
         if name in points:
-            take(name, target, slice(0, 21))
+            take(name, hand, slice(0, 21))
     return _known(out, confidence)
 
 

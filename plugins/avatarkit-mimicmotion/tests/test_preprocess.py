@@ -1,0 +1,75 @@
+"""Sizes, framing, and what the networks are shown."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from avatarkit_mimicmotion.preprocess import clip_pixels, cover_window, crop, person_window, signed, target_size
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avatarkit.camera import front_camera
+from avatarkit.errors import ConfigError
+
+
+def test_sizes():
+    longs = {256: 448, 320: 512, 384: 640, 448: 768, 512: 896, 576: 1024, 640: 1088, 704: 1216, 768: 1344}
+    for short, long in longs.items():
+        assert target_size(short, portrait=True) == (long, short)
+        assert target_size(short, portrait=False) == (short, long)
+    with pytest.raises(ConfigError, match="100"):
+        target_size(100, portrait=True)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_authors_framing_to_the_pixel(number, golden):
+    with np.load(golden / "reference_image.npz") as data:
+        photo, wanted = data[f"img{number}_in"], data[f"img{number}_resized_uint8"]
+        resolution = int(data[f"img{number}_resolution"])
+    window = cover_window(photo.shape[0], photo.shape[1], resolution)
+    assert np.array_equal(crop(torch.from_numpy(photo), window).permute(2, 0, 1).numpy(), wanted)
+
+
+def test_image_encoder_view_equals_the_original(load_golden):
+    data, _ = load_golden("clip_preprocess")
+    image = signed(data["img1.in"])[None]
+    torch.testing.assert_close(clip_pixels(image), data["img1.clip_pixel_values"], rtol=0, atol=2e-6)
+    extremes = torch.stack([image.min(), image.mean(), image.max()])
+    torch.testing.assert_close(extremes, data["img1.vae_input_min_mean_max"], rtol=0, atol=2e-6)
+
+
+sides = st.integers(100, 3000)
+shares = st.floats(0, 1)
+
+
+@given(sides, sides, shares, shares, shares, shares)
+def test_the_whole_person_is_in_the_window(height, width, a, b, c, d):
+    x0, x1 = sorted((a * width, b * width))
+    y0, y1 = sorted((c * height, d * height))
+    x1, y1 = max(x1, x0 + 10), max(y1, y0 + 10)
+    window = person_window(height, width, (x0, y0, x1, y1), 576)
+    corners = window.points(np.array([[x0, y0], [min(x1, width), min(y1, height)]]))
+    assert (corners >= -1e-6).all()
+    assert (corners <= np.array([window.width, window.height]) + 1e-6).all()
+    assert sorted((window.width, window.height)) == [576, 1024]
+
+
+def test_camera_and_points_follow_the_window():
+    photo_camera = front_camera(500, 700)
+    window = person_window(700, 500, (100, 50, 400, 690), 576)
+    world = torch.tensor([[0.3, 0.5, -3.0], [-0.2, -0.9, -2.5]])
+    expected = window.points(photo_camera.project(world).numpy())
+    np.testing.assert_allclose(window.camera(photo_camera).project(world).numpy(), expected, atol=1e-2)
+
+
+def test_a_window_shows_the_right_part_and_goes_on_outside():
+    rows = torch.linspace(0, 1, 300)[:, None, None].expand(300, 200, 3)
+    window = person_window(300, 200, (0, 0, 200, 300), 64)
+    picture = crop(rows, window)
+    assert picture.shape == (window.height, window.width, 3)
+    at = window.points(np.array([[100.0, 150.0]]))[0].astype(int)
+    assert abs(int(picture[at[1], at[0], 0]) - 128) <= 3
+    inside = window.points(np.array([[0.0, 0.0], [200.0, 300.0]]))
+    left = max(int(np.ceil(inside[0, 0])) - 1, 0)
+    assert torch.equal(picture[:, 0], picture[:, left])  # the border goes on to the left
