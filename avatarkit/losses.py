@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
-import torch.nn.functional as F
 
 __all__ = ["l1", "ssim_map", "weighted_mean"]
 
@@ -15,33 +16,37 @@ def l1(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return (prediction - target).abs().mean(-1)
 
 
-def _gaussian_window(size: int, sigma: float, like: torch.Tensor) -> torch.Tensor:
-    x = torch.arange(size, dtype=like.dtype, device=like.device) - size // 2
-    g = torch.exp(-(x**2) / (2 * sigma**2))
-    return g / g.sum()
+@lru_cache(maxsize=32)
+def _blur_matrix(length: int, size: int, sigma: float, stride: int, dtype: torch.dtype, device: str) -> torch.Tensor:
+    """(ceil(length / stride), length): each row a Gaussian window around every ``stride``-th sample, cut at the borders."""
+    centre = torch.arange(0, length, stride, dtype=dtype, device=device)[:, None]
+    distance = torch.arange(length, dtype=dtype, device=device) - centre
+    window = torch.exp(-(distance**2) / (2 * sigma**2)) * (distance.abs() <= size // 2)
+    return window / window.sum(1, keepdim=True)
 
 
 def ssim_map(
-    prediction: torch.Tensor, target: torch.Tensor, size: int = 11, sigma: float = 1.5
+    prediction: torch.Tensor, target: torch.Tensor, size: int = 11, sigma: float = 1.5, stride: int = 1
 ) -> torch.Tensor:
-    """Structural similarity per pixel (Wang et al. 2004), for signals between 0 and 1.
+    """Structural similarity (Wang et al. 2004) for signals between 0 and 1.
+
+    Blurring is two products with banded matrices: on a CPU many times quicker than a convolution of one channel.
 
     Args:
         prediction, target: (H, W, C).
         size: side of the Gaussian window, odd. sigma: its standard deviation.
+        stride: windows are centred on every so many pixels.
 
     Returns:
-        (H, W) mean over channels, at most 1.
+        (ceil(H / stride), ceil(W / stride)) mean over channels, at most 1.
     """
     if prediction.shape != target.shape or prediction.ndim != 3:
         raise ValueError(f"expected two (H, W, C) images, got {tuple(prediction.shape)} and {tuple(target.shape)}")
-    C = prediction.shape[-1]
+    H, W, C = prediction.shape
     x, y = (t.permute(2, 0, 1) for t in (prediction, target))
-    stack = torch.cat([x, y, x * x, y * y, x * y])[:, None]  # (5C, 1, H, W)
-    g = _gaussian_window(size, sigma, prediction)
-    pad = size // 2
-    stack = F.conv2d(F.pad(stack, (pad, pad, pad, pad), mode="replicate"), g.view(1, 1, 1, -1))
-    mx, my, xx, yy, xy = F.conv2d(stack, g.view(1, 1, -1, 1))[:, 0].split(C)
+    rows, columns = (_blur_matrix(n, size, sigma, stride, x.dtype, str(x.device)) for n in (H, W))
+    stack = torch.cat([x, y, x * x, y * y, x * y]) @ columns.T
+    mx, my, xx, yy, xy = (rows @ stack).split(C)
     numerator = (2 * mx * my + _C1) * (2 * (xy - mx * my) + _C2)
     denominator = (mx * mx + my * my + _C1) * ((xx - mx * mx) + (yy - my * my) + _C2)
     return (numerator / denominator).mean(0)

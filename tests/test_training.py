@@ -1,0 +1,132 @@
+"""The optimisation loop: it learns, and an interruption changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from avatarkit.artefacts import load_clip, load_motions, load_subject, save_clip, save_motions, save_subject
+from avatarkit.gaussians import Gaussians
+from avatarkit.interfaces import ParameterGroup, Posed, TrainStep
+from avatarkit.labels import LabelClip
+from avatarkit.testing import ReferenceRenderer, tiny_context, tiny_motion, tiny_subject
+from avatarkit.training import LossTerm, TrainingConfig, train
+from avatarkit.views import label_view, photo_views
+
+
+class Blob:
+    """The least avatar there is: Gaussians on the vertices of the body."""
+
+    def __init__(self, context):
+        self.body = context.get("body")
+
+    def create(self, subject, labels):
+        self.colors = torch.full((len(self.body.skinning_weights), 3), 0.5, requires_grad=True)
+
+    def pose(self, params):
+        means = self.body.vertices(params)[0]
+        ones = torch.ones(len(means))
+        return Posed(Gaussians(means, 0.03 * ones, self.colors, ones))
+
+    def parameter_groups(self):
+        return [ParameterGroup("color", (self.colors,), 0.05)]
+
+    def state(self):
+        return {"colors": self.colors.detach().clone()}
+
+
+def rgb(step: TrainStep) -> torch.Tensor:
+    return ((step.rendering.rgb - step.target).abs().mean(-1) * step.confidence * step.alpha).mean()
+
+
+@pytest.fixture(scope="module")
+def subject():
+    return tiny_subject(size=48)
+
+
+def _clip(subject, region="body") -> LabelClip:
+    motion = tiny_motion()
+    params = replace(motion.params, translation=motion.params.translation + subject.params.translation)
+    grey = torch.full((len(motion), 48, 48, 3), 40, dtype=torch.uint8)
+    full = torch.full((len(motion), 48, 48), 255, dtype=torch.uint8)
+    return LabelClip("swing", region, grey, full, full, params, params, (subject.camera,) * len(motion))
+
+
+def _train(subject, steps, checkpoints=None, labels=(), total=None, on=("photo", "body")):
+    avatar = Blob(tiny_context())
+    avatar.create(subject, [])
+    config = TrainingConfig(steps=total or steps, checkpoint_every=3, resolution=32)
+    if total:
+        calls = []
+
+        def stop(message, fraction):
+            calls.append(message)
+            if len(calls) == steps:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train(avatar, subject, labels, [LossTerm("rgb", rgb, 1.0, 0, on)], config, ReferenceRenderer(), 0, checkpoints, stop)
+        return avatar, None
+    report = train(avatar, subject, labels, [LossTerm("rgb", rgb, 1.0, 0, on)], config, ReferenceRenderer(), 0, checkpoints)
+    return avatar, report
+
+
+def test_it_learns_the_photo(subject):
+    _, report = _train(subject, 16)
+    curve = [v for _, v in report.curves["rgb"]]
+    assert report.steps == 16 and curve[-1] < 0.7 * curve[0]
+
+
+def test_an_interrupted_training_gives_the_same_avatar_bit_for_bit(subject, tmp_path):
+    labels = [_clip(subject)]
+    whole, _ = _train(subject, 8, tmp_path / "a", labels)
+    _train(subject, 5, tmp_path / "b", labels, total=8)
+    assert (tmp_path / "b" / "checkpoint.safetensors").is_file()
+    resumed, report = _train(subject, 8, tmp_path / "b", labels)
+    assert torch.equal(whole.colors, resumed.colors)
+    assert report.steps == 8
+
+
+def test_a_damaged_checkpoint_starts_again(subject, tmp_path):
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"not a checkpoint")
+    fresh, _ = _train(subject, 3)
+    again, _ = _train(subject, 3, tmp_path)
+    assert torch.equal(fresh.colors, again.colors)
+
+
+def test_labels_without_confidence_teach_nothing(subject):
+    clip = _clip(subject)
+    blind = replace(clip, confidence=torch.zeros_like(clip.confidence))
+    avatar, _ = _train(subject, 6, labels=[blind], on=("body",))
+    assert (avatar.colors == 0.5).all()
+
+
+def test_views_show_the_photo_at_the_asked_size_and_details_lie_inside(subject):
+    views = photo_views(subject, 24)
+    assert views.full.image.shape == (24, 24, 3) and views.full.camera.width == 24
+    vertex = tiny_context().get("body").vertices(subject.params)[0]
+    assert torch.allclose(views.full.camera.project(vertex) * 2, subject.camera.project(vertex), atol=1e-3)
+
+
+def test_view_of_a_label_is_its_frame(subject):
+    view = label_view(_clip(subject, "head"), 2)
+    assert view.kind == "head" and view.image[0, 0, 0] == pytest.approx(40 / 255)
+    assert view.params.batch_shape == ()
+
+
+def test_values_survive_the_disk(subject, tmp_path):
+    save_subject(subject, tmp_path)
+    back = load_subject(tmp_path)
+    assert torch.equal(back.photo.image, subject.photo.image) and torch.equal(back.params.joints, subject.params.joints)
+    assert back.keypoints.points["joints"].tolist() == subject.keypoints.points["joints"].tolist()
+    assert back.quality == subject.quality and torch.equal(back.camera.K, subject.camera.K)
+    clip = _clip(subject)
+    save_clip(clip, tmp_path)
+    again = load_clip(tmp_path)
+    assert torch.equal(again.frames, clip.frames) and again.cameras[3].width == 48 and again.region == "body"
+    motion = replace(tiny_motion(), valid=torch.tensor([True, False, True, True]))
+    save_motions([motion], tmp_path)
+    (m,) = load_motions(tmp_path)
+    assert m.name == "tiny" and torch.equal(m.params.joints, motion.params.joints) and torch.equal(m.valid, motion.valid)
