@@ -102,7 +102,7 @@ def test_fusion_and_guidance_equal_the_original(case, load_golden):
     embedding, image_latents = pipeline.encode(get["in.ref_image"], torch.Generator())
     torch.testing.assert_close(embedding[0], get["out.image_embeddings"][1], rtol=0, atol=2e-6)
     torch.testing.assert_close(image_latents[0], get["out.image_latents"][1], rtol=0, atol=2e-6)
-    maps = ((get["in.pose"] + 1) * 127.5)  # kept as float: the golden poses are no 8-bit pictures
+    maps = (get["in.pose"] + 1) * 127.5  # kept as float: the golden poses are no 8-bit pictures
     latents = initial_latents(get["in.latents"], setup["num_frames"], setup["steps"])
 
     def check(step, latents, v):
@@ -149,7 +149,9 @@ def test_damaged_scratch_is_done_again(tmp_path):
     sampling = Sampling(steps=2, tile_size=4, tile_overlap=2)
     start = torch.ones(1, 5, 4, 2, 2)
     (tmp_path / "latents.safetensors").write_bytes(b"half a file")
-    assert torch.equal(denoise(_predict, start, sampling, scratch=Scratch(tmp_path)), denoise(_predict, start, sampling))
+    assert torch.equal(
+        denoise(_predict, start, sampling, scratch=Scratch(tmp_path)), denoise(_predict, start, sampling)
+    )
 
 
 def test_without_guidance_the_network_is_asked_once():

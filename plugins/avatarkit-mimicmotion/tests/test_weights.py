@@ -40,7 +40,9 @@ def test_other_forms(tiny, state, tmp_path):
     save_file(state, tmp_path / "all.safetensors")
     bare = {k.removeprefix("unet."): v for k, v in state.items() if k.startswith("unet.")}
     save_file(bare, tmp_path / "unet.safetensors")
-    save_file({k.removeprefix("pose_net."): v for k, v in state.items() if "pose_net" in k}, tmp_path / "pose.safetensors")
+    save_file(
+        {k.removeprefix("pose_net."): v for k, v in state.items() if "pose_net" in k}, tmp_path / "pose.safetensors"
+    )
     for networks in (
         load_networks(tmp_path / "all.safetensors", tiny[1]),
         load_networks(tmp_path / "unet.safetensors", tiny[1], tmp_path / "pose.safetensors"),
@@ -102,7 +104,8 @@ def test_code_in_a_checkpoint_is_not_run(kind, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"PK\x03\x04", b"<html>not found</html>", b"version https://git-lfs.github.com/spec/v1\n", b"\x80\x02"]
+    "content",
+    [b"", b"PK\x03\x04", b"<html>not found</html>", b"version https://git-lfs.github.com/spec/v1\n", b"\x80\x02"],
 )
 @pytest.mark.parametrize("name", ["model.pth", "model.safetensors"])
 def test_files_that_are_no_checkpoints(content, name, tmp_path):
@@ -126,7 +129,11 @@ def test_truncated_files(share, tiny, tmp_path):
 def test_incomplete_base_models(tiny, tmp_path):
     with pytest.raises(MissingWeights, match="nowhere"):
         load_networks(tmp_path / "nowhere.pth", tiny[1])
-    for lost in ("vae/config.json", "vae/diffusion_pytorch_model.fp16.safetensors", "image_encoder/model.fp16.safetensors"):
+    for lost in (
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.fp16.safetensors",
+        "image_encoder/model.fp16.safetensors",
+    ):
         base = tmp_path / lost.replace("/", "-")
         shutil.copytree(tiny[1], base)
         (base / lost).unlink()
