@@ -168,8 +168,9 @@ class Recipe:
         for slot, use in (flags or {}).items():
             if use is not None:
                 _lay(leaves, {slot: {"use": use}}, f"--{slot.replace('_', '-')}")
-        for text in settings:
-            _lay(leaves, _parse_setting(text), f"--set {text}")
+        parsed = [(text, _parse_setting(text)) for text in settings]
+        for text, tables in sorted(parsed, key=lambda p: not p[0].partition("=")[0].strip().endswith(".use")):
+            _lay(leaves, tables, f"--set {text}")
         return cls._checked("+".join(names) or "custom", leaves)
 
     @classmethod

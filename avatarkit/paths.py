@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
-__all__ = ["cache_folder", "find_weights", "weights_folder"]
+__all__ = ["cache_folder", "find_weights", "weights_folder", "writable_home"]
 
 
 def cache_folder() -> Path:
@@ -29,3 +30,15 @@ def find_weights(name: str) -> Path | None:
         return folder / name
     matches = sorted(path for path in folder.glob(f"{name}.*") if path.is_file())
     return matches[0] if matches else None
+
+
+def writable_home(path: Path) -> tuple[Path, bool]:
+    """The nearest folder of ``path`` that exists, and whether files can be made in it (tried, not asked)."""
+    folder = path.absolute()
+    while not folder.is_dir():
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return folder, True
+    except OSError:
+        return folder, False

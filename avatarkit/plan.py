@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from avatarkit.errors import (
 )
 from avatarkit.hookspecs import Licence
 from avatarkit.needs import Requirement, requirements
+from avatarkit.paths import writable_home
 from avatarkit.registry import Component, Registry
 
 __all__ = ["Plan", "PlanStep", "plan"]
@@ -151,12 +151,8 @@ def _step(choice: Choice, registry: Registry, device: str) -> PlanStep:
 def _check_writable(output: Path) -> None:
     """Folders are made as needed; what exists of the path decides."""
     workspace(output)
-    folder = output.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir():
-        raise StoreError(f"{output} cannot be made: {folder} is a file. Choose another place with -o.")
-    if not os.access(folder, os.W_OK | os.X_OK):
+    folder, writable = writable_home(output.absolute().parent)
+    if not writable:
         raise StoreError(f"The folder {folder} may not be written. Choose another one with -o.")
     free = shutil.disk_usage(folder).free / 1e6
     if free < _FREE_MB:

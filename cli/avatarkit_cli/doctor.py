@@ -21,7 +21,10 @@ _FREE_GB = 2.0
 
 
 def doctor(plugin: PluginFiles = None, as_json: JsonFlag = False) -> None:
-    """Check this machine: packages, plugins, device, disk, and how to mend what is missing."""
+    """Check this machine, and how to mend what is missing.
+
+    Looks at Python, packages, plugins, device, folders and disk space.
+    """
     registry = load_registry(plugin)
     checks = [*_python(), *_packages(), *_device(), *_folders(), *_components(registry), *_problems(registry)]
     ready = all(check["state"] != "broken" for check in checks)
@@ -96,18 +99,15 @@ def _device() -> list[dict[str, str]]:
 
 
 def _folders() -> list[dict[str, str]]:
-    import os
     import shutil
     from pathlib import Path
 
-    from avatarkit.paths import cache_folder
+    from avatarkit.paths import cache_folder, writable_home
 
     checks = []
     for name, folder in (("cache folder", cache_folder()), ("current folder", Path.cwd())):
-        existing = folder
-        while not existing.exists():
-            existing = existing.parent
-        if not os.access(existing, os.W_OK | os.X_OK):
+        existing, writable = writable_home(folder)
+        if not writable:
             remedy = (
                 "set AVATARKIT_CACHE to a folder of yours" if name == "cache folder" else "change to a folder of yours"
             )

@@ -16,7 +16,10 @@ def info(
     avatar: Annotated[Path, typer.Argument(help="An avatar's folder.", metavar="NAME.avatar")],
     as_json: JsonFlag = False,
 ) -> None:
-    """Show how an avatar was built: components, licences, consent, times."""
+    """Show how an avatar was built.
+
+    Components, licences, consent, times and measures.
+    """
     from avatarkit.bundle import read_manifest
 
     manifest = read_manifest(avatar)

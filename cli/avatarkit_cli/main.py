@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from avatarkit import __version__
 from avatarkit.errors import AvatarkitError
 from avatarkit_cli import animate, build, doctor, info, motions, plugins, render, track, weights
-from avatarkit_cli.shared import tell
+from avatarkit_cli.shared import load_registry, tell
 
 __all__ = ["app", "main"]
 
@@ -29,25 +29,28 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except AvatarkitError as error:
-            if error.exit_code != 2:
-                traceback.print_exc()
-            tell(f"avatarkit: {error}")
-            if error.exit_code != 2:
-                tell(_please_report())
-            raise typer.Exit(error.exit_code) from error
-        except KeyboardInterrupt as interrupt:
-            tell("avatarkit: interrupted. The same command goes on where it was.")
-            raise typer.Exit(130) from interrupt
         except BrokenPipeError:  # the reader of our output left, e.g. `| head`
             sys.stdout = None
             raise typer.Exit(0) from None
-        except Exception as error:
-            if type(error).__module__.partition(".")[0] in ("typer", "click"):
+        except (Exception, KeyboardInterrupt) as error:
+            if type(error).__module__.partition(".")[0] == "typer":
                 raise
-            traceback.print_exc()
-            tell(_please_report())
-            raise typer.Exit(1) from error
+            raise typer.Exit(_explain(error)) from error
+
+
+def _explain(error: BaseException) -> int:
+    """Tells the user on stderr what happened; returns the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        tell("avatarkit: interrupted. The same command goes on where it was.")
+        return 130
+    code = error.exit_code if isinstance(error, AvatarkitError) else 1
+    if code != 2:
+        traceback.print_exception(error)
+    if isinstance(error, AvatarkitError):
+        tell(f"avatarkit: {error}")
+    if code != 2:
+        tell(_please_report())
+    return code
 
 
 def _please_report() -> str:
@@ -84,15 +87,23 @@ def _start(
         typer.echo(ctx.get_help())
 
 
-app.command("build")(build.build)
-app.command("animate")(animate.animate)
-app.command("render")(render.render)
-app.command("track")(track.track)
-app.command("info")(info.info)
-app.add_typer(motions.app, name="motions")
-app.add_typer(plugins.app, name="plugins")
-app.add_typer(weights.app, name="weights")
-app.command("doctor")(doctor.doctor)
+_COMMANDS: dict[str, Any] = {
+    "build": build.build,
+    "animate": animate.animate,
+    "render": render.render,
+    "track": track.track,
+    "info": info.info,
+    "motions": motions.app,
+    "plugins": plugins.app,
+    "weights": weights.app,
+    "doctor": doctor.doctor,
+}
+
+for _name, _command in _COMMANDS.items():
+    if isinstance(_command, typer.Typer):
+        app.add_typer(_command, name=_name)
+    else:
+        app.command(_name)(_command)
 
 
 def main() -> None:
@@ -100,9 +111,12 @@ def main() -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # of the libraries below us; people can do nothing about them
     try:
+        command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+        if command not in _COMMANDS:  # one of a plugin's, or help
+            load_registry().register_commands(app)
         app()
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    except (Exception, KeyboardInterrupt) as error:
+        raise SystemExit(_explain(error)) from None
 
 
 if __name__ == "__main__":

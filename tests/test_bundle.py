@@ -1,0 +1,161 @@
+"""Avatar folders: whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from avatarkit import bundle
+from avatarkit.bundle import read_bundle, read_manifest, workspace, write_bundle
+from avatarkit.errors import InputError, StoreError
+
+TENSORS = {"avatar.x": torch.arange(6.0).reshape(2, 3), "box": torch.tensor([1, 2])}
+
+
+def build(path: Path, seed: int = 0) -> Path:
+    work = workspace(path)
+    work.mkdir(parents=True, exist_ok=True)
+    (work / "stage").write_text(f"seed {seed}")
+    return write_bundle(path, TENSORS, {"seed": seed}, {"report.html": "<p>é</p>", "preview.png": b"\x89"})
+
+
+def test_an_avatar_comes_back_as_written(tmp_path: Path) -> None:
+    path = build(tmp_path / "ada.avatar")
+    read = read_bundle(path)
+    assert set(read.tensors) == set(TENSORS)
+    assert torch.equal(read.tensors["avatar.x"], TENSORS["avatar.x"])
+    assert (read.manifest["format"], read.manifest["format_version"], read.manifest["seed"]) == (
+        "avatarkit-avatar",
+        1,
+        0,
+    )
+    assert (path / "report.html").read_text(encoding="utf-8") == "<p>é</p>"
+    assert (path / "cache" / "stage").read_text() == "seed 0"
+    assert [p.name for p in tmp_path.iterdir()] == ["ada.avatar"]
+
+
+def test_an_older_avatar_is_replaced_and_its_cache_stays(tmp_path: Path) -> None:
+    path = build(tmp_path / "ada.avatar")
+    (path / "leftover").write_text("of the old one")
+    (path / "cache" / "kept").write_text("x")
+    build(path, seed=1)
+    assert read_manifest(path)["seed"] == 1
+    assert not (path / "leftover").exists()
+    assert sorted(p.name for p in (path / "cache").iterdir()) == ["kept", "stage"]
+    assert [p.name for p in tmp_path.iterdir()] == ["ada.avatar"]
+
+
+def test_copied_files_and_folders_may_be_extras(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"123")
+    path = write_bundle(tmp_path / "x", TENSORS, {}, {"deep/er/b.bin": tmp_path / "a.bin"})
+    assert (path / "deep/er/b.bin").read_bytes() == b"123"
+
+
+@pytest.mark.parametrize("rename", range(3))
+def test_a_kill_between_any_two_renames_loses_nothing(
+    tmp_path: Path, rename: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The three renames of a replacement: the cache moves, the old avatar goes aside, the new one comes."""
+    path = build(tmp_path / "ada.avatar")
+    real, done = os.replace, []
+
+    def replace(source: Path, target: Path) -> None:
+        if Path(source).parent == path or Path(source).parent == tmp_path:
+            if len(done) == rename:
+                raise KeyboardInterrupt
+            done.append(source)
+        real(source, target)
+
+    monkeypatch.setattr(bundle.os, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        write_bundle(path, TENSORS, {"seed": 1})
+    monkeypatch.undo()
+    assert read_manifest(path)["seed"] in (0, 1)
+    assert (workspace(path) / "stage").read_text() == "seed 0"
+    build(path, seed=2)
+    assert read_bundle(path).manifest["seed"] == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["ada.avatar"]
+
+
+def test_a_failure_while_writing_leaves_the_old_avatar(tmp_path: Path) -> None:
+    path = build(tmp_path / "ada.avatar")
+    with pytest.raises(TypeError):
+        write_bundle(path, TENSORS, {"seed": object()})
+    assert read_bundle(path).manifest["seed"] == 0
+    assert (path / "cache" / "stage").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["ada.avatar"]
+
+
+def test_a_foreign_folder_or_file_is_never_overwritten(tmp_path: Path) -> None:
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    assert workspace(folder).name == ".holiday.work"
+    (folder / "photo.jpg").write_text("x")
+    (tmp_path / "file").write_text("x")
+    for path in (folder, tmp_path / "file"):
+        with pytest.raises(StoreError, match="exists and is not an avatar: choose another name with -o"):
+            write_bundle(path, TENSORS, {})
+    assert (folder / "photo.jpg").exists()
+
+
+def test_the_manifest_tells_nothing_of_the_disk(tmp_path: Path) -> None:
+    manifest = {
+        "recipe": {"matter": {"weights": "/home/ada/secret/model.pth"}},
+        "list": ["C:\\Users\\ada\\model.pth", Path("/home/ada/x.npz")],
+        "text": "see /home for more",
+    }
+    path = write_bundle(tmp_path / "a", TENSORS, manifest)
+    text = (path / "manifest.json").read_text()
+    assert "ada" not in text
+    read = read_manifest(path)
+    assert read["recipe"]["matter"]["weights"] == "model.pth"
+    assert read["list"] == ["model.pth", "x.npz"]
+    assert read["text"] == "see /home for more"
+    assert str(tmp_path) not in text
+
+
+def damaged(path: Path, how: str) -> None:
+    manifest = path / "manifest.json"
+    if how == "no tensors":
+        (path / "avatar.safetensors").unlink()
+    elif how == "short tensors":
+        os.truncate(path / "avatar.safetensors", 40)
+    elif how == "changed tensors":
+        data = bytearray((path / "avatar.safetensors").read_bytes())
+        data[-1] ^= 1
+        (path / "avatar.safetensors").write_bytes(data)
+    elif how == "broken manifest":
+        manifest.write_text("{")
+    elif how == "foreign manifest":
+        manifest.write_text('{"name": "a web app"}')
+    elif how == "newer":
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format_version": 99}))
+    elif how == "no manifest":
+        manifest.unlink()
+    elif how == "not there":
+        shutil.rmtree(path)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("no tensors", "is damaged: avatar.safetensors is missing or was changed. Build it again"),
+        ("short tensors", "is damaged"),
+        ("changed tensors", "is damaged"),
+        ("broken manifest", "is damaged: .*manifest.json is damaged"),
+        ("foreign manifest", "is not an avatar"),
+        ("newer", r"newer avatarkit \(format 99, this one reads 1\): pip install --upgrade avatarkit"),
+        ("no manifest", "is not an avatar: an avatar is a folder with a manifest.json"),
+        ("not there", "There is no avatar"),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, how: str, message: str) -> None:
+    path = build(tmp_path / "ada.avatar")
+    damaged(path, how)
+    with pytest.raises(InputError, match=message):
+        read_bundle(path)

@@ -1,0 +1,319 @@
+"""The command line: exit codes, JSON, messages."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from avatarkit.bundle import write_bundle
+from avatarkit.errors import ConfigError, StageError
+from avatarkit.progress import Progress, SilentProgress
+from avatarkit_cli.main import app
+from avatarkit_cli.progress import BarProgress, LineProgress, make_progress
+from avatarkit_cli.shared import parse_size
+
+TENSORS = {"box": torch.tensor([0.0, 0.0, 1.0, 1.0])}
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def run_fresh(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "avatarkit_cli.main", *arguments],
+        capture_output=True, text=True, check=False, env={**os.environ, **environ},
+    )  # fmt: skip
+
+
+def test_help_is_quick() -> None:
+    """0.3 s of processor time; the median of several runs, since machines are busy at times."""
+    times = []
+    for _ in range(5):
+        before = os.times()
+        assert run_fresh("--help").returncode == 0
+        after = os.times()
+        times.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert statistics.median(times) < 0.3
+
+
+def test_no_arguments_show_help() -> None:
+    result = run()
+    assert result.exit_code == 0
+    for command in ("build", "animate", "render", "track", "info", "doctor", "motions", "plugins", "weights"):
+        assert f"  {command} " in result.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["build", "animate", "render", "track", "info", "doctor", "motions", "plugins", "weights", "plugins show"],
+)
+def test_every_command_has_help(command: str) -> None:
+    result = run(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert "Usage:" in result.stdout
+
+
+def test_build_has_all_flags_of_the_contract() -> None:
+    text = run("build", "--help").stdout
+    for flag in (
+        "--output", "--preset", "--recipe", "--matter", "--keypoints", "--tracker", "--body", "--motions",
+        "--body-labels", "--head-labels", "--avatar", "--perceptual", "--renderer", "--set", "--device", "--seed",
+        "--from", "--fresh", "--dry-run", "--consent", "--json", "--sample", "--person", "--keep-photo", "--plugin",
+    ):  # fmt: skip
+        assert flag in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["build"], "Give one photo, for example"),
+        (["build", "a.jpg", "--sample", "portrait"], "Give one photo, for example"),
+        (["build", "--sample", "portrit"], "no sample 'portrit'. Did you mean 'portrait'?"),
+        (["build", "a.jpg", "--preset", "drft"], "no preset 'drft'. Did you mean 'draft'?"),
+        (["build", "no/such.jpg", "--preset", "draft"], "There is no photo no/such.jpg."),
+        (["build", "a.jpg", "--recipe", "no.toml"], "The recipe no.toml cannot be read"),
+        (["build", "a.jpg", "--preset", "draft", "--set", "x"], "not of the form slot.option=value"),
+        (["info", "nothing.avatar"], "There is no avatar nothing.avatar."),
+        (["animate", "nothing.avatar", "-o", "x.mp4"], "There is no avatar nothing.avatar."),
+        (["animate", "nothing.avatar", "-o", "x.mp4", "--size", "huge"], "--size 'huge' is not of the form"),
+        (["animate", "x", "-o", "x.mp4", "--motion", "talk", "--video", "y.mp4"], "Give either --motion or --video"),
+        (["render", "nothing.avatar", "-o", "x.png"], "There is no avatar nothing.avatar."),
+        (["render", "nothing.avatar", "-o", "x.jpg"], "Pictures are written as PNG"),
+        (["plugins", "show", "smplx"], "body 'smplx' is not installed."),
+        (["plugins", "show", "coupled"], "no component 'coupled'. Did you mean 'coupled-gs'?"),
+        (["plugins", "show", "avatar/coupled"], "no component 'coupled' of the kind avatar."),
+        (["weights", "where", "vgg"], "needs weights 'vgg'."),
+        (["plugins", "list", "--plugin", "no.py"], "must be an existing Python file"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_sentence_and_exit_code_2(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    assert [p.name for p in tmp_path.iterdir()] == ["a.jpg"]
+
+
+def test_an_unknown_command_or_flag_is_exit_code_2() -> None:
+    assert run("bild").exit_code == 2
+    assert run("build", "--colour").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "texts"),
+    [
+        (ConfigError("mend me"), 2, ["avatarkit: mend me"]),
+        (StageError("stage broke"), 1, ["Traceback", "avatarkit: stage broke", "Please report"]),
+        (RuntimeError("a bug"), 1, ["Traceback", "RuntimeError: a bug", "Please report"]),
+        (KeyboardInterrupt(), 130, ["interrupted"]),
+    ],
+)
+def test_exit_codes(error: BaseException, code: int, texts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import avatarkit.bundle
+
+    def fails(path: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(avatarkit.bundle, "read_manifest", fails)
+    result = run("info", "x.avatar")
+    assert result.exit_code == code
+    for text in texts:
+        assert text in result.stderr
+    assert ("Traceback" in result.stderr) == (code == 1)
+
+
+def test_a_real_interrupt_is_130(tmp_path: Path) -> None:
+    (tmp_path / "waits.py").write_text("import time\nprint('waiting', flush=True)\ntime.sleep(60)\n")
+    command = [sys.executable, "-m", "avatarkit_cli.main", "plugins", "list", "--plugin", str(tmp_path / "waits.py")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(2)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+
+
+def test_plugins_list_as_json_and_as_a_table_of_80_columns() -> None:
+    result = run_fresh("plugins", "list", "--json")
+    data = json.loads(result.stdout)
+    assert result.returncode == 0
+    assert {"plugins", "components", "problems"} == set(data)
+    assert {"avatar", "loss"} <= {c["kind"] for c in data["components"]}
+    table = run_fresh("plugins").stdout
+    assert "coupled-gs" in table
+    assert max(len(line) for line in table.splitlines()) <= 80
+
+
+def test_a_broken_third_party_plugin_breaks_no_command(tmp_path: Path) -> None:
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[avatarkit]\nbroken = broken_module\n")
+    (tmp_path / "broken_module.py").write_text("raise RuntimeError('boom')\n")
+    environ = {"PYTHONPATH": str(tmp_path)}
+    listed = run_fresh("plugins", "list", **environ)
+    assert listed.returncode == 0
+    assert "coupled-gs" in listed.stdout
+    assert "Problem with plugin 'broken'" in listed.stdout
+    assert "RuntimeError: boom" in listed.stdout
+    whole, with_broken = run_fresh("doctor", "--json"), run_fresh("doctor", "--json", **environ)
+    assert with_broken.returncode == whole.returncode
+    checks = {c["name"]: c for c in json.loads(with_broken.stdout)["checks"]}
+    assert "RuntimeError: boom" in checks["plugin 'broken'"]["detail"]
+    strict = run_fresh("plugins", "list", AVATARKIT_STRICT="1", **environ)
+    assert strict.returncode == 2
+    assert "Plugin 'broken'" in strict.stderr
+
+
+def test_plugins_may_add_commands(tmp_path: Path) -> None:
+    info = tmp_path / "extra-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: extra\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[avatarkit]\nextra = extra_module\n")
+    source = """
+        from avatarkit.hookspecs import hookimpl
+        @hookimpl
+        def register_commands(cli):
+            @cli.command("greet")
+            def greet() -> None:
+                print("hello")
+    """
+    (tmp_path / "extra_module.py").write_text(textwrap.dedent(source))
+    result = run_fresh("greet", PYTHONPATH=str(tmp_path))
+    assert (result.returncode, result.stdout) == (0, "hello\n")
+
+
+def test_plugins_show_explains_the_options() -> None:
+    result = run("plugins", "show", "coupled-gs")
+    assert result.exit_code == 0
+    assert "resolution" in result.stdout
+    data = json.loads(run("plugins", "show", "avatar/coupled-gs", "--json").stdout)
+    (component,) = data["components"]
+    assert component["licence"]["code"] == "Apache-2.0"
+    assert {"name", "type", "default", "help"} == set(component["options"][0])
+
+
+def test_doctor_names_what_is_there() -> None:
+    data = json.loads(run("doctor", "--json").stdout)
+    checks = {c["name"]: c for c in data["checks"]}
+    assert checks["python"]["state"] == "ready"
+    assert checks["torch"]["detail"] == torch.__version__
+    assert checks["avatar 'coupled-gs'"]["state"] == "ready"
+    for check in data["checks"]:
+        assert (check["state"] == "ready") == (check["remedy"] == "")
+
+
+def test_doctor_finds_a_cache_that_may_not_be_written() -> None:
+    data = json.loads(run_fresh("doctor", "--json", AVATARKIT_CACHE="/proc/no").stdout)
+    (check,) = [c for c in data["checks"] if c["name"] == "cache folder"]
+    assert check["state"] == "broken"
+    assert "AVATARKIT_CACHE" in check["remedy"]
+    assert data["ready"] is False
+
+
+def test_info_shows_the_manifest(tmp_path: Path) -> None:
+    manifest = {
+        "avatarkit": "0.1.0", "device": "cpu", "seed": 3, "recipe": {"name": "draft"}, "consent": "Ada agreed.",
+        "components": {"body": {"name": "anny", "version": "0.1.0"}}, "warnings": ["The legs were not seen."],
+        "licences": {"anny": {"code": "Apache-2.0", "weights": "CC0"}}, "metrics": {"psnr": 28.123},
+        "stages": {"tracking": {"seconds": 3.21, "peak_memory_mb": 512.0}},
+    }  # fmt: skip
+    path = write_bundle(tmp_path / "ada.avatar", TENSORS, manifest)
+    text = run("info", str(path)).stdout
+    for part in ("recipe draft", "Ada agreed.", "The legs were not seen.", "Apache-2.0; CC0", "3.2", "512 MB", "28.12"):
+        assert part in text
+    assert json.loads(run("info", str(path), "--json").stdout)["seed"] == 3
+
+
+def test_weights_are_added_as_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVATARKIT_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "vgg16-397923af.pth"
+    file.write_bytes(b"weights")
+    assert run("weights", "where", "vgg16").exit_code == 2
+    assert run("weights", "add", "vgg16", str(file)).exit_code == 0
+    assert run("weights", "add", "vgg16", str(file)).exit_code == 0
+    where = run("weights", "where", "vgg16").stdout.strip()
+    assert Path(where).read_bytes() == b"weights"
+    (entry,) = [w for w in json.loads(run("weights", "list", "--json").stdout)["weights"] if w["name"] == "vgg16"]
+    assert entry["path"] == where
+    assert run("weights", "add", "vgg16", str(tmp_path / "none")).exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["", "512", "x", "512x", "axb", "8x8", "99999x10", "-5x5"])
+def test_sizes_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="WIDTHxHEIGHT"):
+        parse_size(text)
+
+
+def test_sizes() -> None:
+    assert parse_size("512x768") == (512, 768)
+    assert parse_size(None) is None
+
+
+def test_progress_without_a_terminal_is_one_line_per_stage(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w+") as stream:
+        progress = make_progress(stream)
+        assert isinstance(progress, LineProgress)
+        with progress:
+            for name in ("tracking", "labels", "labels", "avatar"):
+                with progress.stage(name):
+                    progress.update("something", 0.5)
+        stream.seek(0)
+        lines = stream.read().splitlines()
+    assert [line.split(" ... ")[0] for line in lines] == ["tracking", "labels", "avatar"]
+    assert all(line.endswith(" s") for line in lines)
+
+
+def test_progress_that_is_stopped_says_so(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w+") as stream:
+
+        def work() -> None:
+            with LineProgress(stream) as progress, progress.stage("avatar"):
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            work()
+        stream.seek(0)
+        assert stream.read().endswith("s (stopped)\n")
+
+
+def test_progress_on_a_terminal_draws_bars() -> None:
+    progress = BarProgress()
+    assert isinstance(progress, Progress)
+    assert isinstance(SilentProgress(), Progress)
+    with progress:
+        with progress.stage("tracking"):
+            progress.update("finding", 0.25)
+            progress.update("fitting")
+            (task,) = progress._bars.tasks
+            assert (task.fields["stage"], task.description, task.completed) == ("tracking", "fitting", 0.25)
+        with progress.stage("avatar"):
+            progress.update("step 1", 2.0)
+    assert [t.completed for t in progress._bars.tasks] == [1.0, 1.0]
+
+
+def test_main_is_the_installed_command() -> None:
+    started = time.perf_counter()
+    result = run_fresh("--version")
+    assert result.stdout.startswith("avatarkit 0.")
+    assert time.perf_counter() - started < 20
+    assert isinstance(app, typer.Typer)

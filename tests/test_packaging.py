@@ -1,0 +1,125 @@
+"""One project, many packages: manifests that say the same, imports that stay light, names that stay."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+import textwrap
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import avatarkit
+
+ROOT = Path(__file__).parent.parent
+PLUGINS = sorted(p.name for p in (ROOT / "plugins").iterdir() if p.is_dir())
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def package(plugin: str) -> str:
+    return plugin.replace("-", "_")
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\s<>=!~\[;]", r, maxsplit=1)[0].lower().replace("_", "-") for r in requirements}
+
+
+def test_the_root_packs_every_plugin_and_nothing_else() -> None:
+    root = manifest(ROOT)
+    expected = ["avatarkit", "cli/avatarkit_cli", *(f"plugins/{p}/{package(p)}" for p in PLUGINS)]
+    assert root["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == expected
+    points = root["project"]["entry-points"]["avatarkit"]
+    assert points == {p.removeprefix("avatarkit-"): package(p) for p in PLUGINS}
+    for list_of_packages in (
+        root["tool"]["coverage"]["run"]["source_pkgs"],
+        root["tool"]["importlinter"]["root_packages"],
+    ):
+        assert set(list_of_packages) == {"avatarkit", "avatarkit_cli", *map(package, PLUGINS)}
+    assert set(root["tool"]["mypy"]["mypy_path"]) == {"cli", *(f"plugins/{p}" for p in PLUGINS)}
+    for contract in root["tool"]["importlinter"]["contracts"]:
+        for key in ("modules", "forbidden_modules", "source_modules"):
+            listed = {m for m in contract.get(key, ()) if m.startswith("avatarkit_")} - {"avatarkit_cli"}
+            assert not listed or listed == set(map(package, PLUGINS))
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_a_plugin_is_a_complete_project_in_step_with_the_root(plugin: str) -> None:
+    root, own = manifest(ROOT)["project"], manifest(ROOT / "plugins" / plugin)
+    project = own["project"]
+    assert project["name"] == plugin
+    assert project["version"] == root["version"]
+    assert project["license"] == root["license"]
+    assert project["requires-python"] == root["requires-python"]
+    short = plugin.removeprefix("avatarkit-")
+    assert project["entry-points"]["avatarkit"] == {short: package(plugin)}
+    assert own["build-system"]["build-backend"] == "hatchling.build"
+    assert own["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == [package(plugin)]
+    assert (ROOT / "plugins" / plugin / project["readme"]).read_text(encoding="utf-8").startswith("# ")
+    assert (ROOT / "plugins" / plugin / package(plugin) / "__init__.py").is_file()
+    assert list((ROOT / "plugins" / plugin / "tests").glob("test_*.py"))
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_what_a_plugin_needs_comes_with_the_root_or_with_an_extra_of_the_same_name(plugin: str) -> None:
+    root, own = manifest(ROOT)["project"], manifest(ROOT / "plugins" / plugin)["project"]
+    extras = root["optional-dependencies"]
+    needed = names(own["dependencies"])
+    assert "avatarkit" in needed
+    provided = names(root["dependencies"]) | names(extras.get(plugin.removeprefix("avatarkit-"), []))
+    assert needed - {"avatarkit"} <= provided
+    for extra, requirements in own.get("optional-dependencies", {}).items():
+        if extra not in ("dev", "test"):
+            assert names(requirements) <= names(extras[extra])
+
+
+def test_versions_agree() -> None:
+    assert manifest(ROOT)["project"]["version"] == avatarkit.__version__
+    assert f"## {avatarkit.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_public_names_are_those_of_the_list() -> None:
+    listed = (ROOT / "tests" / "public_api.txt").read_text(encoding="utf-8").split()
+    assert sorted(avatarkit.__all__) == listed, "a change of the public names must be wanted: edit tests/public_api.txt"
+    for name in listed:
+        assert getattr(avatarkit, name) is not None
+        assert name in dir(avatarkit)
+
+
+def test_an_unknown_public_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = avatarkit.nothing
+
+
+@pytest.mark.parametrize("module", sorted(p.stem for p in (ROOT / "avatarkit").glob("*.py") if p.stem != "__init__"))
+def test_every_module_says_what_it_exports(module: str) -> None:
+    loaded = importlib.import_module(f"avatarkit.{module}")
+    assert loaded.__doc__
+    for name in loaded.__all__:
+        assert hasattr(loaded, name)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import avatarkit",
+        "import avatarkit.registry, avatarkit.config, avatarkit.hookspecs, avatarkit.errors, avatarkit.progress",
+        "import avatarkit_cli.main",
+        "from avatarkit import Recipe, Registry, ConfigError, hookimpl",
+    ],
+)
+def test_light_imports_stay_light(statement: str) -> None:
+    program = f"""
+        {statement}
+        import json, sys
+        print(json.dumps(sorted({{"torch", "numpy", "rich", "av", "PIL", "safetensors"}} & set(sys.modules))))
+    """
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
+    assert json.loads(run.stdout) == []
