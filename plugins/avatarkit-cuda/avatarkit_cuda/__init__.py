@@ -1,0 +1,15 @@
+"""Rasterisers for CUDA: gsplat and nvdiffrast."""
+
+from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
+
+
+@hookimpl
+def register_renderers(register: Register) -> None:
+    register(
+        "cuda",
+        target="avatarkit_cuda.renderer:CudaRenderer",
+        summary="gsplat for Gaussians, nvdiffrast for meshes, on an NVIDIA GPU",
+        needs=Needs(modules=("gsplat", "nvdiffrast"), device="cuda"),
+        extra="cuda",
+        licence=Licence(code="Apache-2.0 (gsplat), NVIDIA Source Code License, non-commercial (nvdiffrast)", commercial=False),
+    )

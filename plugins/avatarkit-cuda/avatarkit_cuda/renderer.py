@@ -1,0 +1,113 @@
+"""Gaussians through gsplat, meshes through nvdiffrast, behind avatarkit's interfaces.
+
+Both libraries are imported when the renderer is made; gsplat compiles its kernels at the first call.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import torch
+
+from avatarkit.errors import MissingDependency, MissingDevice
+from avatarkit.gaussians import GaussianRendering, Gaussians
+from avatarkit.interfaces import Camera, Context
+from avatarkit.mesh import Mesh, MeshRendering
+
+__all__ = ["CudaRenderer", "clip_positions", "gsplat_arguments"]
+
+_NEAR, _FAR = 0.01, 100.0
+
+
+class CudaRenderer:
+    """Both rasterisers on one device."""
+
+    def __init__(self, config: None, context: Context) -> None:
+        if not torch.cuda.is_available():
+            raise MissingDevice("The renderer 'cuda' needs an NVIDIA GPU; --renderer cpu draws the same without one.")
+        self.gaussians = _Gsplat(_library("gsplat", "pip install gsplat"))
+        self.meshes = _Nvdiffrast(_library("nvdiffrast.torch", "see docs: it installs from its own sources"))
+
+
+def _library(module: str, remedy: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingDependency(f"The renderer 'cuda' needs {module.partition('.')[0]}: {remedy}.") from error
+
+
+def gsplat_arguments(gaussians: Gaussians, camera: Camera, background: torch.Tensor) -> dict[str, Any]:
+    """What ``gsplat.rasterization`` is called with, in its shapes and conventions.
+
+    Returns:
+        means (N, 3), quats (N, 4) wxyz identity, scales (N, 3), opacities (N,), colors (N, 3), viewmats (1, 4, 4) world to
+        camera, Ks (1, 3, 3), backgrounds (1, 3) for RGB, sizes, and thresholds equal to the CPU rasteriser's.
+    """
+    means = gaussians.means
+    quats = torch.zeros(len(gaussians), 4, dtype=means.dtype, device=means.device)
+    quats[:, 0] = 1
+    return {
+        "means": means,
+        "quats": quats,
+        "scales": gaussians.scales[:, None].expand(-1, 3).contiguous(),
+        "opacities": gaussians.opacities,
+        "colors": gaussians.colors,
+        "viewmats": camera.T_camera_world.to(means)[None],
+        "Ks": camera.K.to(means)[None],
+        "width": camera.width,
+        "height": camera.height,
+        "near_plane": _NEAR,
+        "eps2d": 0.3,
+        "packed": False,
+        "backgrounds": background.to(means)[None],
+    }
+
+
+class _Gsplat:
+    def __init__(self, gsplat: Any) -> None:
+        self._rasterization = gsplat.rasterization
+
+    def render(self, gaussians: Gaussians, camera: Camera, background: torch.Tensor) -> GaussianRendering:
+        """See ``GaussianRasterizer``."""
+        arguments = gsplat_arguments(gaussians, camera, background)
+        rgb, alpha, _ = self._rasterization(**arguments, render_mode="RGB")
+        with torch.no_grad():  # expected depth, without a background of its own
+            detached = {k: v.detach() if torch.is_tensor(v) else v for k, v in arguments.items() if k != "backgrounds"}
+            depth, _, _ = self._rasterization(**detached, render_mode="ED")
+        return GaussianRendering(rgb[0], alpha[0, ..., 0], depth[0, ..., 0] * (alpha[0, ..., 0] > 0))
+
+
+def clip_positions(vertices: torch.Tensor, camera: Camera) -> torch.Tensor:
+    """World vertices (V, 3) -> clip space (V, 4) as nvdiffrast wants it: row 0 of its pictures is the top of ours.
+
+    x and y are the pixel coordinates scaled from -1 to 1 times w, w is the depth, z runs from -w at the near plane to w.
+    """
+    c = camera.to_camera(vertices)
+    K, w = camera.K.to(c), c[:, 2]
+    x = 2 * (K[0, 0] * c[:, 0] + K[0, 2] * w) / camera.width - w
+    y = 2 * (K[1, 1] * c[:, 1] + K[1, 2] * w) / camera.height - w
+    z = ((_FAR + _NEAR) * w - 2 * _FAR * _NEAR) / (_FAR - _NEAR)
+    return torch.stack([x, y, z, w], -1)
+
+
+class _Nvdiffrast:
+    def __init__(self, library: Any) -> None:
+        self._library = library
+        self._context = library.RasterizeCudaContext()
+
+    def render(self, mesh: Mesh, camera: Camera) -> MeshRendering:
+        """See ``MeshRasterizer``."""
+        dr = self._library
+        position = clip_positions(mesh.vertices, camera).contiguous()[None]
+        faces = mesh.faces.int().contiguous()
+        drawn, _ = dr.rasterize(self._context, position, faces, (camera.height, camera.width))
+        face_index = drawn[0, ..., 3].long() - 1
+        hit = (face_index >= 0).float()
+        mask = dr.antialias(hit[None, ..., None].contiguous(), drawn, position, faces)[0, ..., 0]
+        with torch.no_grad():
+            u, v = drawn[0, ..., 0], drawn[0, ..., 1]
+            weights = torch.stack([u, v, 1 - u - v], -1) * hit[..., None]
+            z = camera.to_camera(mesh.vertices)[:, 2][mesh.faces[face_index.clamp(min=0)]]
+            depth = (z * weights).sum(-1)
+        return MeshRendering(mask, face_index, weights, depth)
