@@ -38,15 +38,19 @@ def build(
     A build that was stopped goes on where it was when it is called again.
 
     Args:
-        photo: the picture. output: the avatar's folder; None = ``<photo>.avatar`` in the current folder.
+        photo: the picture.
+        output: the avatar's folder; None = ``<photo>.avatar`` in the current folder.
         preset: ``instant``, ``draft``, ``standard``, ``paper`` or another that is installed; None = by the device.
         recipe: a TOML file over the preset, or a complete ``Recipe``.
         components: slot -> name of a component, over both: ``{"matter": "mediapipe"}``.
         settings: ``slot.option=value`` texts over all: ``["training.steps=500"]``.
         registry: where components are found; None = all installed plugins.
-        device: ``auto``, ``cpu`` or ``cuda``. seed: of everything random; the same seed gives the same avatar.
-        start: stage to make again, with all after it. fresh: make all stages again.
-        consent: what the person agreed to, for the manifest. keep_photo: put the photo itself into the avatar.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        seed: of everything random; the same seed gives the same avatar.
+        start: stage to make again, with all after it.
+        fresh: make all stages again.
+        consent: what the person agreed to, for the manifest.
+        keep_photo: put the photo itself into the avatar.
         person: which one, counted from 1 left to right, where the photo shows several.
         progress: told what is being done.
 
