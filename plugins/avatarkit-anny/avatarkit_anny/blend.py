@@ -36,53 +36,52 @@ class Vertices:
         template: (n, 3). expression: (E, 3n).
     """
 
-    def __init__(self, template: torch.Tensor, basis: torch.Tensor, local: _Sparse, expression: torch.Tensor) -> None:
+    def __init__(
+        self, template: torch.Tensor, rows: torch.Tensor, expression: torch.Tensor, sparse: _Sparse | None = None
+    ) -> None:
         self.template = template
         self.expression = expression
-        self._basis = basis  # (r, 3n)
-        self._local = local
+        self._rows = rows  # (R, 3n), of the first R coefficients
+        self._sparse = sparse  # of the others
 
-    def shaped(self, phenotypes: torch.Tensor, local: torch.Tensor) -> torch.Tensor:
-        """(n, 3) from coefficients of the basis (r,) and of the local changes (2L,)."""
-        moved = self.template + (phenotypes @ self._basis).reshape(-1, 3)
-        return self._local.add(moved, local)
+    def shaped(self, weights: torch.Tensor) -> torch.Tensor:
+        """(n, 3) from coefficients (r + 2L,) of the basis and of the local changes."""
+        dense = len(self._rows)
+        moved = self.template + (weights[:dense] @ self._rows).reshape(-1, 3)
+        return moved if self._sparse is None else self._sparse.add(moved, weights[dense:])
 
     def subset(self, index: torch.Tensor) -> Vertices:
-        """The same for some vertices."""
-        columns = (index[:, None] * 3 + torch.arange(3, device=index.device)).reshape(-1)
-        return Vertices(
-            self.template[index],
-            self._basis[:, columns],
-            self._local.subset(index, len(self.template)),
-            self.expression[:, columns],
-        )
+        """The same for some vertices, with all rows dense, which is quicker for a few thousand."""
+        rows = _picked(self._rows, index)
+        if self._sparse is not None:
+            rows = torch.cat([rows, self._sparse.dense(index, len(self.template))])
+        return Vertices(self.template[index], rows, _picked(self.expression, index))
+
+
+def _picked(rows: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """(R, 3n) offsets of some vertices out of (R, 3V)."""
+    return rows.unflatten(1, (-1, 3)).index_select(1, index).flatten(1)
 
 
 class _Sparse:
     """Offsets of the vertices that each of many targets moves: (m,) target, (m,) vertex and (m, 3) offset."""
 
-    def __init__(self, target: torch.Tensor, vertex: torch.Tensor, offset: torch.Tensor) -> None:
-        self._target, self._vertex, self._offset = target, vertex, offset
+    def __init__(self, targets: int, target: torch.Tensor, vertex: torch.Tensor, offset: torch.Tensor) -> None:
+        self._targets, self._target, self._vertex, self._offset = targets, target, vertex, offset
 
     def add(self, vertices: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """``vertices`` (n, 3) moved by targets with ``weights``."""
         return vertices.index_add(0, self._vertex, self._offset * weights[self._target, None])
 
-    def dense(self, targets: int, vertices: int) -> torch.Tensor:
-        """(targets, 3 vertices)."""
-        out = torch.zeros(targets, vertices, 3, device=self._offset.device)
-        out[self._target, self._vertex] = self._offset
-        return out.reshape(targets, -1)
-
-    def subset(self, index: torch.Tensor, count: int) -> _Sparse:
-        """Restricted to some of ``count`` vertices, which may repeat."""
-        order = torch.argsort(index, stable=True)
-        wanted = index[order]
-        first = torch.searchsorted(wanted, self._vertex)
-        repeats = torch.searchsorted(wanted, self._vertex, right=True) - first
-        row = torch.repeat_interleave(torch.arange(len(repeats), device=index.device), repeats)
-        within = torch.arange(len(row), device=index.device) - (repeats.cumsum(0) - repeats)[row]
-        return _Sparse(self._target[row], order[first[row] + within], self._offset[row])
+    def dense(self, index: torch.Tensor, count: int) -> torch.Tensor:
+        """(targets, 3n) offsets of the vertices ``index`` (n,), which may repeat, out of ``count``."""
+        used, place = torch.unique(index, return_inverse=True)
+        number = torch.full((count,), -1, device=index.device)
+        number[used] = torch.arange(len(used), device=index.device)
+        kept = number[self._vertex] >= 0
+        out = torch.zeros(self._targets, len(used), 3, device=index.device)
+        out[self._target[kept], number[self._vertex[kept]]] = self._offset[kept]
+        return out.index_select(1, place).flatten(1)
 
 
 def _sparse(tables: Tables, name: str, device: torch.device) -> _Sparse:
@@ -90,7 +89,7 @@ def _sparse(tables: Tables, name: str, device: torch.device) -> _Sparse:
     target = torch.from_numpy(np.repeat(np.arange(len(start) - 1), np.diff(start)))
     vertex = torch.from_numpy(tables[f"{name}_vertex"].astype(np.int64))
     offset = torch.from_numpy(tables[f"{name}_delta"].astype(np.float32) * np.float32(SPARSE_UNIT))
-    return _Sparse(target.to(device), vertex.to(device), offset.to(device))
+    return _Sparse(len(start) - 1, target.to(device), vertex.to(device), offset.to(device))
 
 
 class BlendShapes:
@@ -103,12 +102,15 @@ class BlendShapes:
         template = torch.from_numpy(tables["template"]).to(device)
         basis = torch.from_numpy(tables["basis"]).to(device, torch.float32).reshape(len(tables["basis"]), -1)
         basis *= torch.from_numpy(tables["basis_unit"]).to(device)[:, None]
-        expression = _sparse(tables, "expression", device).dense(len(tables["expression_start"]) - 1, len(template))
-        self._all = Vertices(template, basis, _sparse(tables, "local", device), expression)
+        everything = torch.arange(len(template), device=device)
+        expression = _sparse(tables, "expression", device).dense(everything, len(template))
+        self._all = Vertices(template, basis, expression, _sparse(tables, "local", device))
         self._projection = torch.from_numpy(tables["projection"]).to(device)
         self._subsets: list[tuple[torch.Tensor, Vertices]] = []
         self._shaped: list[tuple[torch.Tensor, Vertices, torch.Tensor]] = []
 
+    # What is kept must serve later steps with gradients too, hence never inference tensors.
+    @torch.inference_mode(False)
     def vertices(self, subset: torch.Tensor | None) -> Vertices:
         """Blend shapes of all vertices (None) or of ``subset`` (n,)."""
         if subset is None:
@@ -116,20 +118,24 @@ class BlendShapes:
         for index, vertices in self._subsets:
             if torch.equal(index, subset):
                 return vertices
-        vertices = self._all.subset(subset)
+        vertices = self._all.subset(subset.clone())
         self._subsets = [(subset.clone(), vertices), *self._subsets[: _SUBSETS_KEPT - 1]]
         return vertices
 
     def shaped(self, shape: torch.Tensor, coefficients: Coefficients, vertices: Vertices) -> torch.Tensor:
         """(n, 3) shaped template; differentiable in ``shape`` (S,)."""
-        constant = not (shape.requires_grad and torch.is_grad_enabled())
-        if constant:
-            for known_shape, known_vertices, known in self._shaped:
-                if known_vertices is vertices and torch.equal(known_shape, shape):
-                    return known
+        if shape.requires_grad and torch.is_grad_enabled():
+            return self._evaluated(shape, coefficients, vertices)
+        for known_shape, known_vertices, known in self._shaped:
+            if known_vertices is vertices and torch.equal(known_shape, shape):
+                return known
+        with torch.inference_mode(False), torch.no_grad():
+            shape = shape.clone()
+            result = self._evaluated(shape, coefficients, vertices)
+        self._shaped = [(shape, vertices, result), *self._shaped[: _SUBSETS_KEPT - 1]]
+        return result
+
+    def _evaluated(self, shape: torch.Tensor, coefficients: Coefficients, vertices: Vertices) -> torch.Tensor:
         weights = coefficients(shape)
         split = len(self._projection)
-        result = vertices.shaped(weights[:split] @ self._projection, weights[split:])
-        if constant:
-            self._shaped = [(shape.detach().clone(), vertices, result), *self._shaped[: _SUBSETS_KEPT - 1]]
-        return result
+        return vertices.shaped(torch.cat([weights[:split] @ self._projection, weights[split:]]))

