@@ -26,8 +26,8 @@ with safe_open(str(folder / "avatar.safetensors"), "np") as tensors:
 checks = {
     "the manifest is what was printed": built["manifest"] == manifest,
     "the manifest tells how it was built": {
-        "format", "format_version", "avatarkit", "components", "recipe", "seed", "device", "inputs", "stages", "metrics",
-        "licences", "consent",
+        "format", "format_version", "avatarkit", "components", "recipe", "seed", "device", "inputs", "stages",
+        "metrics", "licences", "consent",
     } <= set(manifest),
     "consent is kept": manifest["consent"] == "Public-domain portrait.",
     "the photo is there as a hash only": len(manifest["inputs"]["photo"]) == 64 and not list(folder.glob("photo.*")),
