@@ -12,7 +12,7 @@ from avatarkit.camera import Camera
 from avatarkit.errors import PluginError
 from avatarkit.interfaces import BodyModel
 from avatarkit.mesh import Mesh, barycentric
-from avatarkit_mimicmotion.wholebody import COUNT, FACE, HANDS, HEAD, from_sets
+from avatarkit_mimicmotion.wholebody import COUNT, EARS, FACE, HANDS, HEAD, from_sets
 
 __all__ = ["landmark_positions", "observe"]
 
@@ -21,8 +21,10 @@ POINTS = {"coco133": COUNT, "pose33": 33, "face478": 478, "hand21_left": 21, "ha
 VISIBLE = 0.9  # confidence of a point in plain sight; detectors seldom give more
 # Confidence of hidden points: detectors go on guessing limbs, and lose eyes and ears of turned heads.
 HIDDEN_LIMB, HIDDEN_HEAD, HIDDEN_DETAIL = 0.5, 0.2, 0.3
-# Metres that a point may lie below the surface and still count as seen: joints lie inside the body.
-DEPTH_LIMB, DEPTH_HEAD, DEPTH_DETAIL = 0.15, 0.05, 0.025
+# Metres that a point may lie below the surface and still count as seen: joints lie inside the body. Confidence then
+# falls over another part of it, so that it does not flicker.
+DEPTH_LIMB, DEPTH_EAR, DEPTH_HEAD, DEPTH_DETAIL = 0.15, 0.09, 0.05, 0.025
+FALL = 0.4
 CHUNK = 16  # frames whose vertices are held at once
 VISIBILITY_SIZE = 384  # long side of the depth maps
 
@@ -109,7 +111,7 @@ def _visibility(world: np.ndarray, vertices: torch.Tensor, body: BodyModel, came
     """(133,) scores of one frame: 0 outside the picture or unknown, little where the body hides a point."""
     hidden_score = np.full(COUNT, HIDDEN_LIMB)
     allowance = np.full(COUNT, DEPTH_LIMB)
-    hidden_score[HEAD], allowance[HEAD] = HIDDEN_HEAD, DEPTH_HEAD
+    hidden_score[HEAD], allowance[HEAD], allowance[EARS] = HIDDEN_HEAD, DEPTH_HEAD, DEPTH_EAR
     for part in (FACE, *HANDS.values()):
         hidden_score[part], allowance[part] = HIDDEN_DETAIL, DEPTH_DETAIL
 
@@ -120,10 +122,11 @@ def _visibility(world: np.ndarray, vertices: torch.Tensor, body: BodyModel, came
     depth = small.to_camera(points)[:, 2].numpy()
     inside = (xy >= 0).all(1) & (xy < [small.width, small.height]).all(1) & (depth > 0)
     inside &= np.isfinite(world).all(1)
-    hidden = np.zeros(COUNT, bool)
+    hidden = np.zeros(COUNT)
     if meshes is not None:
         with torch.no_grad():
             surface = meshes.render(Mesh(vertices, body.faces), small).depth.cpu().numpy()
         x, y = (xy[:, k].astype(int).clip(0, size - 1) for k, size in ((0, small.width), (1, small.height)))
-        hidden = (surface[y, x] > 0) & (depth > surface[y, x] + allowance)
-    return np.where(inside, np.where(hidden, hidden_score, VISIBLE), 0.0)
+        below = np.where(surface[y, x] > 0, depth - surface[y, x], 0.0)
+        hidden = ((below / allowance - 1) / FALL).clip(0, 1)
+    return np.where(inside, VISIBLE + hidden * (hidden_score - VISIBLE), 0.0)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["COUNT", "HEAD", "from_sets"]
+__all__ = ["COUNT", "EARS", "FACE", "HANDS", "HEAD", "from_sets"]
 
 COUNT = 133
-HEAD = slice(0, 5)  # nose, eyes, ears
+HEAD, EARS = slice(0, 5), slice(3, 5)  # nose, left and right eye; left and right ear
 FACE = slice(23, 91)
 HANDS = {"hand21_left": slice(91, 112), "hand21_right": slice(112, 133)}
 
