@@ -4,15 +4,15 @@ Sources: EWA splatting (Zwicker et al. 2001, eq. 29 to 31), 3D Gaussian splattin
 the constants are gsplat's. For a Gaussian with camera-space mean ``c = (x, y, z)`` and standard deviation ``s``::
 
     mean2d = (fx x/z + cx, fy y/z + cy)
-    J      = [[fx/z, 0, -fx u/z], [0, fy/z, -fy v/z]]           u, v: x/z, y/z clamped to 0.3 tan(fov/2) past the picture
-    Sigma  = s^2 J J^T + 0.3 I                                  px^2; rotations cancel, since the Gaussian is isotropic
-    alpha  = min(0.999, opacity exp(-1/2 d^T Sigma^-1 d))       d: pixel centre - mean2d; below 1/255 it counts as 0
-    w_i    = alpha_i T_i,  T_i = prod_{j<i} (1 - alpha_j)       i, j: by depth z, then by number
+    J      = [[fx/z, 0, -fx u/z], [0, fy/z, -fy v/z]]       u, v: x/z, y/z clamped 0.3 tan(fov/2) past the picture
+    Sigma  = s^2 J J^T + 0.3 I                              px^2; rotations cancel, since the Gaussian is isotropic
+    alpha  = min(0.999, opacity exp(-1/2 d^T Sigma^-1 d))   d: pixel centre - mean2d; below 1/255 it counts as 0
+    w_i    = alpha_i T_i,  T_i = prod_{j<i} (1 - alpha_j)   i, j: by depth z, then by number
     rgb    = sum_i w_i color_i + T_end background
 
-A pixel ends before the first Gaussian that would bring T to 1e-4 or less. Since an opacity is at most 1, alpha passes 1/255
-only within 3.33 standard deviations, so no other radius is cut. Gaussians nearer than 1 cm, and such whose Sigma is not
-finite, are not drawn.
+A pixel ends before the first Gaussian that would bring T to 1e-4 or less. Since an opacity is at most 1, alpha passes
+1/255 only within 3.33 standard deviations, so no other radius is cut. Gaussians nearer than 1 cm, and such whose mean
+or Sigma is not finite, are not drawn.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def project_gaussians(gaussians: Gaussians, camera: Camera) -> tuple[torch.Tenso
     """Projects all Gaussians; differentiable.
 
     Returns:
-        (N, 2) centres in pixels, (N, 2, 2) Sigma in px^2, (N,) depths in metres. Rows with depth below ``NEAR`` mean nothing.
+        (N, 2) centres in pixels, (N, 2, 2) Sigma in px^2, (N,) depths in metres. Rows with depths below ``NEAR`` mean
+        nothing.
     """
     K = camera.K.to(gaussians.means)
     R, t = camera.T_camera_world.to(gaussians.means)[:3].split([3, 1], dim=1)
@@ -113,9 +114,8 @@ def _composite(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Blends Gaussians that are sorted by depth at (P, 2) pixel centres: rgb (P, 3), alpha (P,), depth (P,)."""
     d = pixels[:, None] - centres  # (P, N, 2)
-    power = 0.5 * (
-        conics[:, 0, 0] * d[..., 0] ** 2 + 2 * conics[:, 0, 1] * d[..., 0] * d[..., 1] + conics[:, 1, 1] * d[..., 1] ** 2
-    )
+    dx, dy = d.unbind(-1)
+    power = 0.5 * (conics[:, 0, 0] * dx**2 + 2 * conics[:, 0, 1] * dx * dy + conics[:, 1, 1] * dy**2)
     alphas = (gaussians.opacities * torch.exp(-power)).clamp(max=ALPHA_MAX)
     alphas = torch.where(alphas >= ALPHA_MIN, alphas, 0)
     after = torch.cumprod(1 - alphas, dim=-1)

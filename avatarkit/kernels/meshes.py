@@ -1,24 +1,26 @@
 """Rasterising of triangle meshes with antialiased, differentiable silhouettes, as formulas.
 
-Coverage: with ``p`` a pixel centre and ``a, b`` the projections of two corners, ``E(a, b) = (a - p) x (b - p)``. A face covers p
-where its three E have one sign (zero belongs to both, so neighbours leave no gap). Each corner's share of the weight is the E of
-the opposite edge; with w_k these shares and z_k the corners' depths::
+Coverage: with ``p`` a pixel centre and ``a, b`` the projections of two corners, ``E(a, b) = (a - p) x (b - p)``. A face
+covers p where its three E have one sign (zero belongs to both, so neighbours leave no gap). Each corner's share of
+the weight is the E of the opposite edge; with w_k these shares and z_k the corners' depths::
 
     depth = sum_k w_k / sum_k (w_k / z_k)        barycentric_k = (w_k / z_k) / sum_j (w_j / z_j)
 
-The nearest face wins, of equals the one with the lower number. Both sides of a face are drawn. A face is left out when a corner
-is nearer than 1 cm or not finite, or when its area in the picture is zero.
+The nearest face wins, of equals the one with the lower number. Both sides of a face are drawn. A face is left out
+when a corner is nearer than 1 cm or not finite, or when its area in the picture is zero.
 
-Antialiasing (after Laine et al. 2020, "Modular Primitives for High-Performance Differentiable Rendering", section 3.5): an edge
-is a silhouette when all faces at it lie on one side of it in the picture. Take two neighbouring pixels of which one is covered.
-Some silhouette edge crosses the line between their centres; ``d`` is how far from the covered centre, 0 to 1::
+Antialiasing (after Laine et al. 2020, "Modular Primitives for High-Performance Differentiable Rendering", section
+3.5): an edge is a silhouette when all faces at it lie on one side of it in the picture. Take two neighbouring pixels
+of which one is covered. Some silhouette edge crosses the line between their centres; ``d`` is how far from the
+covered centre, 0 to 1::
 
     d < 1/2: the covered pixel's mask is 1 - (1/2 - d)        d >= 1/2: the other pixel's mask is d - 1/2
 
-which is the area left of a moving vertical edge. Steep edges (|dy| >= |dx|) act on horizontal pairs, the others on vertical ones.
-What several pairs give to one pixel is summed and clamped to 0..1. Where several edges cross one pair, the outermost (largest d)
-is the border of the union. Edges are walked instead of the faces that were hit, so triangles smaller than a pixel do not lose
-their silhouette. The gradient is that of d in the two ends of the edge; which edge and which pair are constants.
+which is the area that a moving vertical edge leaves. Steep edges (|dy| >= |dx|) act on horizontal pairs, the others on
+vertical ones. What several pairs give to one pixel is summed and clamped to 0..1. Where several edges cross one pair,
+the outermost (largest d) is the border of the union. Edges are walked instead of the faces that were hit, so
+triangles smaller than a pixel do not lose their silhouette. The gradient is that of d in the two ends of the edge;
+which edge and which pair are constants.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ def render_mesh(mesh: Mesh, camera: Camera) -> MeshRendering:
     K, T = camera.K.to(mesh.vertices), camera.T_camera_world.to(mesh.vertices)
     points = mesh.vertices @ T[:3, :3].T + T[:3, 3]
     z = points[:, 2].detach()
-    # Points behind the camera belong to no face that is drawn; any finite place will do, and keeps NaN out of gradients.
+    # Points behind the camera belong to no face that is drawn: any finite place keeps NaN out of the gradients.
     in_front = (z > NEAR) & torch.isfinite(points.detach()).all(-1)
     points = torch.where(in_front[:, None], points, torch.ones_like(points))
     pixels = points[:, :2] / points[:, 2:] * torch.stack([K[0, 0], K[1, 1]]) + K[:2, 2]
@@ -85,7 +87,8 @@ def _nearest(
         w = torch.stack([_cross(b, c), _cross(c, a), _cross(a, b)], dim=-1)
         inside = (w >= 0).all(-1) | (w <= 0).all(-1)
         share = w / z[faces]
-        distance = torch.where(inside, w.sum(-1) / share.sum(-1), torch.inf)
+        distance = w.sum(-1) / share.sum(-1)
+        distance = torch.where(inside & (distance > 0), distance, torch.inf)  # rounding may leave 0 / 0
         nearest = distance.min(-1, keepdim=True).values
         first = torch.where(distance == nearest, index, len(faces)).min(-1).values
         found = torch.isfinite(nearest[:, 0])

@@ -1,9 +1,13 @@
 """Kernels that sort Gaussians by depth and deal them out to tiles."""
 
+# mypy: ignore-errors
+# Numba finds the types of kernels, per call; Python's cannot express them.
+
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from avatarkit_cpu.compiled import kernel
 
 __all__ = ["count_tiles", "depth_order", "fill_tiles", "slot_offsets"]
 
@@ -18,8 +22,8 @@ def depth_order(tiles: np.ndarray, depths: np.ndarray) -> np.ndarray:
     return seen[np.argsort(depths[seen], kind="stable")].astype(np.int32)
 
 
-@njit(nogil=True, cache=True)
-def _radix_order(tiles, bits):  # type: ignore[no-untyped-def]
+@kernel
+def _radix_order(tiles, bits):
     """Sorts by the bits of positive floats, whose order is that of the floats; takes only the digits that differ."""
     count = 0
     low, high = np.uint32(0xFFFFFFFF), np.uint32(0)
@@ -55,8 +59,8 @@ def _radix_order(tiles, bits):  # type: ignore[no-untyped-def]
     return order
 
 
-@njit(nogil=True, cache=True)
-def slot_offsets(tiles):  # type: ignore[no-untyped-def]
+@kernel
+def slot_offsets(tiles):
     """(N + 1,) int64: Gaussian i owns slots offsets[i] to offsets[i + 1], one per tile, row by row."""
     offsets = np.empty(len(tiles) + 1, np.int64)
     at = 0
@@ -69,23 +73,27 @@ def slot_offsets(tiles):  # type: ignore[no-untyped-def]
     return offsets
 
 
-@njit(nogil=True, cache=True)
-def count_tiles(start, stop, order, tiles, across, counts):  # type: ignore[no-untyped-def]
-    """Counts Gaussians per tile, for rows of tiles start to stop."""
-    for n in range(len(order)):
-        i = order[n]
-        for row in range(max(tiles[i, 2], start), min(tiles[i, 3], stop)):
-            for column in range(tiles[i, 0], tiles[i, 1]):
-                counts[row * across + column] += 1
+@kernel
+def count_tiles(start, stop, order, tiles, across, counts):
+    """Counts Gaussians per tile: counts (parts, tiles) in rows start to stop; each takes its share of ``order``."""
+    parts = len(counts)
+    for part in range(start, stop):
+        for n in range(len(order) * part // parts, len(order) * (part + 1) // parts):
+            i = order[n]
+            for row in range(tiles[i, 2], tiles[i, 3]):
+                for column in range(tiles[i, 0], tiles[i, 1]):
+                    counts[part, row * across + column] += 1
 
 
-@njit(nogil=True, cache=True)
-def fill_tiles(start, stop, order, tiles, across, cursors, lists):  # type: ignore[no-untyped-def]
-    """Appends Gaussians, near to far, to the lists of the tiles in rows start to stop."""
-    for n in range(len(order)):
-        i = order[n]
-        for row in range(max(tiles[i, 2], start), min(tiles[i, 3], stop)):
-            for column in range(tiles[i, 0], tiles[i, 1]):
-                tile = row * across + column
-                lists[cursors[tile]] = i
-                cursors[tile] += 1
+@kernel
+def fill_tiles(start, stop, order, tiles, across, cursors, lists):
+    """Writes the lists of the tiles, near to far; cursors (parts, tiles) say where each part of ``order`` begins."""
+    parts = len(cursors)
+    for part in range(start, stop):
+        for n in range(len(order) * part // parts, len(order) * (part + 1) // parts):
+            i = order[n]
+            for row in range(tiles[i, 2], tiles[i, 3]):
+                for column in range(tiles[i, 0], tiles[i, 1]):
+                    tile = row * across + column
+                    lists[cursors[part, tile]] = i
+                    cursors[part, tile] += 1

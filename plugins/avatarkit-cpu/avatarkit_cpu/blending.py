@@ -1,18 +1,22 @@
 """Kernels per tile: front-to-back blending and its derivative. The formulas stand in ``avatarkit.kernels.gaussians``.
 
-A tile is cut into blocks of 4 x 4 pixels, and a block is one vector of 16 lanes: a small Gaussian touches few blocks. Arrays of
-pixels are laid out tile by tile, block by block. Sets of blocks are bits of an integer: those that a Gaussian may reach, those where
-some pixel still takes Gaussians. A block that is finished costs nothing more, nor does a tile whose blocks all are.
+A tile is cut into blocks of 4 x 4 pixels, and a block is one vector of 16 lanes: a small Gaussian touches few blocks.
+Arrays of pixels are laid out tile by tile, block by block. Sets of blocks are bits of an integer: those that a
+Gaussian may reach, those where some pixel still takes Gaussians. A block that is finished costs nothing more, nor
+does a tile whose blocks all are.
 """
+
+# mypy: ignore-errors
+# Numba finds the types of kernels, per call; Python's cannot express them.
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from avatarkit.kernels.gaussians import ALPHA_MAX, ALPHA_MIN, TRANSMITTANCE_MIN
+from avatarkit_cpu.compiled import kernel
 from avatarkit_cpu.lanes import LANES, any_lane, exp_negative, fma, least, load, lowest_bit, select, splat, store, total
-from avatarkit_cpu.projection import CENTRE, COLOR, CONIC, DEPTH, EXTENT, MOMENTS, OPACITY, RECORD, TILE
+from avatarkit_cpu.projection import CENTRE, COLOR, CONIC, EXTENT, MOMENTS, OPACITY, RECORD, TILE
 
 __all__ = ["PIXELS", "blend", "blend_backward"]
 
@@ -24,18 +28,21 @@ PIXELS = TILE * TILE
 _OPEN = 1 << 24  # as a pixel's stop: none yet
 
 
-@njit(nogil=True, cache=True)
-def _lane_offsets(like):  # type: ignore[no-untyped-def]
-    """x (16) and y (16) of a block's pixels relative to its first one."""
-    offsets = np.empty(2 * LANES, like.dtype)
+@kernel
+def _offsets(like):
+    """x (16) and y (16) of a block's pixels relative to its first one; x (blocks) and y (blocks) of a tile's blocks."""
+    lanes, blocks = np.empty(2 * LANES, like.dtype), np.empty((2, _BLOCKS), like.dtype)
     for lane in range(LANES):
-        offsets[lane] = lane % _BLOCK
-        offsets[LANES + lane] = lane // _BLOCK
-    return offsets
+        lanes[lane] = lane % _BLOCK
+        lanes[LANES + lane] = lane // _BLOCK
+    for block in range(_BLOCKS):
+        blocks[0, block] = block % _ROW * _BLOCK
+        blocks[1, block] = block // _ROW * _BLOCK
+    return lanes, blocks[0], blocks[1]
 
 
-@njit(nogil=True, cache=True)
-def _reach(records, at, left, top):  # type: ignore[no-untyped-def]
+@kernel
+def _reach(records, at, left, top):
     """Bits of the blocks of the tile at (left, top) that a Gaussian may reach."""
     half = records.dtype.type(0.5)
     x, y = records[at + CENTRE] - half - left, records[at + CENTRE + 1] - half - top
@@ -43,19 +50,17 @@ def _reach(records, at, left, top):  # type: ignore[no-untyped-def]
     first_x, last_x = max(np.int64(x - wide), 0) // _BLOCK, min(np.int64(x + wide), TILE - 1) // _BLOCK
     first_y, last_y = max(np.int64(y - tall), 0) // _BLOCK, min(np.int64(y + tall), TILE - 1) // _BLOCK
     columns = ((2 << last_x) - (1 << first_x)) * _COLUMN
-    return columns & ((1 << ((last_y + 1) * _ROW)) - (1 << (first_y * _ROW)))
+    return columns & ((2 << (last_y * _ROW + _ROW - 1)) - (1 << (first_y * _ROW)))
 
 
-@njit(nogil=True, cache=True)
-def _place(x, y):  # type: ignore[no-untyped-def]
+@kernel
+def _place(x, y):
     """Where a tile's pixel lies in the arrays of that tile."""
     return (y // _BLOCK * _ROW + x // _BLOCK) * LANES + y % _BLOCK * _BLOCK + x % _BLOCK
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def blend(  # type: ignore[no-untyped-def]
-    start, stop, across, records, lists, offsets, background, transmittance, stops, rgb, alpha, depth
-):
+@kernel
+def blend(start, stop, across, records, lists, offsets, background, transmittance, stops, rgb, alpha, depth):
     """Draws tiles start to stop.
 
     Args:
@@ -63,14 +68,14 @@ def blend(  # type: ignore[no-untyped-def]
         records: (N * RECORD,). lists: Gaussians of all tiles, near to far. offsets: (tiles + 1,) into lists.
         background: (3,).
         transmittance: (tiles * PIXELS,) out, what is left behind the last Gaussian.
-        stops: (tiles * PIXELS,) out, place in the tile's list, counted from 1, of the first Gaussian that is left out because
-            the pixel is full; a large number where all fit, 0 outside the picture.
+        stops: (tiles * PIXELS,) out, place in the tile's list, counted from 1, of the first Gaussian that is left out
+            because the pixel is full; a large number where all fit, 0 outside the picture.
         rgb: (H, W, 3) out. alpha, depth: (H, W) out.
     """
     real = records.dtype.type
-    zero, one, open_ = splat(real(0)), splat(real(1)), splat(real(_OPEN))
+    zero, one, minus, open_ = splat(real(0)), splat(real(1)), splat(real(-1)), splat(real(_OPEN))
     alpha_min, alpha_max, least_left = splat(real(ALPHA_MIN)), splat(real(ALPHA_MAX)), splat(real(TRANSMITTANCE_MIN))
-    lanes = _lane_offsets(records)
+    lanes, block_x, block_y = _offsets(records)
     lane_x, lane_y = load(lanes, 0), load(lanes, LANES)
     sums = np.empty(4 * PIXELS, records.dtype)  # r, g, b, depth
     height, width = alpha.shape
@@ -93,33 +98,32 @@ def blend(  # type: ignore[no-untyped-def]
                 if unfinished == 0:
                     break
                 continue
-            x = real(left) + real(0.5) - records[at + CENTRE]
-            y = real(top) + real(0.5) - records[at + CENTRE + 1]
+            x = lane_x + splat(real(left) + real(0.5) - records[at + CENTRE])
+            y = lane_y + splat(real(top) + real(0.5) - records[at + CENTRE + 1])
             a, b, c = splat(records[at + CONIC]), splat(records[at + CONIC + 1]), splat(records[at + CONIC + 2])
             opacity = splat(records[at + OPACITY])
             while todo != 0:
                 block = lowest_bit(todo)
                 todo &= todo - 1
-                dx = lane_x + splat(x + real(block % _ROW * _BLOCK))
-                dy = lane_y + splat(y + real(block // _ROW * _BLOCK))
+                dx, dy = x + splat(block_x[block]), y + splat(block_y[block])
                 power = fma(dx, fma(a, dx, b * dy), c * dy * dy)
                 value = least(opacity * exp_negative(power), alpha_max)
                 pixel = block * LANES
                 T, stopped = load(transmittance, base + pixel), load(stops, base + pixel)
-                after = T * (one - value)
-                reached = (value >= alpha_min) & (stopped >= open_)
-                blended = reached & (after > least_left)
-                weight = select(blended, T * value, zero)
-                store(transmittance, base + pixel, select(blended, after, T))
-                for k in range(4):
-                    at_sum = k * PIXELS + pixel
-                    store(sums, at_sum, fma(weight, splat(records[at + COLOR + k]), load(sums, at_sum)))
-                full = reached & (after <= least_left)
+                value = select((value >= alpha_min) & (stopped >= open_), value, zero)
+                after = fma(minus * T, value, T)
+                full = after <= least_left
                 if any_lane(full):
+                    value, after = select(full, zero, value), select(full, T, after)
                     stopped = select(full, splat(real(n - offsets[tile] + 1)), stopped)
                     store(stops, base + pixel, stopped)
                     if not any_lane(stopped >= open_):
                         unfinished ^= 1 << block
+                weight = T * value
+                store(transmittance, base + pixel, after)
+                for k in range(4):
+                    at_sum = k * PIXELS + pixel
+                    store(sums, at_sum, fma(weight, splat(records[at + COLOR + k]), load(sums, at_sum)))
         for y in range(top, min(top + TILE, height)):
             for x in range(left, min(left + TILE, width)):
                 pixel = _place(x - left, y - top)
@@ -130,15 +134,15 @@ def blend(  # type: ignore[no-untyped-def]
                 depth[y, x] = sums[3 * PIXELS + pixel] / max(real(1) - left_over, real(ALPHA_MIN / 2))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def blend_backward(  # type: ignore[no-untyped-def]
+@kernel
+def blend_backward(
     start, stop, across, records, lists, offsets, background, transmittance, stops, d_rgb, d_alpha,
     tiles, slots, written, moments,
 ):  # fmt: skip
     """Derivative of ``blend`` in the Gaussians of tiles start to stop, walked back to front.
 
-    With S the light from behind, L_i = color_i . dL/drgb and w_i = alpha_i T_i: dL/dalpha_i = T_i L_i - S_i / (1 - alpha_i), where
-    S_i = sum_{j>i} w_j L_j + T_end (background . dL/drgb - dL/dalpha).
+    With S the light from behind, L_i = color_i . dL/drgb and w_i = alpha_i T_i: dL/dalpha_i = T_i L_i - S_i / (1 -
+    alpha_i), where S_i = sum_{j>i} w_j L_j + T_end (background . dL/drgb - dL/dalpha).
 
     Args:
         d_rgb: (H, W, 3). d_alpha: (H, W).
@@ -149,7 +153,7 @@ def blend_backward(  # type: ignore[no-untyped-def]
     real = records.dtype.type
     zero, one = splat(real(0)), splat(real(1))
     alpha_min, alpha_max = splat(real(ALPHA_MIN)), splat(real(ALPHA_MAX))
-    lanes = _lane_offsets(records)
+    lanes, block_x, block_y = _offsets(records)
     lane_x, lane_y = load(lanes, 0), load(lanes, LANES)
     transmitted = np.empty(PIXELS, records.dtype)
     gradient = np.empty(3 * PIXELS, records.dtype)
@@ -185,11 +189,15 @@ def blend_backward(  # type: ignore[no-untyped-def]
             i = lists[offsets[tile] + place - 1]
             at = i * RECORD
             todo = _reach(records, at, real(left), real(top))
-            x = real(left) + real(0.5) - records[at + CENTRE]
-            y = real(top) + real(0.5) - records[at + CENTRE + 1]
+            x = lane_x + splat(real(left) + real(0.5) - records[at + CENTRE])
+            y = lane_y + splat(real(top) + real(0.5) - records[at + CENTRE + 1])
             a, b, c = splat(records[at + CONIC]), splat(records[at + CONIC + 1]), splat(records[at + CONIC + 2])
             opacity = splat(records[at + OPACITY])
-            red, green, blue = splat(records[at + COLOR]), splat(records[at + COLOR + 1]), splat(records[at + COLOR + 2])
+            red, green, blue = (
+                splat(records[at + COLOR]),
+                splat(records[at + COLOR + 1]),
+                splat(records[at + COLOR + 2]),
+            )
             number = splat(real(place))
             q0 = qx = qy = qxx = qxy = qyy = d_red = d_green = d_blue = zero
             touched = False
@@ -198,26 +206,25 @@ def blend_backward(  # type: ignore[no-untyped-def]
                 todo &= todo - 1
                 if block_stop[block] <= place:
                     continue
-                dx = lane_x + splat(x + real(block % _ROW * _BLOCK))
-                dy = lane_y + splat(y + real(block // _ROW * _BLOCK))
+                dx, dy = x + splat(block_x[block]), y + splat(block_y[block])
                 power = fma(dx, fma(a, dx, b * dy), c * dy * dy)
                 raw = opacity * exp_negative(power)
-                value = least(raw, alpha_max)
                 pixel = block * LANES
-                blended = (value >= alpha_min) & (load(stops, base + pixel) > number)
+                # Where nothing was blended, alpha = 0 keeps everything as it is.
+                raw = select((raw >= alpha_min) & (load(stops, base + pixel) > number), raw, zero)
+                value = least(raw, alpha_max)
                 touched = True
                 g0, g1 = load(gradient, pixel), load(gradient, PIXELS + pixel)
                 g2 = load(gradient, 2 * PIXELS + pixel)
                 inverse = one / (one - value)
-                T, light = load(transmitted, pixel), load(behind, pixel)
-                before = T * inverse
-                weight = select(blended, before * value, zero)
+                before, light = load(transmitted, pixel) * inverse, load(behind, pixel)
+                weight = before * value
                 own = fma(red, g0, fma(green, g1, blue * g2))
                 d_value = before * own - light * inverse
-                store(transmitted, pixel, select(blended, before, T))
+                store(transmitted, pixel, before)
                 store(behind, pixel, fma(weight, own, light))
                 d_red, d_green, d_blue = fma(weight, g0, d_red), fma(weight, g1, d_green), fma(weight, g2, d_blue)
-                q = select(blended & (raw <= alpha_max), d_value * raw, zero)
+                q = select(raw <= alpha_max, d_value * raw, zero)
                 q_dx, q_dy = q * dx, q * dy
                 q0, qx, qy = q0 + q, qx + q_dx, qy + q_dy
                 qxx, qxy, qyy = fma(q_dx, dx, qxx), fma(q_dx, dy, qxy), fma(q_dy, dy, qyy)

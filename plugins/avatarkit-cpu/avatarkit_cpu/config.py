@@ -14,7 +14,7 @@ class Config:
     """Options of the CPU renderer."""
 
     threads: int = 0
-    """How many threads draw; 0 takes one per core that this process may use, 8 at most. The picture does not depend on it."""
+    """How many threads draw; 0 takes one per core that this process may use, at most 8. The picture is the same."""
 
     def __post_init__(self) -> None:
         if self.threads < 0:

@@ -23,7 +23,8 @@ _SPANS_PER_THREAD = 8  # small enough to even out the load, large enough to star
 class CpuGaussianRasterizer:
     """Splats Gaussians on the CPU; the same bits on any number of threads.
 
-    Implements ``GaussianRasterizer``. Works in the floating type of the means: float32, or float64 for checks of gradients.
+    Implements ``GaussianRasterizer``. Works in the floating type of the means: float32, or float64 for checks of
+    gradients.
     """
 
     def __init__(self, workers: Workers) -> None:
@@ -86,7 +87,7 @@ def _tile_spans(offsets: np.ndarray, parts: int) -> list[tuple[int, int]]:
 
 class _Splat(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         means: torch.Tensor,
         scales: torch.Tensor,
@@ -107,12 +108,13 @@ class _Splat(torch.autograd.Function):
         workers.run(project, spans(n, parts), *arrays, view, camera.width, camera.height, records, tiles, depths)
 
         order = depth_order(tiles, depths)
-        counts = np.zeros(across * down + 1, np.int64)
-        rows = spans(down, workers.threads)
-        workers.run(count_tiles, rows, order, tiles, across, counts[1:])
-        offsets = np.cumsum(counts)
+        counts = np.zeros((workers.threads, across * down), np.int64)
+        shares = spans(len(counts), len(counts))
+        workers.run(count_tiles, shares, order, tiles, across, counts)
+        ends = np.cumsum(counts.T).reshape(-1, len(counts)).T  # by tile, then by share
+        offsets = np.concatenate([[0], ends[-1]])
         lists = np.empty(offsets[-1], np.int32)
-        workers.run(fill_tiles, rows, order, tiles, across, offsets[:-1].copy(), lists)
+        workers.run(fill_tiles, shares, order, tiles, across, np.ascontiguousarray(ends - counts), lists)
 
         picture = _Picture(
             across, view, records, tiles, lists, offsets, _array(background.to(means.dtype)),
@@ -131,7 +133,7 @@ class _Splat(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_rgb: torch.Tensor, d_alpha: torch.Tensor, _: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, d_rgb: torch.Tensor, d_alpha: torch.Tensor, _: torch.Tensor) -> tuple[Any, ...]:
         picture, workers = ctx.picture, ctx.workers
         means, scales = ctx.saved_tensors
         n, parts = len(means), workers.threads * _SPANS_PER_THREAD

@@ -1,9 +1,13 @@
 """Sixteen numbers at a time inside numba functions.
 
-LLVM seldom vectorises the masked loops of a splatter by itself, so the kernels name their vectors: a ``Lanes`` value is an LLVM
-vector of 16 floats (one AVX-512 register, two of AVX2, four of SSE or NEON), a ``Mask`` one of 16 booleans. ``+ - * /`` act per
-lane, ``< <= >`` and ``>=`` give a mask, ``&`` joins masks. All of it means something in ``njit`` functions only.
+LLVM seldom vectorises the masked loops of a splatter by itself, so the kernels name their vectors: a ``Lanes`` value
+is an LLVM vector of 16 floats (one AVX-512 register, two of AVX2, four of SSE or NEON), a ``Mask`` one of 16
+booleans. ``+ - * /`` act per lane, ``< <= >`` and ``>=`` give a mask, ``&`` joins masks. All of it means something in
+``njit`` functions only.
 """
+
+# mypy: ignore-errors
+# Numba finds the types of kernels, per call; Python's cannot express them.
 
 from __future__ import annotations
 
@@ -64,10 +68,10 @@ def _address(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 
 
 @intrinsic
-def load(typing_context, array, index):  # type: ignore[no-untyped-def]
+def load(typing_context, array, index):
     """Reads 16 consecutive elements of a flat array; the index is not checked."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         value = builder.load(_address(context, builder, signature, args))
         value.align = array.dtype.bitwidth // 8
         return value
@@ -76,10 +80,10 @@ def load(typing_context, array, index):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def store(typing_context, array, index, value):  # type: ignore[no-untyped-def]
+def store(typing_context, array, index, value):
     """Writes 16 consecutive elements of a flat array; the index is not checked."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         builder.store(args[2], _address(context, builder, signature, args)).align = array.dtype.bitwidth // 8
         return context.get_dummy_value()
 
@@ -87,10 +91,10 @@ def store(typing_context, array, index, value):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def splat(typing_context, value):  # type: ignore[no-untyped-def]
+def splat(typing_context, value):
     """The same float in every lane."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         undefined = ir.Constant(context.get_value_type(Lanes(value)), ir.Undefined)
         first = builder.insert_element(undefined, args[0], ir.Constant(_I32, 0))
         return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES))
@@ -99,20 +103,20 @@ def splat(typing_context, value):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def select(typing_context, mask, yes, no):  # type: ignore[no-untyped-def]
+def select(typing_context, mask, yes, no):
     """``yes`` where the mask is set, ``no`` elsewhere."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         return builder.select(*args)
 
     return yes(mask, yes, no), generate
 
 
 @intrinsic
-def fma(typing_context, a, b, c):  # type: ignore[no-untyped-def]
+def fma(typing_context, a, b, c):
     """a * b + c, in one rounding where the processor can."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         kind = args[0].type
         name = f"llvm.fmuladd.v{LANES}f{a.dtype.bitwidth}"
         return builder.call(
@@ -123,10 +127,10 @@ def fma(typing_context, a, b, c):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def any_lane(typing_context, mask):  # type: ignore[no-untyped-def]
+def any_lane(typing_context, mask):
     """Whether the mask is set anywhere."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         bits = ir.IntType(LANES)
         return builder.icmp_unsigned("!=", builder.bitcast(args[0], bits), ir.Constant(bits, 0))
 
@@ -134,10 +138,10 @@ def any_lane(typing_context, mask):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def total(typing_context, value):  # type: ignore[no-untyped-def]
+def total(typing_context, value):
     """Sum over the lanes, halving pairwise: the order is the same on every machine."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         x, width = args[0], LANES
         while width > 1:
             width //= 2
@@ -155,14 +159,14 @@ def _operator(function: Callable[..., Any], kind: type[types.Type], emit: Callab
     """Gives an operator of Python a meaning between two vectors of one kind."""
 
     @intrinsic
-    def vector_operator(typing_context, a, b):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def vector_operator(typing_context, a, b):
+        def generate(context, builder, signature, args):
             return emit(builder, *args)
 
         return (_MASK if mask else a)(a, b), generate
 
     @overload(function)
-    def typed(a, b):  # type: ignore[no-untyped-def]
+    def typed(a, b):
         if isinstance(a, kind) and isinstance(b, kind):
             return lambda a, b: vector_operator(a, b)
         return None
@@ -180,17 +184,17 @@ _operator(operator.and_, Mask, lambda builder, a, b: builder.and_(a, b), True)
 
 
 @intrinsic
-def least(typing_context, a, b):  # type: ignore[no-untyped-def]
+def least(typing_context, a, b):
     """The smaller of two, per lane; ``b`` where ``a`` is not a number."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         return builder.select(builder.fcmp_ordered("<", *args), *args)
 
     return a(a, b), generate
 
 
 @intrinsic
-def exp_negative(typing_context, x):  # type: ignore[no-untyped-def]
+def exp_negative(typing_context, x):
     """exp(-min(x, 5.6)) for x >= 0: a polynomial for exp(-x / 16), squared four times.
 
     The relative error stays below 5e-6 in single and 1e-12 in double precision.
@@ -199,7 +203,7 @@ def exp_negative(typing_context, x):  # type: ignore[no-untyped-def]
     fit = Chebyshev.interpolate(lambda x: np.exp(-x / 16), degree, domain=[0, EXP_LIMIT])
     coefficients = fit.convert(kind=Polynomial).coef.tolist()
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         kind = args[0].type
         multiply_add = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(kind, [kind] * 3), f"llvm.fmuladd.v{LANES}f{x.dtype.bitwidth}"
@@ -218,10 +222,10 @@ def exp_negative(typing_context, x):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def lowest_bit(typing_context, bits):  # type: ignore[no-untyped-def]
+def lowest_bit(typing_context, bits):
     """Number of the lowest bit that is set in an integer other than 0."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
 
     return bits(bits), generate

@@ -57,8 +57,8 @@ class _Topology:
 class CpuMeshRasterizer:
     """Draws meshes on the CPU; the same bits on any number of threads.
 
-    Implements ``MeshRasterizer``. Works in the floating type of the vertices: float32, or float64 for checks of gradients. The
-    edges of the last mesh are kept, so drawing poses of one mesh finds them once.
+    Implements ``MeshRasterizer``. Works in the floating type of the vertices: float32, or float64 for checks of
+    gradients. The edges of the last mesh are kept, so drawing poses of one mesh finds them once.
     """
 
     def __init__(self, workers: Workers) -> None:
@@ -83,7 +83,7 @@ class CpuMeshRasterizer:
 
 class _Draw(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, vertices: torch.Tensor, camera: Camera, topology: _Topology, workers: Workers
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         height, width = camera.height, camera.width
@@ -109,7 +109,7 @@ class _Draw(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_mask: torch.Tensor, *_: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, d_mask: torch.Tensor, *_: torch.Tensor) -> tuple[Any, ...]:
         links, slopes, points, view = ctx.saved
         d_vertices = d_mask.new_zeros(points.shape)
         vertex_gradients(links, slopes, d_mask.contiguous().numpy(), points, view, d_vertices.numpy())

@@ -1,19 +1,22 @@
-"""Kernels per Gaussian: projection with culling, and its derivative. The formulas stand in ``avatarkit.kernels.gaussians``."""
+"""Kernels per Gaussian: projection with culling, and its derivative; formulas: ``avatarkit.kernels.gaussians``."""
+
+# mypy: ignore-errors
+# Numba finds the types of kernels, per call; Python's cannot express them.
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from numba import njit
 
 from avatarkit.camera import Camera
 from avatarkit.kernels.gaussians import ALPHA_MIN, CLAMP_MARGIN, DILATION, NEAR
+from avatarkit_cpu.compiled import kernel
 
 __all__ = ["CENTRE", "COLOR", "CONIC", "DEPTH", "EXTENT", "MOMENTS", "OPACITY", "RECORD", "TILE", "camera_numbers"]
 __all__ += ["project", "project_backward"]
 
-TILE = 16  # pixels along each side of a tile
+TILE = 32  # pixels along each side of a tile
 
 # What blending reads of one Gaussian: 64 bytes in single precision, a cache line.
 RECORD = 16
@@ -39,9 +42,9 @@ def camera_numbers(camera: Camera, dtype: np.dtype) -> np.ndarray:
     return np.concatenate([T[:3, :3].ravel(), T[:3, 3], [fx, fy, cx, cy], clamps]).astype(dtype)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def project(start, stop, means, scales, colors, opacities, view, width, height, records, tiles, depths):  # type: ignore[no-untyped-def]
-    """Fills records (N * 16,), tiles (N, 4) int16 as x0, x1, y0, y1 (ends excluded; x0 = x1: not seen) and depths (N,)."""
+@kernel
+def project(start, stop, means, scales, colors, opacities, view, width, height, records, tiles, depths):
+    """Fills records (N * RECORD,), tiles (N, 4) int16 as x0, x1, y0, y1 (x0 = x1: not seen) and depths (N,)."""
     real = records.dtype.type
     near, dilation, alpha_min = real(NEAR), real(DILATION), real(ALPHA_MIN)
     zero, half, one, two = real(0), real(0.5), real(1), real(2)
@@ -91,8 +94,8 @@ def project(start, stop, means, scales, colors, opacities, view, width, height, 
         records[at + EXTENT], records[at + EXTENT + 1] = wide, tall
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def project_backward(  # type: ignore[no-untyped-def]
+@kernel
+def project_backward(
     start, stop, means, scales, view, records, slots, written, moments, d_means, d_scales, d_colors, d_opacities
 ):
     """Sums the moments of each Gaussian over its slots, in their order, and takes them back through the projection."""
@@ -130,8 +133,14 @@ def project_backward(  # type: ignore[no-untyped-def]
         # S = k^2 [[fx^2 (1 + u^2), fx fy u v], [., fy^2 (1 + v^2)]] + dilation, with k = scale / z
         k = scales[i] * inverse
         g_xx, g_xy, g_yy = d_xx * fx * fx, d_xy * fx * fy, d_yy * fy * fy
-        d_k = two * k * (
-            g_xx * (one + u_clamped * u_clamped) + two * g_xy * u_clamped * v_clamped + g_yy * (one + v_clamped * v_clamped)
+        d_k = (
+            two
+            * k
+            * (
+                g_xx * (one + u_clamped * u_clamped)
+                + two * g_xy * u_clamped * v_clamped
+                + g_yy * (one + v_clamped * v_clamped)
+            )
         )
         d_u, d_v = d_x * fx, d_y * fy
         if u == u_clamped:

@@ -1,24 +1,27 @@
-"""Kernels for triangle meshes: z-buffer, silhouettes and their antialiasing. The formulas stand in ``avatarkit.kernels.meshes``."""
+"""Kernels for triangle meshes: z-buffer, silhouettes, antialiasing; formulas: ``avatarkit.kernels.meshes``."""
+
+# mypy: ignore-errors
+# Numba finds the types of kernels, per call; Python's cannot express them.
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from numba import njit
 
 from avatarkit.kernels.meshes import NEAR
+from avatarkit_cpu.compiled import kernel
 
 __all__ = ["antialias", "cover", "project_vertices", "shade", "silhouettes", "vertex_gradients"]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _cross(ax, ay, bx, by):  # type: ignore[no-untyped-def]
+@kernel
+def _cross(ax, ay, bx, by):
     return ax * by - ay * bx
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def project_vertices(vertices, view, faces, points, drawn):  # type: ignore[no-untyped-def]
+@kernel
+def project_vertices(vertices, view, faces, points, drawn):
     """Projects vertices (V, 3) to points (V, 3) as x, y in pixels and z in metres; marks the faces that can be drawn.
 
     ``view`` is as ``camera_numbers`` gives it.
@@ -36,13 +39,14 @@ def project_vertices(vertices, view, faces, points, drawn):  # type: ignore[no-u
         points[i, 1] = y / z * view[13] + view[15]
         points[i, 2] = z
     for f in range(len(faces)):
-        a, b, c = points[faces[f, 0]], points[faces[f, 1]], points[faces[f, 2]]
-        area = _cross(b[0] - a[0], b[1] - a[1], c[0] - a[0], c[1] - a[1])
-        drawn[f] = area != 0 and min(a[2], b[2], c[2]) > near
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+        x, y = points[a, 0], points[a, 1]
+        area = _cross(points[b, 0] - x, points[b, 1] - y, points[c, 0] - x, points[c, 1] - y)
+        drawn[f] = area != 0 and min(points[a, 2], points[b, 2], points[c, 2]) > near
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def cover(start, stop, points, faces, drawn, hit, depth):  # type: ignore[no-untyped-def]
+@kernel
+def cover(start, stop, points, faces, drawn, hit, depth):
     """Finds the nearest face in the rows start to stop: hit (H, W) int64, -1 where none, and depth (H, W)."""
     real = points.dtype.type
     zero, half = real(0), real(0.5)
@@ -76,8 +80,8 @@ def cover(start, stop, points, faces, drawn, hit, depth):  # type: ignore[no-unt
                         hit[y, x], depth[y, x] = f, z
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def shade(start, stop, points, faces, hit, barycentric):  # type: ignore[no-untyped-def]
+@kernel
+def shade(start, stop, points, faces, hit, barycentric):
     """Perspective-correct barycentric weights (H, W, 3) in the rows start to stop."""
     real = points.dtype.type
     zero, half = real(0), real(0.5)
@@ -96,8 +100,8 @@ def shade(start, stop, points, faces, hit, barycentric):  # type: ignore[no-unty
             barycentric[y, x, 0], barycentric[y, x, 1], barycentric[y, x, 2] = u / total, v / total, w / total
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def silhouettes(points, drawn, edges, firsts, neighbours, chosen):  # type: ignore[no-untyped-def]
+@kernel
+def silhouettes(points, drawn, edges, firsts, neighbours, chosen):
     """Writes the numbers of the edges whose drawn faces all lie on one side; returns how many.
 
     Args:
@@ -122,13 +126,13 @@ def silhouettes(points, drawn, edges, firsts, neighbours, chosen):  # type: igno
     return count
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def antialias(points, edges, chosen, hit, mask):  # type: ignore[no-untyped-def]
+@kernel
+def antialias(points, edges, chosen, hit, mask):
     """Writes the antialiased mask (H, W) and returns what it depends on.
 
     Returns:
-        (C, 3) int64: the two ends of an edge and the pixel (y * W + x) that it acts on; (C, 4): derivatives of that pixel's mask
-        in x, y of the first and x, y of the second end.
+        (C, 3) int64: the two ends of an edge and the pixel (y * W + x) that it acts on; (C, 4): derivatives of that
+        pixel's mask in x, y of the first and x, y of the second end.
     """
     real = points.dtype.type
     zero, half, one = real(0), real(0.5), real(1)
@@ -144,7 +148,9 @@ def antialias(points, edges, chosen, hit, mask):  # type: ignore[no-untyped-def]
     pairs = np.empty(limit, np.int64)
     slopes = np.empty((limit, 4), points.dtype)
     gains = np.empty(limit, points.dtype)
-    best = np.full(2 * height * width, -1, np.int64)  # crossing that won each pair: horizontal pairs, then vertical ones
+    best = np.full(
+        2 * height * width, -1, np.int64
+    )  # crossing that won each pair: horizontal pairs, then vertical ones
     count = 0
     for n in range(len(chosen)):
         e = chosen[n]
@@ -190,17 +196,21 @@ def antialias(points, edges, chosen, hit, mask):  # type: ignore[no-untyped-def]
         if best[pairs[n]] == n:
             flat[links[n, 2]] += gains[n]
     kept = 0
-    for n in range(count):
-        if best[pairs[n]] == n and zero <= flat[links[n, 2]] <= one:  # a clamped pixel has no gradient
-            links[kept], slopes[kept] = links[n], slopes[n]
+    for n in range(count):  # the winners whose pixel is not clamped, for that has no gradient
+        pixel = links[n, 2]
+        if best[pairs[n]] == n and zero <= flat[pixel] <= one:
+            pairs[kept] = n
             kept += 1
     for n in range(count):
-        flat[links[n, 2]] = min(max(flat[links[n, 2]], zero), one)
+        pixel = links[n, 2]
+        flat[pixel] = min(max(flat[pixel], zero), one)
+    for n in range(kept):
+        links[n], slopes[n] = links[pairs[n]], slopes[pairs[n]]
     return links[:kept].copy(), slopes[:kept].copy()
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def vertex_gradients(links, slopes, d_mask, points, view, d_vertices):  # type: ignore[no-untyped-def]
+@kernel
+def vertex_gradients(links, slopes, d_mask, points, view, d_vertices):
     """Takes dL/dmask (H, W) to the vertices (V, 3), which are zero on entry."""
     flat = d_mask.reshape(-1)
     for n in range(len(links)):

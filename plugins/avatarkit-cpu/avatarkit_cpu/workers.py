@@ -19,8 +19,8 @@ def spans(count: int, parts: int) -> list[tuple[int, int]]:
 class Workers:
     """Runs ``kernel(start, stop, *args)`` over spans, some on this thread and some on others.
 
-    The kernels release the interpreter's lock, and threads of our own cannot clash with the pools of torch or numba. Which thread
-    takes which span is left to chance, so a kernel must write only what belongs to its span.
+    The kernels release the interpreter's lock, and threads of our own cannot clash with the pools of torch or numba.
+    Which thread takes which span is left to chance, so a kernel must write only what belongs to its span.
     """
 
     def __init__(self, threads: int) -> None:

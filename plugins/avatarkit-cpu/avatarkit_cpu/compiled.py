@@ -1,0 +1,47 @@
+"""How kernels are compiled: without the interpreter's lock, and once per machine."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+
+import avatarkit.kernels.gaussians
+import avatarkit.kernels.meshes
+
+__all__ = ["kernel"]
+
+_logger = logging.getLogger("avatarkit.cpu")
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compiles a function on its first call and keeps the machine code for later processes.
+
+    Numba keeps it beside the package, or in the user's cache folder where the package cannot be written; where
+    neither can, each process compiles anew. It takes a kept kernel for fresh as long as the kernel's own file does
+    not change. Kernels share constants and inlined functions across files, so theirs is fresh only while none of the
+    files changes.
+    """
+    compiled: Any = njit(nogil=True, error_model="numpy")(function)
+    try:
+        compiled.enable_caching()
+    except RuntimeError as error:
+        _logger.info("Compiled kernels are not kept: %s", error)
+    else:
+        compiled._cache._cache_file._source_stamp = _fingerprint()
+    return compiled
+
+
+@cache
+def _fingerprint() -> str:
+    """Hash of every source that a kernel may depend on."""
+    core = [Path(avatarkit.kernels.gaussians.__file__), Path(avatarkit.kernels.meshes.__file__)]
+    digest = hashlib.sha256()
+    for path in [*sorted(Path(__file__).parent.glob("*.py")), *core]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
