@@ -18,9 +18,9 @@ from avatarkit.registry import KINDS, Registry
 from avatarkit_cli.main import app
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = sorted(
-    {line.strip() for page in PAGES for line in re.findall(r"^(?:.*&& )?(avatarkit \w.*)$", page.read_text(), re.M)}
+    {line.strip() for page in PAGES for line in re.findall(r"^(?:.*&& | +)?(avatarkit \w.*)$", page.read_text(), re.M)}
 )
 
 
@@ -64,7 +64,7 @@ def test_every_kind_of_component_has_its_hook_on_the_page() -> None:
         assert f"| `{hook}` |" in page
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
