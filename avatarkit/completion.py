@@ -1,0 +1,198 @@
+"""What colours a person's surface is likely to have where the photo does not show it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from avatarkit.mesh import vertex_normals
+from avatarkit.surface import REGIONS, mesh_edges, smoothstep
+
+__all__ = [
+    "Expected",
+    "EyeColors",
+    "dental_arc",
+    "dominant_color",
+    "expected_colors",
+    "hair_strands",
+    "luminance",
+    "tooth_gaps",
+]
+
+_SKIN = (0.72, 0.55, 0.46)
+_WHITE = (0.82, 0.78, 0.71)
+_MOUTH = (0.45, 0.17, 0.16)
+_TONGUE = (0.70, 0.40, 0.38)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Colours where nothing near was seen.
+
+    Attributes:
+        color: (V, 3). strength: (V,) how strongly to pull there, against 1 per edge of the surface.
+        skin, white, hair: (3,) of this person in this light.
+    """
+
+    color: torch.Tensor
+    strength: torch.Tensor
+    skin: torch.Tensor
+    white: torch.Tensor
+    hair: torch.Tensor
+
+
+def luminance(rgb: torch.Tensor) -> torch.Tensor:
+    """Rec. 601 luma (...) of sRGB (..., 3)."""
+    return rgb @ rgb.new_tensor([0.299, 0.587, 0.114])
+
+
+def dominant_color(colors: torch.Tensor, weight: torch.Tensor, radius: float = 0.18) -> torch.Tensor | None:
+    """(3,) the colour that most of (n, 3) lie near: two colours do not mix into a third. None without weight."""
+    if float(weight.sum()) < 1e-3:
+        return None
+    steps = 6
+    cell = (colors.clamp(0.0, 1.0) * steps).round().long()
+    number = (cell[:, 0] * (steps + 1) + cell[:, 1]) * (steps + 1) + cell[:, 2]
+    mass = torch.zeros((steps + 1) ** 3).index_add(0, number, weight)
+    smooth = functional.avg_pool3d(mass.reshape(1, 1, steps + 1, steps + 1, steps + 1), 3, 1, 1).reshape(-1)
+    best = int((smooth + 0.2 * mass).argmax())
+    centre = torch.tensor([best // (steps + 1) ** 2, best // (steps + 1) % (steps + 1), best % (steps + 1)]) / steps
+    for _ in range(4):  # mean shift
+        near = weight * torch.exp(-0.5 * ((colors - centre) / radius).square().sum(-1))
+        centre = (colors * near[:, None]).sum(0) / near.sum().clamp(min=1e-9)
+    return centre
+
+
+def expected_colors(
+    region: torch.Tensor,
+    rest: torch.Tensor,
+    faces: torch.Tensor,
+    color: torch.Tensor,
+    seen: torch.Tensor,
+    exposure: float,
+) -> Expected:
+    """Guesses the colour of every region from what was seen of it.
+
+    Args:
+        region: (V,) into ``REGIONS``. rest: (V, 3). faces: (F, 3).
+        color: (V, 3) of the photo, with trust ``seen`` (V,).
+        exposure: brightness of white things in the photo.
+    """
+    is_in = {name: region == k for k, name in enumerate(REGIONS)}
+
+    def seen_color(mask: torch.Tensor, fallback: torch.Tensor) -> torch.Tensor:
+        found = dominant_color(color[mask], seen[mask])
+        return fallback if found is None else found
+
+    def usual(rgb: tuple[float, float, float]) -> torch.Tensor:
+        return color.new_tensor(rgb) * exposure
+
+    skin = seen_color(is_in["skin"], usual(_SKIN))
+    clothes = seen_color(is_in["clothes"], usual((0.5, 0.5, 0.5)))
+    cloth = is_in["clothes"]
+    low = cloth & (rest[:, 1] < rest[cloth, 1].median()) if cloth.any() else cloth
+    legs = seen_color(low, clothes)
+    top = is_in["scalp"]
+    if top.any():
+        top = top & (rest[:, 1] > rest[top, 1].median())
+    hair = seen_color(top, seen_color(is_in["scalp"], skin))
+    white = usual(_WHITE)
+    redness = color[:, 0] - 0.5 * (color[:, 1] + color[:, 2])
+    red = (12.0 * (redness - (skin[0] - 0.5 * (skin[1] + skin[2])))).clamp(-4.0, 4.0).exp()
+    lips = dominant_color(color[is_in["lips"]], (seen * red)[is_in["lips"]], 0.1)
+    usual_lips = skin * skin.new_tensor([0.90, 0.66, 0.66])
+    lips = usual_lips if lips is None else 0.6 * lips + 0.4 * usual_lips
+    front = rest[is_in["lips"], 2].max() if is_in["lips"].any() else rest[:, 2].max()
+    depth = (front - rest[:, 2]).clamp(min=0.0)[:, None]  # metres behind the lips: the cavity darkens
+    table = {
+        "clothes": (clothes, 1 / 60),
+        "skin": (skin, 1 / 300),
+        "scalp": (hair, 1 / 200),
+        "hands": (skin * _creases(rest, faces)[:, None], 1 / 20),
+        "lips": (lips, 1 / 20),
+        "feet": (0.4 * legs, 1 / 50),
+        "mouth": (usual(_MOUTH) * (1.1 - depth / 0.06).clamp(0.4, 1.0), 100.0),
+        "teeth": (white * (1.3 - depth / 0.06).clamp(0.3, 1.0), 100.0),
+        "tongue": (usual(_TONGUE) * (1.15 - depth / 0.08).clamp(0.35, 1.0), 100.0),
+        "eyes": (white, 100.0),
+    }
+    wanted, strength = torch.zeros_like(color), torch.zeros_like(seen)
+    for name, (expected, pull) in table.items():
+        mask = is_in[name]
+        wanted[mask] = expected.expand_as(color)[mask]
+        strength[mask] = pull
+    wanted[low] = legs
+    return Expected(wanted, strength, skin, white, hair)
+
+
+def _creases(rest: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
+    """(V,) shading: darker in hollows (between fingers, at joints), full on ridges."""
+    edges = mesh_edges(faces)
+    i, j = torch.cat([edges, edges.flip(1)]).T
+    step = rest[j] - rest[i]
+    height = (step * vertex_normals(rest, faces)[i]).sum(-1)  # > 0: the neighbour rises
+    total = torch.zeros(len(rest)).index_add(0, i, height)
+    length = torch.zeros(len(rest)).index_add(0, i, step.norm(dim=1))
+    return 1.0 - 0.35 * (total / length.clamp(min=1e-9) + 0.1).clamp(-0.1, 0.6)
+
+
+def hair_strands(direction: torch.Tensor) -> torch.Tensor:
+    """(n,) about -1 to 1: strands that run down from the crown; directions (n, 3) are seen from the head's centre."""
+    crown = direction.new_tensor([0.0, 0.88, -0.48])
+    side = direction.new_tensor([1.0, 0.0, 0.0])
+    front = torch.linalg.cross(side, crown)
+    down = (direction @ crown).clamp(-1.0, 1.0).acos()
+    turn = torch.atan2(direction @ side, direction @ front)
+    total = torch.zeros_like(turn)
+    for k, waves in enumerate((17, 29, 53, 83, 131)):
+        bend = 0.10 * torch.sin(2.3 * down + 1.7 * k) + 0.03 * torch.sin(7.0 * down + 3 * turn + k)
+        total = total + torch.sin(waves * (turn + bend) + 2.4 * k) * torch.cos(3.1 * down + 5 * turn + 1.9 * k)
+    return total * smoothstep(down, 0.02, 0.25) / math.sqrt(5.0)
+
+
+def dental_arc(rest: torch.Tensor, teeth: torch.Tensor) -> torch.Tensor:
+    """(V,) metres along the row of teeth from its middle, for rest vertices (V, 3); ``teeth`` (V,) bool are theirs."""
+    if not teeth.any():
+        return torch.zeros(len(rest))
+    front = rest[teeth, 2].max()
+    return torch.hypot(rest[:, 0], (front - rest[:, 2]).clamp(min=0.0)) * rest[:, 0].sign()
+
+
+def tooth_gaps(arc: torch.Tensor) -> torch.Tensor:
+    """(n,) 0 to 0.25, darkness between neighbouring teeth at a place along the row in metres."""
+    borders = arc.new_tensor([0.0, 8.0, 15.0, 23.0, 31.0, 40.0, 50.0]) * 1e-3
+    off = (arc.abs()[:, None] - borders).abs().amin(1)
+    return 0.25 * torch.exp(-0.5 * (off / 0.6e-3) ** 2)
+
+
+@dataclass(frozen=True)
+class EyeColors:
+    """Colours of an eyeball by the angle from its axis.
+
+    Attributes:
+        iris, sclera: (3,).
+    """
+
+    iris: torch.Tensor
+    sclera: torch.Tensor
+
+    @classmethod
+    def estimate(cls, angle: torch.Tensor, color: torch.Tensor, seen: torch.Tensor, expected: Expected) -> EyeColors:
+        """From points of both eyes: degrees off the axis (n,), colours (n, 3), trust (n,)."""
+        iris = dominant_color(color, seen * ((angle > 13) & (angle < 24)), 0.1)
+        bright = seen * ((angle > 36) & (angle < 65)) * smoothstep(luminance(color), 0.25, 0.6)
+        sclera = dominant_color(color, bright, 0.12)
+        if sclera is None or float(sclera.max() - sclera.min()) > 0.35 * float(sclera.max()):
+            sclera = expected.white
+        return cls(expected.skin * 0.35 if iris is None else iris, 0.47 * (sclera + expected.white))
+
+    def __call__(self, axis: torch.Tensor) -> torch.Tensor:
+        """(n, 3) colours at unit directions (n, 3) from the centre of the eyeball; the axis is +z."""
+        angle = axis[:, 2].clamp(-1.0, 1.0).acos().rad2deg()
+        pupil = 1.0 - smoothstep(angle, 9.0, 12.0)
+        limbus = 1.0 - 0.45 * smoothstep(angle, 22.0, 28.0)
+        white = smoothstep(angle, 27.0, 31.0)[:, None]
+        return self.iris * (limbus * (1.0 - 0.85 * pupil))[:, None] * (1.0 - white) + self.sclera * white

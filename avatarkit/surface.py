@@ -1,0 +1,110 @@
+"""A body's surface as a graph: regions that share a colour, limbs, and smooth spreading of values along it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
+import torch
+
+from avatarkit.interfaces import BodyModel
+
+__all__ = ["REGIONS", "grown", "limb", "mesh_edges", "smoothstep", "spread", "surface_regions"]
+
+REGIONS = ("clothes", "skin", "scalp", "hands", "lips", "feet", "mouth", "teeth", "tongue", "eyes")
+"""Kinds of surface; the ones from ``mouth`` on are inside of the head."""
+
+
+def smoothstep(x: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    """0 below ``low``, 1 above ``high``, smooth between."""
+    t = ((x - low) / (high - low)).clamp(0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)
+
+
+def mesh_edges(faces: torch.Tensor) -> torch.Tensor:
+    """(E, 2) int64, each edge of triangles (F, 3) once."""
+    pairs = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    return torch.unique(pairs.sort(1).values, dim=0)
+
+
+def grown(mask: torch.Tensor, faces: torch.Tensor, rings: int) -> torch.Tensor:
+    """(V,) bool, a set of vertices with its neighbours."""
+    for _ in range(rings):
+        near = faces[mask[faces].any(1)].reshape(-1)
+        mask = mask.index_fill(0, near, True)
+    return mask
+
+
+def limb(body: BodyModel, part: str) -> torch.Tensor:
+    """(V,) bool, vertices of the limb that ends in ``part``: of joints that lead there and to no other extremity."""
+    ends = ("head", "left_hand", "right_hand", "left_foot", "right_foot")
+    strongest = body.skinning_weights.argmax(1, keepdim=True)
+    joint = body.skinning_indices.gather(1, strongest)[:, 0]
+
+    def above(name: str) -> set[int]:
+        found: set[int] = set()
+        for j in joint[body.part(name) > 0.5].unique().tolist():
+            while j >= 0 and j not in found:
+                found.add(j)
+                j = body.parents[j]
+        return found
+
+    own = above(part).difference(*(above(e) for e in ends if e != part))
+    first = {j for j in own if body.parents[j] not in own}  # clavicle or half of the pelvis: belongs to the trunk
+    return torch.isin(joint, torch.tensor(sorted(own - first) or [-1])) | (body.part(part) > 0.5)
+
+
+def surface_regions(body: BodyModel, rest: torch.Tensor) -> torch.Tensor:
+    """(V,) int64 into ``REGIONS`` for the rest vertices (V, 3)."""
+    region = torch.zeros(len(rest), dtype=torch.int64)
+
+    def put(name: str, mask: torch.Tensor) -> None:
+        region[mask] = REGIONS.index(name)
+
+    head, face, ears = (body.part(name) > 0.5 for name in ("head", "face", "ears"))
+    put("skin", (body.part("skin") > 0.5) | head)
+    if ears.any():  # hair grows above the ear lobes and behind the face
+        top = float(rest[face, 1].max()) if face.any() else math.inf
+        above = rest[:, 1] > rest[ears, 1].min()
+        put("scalp", head & ~ears & ((above & (body.part("face") < 0.15)) | (rest[:, 1] > top)))
+    put("hands", (body.part("left_hand") > 0.5) | (body.part("right_hand") > 0.5))
+    put("feet", (body.part("left_foot") > 0.5) | (body.part("right_foot") > 0.5))
+    mouth = body.part("mouth_inside") > 0.5
+    put("lips", (body.part("lips") > 0.5) | (grown(mouth, body.faces, 2) & (region == REGIONS.index("skin"))))
+    put("mouth", mouth)
+    for name in ("teeth", "tongue", "eyes"):
+        put(name, body.part(name) > 0.5)
+    return region
+
+
+def spread(
+    edges: torch.Tensor,
+    conductance: torch.Tensor,
+    value: torch.Tensor,
+    weight: torch.Tensor,
+    prior: torch.Tensor,
+    prior_weight: torch.Tensor,
+) -> torch.Tensor:
+    """Smoothest values on a graph that keep to known ones: a screened Poisson equation, solved exactly.
+
+    Minimises ``sum_i weight_i |x_i - value_i|^2 + sum_i prior_weight_i |x_i - prior_i|^2 + sum_ij conductance_ij
+    |x_i - x_j|^2`` over vertices i and edges ij.
+
+    Args:
+        edges: (E, 2) int64. conductance: (E,).
+        value: (V, C) with weight (V,), what is known. prior: (V, C) with prior_weight (V,), where nothing is near.
+
+    Returns:
+        (V, C).
+    """
+    i, j = edges.numpy().T
+    c = conductance.double().numpy()
+    count = len(value)
+    adjacency = scipy.sparse.coo_matrix((np.r_[c, c], (np.r_[i, j], np.r_[j, i])), shape=(count, count)).tocsr()
+    anchor = (weight + prior_weight).double().numpy() + 1e-9
+    system = (scipy.sparse.diags(np.asarray(adjacency.sum(1)).ravel() + anchor) - adjacency).tocsc()
+    target = (value * weight[:, None] + prior * prior_weight[:, None]).double().numpy()
+    factors = scipy.sparse.linalg.splu(system, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+    return torch.from_numpy(factors.solve(target)).float()
