@@ -45,7 +45,7 @@ def body():
 
 @pytest.fixture(scope="module")
 def subject(body, renderer):
-    return tiny_subject(tiny_context(body=body, renderer=renderer), size=72)
+    return tiny_subject(tiny_context(body=body, renderer=renderer), size=96)
 
 
 @pytest.fixture(scope="module")
