@@ -30,7 +30,7 @@ PARTS = (
 )  # fmt: skip
 
 SPARSE_UNIT = 1e-4  # metres; MakeHuman's targets have three decimals of a decimetre
-BASIS_TOLERANCE = 3e-7  # metres RMS over all bodies; smaller directions of the basis are left out
+BASIS_TOLERANCE = 1e-7  # metres RMS over all bodies; smaller directions of the basis are left out
 SKINNING_WEIGHTS = 8  # per vertex
 
 _PHENOTYPE_FOLDERS = {
