@@ -19,6 +19,8 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 ASPECT = 9 / 16
 MARGIN = 0.12  # of the person's size, kept free on every side: arms and legs move
+PORTRAIT_GAIN = 0.9
+FADE = 0.04  # of the short side: how soft the picture is, and how quickly it becomes so, outside the photo
 
 
 @dataclass(frozen=True)
@@ -71,24 +73,30 @@ def cover_window(height: int, width: int, resolution: int) -> Window:
 
 
 def person_window(height: int, width: int, box: tuple[float, float, float, float], resolution: int) -> Window:
-    """A window around the whole person with room to move, in the orientation that needs the smaller one.
+    """A window around the whole person with room to move.
 
-    It stays within the photo where it fits, and is centred on the photo in the direction where it does not.
+    It lies within the photo where it fits. Landscape, which gives arms more room, unless portrait shows the person
+    clearly larger, as it does where the legs are seen.
+
+    Args:
+        height, width: of the photo.
+        box: x0, y0, x1, y1 of the person in photo pixels.
+        resolution: short side of the result.
     """
     x0, y0, x1, y1 = np.clip(np.array(box, float), 0, [width, height, width, height])
     margin = max(MARGIN * max(x1 - x0, y1 - y0), 1.0)
     left, right = max(x0 - margin, 0.0), min(x1 + margin, width)
     top, bottom = max(y0 - margin, 0.0), min(y1 + margin, height)
-    best: Window | None = None
+    windows = []
     for portrait in (False, True):
         out_h, out_w = target_size(resolution, portrait)
         step = max((bottom - top) / out_h, (right - left) / out_w)
-        x = _place(left, right, step * out_w, width)
-        y = _place(top, bottom, step * out_h, height)
-        if best is None or step < best.step_x:
-            best = Window(step, step, x / step, y / step, out_w, out_h)
-    assert best is not None
-    return best
+        x, y = _place(left, right, step * out_w, width), _place(top, bottom, step * out_h, height)
+        if step * out_h >= height and bottom >= height:
+            y = height - step * out_h  # a body that the photo cuts off must not go on below it
+        windows.append(Window(step, step, x / step, y / step, out_w, out_h))
+    landscape, upright = windows
+    return upright if upright.step_x < PORTRAIT_GAIN * landscape.step_x else landscape
 
 
 def _place(low: float, high: float, size: float, limit: float) -> float:
@@ -99,7 +107,7 @@ def _place(low: float, high: float, size: float, limit: float) -> float:
 
 
 def crop(image: torch.Tensor, window: Window) -> torch.Tensor:
-    """Cuts the window out of a photo, bilinear, rounded; outside the photo its border goes on.
+    """Cuts the window out of a photo, bilinear, rounded; outside the photo its border goes on, and fades.
 
     Args:
         image: (H, W, 3) uint8 or float32 0 to 1.
@@ -116,7 +124,26 @@ def crop(image: torch.Tensor, window: Window) -> torch.Tensor:
     # Across, then down, in float32: this order gives the authors' pixels exactly, whatever version of torch.
     values = _resample(values, 1, window.step_x, window.left, window.width)
     values = _resample(values, 0, window.step_y, window.top, window.height)
+    if window.smooth:
+        values = _faded_outside(values, window, image.shape[0], image.shape[1])
     return values.round().clamp(0, 255).to(torch.uint8)
+
+
+def _faded_outside(values: torch.Tensor, window: Window, height: int, width: int) -> torch.Tensor:
+    """Softens what lies outside the photo: the stripes of a border that goes on would catch the network's eye."""
+    soft = FADE * min(values.shape[:2])
+    outside = []
+    for count, start, size in (
+        (window.height, window.top, height / window.step_y),
+        (window.width, window.left, width / window.step_x),
+    ):
+        at = torch.arange(count) + 0.5 + start
+        outside.append(torch.maximum(-at, at - size).clamp(min=0))
+    share = (torch.hypot(outside[0][:, None], outside[1][None, :]) / soft).clamp(max=1)[..., None]
+    if not share.any():
+        return values
+    blurred = _blur(values.permute(2, 0, 1)[None], soft, soft)[0].permute(1, 2, 0)
+    return values * (1 - share) + blurred * share
 
 
 def _resample(values: torch.Tensor, dim: int, step: float, start: float, count: int) -> torch.Tensor:

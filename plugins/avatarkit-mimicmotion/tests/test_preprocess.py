@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -63,13 +65,31 @@ def test_camera_and_points_follow_the_window():
     np.testing.assert_allclose(window.camera(photo_camera).project(world).numpy(), expected, atol=1e-2)
 
 
-def test_a_window_shows_the_right_part_and_goes_on_outside():
-    rows = torch.linspace(0, 1, 300)[:, None, None].expand(300, 200, 3)
-    window = person_window(300, 200, (0, 0, 200, 300), 64)
-    picture = crop(rows, window)
+def test_upright_only_where_it_gains_something():
+    full_body = person_window(1000, 1000, (400, 50, 600, 950), 576)
+    half_body = person_window(512, 512, (60, 20, 480, 512), 576)
+    assert (full_body.width, full_body.height) == (576, 1024)
+    assert (half_body.width, half_body.height) == (1024, 576)
+    assert half_body.top == pytest.approx(0)
+
+
+def test_a_body_that_the_photo_cuts_off_does_not_go_on_below_it():
+    window = person_window(400, 300, (100, 10, 200, 400), 576)
+    assert (window.top + window.height) * window.step_y == pytest.approx(400)
+
+
+def test_a_window_shows_the_right_part_and_goes_on_softly_outside():
+    stripes = torch.zeros(300, 600, 3)
+    stripes[:, ::20] = 1.0
+    stripes[100:200, 250:350] = 0.5
+    window = person_window(300, 600, (250, 100, 350, 200), 64)
+    picture = crop(stripes, window)
     assert picture.shape == (window.height, window.width, 3)
-    at = window.points(np.array([[100.0, 150.0]]))[0].astype(int)
-    assert abs(int(picture[at[1], at[0], 0]) - 128) <= 3
-    inside = window.points(np.array([[0.0, 0.0], [200.0, 300.0]]))
-    left = max(int(np.ceil(inside[0, 0])) - 1, 0)
-    assert torch.equal(picture[:, 0], picture[:, left])  # the border goes on to the left
+    x, y = window.points(np.array([300.0, 150.0])).astype(int)
+    assert abs(int(picture[y, x, 0]) - 128) <= 1
+    above = replace(window, top=-200.0, height=256)
+    tall = crop(stripes, above).float()
+    inside, outside = tall[210, :, 0].std(), tall[20, :, 0].std()
+    assert inside > 20
+    assert outside < inside / 4
+    assert abs(tall[20].mean() - tall[205].mean()) < 6
