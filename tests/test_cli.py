@@ -58,7 +58,19 @@ def test_no_arguments_show_help() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["build", "animate", "render", "track", "info", "doctor", "motions", "plugins", "weights", "plugins show"],
+    [
+        "build",
+        "animate",
+        "render",
+        "track",
+        "evaluate",
+        "info",
+        "doctor",
+        "motions",
+        "plugins",
+        "weights",
+        "plugins show",
+    ],
 )
 def test_every_command_has_help(command: str) -> None:
     result = run(*command.split(), "--help")
@@ -95,6 +107,8 @@ def test_build_has_all_flags_of_the_contract() -> None:
         (["plugins", "show", "smplx"], "body 'smplx' is not installed."),
         (["plugins", "show", "coupled"], "no component 'coupled'. Did you mean 'coupled-gs'?"),
         (["plugins", "show", "avatar/coupled"], "no component 'coupled' of the kind avatar."),
+        (["evaluate", "nothing.mp4"], "There is no clip or folder nothing.mp4."),
+        (["evaluate", "."], "holds no clips"),
         (["weights", "where", "vgg"], "needs weights 'vgg'."),
         (["plugins", "list", "--plugin", "no.py"], "must be an existing Python file"),
     ],
