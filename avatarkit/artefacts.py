@@ -18,7 +18,18 @@ from avatarkit.photo import Photo
 from avatarkit.store import load_tensors, read_json, save_tensors, write_json
 from avatarkit.subject import Matte, Quality, Subject
 
-__all__ = ["load_clip", "load_motions", "load_subject", "save_clip", "save_motions", "save_subject"]
+__all__ = [
+    "cameras_from_tensors",
+    "cameras_to_tensors",
+    "load_clip",
+    "load_motions",
+    "load_subject",
+    "params_from_tensors",
+    "params_to_tensors",
+    "save_clip",
+    "save_motions",
+    "save_subject",
+]
 
 _MOVING = ("expression", "root", "translation", "joints")
 
