@@ -73,7 +73,7 @@ def read_motion(path: Path, body: BodyModel) -> Motion:
             loop=bool(data["loop"]),
             valid=torch.from_numpy(data["valid"].astype(bool)),
         )
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is not a motion file of avatarkit's, or it is damaged ({error}).") from error
     if version > FORMAT_VERSION:
         raise InputError(f"{path} was written by a newer avatarkit: pip install --upgrade avatarkit.")
