@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,10 +20,39 @@ from avatarkit.errors import InputError
 from avatarkit.interfaces import BodyModel
 from avatarkit.store import disk_errors
 
-__all__ = ["read_motion", "write_motion"]
+if TYPE_CHECKING:
+    from avatarkit.components import Components
+    from avatarkit.interfaces import Context
+
+__all__ = ["find_motion", "read_motion", "write_motion"]
 
 FORMAT, FORMAT_VERSION = "avatarkit-motion", 1
 _ARRAYS = ("shape", "expression", "root", "translation", "joints")
+
+
+def find_motion(name: str, components: Components | Context) -> Motion:
+    """A motion by the name or the file that a user gives.
+
+    Args:
+        name: of a motion that the build's motion source knows, or the path of a file: one of ours is read here, any other
+            is left to the source.
+        components: of an avatar or a recipe.
+
+    Raises:
+        InputError: there is no such motion, or the file cannot be used.
+    """
+    source, path = components.get("motions"), Path(name)
+    if name not in source.names() and path.suffix.lower() == ".npz" and (_is_ours(path) or not path.is_file()):
+        return read_motion(path, components.get("body"))
+    return source.motion(name)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "format_version.npy" in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def write_motion(path: Path, motion: Motion, body: BodyModel) -> None:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from avatarkit.body import Motion
 from avatarkit.camera import front_camera, orbit
 from avatarkit.cameras import read_camera, write_camera
 from avatarkit.errors import InputError
-from avatarkit.motion_files import read_motion, write_motion
-from avatarkit.testing import TinyBody, tiny_motion
+from avatarkit.motion_files import find_motion, read_motion, write_motion
+from avatarkit.testing import TinyBody, tiny_context, tiny_motion
 from avatarkit.tracking import relative
 
 BODY = TinyBody()
@@ -68,6 +69,32 @@ def test_files_that_are_no_npz_are_refused(tmp_path: Path) -> None:
             read_motion(tmp_path / name, BODY)
     with pytest.raises(InputError, match="There is no motion file"):
         read_motion(tmp_path / "none.npz", BODY)
+
+
+class _Source:
+    """A motion source that knows one motion, and says which others it was asked for."""
+
+    def names(self) -> tuple[str, ...]:
+        return ("wave",)
+
+    def motion(self, name: str) -> Motion:
+        if name != "wave":
+            raise InputError(f"the source was asked for {name}")
+        return tiny_motion()
+
+
+def test_a_motion_is_found_by_name_or_as_a_file(tmp_path: Path) -> None:
+    context = tiny_context(motions=_Source())
+    write_motion(tmp_path / "mine.npz", replace(tiny_motion(), name="mine"), BODY)
+    np.savez(tmp_path / "theirs.npz", poses=np.zeros(3))
+    assert find_motion("wave", context).name == "tiny"
+    assert find_motion(str(tmp_path / "mine.npz"), context).name == "mine"
+    with pytest.raises(InputError, match=r"the source was asked for .*theirs\.npz"):
+        find_motion(str(tmp_path / "theirs.npz"), context)
+    with pytest.raises(InputError, match="the source was asked for dance"):
+        find_motion("dance", context)
+    with pytest.raises(InputError, match="There is no motion file"):
+        find_motion(str(tmp_path / "none.npz"), context)
 
 
 def test_a_world_motion_becomes_relative_to_where_the_person_was_first_seen() -> None:

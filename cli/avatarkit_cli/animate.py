@@ -83,11 +83,12 @@ def animate(
 
 
 def _by_name(name: str | None, avatar: LoadedAvatar) -> Motion:
-    source = avatar.components.get("motions")
+    from avatarkit.motion_files import find_motion
+
     if name is None:
-        names = source.names()
+        names = avatar.components.get("motions").names()
         name = "talk" if "talk" in names else names[0]
-    return source.motion(name)
+    return find_motion(name, avatar.components)
 
 
 def _from_video(video: Path, avatar: LoadedAvatar, progress: Progress) -> Motion:

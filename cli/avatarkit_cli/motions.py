@@ -38,8 +38,11 @@ def show(
     as_json: JsonFlag = False,
 ) -> None:
     """Show one motion: length, rate, whether it loops."""
-    source = _components(plugin).get("motions")
-    motion = source.motion(name)
+    from avatarkit.motion_files import find_motion
+
+    components = _components(plugin)
+    source = components.get("motions")
+    motion = find_motion(name, components)
     data: dict[str, Any] = {
         "name": motion.name, "frames": len(motion), "fps": motion.fps,
         "seconds": round(len(motion) / motion.fps, 3), "loop": motion.loop, "body": motion.params.model,

@@ -38,6 +38,7 @@ def render(
     registry = load_registry(plugin)
 
     from avatarkit.animation import load, place
+    from avatarkit.motion_files import find_motion
     from avatarkit.pictures import save_png
     from avatarkit.store import disk_errors
 
@@ -49,7 +50,7 @@ def render(
             time = float(seconds or 0.0)
         except ValueError:
             raise InputError(f"--pose {pose!r}: after @ comes a number of seconds, e.g. wave@1.5.") from None
-        motion = loaded.components.get("motions").motion(name)
+        motion = find_motion(name, loaded.components)
         params = place(motion, loaded.photo_params)[min(max(0, round(time * motion.fps)), len(motion) - 1)]
     image = loaded.render(params, yaw, pitch, width, height, background)
     with disk_errors(output):
