@@ -34,8 +34,8 @@ def find_motion(name: str, components: Components | Context) -> Motion:
     """A motion by the name or the file that a user gives.
 
     Args:
-        name: of a motion that the build's motion source knows, or the path of a file: one of ours is read here, any other
-            is left to the source.
+        name: of a motion that the build's motion source knows, or the path of a file: ours are read here, others are
+            left to the source.
         components: of an avatar or a recipe.
 
     Raises:
