@@ -91,7 +91,7 @@ def train(
     """
     groups = avatar.parameter_groups()
     optimizer = torch.optim.Adam(
-        [{"params": list(g.tensors), "lr": g.lr, "lr_start": g.lr} for g in groups], betas=(0.9, 0.999), eps=1e-15
+        [{"params": list(g.tensors), "lr": g.lr, "lr_start": g.lr} for g in groups], betas=(0.9, 0.999), eps=1e-15, fused=True
     )
     report = TrainingReport()
     start = _resume(optimizer, report, checkpoints)

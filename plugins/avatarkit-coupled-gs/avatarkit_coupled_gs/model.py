@@ -17,6 +17,7 @@ from avatarkit.painting import PhotoPainter
 from avatarkit_coupled_gs.binding import bind_to_surface
 from avatarkit_coupled_gs.config import CoupledConfig
 from avatarkit_coupled_gs.growth import Seeds, seed_uncovered
+from avatarkit_coupled_gs.linear import LinearMap
 from avatarkit_coupled_gs.topology import Topology, neighbours
 
 __all__ = ["CoupledAvatar"]
@@ -44,7 +45,8 @@ class CoupledAvatar:
         self.shape = self.triangles = self.weights = self.seed_offset = torch.zeros(0)
         self.template = torch.zeros(0)
         self._topology: Topology | None = None
-        self._surfaces: OrderedDict[int, torch.Tensor] = OrderedDict()
+        self._surfaces: OrderedDict[int, tuple[torch.Tensor, torch.Tensor]] = OrderedDict()
+        self._bary: LinearMap | None = None
 
     # ------------------------------------------------------------------------------------------------ initialisation
 
@@ -75,7 +77,7 @@ class CoupledAvatar:
     def _grow(self, subject: Subject, renderer) -> Seeds:
         """Adds the Gaussians that ``seed_uncovered`` asks for, carried back from the photo's pose to rest."""
         config = self.config
-        surface = self._surface(subject.params)
+        surface = self._vertex_surface(subject.params)
         mesh = Mesh(_transform(surface[:, 3:], surface[:, :3] + self.dT), self.body.faces)
         seen = renderer.meshes.render(mesh, subject.camera)
         seeds = seed_uncovered(subject, seen, config.grow_layers, config.grow_limit, config.scale_factor)
@@ -87,6 +89,7 @@ class CoupledAvatar:
         self.triangles = torch.cat([self.triangles, triangles])
         self.weights = torch.cat([self.weights, seeds.barycentric])
         self.seed_offset = torch.cat([self.seed_offset, offset])
+        self._prepare()
         return seeds
 
     def _connect(self, texel: torch.Tensor, scale: torch.Tensor) -> None:
@@ -107,6 +110,7 @@ class CoupledAvatar:
     def _prepare(self) -> None:
         """What follows from the identity alone."""
         self._surfaces.clear()
+        self._bary = None
         with torch.no_grad():
             zero = torch.zeros(1, len(self.body.expression_names))
             self.template = self.body.rest(self.shape.cpu(), zero)[0]
@@ -128,33 +132,42 @@ class CoupledAvatar:
             raise StoreError("this avatar was loaded to be played; its connectivity exists only while it is trained")
         return self._topology
 
-    def _surface(self, params: BodyParams) -> torch.Tensor:
-        """(V, 15): rest vertices T(theta, phi) and the rows of each vertex's blended rest-to-world transform."""
-        key = hash(b"".join(getattr(params, k).cpu().numpy().tobytes() for k in ("expression", "root", "translation", "joints")))
-        if key in self._surfaces:
-            self._surfaces.move_to_end(key)
-            return self._surfaces[key]
+    def _vertex_surface(self, params: BodyParams) -> torch.Tensor:
+        """(V, 15): rest vertices T(theta, phi) and the rows of each vertex's blended rest-to-world transform; no graph."""
         body, p = self.body, params.to("cpu").batched()
         with torch.no_grad():
             T = body.rest(self.shape.cpu(), p.expression)[0]
             A = body.joint_transforms(self._skeleton, p.root, p.translation, p.joints)[0, :, :3].reshape(-1, 12)
             blended = (A[body.skinning_indices] * body.skinning_weights[..., None]).sum(1)
-        self._surfaces[key] = torch.cat([T, blended], 1).to(self.device)
-        while len(self._surfaces) > 64:
+        return torch.cat([T, blended], 1).to(self.device)
+
+    def _surface(self, params: BodyParams) -> tuple[torch.Tensor, torch.Tensor]:
+        """``_vertex_surface``, and the same (N, 15) at the Gaussians: Bary(T), and Bary(W) since blending is linear in it."""
+        moving = (params.expression, params.root, params.translation, params.joints)
+        key = hash(b"".join(t.detach().cpu().numpy().tobytes() for t in moving))
+        if key not in self._surfaces:
+            at_vertices = self._vertex_surface(params)
+            self._surfaces[key] = (at_vertices, self.bary.multiply(at_vertices, transposed=False))
+        self._surfaces.move_to_end(key)
+        while len(self._surfaces) > 8:
             self._surfaces.popitem(last=False)
         return self._surfaces[key]
 
+    @property
+    def bary(self) -> LinearMap:
+        """Bary(.) of eq. 3 at the Gaussians."""
+        if self._bary is None:
+            self._bary = LinearMap.of_triangles(self.triangles, self.weights, len(self.template))
+        return self._bary
+
     def pose(self, params: BodyParams) -> Posed:
         """G and M of eq. 4 and 5 for one frame; ``fields``: dX, dT, bary_dT."""
-        surface = self._surface(params)
-        with torch.no_grad():
-            at = barycentric(surface, self.triangles, self.weights)  # Bary(T) and Bary(W), which is linear in A
-        means = _transform(at[:, 3:], at[:, :3] + self.seed_offset + self.dX)
+        at_vertices, at_gaussians = self._surface(params)
+        means = _transform(at_gaussians[:, 3:], at_gaussians[:, :3] + self.seed_offset + self.dX)
         scales = self.log_scale.exp().clamp(self.config.min_scale, self.config.max_scale)
         gaussians = Gaussians(means, scales, 0.5 + _SH0 * self.sh0, torch.ones_like(scales))
-        mesh = Mesh(_transform(surface[:, 3:], surface[:, :3] + self.dT), self.body.faces.to(self.device))
-        fields = {"dX": self.dX, "dT": self.dT, "bary_dT": barycentric(self.dT, self.triangles, self.weights)}
-        return Posed(gaussians, mesh, fields)
+        mesh = Mesh(_transform(at_vertices[:, 3:], at_vertices[:, :3] + self.dT), self.body.faces.to(self.device))
+        return Posed(gaussians, mesh, {"dX": self.dX, "dT": self.dT, "bary_dT": self.bary(self.dT)})
 
     # ------------------------------------------------------------------------------------------- training and storage
 

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
+from avatarkit_coupled_gs.linear import LinearMap
+
 __all__ = ["Topology", "neighbours"]
 
 
@@ -20,12 +22,14 @@ class Topology:
         edge_faces: (E, 2) int64 faces on both sides of each inner mesh edge.
         faces: (F, 3) int64.
         rest_bend: (E,) 1 - cos between the normals of those faces on the undeformed mesh.
+        difference: a Gaussian's value minus the mean of its neighbours'.
     """
 
     neighbours: torch.Tensor
     edge_faces: torch.Tensor
     faces: torch.Tensor
     rest_bend: torch.Tensor
+    difference: LinearMap
 
     @staticmethod
     def build(neighbours: torch.Tensor, faces: torch.Tensor, template: torch.Tensor) -> Topology:
@@ -37,7 +41,12 @@ class Topology:
         edges, owner = edges[order], owner[order]
         same = (edges[1:] == edges[:-1]).all(1)
         pairs = torch.from_numpy(np.stack([owner[:-1][same], owner[1:][same]], 1))
-        topology = Topology(neighbours, pairs, faces, torch.zeros(len(pairs)))
+        N, k = neighbours.shape
+        own = torch.arange(N)
+        rows, columns = torch.cat([own, own.repeat_interleave(k)]), torch.cat([own, neighbours.reshape(-1)])
+        values = torch.cat([torch.ones(N), torch.full((N * k,), -1 / k)])
+        difference = LinearMap(rows, columns, values, (N, N))
+        topology = Topology(neighbours, pairs, faces, torch.zeros(len(pairs)), difference)
         topology.rest_bend = topology.edge_bend(template).detach()
         return topology
 
@@ -50,28 +59,7 @@ class Topology:
 
     def laplacian(self, values: torch.Tensor) -> torch.Tensor:
         """Value minus mean of the neighbours: (N, C) -> (N, C)."""
-        return _Laplacian.apply(values, self.neighbours)
-
-
-class _Laplacian(torch.autograd.Function):
-    """x_i - mean_j x_j, with a backward that scatters once."""
-
-    @staticmethod
-    def forward(ctx, values: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        ctx.save_for_backward(neighbours)
-        mean = values[neighbours[:, 0]]
-        for k in range(1, neighbours.shape[1]):
-            mean = mean + values[neighbours[:, k]]
-        return values - mean / neighbours.shape[1]
-
-    @staticmethod
-    def backward(ctx, grad: torch.Tensor):  # type: ignore[override]
-        (neighbours,) = ctx.saved_tensors
-        out = grad.clone()
-        part = -grad / neighbours.shape[1]
-        for k in range(neighbours.shape[1]):
-            out.index_add_(0, neighbours[:, k], part)
-        return out, None
+        return self.difference(values)
 
 
 def neighbours(texel: torch.Tensor, positions: torch.Tensor, normals: torch.Tensor) -> torch.Tensor:
