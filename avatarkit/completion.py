@@ -103,8 +103,8 @@ def expected_colors(
     redness = color[:, 0] - 0.5 * (color[:, 1] + color[:, 2])
     red = (12.0 * (redness - (skin[0] - 0.5 * (skin[1] + skin[2])))).clamp(-4.0, 4.0).exp()
     lips = dominant_color(color[is_in["lips"]], (seen * red)[is_in["lips"]], 0.1)
-    usual_lips = skin * skin.new_tensor([0.90, 0.66, 0.66])
-    lips = usual_lips if lips is None else 0.6 * lips + 0.4 * usual_lips
+    usual_lips = skin * skin.new_tensor([0.92, 0.72, 0.74])
+    lips = usual_lips if lips is None else 0.85 * lips + 0.15 * usual_lips
     front = rest[is_in["lips"], 2].max() if is_in["lips"].any() else rest[:, 2].max()
     depth = (front - rest[:, 2]).clamp(min=0.0)[:, None]  # metres behind the lips: the cavity darkens
     table = {

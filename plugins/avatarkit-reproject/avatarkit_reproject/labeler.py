@@ -88,8 +88,9 @@ class ReprojectLabeler:
         """One frame: colours (H, W, 3), matte and confidence (H, W), all uint8."""
         n = self._config.supersampling
         fine = camera.resized(camera.width * n, camera.height * n)
+        mesh = Mesh(vertices, body.faces)
         with torch.no_grad():
-            drawn = renderer.meshes.render(Mesh(vertices, body.faces), fine)
+            drawn = renderer.meshes.render(mesh, fine)
         hit = drawn.face_index >= 0
         face = drawn.face_index[hit]
         paint = prepared.painter.paint(face, drawn.barycentric[hit])
@@ -101,7 +102,7 @@ class ReprojectLabeler:
         small = functional.avg_pool2d(layers.permute(2, 0, 1)[None], n)[0].permute(1, 2, 0)
         alpha = small[..., 4]
         color = small[..., :4] / alpha.clamp(min=1e-6)[..., None]
-        rim = rim_confidence(_every(drawn, n), body.faces, camera, prepared.thickness)
+        rim = rim_confidence(_every(drawn, n), mesh, camera, prepared.thickness, renderer)
         confidence = torch.where(alpha > 0, color[..., 3] * alpha + (1 - alpha), torch.ones_like(alpha)) * rim
         rgb = inpaint(color[..., :3], (alpha > 0).float())  # goes on behind the border: no dark fringe when resized
         return _to_bytes(rgb), _to_bytes(alpha), _to_bytes(confidence)

@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_edt
 
 from avatarkit.camera import Camera
 from avatarkit.interfaces import BodyModel, Renderer
-from avatarkit.mesh import Mesh, MeshRendering
+from avatarkit.mesh import Mesh, MeshRendering, vertex_normals
 from avatarkit.subject import Subject
 from avatarkit.surface import mesh_edges, smoothstep, spread
 
@@ -20,6 +20,8 @@ __all__ = ["overhang", "rim_confidence"]
 _WORKING_SIZE = 640  # pixels along the photo's longer side
 _SLACK = 1.25  # hair that is 4 cm thick from the front may be 5 cm thick from the side
 _LEAST = 0.004  # metres; no fit is better than this
+_BARE = ("face", "lips", "eyelids", "eyes", "teeth", "tongue", "mouth_inside", "left_hand", "right_hand")
+_SOFT = 0.015  # metres over which the background becomes certain
 
 
 def overhang(subject: Subject, vertices: torch.Tensor, body: BodyModel, renderer: Renderer) -> torch.Tensor:
@@ -47,7 +49,7 @@ def overhang(subject: Subject, vertices: torch.Tensor, body: BodyModel, renderer
     silhouette = torch.zeros(len(vertices), dtype=torch.bool)
     silhouette[vertex[~hit & (away < 3 * drawn.depth[hit].median() / camera.K[0, 0])]] = True
     silhouette[vertex[bare]] = True
-    bare_skin = (body.part("face") > 0.5) | (body.part("left_hand") > 0.5) | (body.part("right_hand") > 0.5)
+    bare = torch.stack([body.part(name) for name in _BARE]).amax(0) > 0.5
     mirror = body.mirror()[0]
     found = torch.maximum(found, found[mirror] * ~silhouette)
     known = (silhouette | silhouette[mirror]).float()
@@ -58,46 +60,45 @@ def overhang(subject: Subject, vertices: torch.Tensor, body: BodyModel, renderer
             wide = wide.scatter_reduce(0, edges[:, a], found[edges[:, b]], "amax")
         found = torch.where(known > 0, wide, found)
     mean = (found * known).sum() / known.sum().clamp(min=1)
-    found, known = torch.where(bare_skin, 0.0, found), known.masked_fill(bare_skin, 1.0)
+    found, known = torch.where(bare, 0.0, found), known.masked_fill(bare, 1.0)
     weak = torch.full_like(found, 1e-3)
     smooth = spread(edges, torch.ones(len(edges)), found[:, None], 0.3 * known, mean.expand(len(found), 1), weak)
     return _LEAST + _SLACK * smooth[:, 0]
 
 
 def rim_confidence(
-    drawn: MeshRendering, faces: torch.Tensor, camera: Camera, thickness: torch.Tensor
+    drawn: MeshRendering, mesh: Mesh, camera: Camera, thickness: torch.Tensor, renderer: Renderer
 ) -> torch.Tensor:
-    """(H, W) 0 to 1: 0 on both sides of silhouettes as far as hair or cloth may reach, 1 inside and far away.
+    """(H, W) 0 to 1: 0 wherever hair or cloth may stand out from the mesh, 1 well inside of it and far away.
 
     Args:
-        drawn: the mesh. faces: (F, 3). camera: of the picture.
-        thickness: (V,) metres, from ``overhang``.
+        drawn: the mesh as ``camera`` sees it.
+        mesh, camera: what was drawn.
+        thickness: (V,) metres, from ``overhang``: the mesh, grown by it, holds all hair and cloth.
+        renderer: draws the grown mesh.
     """
     hit = drawn.face_index >= 0
-    if not hit.any():
+    grown = Mesh(mesh.vertices + thickness[:, None] * vertex_normals(mesh.vertices, mesh.faces), mesh.faces)
+    reach = renderer.meshes.render(grown, camera)
+    held = reach.face_index >= 0
+    if not held.any():
         return torch.ones(hit.shape)
-    vertex, away = _nearest(drawn, faces, camera)
-    reach = thickness[vertex]
-    for _ in range(3):  # neighbouring vertices differ, and would draw rays
-        reach = torch.nn.functional.avg_pool2d(reach[None, None], 15, 1, 7, count_include_pad=False)[0, 0]
-    pixel = drawn.depth[hit].median() / camera.K[0, 0]
-    outside = smoothstep(away / torch.maximum(reach, 1.5 * pixel), 1.0, 1.6)
-    depth = torch.where(hit, drawn.depth, torch.tensor(torch.inf))
-    edge = torch.zeros_like(hit)
-    for axis in (0, 1):
-        n = depth.shape[axis]
-        a, b = depth.narrow(axis, 0, n - 1), depth.narrow(axis, 1, n - 1)
-        limit = 0.03 + 2.0 * pixel
-        edge.narrow(axis, 0, n - 1).logical_or_(b - a > limit)  # marks the nearer side
-        edge.narrow(axis, 1, n - 1).logical_or_(a - b > limit)
-    if not edge.any():
-        return torch.where(hit, torch.ones_like(reach), outside)
-    distance, (row, column) = distance_transform_edt(~edge.numpy(), return_indices=True)
-    row, column = torch.from_numpy(row), torch.from_numpy(column)
-    near_edge = torch.from_numpy(distance).float() * pixel
-    edge_reach = torch.maximum(thickness[vertex[row, column]] * 0.3, 1.5 * pixel)
-    inside = smoothstep(near_edge / edge_reach, 0.2, 1.2)
+    pixel = float(reach.depth[held].median() / camera.K[0, 0])
+    away = (_distance(~(hit | held)) - 1.0) * pixel  # the pixel beside the border is part of it
+    outside = smoothstep(away, 0.0, max(_SOFT, 2.0 * pixel))
+    # Inside, something that stands out in front of the surface may hide it: a wide sleeve the chest.
+    own = (thickness[mesh.faces[drawn.face_index.clamp(min=0)]] * drawn.barycentric).sum(-1)
+    hidden = hit & held & (reach.depth < drawn.depth - 1.2 * own - 0.02)
+    free = torch.nn.functional.avg_pool2d((~hidden)[None, None].float(), 5, 1, 2, count_include_pad=False)[0, 0]
+    inside = free * smoothstep(_distance(hit), 0.0, 2.5)
     return torch.where(hit, inside, outside)
+
+
+def _distance(mask: torch.Tensor) -> torch.Tensor:
+    """(H, W) pixels to the nearest place where ``mask`` is False; large where there is none."""
+    if bool(mask.all()):
+        return torch.full(mask.shape, 1e6)
+    return torch.from_numpy(distance_transform_edt(mask.numpy())).float()
 
 
 def _nearest(drawn: MeshRendering, faces: torch.Tensor, camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:

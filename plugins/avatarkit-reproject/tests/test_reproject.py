@@ -49,7 +49,7 @@ def subject(context):
     return tiny_subject(context, size=64)
 
 
-SMALL = Config(frames=3, height=96, supersampling=1)
+SMALL = Config(frames=3, height=64, supersampling=1)
 
 
 @pytest.fixture(scope="module")
@@ -92,14 +92,14 @@ class TestClip:
         inside = clip.alpha > 127
         grown = torch.nn.functional.max_pool2d(inside[:, None].float(), 3, 1, 1)[:, 0] > 0
         border = grown & ~inside
-        far = torch.nn.functional.max_pool2d(inside[:, None].float(), 41, 1, 20)[:, 0] == 0
+        far = torch.nn.functional.max_pool2d(inside[:, None].float(), 31, 1, 15)[:, 0] == 0
         assert clip.confidence[border].float().mean() < 25
         assert far.any()
         assert (clip.confidence[far] == 255).all()
 
     @pytest.mark.parametrize("yaw", [0.0, 25.0])
     def test_seen_surface_keeps_the_photos_colours(self, subject, body, context, yaw):
-        config = replace(SMALL, frames=1, pitch=0.0, pan=0.0, yaw=yaw, height=160)
+        config = replace(SMALL, frames=1, pitch=0.0, pan=0.0, yaw=yaw, height=96)
         still = replace(tiny_motion(frames=2), params=tiny_motion(frames=2).params[:1])
         made = ReprojectLabeler(config, context).generate(subject, still, 3)
         vertices = body.vertices(subject.params)[0]  # the motion's first frame is the photo's pose
@@ -123,15 +123,15 @@ class TestClip:
         assert front > side > back
 
     def test_heads(self, subject, context, body):
-        config = Config(region="head", frames=2, height=48, supersampling=2)
+        config = Config(region="head", frames=2, height=32, supersampling=2)
         made = ReprojectLabeler(config, context).generate(subject, tiny_motion(), 1)
         assert made.region == "head"
-        assert made.frames.shape == (2, 48, 48, 3)
+        assert made.frames.shape == (2, 32, 32, 3)
         head = body.vertices(made.params)[:, body.part("head") > 0.5]
         for t in range(2):
             pixels = made.cameras[t].project(head[t])
             assert pixels.min() > 0
-            assert pixels.max() < 48
+            assert pixels.max() < 32
 
 
 class TestFraming:
@@ -183,18 +183,35 @@ class TestRim:
         assert wide[body.part("face") > 0.5].median() < 2 * pixel  # faces are fitted, not covered
 
     def test_thicker_means_a_wider_band(self, subject, body, context):
-        vertices = body.vertices(subject.params)[0]
-        drawn = context.get("renderer").meshes.render(Mesh(vertices, body.faces), subject.camera)
-        thin = rim_confidence(drawn, body.faces, subject.camera, torch.full((len(vertices),), 0.005))
-        thick = rim_confidence(drawn, body.faces, subject.camera, torch.full((len(vertices),), 0.1))
+        renderer, camera = context.get("renderer"), subject.camera
+        mesh = Mesh(body.vertices(subject.params)[0], body.faces)
+        drawn = renderer.meshes.render(mesh, camera)
+        thin, thick = (
+            rim_confidence(drawn, mesh, camera, torch.full((len(mesh.vertices),), metres), renderer)
+            for metres in (0.005, 0.1)
+        )
         outside = drawn.face_index < 0
-        assert (thick <= thin + 1e-6).all()
+        assert (thick[outside] <= thin[outside] + 1e-6).all()
         assert thick[outside].mean() < thin[outside].mean() - 0.05
 
+    def test_a_wide_sleeve_hides_the_hips(self, subject, body, context):
+        renderer = context.get("renderer")
+        joints = subject.params.joints.clone()
+        joints[3, 1], joints[4, 1] = -1.4, -1.8  # the left forearm lies in front of the hips
+        mesh = Mesh(body.vertices(replace(subject.params, joints=joints))[0], body.faces)
+        drawn = renderer.meshes.render(mesh, subject.camera)
+        arm = torch.isin(body._owner, torch.tensor([3, 4]))
+        thickness = torch.where(arm, 0.08, 0.004)
+        trust = rim_confidence(drawn, mesh, subject.camera, thickness, renderer)
+        tight = rim_confidence(drawn, mesh, subject.camera, torch.full_like(thickness, 0.004), renderer)
+        hips = (drawn.face_index >= 0) & ~arm[body.faces[drawn.face_index.clamp(min=0), 0]]
+        assert (trust[hips] < tight[hips] - 0.5).sum() > 3
+
     def test_nobody_in_the_picture(self, subject, body, context):
-        vertices = body.vertices(subject.params)[0] + torch.tensor([50.0, 0.0, 0.0])
-        drawn = context.get("renderer").meshes.render(Mesh(vertices, body.faces), subject.camera)
-        assert (rim_confidence(drawn, body.faces, subject.camera, torch.ones(len(vertices))) == 1).all()
+        renderer, camera = context.get("renderer"), subject.camera
+        mesh = Mesh(body.vertices(subject.params)[0] + torch.tensor([50.0, 0.0, 0.0]), body.faces)
+        drawn = renderer.meshes.render(mesh, camera)
+        assert (rim_confidence(drawn, mesh, camera, torch.ones(len(mesh.vertices)), renderer) == 1).all()
 
 
 class TestConfig:
