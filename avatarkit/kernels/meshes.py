@@ -16,11 +16,11 @@ covered centre, 0 to 1::
 
     d < 1/2: the covered pixel's mask is 1 - (1/2 - d)        d >= 1/2: the other pixel's mask is d - 1/2
 
-which is the area that a moving vertical edge leaves. Steep edges (|dy| >= |dx|) act on horizontal pairs, the others on
-vertical ones. What several pairs give to one pixel is summed and clamped to 0..1. Where several edges cross one pair,
-the outermost (largest d) is the border of the union. Edges are walked instead of the faces that were hit, so
+which is the area that a moving vertical edge leaves. What pairs along one axis give to one pixel is summed; of the two
+axes the larger change counts, which is the one across the edge; the sum is clamped to 0..1. Where several edges cross
+one pair, the outermost (largest d) is the border of the union. Edges are walked instead of the faces that were hit, so
 triangles smaller than a pixel do not lose their silhouette. The gradient is that of d in the two ends of the edge;
-which edge and which pair are constants.
+which edge, which pair and which axis are constants.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _nearest(
         w = torch.stack([_cross(b, c), _cross(c, a), _cross(a, b)], dim=-1)
         inside = (w >= 0).all(-1) | (w <= 0).all(-1)
         share = w / z[faces]
-        distance = w.sum(-1) / share.sum(-1)
+        distance = (w[..., 0] + w[..., 1] + w[..., 2]) / (share[..., 0] + share[..., 1] + share[..., 2])
         distance = torch.where(inside & (distance > 0), distance, torch.inf)  # rounding may leave 0 / 0
         nearest = distance.min(-1, keepdim=True).values
         first = torch.where(distance == nearest, index, len(faces)).min(-1).values
@@ -120,11 +120,10 @@ def silhouette_edges(pixels: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
 def _antialias(covered: torch.Tensor, pixels: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
     """Blends a hard coverage (H, W) at silhouette edges (S, 2) of vertices ``pixels`` (V, 2): mask (H, W)."""
     ends = pixels[edges]
-    dx, dy = (ends[:, 1] - ends[:, 0]).detach().abs().unbind(-1)
-    steep = dy >= dx
-    horizontal = _pair_gains(covered, ends[steep])
-    vertical = _pair_gains(covered.T, ends[~steep].flip(-1)).T
-    return (covered.to(pixels.dtype) + horizontal + vertical).clamp(0, 1)
+    horizontal = _pair_gains(covered, ends)
+    vertical = _pair_gains(covered.T, ends.flip(-1)).T
+    change = torch.where(horizontal.abs() >= vertical.abs(), horizontal, vertical)
+    return (covered.to(pixels.dtype) + change).clamp(0, 1)
 
 
 def _pair_gains(covered: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:

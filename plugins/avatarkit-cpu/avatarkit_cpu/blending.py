@@ -60,6 +60,35 @@ def _place(x, y):
 
 
 @kernel
+def _write(left, top, base, sums, transmittance, background, rgb, alpha, depth):
+    """Copies a tile into the picture, over the background."""
+    one, least_alpha = sums.dtype.type(1), sums.dtype.type(ALPHA_MIN / 2)
+    height, width = alpha.shape
+    for y in range(top, min(top + TILE, height)):
+        for x in range(left, min(left + TILE, width)):
+            pixel = _place(x - left, y - top)
+            T = transmittance[base + pixel]
+            for k in range(3):
+                rgb[y, x, k] = sums[k * PIXELS + pixel] + T * background[k]
+            alpha[y, x] = one - T
+            depth[y, x] = sums[3 * PIXELS + pixel] / max(one - T, least_alpha)
+
+
+@kernel
+def _read(left, top, d_rgb, d_alpha, background, transmitted, gradient, behind):
+    """Copies a tile of dL/drgb out of the picture, and what the background brings to S."""
+    height, width = d_alpha.shape
+    for y in range(top, min(top + TILE, height)):
+        for x in range(left, min(left + TILE, width)):
+            pixel = _place(x - left, y - top)
+            light = -d_alpha[y, x]
+            for k in range(3):
+                gradient[k * PIXELS + pixel] = d_rgb[y, x, k]
+                light += background[k] * d_rgb[y, x, k]
+            behind[pixel] = transmitted[pixel] * light
+
+
+@kernel
 def blend(start, stop, across, records, lists, offsets, background, transmittance, stops, rgb, alpha, depth):
     """Draws tiles start to stop.
 
@@ -124,14 +153,7 @@ def blend(start, stop, across, records, lists, offsets, background, transmittanc
                 for k in range(4):
                     at_sum = k * PIXELS + pixel
                     store(sums, at_sum, fma(weight, splat(records[at + COLOR + k]), load(sums, at_sum)))
-        for y in range(top, min(top + TILE, height)):
-            for x in range(left, min(left + TILE, width)):
-                pixel = _place(x - left, y - top)
-                left_over = transmittance[base + pixel]
-                for k in range(3):
-                    rgb[y, x, k] = sums[k * PIXELS + pixel] + left_over * background[k]
-                alpha[y, x] = real(1) - left_over
-                depth[y, x] = sums[3 * PIXELS + pixel] / max(real(1) - left_over, real(ALPHA_MIN / 2))
+        _write(left, top, base, sums, transmittance, background, rgb, alpha, depth)
 
 
 @kernel
@@ -159,7 +181,6 @@ def blend_backward(
     gradient = np.empty(3 * PIXELS, records.dtype)
     behind = np.empty(PIXELS, records.dtype)
     block_stop = np.empty(_BLOCKS, np.int64)
-    height, width = d_alpha.shape
     for tile in range(start, stop):
         left, top = tile % across * TILE, tile // across * TILE
         base = tile * PIXELS
@@ -177,14 +198,7 @@ def blend_backward(
         deepest = 0
         for block in range(_BLOCKS):
             deepest = max(deepest, block_stop[block] - 1)
-        for y in range(top, min(top + TILE, height)):
-            for x in range(left, min(left + TILE, width)):
-                pixel = _place(x - left, y - top)
-                light = -d_alpha[y, x]
-                for k in range(3):
-                    gradient[k * PIXELS + pixel] = d_rgb[y, x, k]
-                    light += background[k] * d_rgb[y, x, k]
-                behind[pixel] = transmitted[pixel] * light
+        _read(left, top, d_rgb, d_alpha, background, transmitted, gradient, behind)
         for place in range(deepest, 0, -1):
             i = lists[offsets[tile] + place - 1]
             at = i * RECORD
@@ -193,11 +207,8 @@ def blend_backward(
             y = lane_y + splat(real(top) + real(0.5) - records[at + CENTRE + 1])
             a, b, c = splat(records[at + CONIC]), splat(records[at + CONIC + 1]), splat(records[at + CONIC + 2])
             opacity = splat(records[at + OPACITY])
-            red, green, blue = (
-                splat(records[at + COLOR]),
-                splat(records[at + COLOR + 1]),
-                splat(records[at + COLOR + 2]),
-            )
+            color = at + COLOR
+            red, green, blue = splat(records[color]), splat(records[color + 1]), splat(records[color + 2])
             number = splat(real(place))
             q0 = qx = qy = qxx = qxy = qyy = d_red = d_green = d_blue = zero
             touched = False

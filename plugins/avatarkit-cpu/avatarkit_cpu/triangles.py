@@ -127,6 +127,20 @@ def silhouettes(points, drawn, edges, firsts, neighbours, chosen):
 
 
 @kernel
+def _crossings(points, edges, chosen, size):
+    """An upper bound of how many lines of pixel centres, rows and columns of a picture of ``size`` (2), edges cross."""
+    bound = 0
+    for n in range(len(chosen)):
+        a, b = points[edges[chosen[n], 0]], points[edges[chosen[n], 1]]
+        for axis in range(2):
+            low = max(min(a[axis], b[axis]), 0)
+            high = min(max(a[axis], b[axis]), size[axis])
+            if low <= high:
+                bound += np.int64(high - low) + 2
+    return bound
+
+
+@kernel
 def antialias(points, edges, chosen, hit, mask):
     """Writes the antialiased mask (H, W) and returns what it depends on.
 
@@ -137,75 +151,63 @@ def antialias(points, edges, chosen, hit, mask):
     real = points.dtype.type
     zero, half, one = real(0), real(0.5), real(1)
     height, width = hit.shape
-    limit = 16
-    for n in range(len(chosen)):  # an upper bound of the lines that edges cross
-        a, b = points[edges[chosen[n], 0]], points[edges[chosen[n], 1]]
-        along = 1 if abs(b[1] - a[1]) >= abs(b[0] - a[0]) else 0
-        low, high = max(min(a[along], b[along]), zero), min(max(a[along], b[along]), real(hit.shape[1 - along]))
-        if low <= high:
-            limit += np.int64(high - low) + 2
-    links = np.empty((limit, 3), np.int64)
-    pairs = np.empty(limit, np.int64)
-    slopes = np.empty((limit, 4), points.dtype)
-    gains = np.empty(limit, points.dtype)
-    best = np.full(
-        2 * height * width, -1, np.int64
-    )  # crossing that won each pair: horizontal pairs, then vertical ones
+    size = (width, height)
+    limit = _crossings(points, edges, chosen, size)
+    links, pairs = np.empty((limit, 3), np.int64), np.empty((limit, 2), np.int64)
+    slopes, gains = np.empty((limit, 4), points.dtype), np.empty(limit, points.dtype)
+    best = np.empty((2, height * width), np.int64)  # crossing that won each pair, by axis; pairs bear their first pixel
+    best[:] = -1
     count = 0
-    for n in range(len(chosen)):
-        e = chosen[n]
-        a, b = points[edges[e, 0]], points[edges[e, 1]]
-        steep = abs(b[1] - a[1]) >= abs(b[0] - a[0])
-        along, across = (1, 0) if steep else (0, 1)  # axes: lines are counted along the edge and crossed across it
-        lines, cells = (height, width) if steep else (width, height)
-        low, high = min(a[along], b[along]), max(a[along], b[along])
-        if not (low < high and high > zero and low < real(lines)):
-            continue
-        first = np.int64(np.ceil(max(low - half, zero)))
-        slope = (b[across] - a[across]) / (b[along] - a[along])
-        for line in range(first, min(np.int64(np.ceil(min(high, real(lines)) - half)), lines)):
-            t = (real(line) + half - a[along]) / (b[along] - a[along])
-            at = a[across] + t * (b[across] - a[across])
-            cell = np.floor(at - half)
-            if not (zero <= cell < real(cells - 1)):
+    for across in range(2):  # axis of the pairs: 0 horizontal, 1 vertical
+        along = 1 - across
+        for n in range(len(chosen)):
+            e = chosen[n]
+            a, b = points[edges[e, 0]], points[edges[e, 1]]
+            low, high = min(a[along], b[along]), max(a[along], b[along])
+            if not (low < high and high > zero and low < real(size[along])):
                 continue
-            x, y = (np.int64(cell), line) if steep else (line, np.int64(cell))
-            other_x, other_y = (x + 1, y) if steep else (x, y + 1)
-            covered = hit[y, x] >= 0
-            if covered == (hit[other_y, other_x] >= 0):
-                continue
-            near, far = y * width + x, other_y * width + other_x
-            d = at - (cell + half) if covered else cell + half + one - at
-            pair = near if steep else near + height * width
-            if best[pair] >= 0 and gains[best[pair]] >= d - half:
-                continue
-            best[pair] = count
-            sign = one if covered else -one
-            links[count, 0], links[count, 1] = edges[e, 0], edges[e, 1]
-            links[count, 2] = near if (d < half) == covered else far
-            pairs[count], gains[count] = pair, d - half
-            slopes[count, across], slopes[count, 2 + across] = sign * (one - t), sign * t
-            slopes[count, along], slopes[count, 2 + along] = -sign * (one - t) * slope, -sign * t * slope
-            count += 1
+            slope = (b[across] - a[across]) / (b[along] - a[along])
+            first = np.int64(np.ceil(max(low - half, zero)))
+            for line in range(first, np.int64(np.ceil(min(high - half, real(size[along]))))):
+                t = (real(line) + half - a[along]) / (b[along] - a[along])
+                at = a[across] + t * (b[across] - a[across])
+                cell = np.floor(at - half)
+                if not (zero <= cell < real(size[across] - 1)):
+                    continue
+                near = line * width + np.int64(cell) if across == 0 else np.int64(cell) * width + line
+                far = near + (1 if across == 0 else width)
+                covered = hit[near // width, near % width] >= 0
+                if covered == (hit[far // width, far % width] >= 0):
+                    continue
+                d = at - (cell + half) if covered else cell + half + one - at
+                if best[across, near] >= 0 and gains[best[across, near]] >= d - half:
+                    continue
+                best[across, near] = count
+                sign = one if covered else -one
+                links[count, 0], links[count, 1] = edges[e, 0], edges[e, 1]
+                links[count, 2] = near if (d < half) == covered else far
+                pairs[count, 0], pairs[count, 1], gains[count] = across, near, d - half
+                slopes[count, across], slopes[count, 2 + across] = sign * (one - t), sign * t
+                slopes[count, along], slopes[count, 2 + along] = -sign * (one - t) * slope, -sign * t * slope
+                count += 1
 
-    flat = mask.reshape(-1)
+    changes = np.zeros((height * width, 2), points.dtype)
+    for n in range(count):
+        if best[pairs[n, 0], pairs[n, 1]] == n:
+            changes[links[n, 2], pairs[n, 0]] += gains[n]
+    kept = 0
+    for n in range(count):  # the winners that count, at pixels that are not clamped, for those have no gradient
+        pixel = links[n, 2]
+        axis = 0 if abs(changes[pixel, 0]) >= abs(changes[pixel, 1]) else 1
+        value = changes[pixel, axis] + (one if hit[pixel // width, pixel % width] >= 0 else zero)
+        if best[pairs[n, 0], pairs[n, 1]] == n and axis == pairs[n, 0] and zero <= value <= one:
+            links[kept], slopes[kept] = links[n], slopes[n]
+            kept += 1
     for y in range(height):
         for x in range(width):
-            mask[y, x] = one if hit[y, x] >= 0 else zero
-    for n in range(count):
-        if best[pairs[n]] == n:
-            flat[links[n, 2]] += gains[n]
-    kept = 0
-    for n in range(count):  # the winners whose pixel is not clamped, for that has no gradient
-        pixel = links[n, 2]
-        if best[pairs[n]] == n and zero <= flat[pixel] <= one:
-            pairs[kept] = n
-            kept += 1
-    for n in range(count):
-        pixel = links[n, 2]
-        flat[pixel] = min(max(flat[pixel], zero), one)
-    for n in range(kept):
-        links[n], slopes[n] = links[pairs[n]], slopes[pairs[n]]
+            horizontal, vertical = changes[y * width + x, 0], changes[y * width + x, 1]
+            change = horizontal if abs(horizontal) >= abs(vertical) else vertical
+            mask[y, x] = min(max(change + (one if hit[y, x] >= 0 else zero), zero), one)
     return links[:kept].copy(), slopes[:kept].copy()
 
 
