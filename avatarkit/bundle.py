@@ -129,7 +129,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         InputError: as ``read_bundle``.
     """
-    _recover(path)
+    if not path.exists():
+        _recover(path)
     if not path.exists():
         raise InputError(f"There is no avatar {path}.")
     if not path.is_dir() or not (path / _MANIFEST).is_file():

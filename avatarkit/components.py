@@ -22,13 +22,16 @@ def resolve_device(device: str) -> torch.device:
     """``auto`` takes CUDA where it is usable.
 
     Raises:
-        MissingDevice: CUDA is asked for and is not there.
+        ConfigError: ``device`` is no device. MissingDevice: CUDA is asked for and is not there.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise MissingDevice("No CUDA device can be used here; leave --device away or say --device cpu.")
-    return torch.device(device)
+    try:
+        return torch.device(device)
+    except RuntimeError:
+        raise ConfigError(f"There is no device {device!r}: say auto, cpu or cuda.") from None
 
 
 class Components:

@@ -98,6 +98,7 @@ def test_build_has_all_flags_of_the_contract() -> None:
         (["build", "no/such.jpg", "--preset", "draft"], "There is no photo no/such.jpg."),
         (["build", "a.jpg", "--recipe", "no.toml"], "The recipe no.toml cannot be read"),
         (["build", "a.jpg", "--preset", "draft", "--set", "x"], "not of the form slot.option=value"),
+        (["build", "a.jpg", "--preset", "draft", "--device", "gpu"], "There is no device 'gpu'"),
         (["info", "nothing.avatar"], "There is no avatar nothing.avatar."),
         (["animate", "nothing.avatar", "-o", "x.mp4"], "There is no avatar nothing.avatar."),
         (["animate", "nothing.avatar", "-o", "x.mp4", "--size", "huge"], "--size 'huge' is not of the form"),
