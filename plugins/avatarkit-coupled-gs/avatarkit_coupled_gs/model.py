@@ -47,6 +47,7 @@ class CoupledAvatar:
         self._topology: Topology | None = None
         self._surfaces: OrderedDict[int, tuple[torch.Tensor, torch.Tensor]] = OrderedDict()
         self._bary: LinearMap | None = None
+        self._held: torch.Tensor | None = None
 
     # ------------------------------------------------------------------------------------------------ initialisation
 
@@ -69,6 +70,9 @@ class CoupledAvatar:
             color = torch.cat([color, seeds.color])
             scale = torch.cat([scale, seeds.scale])
             texel = torch.cat([texel, torch.full((len(seeds.face), 3), -1)])
+        # Open eyes fold the lids away: what the photo shows at their edge must not be painted over all of them.
+        lids = barycentric(body.part("eyelids")[:, None], self.triangles, self.weights)
+        self._held = (lids > 0.3).to(self.device)
         self.dX = barycentric(self.dT, self.triangles, self.weights)
         self.sh0 = (color - 0.5) / _SH0
         self._connect(texel, scale)
@@ -165,7 +169,8 @@ class CoupledAvatar:
         at_vertices, at_gaussians = self._surface(params)
         means = _transform(at_gaussians[:, 3:], at_gaussians[:, :3] + self.seed_offset + self.dX)
         scales = self.log_scale.exp().clamp(self.config.min_scale, self.config.max_scale)
-        gaussians = Gaussians(means, scales, 0.5 + _SH0 * self.sh0, torch.ones_like(scales))
+        sh0 = self.sh0 if self._held is None else torch.where(self._held, self.sh0.detach(), self.sh0)
+        gaussians = Gaussians(means, scales, 0.5 + _SH0 * sh0, torch.ones_like(scales))
         mesh = Mesh(_transform(at_vertices[:, 3:], at_vertices[:, :3] + self.dT), self.body.faces.to(self.device))
         return Posed(gaussians, mesh, {"dX": self.dX, "dT": self.dT, "bary_dT": self.bary(self.dT)})
 
