@@ -1,0 +1,31 @@
+"""Keypoints and mattes from the models that the package mediapipe ships."""
+
+from __future__ import annotations
+
+from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
+
+LICENCE = Licence("Apache-2.0", "MediaPipe models, Apache-2.0, ship in the wheel", commercial=True)
+
+
+@hookimpl
+def register_keypoint_detectors(register: Register) -> None:
+    register(
+        "mediapipe",
+        target="avatarkit_mediapipe.detector:MediaPipeKeypoints",
+        config="avatarkit_mediapipe.config:KeypointConfig",
+        summary="33 body, 478 face and 2 x 21 hand landmarks; CPU, nothing to download",
+        needs=Needs(modules=("mediapipe",)),
+        licence=LICENCE,
+    )
+
+
+@hookimpl
+def register_matters(register: Register) -> None:
+    register(
+        "mediapipe",
+        target="avatarkit_mediapipe.matter:MediaPipeMatte",
+        config="avatarkit_mediapipe.config:MatteConfig",
+        summary="person segmentation refined by closed-form matting; CPU, nothing to download",
+        needs=Needs(modules=("mediapipe", "pymatting")),
+        licence=LICENCE,
+    )

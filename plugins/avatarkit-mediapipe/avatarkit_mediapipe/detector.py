@@ -1,0 +1,351 @@
+"""Landmarks of one person: 33 of the body, 478 of the face, 21 of each hand."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from avatarkit.errors import InputError
+from avatarkit.interfaces import Context
+from avatarkit.keypoints import Keypoints
+from avatarkit_mediapipe.config import KeypointConfig
+from avatarkit_mediapipe.graphs import Graph, Roi, landmarks_to_pixels
+from avatarkit_mediapipe.hands import Hand, HandFinder
+from avatarkit_mediapipe.people import BODY_ROI, HEAD_PER_FACE, Person, PersonFinder, body_under, comparable
+
+__all__ = ["MediaPipeKeypoints"]
+
+log = logging.getLogger("avatarkit.mediapipe")
+
+BODY = """
+input_stream: "image"
+input_stream: "roi"
+output_stream: "pose"
+output_stream: "world"
+output_stream: "region"
+output_stream: "left"
+output_stream: "right"
+node { calculator: "PoseLandmarkByRoiCpu" input_stream: "IMAGE:image" input_stream: "ROI:roi"
+  output_stream: "LANDMARKS:pose" output_stream: "WORLD_LANDMARKS:world" output_stream: "AUXILIARY_LANDMARKS:region" }
+node { calculator: "HandLandmarksLeftAndRightCpu" input_stream: "IMAGE:image" input_stream: "POSE_LANDMARKS:pose"
+  output_stream: "LEFT_HAND_LANDMARKS:left" output_stream: "RIGHT_HAND_LANDMARKS:right" }
+"""
+FACE = """
+input_stream: "image"
+input_stream: "roi"
+output_stream: "face"
+node { calculator: "ConstantSidePacketCalculator" output_side_packet: "PACKET:attention"
+  options: { [mediapipe.ConstantSidePacketCalculatorOptions.ext]: { packet { bool_value: true } } } }
+node { calculator: "FaceLandmarkCpu" input_stream: "IMAGE:image" input_stream: "ROI:roi"
+  input_side_packet: "WITH_ATTENTION:attention" output_stream: "LANDMARKS:face" }
+"""
+# Body landmarks: nose, inner to outer eyes, ears, corners of the mouth, shoulders; left is the person's.
+NOSE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, RIGHT_EAR, MOUTH, LEFT_SHOULDER, RIGHT_SHOULDER = 0, 2, 5, 7, 8, (9, 10), 11, 12
+# Face landmarks: forehead, chin, both sides of the oval, outer corners of the eyes.
+FOREHEAD, CHIN, RIGHT_CHEEK, LEFT_CHEEK, RIGHT_CORNER, LEFT_CORNER = 10, 152, 234, 454, 33, 263
+HEAD_PER_OVAL = 1.3  # head height with hair over forehead to chin
+MAX_YAW = 58.0  # degrees: beyond it the mesh's far side is a guess that misleads more than it helps
+TURNED, UPSIDE_DOWN = 60.0, 120.0  # degrees of the head against upright
+FACE_INSIDE = 0.6  # part of the face that has to be in the picture
+DARK = 0.35  # 99th percentile below which a picture is brightened before anything is looked for
+
+NOBODY = (
+    "Nobody was found in the photo; use one that shows a person from the front, large enough (the head some 100 pixels "
+    "high), in good light, with the face uncovered."
+)
+
+
+@dataclass(frozen=True)
+class _Face:
+    """Landmarks (478, 2) in pixels, their scores, and how far the head is turned sideways, in degrees."""
+
+    points: np.ndarray
+    scores: np.ndarray
+    yaw: float
+
+
+@dataclass(frozen=True)
+class _Sighting:
+    """One person in one picture.
+
+    Attributes:
+        pose: (33, 3) pixels, z on the same scale. visibility: (33,). world: (33, 3) metres.
+        head: height of the head in pixels.
+        face, hands: where seen. region: where to look in the next frame.
+    """
+
+    pose: np.ndarray
+    visibility: np.ndarray
+    world: np.ndarray
+    head: float
+    face: _Face | None
+    hands: dict[str, Hand]
+    region: Roi
+
+    @property
+    def tilt(self) -> float:
+        """Degrees between the face's downward axis and the picture's, 0 to 180."""
+        eyes = (self.pose[LEFT_EYE] + self.pose[RIGHT_EYE]) / 2
+        mouth = self.pose[list(MOUTH)].mean(0)
+        x, y = (mouth - eyes)[:2]
+        return math.degrees(abs(math.atan2(x, y)))
+
+    @property
+    def from_behind(self) -> bool:
+        """Whether the shoulders are in the order of a back."""
+        x, y = (self.pose[LEFT_SHOULDER] - self.pose[RIGHT_SHOULDER])[:2]
+        return bool(x < 0 and abs(x) > abs(y))
+
+
+class MediaPipeKeypoints:
+    """KeypointDetector on the models that the package mediapipe ships.
+
+    Sets: ``pose33`` (scores are the model's visibility; ``points_3d`` its metric estimate), ``face478`` (scores fall on the
+    side that is turned away), ``hand21_left`` and ``hand21_right`` of the person.
+    """
+
+    def __init__(self, config: KeypointConfig, context: Context) -> None:
+        self._config = config
+        self._people = PersonFinder()
+        self._body = Graph(BODY)
+        self._face = Graph(FACE)
+        self._hands = HandFinder()
+
+    def detect(self, image: np.ndarray, person: int | None = None) -> Keypoints:
+        """See ``KeypointDetector.detect``."""
+        image = _brightened(_checked(image))
+        people = comparable(self._people.find(image)) or comparable(self._people.find_small(image))
+        chosen = self._choose(people, person)
+        sighting = self._look_for(image, chosen)
+        if sighting is None:  # what looked like somebody from afar was not
+            people = comparable(self._people.find_small(image)) or [chosen]
+            chosen = self._choose(people, person)
+            sighting = self._look_for(image, chosen)
+        if sighting is None:
+            raise InputError(NOBODY) if chosen.head > self._config.min_head_pixels else self._too_small(chosen.head)
+        self._check(sighting, chosen, image.shape[1], image.shape[0])
+        return _keypoints(sighting, image.shape[1], image.shape[0], len(people))
+
+    def detect_video(self, images: Iterable[np.ndarray]) -> Iterator[Keypoints | None]:
+        """See ``KeypointDetector.detect_video``; of several people the largest is followed."""
+        last: _Sighting | None = None
+        for image in images:
+            image = _brightened(_checked(image))
+            now = None
+            if last is not None:
+                now = self._look(image, last.region, self._config.second_hand_pass_video)
+                if now is not None and not _follows(now, last):
+                    now = None
+            if now is None:
+                people = self._people.find(image)
+                if people:
+                    best = max(people, key=lambda p: p.head * p.score)
+                    now = self._look(image, best.roi, self._config.second_hand_pass_video, best)
+                    if now is not None and now.face is None and not best.face:
+                        now = None  # a body without a face is believed only while it is followed
+            last = now
+            yield None if now is None else _keypoints(now, image.shape[1], image.shape[0], 1)
+
+    def _choose(self, people: list[Person], number: int | None) -> Person:
+        if not people:
+            raise InputError(NOBODY)
+        largest = max(people, key=lambda p: p.head)
+        if largest.face and largest.head < 0.8 * self._config.min_head_pixels:
+            raise self._too_small(largest.head)
+        count = len(people)
+        if number is None:
+            if count > 1:
+                raise InputError(
+                    f"{count} people are in the photo; choose with --person N (1 to {count}, counted left to right), "
+                    "or crop the photo to one of them."
+                )
+            return people[0]
+        if not 1 <= number <= count:
+            raise InputError(
+                f"There is no person {number} in the photo: {count} found; --person counts from 1, left to right."
+            )
+        return people[number - 1]
+
+    def _too_small(self, head: float) -> InputError:
+        return InputError(
+            f"The person is too small in the photo: the head is about {head:.0f} pixels high, "
+            f"at least {self._config.min_head_pixels:.0f} are needed; use a larger or closer photo."
+        )
+
+    def _check(self, sighting: _Sighting, person: Person, width: int, height: int) -> None:
+        """Refuses photos that cannot be used, each with its reason."""
+        if sighting.tilt > UPSIDE_DOWN:
+            raise InputError("The person is upside down in the photo; turn the photo by 180 degrees.")
+        if sighting.tilt > TURNED:
+            raise InputError("The person lies on the side in the photo; turn the photo so that the head is up.")
+        if sighting.face is None and sighting.from_behind:
+            raise InputError("The face is not visible: the person is seen from behind; use a photo from the front.")
+        if sighting.head < self._config.min_head_pixels:
+            raise self._too_small(sighting.head)
+        if sighting.face is None:
+            if not person.face:
+                raise InputError(
+                    "The face is not visible (covered, cut off or turned away); use a photo that shows it."
+                )
+            return
+        inside = ((sighting.face.points >= 0) & (sighting.face.points < (width, height))).all(1).mean()
+        if inside < FACE_INSIDE:
+            raise InputError("The face is cut off by the border of the photo; use a photo that shows all of it.")
+        if inside < 0.95:
+            log.warning("A part of the face is outside the photo; that side is guessed.")
+
+    def _look_for(self, image: np.ndarray, person: Person) -> _Sighting | None:
+        """The person that was detected; where the landmarks end up on somebody else, again from the face downwards."""
+        regions = [person.roi]
+        if person.face:
+            regions.append(body_under(person.x, person.y, person.head / HEAD_PER_FACE, person.score).roi)
+        best, least = None, math.inf
+        for region in regions:
+            sighting = self._look(image, region, self._config.second_hand_pass, person)
+            if sighting is not None:
+                away = math.dist(sighting.pose[:11, :2].mean(0), (person.x, person.y)) / person.head
+                if away < least:
+                    best, least = sighting, away
+                if away < 0.35:
+                    break
+        return best
+
+    def _look(self, image: np.ndarray, roi: Roi, second_pass: bool, person: Person | None = None) -> _Sighting | None:
+        """All landmarks of the person in a region; None where there is none."""
+        height, width = image.shape[:2]
+        result = self._body(image, roi)
+        if result.pose is None or result.world is None:
+            return None
+        pose = np.array([(p.x * width, p.y * height, p.z * width) for p in result.pose.landmark], np.float32)
+        visibility = np.array([p.visibility for p in result.pose.landmark], np.float32)
+        world = np.array([(p.x, p.y, p.z) for p in result.world.landmark], np.float32)
+        face = self._find_face(image, pose, person)
+        head = _head_height(pose, face)
+        first = {
+            side: None if found is None else landmarks_to_pixels(found, width, height)
+            for side, found in (("left", result.left), ("right", result.right))
+        }
+        hands = self._hands.find(image, pose[:, :2], visibility, head, first, second_pass)
+        return _Sighting(pose, visibility, world, head, face, hands, _next_region(result.region, width, height))
+
+    def _find_face(self, image: np.ndarray, pose: np.ndarray, person: Person | None) -> _Face | None:
+        """Where the body model sees the head, else where the face detector saw it."""
+        centre, size = pose[: MOUTH[1] + 1, :2].mean(0), _head_width(pose)
+        eyes = pose[LEFT_EYE, :2] - pose[RIGHT_EYE, :2]
+        turn = math.atan2(eyes[1], eyes[0]) if np.hypot(*eyes) > 1 and eyes[0] > 0 else 0.0
+        face = self._settled_face(image, Roi(float(centre[0]), float(centre[1]), 1.7 * size, turn))
+        if face is None and person is not None and person.face:
+            centre, size = np.array([person.x, person.y]), person.head / HEAD_PER_FACE
+            face = self._settled_face(image, Roi(person.x, person.y, 1.6 * size))
+        if face is None or np.linalg.norm(face.points.mean(0) - centre) > 0.7 * size:
+            return None  # nobody's or somebody else's
+        return face
+
+    def _settled_face(self, image: np.ndarray, roi: Roi) -> _Face | None:
+        """Repeats the face model on the region that its own landmarks ask for."""
+        height, width = image.shape[:2]
+        for _ in range(4):
+            result = self._face(image, roi)
+            if result.face is None:
+                return None
+            points = np.array([(p.x * width, p.y * height, p.z * width) for p in result.face.landmark], np.float32)
+            roi = _face_region(points[:, :2])
+        across = points[LEFT_CHEEK] - points[RIGHT_CHEEK]
+        yaw = math.atan2(across[2], math.hypot(across[0], across[1]))
+        if across[0] * math.cos(roi.rotation) + across[1] * math.sin(roi.rotation) < 0:
+            return None  # inside out: a back of a head
+        return _Face(points[:, :2], _facing(points, yaw), math.degrees(yaw))
+
+
+def _checked(image: np.ndarray) -> np.ndarray:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise InputError(f"Keypoints need an (H, W, 3) uint8 picture, got {image.shape} {image.dtype}.")
+    return image
+
+
+def _brightened(image: np.ndarray) -> np.ndarray:
+    """Stretches dark pictures: the detectors were trained on usual ones."""
+    bright = float(np.percentile(image[::4, ::4], 99)) / 255
+    if not 0.02 < bright < DARK:
+        return image
+    table = (255 * np.clip(np.arange(256) / 255 / bright, 0, 1) ** 0.8).astype(np.uint8)
+    return table[image]
+
+
+def _head_width(pose: np.ndarray) -> float:
+    """Pixels; the largest of three guesses, as each vanishes in some view."""
+    p = pose[:, :2]
+    ears = np.linalg.norm(p[LEFT_EAR] - p[RIGHT_EAR])
+    middle = np.linalg.norm(p[list(MOUTH)].mean(0) - (p[LEFT_EYE] + p[RIGHT_EYE]) / 2)
+    shoulders = np.linalg.norm(p[LEFT_SHOULDER] - p[RIGHT_SHOULDER])
+    return float(max(ears, 1.6 * middle, 0.35 * shoulders, 1.0))
+
+
+def _head_height(pose: np.ndarray, face: _Face | None) -> float:
+    if face is None:
+        return 1.3 * _head_width(pose)
+    return HEAD_PER_OVAL * float(np.linalg.norm(face.points[FOREHEAD] - face.points[CHIN]))
+
+
+def _face_region(points: np.ndarray) -> Roi:
+    """The turned square that the face model wants: level eyes, one and a half times the mesh."""
+    eyes = points[LEFT_CORNER] - points[RIGHT_CORNER]
+    turn = math.atan2(eyes[1], eyes[0])
+    axes = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
+    inside = points @ axes.T
+    low, high = inside.min(0), inside.max(0)
+    return Roi(*((low + high) / 2 @ axes).tolist(), 1.5 * float((high - low).max()), turn)
+
+
+def _facing(points: np.ndarray, yaw: float) -> np.ndarray:
+    """(478,) scores: 1 towards the camera, falling to 0.1 where the head, as an ellipsoid, has turned away."""
+    right, left = points[RIGHT_CHEEK], points[LEFT_CHEEK]
+    across = left - right
+    side = np.clip((points - (right + left) / 2) @ across / (across @ across) * 2, -1, 1)
+    facing = math.cos(yaw) * np.sqrt(1 - side**2) - math.sin(yaw) * side
+    return np.clip(1 + facing / 0.35, 0.1, 1).astype(np.float32)
+
+
+def _next_region(region: Any, width: int, height: int) -> Roi:
+    """Where the body model itself would look in the next frame: around the hips, as wide as the body is long."""
+    hip, rim = ((p.x * width, p.y * height) for p in region.landmark[:2])
+    turn = math.pi / 2 - math.atan2(hip[1] - rim[1], rim[0] - hip[0])
+    return Roi(*hip, 2 * BODY_ROI * math.dist(hip, rim), turn)
+
+
+def _follows(now: _Sighting, last: _Sighting) -> bool:
+    """Whether it can be the same person one frame later."""
+    moved = float(np.linalg.norm(now.pose[:11, :2].mean(0) - last.pose[:11, :2].mean(0)))
+    return moved < 1.5 * last.head and 0.6 < now.head / last.head < 1.7
+
+
+def _keypoints(sighting: _Sighting, width: int, height: int, count: int) -> Keypoints:
+    points = {"pose33": sighting.pose[:, :2].copy()}
+    scores = {"pose33": np.clip(sighting.visibility, 0, 1)}
+    if sighting.face is not None and abs(sighting.face.yaw) <= MAX_YAW:
+        points["face478"], scores["face478"] = sighting.face.points, sighting.face.scores
+    for side, hand in sighting.hands.items():
+        points[f"hand21_{side}"] = hand.points
+        scores[f"hand21_{side}"] = np.full(21, hand.score, np.float32)
+    return Keypoints(
+        width, height, points, scores, {"pose33": sighting.world}, _box(sighting, width, height), person_count=count
+    )
+
+
+def _box(sighting: _Sighting, width: int, height: int) -> tuple[float, float, float, float]:
+    """Around all that was seen, with room for hair and clothes, inside the picture."""
+    seen = [sighting.pose[sighting.visibility > 0.5, :2], sighting.pose[:11, :2]]
+    seen += [h.points for h in sighting.hands.values()]
+    if sighting.face is not None:
+        seen.append(sighting.face.points)
+    everything = np.concatenate(seen)
+    margin = 0.3 * sighting.head
+    low, high = everything.min(0) - (margin, 1.8 * margin), everything.max(0) + margin
+    x0, y0 = np.clip(low, 0, (width, height))
+    x1, y1 = np.clip(high, 0, (width, height))
+    return float(x0), float(y0), float(x1), float(y1)

@@ -1,0 +1,201 @@
+"""Hands of a person whose body landmarks are known.
+
+A hand is believed where the hand model, run again on the region that its own landmarks ask for, stays where it
+was, and where hand and body agree about the wrist. The side is that of the body's wrist, never the hand model's label.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from avatarkit_mediapipe.graphs import Graph, Roi, landmarks_to_pixels
+
+__all__ = ["Hand", "HandFinder"]
+
+HAND = """
+input_stream: "image"
+input_stream: "roi"
+output_stream: "landmarks"
+output_stream: "handedness"
+node { calculator: "HandLandmarkCpu" input_stream: "IMAGE:image" input_stream: "ROI:roi"
+  output_stream: "LANDMARKS:landmarks" output_stream: "HANDEDNESS:handedness" }
+"""
+PALMS = """
+input_stream: "image"
+output_stream: "detections"
+node { calculator: "PalmDetectionCpu" input_stream: "IMAGE:image" output_stream: "DETECTIONS:detections" }
+"""
+PALM = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)  # points that define a hand's region
+CROP = 288  # pixels: side of an enlarged wrist crop
+CROP_SIZES = (0.9, 1.3, 1.8)  # in head heights
+TURNS = (0.0, -0.4, 0.4)  # radians: half hidden hands are often only believed from a region that is turned a little
+SURE = 0.88  # score at which no other region is tried
+MIN_VISIBILITY = 0.2  # of the body's wrist, for a second look; hidden hands often get 0.1
+MAX_WRIST_DISTANCE = 0.4  # between the body's wrist and the hand's, in head heights
+MIN_SIZE, MAX_SIZE = 0.25, 2.0  # of a hand, in head heights
+MAX_DRIFT = 0.12  # of landmarks when the model is run again, in hand sizes
+
+# Numbers of the body landmarks of each arm: shoulder, elbow, wrist, little finger, index finger, thumb.
+ARMS = {"left": (11, 13, 15, 17, 19, 21), "right": (12, 14, 16, 18, 20, 22)}
+
+
+@dataclass(frozen=True)
+class Hand:
+    """Landmarks of one hand.
+
+    Attributes:
+        points: (21, 2) pixels.
+        score: confidence, 0 to 1.
+    """
+
+    points: np.ndarray
+    score: float
+
+    @property
+    def size(self) -> float:
+        """Pixels across."""
+        return float(np.ptp(self.points, axis=0).max())
+
+
+class HandFinder:
+    """Finds the two hands of one person."""
+
+    def __init__(self) -> None:
+        self._model = Graph(HAND)
+        self._palms = Graph(PALMS)
+
+    def find(
+        self,
+        image: np.ndarray,
+        pose: np.ndarray,
+        visibility: np.ndarray,
+        head: float,
+        first: dict[str, np.ndarray | None],
+        second_pass: bool,
+    ) -> dict[str, Hand]:
+        """Hands by side, ``left`` and ``right`` of the person; those not seen are absent.
+
+        Args:
+            image: (H, W, 3) uint8.
+            pose: (33, 2) pixels. visibility: (33,).
+            head: height of the head in pixels.
+            first: (21, 2) pixels per side from a first pass, or None.
+            second_pass: look at enlarged wrist crops for those that are missing or not believed.
+        """
+        hands: dict[str, Hand] = {}
+        for side, arm in ARMS.items():
+            candidate = first.get(side)
+            found = None
+            if candidate is not None:
+                found = self._settle(image, hand_roi(candidate), pose[arm[2]], head)
+            if found is None and second_pass and _may_be_seen(image, pose, visibility, arm, head):
+                found = self._second_look(image, pose, arm, head)
+            if found is not None:
+                hands[side] = found
+        return _without_doubles(hands, pose)
+
+    def _second_look(self, image: np.ndarray, pose: np.ndarray, arm: tuple[int, ...], head: float) -> Hand | None:
+        """The best hand among the palms around a wrist."""
+        best: Hand | None = None
+        for region in self._palm_regions(image, pose, arm, head):
+            for turn in TURNS:
+                hand = self._settle(image, replace(region, rotation=region.rotation + turn), pose[arm[2]], head)
+                if hand is not None and (best is None or hand.score > best.score):
+                    best = hand
+                if best is not None and best.score > SURE:
+                    return best
+        return best
+
+    def _settle(self, image: np.ndarray, roi: Roi, wrist: np.ndarray, head: float) -> Hand | None:
+        """Runs the hand model until its landmarks ask for the region that they came from; None where it is no hand."""
+        height, width = image.shape[:2]
+        points, drift = None, math.inf
+        for _ in range(3):
+            result = self._model(image, roi)
+            if result.landmarks is None:
+                return None
+            new = landmarks_to_pixels(result.landmarks, width, height)
+            if points is not None:
+                drift = float(np.abs(new - points).mean() / max(np.ptp(new, axis=0).max(), 1.0))
+            points, roi = new, hand_roi(new)
+        assert points is not None
+        size = float(np.ptp(points, axis=0).max())
+        distance = float(np.linalg.norm(points[0] - wrist)) / head
+        inside = ((points >= 0) & (points < (width, height))).all(1).mean()
+        if not (MIN_SIZE * head < size < MAX_SIZE * head) or inside < 0.4:
+            return None
+        # a hand held towards the camera is large, and its wrist may be further from the body's guess
+        if drift > MAX_DRIFT or distance > MAX_WRIST_DISTANCE * max(1.0, size / head):
+            return None
+        return Hand(points, float(np.clip(1 - drift / MAX_DRIFT * 0.4 - distance * 0.5, 0.2, 1.0)))
+
+    def _palm_regions(self, image: np.ndarray, pose: np.ndarray, arm: tuple[int, ...], head: float) -> Iterator[Roi]:
+        """Where the palm detector sees hands in enlarged crops around a wrist."""
+        centre = pose[list(arm[2:])].mean(0)
+        for factor in CROP_SIZES:
+            side = factor * head
+            scale = CROP / side
+            x, y = centre - side / 2
+            warp = np.array([[scale, 0, -x * scale], [0, scale, -y * scale]], np.float32)
+            flags = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+            crop = cv2.warpAffine(image, warp, (CROP, CROP), flags=flags, borderMode=cv2.BORDER_CONSTANT)
+            for detection in self._palms(crop).detections or ():
+                yield _palm_roi(detection, x, y, side)
+
+
+def hand_roi(points: np.ndarray) -> Roi:
+    """The square that the hand model wants for a hand with these landmarks, (21, 2) pixels."""
+    knuckles = (points[6] + points[14]) / 4 + points[10] / 2
+    return _turned_box(points[list(PALM)], points[0], knuckles, scale=2.0, shift=-0.1)
+
+
+def _palm_roi(detection: Any, x: float, y: float, side: float) -> Roi:
+    """The same for a detected palm in a square crop at (x, y)."""
+    location = detection.location_data
+    points = np.array([(k.x, k.y) for k in location.relative_keypoints]) * side + (x, y)
+    box = location.relative_bounding_box
+    corners = np.array([(box.xmin, box.ymin), (box.xmin + box.width, box.ymin + box.height)]) * side + (x, y)
+    direction = points[2] - points[0]
+    turn = math.pi / 2 - math.atan2(-direction[1], direction[0])
+    size = float(np.ptp(corners, axis=0).max())
+    centre = corners.mean(0) + 0.5 * size * np.array([math.sin(turn), -math.cos(turn)])
+    return Roi(float(centre[0]), float(centre[1]), 2.6 * size, turn)
+
+
+def _turned_box(points: np.ndarray, start: np.ndarray, end: np.ndarray, scale: float, shift: float) -> Roi:
+    """Square around points, turned so that start to end points up."""
+    direction = end - start
+    turn = math.pi / 2 - math.atan2(-direction[1], direction[0])
+    axes = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])  # rows: right, down
+    inside = points @ axes.T
+    low, high = inside.min(0), inside.max(0)
+    middle = (low + high) / 2 + (0, shift * (high[1] - low[1]))
+    x, y = middle @ axes
+    return Roi(float(x), float(y), float(scale * (high - low).max()), turn)
+
+
+def _may_be_seen(
+    image: np.ndarray, pose: np.ndarray, visibility: np.ndarray, arm: tuple[int, ...], head: float
+) -> bool:
+    x, y = pose[arm[2]]
+    height, width = image.shape[:2]
+    margin = 0.3 * head
+    near = -margin < x < width + margin and -margin < y < height + margin
+    return bool(near and visibility[arm[2]] > MIN_VISIBILITY)
+
+
+def _without_doubles(hands: dict[str, Hand], pose: np.ndarray) -> dict[str, Hand]:
+    """Where both sides found the same hand, the nearer wrist has it."""
+    if len(hands) < 2:
+        return hands
+    apart = float(np.linalg.norm(hands["left"].points - hands["right"].points, axis=1).mean())
+    if apart > 0.35 * min(h.size for h in hands.values()):
+        return hands
+    nearest = min(hands, key=lambda side: float(np.linalg.norm(hands[side].points[0] - pose[ARMS[side][2]])))
+    return {nearest: hands[nearest]}

@@ -1,0 +1,142 @@
+"""Who is in the picture: detection of heads and bodies, counted left to right."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from avatarkit_mediapipe.graphs import Graph, Roi
+
+__all__ = ["Person", "PersonFinder"]
+
+DETECTOR = """
+input_stream: "image"
+output_stream: "detections"
+node {{ calculator: "{}" input_stream: "IMAGE:image" output_stream: "DETECTIONS:detections" }}
+"""
+FACE_SCORE = 0.6  # a drawing reaches 0.5
+BODY_SCORE_TILE = 0.8  # texture that is looked at closely reaches 0.7
+COMPARABLE = 0.45  # smaller people than this part of the largest are passers-by
+BODY_ROI = 1.25  # side of the square that the landmark model wants, in diameters of the detector's circle
+# Head heights per face box of the full-range detector, which goes from brows to chin; per body circle radius.
+HEAD_PER_FACE, HEAD_PER_RADIUS = 1.55, 0.3
+
+
+@dataclass(frozen=True)
+class Person:
+    """One detected person, in pixels.
+
+    Attributes:
+        x, y: centre of the head. head: its height, roughly.
+        roi: of the whole body, for the landmark model.
+        face: whether a face was detected. score: confidence.
+    """
+
+    x: float
+    y: float
+    head: float
+    roi: Roi
+    face: bool
+    score: float
+
+
+class PersonFinder:
+    """Finds people with the face and body detectors; in parts of the picture where the whole shows nobody."""
+
+    def __init__(self) -> None:
+        self._bodies = Graph(DETECTOR.format("PoseDetectionCpu"))
+        self._near = Graph(DETECTOR.format("FaceDetectionShortRangeCpu"))
+        self._far = Graph(DETECTOR.format("FaceDetectionFullRangeCpu"))
+
+    def find(self, image: np.ndarray) -> list[Person]:
+        """All people of a picture, (H, W, 3) uint8, left to right."""
+        return sorted(self._look(image, 0, 0, (self._far, self._near)), key=lambda p: p.x)
+
+    def find_small(self, image: np.ndarray) -> list[Person]:
+        """The same on enlarged parts: people that are too small for ``find``; slower."""
+        found: list[Person] = []
+        for x, y, side in _tiles(image.shape[1], image.shape[0]):
+            tile = image[y : y + side, x : x + side]
+            people = self._look(tile, x, y, (self._far,))  # the near model sees faces in fur
+            found += [p for p in people if p.face or p.score >= BODY_SCORE_TILE]
+        return sorted(_distinct(found), key=lambda p: p.x)
+
+    def _look(self, image: np.ndarray, x: int, y: int, face_graphs: tuple[Graph, ...]) -> list[Person]:
+        """People of a part of the picture whose top left corner is (x, y)."""
+        height, width = image.shape[:2]
+        faces: list[tuple[float, float, float, float]] = []  # x, y, size, score
+        for graph in face_graphs:
+            for d in graph(image).detections or ():
+                box = d.location_data.relative_bounding_box
+                size = (box.width * width + box.height * height) / 2
+                face = (
+                    x + (box.xmin + box.width / 2) * width,
+                    y + (box.ymin + box.height / 2) * height,
+                    size,
+                    d.score[0],
+                )
+                if d.score[0] >= FACE_SCORE and not any(
+                    math.dist(face[:2], f[:2]) < 0.6 * max(size, f[2]) for f in faces
+                ):
+                    faces.append(face)
+        people = []
+        for d in self._bodies(image).detections or ():
+            person = _from_body(d, x, y, width, height)
+            mine = min(faces, key=lambda f: math.dist(f[:2], (person.x, person.y)), default=None)
+            if mine is not None and math.dist(mine[:2], (person.x, person.y)) < 1.3 * max(person.head, mine[2]):
+                faces.remove(mine)
+                head = mine[2] * HEAD_PER_FACE
+                people.append(Person(mine[0], mine[1], head, person.roi, True, max(person.score, mine[3])))
+            else:
+                people.append(person)
+        return people + [body_under(*f) for f in faces]
+
+
+def comparable(people: list[Person]) -> list[Person]:
+    """Leaves passers-by out: those much smaller than the largest."""
+    largest = max((p.head for p in people), default=0.0)
+    return [p for p in people if p.head >= COMPARABLE * largest]
+
+
+def _from_body(detection: Any, x: int, y: int, width: int, height: int) -> Person:
+    """From the body detector: a circle around the hips that holds the body, and a box at the shoulders and face."""
+    location = detection.location_data
+    hip, rim = ((x + k.x * width, y + k.y * height) for k in location.relative_keypoints[:2])
+    box = location.relative_bounding_box
+    radius = math.dist(hip, rim)
+    turn = math.pi / 2 - math.atan2(hip[1] - rim[1], rim[0] - hip[0])
+    return Person(
+        x + (box.xmin + box.width / 2) * width,
+        y + (box.ymin + box.height / 2) * height,
+        HEAD_PER_RADIUS * radius,
+        Roi(*hip, 2 * BODY_ROI * radius, turn),
+        False,
+        detection.score[0],
+    )
+
+
+def body_under(x: float, y: float, size: float, score: float) -> Person:
+    """Guesses the body under an upright face of this centre and size."""
+    return Person(x, y, size * HEAD_PER_FACE, Roi(x, y + 3.7 * size, 12 * size), True, score)
+
+
+def _tiles(width: int, height: int) -> Iterator[tuple[int, int, int]]:
+    """Half-overlapping squares: x, y, side."""
+    for parts in (2, 3):
+        side = max(width, height) // parts
+        for y in range(0, max(1, height - side // 2), side // 2):
+            for x in range(0, max(1, width - side // 2), side // 2):
+                yield x, y, side
+
+
+def _distinct(people: list[Person]) -> list[Person]:
+    """Keeps the surest of those that are the same person."""
+    kept: list[Person] = []
+    for p in sorted(people, key=lambda p: (p.face, p.score), reverse=True):
+        if all(math.dist((p.x, p.y), (k.x, k.y)) > 0.6 * max(p.head, k.head) for k in kept):
+            kept.append(p)
+    return kept
