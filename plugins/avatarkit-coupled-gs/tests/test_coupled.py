@@ -1,0 +1,196 @@
+"""The coupled avatar: what the paper's equations say must hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from avatarkit.errors import PluginError, StoreError
+from avatarkit.interfaces import Context, TrainStep
+from avatarkit.mesh import barycentric
+from avatarkit.registry import Registry
+from avatarkit.testing import TinyBody, tiny_context, tiny_motion, tiny_subject
+from avatarkit_coupled_gs.binding import bind_to_surface
+from avatarkit_coupled_gs.config import CoupledConfig, LaplacianConfig
+from avatarkit_coupled_gs.linear import LinearMap
+from avatarkit_coupled_gs.model import CoupledAvatar
+from avatarkit_coupled_gs.regularizers import Laplacian, MeshGaussianConsistency, MeshMask, NormalConsistency
+from avatarkit_coupled_gs.topology import neighbours
+
+
+@pytest.fixture(scope="module")
+def context() -> Context:
+    renderer = Registry.load().get("renderer", "cpu").create({}, Context())
+    return tiny_context(renderer=renderer)
+
+
+@pytest.fixture(scope="module")
+def subject(context):
+    return tiny_subject(context, size=96)
+
+
+@pytest.fixture
+def avatar(context, subject) -> CoupledAvatar:
+    made = CoupledAvatar(CoupledConfig(resolution=96, grow=False), context)
+    made.create(subject, [])
+    return made
+
+
+def _step(avatar, subject, context) -> TrainStep:
+    posed = avatar.pose(subject.params)
+    drawn = context.get("renderer").gaussians.render(posed.gaussians, subject.camera, torch.zeros(3))
+    alpha = subject.matte.alpha
+    return TrainStep(
+        step=0, kind="photo", target=subject.matte.foreground * alpha[..., None], alpha=alpha,
+        confidence=torch.ones_like(alpha), camera=subject.camera, background=torch.zeros(3), rendering=drawn, posed=posed,
+        avatar=avatar, mesh_mask=lambda: context.get("renderer").meshes.render(posed.mesh, subject.camera).mask,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+
+
+def test_eq3_binding_lies_on_the_surface_once_per_texel():
+    body = TinyBody()
+    binding = bind_to_surface(body, 64, {"head": 2})
+    assert torch.allclose(binding.barycentric.sum(1), torch.ones(len(binding)), atol=1e-5)
+    assert (binding.barycentric >= -1e-5).all()
+    assert len(torch.unique(binding.texel, dim=0)) == len(binding)
+    head = body.part("head")[binding.triangles].mean(1) > 0.5
+    plain = bind_to_surface(body, 64, {})
+    plain_head = body.part("head")[plain.triangles].mean(1) > 0.5
+    assert 3.3 < head.sum() / plain_head.sum() < 4.7
+
+
+def test_eq4_and_5_gaussians_and_mesh_move_with_the_body(avatar):
+    body, motion = avatar.body, tiny_motion()
+    params = replace(motion.params[2], shape=avatar.shape)
+    posed = avatar.pose(params)
+    expected = body.vertices(params)[0]
+    assert torch.allclose(posed.mesh.vertices, expected, atol=1e-5)
+    on_surface = barycentric(expected, avatar.triangles, avatar.weights)
+    # rest positions are blended before the transform, the transform is blended too: equal where a triangle is rigid
+    assert (posed.gaussians.means - on_surface).norm(dim=1).quantile(0.8) < 1e-5
+    with torch.no_grad():
+        avatar.dX += torch.tensor([0.0, 0.1, 0.0])
+    moved = avatar.pose(params).gaussians.means - posed.gaussians.means
+    assert torch.allclose(moved.norm(dim=1).median(), torch.tensor(0.1), atol=1e-4)
+
+
+def test_gaussians_are_opaque_isotropic_and_bounded(avatar, subject):
+    with torch.no_grad():
+        avatar.log_scale[0], avatar.log_scale[1] = 5.0, -50.0
+    g = avatar.pose(subject.params).gaussians
+    assert (g.opacities == 1).all() and g.scales.shape == (len(g),)
+    assert g.scales.max() <= avatar.config.max_scale and g.scales.min() >= avatar.config.min_scale * 0.999
+
+
+def test_it_looks_like_the_photo_before_training(avatar, subject, context):
+    drawn = _step(avatar, subject, context).rendering
+    inside = subject.matte.alpha > 0.5
+    assert ((drawn.rgb - subject.matte.foreground)[inside] ** 2).mean() < 0.01
+    assert (drawn.alpha[inside] > 0.5).float().mean() > 0.97
+
+
+def test_eq8_ties_both_fields_and_is_zero_at_the_start(avatar, subject, context):
+    loss = MeshGaussianConsistency(None, context)
+    assert loss(_step(avatar, subject, context)).item() < 1e-7
+    with torch.no_grad():
+        avatar.dX += 0.01
+    value = loss(_step(avatar, subject, context))
+    assert value.item() == pytest.approx(0.03, rel=1e-3)
+    gX, gT = torch.autograd.grad(value, [avatar.dX, avatar.dT])
+    assert gX.abs().sum() > 0 and torch.allclose(gX.sum(0), -gT.sum(0), atol=1e-5)
+
+
+def test_normal_consistency_costs_nothing_at_rest_and_punishes_noise(avatar, subject, context):
+    loss = NormalConsistency(None, context)
+    assert loss(_step(avatar, subject, context)).item() < 1e-6
+    with torch.no_grad():
+        avatar.dT += 0.01 * torch.randn(avatar.dT.shape, generator=torch.Generator().manual_seed(0))
+    assert loss(_step(avatar, subject, context)).item() > 0.01
+
+
+def test_laplacian_is_zero_for_what_is_smooth(avatar, subject, context):
+    loss = Laplacian(LaplacianConfig(), context)
+    with torch.no_grad():
+        avatar.dX += 0.02
+    assert loss(_step(avatar, subject, context)).item() < 1e-6
+    with torch.no_grad():
+        avatar.dX[::7] += 0.01
+    assert loss(_step(avatar, subject, context)).item() > 1e-3
+
+
+def test_mesh_mask_pulls_the_mesh_to_the_matte(avatar, subject, context):
+    step = _step(avatar, subject, context)
+    loss = MeshMask(None, context)
+    (gradient,) = torch.autograd.grad(loss(step), avatar.dT)
+    assert torch.isfinite(gradient).all()
+    with torch.no_grad():
+        avatar.dT[:, 0] *= 1.0
+        avatar.dT += 0.03 * torch.nn.functional.normalize(avatar.template * torch.tensor([1.0, 0.0, 1.0]), dim=1)
+    assert loss(_step(avatar, subject, context)) > loss(step)
+
+
+def test_growth_covers_what_the_mesh_leaves_bare(context, subject):
+    alpha = subject.matte.alpha.clone()
+    rows, columns = (alpha > 0.5).nonzero(as_tuple=True)
+    top, middle = int(rows.min()), int(columns.float().mean())
+    alpha[top - 4 : top + 1, middle - 3 : middle + 4] = 1  # a hat
+    hat = replace(subject, matte=replace(subject.matte, alpha=alpha))
+    avatar = CoupledAvatar(CoupledConfig(resolution=96), context)
+    avatar.create(hat, [])
+    drawn = _step(avatar, hat, context).rendering
+    assert drawn.alpha[top - 3, middle] > 0.5
+    grown = (avatar.seed_offset != 0).any(1)
+    assert 0 < int(grown.sum()) <= avatar.config.grow_limit
+    depth = avatar.pose(hat.params).gaussians.means[grown][:, 2]
+    assert depth.max() - depth.min() > 0.005  # holds from the side
+
+
+def test_state_round_trip_is_exact_and_damage_is_named(avatar, context, subject):
+    state = avatar.state()
+    other = CoupledAvatar(avatar.config, context)
+    other.load(state)
+    a, b = avatar.pose(subject.params).gaussians, other.pose(subject.params).gaussians
+    assert torch.equal(a.means, b.means) and torch.equal(a.colors, b.colors)
+    with pytest.raises(StoreError, match="dT"):
+        other.load({k: v for k, v in state.items() if k != "dT"})
+    with pytest.raises(StoreError, match="another version"):
+        other.load({**state, "dT": state["dT"][:-1]})
+    with pytest.raises(StoreError, match="damaged"):
+        other.load({**state, "triangles": state["triangles"] + 10**6})
+    with pytest.raises(StoreError, match="played"):
+        _ = other.topology
+
+
+def test_mesh_terms_refuse_another_avatar(avatar, subject, context):
+    step = replace(_step(avatar, subject, context), avatar=object())
+    with pytest.raises(PluginError, match="coupled-gs"):
+        NormalConsistency(None, context)(step)
+
+
+def test_linear_map_is_the_gather_and_its_gradient_the_scatter():
+    g = torch.Generator().manual_seed(0)
+    triangles = torch.randint(0, 9, (20, 3), generator=g)
+    weights = torch.rand(20, 3, generator=g)
+    x = torch.randn(9, 4, generator=g, requires_grad=True)
+    ours = LinearMap.of_triangles(triangles, weights, 9)(x)
+    expected = barycentric(x, triangles, weights)
+    assert torch.allclose(ours, expected, atol=1e-6)
+    up = torch.randn(20, 4, generator=g)
+    assert torch.allclose(*(torch.autograd.grad(y, x, up)[0] for y in (ours, expected)), atol=1e-5)
+
+
+def test_neighbours_close_seams_and_never_leave_the_surface():
+    row, column = torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")
+    left = torch.stack([torch.zeros(16, dtype=torch.int64), row.flatten(), column.flatten()], 1)
+    right = left + torch.tensor([0, 0, 10])  # another chart whose surface goes on where the first one ends
+    texel = torch.cat([left, right])
+    place = torch.stack([column.flatten(), row.flatten(), torch.zeros(16)], 1).float()
+    positions = torch.cat([place, place + torch.tensor([4.0, 0.0, 0.0])])
+    near = neighbours(texel, positions, torch.tensor([[0.0, 0.0, 1.0]]).expand(32, 3))
+    assert set(near[5].tolist()) == {1, 4, 6, 9}
+    assert 16 in near[3].tolist()  # across the seam
+    gap = (positions[near] - positions[:, None]).norm(dim=-1)
+    assert gap.max() <= 2.0
