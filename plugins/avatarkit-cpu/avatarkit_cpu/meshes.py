@@ -102,8 +102,8 @@ class _Draw(torch.autograd.Function):
         chosen = np.empty(len(topology.edges), np.int64)
         count = silhouettes(points, drawn, topology.edges, topology.firsts, topology.neighbours, chosen)
         mask = vertices.new_empty(height, width)
-        links, slopes = antialias(points, topology.edges, chosen[:count], hit.numpy(), mask.numpy())
-        ctx.saved = links, slopes, points, view
+        count, links, slopes = antialias(points, topology.edges, chosen[:count], hit.numpy(), mask.numpy())
+        ctx.saved = links[:count].copy(), slopes[:count].copy(), points, view
         ctx.mark_non_differentiable(hit, barycentric, depth)
         return mask, hit, barycentric, depth
 

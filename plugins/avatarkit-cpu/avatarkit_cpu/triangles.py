@@ -145,8 +145,8 @@ def antialias(points, edges, chosen, hit, mask):
     """Writes the antialiased mask (H, W) and returns what it depends on.
 
     Returns:
-        (C, 3) int64: the two ends of an edge and the pixel (y * W + x) that it acts on; (C, 4): derivatives of that
-        pixel's mask in x, y of the first and x, y of the second end.
+        C; (>= C, 3) int64: the two ends of an edge and the pixel (y * W + x) that it acts on; (>= C, 4): derivatives of
+        that pixel's mask in x, y of the first and x, y of the second end.
     """
     real = points.dtype.type
     zero, half, one = real(0), real(0.5), real(1)
@@ -156,7 +156,8 @@ def antialias(points, edges, chosen, hit, mask):
     links, pairs = np.empty((limit, 3), np.int64), np.empty((limit, 2), np.int64)
     slopes, gains = np.empty((limit, 4), points.dtype), np.empty(limit, points.dtype)
     best = np.empty((2, height * width), np.int64)  # crossing that won each pair, by axis; pairs bear their first pixel
-    best[:] = -1
+    for pixel in range(height * width):
+        best[0, pixel] = best[1, pixel] = -1
     count = 0
     for across in range(2):  # axis of the pairs: 0 horizontal, 1 vertical
         along = 1 - across
@@ -201,14 +202,17 @@ def antialias(points, edges, chosen, hit, mask):
         axis = 0 if abs(changes[pixel, 0]) >= abs(changes[pixel, 1]) else 1
         value = changes[pixel, axis] + (one if hit[pixel // width, pixel % width] >= 0 else zero)
         if best[pairs[n, 0], pairs[n, 1]] == n and axis == pairs[n, 0] and zero <= value <= one:
-            links[kept], slopes[kept] = links[n], slopes[n]
+            for k in range(3):
+                links[kept, k] = links[n, k]
+            for k in range(4):
+                slopes[kept, k] = slopes[n, k]
             kept += 1
     for y in range(height):
         for x in range(width):
             horizontal, vertical = changes[y * width + x, 0], changes[y * width + x, 1]
             change = horizontal if abs(horizontal) >= abs(vertical) else vertical
             mask[y, x] = min(max(change + (one if hit[y, x] >= 0 else zero), zero), one)
-    return links[:kept].copy(), slopes[:kept].copy()
+    return kept, links, slopes
 
 
 @kernel
