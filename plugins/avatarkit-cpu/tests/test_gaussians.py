@@ -6,14 +6,14 @@ import math
 
 import pytest
 import torch
-from avatarkit_cpu.gaussians import CpuGaussianRasterizer
-from avatarkit_cpu.workers import Workers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avatarkit.camera import Camera, front_camera, orbit
 from avatarkit.gaussians import GaussianRendering, Gaussians
 from avatarkit.kernels.gaussians import render_gaussians
+from avatarkit_cpu.gaussians import CpuGaussianRasterizer
+from avatarkit_cpu.workers import Workers
 
 BACKGROUND = torch.tensor([0.1, 0.5, 0.9])
 NAMES = ("means", "scales", "colors", "opacities")

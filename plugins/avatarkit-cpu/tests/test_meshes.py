@@ -6,14 +6,14 @@ import math
 
 import pytest
 import torch
-from avatarkit_cpu.meshes import CpuMeshRasterizer
-from avatarkit_cpu.workers import Workers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avatarkit.camera import Camera, front_camera, orbit
 from avatarkit.kernels.meshes import render_mesh
 from avatarkit.mesh import Mesh
+from avatarkit_cpu.meshes import CpuMeshRasterizer
+from avatarkit_cpu.workers import Workers
 
 
 def soup(vertices: int, faces: int, seed: int, dtype: torch.dtype = torch.float64) -> Mesh:

@@ -6,17 +6,17 @@ import threading
 from importlib import import_module
 from typing import Any
 
-import avatarkit_cpu
 import pytest
 import torch
+from numba import njit
+
+import avatarkit_cpu
+from avatarkit.errors import ConfigError
+from avatarkit.interfaces import Context, GaussianRasterizer, MeshRasterizer, Renderer
 from avatarkit_cpu.config import Config
 from avatarkit_cpu.lanes import exp_negative, load, store
 from avatarkit_cpu.renderer import CpuRenderer
 from avatarkit_cpu.workers import Workers, spans
-from numba import njit
-
-from avatarkit.errors import ConfigError
-from avatarkit.interfaces import Context, GaussianRasterizer, MeshRasterizer, Renderer
 
 
 def test_the_hook_names_a_renderer() -> None:
