@@ -1,0 +1,98 @@
+"""The built-in motions as a ``MotionSource``."""
+
+from __future__ import annotations
+
+import difflib
+import zlib
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+
+from avatarkit.body import Motion
+from avatarkit.errors import InputError
+from avatarkit.interfaces import Context
+from avatarkit.posing import Poser
+from avatarkit_motions.clips import CLIPS, GESTURES, PHRASES, Stage, expressions, talk
+from avatarkit_motions.config import BuiltinConfig
+from avatarkit_motions.face import EXPRESSIONS
+from avatarkit_motions.performance import Performance
+
+__all__ = ["BuiltinMotions"]
+
+_LABEL_KINDS = ("talk", "talk", "talk", "expressions", "count", "talk", "turn", "talk", "look", "wave", "shrug")
+
+
+class BuiltinMotions:
+    """Implements ``MotionSource``. A named motion is the same in every build; ``motions`` differ with their seed."""
+
+    def __init__(self, config: BuiltinConfig, context: Context) -> None:
+        self.config, self._context = config, context
+
+    @cached_property
+    def _poser(self) -> Poser:
+        return Poser(self._context.get("body"))
+
+    def names(self) -> tuple[str, ...]:
+        """``idle`` first, then what shows an avatar best."""
+        return tuple(CLIPS)
+
+    def describe(self, name: str) -> str:
+        """One line about a motion.
+
+        Raises:
+            InputError: no such motion.
+        """
+        return CLIPS[self._known(name)].about
+
+    def motion(self, name: str) -> Motion:
+        """One motion by name; it runs into its own beginning.
+
+        Raises:
+            InputError: no such motion.
+        """
+        stage = self._stage(zlib.crc32(self._known(name).encode()))
+        return CLIPS[name].make(stage).motion(name, self._poser)
+
+    def motions(self, count: int, seed: int) -> Iterator[Motion]:
+        """Segments to make labels from: talking people first, mirrored at random, of varied size, each with its own heading.
+
+        The paper (section 4) turns the root of each segment by a random pitch and yaw; the ranges are options.
+
+        Args:
+            count: of motions. seed: the same seed gives the same motions, and a larger count only adds some.
+        """
+        for number in range(count):
+            rng = np.random.default_rng([seed, number])
+            kind = _LABEL_KINDS[number % len(_LABEL_KINDS)]
+            p = self._label(kind, rng)
+            length = min(len(p.t), round(self.config.label_seconds * self.config.fps))
+            whole = length == len(p.t)
+            p = p.excerpt(0 if whole else int(rng.integers(0, len(p.t))), length)
+            if rng.random() < 0.5:
+                p = p.mirrored()
+            heading = (float(rng.uniform(*self.config.label_yaw)), float(rng.uniform(*self.config.label_pitch)))
+            yield p.motion(f"{kind}-{number:03d}", self._poser, heading, loop=whole)
+
+    def _label(self, kind: str, rng: np.random.Generator) -> Performance:
+        stage = Stage(self.config.fps, rng, self.config.liveliness * float(rng.uniform(0.75, 1.25)))
+        if kind == "talk":
+            gestures = rng.choice(GESTURES, (4, 2))
+            same = rng.random(4) < 0.55  # both hands often do the same
+            plan = [(str(a), str(a if alike else b)) for (a, b), alike in zip(gestures, same, strict=True)]
+            text = " . ".join(PHRASES[i] for i in rng.permutation(len(PHRASES))[:2])
+            under = str(rng.choice(("friendly", "friendly", "smile", "doubt")))
+            return talk(stage, text, plan, expression=under, rate=float(rng.uniform(0.85, 1.1)))
+        if kind == "expressions":
+            return expressions(stage, [str(n) for n in rng.permutation(list(EXPRESSIONS))[:3]])
+        return CLIPS[kind].make(stage)
+
+    def _stage(self, seed: int) -> Stage:
+        return Stage(self.config.fps, np.random.default_rng(seed), self.config.liveliness)
+
+    def _known(self, name: str) -> str:
+        if name not in CLIPS:
+            near = difflib.get_close_matches(name, CLIPS, 1)
+            hint = f"did you mean {near[0]!r}?" if near else "there are: " + ", ".join(CLIPS) + "."
+            raise InputError(f"There is no built-in motion {name!r}; {hint}")
+        return name
