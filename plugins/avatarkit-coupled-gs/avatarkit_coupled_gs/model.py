@@ -55,7 +55,8 @@ class CoupledAvatar:
         """See ``AvatarModel.create``; the labels are not needed."""
         config, body, renderer = self.config, self.body, self.context.get("renderer")
         eye, hand = config.eye_factor, config.hand_factor
-        factors = {"face": config.face_factor, "left_hand": hand, "right_hand": hand, "eyes": eye, "tongue": eye, "teeth": eye}
+        factors = {"face": config.face_factor, "eyelids": 2 * config.face_factor, "left_hand": hand, "right_hand": hand}
+        factors |= {"eyes": eye, "tongue": eye, "teeth": eye}
         binding = bind_to_surface(body, config.resolution, factors)
         paint = PhotoPainter(subject, body, renderer).paint(binding.face, binding.barycentric)
         self.shape = subject.params.shape.float()
@@ -82,12 +83,12 @@ class CoupledAvatar:
         """Adds the Gaussians that ``seed_uncovered`` asks for, carried back from the photo's pose to rest."""
         config = self.config
         surface = self._vertex_surface(subject.params)
-        mesh = Mesh(_transform(surface[:, 3:], surface[:, :3] + self.dT), self.body.faces)
+        mesh = Mesh(_transform(surface[:, 3:15], surface[:, :3] + self.dT), self.body.faces)
         seen = renderer.meshes.render(mesh, subject.camera)
         seeds = seed_uncovered(subject, seen, config.grow_layers, config.grow_limit, config.scale_factor)
         triangles = self.body.faces[seeds.face]
         at = barycentric(surface, triangles, seeds.barycentric)
-        T, A = at[:, :3], at[:, 3:].reshape(-1, 3, 4)
+        T, A = at[:, :3], at[:, 3:15].reshape(-1, 3, 4)
         rest = torch.linalg.solve(A[..., :3], seeds.position - A[..., 3])
         offset = rest - T - barycentric(self.dT, triangles, seeds.barycentric)
         self.triangles = torch.cat([self.triangles, triangles])
@@ -137,16 +138,39 @@ class CoupledAvatar:
         return self._topology
 
     def _vertex_surface(self, params: BodyParams) -> torch.Tensor:
-        """(V, 15): rest vertices T(theta, phi) and the rows of each vertex's blended rest-to-world transform; no graph."""
+        """(V, 16): rest vertices T(theta, phi), the rows of each vertex's blended rest-to-world transform, and its stretch.
+
+        No graph.
+        """
         body, p = self.body, params.to("cpu").batched()
         with torch.no_grad():
             T = body.rest(self.shape.cpu(), p.expression)[0]
             A = body.joint_transforms(self._skeleton, p.root, p.translation, p.joints)[0, :, :3].reshape(-1, 12)
             blended = (A[body.skinning_indices] * body.skinning_weights[..., None]).sum(1)
-        return torch.cat([T, blended], 1).to(self.device)
+            dT = self.dT.detach().cpu()
+            stretch = self._stretch(_transform(blended, T + dT), self.template.cpu() + dT)
+        return torch.cat([T, blended, stretch[:, None]], 1).to(self.device)
+
+    def _stretch(self, posed: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
+        """(V,) how much longer the surface around each vertex is than at rest, 1 to 3.
+
+        Closed lids and raised arms spread the same Gaussians over more surface; they grow with it, so that nothing shows through.
+        """
+        faces = self.body.faces
+
+        def area(v: torch.Tensor) -> torch.Tensor:
+            a, b, c = (v[faces[:, k]] for k in range(3))
+            return torch.linalg.cross(b - a, c - a).norm(dim=1)
+
+        ratio = (area(posed) / area(rest).clamp(min=1e-12)).clamp(1.0, 9.0).sqrt()
+        total, count = torch.zeros(len(rest)), torch.zeros(len(rest))
+        for k in range(3):
+            total.index_add_(0, faces[:, k], ratio)
+            count.index_add_(0, faces[:, k], torch.ones(len(faces)))
+        return total / count.clamp(min=1.0)
 
     def _surface(self, params: BodyParams) -> tuple[torch.Tensor, torch.Tensor]:
-        """``_vertex_surface``, and the same (N, 15) at the Gaussians: Bary(T), and Bary(W) since blending is linear in it."""
+        """``_vertex_surface``, and the same (N, 16) at the Gaussians: Bary(T), and Bary(W) since blending is linear in it."""
         moving = (params.expression, params.root, params.translation, params.joints)
         key = hash(b"".join(t.detach().cpu().numpy().tobytes() for t in moving))
         if key not in self._surfaces:
@@ -167,11 +191,11 @@ class CoupledAvatar:
     def pose(self, params: BodyParams) -> Posed:
         """G and M of eq. 4 and 5 for one frame; ``fields``: dX, dT, bary_dT."""
         at_vertices, at_gaussians = self._surface(params)
-        means = _transform(at_gaussians[:, 3:], at_gaussians[:, :3] + self.seed_offset + self.dX)
-        scales = self.log_scale.exp().clamp(self.config.min_scale, self.config.max_scale)
+        means = _transform(at_gaussians[:, 3:15], at_gaussians[:, :3] + self.seed_offset + self.dX)
+        scales = self.log_scale.exp().clamp(self.config.min_scale, self.config.max_scale) * at_gaussians[:, 15]
         sh0 = self.sh0 if self._held is None else torch.where(self._held, self.sh0.detach(), self.sh0)
         gaussians = Gaussians(means, scales, 0.5 + _SH0 * sh0, torch.ones_like(scales))
-        mesh = Mesh(_transform(at_vertices[:, 3:], at_vertices[:, :3] + self.dT), self.body.faces.to(self.device))
+        mesh = Mesh(_transform(at_vertices[:, 3:15], at_vertices[:, :3] + self.dT), self.body.faces.to(self.device))
         return Posed(gaussians, mesh, {"dX": self.dX, "dT": self.dT, "bary_dT": self.bary(self.dT)})
 
     # ------------------------------------------------------------------------------------------- training and storage
