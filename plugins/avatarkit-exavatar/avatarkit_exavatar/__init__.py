@@ -1,0 +1,15 @@
+"""Fitting of a body model to a photo, and tracking of videos."""
+
+from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
+
+
+@hookimpl
+def register_trackers(register: Register) -> None:
+    register(
+        "exavatar",
+        target="avatarkit_exavatar.tracker:ExAvatarTracker",
+        config="avatarkit_exavatar.config:ExAvatarConfig",
+        summary="shape, pose, hands, face and surface of one photo; videos and clips with the shape kept",
+        needs=Needs(modules=("scipy",)),
+        licence=Licence(code="Apache-2.0"),
+    )

@@ -1,0 +1,95 @@
+"""Terms of the objective from what was observed."""
+
+from __future__ import annotations
+
+import torch
+
+from avatarkit.body import JointLandmarks, SurfaceLandmarks
+from avatarkit.camera import Camera
+from avatarkit_exavatar.config import ExAvatarConfig
+from avatarkit_exavatar.observation import BODY_BONES, FACE_GAPS, HAND_BONES, LandmarkSet, Observation
+from avatarkit_exavatar.points import Identity, Points, joint_points, surface_points
+from avatarkit_exavatar.terms import Directions, Gaps, Reprojection, Term
+
+__all__ = ["landmark_terms", "set_points"]
+
+_FACE_SCALE = 0.06  # head heights
+_BODY_SCALE = 6.0  # times the table's sigma
+
+
+def set_points(identity: Identity, landmarks: LandmarkSet) -> Points:
+    """The body's points of a set."""
+    table = landmarks.table
+    return surface_points(identity, table) if isinstance(table, SurfaceLandmarks) else joint_points(identity, table)
+
+
+def landmark_terms(
+    points: dict[str, Points],
+    observation: Observation,
+    camera: Camera,
+    distance: float,
+    config: ExAvatarConfig,
+    names: set[str],
+    coarse: float = 1.0,
+) -> list[Term]:
+    """Reprojection of the sets in ``names`` that were seen, and what goes with them.
+
+    Args:
+        points: set name -> the body's points.
+        distance: metres from the camera, to turn what is known in metres into pixels.
+        coarse: factor on the distance at which a landmark counts as an outlier.
+    """
+    terms: list[Term] = []
+    head = observation.head_pixels
+    turn = camera.T_camera_world[:3, :3]
+    pixels_per_metre = float(camera.K[0, 0]) / distance
+    for name in sorted(names & points.keys()):
+        seen, body = observation.sets[name], points[name]
+        if name == "face478":
+            used = (seen.weight > 0).nonzero()[:, 0]
+            share = config.face_weight * seen.weight[used] / seen.weight.sum()
+            unit = torch.full_like(share, head)
+            terms.append(Reprojection(body[used], camera, seen.pixels[used], unit, share, _FACE_SCALE * coarse))
+            terms.append(_gaps(body, seen, camera, head, config))
+        else:
+            unit = seen.sigma * pixels_per_metre
+            terms.append(
+                Reprojection(body, camera, seen.pixels, unit, config.body_weight * seen.weight, _BODY_SCALE * coarse)
+            )
+        if seen.depth is not None and isinstance(seen.table, JointLandmarks):
+            terms.append(_directions(body, seen, seen.table, turn, config))
+    return terms
+
+
+def _gaps(body: Points, seen: LandmarkSet, camera: Camera, head: float, config: ExAvatarConfig) -> Gaps:
+    first, second = torch.tensor(FACE_GAPS).T
+    return Gaps(
+        first=body[first],
+        second=body[second],
+        camera=camera,
+        target=seen.pixels[first] - seen.pixels[second],
+        unit=head,
+        weight=torch.full((len(first),), config.eye_gap_weight / len(first)),
+        scale=_FACE_SCALE,
+    )
+
+
+def _directions(
+    body: Points, seen: LandmarkSet, table: JointLandmarks, turn: torch.Tensor, config: ExAvatarConfig
+) -> Directions:
+    """Bones of a set whose rough depth is known; ``turn`` (3, 3) is world to camera."""
+    assert seen.depth is not None
+    row = {int(number): k for k, number in enumerate(table.index)}
+    bones = BODY_BONES if seen.name == "pose33" else tuple((a, b, 0.05) for a, b in HAND_BONES)
+    known = [(row[a], row[b], share) for a, b, share in bones if a in row and b in row]
+    start = torch.tensor([k[0] for k in known])
+    end = torch.tensor([k[1] for k in known])
+    share = torch.tensor([k[2] for k in known])
+    bone = (seen.depth[end] - seen.depth[start]) @ turn
+    trust = torch.minimum(seen.weight[start], seen.weight[end]) if seen.name == "pose33" else torch.ones(len(known))
+    return Directions(
+        start=body[start],
+        end=body[end],
+        target=bone / bone.norm(dim=-1, keepdim=True).clamp_min(1e-6),
+        weight=config.direction_weight * share * trust,
+    )

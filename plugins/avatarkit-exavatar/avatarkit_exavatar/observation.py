@@ -1,0 +1,185 @@
+"""Landmarks of a picture as weighted targets of the fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from avatarkit.body import JointLandmarks, SurfaceLandmarks
+from avatarkit.interfaces import BodyModel
+from avatarkit.keypoints import Keypoints
+
+__all__ = ["BODY_BONES", "FACE_GAPS", "HAND_BONES", "LandmarkSet", "Observation", "face_weights", "observe", "thinned"]
+
+# Numbers of MediaPipe's 478 face points.
+_OVAL = (10, 21, 54, 58, 67, 93, 103, 109, 127, 132, 136, 148, 149, 150, 152, 162, 172, 176, 234, 251, 284, 288, 297, 323,
+         332, 338, 356, 361, 365, 377, 378, 379, 389, 397, 400, 454)  # fmt: skip
+_EYES = (7, 33, 133, 144, 145, 153, 154, 155, 157, 158, 159, 160, 161, 163, 173, 246, 249, 263, 362, 373, 374, 380, 381,
+         382, 384, 385, 386, 387, 388, 390, 398, 466)  # fmt: skip
+_LIPS = (0, 13, 14, 17, 37, 39, 40, 61, 78, 80, 81, 82, 84, 87, 88, 91, 95, 146, 178, 181, 185, 191, 267, 269, 270, 291,
+         308, 310, 311, 312, 314, 317, 318, 321, 324, 375, 402, 405, 409, 415)  # fmt: skip
+_IRIS = (468, 473)
+_IRIS_RINGS = (469, 470, 471, 472, 474, 475, 476, 477)
+FACE_GAPS = (
+    (159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373),  # lids
+    (13, 14), (82, 87), (312, 317), (81, 178), (311, 402),  # lips
+)  # fmt: skip
+
+_HINT = 0.1  # what the guess of a hidden point is worth
+_SEEN, _LEG_SEEN = 0.25, 0.5  # trust from which a part counts as seen
+_HEAD_METRES = 0.163  # the measure of ``head_pixels`` on an average adult
+_TORSO_METRES = 0.50  # middle of the shoulders to middle of the hips
+# Bones of the 33 body points whose direction the detector's 3D gives, with their share of trust.
+BODY_BONES = ((11, 13, 1.0), (13, 15, 1.0), (12, 14, 1.0), (14, 16, 1.0), (23, 25, 1.0), (25, 27, 1.0), (24, 26, 1.0),
+              (26, 28, 1.0), (12, 11, 1.0), (24, 23, 0.5))  # fmt: skip
+HAND_BONES = tuple((a, a + 1) for f in range(5) for a in range(4 * f + 1, 4 * f + 4)) + ((0, 5), (0, 9), (0, 17))
+
+
+@dataclass(frozen=True)
+class LandmarkSet:
+    """One set of landmarks that was seen and that the body model knows.
+
+    Attributes:
+        name: of the set. table: where the points lie on the body.
+        pixels: (n, 2). weight: (n,) trust, 0 to 1 (more where detail matters). sigma: (n,) metres.
+        depth: (n, 3) rough positions in camera axes, or None.
+    """
+
+    name: str
+    table: SurfaceLandmarks | JointLandmarks
+    pixels: torch.Tensor
+    weight: torch.Tensor
+    sigma: torch.Tensor
+    depth: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a picture says.
+
+    Attributes:
+        sets: name -> landmarks. head_pixels: diagonal of the face's box / 1.45, or its estimate without a face.
+        width, height: of the picture. visible: as in ``Quality.visible``.
+    """
+
+    sets: dict[str, LandmarkSet]
+    head_pixels: float
+    width: int
+    height: int
+    visible: dict[str, bool]
+
+
+def face_weights(count: int, sigma: torch.Tensor) -> torch.Tensor:
+    """(n,) importance of the 478 face points: eyes and lips most, the sliding outline least."""
+    weight = (0.002 / sigma.clamp_min(0.002)).square()
+    weight[list(_OVAL)] *= 0.5
+    weight[list(_EYES)] *= 3.0
+    weight[list(_LIPS)] *= 3.0
+    if count > 468:
+        weight[list(_IRIS_RINGS)] = 0.0
+        weight[list(_IRIS)] = 6.0
+    return weight
+
+
+def observe(keypoints: Keypoints, body: BodyModel, alpha: torch.Tensor | None = None) -> Observation:
+    """Weighs what was detected.
+
+    Args:
+        alpha: (H, W) matte; body points off the person lose their say, since detectors guess hidden limbs.
+    """
+    head = _head_pixels(keypoints)
+    sets: dict[str, LandmarkSet] = {}
+    for name in ("face478", "pose33", "hand21_left", "hand21_right"):
+        table = body.landmarks(name)
+        if table is None or not keypoints.has(name):
+            continue
+        pixels, score = keypoints.points[name], keypoints.scores[name]
+        depth = keypoints.points_3d.get(name)
+        if name == "pose33":
+            score = _body_trust(keypoints, alpha, head)
+        rows = table.index.numpy() if isinstance(table, JointLandmarks) else np.arange(len(table.triangles))
+        weight = torch.from_numpy(np.ascontiguousarray(score[rows], np.float32))
+        sigma = table.sigma.clamp_min(0.010 if name == "pose33" else 0.005)
+        if name == "face478":
+            weight = weight * face_weights(len(rows), table.sigma)
+        sets[name] = LandmarkSet(
+            name=name,
+            table=table,
+            pixels=torch.from_numpy(np.ascontiguousarray(pixels[rows], np.float32)),
+            weight=weight,
+            sigma=sigma,
+            depth=None if depth is None else torch.from_numpy(np.ascontiguousarray(depth[rows], np.float32)),
+        )
+    return Observation(sets, head, keypoints.width, keypoints.height, _visible(keypoints, sets))
+
+
+def thinned(observation: Observation) -> Observation:
+    """The same with fewer face points: all of eyes, lips and outline, a quarter of the rest."""
+    face = observation.sets.get("face478")
+    if face is None or not isinstance(face.table, SurfaceLandmarks):
+        return observation
+    weight = face.weight.clone()
+    keep = set(_OVAL + _EYES + _LIPS + _IRIS) | set(range(0, 468, 4))
+    weight[[k for k in range(len(weight)) if k not in keep]] = 0.0
+    return replace(observation, sets={**observation.sets, "face478": replace(face, weight=weight)})
+
+
+def _head_pixels(keypoints: Keypoints) -> float:
+    if keypoints.has("face478"):
+        face = keypoints.points["face478"]
+        return float(np.linalg.norm(face.max(0) - face.min(0))) / 1.45
+    if keypoints.has("pose33"):
+        pose = keypoints.points["pose33"]
+        torso = np.linalg.norm(pose[[11, 12]].mean(0) - pose[[23, 24]].mean(0))
+        return float(max(torso, np.linalg.norm(pose[11] - pose[12]))) * _HEAD_METRES / _TORSO_METRES
+    return 0.2 * keypoints.height
+
+
+def _body_trust(keypoints: Keypoints, alpha: torch.Tensor | None, head: float) -> np.ndarray:
+    """(33,) weights of the body points."""
+    points = keypoints.points["pose33"]
+    score = keypoints.scores["pose33"]
+    trust = np.clip((score - 0.1) / 0.9, 0.0, 1.0) ** 1.5
+    trust = np.maximum(trust, _HINT * score)
+    column, row = np.floor(points).astype(int).T
+    inside = (column >= 0) & (row >= 0) & (column < keypoints.width) & (row < keypoints.height)
+    trust = np.where(inside, trust, 0.1 * trust)
+    if alpha is not None:
+        away = ndimage.distance_transform_edt(alpha.numpy() < 0.3)
+        off = np.zeros(len(points))
+        off[inside] = away[row[inside], column[inside]]
+        trust = np.where(off > 0.12 * head, 0.03 * trust, trust)
+    if keypoints.has("face478"):
+        trust[0:11] *= np.where(np.arange(11) == 0, 0.2, 0.5)  # the face says it better
+    for side, first in (("left", 15), ("right", 16)):
+        # A hand that its own detector has not found is at best half seen: believe the wrist, not the fingers.
+        trust[first + 2 : 23 : 2] *= 0.1 if keypoints.has(f"hand21_{side}") else 0.25
+        if keypoints.has(f"hand21_{side}"):
+            trust[first] *= 0.1
+    return trust.astype(np.float32)
+
+
+def _visible(keypoints: Keypoints, sets: dict[str, LandmarkSet]) -> dict[str, bool]:
+    """Which parts of the person are in the picture."""
+    trust = np.zeros(33)
+    if "pose33" in sets:
+        table = sets["pose33"].table
+        assert isinstance(table, JointLandmarks)
+        trust[table.index.numpy()] = sets["pose33"].weight.numpy()
+    hand = {side: f"hand21_{side}" in sets for side in ("left", "right")}
+
+    def seen(*numbers: int, enough: float = _SEEN) -> bool:
+        return bool(min(trust[list(numbers)]) > enough)
+
+    return {
+        "face": "face478" in sets,
+        "left_hand": hand["left"],
+        "right_hand": hand["right"],
+        "left_arm": seen(13) and (hand["left"] or seen(15)),
+        "right_arm": seen(14) and (hand["right"] or seen(16)),
+        "legs": seen(25, enough=_LEG_SEEN) or seen(26, enough=_LEG_SEEN),
+        "feet": seen(27, 31) or seen(28, 32),
+    }

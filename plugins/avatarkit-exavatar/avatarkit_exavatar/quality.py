@@ -1,0 +1,106 @@
+"""How well a fit lies on its photo."""
+
+from __future__ import annotations
+
+import torch
+
+from avatarkit.body import BodyParams
+from avatarkit.camera import Camera
+from avatarkit.interfaces import BodyModel, MeshRasterizer
+from avatarkit.mesh import Mesh
+from avatarkit.subject import Matte, Quality
+from avatarkit_exavatar.kinematics import Kinematics
+from avatarkit_exavatar.landmarks import set_points
+from avatarkit_exavatar.observation import Observation
+from avatarkit_exavatar.parameters import Parameters
+from avatarkit_exavatar.points import Identity
+from avatarkit_exavatar.terms import projection
+
+__all__ = ["judge", "landmark_errors", "mask_overlap"]
+
+_METRIC = {
+    "face478": "face_error_percent_head",
+    "hand21_left": "left_hand_error_percent_head",
+    "hand21_right": "right_hand_error_percent_head",
+    "pose33": "body_error_percent_head",
+}
+_TRUSTED = 0.5  # body points that count for the body error
+_WARN_FACE, _WARN_HAND, _WARN_HEAD, _WARN_OVERLAP = 3.0, 8.0, 80.0, 0.6
+
+
+def landmark_errors(
+    body: BodyModel, parameters: Parameters, params: BodyParams, observation: Observation, camera: Camera
+) -> dict[str, float]:
+    """Mean distance between detected and fitted landmarks, percent of the head's height.
+
+    ``face_error_percent_head`` over all 478 points; ``left_hand_...`` and ``right_hand_...`` over 21;
+    ``body_error_percent_head`` over those of the 33 that are clearly seen. Sets that were not seen are absent.
+    """
+    identity = Identity(body, params.shape, False)
+    kinematics = Kinematics(body, parameters, identity)
+    posed = kinematics.pose(parameters.encode(params))
+    out = {}
+    for name, seen in observation.sets.items():
+        pixels = projection(camera, kinematics.world(posed, set_points(identity, seen)))[0]
+        error = (pixels - seen.pixels).norm(dim=-1)
+        if name == "pose33":
+            error = error[seen.weight > _TRUSTED]
+        if len(error):
+            out[_METRIC[name]] = float(error.mean()) / observation.head_pixels * 100
+    return out
+
+
+def mask_overlap(
+    vertices: torch.Tensor, faces: torch.Tensor, camera: Camera, matte: Matte, rasterizer: MeshRasterizer
+) -> float:
+    """Intersection over union of the posed mesh (V, 3) and the matte, at the photo's size."""
+    mesh = rasterizer.render(Mesh(vertices, faces), camera).face_index >= 0
+    person = matte.alpha > 0.5
+    return float((mesh & person).sum()) / max(1.0, float((mesh | person).sum()))
+
+
+def judge(
+    body: BodyModel,
+    parameters: Parameters,
+    params: BodyParams,
+    offsets: torch.Tensor,
+    observation: Observation,
+    camera: Camera,
+    matte: Matte,
+    rasterizer: MeshRasterizer,
+) -> Quality:
+    """Metrics, what was seen, and sentences for the user.
+
+    Metrics besides those of ``landmark_errors``: ``mask_iou`` of the mesh with ``offsets`` (V, 3) and the matte,
+    ``mask_iou_without_offsets``, and ``head_pixels``, the face box's diagonal / 1.45.
+    """
+    metrics = landmark_errors(body, parameters, params, observation, camera)
+    for name, moved in (("mask_iou", offsets), ("mask_iou_without_offsets", None)):
+        vertices = body.vertices(params, moved)[0]
+        metrics[name] = mask_overlap(vertices, body.faces, camera, matte, rasterizer)
+    metrics["head_pixels"] = observation.head_pixels
+    return Quality(metrics, dict(observation.visible), tuple(_warnings(metrics, observation.visible)))
+
+
+def _warnings(metrics: dict[str, float], visible: dict[str, bool]) -> list[str]:
+    said = []
+    if not visible["face"]:
+        said.append("No face was found: expression and gaze are neutral, and the head's pose comes from body landmarks.")
+    elif metrics.get("face_error_percent_head", 0.0) > _WARN_FACE:
+        said.append("The face could not be fitted well; a frontal photo would give a better likeness.")
+    if metrics["head_pixels"] < _WARN_HEAD:
+        said.append(f"The head is only {metrics['head_pixels']:.0f} pixels tall; details of the face are guesses.")
+    for side in ("left", "right"):
+        if not visible[f"{side}_hand"]:
+            said.append(f"The {side} hand was not seen: its fingers are relaxed.")
+        elif metrics.get(f"{side}_hand_error_percent_head", 0.0) > _WARN_HAND:
+            said.append(f"The {side} hand could not be fitted well.")
+        if not visible[f"{side}_arm"]:
+            said.append(f"The {side} arm was not fully seen: its pose is a guess.")
+    if not visible["legs"]:
+        said.append("The legs were not seen: they are straight.")
+    elif not visible["feet"]:
+        said.append("The feet were not seen: they are at rest.")
+    if metrics["mask_iou"] < _WARN_OVERLAP:
+        said.append("The body and the cut-out person differ much; check the matte.")
+    return said

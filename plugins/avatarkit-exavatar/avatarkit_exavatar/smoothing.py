@@ -1,0 +1,116 @@
+"""Smooths a sequence inside the fit: all frames of a window take one Gauss-Newton step together.
+
+Each frame brings its quadratic model (what the pictures say), neighbours are tied by a penalty on acceleration. The
+penalty of an unknown is set from how firmly the pictures hold it, so that every one of them lets through the same
+frequencies: half of a movement at the cutoff remains, fast gestures below it stay. Where pictures say nothing, the
+penalty alone bridges the gap.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from avatarkit_exavatar.solver import Normal
+
+__all__ = ["joint_step", "stiffness_for"]
+
+
+def stiffness_for(diagonals: torch.Tensor, cutoff: torch.Tensor, fps: float) -> torch.Tensor:
+    """(P,) weight of squared acceleration (per frame squared).
+
+    Args:
+        diagonals: (T, P) half Hessians of the frames. cutoff: (P,) hertz.
+    """
+    omega = (2 * math.pi * cutoff / fps).clamp_max(0.9 * math.pi)
+    return diagonals.quantile(0.75, 0) / (2 * torch.sin(omega / 2)) ** 4
+
+
+def joint_step(
+    normals: list[Normal],
+    x: torch.Tensor,
+    stiffness: torch.Tensor,
+    before: torch.Tensor,
+    low: torch.Tensor,
+    high: torch.Tensor,
+    free: torch.Tensor,
+) -> torch.Tensor:
+    """One step of all frames.
+
+    Args:
+        normals: T models at ``x``. x: (T, P). stiffness: (P,).
+        before: (k, P) finished frames just before the window, k at most 2.
+        low, high: (P,) bounds. free: (P,) bool.
+
+    Returns:
+        (T, P).
+    """
+    count, at = len(x), free.nonzero()[:, 0]
+    k = len(before)
+    full = torch.cat([before, x])[:, at].double()
+    mu = stiffness[at].double()
+    # Second differences: rows of the operator over finished and free frames.
+    length = len(full)
+    D = torch.zeros(max(length - 2, 0), length, dtype=torch.float64)
+    for row in range(len(D)):
+        D[row, row : row + 3] = torch.tensor([1.0, -2.0, 1.0], dtype=torch.float64)
+    pull = (D.T @ (D @ full))[k:] * mu  # (T, p) half gradient of the penalty
+    band = (D.T @ D)[k:, k:]
+
+    H = torch.stack([n.hessian[at][:, at] for n in normals]).double()
+    g = torch.stack([n.gradient[at] for n in normals]).double() + pull
+    lowest, highest = low[at], high[at]
+    here = x[:, at]
+    held = (here <= lowest) & (g > 0) | (here >= highest) & (g < 0)
+    diagonal = H.diagonal(dim1=1, dim2=2)
+    diagonal.mul_(1 + 1e-3).add_(band.diagonal()[:, None] * mu + 1e-6 + held * 1e8)
+    step = _banded_solve(H, band, mu, -g)
+    new = x.clone()
+    new[:, at] = torch.minimum(torch.maximum(here + step.float(), lowest), highest)
+    return new
+
+
+def _banded_solve(H: torch.Tensor, band: torch.Tensor, mu: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Solves the block system with blocks H (T, p, p) on the diagonal and band[s, t] diag(mu) off it, |s - t| <= 2.
+
+    Block Cholesky: L has three block diagonals.
+
+    Args:
+        right: (T, p).
+    """
+    count, p = right.shape
+    L0: list[torch.Tensor] = []
+    L1: list[torch.Tensor] = []  # L[t, t-1]
+    L2: list[torch.Tensor] = []  # L[t, t-2]
+    y: list[torch.Tensor] = []
+    for t in range(count):
+        C, r = H[t], right[t]
+        if t >= 2:
+            below = torch.linalg.solve_triangular(L0[t - 2], torch.diag(band[t, t - 2] * mu), upper=False).T
+            L2.append(below)
+            C = C - below @ below.T
+            r = r - below @ y[t - 2]
+        else:
+            L2.append(torch.zeros(0, 0, dtype=H.dtype))
+        if t >= 1:
+            B = torch.diag(band[t, t - 1] * mu)
+            if t >= 2:
+                B = B - L2[t] @ L1[t - 1].T
+            near = torch.linalg.solve_triangular(L0[t - 1], B.T, upper=False).T
+            L1.append(near)
+            C = C - near @ near.T
+            r = r - near @ y[t - 1]
+        else:
+            L1.append(torch.zeros(0, 0, dtype=H.dtype))
+        L0.append(torch.linalg.cholesky(C))
+        y.append(torch.linalg.solve_triangular(L0[t], r[:, None], upper=False)[:, 0])
+    out = torch.empty_like(right)
+    for t in reversed(range(count)):
+        r = y[t]
+        if t + 1 < count:
+            r = r - L1[t + 1].T @ out[t + 1]
+        if t + 2 < count:
+            r = r - L2[t + 2].T @ out[t + 2]
+        out[t] = torch.linalg.solve_triangular(L0[t].T, r[:, None], upper=True)[:, 0]
+    return out

@@ -1,0 +1,147 @@
+"""Bounded Levenberg-Marquardt over robust terms and a diagonal prior."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from avatarkit_exavatar.kinematics import Kinematics, Posed
+from avatarkit_exavatar.terms import Term
+
+logger = logging.getLogger("avatarkit.exavatar")
+
+__all__ = ["Normal", "Prior", "minimise", "normal_equations"]
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is believed of each unknown before looking.
+
+    Attributes:
+        mean: (P,). precision: (P,) weight of the squared distance to it.
+        sparsity: (P,) weight of the absolute value, for unknowns that are never negative.
+        low, high: (P,) bounds.
+        pairs: (n, 2) unknowns that belong together. ratio: (n,) the first should be ratio times the second.
+        pair_precision: (n,).
+    """
+
+    mean: torch.Tensor
+    precision: torch.Tensor
+    sparsity: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
+    pairs: torch.Tensor
+    ratio: torch.Tensor
+    pair_precision: torch.Tensor
+
+    def cost(self, x: torch.Tensor) -> torch.Tensor:
+        """() of the vector (P,)."""
+        difference = x[self.pairs[:, 0]] - self.ratio * x[self.pairs[:, 1]]
+        return (
+            (self.precision * (x - self.mean).square()).sum()
+            + (self.sparsity * x).sum()
+            + (self.pair_precision * difference.square()).sum()
+        )
+
+    def add(self, x: torch.Tensor, gradient: torch.Tensor, hessian: torch.Tensor) -> None:
+        """Adds half the gradient and half the Hessian of the cost."""
+        gradient += self.precision * (x - self.mean) + 0.5 * self.sparsity
+        hessian.diagonal().add_(self.precision)
+        a, b = self.pairs.T
+        p, r = self.pair_precision, self.ratio
+        difference = p * (x[a] - r * x[b])
+        gradient.index_add_(0, a, difference).index_add_(0, b, -r * difference)
+        for rows, columns, value in ((a, a, p), (b, b, p * r * r), (a, b, -p * r), (b, a, -p * r)):
+            hessian.index_put_((rows, columns), value, accumulate=True)
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Quadratic model of the cost around x: half gradient (P,) and half Hessian (P, P)."""
+
+    cost: float
+    gradient: torch.Tensor
+    hessian: torch.Tensor
+
+
+def normal_equations(body: Kinematics, posed: Posed, terms: Sequence[Term], prior: Prior) -> Normal:
+    """Gauss-Newton model of everything at one pose."""
+    rows, values = [], []
+    cost = prior.cost(posed.x)
+    for term in terms:
+        block = term(body, posed, True)
+        assert block.jacobian is not None
+        cost = cost + block.cost()
+        root = block.trust().sqrt()[:, None]
+        rows.append((block.jacobian * root[..., None]).flatten(0, 1))
+        values.append((block.residual * root).flatten())
+    size = len(posed.x)
+    J = torch.cat(rows) if rows else torch.zeros(0, size)
+    r = torch.cat(values) if values else torch.zeros(0)
+    gradient, hessian = J.T @ r, J.T @ J
+    prior.add(posed.x, gradient, hessian)
+    return Normal(float(cost), gradient, hessian)
+
+
+def step(normal: Normal, x: torch.Tensor, prior: Prior, free: torch.Tensor, damping: float) -> torch.Tensor:
+    """(P,) next vector: a damped Newton step on the free unknowns that ends inside the bounds."""
+    held = (x <= prior.low) & (normal.gradient > 0) | (x >= prior.high) & (normal.gradient < 0)
+    move = (free & ~held).nonzero()[:, 0]
+    H = normal.hessian[move][:, move].double()
+    H.diagonal().mul_(1 + damping).add_(1e-9)
+    g = normal.gradient[move].double()
+    change = torch.zeros_like(x)
+    change[move] = -torch.cholesky_solve(g[:, None], torch.linalg.cholesky(H))[:, 0].float()
+    return torch.minimum(torch.maximum(x + change, prior.low), prior.high)
+
+
+def total_cost(body: Kinematics, posed: Posed, terms: Sequence[Term], prior: Prior) -> float:
+    """Robust cost of a pose."""
+    return float(prior.cost(posed.x) + sum(term(body, posed, False).cost() for term in terms))
+
+
+def minimise(
+    body: Kinematics,
+    x: torch.Tensor,
+    terms: Sequence[Term],
+    prior: Prior,
+    free: torch.Tensor,
+    iterations: int,
+    damping: float = 1e-2,
+    tolerance: float = 1e-3,
+) -> torch.Tensor:
+    """Takes damped steps downhill.
+
+    Args:
+        x: (P,) start; it is moved inside the bounds first.
+        free: (P,) bool, unknowns that may change.
+        iterations: at most this many steps, counting those that were tried in vain.
+        damping: of the first step, relative to the diagonal.
+        tolerance: relative gain below which the search ends.
+
+    Returns:
+        (P,) the best vector found.
+    """
+    inside = torch.minimum(torch.maximum(x, prior.low), prior.high)
+    x = torch.where(free, inside, x)
+    posed = body.pose(x)
+    normal = None
+    for number in range(iterations):
+        if normal is None:
+            normal = normal_equations(body, posed, terms, prior)
+        candidate = body.pose(step(normal, x, prior, free, damping))
+        cost = total_cost(body, candidate, terms, prior)
+        gain = normal.cost - cost
+        logger.debug("step %d: cost %.4f, gain %.4f, damping %.0e", number, normal.cost, gain, damping)
+        if gain <= 0:
+            damping = min(damping * 6, 1e4)
+            continue
+        x, posed = candidate.x, candidate
+        damping = max(damping / 4, 1e-4)
+        if gain < tolerance * normal.cost:
+            break
+        normal = None
+    return x

@@ -1,0 +1,206 @@
+"""What a fit minimises: each term compares posed points with something seen, or with what bodies can do.
+
+A term is called with the kinematics and a pose and answers with weighted residuals and, if asked, their derivative by
+all unknowns. Terms hold data only and know nothing of stages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from avatarkit.camera import Camera
+from avatarkit_exavatar.kinematics import Kinematics, Posed
+from avatarkit_exavatar.points import Points
+
+__all__ = ["Block", "Clearance", "Contour", "Directions", "Gaps", "Reprojection", "Term", "projection"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Residuals in groups that are judged together.
+
+    Attributes:
+        residual: (m, k). jacobian: (m, k, P), or None where it was not asked for.
+        weight: (m,). scale: residual norm at which a group begins to count as an outlier (Geman-McClure).
+    """
+
+    residual: torch.Tensor
+    jacobian: torch.Tensor | None
+    weight: torch.Tensor
+    scale: float = float("inf")
+
+    def cost(self) -> torch.Tensor:
+        """() robust weighted sum of squares."""
+        square = self.residual.square().sum(-1)
+        if self.scale != float("inf"):
+            square = square / (1 + square / self.scale**2)
+        return (self.weight * square).sum()
+
+    def trust(self) -> torch.Tensor:
+        """(m,) weights that make a plain least-squares step go downhill on the robust cost."""
+        if self.scale == float("inf"):
+            return self.weight
+        return self.weight / (1 + self.residual.square().sum(-1) / self.scale**2).square()
+
+
+class Term(Protocol):
+    """One part of the objective."""
+
+    def __call__(self, body: Kinematics, posed: Posed, derive: bool) -> Block: ...
+
+
+def projection(camera: Camera, world: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pixels (n, 2) of world points (n, 3), and their derivative (n, 2, 3)."""
+    R = camera.T_camera_world[:3, :3]
+    x, y, z = camera.to_camera(world).unbind(-1)
+    z = z.clamp_min(0.05)
+    fx, fy = camera.K[0, 0], camera.K[1, 1]
+    pixels = torch.stack([fx * x / z + camera.K[0, 2], fy * y / z + camera.K[1, 2]], -1)
+    zero = torch.zeros_like(z)
+    rows = torch.stack([fx / z, zero, -fx * x / z**2, zero, fy / z, -fy * y / z**2], -1).reshape(-1, 2, 3)
+    return pixels, rows @ R
+
+
+@dataclass(frozen=True)
+class Reprojection:
+    """Landmarks fall on their pixels.
+
+    Attributes:
+        points: n landmarks on the body. target: (n, 2) pixels. unit: (n,) pixels that count as a residual of one.
+        weight: (n,). scale: as in ``Block``.
+    """
+
+    points: Points
+    camera: Camera
+    target: torch.Tensor
+    unit: torch.Tensor
+    weight: torch.Tensor
+    scale: float
+
+    def __call__(self, body: Kinematics, posed: Posed, derive: bool) -> Block:
+        pixels, rows = projection(self.camera, body.world(posed, self.points))
+        residual = (pixels - self.target) / self.unit[:, None]
+        jacobian = body.derivative(posed, self.points, rows / self.unit[:, None, None]) if derive else None
+        return Block(residual, jacobian, self.weight, self.scale)
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Pairs of landmarks lie as far apart as seen, e.g. upper and lower lid, wherever the face itself is.
+
+    Attributes:
+        first, second: n landmarks each. target: (n, 2) pixels from second to first.
+        unit: pixels that count as one. weight: (n,).
+    """
+
+    first: Points
+    second: Points
+    camera: Camera
+    target: torch.Tensor
+    unit: float
+    weight: torch.Tensor
+    scale: float
+
+    def __call__(self, body: Kinematics, posed: Posed, derive: bool) -> Block:
+        a, rows_a = projection(self.camera, body.world(posed, self.first))
+        b, rows_b = projection(self.camera, body.world(posed, self.second))
+        jacobian = None
+        if derive:
+            jacobian = body.derivative(posed, self.first, rows_a / self.unit)
+            jacobian = jacobian - body.derivative(posed, self.second, rows_b / self.unit)
+        return Block((a - b - self.target) / self.unit, jacobian, self.weight, self.scale)
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Limbs point where the detector's rough 3D says; tells forward from backward, which pixels cannot.
+
+    Attributes:
+        start, end: n joints each, as points. target: (n, 3) unit vectors in the world. weight: (n,).
+    """
+
+    start: Points
+    end: Points
+    target: torch.Tensor
+    weight: torch.Tensor
+
+    def __call__(self, body: Kinematics, posed: Posed, derive: bool) -> Block:
+        bone = body.world(posed, self.end) - body.world(posed, self.start)
+        length = bone.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+        unit = bone / length
+        jacobian = None
+        if derive:
+            rows = (torch.eye(3) - unit[:, :, None] * unit[:, None, :]) / length[..., None]
+            jacobian = body.derivative(posed, self.end, rows) - body.derivative(posed, self.start, rows)
+        return Block(unit - self.target, jacobian, self.weight)
+
+
+@dataclass(frozen=True)
+class Contour:
+    """The mesh's silhouette lies on the matte's border, measured across the border.
+
+    Attributes:
+        points: n points of the silhouette. target: (n, 2) pixels on the border. normal: (n, 2) of the border.
+        covered: (n,) bool, points inside the matte. Clothes may cover them, so they may widen the body but not pose it.
+        unit: pixels that count as one. weight: (n,).
+    """
+
+    points: Points
+    camera: Camera
+    target: torch.Tensor
+    normal: torch.Tensor
+    covered: torch.Tensor
+    unit: float
+    weight: torch.Tensor
+    scale: float
+
+    def __call__(self, body: Kinematics, posed: Posed, derive: bool) -> Block:
+        pixels, rows = projection(self.camera, body.world(posed, self.points))
+        across = self.normal[:, None, :] / self.unit
+        residual = (across @ (pixels - self.target)[..., None])[..., 0]
+        jacobian = None
+        if derive:
+            jacobian = body.derivative(posed, self.points, across @ rows)
+            jacobian[self.covered, :, : body.parameters.layout.expression.start] = 0.0
+        return Block(residual, jacobian, self.weight, self.scale)
+
+
+@dataclass(frozen=True)
+class Clearance:
+    """Arms stay out of the trunk, which is a stack of ellipsoids.
+
+    Attributes:
+        limbs: n points of arms and hands. radius: (n,) metres of flesh around each.
+        trunk: m points, centres of the ellipsoids. joint: (m,) joints whose turn they take.
+        axes: (m, 3) half axes in rest space (across, up, forward).
+        unit: metres that count as one. weight: (n,).
+    """
+
+    limbs: Points
+    radius: torch.Tensor
+    trunk: Points
+    joint: torch.Tensor
+    axes: torch.Tensor
+    unit: float
+    weight: torch.Tensor
+
+    def __call__(self, body: Kinematics, posed: Posed, derive: bool) -> Block:
+        limbs, centres = body.world(posed, self.limbs), body.world(posed, self.trunk)
+        turn = posed.transforms[self.joint, :3, :3]
+        axes = self.axes[None] + self.radius[:, None, None]  # (n, m, 3)
+        local = ((limbs[:, None] - centres)[:, :, None, :] @ turn)[..., 0, :] / axes
+        distance = local.norm(dim=-1).clamp_min(1e-4)
+        depth, nearest = (1 - distance).max(1)  # deepest ellipsoid of each limb point
+        row = torch.arange(len(limbs))
+        reach = axes[row, nearest].amin(-1)
+        residual = (depth.clamp_min(0.0) * reach / self.unit)[:, None]
+        jacobian = None
+        if derive:
+            inward = -local[row, nearest] / distance[row, nearest, None] / axes[row, nearest]
+            inward = (turn[nearest] @ inward[..., None])[..., 0] * (reach / self.unit * (depth > 0))[:, None]
+            rows = inward[:, None, :]
+            jacobian = body.derivative(posed, self.limbs, rows) - body.derivative(posed, self.trunk[nearest], rows)
+        return Block(residual, jacobian, self.weight)

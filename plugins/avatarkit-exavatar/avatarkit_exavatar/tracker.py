@@ -1,0 +1,132 @@
+"""The tracker component."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from avatarkit.body import BodyParams, Motion
+from avatarkit.camera import Camera, front_camera
+from avatarkit.errors import InputError
+from avatarkit.interfaces import BodyModel, Context, MeshRasterizer
+from avatarkit.keypoints import Keypoints
+from avatarkit.photo import Photo
+from avatarkit.subject import Matte, Subject
+from avatarkit_exavatar.anatomy import anatomy_of
+from avatarkit_exavatar.config import ExAvatarConfig
+from avatarkit_exavatar.contour import hidden_vertices
+from avatarkit_exavatar.observation import Observation, observe, thinned
+from avatarkit_exavatar.offsets import fit_offsets
+from avatarkit_exavatar.parameters import Parameters
+from avatarkit_exavatar.photo import PhotoFit
+from avatarkit_exavatar.quality import judge
+from avatarkit_exavatar.video import VideoTracker
+
+__all__ = ["ExAvatarTracker"]
+
+
+class ExAvatarTracker:
+    """Fits a body model to landmarks and silhouettes; implements ``Tracker``.
+
+    In the spirit of ExAvatar's registration (camera and root, body, hands, face, surface), solved by a damped
+    Gauss-Newton method with derivatives in closed form. Works on the CPU, whatever the device of the build.
+    """
+
+    def __init__(self, config: ExAvatarConfig | None = None, context: Context | None = None) -> None:
+        self.config = config or ExAvatarConfig()
+        self.context = context or Context()
+        self._parameters: Parameters | None = None
+
+    @property
+    def parameters(self) -> Parameters:
+        """The unknowns of the build's body model."""
+        if self._parameters is None:
+            body: BodyModel = self.context.get("body")
+            self._parameters = Parameters(body, anatomy_of(body))
+        return self._parameters
+
+    @torch.no_grad()
+    def fit(self, photo: Photo, matte: Matte, keypoints: Keypoints) -> Subject:
+        """Finds shape, pose, expression, camera and surface of one photo.
+
+        Parts that are not seen stay at a plausible rest; ``Subject.quality`` says which.
+
+        Raises:
+            InputError: neither face nor body landmarks.
+        """
+        parameters = self.parameters
+        body, rasterizer = parameters.body, self._rasterizer()
+        observation = observe(keypoints, body, matte.alpha)
+        if not observation.sets.keys() & {"face478", "pose33"}:
+            raise InputError("Neither a face nor a body was found in the photo; choose one that shows the person.")
+        camera = front_camera(photo.width, photo.height, photo.focal)
+        fit = PhotoFit(body, parameters, self.config, observation, camera, matte, rasterizer, self.context)
+        params = parameters.decode(fit.run())
+        offsets = torch.zeros(len(body.skinning_weights), 3)
+        if self.config.offsets:
+            hidden = hidden_vertices(body, observation)
+            offsets = fit_offsets(body, params, camera, matte, hidden, rasterizer, self.config.offset_limit)
+        quality = judge(body, parameters, params, offsets, observation, camera, matte, rasterizer)
+        return Subject(photo, matte, keypoints, params, camera, offsets, quality)
+
+    @torch.no_grad()
+    def track(
+        self,
+        frames: Sequence[Keypoints | None],
+        subject: Subject | None,
+        fps: float,
+        initial: BodyParams | None = None,
+        cameras: Sequence[Camera] | None = None,
+    ) -> Motion:
+        """Tracks consecutive frames with a fixed shape, smoothed without losing fast gestures.
+
+        Frames in which nobody was seen are bridged and not ``valid``.
+
+        Raises:
+            InputError: nobody was seen in any frame.
+        """
+        seen = [k is not None and bool(k.points.keys() & {"face478", "pose33"}) for k in frames]
+        if not any(seen):
+            raise InputError("Nobody was found in any frame; the video must show one person from the front.")
+        body = self.parameters.body
+        if cameras is None:
+            first = next(k for k in frames if k is not None)
+            cameras = [subject.camera if subject is not None else front_camera(first.width, first.height)] * len(frames)
+        observations = [
+            observe(k, body) if k is not None and ok else None for k, ok in zip(frames, seen, strict=True)
+        ]
+        if subject is not None:
+            shape = subject.params.shape
+        else:
+            shape = self._shape_from(observations, cameras)
+        parameters = Parameters(body, self.parameters.anatomy, shape)
+        tracker = VideoTracker(parameters, self.config, self.context)
+        x = tracker.run([None if o is None else thinned(o) for o in observations], cameras, fps, initial)
+        rows = [parameters.decode(row) for row in x]
+        moving = {k: torch.stack([getattr(r, k) for r in rows]) for k in ("expression", "root", "translation", "joints")}
+        return Motion("tracked", fps, BodyParams(body.name, shape.clone(), **moving), valid=torch.tensor(seen))
+
+    def _shape_from(self, observations: Sequence[Observation | None], cameras: Sequence[Camera]) -> torch.Tensor:
+        """(S,) median of the shapes of the best frames."""
+        known = [(o, c) for o, c in zip(observations, cameras, strict=True) if o is not None]
+
+        def worth(pair: tuple[Observation, Camera]) -> float:
+            sets = pair[0].sets
+            body = sets["pose33"].weight.mean().item() if "pose33" in sets else 0.0
+            return len(sets) + 2 * ("face478" in sets) + body
+
+        best = sorted(range(len(known)), key=lambda k: -worth(known[k]))
+        spread = best[:: max(1, len(best) // (4 * self.config.shape_frames))][: self.config.shape_frames]
+        shapes = []
+        for observation, camera in (known[k] for k in spread):
+            fit = PhotoFit(
+                self.parameters.body, self.parameters, self.config, observation, camera, None, self._rasterizer(),
+                replace(self.context, progress=lambda *_: None),
+            )  # fmt: skip
+            shapes.append(self.parameters.decode(fit.run()).shape)
+        return torch.stack(shapes).median(0).values
+
+    def _rasterizer(self) -> MeshRasterizer:
+        return self.context.get("renderer").meshes

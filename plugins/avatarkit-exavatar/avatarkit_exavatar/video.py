@@ -1,0 +1,198 @@
+"""Tracks a body through consecutive frames: frame by frame from the one before, then all together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from avatarkit.body import BodyParams
+from avatarkit.camera import Camera
+from avatarkit.interfaces import Context
+from avatarkit_exavatar.config import ExAvatarConfig
+from avatarkit_exavatar.kinematics import Kinematics
+from avatarkit_exavatar.landmarks import landmark_terms, set_points
+from avatarkit_exavatar.limbs import lay_limbs
+from avatarkit_exavatar.observation import Observation
+from avatarkit_exavatar.parameters import Parameters
+from avatarkit_exavatar.photo import starting_point
+from avatarkit_exavatar.points import Identity, Points
+from avatarkit_exavatar.priors import make_prior
+from avatarkit_exavatar.smoothing import joint_step, stiffness_for
+from avatarkit_exavatar.solver import Prior, minimise, normal_equations, total_cost
+from avatarkit_exavatar.terms import Term
+
+__all__ = ["VideoTracker"]
+
+logger = logging.getLogger("avatarkit.exavatar")
+
+_LOST = 3.0  # a frame that fits so much worse than usual is sought anew
+_UNSEEN = 0.02  # of the prior's firmness where the pictures say nothing: neighbours know better
+_OVERLAP = 8  # frames of the next window that a window looks ahead to
+
+
+@dataclass
+class VideoTracker:
+    """One person with a known shape, in a sequence.
+
+    Attributes:
+        parameters: with the person's shape as a constant.
+    """
+
+    parameters: Parameters
+    config: ExAvatarConfig
+    context: Context
+
+    def __post_init__(self) -> None:
+        assert self.parameters.shape is not None
+        body = self.parameters.body
+        self._identity = Identity(body, self.parameters.shape, movable=False)
+        self._kinematics = Kinematics(body, self.parameters, self._identity)
+        self._points: dict[str, Points] = {}
+
+    def run(
+        self,
+        observations: Sequence[Observation | None],
+        cameras: Sequence[Camera],
+        fps: float,
+        initial: BodyParams | None,
+    ) -> torch.Tensor:
+        """(T, P) smoothed vectors."""
+        hands = {
+            side: any(o is not None and o.visible[f"{side}_hand"] for o in observations) for side in ("left", "right")
+        }
+        prior = make_prior(self.parameters.body, self.parameters, self.config, hands)
+        x = self._forward(observations, cameras, prior, initial)
+        return self._smooth(x, observations, cameras, prior, fps)
+
+    def _terms(self, observation: Observation, camera: Camera, x: torch.Tensor, names: set[str], coarse: float) -> list[Term]:
+        for name, seen in observation.sets.items():
+            if name not in self._points:
+                self._points[name] = set_points(self._identity, seen)
+        points = {name: self._points[name] for name in observation.sets}
+        distance = float(camera.to_camera(x[None, self.parameters.layout.translation])[0, 2])
+        return landmark_terms(points, observation, camera, max(distance, 0.1), self.config, names, coarse)
+
+    def _forward(
+        self,
+        observations: Sequence[Observation | None],
+        cameras: Sequence[Camera],
+        prior: Prior,
+        initial: BodyParams | None,
+    ) -> torch.Tensor:
+        """(T, P) each frame on its own, started from its neighbour or from ``initial``."""
+        rows: list[torch.Tensor | None] = []
+        last: torch.Tensor | None = None
+        usual: list[float] = []
+        steps = self.config.video_iterations if initial is None else self.config.retrack_iterations
+        for number, (observation, camera) in enumerate(zip(observations, cameras, strict=True)):
+            self.context.progress("tracking", 0.6 * number / len(observations))
+            given = None if initial is None else self.parameters.encode(initial[number])
+            if observation is None:
+                rows.append(given)
+                continue
+            start = given if given is not None else last
+            if start is None:
+                last, cost = self._search(observation, camera, prior)
+            else:
+                last, cost = self._descend(observation, camera, prior, start, steps)
+                if usual and cost > _LOST * sorted(usual)[len(usual) // 2]:
+                    anew, better = self._search(observation, camera, prior)
+                    if better < cost:
+                        last, cost = anew, better
+            usual = [*usual[-30:], cost]
+            rows.append(last)
+        return _bridged(rows, self.parameters.encode(self.parameters.body.neutral()))
+
+    def _descend(
+        self, observation: Observation, camera: Camera, prior: Prior, x: torch.Tensor, iterations: int
+    ) -> tuple[torch.Tensor, float]:
+        terms = self._terms(observation, camera, x, set(observation.sets), 1.0)
+        free = torch.ones(self.parameters.layout.size, dtype=torch.bool)
+        x = minimise(self._kinematics, x, terms, prior, free, iterations, damping=1e-3, tolerance=5e-3)
+        return x, total_cost(self._kinematics, self._kinematics.pose(x), terms, prior)
+
+    def _search(self, observation: Observation, camera: Camera, prior: Prior) -> tuple[torch.Tensor, float]:
+        """A frame without a neighbour to start from."""
+        x = starting_point(self.parameters, observation, camera)
+        free = torch.ones(self.parameters.layout.size, dtype=torch.bool)
+        whole = {"face478", "pose33"}
+        limbs = free.clone()
+        limbs[self.parameters.layout.pose] = self.parameters.trunk()
+        limbs[self.parameters.layout.expression] = False
+        for coarse, names, what in ((20.0, whole, limbs), (4.0, set(observation.sets), free)):
+            if what is free:
+                x = lay_limbs(self._kinematics, x, observation, camera)
+            terms = self._terms(observation, camera, x, names, coarse)
+            x = minimise(self._kinematics, x, terms, prior, what, self.config.pose_iterations)
+        return self._descend(observation, camera, prior, x, self.config.pose_iterations)
+
+    def _smooth(
+        self,
+        x: torch.Tensor,
+        observations: Sequence[Observation | None],
+        cameras: Sequence[Camera],
+        prior: Prior,
+        fps: float,
+    ) -> torch.Tensor:
+        """(T, P) windows of frames improved together."""
+        x = x.clone()
+        size, total = self.config.smoothing_window, len(x)
+        for start in range(0, total, size):
+            self.context.progress("smoothing", 0.6 + 0.4 * start / total)
+            stop = min(total, start + size + _OVERLAP)
+            before = x[max(0, start - 2) : start]
+            for _ in range(self.config.smoothing_rounds):
+                normals = [self._model(x[t], observations[t], cameras[t], prior) for t in range(start, stop)]
+                diagonals = torch.stack([n.hessian.diagonal() for n in normals])
+                stiffness = stiffness_for(diagonals, self._cutoff(), fps)
+                free = torch.ones(x.shape[1], dtype=torch.bool)
+                x[start:stop] = joint_step(normals, x[start:stop], stiffness, before, prior.low, prior.high, free)
+        return x
+
+    def _model(self, x: torch.Tensor, observation: Observation | None, camera: Camera, prior: Prior):  # type: ignore[no-untyped-def]
+        """Quadratic model of one frame."""
+        terms = [] if observation is None else self._terms(observation, camera, x, set(observation.sets), 1.0)
+        return normal_equations(self._kinematics, self._kinematics.pose(x), terms, self._loosened(prior, observation))
+
+    def _loosened(self, prior: Prior, observation: Observation | None) -> Prior:
+        """The prior with less say on what this frame does not show."""
+        at = self.parameters.layout
+        factor = torch.ones(at.size)
+        if observation is None:
+            factor[:] = _UNSEEN
+        else:
+            for side in ("left", "right"):
+                if not observation.visible[f"{side}_hand"]:
+                    factor[at.pose][self.parameters.fingers(side)] = _UNSEEN
+            if not observation.visible["face"]:
+                factor[at.expression] = _UNSEEN
+        return replace(prior, precision=prior.precision * factor, sparsity=prior.sparsity * factor)
+
+    def _cutoff(self) -> torch.Tensor:
+        """(P,) hertz above which movement is taken for noise."""
+        at = self.parameters.layout
+        cutoff = torch.full((at.size,), self.config.body_cutoff)
+        cutoff[at.expression] = self.config.face_cutoff
+        for side in ("left", "right"):
+            cutoff[at.pose][self.parameters.fingers(side)] = self.config.hand_cutoff
+        return cutoff
+
+
+def _bridged(rows: list[torch.Tensor | None], rest: torch.Tensor) -> torch.Tensor:
+    """(T, P) with gaps filled by straight lines between their ends; ``rest`` where nothing was ever seen."""
+    known = [k for k, row in enumerate(rows) if row is not None]
+    if not known:
+        return rest.repeat(len(rows), 1)
+    out = []
+    for k, row in enumerate(rows):
+        if row is None:
+            left = max((i for i in known if i < k), default=known[0])
+            right = min((i for i in known if i > k), default=known[-1])
+            a, b = rows[left], rows[right]
+            assert a is not None and b is not None
+            row = torch.lerp(a, b, (k - left) / (right - left)) if right > left else a
+        out.append(row)
+    return torch.stack(out)
