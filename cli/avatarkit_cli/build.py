@@ -116,8 +116,8 @@ def build(
         _show_result(path, manifest)
 
 
-def _source(photo: Path | None, sample: str | None, output: Path | None) -> tuple[Path, Path | None]:
-    """The photo, and the output that goes with a sample."""
+def _source(photo: Path | None, sample: str | None, output: Path | None) -> tuple[Path, Path]:
+    """The photo, and where its avatar goes."""
     from avatarkit.errors import ConfigError, MissingDependency
     from avatarkit.options import did_you_mean
 
@@ -126,7 +126,7 @@ def _source(photo: Path | None, sample: str | None, output: Path | None) -> tupl
             "Give one photo, for example: avatarkit build me.jpg - or try avatarkit build --sample portrait."
         )
     if photo is not None:
-        return photo, output
+        return photo, output or Path(f"{photo.stem}.avatar")
     assert sample is not None
     if sample not in _SAMPLES:
         raise ConfigError(

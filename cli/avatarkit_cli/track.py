@@ -19,7 +19,10 @@ def track(
     overlay: Annotated[
         Path | None, typer.Option(help="A film (of a photo: a PNG) of the body over the pictures.", metavar="FILE")
     ] = None,
-    preset: Annotated[str, typer.Option(help="Whose components to take.")] = "standard",
+    preset: Annotated[
+        str | None, typer.Option(help="Whose components to take. [default: as for build]", metavar="PRESET")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe of your own.", metavar="FILE.toml")] = None,
     person: Annotated[
         int | None, typer.Option(help="Which one, from the left, where a photo shows several.", min=1, metavar="N")
     ] = None,
@@ -32,9 +35,9 @@ def track(
     as_json: JsonFlag = False,
 ) -> None:
     """Track the body in a photo or a video."""
-    from avatarkit.config import Recipe
+    from avatarkit.api import choose_recipe
 
-    recipe = Recipe.load(preset, settings=settings or ())
+    chosen = choose_recipe(preset, recipe, None, settings or (), device)
     registry = load_registry(plugin)
 
     from avatarkit.components import Components
@@ -42,7 +45,7 @@ def track(
     from avatarkit.tracking import relative, track_file, write_overlay
 
     with make_progress() as progress:
-        components = Components(recipe, registry, device, seed, progress)
+        components = Components(chosen, registry, device, seed, progress)
         with progress.stage("tracking"):
             tracked = track_file(source, components, person, progress.update)
         write_motion(output, relative(tracked.motion), components.get("body"))
