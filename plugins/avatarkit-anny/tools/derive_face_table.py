@@ -52,7 +52,6 @@ class Points:
 def photograph(body: AnnyBody, identities: int, rng: np.random.Generator) -> list[tuple[Picture, np.ndarray]]:
     """Pictures with the (478, 2) points that were detected in them."""
     faces = body.faces.numpy()
-    head = body.part("head").numpy() > 0.5
     shots = []
     with mediapipe.solutions.face_mesh.FaceMesh(
         static_image_mode=True, refine_landmarks=True, max_num_faces=1, min_detection_confidence=0.3
@@ -65,7 +64,7 @@ def photograph(body: AnnyBody, identities: int, rng: np.random.Generator) -> lis
                     expression[0, body.expression_names.index(name)] = float(rng.uniform(0, most))
             rest = body.shaped(shape).numpy()
             vertices = body.rest(shape, expression)[0].numpy()
-            centre = np.array([0.0, vertices[head, 1].max() - 0.13, vertices[head, 2].max() - 0.09])
+            centre = head_centre(body, vertices)
             person = Person(body, rest, tone=rng.uniform(0.45, 1.1), brows=n % 4 != 3)
             for yaw, pitch in VIEWS:
                 turn = np.array([yaw, pitch]) + rng.normal(0, 2, 2)
@@ -79,13 +78,28 @@ def photograph(body: AnnyBody, identities: int, rng: np.random.Generator) -> lis
     return shots
 
 
-def skin_faces(body: AnnyBody) -> np.ndarray:
-    """(n, 3) faces on the outside of the head."""
+def skin_faces(body: AnnyBody, template: np.ndarray) -> np.ndarray:
+    """(n, 3) faces of the head that can be seen; sockets and the hidden folds of lids lie near points, too."""
     faces = body.faces.numpy()
+    seen = np.zeros(len(faces), bool)
+
+    def note(face: np.ndarray, place: np.ndarray) -> np.ndarray:
+        seen[face] = True
+        return np.zeros_like(place)
+
+    for yaw, pitch in VIEWS:
+        camera = look_at(head_centre(body, template), yaw, pitch, DISTANCE, FOCAL, SIZE)
+        render(template, template, faces, camera, note, np.array([0.0, 0.0, -1.0]), 0.0, supersample=2)
     inside = np.maximum.reduce([body.part(p).numpy() for p in ("mouth_inside", "teeth", "tongue", "eyes")])
     head, lips = body.part("head").numpy(), body.part("lips").numpy()
     outside = (head > 0.5) & ((inside < 0.5) | (lips > 0.5))
-    return faces[outside[faces].all(1)]
+    return faces[seen & outside[faces].all(1)]
+
+
+def head_centre(body: AnnyBody, vertices: np.ndarray) -> np.ndarray:
+    """(3,) what a camera should look at."""
+    head = vertices[body.part("head").numpy() > 0.5]
+    return np.array([0.0, head[:, 1].max() - 0.13, head[:, 2].max() - 0.09])
 
 
 def candidates(template: np.ndarray, faces: np.ndarray) -> Points:
@@ -208,7 +222,7 @@ def main() -> None:
     body = AnnyBody(AnnyConfig(), Context())
     template = body.shaped(body.neutral().shape).numpy()
     shots = photograph(body, arguments.identities, np.random.default_rng(0))
-    skin = skin_faces(body)
+    skin = skin_faces(body, template)
     places = symmetric(best_places(shots, candidates(template, skin), template))
     mesh, eyes = nearest_on(template, skin, places), irises(body, template)
     sigma = np.concatenate([residuals(shots, mesh), np.full(10, 1e-3)])
