@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from avatarkit_anny.config import AnnyConfig
-from avatarkit_anny.model import AnnyBody
 
 from avatarkit.interfaces import Context
+from avatarkit_anny.config import AnnyConfig
+from avatarkit_anny.model import AnnyBody
 
 
 @dataclass

@@ -2,10 +2,11 @@ import math
 
 import roma
 import torch
-from avatarkit_anny import phenotype
-from avatarkit_anny.kinematics import Tree, nearest_rotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from avatarkit_anny import phenotype
+from avatarkit_anny.kinematics import Tree, nearest_rotations
 
 PARENTS = (-1, 0, 1, 2, 3, 1, 5, 0, 7, 4)
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from avatarkit_anny import register_body_models
 
 

@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from avatarkit_anny.config import AnnyConfig
-from avatarkit_anny.model import AnnyBody
 
 from avatarkit.body import BodyParams
 from avatarkit.interfaces import BodyModel, Context
+from avatarkit_anny.config import AnnyConfig
+from avatarkit_anny.model import AnnyBody
 
 
 def random_params(body, seed=0, frames=2) -> BodyParams:

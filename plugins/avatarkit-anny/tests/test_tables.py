@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from avatarkit_anny import source
-from avatarkit_anny.tables import _read, load_tables
 from safetensors import SafetensorError
 
 from avatarkit.errors import MissingDependency
 from avatarkit.interfaces import Context
+from avatarkit_anny import source
+from avatarkit_anny.tables import _read, load_tables
 
 
 def only_file(cache: Path) -> Path:

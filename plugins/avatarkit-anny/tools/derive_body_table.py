@@ -20,13 +20,13 @@ from typing import Any
 import mediapipe
 import numpy as np
 import torch
-from avatarkit_anny.config import AnnyConfig
-from avatarkit_anny.model import AnnyBody
 from painting import Person, random_person  # type: ignore[import-not-found]
 from rendering import Camera, look_at, render  # type: ignore[import-not-found]
 from scipy.optimize import least_squares
 
 from avatarkit.interfaces import Context, Skeleton
+from avatarkit_anny.config import AnnyConfig
+from avatarkit_anny.model import AnnyBody
 
 # Point: (joint that carries it, joint towards which the bone goes that scales it). None: the bone before the joint.
 BODY_LEFT: dict[int, tuple[str, str | None]] = {

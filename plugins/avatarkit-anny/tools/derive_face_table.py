@@ -17,13 +17,13 @@ from pathlib import Path
 import mediapipe
 import numpy as np
 import torch
-from avatarkit_anny.config import AnnyConfig
-from avatarkit_anny.model import AnnyBody
 from painting import Person, random_person  # type: ignore[import-not-found]
 from rendering import Picture, look_at, render  # type: ignore[import-not-found]
 from scipy.optimize import linear_sum_assignment
 
 from avatarkit.interfaces import Context
+from avatarkit_anny.config import AnnyConfig
+from avatarkit_anny.model import AnnyBody
 
 MESH_POINTS = 468  # the others are the irises
 VIEWS = [(0, 0), (0, 12), (0, -12), (15, 0), (-15, 0), (30, 0), (-30, 0), (22, 10), (-22, 10), (22, -10), (-22, -10)]

@@ -17,6 +17,7 @@ import numpy as np
 import roma
 import torch
 from anny.models.model_data import TopologyConfig
+
 from avatarkit_anny import source
 from avatarkit_anny.topology import topology
 

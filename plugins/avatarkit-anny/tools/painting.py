@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+
 from avatarkit_anny.model import AnnyBody
 
 __all__ = ["Person", "random_person"]
