@@ -282,6 +282,7 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
         temporary = path.with_name(f"{path.name}.tmp")
         try:
             save_file(ready, str(temporary), dict(metadata) if metadata else None)
+            temporary.chmod(path.parent.stat().st_mode & 0o666)  # save_file leaves it to its owner alone
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)

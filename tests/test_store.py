@@ -196,6 +196,10 @@ def test_tensors_come_back_equal_and_their_bytes_depend_on_nothing_else(tmp_path
     for name, tensor in tensors.items():
         assert back[name].dtype == tensor.dtype
         assert torch.equal(back[name], tensor)
+    (tmp_path / "folder").mkdir()
+    save_tensors(tmp_path / "folder" / "a.safetensors", tensors)
+    expected = (tmp_path / "folder").stat().st_mode & 0o666
+    assert (tmp_path / "folder" / "a.safetensors").stat().st_mode & 0o777 == expected
     save_tensors(tmp_path / "b.safetensors", {name: tensors[name].clone() for name in tensors})
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 

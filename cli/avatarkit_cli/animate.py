@@ -87,7 +87,7 @@ def _by_name(name: str | None, avatar: LoadedAvatar) -> Motion:
 
     if name is None:
         names = avatar.components.get("motions").names()
-        name = "talk" if "talk" in names else names[0]
+        name = next((n for n in names if n.startswith("talk")), names[0])
     return find_motion(name, avatar.components)
 
 

@@ -13,6 +13,7 @@ from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, load_registry, p
 
 if TYPE_CHECKING:
     from avatarkit.plan import Plan
+    from avatarkit.registry import Component
 
 __all__ = ["build"]
 
@@ -147,16 +148,32 @@ def _show_plan(planned: Plan) -> None:
     rows = []
     for step in planned.steps:
         missing = [r.name for r in step.requirements if not r.met]
-        state = f"missing: {', '.join(missing)}" if missing else step.component.licence.code if step.component else ""
+        state = f"missing: {', '.join(missing)}" if missing else _terms(step.component)
         rows.append((step.slot, step.component.name if step.component else "-", state))
     table(("slot", "component", "licence, or what is missing"), rows)
 
 
+def _terms(component: Component | None) -> str:
+    if component is None:
+        return ""
+    licence = component.licence
+    weights = "" if licence.weights == "none" else f"; {licence.weights}"
+    return f"{licence.code}{weights}{'; no commercial use' if licence.commercial is False else ''}"
+
+
+_MEASURES = {
+    "psnr_matte": "{:.1f} dB PSNR inside the matte",
+    "silhouette_iou": "silhouette IoU {:.3f}",
+    "face_error_percent_head": "landmarks of the face within {:.1f} % of the head's height",
+}
+
+
 def _show_result(path: Path, manifest: dict[str, Any]) -> None:
     seconds = sum(s["seconds"] for s in manifest.get("stages", {}).values() if not s.get("reused"))
-    metrics = {name: f"{value:.4g}" for name, value in manifest.get("metrics", {}).items()}
+    metrics = manifest.get("metrics", {})
+    measures = [text.format(metrics[name]) for name, text in _MEASURES.items() if name in metrics]
     for warning in manifest.get("warnings", ()):
         tell(f"Note: {warning}")
     say(str(path))
-    tell(f"Built in {seconds:.0f} s. " + ", ".join(f"{name} {value}" for name, value in metrics.items()))
+    tell(f"Built in {seconds:.0f} s: {', '.join(measures)}.")
     tell(f"Look: {path / 'report.html'}   Move: avatarkit animate {path} -o talk.mp4 --motion talk")
