@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
+from avatarkit.interfaces import BodyModel
 from avatarkit.mesh import vertex_normals
-from avatarkit.surface import REGIONS, mesh_edges, smoothstep
+from avatarkit.surface import REGIONS, smoothstep, strongest_joint
 
 __all__ = [
     "Expected",
@@ -34,14 +35,13 @@ class Expected:
 
     Attributes:
         color: (V, 3). strength: (V,) how strongly to pull there, against 1 per edge of the surface.
-        skin, white, hair: (3,) of this person in this light.
+        skin, white: (3,) of this person in this light.
     """
 
     color: torch.Tensor
     strength: torch.Tensor
     skin: torch.Tensor
     white: torch.Tensor
-    hair: torch.Tensor
 
 
 def luminance(rgb: torch.Tensor) -> torch.Tensor:
@@ -67,53 +67,49 @@ def dominant_color(colors: torch.Tensor, weight: torch.Tensor, radius: float = 0
 
 
 def expected_colors(
+    body: BodyModel,
     region: torch.Tensor,
     rest: torch.Tensor,
-    faces: torch.Tensor,
     color: torch.Tensor,
     seen: torch.Tensor,
     exposure: float,
+    hair_around: torch.Tensor,
 ) -> Expected:
     """Guesses the colour of every region from what was seen of it.
 
     Args:
-        region: (V,) into ``REGIONS``. rest: (V, 3). faces: (F, 3).
+        body: the body model.
+        region: (V,) into ``REGIONS``. rest: (V, 3).
         color: (V, 3) of the photo, with trust ``seen`` (V,).
         exposure: brightness of white things in the photo.
+        hair_around: (n, 3) colours of the person just off the scalp.
     """
     is_in = {name: region == k for k, name in enumerate(REGIONS)}
-
-    def seen_color(mask: torch.Tensor, fallback: torch.Tensor) -> torch.Tensor:
-        found = dominant_color(color[mask], seen[mask])
-        return fallback if found is None else found
 
     def usual(rgb: tuple[float, float, float]) -> torch.Tensor:
         return color.new_tensor(rgb) * exposure
 
-    skin = seen_color(is_in["skin"], usual(_SKIN))
-    clothes = seen_color(is_in["clothes"], usual((0.5, 0.5, 0.5)))
-    cloth = is_in["clothes"]
-    low = cloth & (rest[:, 1] < rest[cloth, 1].median()) if cloth.any() else cloth
-    legs = seen_color(low, clothes)
-    top = is_in["scalp"]
-    if top.any():
-        top = top & (rest[:, 1] > rest[top, 1].median())
-    hair = seen_color(top, seen_color(is_in["scalp"], skin))
+    skin = _or_else(dominant_color(color[is_in["skin"]], seen[is_in["skin"]]), usual(_SKIN))
+    hair = _hair_color(color[is_in["scalp"]], seen[is_in["scalp"]], hair_around, skin)
+    clothes = _clothes_by_joint(body, is_in["clothes"], rest, color, seen, usual((0.5, 0.5, 0.5)))
     white = usual(_WHITE)
     redness = color[:, 0] - 0.5 * (color[:, 1] + color[:, 2])
     red = (12.0 * (redness - (skin[0] - 0.5 * (skin[1] + skin[2])))).clamp(-4.0, 4.0).exp()
-    lips = dominant_color(color[is_in["lips"]], (seen * red)[is_in["lips"]], 0.1)
     usual_lips = skin * skin.new_tensor([0.92, 0.72, 0.74])
-    lips = usual_lips if lips is None else 0.85 * lips + 0.15 * usual_lips
+    lips = _or_else(dominant_color(color[is_in["lips"]], (seen * red)[is_in["lips"]], 0.1), usual_lips)
     front = rest[is_in["lips"], 2].max() if is_in["lips"].any() else rest[:, 2].max()
     depth = (front - rest[:, 2]).clamp(min=0.0)[:, None]  # metres behind the lips: the cavity darkens
+    hand = is_in["hands"]
+    palm = dominant_color(color[hand], seen[hand]) if float(seen[hand].sum()) > 30.0 else skin
+    hands = _or_else(palm, skin) * _hollows(rest, vertex_normals(rest, body.faces), hand)[:, None]
+    hands = hands * (1.0 + body.part("nails")[:, None] * skin.new_tensor([0.12, 0.06, 0.08]))
     table = {
         "clothes": (clothes, 1 / 60),
         "skin": (skin, 1 / 300),
-        "scalp": (hair, 1 / 200),
-        "hands": (skin * _creases(rest, faces)[:, None], 1 / 20),
-        "lips": (lips, 1 / 20),
-        "feet": (0.4 * legs, 1 / 50),
+        "scalp": (hair, 1 / 10),
+        "hands": (hands, 1.0),
+        "lips": (0.85 * lips + 0.15 * usual_lips, 1 / 20),
+        "feet": (0.4 * clothes, 1 / 50),
         "mouth": (usual(_MOUTH) * (1.1 - depth / 0.06).clamp(0.4, 1.0), 100.0),
         "teeth": (white * (1.3 - depth / 0.06).clamp(0.3, 1.0), 100.0),
         "tongue": (usual(_TONGUE) * (1.15 - depth / 0.08).clamp(0.35, 1.0), 100.0),
@@ -124,19 +120,66 @@ def expected_colors(
         mask = is_in[name]
         wanted[mask] = expected.expand_as(color)[mask]
         strength[mask] = pull
-    wanted[low] = legs
-    return Expected(wanted, strength, skin, white, hair)
+    return Expected(wanted, strength, skin, white)
 
 
-def _creases(rest: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
-    """(V,) shading: darker in hollows (between fingers, at joints), full on ridges."""
-    edges = mesh_edges(faces)
-    i, j = torch.cat([edges, edges.flip(1)]).T
-    step = rest[j] - rest[i]
-    height = (step * vertex_normals(rest, faces)[i]).sum(-1)  # > 0: the neighbour rises
-    total = torch.zeros(len(rest)).index_add(0, i, height)
-    length = torch.zeros(len(rest)).index_add(0, i, step.norm(dim=1))
-    return 1.0 - 0.35 * (total / length.clamp(min=1e-9) + 0.1).clamp(-0.1, 0.6)
+def _or_else(found: torch.Tensor | None, fallback: torch.Tensor) -> torch.Tensor:
+    return fallback if found is None else found
+
+
+def _clothes_by_joint(
+    body: BodyModel,
+    cloth: torch.Tensor,
+    rest: torch.Tensor,
+    color: torch.Tensor,
+    seen: torch.Tensor,
+    grey: torch.Tensor,
+) -> torch.Tensor:
+    """(V, 3) what each part of the limbs and trunk wears, both sides alike; unseen parts wear what the next one does.
+
+    Bare forearms and shins come out as skin, since that is what was seen there.
+    """
+    clothes = _or_else(dominant_color(color[cloth], seen[cloth]), grey)
+    low = cloth & (rest[:, 1] < rest[cloth, 1].median()) if cloth.any() else cloth
+    trousers = _or_else(dominant_color(color[low], seen[low]), clothes)
+    joint, other = strongest_joint(body), body.mirror()[1]
+    pooled = torch.minimum(joint, other[joint])
+    by_joint: list[torch.Tensor] = []
+    for number, parent in enumerate(body.parents):
+        here = cloth & (pooled == min(number, int(other[number])))
+        enough = float(seen[here].sum()) > 4.0
+        found = dominant_color(color[here], seen[here]) if enough else None
+        by_joint.append(_or_else(found, by_joint[parent] if parent >= 0 else trousers))
+    return torch.stack(by_joint)[joint]
+
+
+def _hair_color(
+    scalp: torch.Tensor, seen: torch.Tensor, around: torch.Tensor, skin: torch.Tensor
+) -> torch.Tensor:
+    """(3,) from the scalp (n, 3) with trust (n,) and what stands off it (m, 3), apart from a forehead; or bald skin."""
+    colors = torch.cat([scalp, around])
+    share = 0.5 * max(float(seen.sum()), 1.0) / max(len(around), 1)  # neither source outnumbers the other
+    weight = torch.cat([seen, torch.full((len(around),), share)])
+    unlike = weight * smoothstep((colors - skin).norm(dim=1), 0.12, 0.3)
+    if float(unlike.sum()) < 0.1 * float(weight.sum()):
+        unlike = weight
+    found = dominant_color(colors, unlike)
+    return skin if found is None else found
+
+
+def _hollows(rest: torch.Tensor, normals: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(V,) shading of the vertices in ``mask``, else 1: darker where the surface around rises, as between fingers."""
+    shade = torch.ones(len(rest))
+    for side in (rest[:, 0] > 0, rest[:, 0] <= 0):
+        chosen = torch.nonzero(mask & side)[:, 0]
+        if not len(chosen):
+            continue
+        step = rest[chosen] - rest[chosen, None]  # (n, n, 3), from row to column
+        distance = step.norm(dim=-1).clamp(min=1e-6)
+        weight = torch.exp(-((distance / 0.012) ** 2))
+        rise = ((step * normals[chosen][:, None]).sum(-1) / distance).clamp(min=0.0)
+        shade[chosen] = 1.04 - 0.9 * (rise * weight).sum(1) / weight.sum(1)
+    return shade
 
 
 def hair_strands(direction: torch.Tensor) -> torch.Tensor:

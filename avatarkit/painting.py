@@ -13,10 +13,19 @@ from scipy.ndimage import distance_transform_edt
 from torch.nn import functional
 
 from avatarkit.camera import Camera
-from avatarkit.completion import Expected, EyeColors, dental_arc, expected_colors, hair_strands, luminance, tooth_gaps
+from avatarkit.completion import (
+    Expected,
+    EyeColors,
+    dental_arc,
+    dominant_color,
+    expected_colors,
+    hair_strands,
+    luminance,
+    tooth_gaps,
+)
 from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.mesh import Mesh, barycentric, vertex_normals
-from avatarkit.openings import face_openings
+from avatarkit.openings import face_openings, hand_areas
 from avatarkit.subject import Subject
 from avatarkit.surface import REGIONS, grown, limb, mesh_edges, smoothstep, spread, surface_regions
 
@@ -26,7 +35,7 @@ _WORKING_SIZE = 1024  # pixels along the photo's longer side for the visibility 
 _MIRRORED, _SPREAD = 0.4, 0.08  # confidence of completed colours against seen ones
 _UNFOLDING = ("eyeBlinkLeft", "eyeBlinkRight")  # expressions that bring folded skin to light
 _INNER = REGIONS.index("mouth")
-_LOOKUP = 6  # numbers per point that a look into the photo needs
+_LOOKUP = 7  # numbers per point that a look into the photo needs
 
 
 @dataclass(frozen=True)
@@ -61,33 +70,31 @@ class PhotoPainter:
         self._lids = grown(body.part("eyelids") > 0.5, body.faces, 3)
         self._photo = _PhotoMaps(subject, self.vertices, body.faces, self.regions, renderer)
         normals, trust = vertex_normals(self.vertices, body.faces), _vertex_trust(subject, body, self.regions)
-        direct = self._photo.lookup(self.vertices, normals, trust, self.regions >= _INNER)
+        direct = self._photo.lookup(self.vertices, normals, trust, self.regions)
         self._attributes = torch.cat([direct, direct[mirror]], 1)
-        self._fill(direct, mirror)
+        self._fill(body, direct)
 
-    def _fill(self, direct: torch.Tensor, mirror: torch.Tensor) -> None:
+    def _fill(self, body: BodyModel, direct: torch.Tensor) -> None:
         """Solves for the layers below the photo, per vertex."""
-        region, photo = self.regions, self._photo
+        region, photo, mirror = self.regions, self._photo, body.mirror()[0]
         color, seen = photo.look(direct, soft=True)
         seen = seen * smoothstep(seen, 0.05, 0.5)  # borders are nearest to what is hidden: be strict
         other, other_seen = color[mirror], seen[mirror]
         edges = mesh_edges(self._faces)
         pair = region[edges].sort(1).values
         conductance = torch.where(pair[:, 0] == pair[:, 1], 1.0, 0.02)
-        # Nobody knows where a collar or the hair ends.
-        conductance[(pair[:, 0] == 0) & (pair[:, 1] == 1)] = 0.3
-        conductance[(pair[:, 0] == 1) & (pair[:, 1] == 2)] = 0.1
+        conductance[(pair[:, 0] == 0) & (pair[:, 1] == 1)] = 0.08  # nobody knows where a collar ends
         zero, both = torch.zeros_like(color), torch.minimum(seen, other_seen)
         light = spread(edges, conductance, color - other, 20.0 * both, zero, torch.full_like(seen, 0.01))
-        expected = expected_colors(region, self._rest, self._faces, color, seen, photo.exposure)
+        expected = expected_colors(body, region, self._rest, color, seen, photo.exposure, photo.hair)
         known = seen + 0.3 * other_seen
         value = color * seen[:, None] + 0.3 * (other + light) * other_seen[:, None]
         value = value / known.clamp(min=1e-6)[:, None]
         guessed = (region >= _INNER) | (region == REGIONS.index("lips")) | self._lids  # lashes and brow shade the lids
         known = torch.where(guessed, 0.0, known)
         scalp = region == REGIONS.index("scalp")
-        to_hair, to_skin = (value - expected.hair).norm(dim=1), (value - expected.skin).norm(dim=1)
-        hair_like = smoothstep(to_skin / (to_hair + to_skin).clamp(min=1e-6), 0.35, 0.6).clamp(min=0.02)
+        to_hair, to_skin = (value - expected.color).norm(dim=1), (value - expected.skin).norm(dim=1)
+        hair_like = smoothstep(to_skin / (to_hair + to_skin).clamp(min=1e-6), 0.35, 0.6)
         known = torch.where(scalp, known * hair_like, known)  # or the forehead would spread to the nape
         base = spread(edges, conductance, value, 30.0 * known, expected.color, expected.strength).clamp(0.0, 1.0)
 
@@ -126,7 +133,7 @@ class PhotoPainter:
         if float(seen.sum()) < 1.0:
             return 0.0
         variance = (((luminance(color) - mean) / mean).square() * seen).sum() / seen.sum()
-        return float(variance.sqrt().clamp(max=0.25))
+        return float(variance.sqrt().clamp(max=0.15))
 
     def paint(self, face_index: torch.Tensor, weights: torch.Tensor) -> Paint:
         """Colours points on the surface.
@@ -168,6 +175,7 @@ class _PhotoMaps:
 
     Attributes:
         exposure: brightness of white things, 0.5 to 1.
+        hair: (n, 3) colours around the scalp, where the person is larger than the mesh.
     """
 
     def __init__(
@@ -187,10 +195,13 @@ class _PhotoMaps:
         color = _resize(matte.foreground, camera.height, camera.width)
         outer, inner = _opening_trust(subject, camera, scale)
         weight = (alpha * trust * outer)[..., None].clamp(min=1e-4)
-        blur = max(1.0, 0.003 * float(camera.K[0, 0] / typical))
-        self._soft = _channels_first(_blur(color * weight, blur) / _blur(weight, blur))
+        soft = functional.avg_pool2d(_channels_first(torch.cat([color * weight, weight], -1)), 2)
+        soft = _blur(soft, max(0.5, 0.0015 * float(camera.K[0, 0] / typical)))  # 3 mm, in pixels of the halved picture
+        self._soft = soft[:, :3] / soft[:, 3:]
         self._color = _channels_first(matte.foreground)
-        self._trust = (alpha * trust * torch.stack([outer, inner]))[None].contiguous()
+        off_hands, on_hands = _hand_trust(subject, region, color)
+        self._trust = (alpha * trust * torch.stack([outer * off_hands, inner, outer * on_hands]))[None]
+        self.hair = _hair_outside(alpha, region, metre, color)
         far = functional.max_pool2d(drawn.depth[None, None], 3, stride=1, padding=1)
         self._depth_limit = torch.where(far > 0, far + 0.002 + 1.5 * far / camera.K[0, 0], far)[0, 0].reshape(-1)
         inside = matte.alpha > 0.9
@@ -198,11 +209,11 @@ class _PhotoMaps:
         self.exposure = float((light[int(0.95 * (len(light) - 1))] / 0.85).clamp(0.5, 1.0))
 
     def lookup(
-        self, points: torch.Tensor, normals: torch.Tensor, trust: torch.Tensor, inner: torch.Tensor
+        self, points: torch.Tensor, normals: torch.Tensor, trust: torch.Tensor, regions: torch.Tensor
     ) -> torch.Tensor:
-        """(n, 6) what ``look`` needs of world points: x, y (-1 to 1 over the photo), depth, facing, trust, inner.
+        """(n, 7) what ``look`` needs of world points: x, y (-1 to 1 over the photo), depth, facing, trust, inner, hand.
 
-        ``inner`` (n,) says which points show only between lids or lips.
+        The last two say which points show only between lids or lips, and which belong to hands.
 
         It may be interpolated over triangles, which are so small that perspective does not matter within one.
         """
@@ -210,10 +221,11 @@ class _PhotoMaps:
         grid = camera.project(points) / torch.tensor([camera.width, camera.height]) * 2.0 - 1.0
         toward = functional.normalize(camera.position - points, dim=-1)
         facing = (toward * functional.normalize(normals, dim=-1)).sum(-1)
-        return torch.cat([grid, torch.stack([camera.to_camera(points)[:, 2], facing, trust, inner.float()], 1)], 1)
+        inner, hand = (regions >= _INNER).float(), (regions == REGIONS.index("hands")).float()
+        return torch.cat([grid, torch.stack([camera.to_camera(points)[:, 2], facing, trust, inner, hand], 1)], 1)
 
     def look(self, at: torch.Tensor, soft: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-        """Colours (n, 3) in the photo of points (n, 6) from ``lookup``, and how far they can be trusted (n,)."""
+        """Colours (n, 3) in the photo of points (n, 7) from ``lookup``, and how far they can be trusted (n,)."""
         grid = at[:, :2]
         size = torch.tensor([self._camera.width, self._camera.height])
         pixel = ((grid + 1.0) * 0.5 * size).long().clamp(min=0)
@@ -222,7 +234,8 @@ class _PhotoMaps:
         inside = (grid.abs() <= 1.0).all(1) & (at[:, 2] > 0.01)
         grid = grid[None, None]
         trust = functional.grid_sample(self._trust, grid, padding_mode="border", align_corners=False)[0, :, 0]
-        trust = torch.lerp(trust[0], trust[1], at[:, 5]) * at[:, 4] * smoothstep(at[:, 3], 0.2, 0.65) * (near & inside)
+        trust = trust[0] + at[:, 5] * (trust[1] - trust[0]) + at[:, 6] * (trust[2] - trust[0])
+        trust = trust * at[:, 4] * smoothstep(at[:, 3], 0.2, 0.65) * (near & inside)
         picture = self._soft if soft else self._color
         return functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)[0, :, 0].T, trust
 
@@ -268,6 +281,33 @@ def _opening_trust(subject: Subject, camera: Camera, scale: float) -> tuple[torc
         for mask in (~opening, opening)
     )
     return smoothstep(outside, 0.2, 2.0), smoothstep(inside, 0.2, 1.5)  # lashes and the edge of the lips are nobody's
+
+
+def _hand_trust(subject: Subject, region: torch.Tensor, color: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(H, W) each, 0 to 1: pixels that can show anything but hands, and pixels that can show hands, by the landmarks.
+
+    The fit may have put a hand elsewhere; without this, fingers would stick to sleeves and jackets.
+    """
+    sure, maybe = hand_areas(subject.keypoints, *region.shape)
+    on_face = region == REGIONS.index("skin")
+    skin = dominant_color(color[on_face], torch.ones(int(on_face.sum()))) if maybe.any() else None
+    if skin is not None:
+        maybe[maybe.clone()] = (color[maybe] - skin).norm(dim=-1) < 0.25
+    around = torch.stack([sure, sure | maybe])[None].float()
+    for _ in range(2):
+        around = functional.avg_pool2d(around, 7, 1, 3, count_include_pad=False)
+    on_hands = (4.0 * around[0, 0]).clamp(max=1.0) if sure.any() else torch.ones(region.shape)
+    return 1.0 - (2.0 * around[0, 1]).clamp(max=1.0), on_hands
+
+
+def _hair_outside(alpha: torch.Tensor, region: torch.Tensor, metre: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
+    """(n, 3) colours of the person up to 6 cm off the mesh's scalp."""
+    bare = (region < 0) & (alpha > 0.9)
+    if not bare.any() or not (region == REGIONS.index("scalp")).any():
+        return torch.zeros(0, 3)
+    distance, (row, column) = distance_transform_edt((region < 0).numpy(), return_indices=True)
+    near = region[torch.from_numpy(row), torch.from_numpy(column)] == REGIONS.index("scalp")
+    return color[bare & near & (torch.from_numpy(distance).float() * metre < 0.06)]
 
 
 def _vertex_trust(subject: Subject, body: BodyModel, regions: torch.Tensor) -> torch.Tensor:
@@ -344,10 +384,9 @@ def _largest_step(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
 
 
 def _blur(image: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Gaussian blur of (H, W, C)."""
+    """Gaussian blur of (1, C, H, W)."""
     radius = max(1, round(2.5 * sigma))
     kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
     kernel = kernel / kernel.sum()
-    x = image.permute(2, 0, 1)[:, None]
-    x = functional.conv2d(x, kernel[None, None, None], padding=(0, radius))
-    return functional.conv2d(x, kernel[None, None, :, None], padding=(radius, 0))[:, 0].permute(1, 2, 0)
+    x = functional.conv2d(image.transpose(0, 1), kernel[None, None, None], padding=(0, radius))
+    return functional.conv2d(x, kernel[None, None, :, None], padding=(radius, 0)).transpose(0, 1).contiguous()

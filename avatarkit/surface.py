@@ -11,7 +11,7 @@ import torch
 
 from avatarkit.interfaces import BodyModel
 
-__all__ = ["REGIONS", "grown", "limb", "mesh_edges", "smoothstep", "spread", "surface_regions"]
+__all__ = ["REGIONS", "grown", "limb", "mesh_edges", "smoothstep", "spread", "strongest_joint", "surface_regions"]
 
 REGIONS = ("clothes", "skin", "scalp", "hands", "lips", "feet", "mouth", "teeth", "tongue", "eyes")
 """Kinds of surface; the ones from ``mouth`` on are inside of the head."""
@@ -26,7 +26,9 @@ def smoothstep(x: torch.Tensor, low: float, high: float) -> torch.Tensor:
 def mesh_edges(faces: torch.Tensor) -> torch.Tensor:
     """(E, 2) int64, each edge of triangles (F, 3) once."""
     pairs = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    return torch.unique(pairs.sort(1).values, dim=0)
+    count = int(faces.max()) + 1
+    keys = torch.unique(pairs.amin(1) * count + pairs.amax(1))  # sorting rows would take 100 times as long
+    return torch.stack([keys // count, keys % count], 1)
 
 
 def grown(mask: torch.Tensor, faces: torch.Tensor, rings: int) -> torch.Tensor:
@@ -37,11 +39,15 @@ def grown(mask: torch.Tensor, faces: torch.Tensor, rings: int) -> torch.Tensor:
     return mask
 
 
+def strongest_joint(body: BodyModel) -> torch.Tensor:
+    """(V,) int64, the joint that moves each vertex most."""
+    return body.skinning_indices.gather(1, body.skinning_weights.argmax(1, keepdim=True))[:, 0]
+
+
 def limb(body: BodyModel, part: str) -> torch.Tensor:
     """(V,) bool, vertices of the limb that ends in ``part``: of joints that lead there and to no other extremity."""
     ends = ("head", "left_hand", "right_hand", "left_foot", "right_foot")
-    strongest = body.skinning_weights.argmax(1, keepdim=True)
-    joint = body.skinning_indices.gather(1, strongest)[:, 0]
+    joint = strongest_joint(body)
 
     def above(name: str) -> set[int]:
         found: set[int] = set()
@@ -63,12 +69,17 @@ def surface_regions(body: BodyModel, rest: torch.Tensor) -> torch.Tensor:
     def put(name: str, mask: torch.Tensor) -> None:
         region[mask] = REGIONS.index(name)
 
-    head, face, ears = (body.part(name) > 0.5 for name in ("head", "face", "ears"))
+    head, face, ears, eyes = (body.part(name) > 0.5 for name in ("head", "face", "ears", "eyes"))
     put("skin", (body.part("skin") > 0.5) | head)
     if ears.any():  # hair grows above the ear lobes and behind the face
         top = float(rest[face, 1].max()) if face.any() else math.inf
         above = rest[:, 1] > rest[ears, 1].min()
-        put("scalp", head & ~ears & ((above & (body.part("face") < 0.15)) | (rest[:, 1] > top)))
+        if eyes.any():  # their sockets are no scalp
+            above &= torch.cdist(rest, rest[eyes]).amin(1) > 0.015
+        # In front of the ears the hairline rises towards the forehead.
+        up, ahead = rest[:, 1] - rest[ears, 1].max(), rest[:, 2] - rest[ears, 2].max()
+        behind = (body.part("face") < 0.15) | ((up > 0) & (ahead < 0.8 * up + 0.005))
+        put("scalp", head & ~ears & ((above & behind) | (rest[:, 1] > top)))
     put("hands", (body.part("left_hand") > 0.5) | (body.part("right_hand") > 0.5))
     put("feet", (body.part("left_foot") > 0.5) | (body.part("right_foot") > 0.5))
     mouth = body.part("mouth_inside") > 0.5
