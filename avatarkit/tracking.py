@@ -36,6 +36,7 @@ class Tracked:
     Attributes:
         source: the file. motion: world poses, as seen by ``camera``; one frame for a photo.
         camera: of all frames. metrics: name -> number. warnings: sentences for the user.
+        offsets: (V, 3) metres, displacement of the rest mesh that the shape space cannot reach, or None.
     """
 
     source: Path
@@ -43,6 +44,7 @@ class Tracked:
     camera: Camera
     metrics: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    offsets: torch.Tensor | None = None
 
 
 def track_file(path: Path, components: Components, person: int | None, tell: Tell) -> Tracked:
@@ -75,7 +77,8 @@ def track_photo(path: Path, components: Components, person: int | None, tell: Te
     tell("fitting the body", 0.25)
     subject = components.get("tracker").fit(photo, matte, keypoints)
     motion = Motion(path.stem, 1.0, subject.params.batched())
-    return Tracked(path, motion, subject.camera, subject.quality.metrics, subject.quality.warnings)
+    quality = subject.quality
+    return Tracked(path, motion, subject.camera, quality.metrics, quality.warnings, subject.vertex_offsets)
 
 
 def track_video(path: Path, components: Components, tell: Tell) -> Tracked:
@@ -122,7 +125,7 @@ def write_overlay(output: Path, tracked: Tracked, components: Components, tell: 
     count = len(tracked.motion)
 
     def draw(image: torch.Tensor, index: int) -> torch.Tensor:
-        mesh = Mesh(body.vertices(tracked.motion.params[index].batched())[0], body.faces)
+        mesh = Mesh(body.vertices(tracked.motion.params[index].batched(), tracked.offsets)[0], body.faces)
         return overlay(image, renderer, mesh, tracked.camera)
 
     if not _is_video(tracked.source):
