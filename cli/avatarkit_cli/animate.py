@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avatarkit_cli.progress import make_progress
-from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, Size, load_registry, parse_size, print_json, say
+from avatarkit_cli.shared import (
+    Device,
+    JsonFlag,
+    PluginFiles,
+    Size,
+    find_motion,
+    load_registry,
+    parse_size,
+    print_json,
+    say,
+)
 
 if TYPE_CHECKING:
     from avatarkit.animation import LoadedAvatar
@@ -83,8 +93,6 @@ def animate(
 
 
 def _by_name(name: str | None, avatar: LoadedAvatar) -> Motion:
-    from avatarkit.motion_files import find_motion
-
     if name is None:
         names = avatar.components.get("motions").names()
         name = next((n for n in names if n.startswith("talk")), names[0])

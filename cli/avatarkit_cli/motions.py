@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avatarkit_cli.shared import JsonFlag, PluginFiles, load_registry, print_json, say, table
+from avatarkit_cli.shared import JsonFlag, PluginFiles, find_motion, load_registry, print_json, say, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,8 +38,6 @@ def show(
     as_json: JsonFlag = False,
 ) -> None:
     """Show one motion: length, rate, whether it loops."""
-    from avatarkit.motion_files import find_motion
-
     components = _components(plugin)
     source = components.get("motions")
     motion = find_motion(name, components)

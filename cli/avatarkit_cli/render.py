@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, Size, load_registry, parse_size, print_json, say
+from avatarkit_cli.shared import (
+    Device,
+    JsonFlag,
+    PluginFiles,
+    Size,
+    find_motion,
+    load_registry,
+    parse_size,
+    print_json,
+    say,
+)
 
 __all__ = ["render"]
 
@@ -38,7 +48,6 @@ def render(
     registry = load_registry(plugin)
 
     from avatarkit.animation import load, place
-    from avatarkit.motion_files import find_motion
     from avatarkit.pictures import save_png
     from avatarkit.store import disk_errors
 

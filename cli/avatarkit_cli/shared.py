@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from avatarkit.body import Motion
+    from avatarkit.components import Components
+    from avatarkit.interfaces import Context
     from avatarkit.registry import Registry
 
 __all__ = [
@@ -18,6 +21,7 @@ __all__ = [
     "JsonFlag",
     "PluginFiles",
     "Size",
+    "find_motion",
     "load_registry",
     "parse_size",
     "print_json",
@@ -89,6 +93,20 @@ def load_registry(files: Sequence[Path] | None = None) -> Registry:
     text = resources.files("avatarkit_cli").joinpath("known.toml").read_text(encoding="utf-8")
     known = {(kind, name): hint for kind, names in tomllib.loads(text).items() for name, hint in names.items()}
     return Registry.load(files or (), known=known)
+
+
+def find_motion(name: str, components: Components | Context) -> Motion:
+    """The motion that a user names: a built-in one, or a file.
+
+    Raises:
+        InputError: there is no such motion, or the file cannot be used.
+    """
+    from avatarkit.motion_files import read_motion
+
+    source = components.get("motions")
+    if name in source.names() or not (Path(name).suffix or Path(name).exists()):
+        return source.motion(name)
+    return read_motion(Path(name), components.get("body"))
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

@@ -41,14 +41,14 @@ def track(
     registry = load_registry(plugin)
 
     from avatarkit.components import Components
-    from avatarkit.motion_files import write_motion
+    from avatarkit.motion_files import save_motion
     from avatarkit.tracking import relative, track_file, write_overlay
 
     with make_progress() as progress:
         components = Components(chosen, registry, device, seed, progress)
         with progress.stage("tracking"):
             tracked = track_file(source, components, person, progress.update)
-        write_motion(output, relative(tracked.motion), components.get("body"))
+        save_motion(relative(tracked.motion), components.get("body"), output)
         if overlay is not None:
             with progress.stage("overlay"):
                 write_overlay(overlay, tracked, components, progress.update)
