@@ -18,6 +18,7 @@ from avatarkit.config import Recipe
 from avatarkit.errors import InputError, StoreError
 from avatarkit.frames import Frame
 from avatarkit.interfaces import AvatarModel, BodyModel, Renderer
+from avatarkit.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 if TYPE_CHECKING:
     from avatarkit.registry import Registry
@@ -124,7 +125,7 @@ class LoadedAvatar:
             raise InputError(f"The motion is for the body model {motion.params.model!r}, the avatar has {self.body.name!r}.")
         rate = fps or motion.fps
         count = max(1, round(len(motion) / motion.fps * rate))
-        world = place(motion, self.photo_params)
+        world = place(motion, self.photo_params, self.body)
         for i in range(count):
             t = i / rate
             params = world[min(len(motion) - 1, int(t * motion.fps + 0.5))]
@@ -139,10 +140,40 @@ class LoadedAvatar:
             yield Frame(self.render(params, background=background, camera=view), view, t)
 
 
-def place(motion: Motion, person: BodyParams) -> BodyParams:
-    """World poses of a relative motion, played where ``person`` stands, upright and facing the camera, with their shape."""
-    p = motion.params
-    return replace(p, shape=person.shape, translation=p.translation + person.translation)
+_BEARING = ("spine1", "spine2", "spine3", "neck", "head", "hip", "knee", "ankle", "foot")
+_MIEN = ("mouthSmile", "brow", "cheek", "eyeSquint")
+
+
+def place(motion: Motion, person: BodyParams, body: BodyModel) -> BodyParams:
+    """World poses of a relative motion, played by ``person`` where they stand.
+
+    The person keeps their bearing: trunk, head and legs turn from how the photo shows them, so that somebody who looks into the
+    camera goes on doing so and what the photo shows stays in view. Arms, hands and eyes follow the motion alone. Half of a smile,
+    of raised brows and cheeks stays, or the face would be a stranger's.
+
+    Args:
+        motion: relative, as ``Motion`` says. person: one frame, as the photo shows them. body: of both.
+    """
+    p, at = motion.params, person
+    joints = p.joints.clone()
+    for group in body.pose_groups:
+        if group.name.removeprefix("left_").removeprefix("right_") in _BEARING:
+            for j in group.joints:
+                joints[..., j, :] = _turned(p.joints[..., j, :], at.joints[j])
+    mien = torch.tensor([0.5 if name.startswith(_MIEN) else 0.0 for name in body.expression_names])
+    return replace(
+        p,
+        shape=at.shape,
+        expression=torch.maximum(p.expression, (p.expression + mien * at.expression).clamp(max=1.0)),
+        root=_turned(p.root, at.root),
+        translation=p.translation + at.translation,
+        joints=joints,
+    )
+
+
+def _turned(by: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+    """Axis-angles (T, 3) of ``start`` (3,) followed by the rotations ``by`` (T, 3)."""
+    return matrix_to_axis_angle(axis_angle_to_matrix(by) @ axis_angle_to_matrix(start))
 
 
 def frame_window(

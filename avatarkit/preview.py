@@ -41,7 +41,7 @@ def write_preview(
     source = avatar.components.get("motions")
     names = source.names()
     motion = source.motion(config.motion if config.motion in names else names[0])
-    poses = place(motion, avatar.photo_params)
+    poses = place(motion, avatar.photo_params, avatar.body)
     stills = [avatar.render(yaw=yaw, width=size[0], height=size[1])[..., :3] for yaw in (-25, 0, 25)]
     for part in (0.3, 0.7):
         stills.append(avatar.render(poses[int(part * (len(motion) - 1))], width=size[0], height=size[1])[..., :3])

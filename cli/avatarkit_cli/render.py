@@ -60,7 +60,7 @@ def render(
         except ValueError:
             raise InputError(f"--pose {pose!r}: after @ comes a number of seconds, e.g. wave@1.5.") from None
         motion = find_motion(name, loaded.components)
-        params = place(motion, loaded.photo_params)[min(max(0, round(time * motion.fps)), len(motion) - 1)]
+        params = place(motion, loaded.photo_params, loaded.body)[min(max(0, round(time * motion.fps)), len(motion) - 1)]
     image = loaded.render(params, yaw, pitch, width, height, background)
     with disk_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
