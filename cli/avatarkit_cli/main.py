@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 import warnings
@@ -109,6 +110,8 @@ for _name, _command in _COMMANDS.items():
 
 def main() -> None:
     """Entry point."""
+    # Threads of torch that spin while they wait take the cores that our rasterisers need; set before torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # of the libraries below us; people can do nothing about them
     try:
