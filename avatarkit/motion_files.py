@@ -1,119 +1,244 @@
-"""Motions as ``.npz`` files: plain arrays, nothing that executes.
-
-Keys: ``format`` ("avatarkit-motion"), ``format_version`` (1), ``model``, ``name``, ``fps``, ``loop``; ``expression``
-(T, E), ``root`` (T, 3), ``translation`` (T, 3), ``joints`` (T, J, 3) and ``shape`` (S,) as in ``BodyParams``; ``valid``
-(T,); and the names of the columns, ``joint_names`` (J,) and ``expression_names`` (E,), by which other body models may
-read it.
-"""
+"""Motion files: ours, SMPL-X and AMASS archives, BVH, and landmarks of the pose-format library. Nothing in them is executed."""
 
 from __future__ import annotations
 
+import logging
 import zipfile
+import zlib
+from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from avatarkit.body import BodyParams, Motion
-from avatarkit.errors import InputError
+from avatarkit.bvh import Bvh, read_bvh, write_bvh
+from avatarkit.errors import InputError, StoreError
 from avatarkit.interfaces import BodyModel
-from avatarkit.store import disk_errors
+from avatarkit.joint_names import recognise
+from avatarkit.posing import Poser
+from avatarkit.retargeting import Performer, retarget
+from avatarkit.rotations import axis_angle_to_matrix
+from avatarkit.smplx_motion import is_smplx, smplx_motion
 
-if TYPE_CHECKING:
-    from avatarkit.components import Components
-    from avatarkit.interfaces import Context
+__all__ = ["load_motion", "read_motion", "save_motion", "write_bvh"]
 
-__all__ = ["find_motion", "read_motion", "write_motion"]
-
-FORMAT, FORMAT_VERSION = "avatarkit-motion", 1
-_ARRAYS = ("shape", "expression", "root", "translation", "joints")
+_log = logging.getLogger("avatarkit.motion_files")
+_FORMAT = "avatarkit-motion-1"
+_MOST_BYTES = 1 << 30
+_MOST_FILE_BYTES = 600 << 20
 
 
-def find_motion(name: str, components: Components | Context) -> Motion:
-    """A motion by the name or the file that a user gives.
-
-    Args:
-        name: of a motion that the build's motion source knows, or the path of a file: ours are read here, others are
-            left to the source.
-        components: of an avatar or a recipe.
+def save_motion(motion: Motion, body: BodyModel, path: Path | str) -> None:
+    """Writes a motion as npz, with the names and rest positions of its joints so that other body models can play it.
 
     Raises:
-        InputError: there is no such motion, or the file cannot be used.
+        InputError: the motion is for another body model. StoreError: the file cannot be written.
     """
-    source, path = components.get("motions"), Path(name)
-    if name not in source.names() and path.suffix.lower() == ".npz" and (_is_ours(path) or not path.is_file()):
-        return read_motion(path, components.get("body"))
-    return source.motion(name)
+    p = motion.params
+    if p.model != body.name:
+        raise InputError(f"The motion is for the body model {p.model!r}, not for {body.name!r}.")
+    with torch.no_grad():
+        rest = body.skeleton(p.shape).positions
+    moving = {k: getattr(p, k).detach().cpu().numpy() for k in ("shape", "expression", "root", "translation", "joints")}
+    facts = {"format": _FORMAT, "model": p.model, "name": motion.name, "fps": float(motion.fps), "loop": bool(motion.loop)}
+    names = {
+        "joint_names": np.array(body.joint_names),
+        "joint_parents": np.array(body.parents, dtype=np.int64),
+        "joint_positions": rest.detach().cpu().numpy(),
+        "expression_names": np.array(body.expression_names),
+        "shape_names": np.array(body.shape_names),
+    }
+    extra = {} if motion.valid is None else {"valid": motion.valid.cpu().numpy()}
+    arrays = {k: np.asarray(v) for k, v in {**facts, **names, **moving, **extra}.items()}
+    try:
+        with Path(path).open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def _is_ours(path: Path) -> bool:
+def load_motion(path: Path | str, body: BodyModel) -> Motion:
+    """Reads what ``save_motion`` wrote; a motion of another body model is retargeted.
+
+    Raises:
+        InputError: it is not such a file, or damaged.
+    """
+    return _own(_read_archive(Path(path)), Path(path), body)
+
+
+def read_motion(path: Path | str, body: BodyModel) -> Motion:
+    """Reads a motion file of any known kind, told by its content, for a body model.
+
+    Known are our own npz, SMPL-X, SMPL-H and SMPL npz (AMASS, BEAT2 and alike), BVH, and, where the library pose-format is installed,
+    its ``.pose`` files. Foreign motions are turned to face the front.
+
+    Raises:
+        InputError: it cannot be used. MissingDependency: its reader is not installed.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise InputError(f"The motion {path} cannot be opened: {error.strerror}.") from error
+    if not size:
+        raise InputError(f"The motion {path.name} is empty.")
+    if size > _MOST_FILE_BYTES:
+        raise InputError(f"The motion {path.name} is larger than {_MOST_FILE_BYTES >> 20} MB; cut it into parts.")
+    if head[:2] == b"PK":
+        arrays = _read_archive(path)
+        if str(arrays.get("format", "")) == _FORMAT:
+            return _own(arrays, path, body)
+        if is_smplx(arrays):
+            return smplx_motion(arrays, path, body)
+        raise InputError(f"{path.name} holds no motion that avatarkit knows: neither its own format nor SMPL-X poses.")
+    if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"HIERARCHY"):
+        return _bvh(path, body)
+    if path.suffix.lower() == ".pose":
+        from avatarkit.landmark_motion import read_pose_format
+
+        return read_pose_format(path, body)
+    raise InputError(
+        f"{path.name} is not a motion file that avatarkit reads: BVH, its own npz, SMPL-X npz or .pose."
+    )
+
+
+def _read_archive(path: Path) -> dict[str, np.ndarray]:
+    """Numbers and texts of an npz file; arrays of Python objects are left out, as reading them could run code."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return "format_version.npy" in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False
+            members = [m for m in archive.infolist() if m.filename.endswith(".npy")]
+            if sum(m.file_size for m in members) > _MOST_BYTES:
+                raise InputError(f"{path.name} unpacks to more than {_MOST_BYTES >> 30} GB; cut the motion into parts.")
+            found = {m.filename.removesuffix(".npy"): _array(archive.read(m)) for m in members}
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, SyntaxError, MemoryError) as error:
+        raise InputError(f"{path.name} is a damaged npz file; save or download it again.") from error
+    return {k: v for k, v in found.items() if v is not None}
 
 
-def write_motion(path: Path, motion: Motion, body: BodyModel) -> None:
-    """Writes a motion of ``body``.
-
-    Raises:
-        StoreError: no space, no permission.
-    """
-    arrays = {name: getattr(motion.params, name).detach().cpu().numpy() for name in _ARRAYS}
-    valid = torch.ones(len(motion), dtype=torch.bool) if motion.valid is None else motion.valid
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as stream:  # so that numpy adds no second suffix
-            np.savez_compressed(
-                stream,
-                format=np.array(FORMAT),
-                format_version=np.array(FORMAT_VERSION),
-                model=np.array(motion.params.model),
-                name=np.array(motion.name),
-                fps=np.array(float(motion.fps)),
-                loop=np.array(motion.loop),
-                valid=valid.numpy(),
-                joint_names=np.array(body.joint_names),
-                expression_names=np.array(body.expression_names),
-                **arrays,
-            )
+def _array(data: bytes) -> np.ndarray | None:
+    """One npy member; None for Python objects."""
+    stream = BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(stream)
+    if dtype.hasobject:
+        return None
+    count = 1
+    for n in shape:
+        count *= int(n)
+    if dtype.itemsize * count > len(data) - stream.tell():
+        raise ValueError("an array is cut short")
+    stream.seek(0)
+    return np.lib.format.read_array(stream, allow_pickle=False)
 
 
-def read_motion(path: Path, body: BodyModel) -> Motion:
-    """Reads what ``write_motion`` wrote.
-
-    Raises:
-        InputError: the file is missing, damaged, no motion of avatarkit's, newer, or of another body model.
-    """
-    if not path.is_file():
-        raise InputError(f"There is no motion file {path}.")
+def _own(arrays: Mapping[str, np.ndarray], path: Path, body: BodyModel) -> Motion:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            data = {name: file[name] for name in file.files}
-        if str(data["format"]) != FORMAT:
-            raise KeyError("format")
-        version, model = int(data["format_version"]), str(data["model"])
-        arrays = {name: torch.from_numpy(np.ascontiguousarray(data[name], np.float32)) for name in _ARRAYS}
-        motion = Motion(
-            name=str(data["name"]),
-            fps=float(data["fps"]),
-            params=BodyParams(model, **arrays),
-            loop=bool(data["loop"]),
-            valid=torch.from_numpy(data["valid"].astype(bool)),
-        )
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a motion file of avatarkit's, or it is damaged ({error}).") from error
-    if version > FORMAT_VERSION:
-        raise InputError(f"{path} was written by a newer avatarkit: pip install --upgrade avatarkit.")
-    if model != body.name:
-        raise InputError(f"{path} holds a motion of the body model {model!r}, and {body.name!r} is asked for.")
-    T, J, E = arrays["root"].shape[0], len(body.joint_names), len(body.expression_names)
-    expected = {"expression": (T, E), "root": (T, 3), "translation": (T, 3), "joints": (T, J, 3)}
-    for name, shape in expected.items():
-        if tuple(arrays[name].shape) != shape:
-            raise InputError(f"{path} is damaged: {name} has the shape {tuple(arrays[name].shape)}, expected {shape}.")
-    if T == 0 or not 0 < motion.fps <= 1000 or not all(torch.isfinite(a).all() for a in arrays.values()):
-        raise InputError(f"{path} is damaged: it has no frames, no frame rate, or numbers that are not finite.")
-    return motion
+        model, name = str(arrays["model"]), str(arrays["name"])
+        fps, loop = float(arrays["fps"]), bool(arrays["loop"])
+        joint_names = tuple(str(n) for n in arrays["joint_names"])
+        expression_names = tuple(str(n) for n in arrays["expression_names"])
+        moving = {
+            k: torch.from_numpy(np.ascontiguousarray(arrays[k], dtype=np.float32))
+            for k in ("shape", "expression", "root", "translation", "joints", "joint_positions")
+        }
+        parents = tuple(int(j) for j in arrays["joint_parents"])
+        valid = torch.from_numpy(arrays["valid"].astype(bool)) if "valid" in arrays else None
+        T, J = len(moving["root"]), len(joint_names)
+        wanted = {
+            "expression": (T, len(expression_names)),
+            "root": (T, 3),
+            "translation": (T, 3),
+            "joints": (T, J, 3),
+            "joint_positions": (J, 3),
+        }
+        sound = T > 0 and 0.1 <= fps <= 10_000 and all(tuple(moving[k].shape) == s for k, s in wanted.items())
+        sound &= all(bool(torch.isfinite(v).all()) for v in moving.values()) and len(parents) == J
+        sound &= parents[:1] == (-1,) and all(0 <= p < j for j, p in enumerate(parents[1:], start=1))
+        sound &= valid is None or tuple(valid.shape) == (T,)
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
+        raise InputError(f"{path.name} is a damaged avatarkit motion; save it again.") from error
+    if not sound:
+        raise InputError(f"{path.name} is a damaged avatarkit motion: its arrays do not fit together.")
+    expression = torch.zeros(T, len(body.expression_names))
+    for k, action in enumerate(body.expression_names):
+        if action in expression_names:
+            expression[:, k] = moving["expression"][:, expression_names.index(action)]
+    if model == body.name and set(joint_names) == set(body.joint_names):
+        order = [joint_names.index(n) for n in body.joint_names]
+        fits = moving["shape"].shape == body.neutral().shape.shape
+        shape = moving["shape"] if fits else body.neutral().shape.cpu()
+        joints = moving["joints"][:, order]
+        params = BodyParams(model, shape, expression, moving["root"], moving["translation"], joints)
+        return Motion(name, fps, params, loop, valid)
+    vectors = moving["joints"].double().clone()
+    vectors[:, 0] = moving["root"].double()
+    local = axis_angle_to_matrix(vectors)
+    world = [local[:, 0]]
+    for j, parent in enumerate(parents[1:], start=1):
+        world.append(world[parent] @ local[:, j])
+    rest = moving["joint_positions"].double()
+    found = recognise(joint_names, parents)
+    actions = {a: moving["expression"][:, k] for k, a in enumerate(expression_names)}
+    performer = Performer(
+        path.name, {n: rest[j] for n, j in found.items()}, {n: world[j] for n, j in found.items()},
+        moving["translation"].double(), fps, actions,
+    )  # fmt: skip
+    return retarget(performer, Poser(body), name)
+
+
+def _bvh(path: Path, body: BodyModel) -> Motion:
+    file = read_bvh(path)
+    if set(body.joint_names) <= set(file.names):
+        native = _native(file, path, body)
+        if native is not None:
+            return native
+    found = recognise(file.names, file.parents)
+    places = file.rest_positions()
+    rest = {n: places[j] for n, j in found.items()}
+    for name, j in found.items():
+        tip = file.tips.get(j)
+        child = next((c for c, parent in enumerate(file.parents) if parent == j), None)
+        if tip is not None:
+            rest[name + "_tip"] = places[j] + tip
+        elif child is not None:
+            rest[name + "_tip"] = places[child]
+    world = file.world_rotations()
+    turns = {n: world[:, j] for n, j in found.items()}
+    positions = file.positions if file.placed else None
+    return retarget(Performer(path.name, rest, turns, positions, file.fps), Poser(body), path.stem)
+
+
+def _native(file: Bvh, path: Path, body: BodyModel) -> Motion | None:
+    """A file that has the body model's own skeleton, bone for bone: rotations are taken over as they are."""
+    index = [file.names.index(n) for n in body.joint_names]
+    neutral = body.neutral()
+    with torch.no_grad():
+        ours = body.skeleton(neutral.shape).positions.double().cpu()
+    theirs = file.rest_positions()[index]
+    parents = torch.tensor([p if p >= 0 else 0 for p in body.parents])
+    a, b = ours - ours[parents], theirs - theirs[parents]
+    long = (a.norm(dim=-1) > 0.03) & (b.norm(dim=-1) > 0)
+    for to_ours in (torch.eye(3), torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])):  # y up, z up
+        turn = to_ours.double()
+        if torch.nn.functional.cosine_similarity(a[long], (b @ turn.T)[long], dim=-1).median() > 0.97:
+            break
+    else:
+        return None
+    direct = [file.names[p] if p >= 0 else "" for p in (file.parents[j] for j in index)]
+    if any(name != (body.joint_names[p] if p >= 0 else name) for name, p in zip(direct, body.parents, strict=True)):
+        return None  # joints in between, whose rotations would be lost
+    from avatarkit.rotations import matrix_to_axis_angle
+
+    joints = matrix_to_axis_angle(turn @ file.rotations[:, index] @ turn.T)
+    scale = float(a[long].norm(dim=-1).sum() / b[long].norm(dim=-1).sum())
+    moved = (file.positions - file.offsets[0]) @ turn.T * scale if file.placed else torch.zeros(len(joints), 3)
+    root = joints[:, 0].clone()
+    joints[:, 0] = 0
+    expression = torch.zeros(len(joints), len(body.expression_names))
+    params = BodyParams(body.name, neutral.shape.cpu(), expression, root.float(), moved.float(), joints.float())
+    return Motion(path.stem, file.fps, params)

@@ -183,8 +183,8 @@ class Poser:
             axis, between = self.frames[elbow][:, 1], self._between[elbow]
             first = self._joints[elbow][-1]
             angle = swing_twist(turn, axis)
-            turn = axis_angle_to_matrix(-angle[:, None] * axis) @ turn
-            share = (1 / 3, *(2 / 3 / len(between) for _ in between)) if between else (1.0,)
+            turn = axis_angle_to_matrix(-(0.8 if between else 0.6) * angle[:, None] * axis) @ turn
+            share = (0.35, *(0.45 / len(between) for _ in between)) if between else (0.6,)
             for joint, part_of in zip((first, *between), share, strict=True):
                 local[:, joint] = local[:, joint] @ axis_angle_to_matrix(part_of * angle[:, None] * axis)
         vector = matrix_to_axis_angle(turn)

@@ -16,7 +16,7 @@ from avatarkit_motions.face import (
     follow_gaze_with_lids,
     speak,
 )
-from avatarkit_motions.gestures import POSES, ArmKey, beat, move_arm, tremble
+from avatarkit_motions.gestures import POSES, ArmKey, beat, keep_hands_apart, move_arm, tremble
 from avatarkit_motions.hands import SHAPES
 from avatarkit_motions.performance import Performance
 
@@ -65,7 +65,8 @@ def stand(stage: Stage, seconds: float, arms: dict[str, Sequence[ArmKey]] | None
 
 
 def finish(p: Performance, stage: Stage, blinks: tuple[float, ...] = (), every: float = 3.2) -> Performance:
-    """Last layer: blinks and lids."""
+    """Last layer: hands that do not meet, blinks and lids."""
+    keep_hands_apart(p)
     for side in ("Left", "Right"):
         p.add(f"mouthSmile{side}", 0.05)
     add_blinks(p, stage.rng, every, blinks)

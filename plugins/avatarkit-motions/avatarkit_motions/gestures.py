@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from avatarkit_motions.curves import bump, keys, noise
+from avatarkit_motions.curves import bump, keys, noise, smooth
 from avatarkit_motions.hands import SHAPES
 from avatarkit_motions.performance import HANG, Performance
 
-__all__ = ["POSES", "ArmKey", "beat", "move_arm", "tremble"]
+__all__ = ["POSES", "ArmKey", "beat", "keep_hands_apart", "move_arm", "tremble"]
 
 ArmKey = tuple[float, str] | tuple[float, str, Mapping[str, float]]
 """Seconds, name of a pose, and channels that differ from it."""
@@ -34,7 +34,7 @@ POSES: dict[str, dict[str, float]] = {
     "aside": _pose("open", 0.26, -0.36, 0.58, swivel=10, palm=52, flex=-6),
     "greet": _pose("five", 0.34, 0.08, 0.42, swivel=6, palm=-56, flex=-16),
     "show": _pose("fist", 0.10, -0.06, 0.58, swivel=12, palm=-58, flex=-24),
-    "shrug": _pose("open", 0.42, -0.46, 0.42, swivel=-4, palm=78, flex=-16, shrug=0.9),
+    "shrug": _pose("open", 0.42, -0.46, 0.42, swivel=0, palm=66, flex=-14, shrug=0.9),
 }  # fmt: skip
 """Name -> channels of one arm."""
 
@@ -75,3 +75,15 @@ def tremble(p: Performance, side: str, rng: np.random.Generator, size: float) ->
     for k, finger in enumerate(("index", "middle", "ring", "pinky", "thumb")):
         wander = 0.7 * shared + 0.7 * noise(p.t, p.period, rng, 0.1, 0.8)
         p.add(f"{side}.{finger}", size * (0.018 + 0.003 * k) * wander)
+
+
+def keep_hands_apart(p: Performance) -> None:
+    """Pushes both wrists outward where hands at the same height would meet in the middle."""
+    to_middle = 0.34  # from a shoulder, arm lengths; adults differ by a few hundredths
+    gap = p.get("left.x") + p.get("right.x") + 2 * to_middle
+    level = np.ones_like(p.t)
+    for channel, size in (("y", 0.28), ("z", 0.4)):
+        level *= np.clip(1.8 * (1 - np.abs(p.get(f"left.{channel}") - p.get(f"right.{channel}")) / size), 0, 1)
+    push = np.clip(0.6 * level - gap, 0, None) / 2
+    for side in ("left", "right"):
+        p.add(f"{side}.x", smooth(push, p.t, 0.1))

@@ -1,0 +1,143 @@
+"""Which joint of a foreign skeleton is which: naming conventions of Mixamo, Rokoko, CMU, MakeHuman, Poser, UE, SMPL and others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+__all__ = ["SMPLX_JOINTS", "recognise"]
+
+_BODY = (
+    "pelvis left_hip right_hip spine1 left_knee right_knee spine2 left_ankle right_ankle spine3 left_foot right_foot neck "
+    "left_collar right_collar head left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist"
+).split()
+_HAND = [f"{f}{k}" for f in ("index", "middle", "pinky", "ring", "thumb") for k in (1, 2, 3)]
+
+SMPLX_JOINTS: tuple[str, ...] = (
+    *_BODY,
+    "jaw",
+    "left_eye_smplhf",
+    "right_eye_smplhf",
+    *(f"left_{n}" for n in _HAND),
+    *(f"right_{n}" for n in _HAND),
+)
+"""The 55 joints of SMPL-X in its order; SMPL-H leaves out jaw and eyes, SMPL has the first 22 and two hands."""
+
+# In order of trust: where a skeleton has several of a row, the first wins.
+_LIMBS: dict[str, tuple[str, ...]] = {
+    "shoulder": ("upperarm01", "upperarm", "uparm", "shldr", "arm", "humerus", "shoulder"),
+    "collar": ("collar", "clavicle", "collarbone", "clav", "shoulder"),
+    "elbow": ("lowerarm01", "lowerarm", "forearm", "lowarm", "loarm", "elbow", "radius"),
+    "wrist": ("wrist", "hand"),
+    "hip": ("upperleg01", "upperleg", "upleg", "thigh", "femur", "hip", "hipjoint"),
+    "knee": ("lowerleg01", "lowerleg", "lowleg", "loleg", "shin", "calf", "tibia", "knee", "leg"),
+    "ankle": ("foot", "ankle"),
+    "foot": ("toebase", "toes", "toe", "ball", "toe0", "toe1", "toe11"),
+    "eye_smplhf": ("eye", "eyesmplhf"),
+}
+_FINGERS = {"thumb": 1, "index": 2, "middle": 3, "ring": 4, "pinky": 5}
+_OTHER_FINGER_NAMES = {"middle": ("mid",), "pinky": ("little", "pinkie")}
+
+
+def recognise(names: Sequence[str], parents: Sequence[int]) -> dict[str, int]:
+    """SMPL-X joint -> number of the skeleton's joint, for those that can be told.
+
+    Limbs are told by their names; the spine by lying between the pelvis and the shoulders, whatever it is called.
+
+    Args:
+        names: J. parents: J, -1 for the root.
+    """
+    plain = {n: j for j, n in enumerate(names)}
+    if {"left_shoulder", "left_elbow", "pelvis"} <= set(plain):
+        return {n: plain[n] for n in SMPLX_JOINTS if n in plain}
+    keys = [_key(n) for n in names]
+    found: dict[str, int] = {}
+    for side in ("left", "right"):
+        mine: dict[str, int] = {}
+        for j, (where, base) in enumerate(keys):
+            if where == side:
+                mine.setdefault(base, j)
+        taken: set[int] = set()
+        for part, aliases in _LIMBS.items():
+            j = next((mine[a] for a in aliases if a in mine and mine[a] not in taken), None)
+            if j is not None:
+                found[f"{side}_{part}"] = j
+                taken.add(j)
+        for finger, number in _FINGERS.items():
+            found |= {f"{side}_{finger}{k}": j for k, j in _finger(finger, number, mine).items()}
+    middle = {base: j for j, (where, base) in reversed(list(enumerate(keys))) if not where}
+    found |= {n: middle[n] for n in ("head", "jaw") if n in middle}
+    found |= _trunk(found, parents)
+    return found
+
+
+def _finger(finger: str, number: int, joints: dict[str, int]) -> dict[int, int]:
+    for name in (finger, *_OTHER_FINGER_NAMES.get(finger, ())):
+        for pattern in ("hand" + name + "{}", name + "{}", name + "0{}", "finger" + str(number) + "{}", name + "finger{}"):
+            hit = {k: joints[pattern.format(k)] for k in (1, 2, 3) if pattern.format(k) in joints}
+            if hit:
+                return hit
+    return {}
+
+
+def _key(name: str) -> tuple[str, str]:
+    """(side, letters and digits) of a joint's name; the side is "left", "right" or ""."""
+    name = name.split(":")[-1]
+    name = re.sub(r"^(bip\d*|cc_base|armature|def|org|b|j_bip)[\s_]+", "", name, flags=re.IGNORECASE)
+    patterns = (
+        (r"^(left|right)(?=.)", re.IGNORECASE),
+        (r"(left|right)$", re.IGNORECASE),
+        (r"^([lr])[\s_.\-]", re.IGNORECASE),
+        (r"[\s_.\-]([lr])$", re.IGNORECASE),
+        (r"[\s_.\-]([lr])(?=[\s_.\-])", re.IGNORECASE),
+        (r"^([lrLR])(?=[A-Z])", 0),
+    )
+    side = ""
+    for pattern, flags in patterns:
+        hit = re.search(pattern, name, flags)
+        if hit:
+            side = "left" if hit.group(1).lower().startswith("l") else "right"
+            name = name[: hit.start()] + " " + name[hit.end() :]
+            break
+    if name.strip().startswith("__"):  # helpers of MakeHuman's exporter
+        return "", ""
+    return side, re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _trunk(found: dict[str, int], parents: Sequence[int]) -> dict[str, int]:
+    """Pelvis, spine, neck: the joints on the way from where the legs start to where the arms start, and on to the head."""
+
+    def line(name: str) -> list[int]:
+        """From a joint up to the root."""
+        j, out = found.get(name, -1), []
+        while j >= 0:
+            out.append(j)
+            j = parents[j]
+        return out
+
+    def meet(a: str, b: str) -> int | None:
+        other = set(line(b))
+        return next((j for j in line(a) if j in other), None)
+
+    pelvis = meet("left_hip", "right_hip")
+    chest = meet("left_shoulder", "right_shoulder")
+    if chest is None:
+        return {"pelvis": 0 if pelvis is None else pelvis}
+    up = line("left_shoulder")
+    up = up[up.index(chest) :][::-1]  # root ... chest
+    if pelvis is None or pelvis not in up:
+        pelvis = up[0]
+    spine = up[up.index(pelvis) + 1 :]
+    out = {"pelvis": pelvis}
+    if spine:
+        out["spine3"] = spine[-1]
+        rest = spine[:-1]
+        if rest:
+            out["spine1"] = rest[0]
+            if len(rest) > 1:
+                out["spine2"] = rest[-1]
+    head = line("head")
+    neck = head[1 : head.index(chest)] if chest in head else []
+    if neck:
+        out["neck"] = neck[len(neck) // 2]
+    return out
