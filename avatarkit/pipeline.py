@@ -39,6 +39,7 @@ from avatarkit.report import render_report
 from avatarkit.retracking import retrack
 from avatarkit.store import Stage, Store, load_tensors, read_json, save_tensors, write_json
 from avatarkit.training import LossTerm, TrainingConfig, TrainingReport, train
+from avatarkit.views import photo_confidence
 
 __all__ = ["STAGES", "LabelsConfig", "build", "load_tracked_subject"]
 
@@ -221,10 +222,11 @@ class _Run:
             avatar = self.components.get("avatar")
             avatar.create(subject, clips)
             terms = [LossTerm(c.name, self.components.loss(c), c.weight, c.start, c.on) for c in self.recipe.losses]
+            renderer = self.components.get("renderer")
+            confidence = photo_confidence(subject, self.components.get("body"), renderer)
             report = train(
-                avatar, subject, clips, terms, config, self.components.get("renderer"), self.seed,
-                stage.scratch, self.progress.update,
-            )  # fmt: skip
+                avatar, subject, clips, terms, config, renderer, self.seed, stage.scratch, self.progress.update, confidence
+            )
             save_tensors(folder / "avatar.safetensors", avatar.state())
             write_json(folder / "training.json", asdict(report))
 

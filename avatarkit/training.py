@@ -79,6 +79,7 @@ def train(
     seed: int,
     checkpoints: Path | None = None,
     progress: Callable[[str, float], None] = lambda message, fraction: None,
+    confidence: torch.Tensor | None = None,
 ) -> TrainingReport:
     """Fits an initialised avatar to the photo and the labels with Adam (paper, sections 3.3 and 3.4).
 
@@ -87,7 +88,7 @@ def train(
 
     Args:
         checkpoints: folder for the latest checkpoint; None = none is kept.
-        progress: told about every step.
+        progress: told about every step. confidence: (H, W) of the photo's pixels, see ``views.photo_confidence``.
     """
     groups = avatar.parameter_groups()
     optimizer = torch.optim.Adam(
@@ -95,7 +96,7 @@ def train(
     )
     report = TrainingReport()
     start = _resume(optimizer, report, checkpoints)
-    views = photo_views(subject, config.resolution)
+    views = photo_views(subject, config.resolution, confidence)
     for step in range(start, config.steps):
         g = torch.Generator().manual_seed(seed * 1_000_003 + step)
         view = _choose(views, labels, config, g)

@@ -10,11 +10,14 @@ import torch.nn.functional as F
 
 from avatarkit.body import BodyParams
 from avatarkit.camera import Camera
+from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.keypoints import Keypoints
 from avatarkit.labels import LabelClip
+from avatarkit.mesh import Mesh
 from avatarkit.subject import Subject
+from avatarkit.surface import limb
 
-__all__ = ["PhotoViews", "View", "label_view", "photo_views"]
+__all__ = ["PhotoViews", "View", "label_view", "photo_confidence", "photo_views"]
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,40 @@ class PhotoViews:
     details: tuple[View, ...]
 
 
-def photo_views(subject: Subject, resolution: int) -> PhotoViews:
-    """Cuts the views out of the tracked photo; ``resolution`` is the longest side of each."""
+def photo_views(subject: Subject, resolution: int, confidence: torch.Tensor | None = None) -> PhotoViews:
+    """Cuts the views out of the tracked photo.
+
+    Args:
+        resolution: longest side of each, pixels. confidence: (H, W) of the photo's pixels; None = one everywhere.
+    """
+    trust = torch.ones_like(subject.matte.alpha) if confidence is None else confidence
     whole = (0, 0, subject.photo.width, subject.photo.height)
-    details = tuple(_photo_view(subject, window, resolution) for window in _details(subject.keypoints))
-    return PhotoViews(_photo_view(subject, whole, resolution), details)
+    details = tuple(_photo_view(subject, trust, window, resolution) for window in _details(subject.keypoints))
+    return PhotoViews(_photo_view(subject, trust, whole, resolution), details)
+
+
+def photo_confidence(subject: Subject, body: BodyModel, renderer: Renderer) -> torch.Tensor:
+    """(H, W) 0 or 1: how far the photo's background speaks against the body.
+
+    An arm that was not seen may be hidden by a table or a helmet: where the fit guesses it and the matte shows no person, the
+    photo says nothing about it.
+    """
+    limbs = torch.zeros(len(body.skinning_weights), dtype=torch.bool)
+    for side in ("left", "right"):
+        seen = subject.quality.visible
+        if not (seen.get(f"{side}_arm", True) and seen.get(f"{side}_hand", True)):
+            limbs |= limb(body, f"{side}_hand")
+    trust = torch.ones_like(subject.matte.alpha)
+    if limbs.any():
+        with torch.no_grad():
+            vertices = body.vertices(subject.params, subject.vertex_offsets)[0]
+            drawn = renderer.meshes.render(Mesh(vertices, body.faces), subject.camera)
+        face = drawn.face_index.clamp(min=0)
+        guessed = (drawn.face_index >= 0) & limbs[body.faces[face]].any(-1)
+        reach = 2 * max(1, round(0.006 * max(trust.shape))) + 1
+        near = F.max_pool2d(guessed[None, None].float(), reach, stride=1, padding=reach // 2)[0, 0]
+        trust = torch.where((near > 0) & (subject.matte.alpha < 0.5), torch.zeros_like(trust), trust)
+    return trust
 
 
 def label_view(clip: LabelClip, index: int) -> View:
@@ -67,21 +99,26 @@ def label_view(clip: LabelClip, index: int) -> View:
     )
 
 
-def _photo_view(subject: Subject, window: tuple[int, int, int, int], resolution: int) -> View:
+def _photo_view(
+    subject: Subject, confidence: torch.Tensor, window: tuple[int, int, int, int], resolution: int
+) -> View:
     x, y, w, h = window
     camera = subject.camera.cropped(x, y, w, h)
     alpha = subject.matte.alpha[y : y + h, x : x + w]
+    trust = confidence[y : y + h, x : x + w]
     image = subject.matte.foreground[y : y + h, x : x + w]
     scale = resolution / max(w, h)
     if scale < 1:
         size = (max(1, round(h * scale)), max(1, round(w * scale)))
-        weighted = torch.cat([image * alpha[..., None], alpha[..., None], image], -1).permute(2, 0, 1)[None]
+        layers = [image * alpha[..., None], alpha[..., None], image, trust[..., None]]
+        weighted = torch.cat(layers, -1).permute(2, 0, 1)[None]
         small = F.interpolate(weighted, size=size, mode="area")[0].permute(1, 2, 0)
         alpha = small[..., 3]
         # colours weigh by alpha, so that what lies behind the person does not leak in when pixels merge
-        image = torch.where(alpha[..., None] > 0.02, small[..., :3] / alpha[..., None].clamp(min=0.02), small[..., 4:])
+        image = torch.where(alpha[..., None] > 0.02, small[..., :3] / alpha[..., None].clamp(min=0.02), small[..., 4:7])
+        trust = small[..., 7]
         camera = camera.resized(size[1], size[0])
-    return View("photo", image.contiguous(), alpha.contiguous(), torch.ones_like(alpha), camera, subject.params)
+    return View("photo", image.contiguous(), alpha.contiguous(), trust.contiguous(), camera, subject.params)
 
 
 def _details(keypoints: Keypoints) -> list[tuple[int, int, int, int]]:
