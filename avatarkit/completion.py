@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from avatarkit.interfaces import BodyModel
 from avatarkit.mesh import vertex_normals
-from avatarkit.surface import REGIONS, smoothstep, strongest_joint
+from avatarkit.surface import REGIONS, limb_joints, smoothstep, strongest_joint
 
 __all__ = [
     "Expected",
@@ -91,7 +91,7 @@ def expected_colors(
 
     skin = _or_else(dominant_color(color[is_in["skin"]], seen[is_in["skin"]]), usual(_SKIN))
     hair = _hair_color(color[is_in["scalp"]], seen[is_in["scalp"]], hair_around, skin)
-    clothes = _clothes_by_joint(body, is_in["clothes"], rest, color, seen, usual((0.5, 0.5, 0.5)))
+    clothes = _clothes_by_joint(body, is_in["clothes"], rest, color, seen, skin)
     white = usual(_WHITE)
     redness = color[:, 0] - 0.5 * (color[:, 1] + color[:, 2])
     red = (12.0 * (redness - (skin[0] - 0.5 * (skin[1] + skin[2])))).clamp(-4.0, 4.0).exp()
@@ -133,23 +133,29 @@ def _clothes_by_joint(
     rest: torch.Tensor,
     color: torch.Tensor,
     seen: torch.Tensor,
-    grey: torch.Tensor,
+    skin: torch.Tensor,
 ) -> torch.Tensor:
-    """(V, 3) what each part of the limbs and trunk wears, both sides alike; unseen parts wear what the next one does.
+    """(V, 3) what each part of the limbs and trunk wears, both sides alike.
 
-    Bare forearms and shins come out as skin, since that is what was seen there.
+    What was not seen wears what the limb's next part does, or the trunk. Bare forearms and shins come out as skin.
     """
-    clothes = _or_else(dominant_color(color[cloth], seen[cloth]), grey)
+    clothes = _or_else(dominant_color(color[cloth], seen[cloth]), 0.7 * skin.mean().expand(3))
     low = cloth & (rest[:, 1] < rest[cloth, 1].median()) if cloth.any() else cloth
     trousers = _or_else(dominant_color(color[low], seen[low]), clothes)
     joint, other = strongest_joint(body), body.mirror()[1]
     pooled = torch.minimum(joint, other[joint])
+    arms, legs = (
+        {j for side in ("left", "right") for j in limb_joints(body, f"{side}_{end}")} for end in ("hand", "foot")
+    )
     by_joint: list[torch.Tensor] = []
     for number, parent in enumerate(body.parents):
         here = cloth & (pooled == min(number, int(other[number])))
         enough = float(seen[here].sum()) > 4.0
         found = dominant_color(color[here], seen[here]) if enough else None
-        by_joint.append(_or_else(found, by_joint[parent] if parent >= 0 else trousers))
+        if found is not None and float((found / found.sum() - skin / skin.sum()).norm()) < 0.03:
+            found = 0.5 * (found + skin)  # bare, perhaps in the shade
+        worn = by_joint[parent] if parent in arms or parent in legs else trousers if number in legs else clothes
+        by_joint.append(_or_else(found, worn))
     return torch.stack(by_joint)[joint]
 
 

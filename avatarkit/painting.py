@@ -84,8 +84,11 @@ class PhotoPainter:
         pair = region[edges].sort(1).values
         conductance = torch.where(pair[:, 0] == pair[:, 1], 1.0, 0.02)
         conductance[(pair[:, 0] == 0) & (pair[:, 1] == 1)] = 0.08  # nobody knows where a collar ends
-        zero, both = torch.zeros_like(color), torch.minimum(seen, other_seen)
-        light = spread(edges, conductance, color - other, 20.0 * both, zero, torch.full_like(seen, 0.01))
+        # Light differs a little between the sides; where they differ much, one of them shows something else.
+        difference = color - other
+        alike = torch.minimum(seen, other_seen) * torch.exp(-(difference.norm(dim=1) / 0.25).square())
+        none, weak = torch.zeros_like(color), torch.full_like(seen, 0.03)
+        light = spread(edges, conductance, difference, 20.0 * alike, none, weak)
         expected = expected_colors(body, region, self._rest, color, seen, photo.exposure, photo.hair)
         known = seen + 0.3 * other_seen
         value = color * seen[:, None] + 0.3 * (other + light) * other_seen[:, None]
@@ -311,14 +314,14 @@ def _hair_outside(alpha: torch.Tensor, region: torch.Tensor, metre: torch.Tensor
 
 
 def _vertex_trust(subject: Subject, body: BodyModel, regions: torch.Tensor) -> torch.Tensor:
-    """(V,) 0 to 1: nothing for unseen limbs and the cavity of the mouth, little for skin that lies folded."""
+    """(V,) 0 to 1: nothing for unseen forearms, shins and the cavity of the mouth, little for skin that lies folded."""
     trust = torch.ones(body.skinning_indices.shape[0])
     seen = subject.quality.visible
     for side in ("left", "right"):
         if not seen.get(f"{side}_arm", True):
-            trust[limb(body, f"{side}_hand")] = 0.0
+            trust[limb(body, f"{side}_hand", outer=True)] = 0.0
         if not seen.get("legs", True):
-            trust[limb(body, f"{side}_foot")] = 0.0
+            trust[limb(body, f"{side}_foot", outer=True)] = 0.0
         if not seen.get(f"{side}_hand", True):
             trust[body.part(f"{side}_hand") > 0.5] = 0.0
         if not seen.get("feet", True):

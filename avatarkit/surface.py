@@ -11,7 +11,17 @@ import torch
 
 from avatarkit.interfaces import BodyModel
 
-__all__ = ["REGIONS", "grown", "limb", "mesh_edges", "smoothstep", "spread", "strongest_joint", "surface_regions"]
+__all__ = [
+    "REGIONS",
+    "grown",
+    "limb",
+    "limb_joints",
+    "mesh_edges",
+    "smoothstep",
+    "spread",
+    "strongest_joint",
+    "surface_regions",
+]
 
 REGIONS = ("clothes", "skin", "scalp", "hands", "lips", "feet", "mouth", "teeth", "tongue", "eyes")
 """Kinds of surface; the ones from ``mouth`` on are inside of the head."""
@@ -44,8 +54,8 @@ def strongest_joint(body: BodyModel) -> torch.Tensor:
     return body.skinning_indices.gather(1, body.skinning_weights.argmax(1, keepdim=True))[:, 0]
 
 
-def limb(body: BodyModel, part: str) -> torch.Tensor:
-    """(V,) bool, vertices of the limb that ends in ``part``: of joints that lead there and to no other extremity."""
+def limb_joints(body: BodyModel, part: str) -> list[int]:
+    """Joints of the limb that ends in ``part``, from the trunk outwards: they lead to no other extremity."""
     ends = ("head", "left_hand", "right_hand", "left_foot", "right_foot")
     joint = strongest_joint(body)
 
@@ -58,8 +68,17 @@ def limb(body: BodyModel, part: str) -> torch.Tensor:
         return found
 
     own = above(part).difference(*(above(e) for e in ends if e != part))
-    first = {j for j in own if body.parents[j] not in own}  # clavicle or half of the pelvis: belongs to the trunk
-    return torch.isin(joint, torch.tensor(sorted(own - first) or [-1])) | (body.part(part) > 0.5)
+    return sorted(j for j in own if body.parents[j] in own)  # without the clavicle or half of the pelvis
+
+
+def limb(body: BodyModel, part: str, outer: bool = False) -> torch.Tensor:
+    """(V,) bool, vertices of the limb that ends in ``part``; with ``outer`` without the upper arm or thigh."""
+    joints, end = limb_joints(body, part), body.part(part) > 0.5
+    joint = strongest_joint(body)
+    if outer:
+        chain = [j for j in joints if j not in set(joint[end].tolist())]
+        joints = [j for j in joints if j not in chain[: (len(chain) + 1) // 2]]
+    return torch.isin(joint, torch.tensor(joints or [-1])) | end
 
 
 def surface_regions(body: BodyModel, rest: torch.Tensor) -> torch.Tensor:
