@@ -155,6 +155,8 @@ class Stage:
             raise StoreError(_disk_sentence(Path(error.filename or self.folder), error.errno, error)) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            with suppress(OSError):
+                self.folder.parent.rmdir()  # where nothing at all was made, nothing stays
         shutil.rmtree(self.folder.with_name(f"{self.folder.name}.partial"), ignore_errors=True)
 
     def _commit(self, temporary: Path) -> None:

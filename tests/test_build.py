@@ -267,7 +267,7 @@ def test_an_empty_picture_leaves_no_half_avatar(tmp_path: Path) -> None:
     result = run(tmp_path, *BUILD)
     assert result.exit_code == 2
     assert "Nobody is in the picture." in result.stderr
-    assert not (tmp_path / "ada.avatar").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ada.png", "tiny.toml"]
 
 
 def test_a_dry_run_does_nothing(tmp_path: Path) -> None:
