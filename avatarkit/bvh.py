@@ -1,7 +1,7 @@
 """Biovision hierarchies: reading and writing.
 
-A file holds a skeleton (offsets of joints in their parents' axes, all axes parallel at zero) and, per frame, Euler angles of
-every joint and the position of the root.
+A file holds a skeleton (offsets of joints in their parents' axes, all axes parallel at zero) and, per frame, Euler
+angles of every joint and the position of the root.
 """
 
 from __future__ import annotations
@@ -114,7 +114,14 @@ def read_bvh(path: Path) -> Bvh:
                 placed = True
             column += 1
     return Bvh(
-        tuple(names), tuple(parents), torch.tensor(offsets, dtype=torch.float64), tips, rotations, positions, placed, fps
+        tuple(names),
+        tuple(parents),
+        torch.tensor(offsets, dtype=torch.float64),
+        tips,
+        rotations,
+        positions,
+        placed,
+        fps,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which joint of a foreign skeleton is which: naming conventions of Mixamo, Rokoko, CMU, MakeHuman, Poser, UE, SMPL and others."""
+"""Which joint of a foreign skeleton is which: names of Mixamo, Rokoko, CMU, MakeHuman, Poser, UE, SMPL and others."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Sequence
 __all__ = ["SMPLX_JOINTS", "recognise"]
 
 _BODY = (
-    "pelvis left_hip right_hip spine1 left_knee right_knee spine2 left_ankle right_ankle spine3 left_foot right_foot neck "
-    "left_collar right_collar head left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist"
-).split()
+    "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
+    "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head",
+    "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
+)  # fmt: skip
 _HAND = [f"{f}{k}" for f in ("index", "middle", "pinky", "ring", "thumb") for k in (1, 2, 3)]
 
 SMPLX_JOINTS: tuple[str, ...] = (
@@ -59,10 +60,10 @@ def recognise(names: Sequence[str], parents: Sequence[int]) -> dict[str, int]:
                 mine.setdefault(base, j)
         taken: set[int] = set()
         for part, aliases in _LIMBS.items():
-            j = next((mine[a] for a in aliases if a in mine and mine[a] not in taken), None)
-            if j is not None:
-                found[f"{side}_{part}"] = j
-                taken.add(j)
+            best = next((mine[a] for a in aliases if a in mine and mine[a] not in taken), None)
+            if best is not None:
+                found[f"{side}_{part}"] = best
+                taken.add(best)
         for finger, number in _FINGERS.items():
             found |= {f"{side}_{finger}{k}": j for k, j in _finger(finger, number, mine).items()}
     middle = {base: j for j, (where, base) in reversed(list(enumerate(keys))) if not where}
@@ -73,7 +74,7 @@ def recognise(names: Sequence[str], parents: Sequence[int]) -> dict[str, int]:
 
 def _finger(finger: str, number: int, joints: dict[str, int]) -> dict[int, int]:
     for name in (finger, *_OTHER_FINGER_NAMES.get(finger, ())):
-        for pattern in ("hand" + name + "{}", name + "{}", name + "0{}", "finger" + str(number) + "{}", name + "finger{}"):
+        for pattern in (f"hand{name}{{}}", f"{name}{{}}", f"{name}0{{}}", f"finger{number}{{}}", f"{name}finger{{}}"):
             hit = {k: joints[pattern.format(k)] for k in (1, 2, 3) if pattern.format(k) in joints}
             if hit:
                 return hit
@@ -105,11 +106,12 @@ def _key(name: str) -> tuple[str, str]:
 
 
 def _trunk(found: dict[str, int], parents: Sequence[int]) -> dict[str, int]:
-    """Pelvis, spine, neck: the joints on the way from where the legs start to where the arms start, and on to the head."""
+    """Pelvis, spine, neck: the joints from where the legs start to where the arms start, and on to the head."""
 
     def line(name: str) -> list[int]:
         """From a joint up to the root."""
-        j, out = found.get(name, -1), []
+        j: int = found.get(name, -1)
+        out: list[int] = []
         while j >= 0:
             out.append(j)
             j = parents[j]
@@ -136,8 +138,8 @@ def _trunk(found: dict[str, int], parents: Sequence[int]) -> dict[str, int]:
             out["spine1"] = rest[0]
             if len(rest) > 1:
                 out["spine2"] = rest[-1]
-    head = line("head")
-    neck = head[1 : head.index(chest)] if chest in head else []
+    to_head = line("head")
+    neck = to_head[1 : to_head.index(chest)] if chest in to_head else []
     if neck:
         out["neck"] = neck[len(neck) // 2]
     return out

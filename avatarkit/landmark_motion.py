@@ -1,12 +1,13 @@
 """Motions from 2D landmarks in the files of the pose-format library (MediaPipe Holistic's points).
 
-Depth in such files is not to be trusted, so bones of known length are tilted towards the camera by as much as they look short. Good
-enough for signing and gesturing seen from the front; a video is better tracked by a ``Tracker``.
+Depth in such files is not to be trusted, so bones of known length are tilted towards the camera by as much as they
+look short. Good enough for signing and gesturing seen from the front; a video is better tracked by a ``Tracker``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,11 @@ from avatarkit.body import BodyParams, Motion
 from avatarkit.errors import InputError, MissingDependency
 from avatarkit.interfaces import BodyModel
 from avatarkit.posing import Poser, frame
-from avatarkit.rotations import axis_angle_to_matrix
+from avatarkit.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 __all__ = ["read_pose_format"]
 
-_FINGERS = {"thumb": "THUMB", "index": "INDEX_FINGER", "middle": "MIDDLE_FINGER", "ring": "RING_FINGER", "pinky": "PINKY"}
+_FINGERS = {"index": "INDEX_FINGER", "middle": "MIDDLE_FINGER", "ring": "RING_FINGER", "pinky": "PINKY"}
 _SURE = 0.3
 
 
@@ -28,10 +29,10 @@ def read_pose_format(path: Path, body: BodyModel) -> Motion:
     """Reads a ``.pose`` file: arms, hands, head and mouth of its first person.
 
     Raises:
-        MissingDependency: the library pose-format is not installed. InputError: the file is damaged, or nobody is in it.
+        MissingDependency: the library pose-format is not installed. InputError: the file is damaged or empty.
     """
     try:
-        from pose_format import Pose
+        from pose_format import Pose  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
         raise MissingDependency(f"{path.name} needs the Python package pose-format: pip install pose-format") from error
     try:
@@ -93,8 +94,6 @@ def _about(axis: int, angle: torch.Tensor) -> torch.Tensor:
 
 
 def _half(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    from avatarkit.rotations import matrix_to_axis_angle
-
     return axis_angle_to_matrix(0.5 * matrix_to_axis_angle(a.mT @ b))
 
 
@@ -173,16 +172,14 @@ def _in_front(
     forward = torch.tensor([0.0, 0, 1], dtype=torch.float64)
     length = [v.norm(dim=-1, keepdim=True) for v in (u, f)]
     u, f = u + 0.6 * missing * forward, f + 0.6 * missing * forward
-    return tuple(n * torch.nn.functional.normalize(v, dim=-1) for n, v in zip(length, (u, f), strict=True))  # type: ignore[return-value]
+    return length[0] * torch.nn.functional.normalize(u, dim=-1), length[1] * torch.nn.functional.normalize(f, dim=-1)
 
 
 def _hand_names() -> list[str]:
     return ["WRIST", *(f"{f}_{k}" for f in _FINGERS.values() for k in ("MCP", "TIP"))]
 
 
-def _fingers(
-    side: str, hand: Mapping[str, torch.Tensor], poser: Poser, wrist: torch.Tensor
-) -> dict[str, torch.Tensor]:
+def _fingers(side: str, hand: Mapping[str, torch.Tensor], poser: Poser, wrist: torch.Tensor) -> dict[str, torch.Tensor]:
     """Curls fingers by as much as they look shorter than the palm does."""
     at, out = poser.positions, {}
     palm_true = float((at[f"{side}_middle1"] - at[f"{side}_wrist"]).norm())
@@ -192,9 +189,9 @@ def _fingers(
     inward = torch.linalg.cross(along, radial) * (1 if side == "left" else -1)
     for finger, label in _FINGERS.items():
         names = [f"{side}_{finger}{k}" for k in (1, 2, 3)]
-        if finger == "thumb" or f"{label}_TIP" not in hand or f"{label}_MCP" not in hand or names[0] not in at:
+        if f"{label}_TIP" not in hand or f"{label}_MCP" not in hand or names[0] not in at:
             continue
-        length = sum(float((at[b] - at[a]).norm()) for a, b in zip(names, names[1:], strict=False)) * 1.5
+        length = sum(float((at[b] - at[a]).norm()) for a, b in pairwise(names)) * 1.5
         seen = (hand[f"{label}_TIP"] - hand[f"{label}_MCP"]).norm(dim=-1) / (length * foreshortened)
         curl = ((1.0 - seen) / 0.75).clamp(0, 1)
         bend = torch.zeros_like(curl)

@@ -1,8 +1,7 @@
-"""Motion files: ours, SMPL-X and AMASS archives, BVH, and landmarks of the pose-format library. Nothing in them is executed."""
+"""Motion files: ours, SMPL-X archives, BVH, and landmarks of the pose-format library. Nothing in them is executed."""
 
 from __future__ import annotations
 
-import logging
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -19,14 +18,14 @@ from avatarkit.interfaces import BodyModel
 from avatarkit.joint_names import recognise
 from avatarkit.posing import Poser
 from avatarkit.retargeting import Performer, retarget
-from avatarkit.rotations import axis_angle_to_matrix
+from avatarkit.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.smplx_motion import is_smplx, smplx_motion
 
 __all__ = ["load_motion", "read_motion", "save_motion", "write_bvh"]
 
-_log = logging.getLogger("avatarkit.motion_files")
 _FORMAT = "avatarkit-motion-1"
 _MOST_BYTES = 1 << 30
+_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, SyntaxError, MemoryError)
 _MOST_FILE_BYTES = 600 << 20
 
 
@@ -42,7 +41,7 @@ def save_motion(motion: Motion, body: BodyModel, path: Path | str) -> None:
     with torch.no_grad():
         rest = body.skeleton(p.shape).positions
     moving = {k: getattr(p, k).detach().cpu().numpy() for k in ("shape", "expression", "root", "translation", "joints")}
-    facts = {"format": _FORMAT, "model": p.model, "name": motion.name, "fps": float(motion.fps), "loop": bool(motion.loop)}
+    facts = {"format": _FORMAT, "model": p.model, "name": motion.name, "fps": motion.fps, "loop": motion.loop}
     names = {
         "joint_names": np.array(body.joint_names),
         "joint_parents": np.array(body.parents, dtype=np.int64),
@@ -54,7 +53,7 @@ def save_motion(motion: Motion, body: BodyModel, path: Path | str) -> None:
     arrays = {k: np.asarray(v) for k, v in {**facts, **names, **moving, **extra}.items()}
     try:
         with Path(path).open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+            np.savez_compressed(file, **arrays)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}.") from error
 
@@ -71,8 +70,8 @@ def load_motion(path: Path | str, body: BodyModel) -> Motion:
 def read_motion(path: Path | str, body: BodyModel) -> Motion:
     """Reads a motion file of any known kind, told by its content, for a body model.
 
-    Known are our own npz, SMPL-X, SMPL-H and SMPL npz (AMASS, BEAT2 and alike), BVH, and, where the library pose-format is installed,
-    its ``.pose`` files. Foreign motions are turned to face the front.
+    Known are our own npz, SMPL-X, SMPL-H and SMPL npz (AMASS, BEAT2 and alike), BVH, and, where the library
+    pose-format is installed, its ``.pose`` files. Foreign motions are turned to face the front.
 
     Raises:
         InputError: it cannot be used. MissingDependency: its reader is not installed.
@@ -101,9 +100,7 @@ def read_motion(path: Path | str, body: BodyModel) -> Motion:
         from avatarkit.landmark_motion import read_pose_format
 
         return read_pose_format(path, body)
-    raise InputError(
-        f"{path.name} is not a motion file that avatarkit reads: BVH, its own npz, SMPL-X npz or .pose."
-    )
+    raise InputError(f"{path.name} is not a motion file that avatarkit reads: BVH, its own npz, SMPL-X npz or .pose.")
 
 
 def _read_archive(path: Path) -> dict[str, np.ndarray]:
@@ -114,7 +111,7 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
             if sum(m.file_size for m in members) > _MOST_BYTES:
                 raise InputError(f"{path.name} unpacks to more than {_MOST_BYTES >> 30} GB; cut the motion into parts.")
             found = {m.filename.removesuffix(".npy"): _array(archive.read(m)) for m in members}
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, SyntaxError, MemoryError) as error:
+    except _DAMAGE as error:
         raise InputError(f"{path.name} is a damaged npz file; save or download it again.") from error
     return {k: v for k, v in found.items() if v is not None}
 
@@ -232,8 +229,6 @@ def _native(file: Bvh, path: Path, body: BodyModel) -> Motion | None:
     direct = [file.names[p] if p >= 0 else "" for p in (file.parents[j] for j in index)]
     if any(name != (body.joint_names[p] if p >= 0 else name) for name, p in zip(direct, body.parents, strict=True)):
         return None  # joints in between, whose rotations would be lost
-    from avatarkit.rotations import matrix_to_axis_angle
-
     joints = matrix_to_axis_angle(turn @ file.rotations[:, index] @ turn.T)
     scale = float(a[long].norm(dim=-1).sum() / b[long].norm(dim=-1).sum())
     moved = (file.positions - file.offsets[0]) @ turn.T * scale if file.placed else torch.zeros(len(joints), 3)

@@ -1,11 +1,11 @@
 """From what limbs do to what joints rotate by: poses a body model from anatomical frames.
 
-A motion says where bones point and which way hinges and palms face; a body model wants rotations about its own rest pose.
-``Poser`` turns one into the other for any body model, whether it rests in an A- or a T-pose. The same frames come from hand-made
-gestures and from other skeletons (``avatarkit.retargeting``).
+A motion says where bones point and which way hinges and palms face; a body model wants rotations about its own rest
+pose. ``Poser`` turns one into the other for any body model, whether it rests in an A- or a T-pose. The same frames
+come from hand-made gestures and from other skeletons (``avatarkit.retargeting``).
 
-Anatomical frames are (3, 3) rotations. Those of the trunk, head, jaw and eyes have the columns left, up, forward. Those of limbs
-are ``frame(primary, secondary)``:
+Anatomical frames are (3, 3) rotations. Those of the trunk, head, jaw and eyes have the columns left, up, forward.
+Those of limbs are ``frame(primary, secondary)``:
 
 ===================  ==============================  ====================================================
 group                primary (column y)              secondary (towards column x)
@@ -56,7 +56,7 @@ PARENTS = _parents()
 
 
 def frame(primary: torch.Tensor, secondary: torch.Tensor) -> torch.Tensor:
-    """Rotations (..., 3, 3) whose y column is along ``primary`` and whose x column is as near to ``secondary`` as can be.
+    """Rotations (..., 3, 3) whose y column is along ``primary`` and whose x column is near to ``secondary``.
 
     Args:
         primary, secondary: (..., 3), any length, not parallel.
@@ -68,7 +68,7 @@ def frame(primary: torch.Tensor, secondary: torch.Tensor) -> torch.Tensor:
 
 
 def rotation_between(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """The smallest rotations (..., 3, 3) that turn directions ``a`` (..., 3) into ``b``; opposite ones turn about any axis."""
+    """The smallest rotations (..., 3, 3) that turn directions ``a`` (..., 3) into ``b``; any axis for opposite ones."""
     a, b = torch.nn.functional.normalize(a, dim=-1), torch.nn.functional.normalize(b, dim=-1)
     axis = torch.linalg.cross(a, b)
     sine = axis.norm(dim=-1, keepdim=True)
@@ -132,7 +132,8 @@ class Poser:
         """Finds the rotations that bring the model's anatomical frames to wanted ones.
 
         Args:
-            frames: name -> (T, 3, 3) in the world. Groups that are not named keep their rest pose relative to their parent; names
+            frames: name -> (T, 3, 3) in the world. Groups that are not named keep their rest pose relative to their
+            parent; names
                 that the model lacks are ignored.
 
         Returns:
@@ -196,7 +197,7 @@ def _rest_frames(poser: Poser) -> dict[str, torch.Tensor]:
     """Anatomical frames of a body at rest, see the module's table."""
     upright = torch.eye(3, dtype=torch.float64)
     left, up, forward = upright
-    frames = {n: upright for n in poser.names}
+    frames = dict.fromkeys(poser.names, upright)
 
     def bone(start: str, end: str, otherwise: torch.Tensor) -> torch.Tensor:
         found = poser.direction(start, end)
@@ -230,7 +231,8 @@ def _rest_frames(poser: Poser) -> dict[str, torch.Tensor]:
             across = palm if finger == "thumb" else radial
             first = bone(f"{s}{finger}1", f"{s}{finger}2", hand)
             second = bone(f"{s}{finger}2", f"{s}{finger}3", first)
-            last = (rotation_between(first, second) @ second[:, None])[:, 0]  # tips are no joints: bends as the one before
+            # Tips are no joints: the last phalanx bends as the one before.
+            last = (rotation_between(first, second) @ second[:, None])[:, 0]
             wanted |= {f"{finger}{k}": (d, across) for k, d in enumerate((first, second, last), start=1)}
         frames |= {s + n: frame(*v) for n, v in wanted.items() if s + n in poser.positions}
     return frames

@@ -1,8 +1,8 @@
 """Motions of foreign skeletons, played on a body model.
 
-What is carried over is where bones point and which way hinges and palms face in the world (``avatarkit.posing``), so that neither
-proportions nor the pose at rest matter. Trunk, collars and feet, whose bones differ too much between skeletons, take over how far
-they turn from rest.
+What is carried over is where bones point and which way hinges and palms face in the world (``avatarkit.posing``), so
+that neither proportions nor the pose at rest matter. Trunk, collars and feet, whose bones differ too much between
+skeletons, take over how far they turn from rest.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def retarget(performer: Performer, poser: Poser, name: str) -> Motion:
     missing = [n for n in needed if n not in performer.rotations]
     if missing:
         raise InputError(
-            f"{performer.name} has a skeleton in which {', '.join(n.replace('_', ' ') for n in missing)} cannot be found; "
+            f"{performer.name} has a skeleton without a joint that could be the {missing[0].replace('_', ' ')}; "
             "name its joints as Mixamo, CMU, MakeHuman or SMPL-X do."
         )
     axes = _axes(performer)
@@ -88,7 +88,8 @@ def retarget(performer: Performer, poser: Poser, name: str) -> Motion:
 def _axes(performer: Performer) -> dict[str, torch.Tensor]:
     """Trunk joint -> (3, 3) left, up, forward of the body in the joint's axes at zero.
 
-    Most files have a standing person at zero. Some have every bone along one axis instead; there the motion tells. Directions are snapped to the coordinate axes, as all rigs are built along them.
+    Most files have a standing person at zero. Some have every bone along one axis instead; there the motion tells.
+    Directions are snapped to the coordinate axes, as all rigs are built along them.
     """
     rest = performer.rest
 
@@ -231,7 +232,9 @@ def _collar(
     return trunk @ rotation_between(usual.expand_as(seen), seen)
 
 
-def _hand(s: str, rest: Mapping[str, torch.Tensor], f0: torch.Tensor, forward: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _hand(
+    s: str, rest: Mapping[str, torch.Tensor], f0: torch.Tensor, forward: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Directions (3,) along a hand and towards its thumb, in its axes at zero."""
     at = rest[s + "wrist"]
     knuckles = [rest[s + f + "1"] for f in ("middle", "index", "ring") if s + f + "1" in rest]
@@ -308,7 +311,7 @@ def _translation(performer: Performer, poser: Poser, world: torch.Tensor) -> tor
 def _size(rest: Mapping[str, torch.Tensor]) -> float:
     for chain in (("left_hip", "left_knee", "left_ankle"), ("left_shoulder", "left_elbow", "left_wrist")):
         if all(n in rest for n in chain):
-            length = sum(math.dist(rest[a].tolist(), rest[b].tolist()) for a, b in zip(chain, chain[1:], strict=False))
+            length = sum(math.dist(rest[a].tolist(), rest[b].tolist()) for a, b in itertools.pairwise(chain))
             if length > 1e-9:
                 return length
     return 1.0

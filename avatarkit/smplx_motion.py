@@ -1,10 +1,9 @@
-"""Motions stored as SMPL-X, SMPL-H or SMPL rotations (AMASS, BEAT2, AIST++ and alike), without the body model itself."""
+"""Motions stored as SMPL-X, SMPL-H or SMPL rotations (AMASS, BEAT2 and alike), without the body model itself."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,8 @@ __all__ = ["is_smplx", "smplx_motion"]
 
 _log = logging.getLogger("avatarkit.motion_files")
 
-# Joints of the rest pose of SMPL-X's mean body, metres, y up, facing +z, left side; to a centimetre, for directions of bones.
+# Joints of the rest pose of SMPL-X's mean body, metres, y up, facing +z, left side; to a centimetre, for directions
+# of bones.
 _MIDDLE = {
     "pelvis": (0.0, -0.351, 0.012), "spine1": (0.0, -0.242, -0.016), "spine2": (0.0, -0.110, -0.022),
     "spine3": (0.0, -0.057, 0.007), "neck": (0.0, 0.107, -0.025), "head": (0.0, 0.268, -0.004),
@@ -64,8 +64,9 @@ def is_smplx(arrays: Mapping[str, np.ndarray]) -> bool:
 def smplx_motion(arrays: Mapping[str, np.ndarray], path: Path, body: BodyModel) -> Motion:
     """Reads a motion.
 
-    The body takes over bones' directions (``avatarkit.retargeting``); a body model with SMPL-X's own joints takes the rotations as they
-    are. The jaw opens the mouth. FLAME's expression components have no meaning for other models and are left out.
+    The body takes over bones' directions (``avatarkit.retargeting``); a body model with SMPL-X's own joints takes the
+    rotations as they are. The jaw opens the mouth. FLAME's expression components have no meaning for other models and
+    are left out.
 
     Raises:
         InputError: the arrays are no poses.
@@ -115,10 +116,10 @@ def _vectors(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, torch.Te
             got = {p: next((arrays[k] for k in keys if k in arrays), None) for p, keys in parts.items()}
             count = len(np.asarray(got["body"]))
             widths = {"root": 3, "body": 63, "jaw": 3, "eyes": 6, "hands": 90}
-            rows = [
-                np.zeros((count, w)) if (v := got[p]) is None else np.asarray(v, dtype=np.float64).reshape(count, -1)[:, :w]
-                for p, w in widths.items()
-            ]
+            given = {
+                p: None if v is None else np.asarray(v, dtype=np.float64).reshape(count, -1) for p, v in got.items()
+            }
+            rows = [np.zeros((count, w)) if (v := given[p]) is None else v[:, :w] for p, w in widths.items()]
             whole = np.concatenate(rows, 1)
     except (ValueError, TypeError) as error:
         raise wrong from error
@@ -165,7 +166,5 @@ def _native(
             joints[:, body.joint_names.index(name)] = v.float()
     moved = torch.zeros(count, 3) if positions is None else (positions - positions[0]).float()
     expression = torch.zeros(count, len(body.expression_names))
-    params = replace(
-        neutral, expression=expression, root=vectors["pelvis"].float(), translation=moved, joints=joints
-    )
-    return Motion(path.stem, fps, BodyParams(**{f: getattr(params, f) for f in params.__dataclass_fields__}))
+    root = vectors["pelvis"].float()
+    return Motion(path.stem, fps, BodyParams(body.name, neutral.shape, expression, root, moved, joints))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +36,9 @@ class Stage:
     liveliness: float = 1.0
 
 
-def stand(stage: Stage, seconds: float, arms: dict[str, Sequence[ArmKey]] | None = None, gaze: float = 1.0) -> Performance:
+def stand(
+    stage: Stage, seconds: float, arms: Mapping[str, Sequence[ArmKey]] | None = None, gaze: float = 1.0
+) -> Performance:
     """Somebody who stands, breathes and sways a little; arms follow their keys, or hang.
 
     Args:
@@ -81,9 +83,12 @@ def idle(stage: Stage) -> Performance:
 # Sentences in ARPAbet; a phrase ends at every comma and full stop.
 PHRASES = (
     "HH AH L OW1 , AE N D W EH1 L K AH M . IH T IH Z R IY1 L IY G UH1 D T UW S IY1 Y UW T AH D EY1",
-    "S OW1 , IH M AE1 JH IH N AH B IH1 G AY D IY1 AH , AH B AW1 T DH IH S W AY1 D . AE N D DH EH N IH T G R OW1 Z AE N D G R OW1 Z",
-    "AA N DH AH W AH1 N HH AE N D , W IY HH AE V T AY1 M . AA N DH IY AH1 DH ER HH AE N D , W IY N IY1 D M AO1 R P IY1 P AH L",
-    "F ER1 S T , DH AH M OW1 S T IH M P AO1 R T AH N T TH IH1 NG . P L IY1 Z L IH1 S AH N , B IH K AH1 Z IH T R IY1 L IY M AE1 T ER Z",
+    "S OW1 , IH M AE1 JH IH N AH B IH1 G AY D IY1 AH , AH B AW1 T DH IH S W AY1 D . "
+    "AE N D DH EH N IH T G R OW1 Z AE N D G R OW1 Z",
+    "AA N DH AH W AH1 N HH AE N D , W IY HH AE V T AY1 M . "
+    "AA N DH IY AH1 DH ER HH AE N D , W IY N IY1 D M AO1 R P IY1 P AH L",
+    "F ER1 S T , DH AH M OW1 S T IH M P AO1 R T AH N T TH IH1 NG . "
+    "P L IY1 Z L IH1 S AH N , B IH K AH1 Z IH T R IY1 L IY M AE1 T ER Z",
     "W EH1 L , AY TH IH1 NG K DH AE T W IY1 SH UH D T R AY1 S AH M TH IH NG N UW1",
     "Y EH1 S , AH V K AO1 R S . M AY F EY1 V ER AH T B UH1 K W AA Z AH B AW1 T F IH1 SH",
     "AY D OW1 N T N OW1 , B AH T W IY K AH N F AY1 N D AW1 T T AH G EH1 DH ER",
@@ -211,6 +216,7 @@ def turn(stage: Stage) -> Performance:
     yaw = keys(p.t, p.period, [(0.4, 0), (2.0, 1), (2.7, 1), (5.0, -1), (5.7, -1), (7.4, 0)], softness=0.15)
     ahead = keys(p.t, p.period, [(0.15, 0), (1.75, 1), (2.5, 1), (4.7, -1), (5.4, -1), (7.1, 0)], softness=0.15)
     p.add("root.yaw", 20 * yaw)
+    p.add("root.y", -0.008 * yaw**2)  # so that the legs still reach the ground
     p.add("spine.yaw", 10 * yaw)
     p.add("head.yaw", 14 * ahead)
     p.add("gaze.yaw", 10 * (ahead - yaw) + 4 * ahead)
@@ -221,6 +227,7 @@ def turn(stage: Stage) -> Performance:
 
 def count(stage: Stage) -> Performance:
     numbers = ("one", "two", "three", "four", "five")
+
     def hand(first: float) -> list[ArmKey]:
         out: list[ArmKey] = [(first - 0.75, "hang"), (first - 0.05, "show")]
         for k, number in enumerate(numbers):
@@ -244,9 +251,10 @@ def count(stage: Stage) -> Performance:
     return finish(p, stage)
 
 
-def expressions(
-    stage: Stage, names: Sequence[str] = ("smile", "surprise", "frown", "wink", "pucker", "tongue", "wide"), each: float = 1.35
-) -> Performance:
+_FACES = ("smile", "surprise", "frown", "wink", "pucker", "tongue", "wide")
+
+
+def expressions(stage: Stage, names: Sequence[str] = _FACES, each: float = 1.35) -> Performance:
     """One named expression after the other, with what the head does along."""
     p = stand(stage, each * len(names) + 0.3)
     heads = {"surprise": (-4, 0), "frown": (4, 0), "wink": (1, 6), "smile": (-1, 3), "doubt": (0, -6), "wide": (-3, 0)}
@@ -341,4 +349,3 @@ CLIPS: dict[str, Clip] = {
     "shrug": Clip(shrug, "shrugs with open hands"),
 }
 """Name -> clip, in a good order to show."""
-

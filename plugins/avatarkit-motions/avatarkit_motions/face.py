@@ -22,7 +22,7 @@ __all__ = [
 
 def _both(**actions: float) -> dict[str, float]:
     """``smile_`` stands for the left and the right action."""
-    out = {}
+    out: dict[str, float] = {}
     for name, value in actions.items():
         if name.endswith("_"):
             out |= {name[:-1] + "Left": value, name[:-1] + "Right": value}
@@ -73,7 +73,8 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
     "smile": _both(mouthSmile_=0.75, cheekSquint_=0.45, eyeSquint_=0.3, mouthDimple_=0.15, mouthUpperUp_=0.08),
     "friendly": _both(mouthSmile_=0.3, cheekSquint_=0.12, eyeSquint_=0.06),
     "surprise": _both(browInnerUp=0.8, browOuterUp_=0.75, eyeWide_=0.75, jawOpen=0.4, mouthFunnel=0.15),
-    "frown": _both(browDown_=0.8, mouthFrown_=0.5, eyeSquint_=0.3, mouthPress_=0.2, noseSneer_=0.15, mouthShrugLower=0.25),
+    "frown": _both(browDown_=0.8, mouthFrown_=0.5, eyeSquint_=0.3, mouthPress_=0.2, noseSneer_=0.15,
+                   mouthShrugLower=0.25),
     "wink": {"eyeBlinkLeft": 1.0, "eyeSquintLeft": 0.4, "cheekSquintLeft": 0.6, "mouthSmileLeft": 0.55,
              "mouthSmileRight": 0.3, "browDownLeft": 0.2},
     "pucker": _both(mouthPucker=0.85, mouthFunnel=0.1, browInnerUp=0.15),
@@ -104,8 +105,8 @@ class Speech:
     def actions(self, t: np.ndarray, period: float) -> dict[str, np.ndarray]:
         """Facial actions -> (T,), neighbouring sounds melting into each other.
 
-        Each sound pulls every action towards its target with a dominance that fades with time (Cohen and Massaro, 1993, with
-        Gaussians), so that lips round before a rounded vowel and a closed mouth stays closed.
+        Each sound pulls every action towards its target with a dominance that fades with time (Cohen and Massaro,
+        1993, with Gaussians), so that lips round before a rounded vowel and a closed mouth stays closed.
         """
         total = np.full_like(t, 0.06)  # at rest the mouth is closed
         sums = {n: np.zeros_like(t) for n in sorted({n for shape in _VISEMES.values() for n in shape})}
@@ -115,7 +116,7 @@ class Speech:
             total += dominance
             for name, value in _VISEMES[shape].items():
                 sums[name] += value * dominance
-        return {n: smooth(s / total, t, 0.012) for n, s in sums.items()}
+        return {n: smooth(s / total, t, 0.02) for n, s in sums.items()}
 
 
 def speak(phonemes: str, rng: np.random.Generator, start: float = 0.0, rate: float = 1.0) -> Speech:

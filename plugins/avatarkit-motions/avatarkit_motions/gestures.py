@@ -53,7 +53,7 @@ def move_arm(p: Performance, side: str, points: Sequence[ArmKey], delay: float =
 
 
 def beat(p: Performance, side: str, stresses: Sequence[tuple[float, float]], size: float) -> None:
-    """Small strokes of a raised hand on stressed syllables: a little up before, down on the stress, wrist and fingers following."""
+    """Small strokes of a raised hand on stressed syllables: up before, down on the stress, wrist and fingers follow."""
     raised = np.clip((p.get(f"{side}.y") + 0.9) / 0.3, 0, 1)
     for moment, stress in stresses:
         lift = bump(p.t, p.period, moment - 0.12, 0.2, 0.14)

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["CHANNELS", "SHAPES"]
 
 CHANNELS = ("thumb", "index", "middle", "ring", "pinky", "spread", "oppose")
-"""Curl of each finger (0 straight, 1 fist), spread (0 together, 1 wide), opposition of the thumb (0 beside, 1 across the palm)."""
+"""Curl of each finger (0 straight, 1 fist), spread (0 together, 1 wide), thumb across the palm (0 beside, 1 across)."""
 
 _TABLE = {
     #           thumb index middle ring pinky spread oppose

@@ -2,12 +2,14 @@
 
 Channels, all (T,):
 
-* ``root.yaw|pitch|roll``, ``spine.*``, ``head.*`` (relative to the chest): degrees. Yaw turns to the person's left, pitch bows, roll
-  tilts to the right.
+* ``root.yaw|pitch|roll``, ``spine.*``, ``head.*`` (relative to the chest): degrees. Yaw turns to the person's left,
+  pitch bows, roll tilts to the right.
 * ``root.x|y|z``: metres that the pelvis moves while the feet stand still.
-* ``left.x|y|z`` and ``right.*``: the wrist seen from its shoulder in the chest's axes, in arm lengths: outward, up, forward.
-* ``left.swivel``: degrees, elbow outward. ``left.palm``: degrees, 0 = thumb up when the forearm is level, 90 = palm up, -80 = palm
-  down. ``left.flex``: degrees towards the palm. ``left.deviate``: degrees towards the thumb. ``left.shrug``: 0 to 1.
+* ``left.x|y|z`` and ``right.*``: the wrist seen from its shoulder in the chest's axes, in arm lengths: outward, up,
+  forward.
+* ``left.swivel``: degrees, elbow outward. ``left.palm``: degrees, 0 = thumb up when the forearm is level, 90 = palm
+  up, -80 = palm down. ``left.flex``: degrees towards the palm. ``left.deviate``: degrees towards the thumb.
+  ``left.shrug``: 0 to 1.
 * ``left.index`` ...: see ``hands``.
 * ``gaze.yaw|pitch``: degrees. Every other name is a facial action, 0 to 1.
 """

@@ -55,7 +55,7 @@ class BuiltinMotions:
         return CLIPS[name].make(stage).motion(name, self._poser)
 
     def motions(self, count: int, seed: int) -> Iterator[Motion]:
-        """Segments to make labels from: talking people first, mirrored at random, of varied size, each with its own heading.
+        """Segments to make labels from: talking people first, mirrored at random, each with its own size and heading.
 
         The paper (section 4) turns the root of each segment by a random pitch and yaw; the ranges are options.
 
