@@ -52,7 +52,7 @@ def test_help_is_quick() -> None:
 def test_no_arguments_show_help() -> None:
     result = run()
     assert result.exit_code == 0
-    for command in ("build", "animate", "render", "track", "info", "doctor", "motions", "plugins", "weights"):
+    for command in ("build", "animate", "render", "export", "track", "info", "doctor", "motions", "plugins", "weights"):
         assert f"  {command} " in result.stdout
 
 
@@ -62,6 +62,7 @@ def test_no_arguments_show_help() -> None:
         "build",
         "animate",
         "render",
+        "export",
         "track",
         "evaluate",
         "info",
@@ -105,6 +106,10 @@ def test_build_has_all_flags_of_the_contract() -> None:
         (["animate", "x", "-o", "x.mp4", "--motion", "talk", "--video", "y.mp4"], "Give either --motion or --video"),
         (["render", "nothing.avatar", "-o", "x.png"], "There is no avatar nothing.avatar."),
         (["render", "nothing.avatar", "-o", "x.jpg"], "Pictures are written as PNG"),
+        (["export", "nothing.avatar", "--to", "ply", "-o", "x.ply"], "There is no avatar nothing.avatar."),
+        (["export", "nothing.avatar", "--to", "plyy", "-o", "x"], "of the kind exporter. Did you mean 'ply'?"),
+        (["export", "x", "--to", "ply", "-o", "x.ply", "--set", "x=1"], "exporter 'ply' has no options"),
+        (["export", "x", "--to", "ply", "-o", "x.ply", "--set", "x"], "not of the form OPTION=VALUE"),
         (["plugins", "show", "smplx"], "body 'smplx' is not installed."),
         (["plugins", "show", "coupled"], "no component 'coupled'. Did you mean 'coupled-gs'?"),
         (["plugins", "show", "avatar/coupled"], "no component 'coupled' of the kind avatar."),

@@ -12,7 +12,7 @@ from avatarkit_cli.shared import (
     JsonFlag,
     PluginFiles,
     Size,
-    find_motion,
+    find_pose,
     load_registry,
     parse_size,
     print_json,
@@ -47,20 +47,12 @@ def render(
         raise InputError(f"Pictures are written as PNG; name the file {output.stem}.png instead of {output.name}.")
     registry = load_registry(plugin)
 
-    from avatarkit.animation import load, place
+    from avatarkit.animation import load
     from avatarkit.pictures import save_png
     from avatarkit.store import disk_errors
 
     loaded = load(avatar, registry, device)
-    params = None
-    if pose is not None:
-        name, _, seconds = pose.partition("@")
-        try:
-            time = float(seconds or 0.0)
-        except ValueError:
-            raise InputError(f"--pose {pose!r}: after @ comes a number of seconds, e.g. wave@1.5.") from None
-        motion = find_motion(name, loaded.components)
-        params = place(motion, loaded.photo_params, loaded.body)[min(max(0, round(time * motion.fps)), len(motion) - 1)]
+    params = None if pose is None else find_pose(pose, loaded)
     image = loaded.render(params, yaw, pitch, width, height, background)
     with disk_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)

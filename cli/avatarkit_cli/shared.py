@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from avatarkit.body import Motion
+    from avatarkit.animation import LoadedAvatar
+    from avatarkit.body import BodyParams, Motion
     from avatarkit.components import Components
     from avatarkit.interfaces import Context
     from avatarkit.registry import Registry
@@ -22,6 +24,7 @@ __all__ = [
     "PluginFiles",
     "Size",
     "find_motion",
+    "find_pose",
     "load_registry",
     "parse_size",
     "print_json",
@@ -107,6 +110,27 @@ def find_motion(name: str, components: Components | Context) -> Motion:
     if name in source.names() or not (Path(name).suffix or Path(name).exists()):
         return source.motion(name)
     return read_motion(Path(name), components.get("body"))
+
+
+def find_pose(text: str, avatar: LoadedAvatar) -> BodyParams:
+    """The world pose that ``MOTION@SECONDS`` names: one frame of ``find_motion``, played by the avatar.
+
+    Raises:
+        InputError: there is no such motion, or what follows @ is no number.
+    """
+    from avatarkit.animation import place
+    from avatarkit.errors import InputError
+
+    name, _, seconds = text.partition("@")
+    try:
+        time = float(seconds or 0.0)
+        if not math.isfinite(time):
+            raise ValueError
+    except ValueError:
+        raise InputError(f"--pose {text!r}: after @ comes a number of seconds, e.g. wave@1.5.") from None
+    motion = find_motion(name, avatar.components)
+    frame = min(max(0, round(time * motion.fps)), len(motion) - 1)
+    return place(motion, avatar.photo_params, avatar.body)[frame]
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

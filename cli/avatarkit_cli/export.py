@@ -1,0 +1,83 @@
+"""``avatarkit export``: an avatar for other programs."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from avatarkit_cli.progress import make_progress
+from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, find_pose, load_registry, print_json, say
+
+if TYPE_CHECKING:
+    from avatarkit.registry import Component
+
+__all__ = ["export"]
+
+
+def export(
+    avatar: Annotated[Path, typer.Argument(help="An avatar's folder.", metavar="NAME.avatar")],
+    to: Annotated[
+        str, typer.Option("--to", help="The format: ply, glb, vrm, or what a plugin offers.", metavar="FORMAT")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file or folder to write.")],
+    pose: Annotated[
+        str | None,
+        typer.Option(
+            help="A motion file or built-in motion, NAME@SECONDS for a later frame. [default: as in the photo]"
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change one option of the format. May be repeated.", metavar="OPTION=VALUE"),
+    ] = None,
+    device: Device = "auto",
+    plugin: PluginFiles = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write an avatar as a file that other programs open."""
+    registry = load_registry(plugin)
+    component = registry.get("exporter", to)
+    options, origins = _options(settings or [], component)
+    component.make_config(options, origins)  # complains before the avatar is read
+
+    from avatarkit.animation import load
+
+    with make_progress() as progress:
+        with progress.stage("loading"):
+            loaded = load(avatar, registry, device)
+            params = loaded.photo_params if pose is None else find_pose(pose, loaded)
+        with progress.stage("exporting"):
+            exporter = component.create(options, loaded.components.context, origins)
+            exporter.write(loaded.model, params, output, consent=loaded.manifest.get("consent"))
+    if as_json:
+        size = sum(f.stat().st_size for f in ([output] if output.is_file() else output.rglob("*")) if f.is_file())
+        print_json({"output": str(output), "format": to, "bytes": size})
+    else:
+        say(str(output))
+
+
+def _options(texts: list[str], component: Component) -> tuple[dict[str, Any], dict[str, str]]:
+    """Options of the exporter, and where each came from.
+
+    Raises:
+        ConfigError: a text is not of the form OPTION=VALUE.
+    """
+    from avatarkit.errors import ConfigError
+
+    options: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise ConfigError(
+                f"--set {text!r} is not of the form OPTION=VALUE of {component.owner}, e.g. texture=2048."
+            )
+        try:
+            options[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            options[name] = value
+        origins[name] = f"--set {text}"
+    return options, origins

@@ -1,0 +1,12 @@
+"""Avatars as files that other programs open."""
+
+from avatarkit.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_exporters(register: Register) -> None:
+    register(
+        "ply",
+        target="avatarkit_export.ply:PlyExporter",
+        summary="the Gaussians of one pose, for splat editors and viewers; FILE.ply",
+    )

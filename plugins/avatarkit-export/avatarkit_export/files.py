@@ -1,0 +1,63 @@
+"""What all exporters share: whole files or none, and the words that every exported avatar carries."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from avatarkit.errors import ConfigError, InputError
+from avatarkit.store import disk_errors
+
+__all__ = ["SYNTHETIC", "check_options", "check_suffix", "provenance", "write_file"]
+
+SYNTHETIC = "synthetic, made with avatarkit"
+
+
+def provenance(options: dict[str, Any]) -> str:
+    """One line: what the file is, and what the person agreed to (option ``consent``)."""
+    consent = " ".join(str(options.get("consent") or "none was recorded").split())
+    return f"{SYNTHETIC}; consent: {consent}"
+
+
+def check_options(name: str, options: dict[str, Any]) -> None:
+    """Only ``consent`` is known.
+
+    Raises:
+        ConfigError: there is another option.
+    """
+    unknown = sorted(set(options) - {"consent"})
+    if unknown:
+        raise ConfigError(f"The exporter {name!r} has no option {unknown[0]!r}; it knows consent.")
+
+
+def check_suffix(path: Path, suffix: str) -> None:
+    """Programs choose a reader by the suffix.
+
+    Raises:
+        InputError: ``path`` ends in another, or is a folder.
+    """
+    if path.suffix.lower() != suffix:
+        raise InputError(
+            f"This file must end in {suffix}: name it {path.stem or 'avatar'}{suffix} instead of {path.name}."
+        )
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file.")
+
+
+def write_file(path: Path, *parts: bytes) -> None:
+    """Writes the parts one after the other, whole or not at all.
+
+    Raises:
+        StoreError: no space, no permission.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.tmp")
+        try:
+            with temporary.open("wb") as stream:
+                for part in parts:
+                    stream.write(part)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,64 @@
+"""The Gaussians of one pose in the PLY layout of 3D Gaussian Splatting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from avatarkit.body import BodyParams
+from avatarkit.errors import InputError
+from avatarkit.interfaces import AvatarModel, Context
+from avatarkit_export.files import check_options, check_suffix, provenance, write_file
+
+__all__ = ["PlyExporter"]
+
+_SH0 = 0.28209479177387814  # zeroth spherical harmonic: rgb = 0.5 + _SH0 * f_dc
+_OPAQUE = 1.0 - 1e-6  # its logit is finite
+_PROPERTIES = (
+    *("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"),
+    *("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
+)
+
+
+class PlyExporter:
+    """Binary little-endian PLY: position, zero normal, ``f_dc`` colour, logit opacity, log scales, rotation w x y z.
+
+    Axes are avatarkit's world: metres, y up, the person facing +z.
+    """
+
+    def __init__(self, config: None, context: Context) -> None:
+        self.context = context
+
+    def write(self, avatar: AvatarModel, params: BodyParams, path: Path, **options: Any) -> None:
+        """See ``Exporter.write``.
+
+        Args:
+            avatar: any. params: the pose. path: ends in .ply.
+            options: ``consent``, what the person agreed to, for the file's comment.
+
+        Raises:
+            ConfigError, InputError, StoreError: unknown option; wrong suffix or a pose without Gaussians; disk.
+        """
+        check_options("ply", options)
+        check_suffix(path, ".ply")
+        with torch.no_grad():
+            g = avatar.pose(params).gaussians
+        if not len(g):
+            raise InputError("The avatar has no Gaussians, so there is nothing to write.")
+        opacity = g.opacities.double().clamp(1e-6, _OPAQUE).logit()[:, None]
+        scales = g.scales.double().log()[:, None].expand(-1, 3)
+        rotation = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64, device=scales.device).expand(len(g), 4)
+        columns = [g.means, torch.zeros_like(g.means), (g.colors - 0.5) / _SH0, opacity, scales, rotation]
+        rows = torch.cat([c.double().cpu() for c in columns], 1).numpy().astype("<f4")
+        write_file(path, _header(len(rows), provenance(options)), np.ascontiguousarray(rows).tobytes())
+
+
+def _header(count: int, comment: str) -> bytes:
+    ascii_only = comment.encode("ascii", "backslashreplace").decode()  # headers of PLY files are ASCII
+    properties = "".join(f"property float {name}\n" for name in _PROPERTIES)
+    return (
+        f"ply\nformat binary_little_endian 1.0\ncomment {ascii_only}\nelement vertex {count}\n{properties}end_header\n"
+    ).encode()
