@@ -12,7 +12,7 @@ import torch
 from avatarkit.completion import dominant_color, tooth_gaps
 from avatarkit.keypoints import Keypoints
 from avatarkit.mesh import Mesh, barycentric, vertex_normals
-from avatarkit.openings import face_openings
+from avatarkit.openings import face_openings, hand_areas
 from avatarkit.painting import PhotoPainter
 from avatarkit.subject import Quality
 from avatarkit.surface import limb, mesh_edges, spread
@@ -211,6 +211,9 @@ class TestSurface:
         rest = body.rest(body.neutral().shape, torch.zeros(1, 2))[0]
         assert arm.any()
         assert (rest[arm, 0] > 0.1).all()
+        forearm = limb(body, "left_hand", outer=True)
+        assert (arm & forearm).sum() == forearm.sum()
+        assert forearm.sum() <= arm.sum()
 
     def test_dominant_colour_is_not_a_mixture(self):
         orange, blue = torch.tensor([[0.9, 0.4, 0.1]]), torch.tensor([[0.05, 0.05, 0.3]])
@@ -238,6 +241,33 @@ class TestOpenings:
         assert not mask[120, 145]
         assert abs(int(mask.sum()) - np.pi * 40 * 16) < 100
         assert face_openings(None, 10, 10) is None
+
+    def test_hands_are_where_their_joints_are(self):
+        points = np.stack([np.linspace(40, 60, 21), np.full(21, 50.0)], 1).astype(np.float32)
+        sure, maybe = hand_areas(Keypoints(100, 100, {"hand21_left": points}, {}), 100, 100)
+        assert sure[50, 50]
+        assert not sure[80, 50]
+        assert not maybe.any()
+        pose = np.full((33, 2), 10.0, np.float32)
+        pose[[16, 18, 20, 22]] = [[70, 70], [78, 70], [80, 70], [78, 66]]
+        sure, maybe = hand_areas(Keypoints(100, 100, {"pose33": pose}, {"pose33": np.ones(33, np.float32)}), 100, 100)
+        assert not sure.any()
+        assert maybe[70, 76]
+        assert not maybe[30, 30]
+        hidden = Keypoints(100, 100, {"pose33": pose}, {"pose33": np.zeros(33, np.float32)})
+        assert not hand_areas(hidden, 100, 100)[1].any()
+
+    def test_a_hand_over_the_chest_does_not_stick_to_it(self, subject, body, painter, renderer):
+        trunk = body.part("skin") < 0.5
+        face = torch.nonzero(trunk[body.faces].all(1))[:, 0]
+        weights = torch.full((len(face), 3), 1 / 3)
+        before = painter.paint(face, weights)
+        middle = subject.camera.project(painter.vertices[body._owner == 1].mean(0)[None])[0].numpy()
+        points = middle + np.random.default_rng(0).uniform(-3, 3, (21, 2)).astype(np.float32)
+        held = Keypoints(subject.photo.width, subject.photo.height, {"hand21_left": points}, {})
+        after = PhotoPainter(replace(subject, keypoints=held), body, renderer).paint(face, weights)
+        assert after.seen.sum() < before.seen.sum()
+        assert (before.seen | ~after.seen).all()
         assert face_openings(Keypoints(100, 100, {}, {}), 10, 10) is None
 
 

@@ -52,7 +52,7 @@ def shown_vertices(subject: Subject, body: BodyModel, region: str) -> torch.Tens
 def frame_cameras(
     camera: Camera, points: torch.Tensor, yaws: torch.Tensor, pitch: float, size: tuple[int, int], margin: float
 ) -> tuple[Camera, ...]:
-    """Cameras that circle around a moving person and keep all of it in frame at one scale.
+    """Cameras that circle around a moving person, each as near as keeps all of it in frame.
 
     Args:
         camera: of the photo; gives the view that yaw and pitch start from.
@@ -70,14 +70,15 @@ def frame_cameras(
     camera = replace(camera, T_camera_world=T)
     views = [orbit(camera, centre, float(yaw), pitch) for yaw in yaws]
     pixels = torch.stack([view.project(p) for view, p in zip(views, points, strict=True)])
-    low, high = pixels.amin((0, 1)), pixels.amax((0, 1))
-    width, height = _frame_size((high - low).tolist(), size)
-    scale = float((torch.tensor([width, height]) * (1.0 - 2.0 * margin) / (high - low)).min())
+    low, high = pixels.amin(1), pixels.amax(1)  # (T, 2)
+    width, height = _frame_size((high - low).median(0).values.tolist(), size)
+    frame = torch.tensor([width, height])
+    scales = (frame * (1.0 - 2.0 * margin) / (high - low)).amin(1)
     cropped = []
-    for view in views:
+    for view, scale, middle in zip(views, scales, 0.5 * (low + high), strict=True):
         K = view.K.clone()
         K[:2] *= scale
-        K[:2, 2] += torch.tensor([width, height]) / 2 - 0.5 * (low + high) * scale
+        K[:2, 2] += frame / 2 - middle * scale
         cropped.append(replace(view, K=K, width=width, height=height))
     return tuple(cropped)
 

@@ -7,10 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from avatarkit_reproject.config import Config
-from avatarkit_reproject.framing import frame_cameras, place, shown_vertices
-from avatarkit_reproject.labeler import ReprojectLabeler
-from avatarkit_reproject.rim import overhang, rim_confidence
 
 from avatarkit.errors import ConfigError
 from avatarkit.interfaces import PseudoLabeler
@@ -19,6 +15,10 @@ from avatarkit.options import make_config
 from avatarkit.rotations import axis_angle_to_matrix
 from avatarkit.subject import Quality
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_context, tiny_motion, tiny_subject
+from avatarkit_reproject.config import Config
+from avatarkit_reproject.framing import frame_cameras, place, shown_vertices
+from avatarkit_reproject.labeler import ReprojectLabeler
+from avatarkit_reproject.rim import overhang, rim_confidence
 
 
 class RememberingMeshes:
