@@ -23,6 +23,9 @@ from avatarkit_coupled_gs.topology import Topology, neighbours
 __all__ = ["CoupledAvatar"]
 
 _SH0 = 0.28209479177387814  # zeroth spherical harmonic: rgb = 0.5 + _SH0 * sh0, as in 3DGS
+# The paper's alpha = 1, as its rasteriser blends it: 3DGS lets no Gaussian cover more than 0.99 of what lies behind. With 1 itself,
+# rasterisers that stop before the last light is gone would leave a tenth of the background in some pixels.
+_OPACITY = 0.99
 _LEARNT = ("dX", "dT", "log_scale", "sh0")
 _FIXED = ("shape", "triangles", "weights", "seed_offset")
 
@@ -194,7 +197,7 @@ class CoupledAvatar:
         means = _transform(at_gaussians[:, 3:15], at_gaussians[:, :3] + self.seed_offset + self.dX)
         scales = self.log_scale.exp().clamp(self.config.min_scale, self.config.max_scale) * at_gaussians[:, 15]
         sh0 = self.sh0 if self._held is None else torch.where(self._held, self.sh0.detach(), self.sh0)
-        gaussians = Gaussians(means, scales, 0.5 + _SH0 * sh0, torch.ones_like(scales))
+        gaussians = Gaussians(means, scales, 0.5 + _SH0 * sh0, torch.full_like(scales, _OPACITY))
         mesh = Mesh(_transform(at_vertices[:, 3:15], at_vertices[:, :3] + self.dT), self.body.faces.to(self.device))
         return Posed(gaussians, mesh, {"dX": self.dX, "dT": self.dT, "bary_dT": self.bary(self.dT)})
 
