@@ -1,0 +1,1 @@
+"""LivePortrait as a generator of head labels. Hook implementations only."""
