@@ -157,9 +157,8 @@ class Performance:
         moved = torch.stack([self._curve(f"root.{axis}") for axis in "xyz"], -1)
         hip = pelvis + moved + root @ (at["hip"] - pelvis)
         lengths = float((at["knee"] - at["hip"]).norm()), float((at["ankle"] - at["knee"]).norm())
-        rest = at["ankle"] - at["hip"]
         forward = torch.tensor([0.0, 0, 1], dtype=torch.float64).expand_as(hip)
-        thigh, shin = _two_bones(at["ankle"] - hip, forward, *lengths, longest=float(rest.norm()))
+        thigh, shin = _two_bones(at["ankle"] - hip, forward, *lengths, longest=0.9995 * sum(lengths))
         hinge = torch.linalg.cross(thigh, -forward)
         ankle = poser.frames[s + "ankle"].expand(len(hip), 3, 3)
         return {s + "hip": frame(thigh, hinge), s + "knee": frame(shin, hinge), s + "ankle": ankle}
