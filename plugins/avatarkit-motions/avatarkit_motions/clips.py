@@ -335,7 +335,7 @@ class Clip:
 
 CLIPS: dict[str, Clip] = {
     "idle": Clip(idle, "stands, breathes, looks around a little, blinks"),
-    "talk-1": Clip(talk_1, "greets and welcomes, open hands"),
+    "talk": Clip(talk_1, "greets and welcomes, open hands"),
     "talk-2": Clip(talk_2, "explains something that grows, both hands"),
     "talk-3": Clip(talk_3, "weighs two sides, one hand after the other"),
     "talk-4": Clip(talk_4, "makes a point, firm hands"),
