@@ -10,3 +10,9 @@ def register_exporters(register: Register) -> None:
         target="avatarkit_export.ply:PlyExporter",
         summary="the Gaussians of one pose, for splat editors and viewers; FILE.ply",
     )
+    register(
+        "glb",
+        target="avatarkit_export.glb:GlbExporter",
+        config="avatarkit_export.config:GlbConfig",
+        summary="rigged mesh with 52 face shapes, texture and a clip, for 3D programs and engines; FILE.glb",
+    )

@@ -38,9 +38,7 @@ def check_suffix(path: Path, suffix: str) -> None:
         InputError: ``path`` ends in another, or is a folder.
     """
     if path.suffix.lower() != suffix:
-        raise InputError(
-            f"This file must end in {suffix}: name it {path.stem or 'avatar'}{suffix} instead of {path.name}."
-        )
+        raise InputError(f"This file must end in {suffix}: name it {path.stem or 'avatar'}{suffix} instead of {path.name}.")
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file.")
 

@@ -1,0 +1,34 @@
+"""Options of the exporters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from avatarkit.errors import ConfigError
+
+__all__ = ["GlbConfig", "VrmConfig"]
+
+
+@dataclass(frozen=True)
+class VrmConfig:
+    """Options of ``vrm``."""
+
+    texture: int = 1024
+    """Texels along each side of the texture."""
+    influences: Literal[4, 8] = 4
+    """Joints that may move a vertex; some programs read four only."""
+
+    def __post_init__(self) -> None:
+        if not 64 <= self.texture <= 8192:
+            raise ConfigError(f"texture is {self.texture}; it must be between 64 and 8192.")
+
+
+@dataclass(frozen=True)
+class GlbConfig(VrmConfig):
+    """Options of ``glb``."""
+
+    influences: Literal[4, 8] = 8
+    """Joints that may move a vertex; some programs read four only."""
+    motion: str = "talk"
+    """The motion that becomes the animation clip: the first built-in one whose name starts so; "none" for no clip."""

@@ -1,0 +1,186 @@
+"""A rigged, skinned, textured mesh with blend shapes and an animation, as binary glTF 2.0."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import roma
+import torch
+from PIL import Image
+
+from avatarkit import __version__
+from avatarkit.body import BodyParams, Motion
+from avatarkit.interfaces import AvatarModel, Context
+from avatarkit_export.bake import bake_texture
+from avatarkit_export.config import GlbConfig, VrmConfig
+from avatarkit_export.files import SYNTHETIC, check_options, check_suffix, write_file
+from avatarkit_export.gltf import INDICES, VERTICES, Gltf
+from avatarkit_export.rig import Rig, make_rig
+
+__all__ = ["GlbExporter", "RiggedGltf", "quaternions", "rigged_gltf"]
+
+
+@dataclass(frozen=True)
+class RiggedGltf:
+    """A glTF document with an avatar in it.
+
+    Attributes:
+        gltf: the document. rig: what it shows. mesh_node: number of the node with the mesh. joint_nodes: number of each
+            joint's node.
+    """
+
+    gltf: Gltf
+    rig: Rig
+    mesh_node: int
+    joint_nodes: tuple[int, ...]
+
+
+class GlbExporter:
+    """GLB of the mesh in the rest pose: skin, ARKit-named morph targets, texture baked from the Gaussians, one clip."""
+
+    def __init__(self, config: GlbConfig, context: Context) -> None:
+        self.config, self.context = config, context
+
+    def write(self, avatar: AvatarModel, params: BodyParams, path: Path, **options: Any) -> None:
+        """See ``Exporter.write``; of ``params`` only the shape counts.
+
+        Args:
+            avatar: with a mesh on its body model. params: of the person. path: ends in .glb.
+            options: ``consent``, what the person agreed to.
+
+        Raises:
+            ConfigError, InputError, StoreError: unknown option; wrong suffix or motion; disk.
+            PluginError: the avatar has no mesh.
+        """
+        check_options("glb", options)
+        check_suffix(path, ".glb")
+        motion = self._motion()
+        made = rigged_gltf(avatar, params, self.config, self.context, options)
+        if motion is not None:
+            _add_clip(made, motion)
+        write_file(path, *made.gltf.glb())
+
+    def _motion(self) -> Motion | None:
+        wanted = self.config.motion
+        if wanted in ("", "none"):
+            return None
+        source = self.context.get("motions")
+        return source.motion(next((n for n in source.names() if n.startswith(wanted)), wanted))
+
+
+def rigged_gltf(
+    avatar: AvatarModel, params: BodyParams, config: VrmConfig, context: Context, options: dict[str, Any]
+) -> RiggedGltf:
+    """Puts an avatar's mesh, skin, shapes and texture into a new document.
+
+    Raises:
+        PluginError: the avatar has no mesh.
+    """
+    body = context.get("body")
+    rig = make_rig(avatar, body, params, config.influences)
+    extras = {"provenance": SYNTHETIC, "consent": options.get("consent") or "none was recorded"}
+    gltf = Gltf(f"avatarkit {__version__}", extras)
+    context.progress("texture", None)
+    texture = bake_texture(avatar, body, params, config.texture)
+    mesh = _add_mesh(gltf, rig, _add_material(gltf, texture))
+    mesh_node = gltf.add("nodes", {"name": "avatar", "mesh": mesh, "skin": 0})
+    joint_nodes = _add_skeleton(gltf, rig)
+    gltf.document["scenes"] = [{"nodes": [mesh_node, joint_nodes[0]]}]
+    gltf.document["scene"] = 0
+    return RiggedGltf(gltf, rig, mesh_node, joint_nodes)
+
+
+def quaternions(axis_angle: torch.Tensor) -> np.ndarray:
+    """(..., 3) radians -> (..., 4) unit x y z w, float32."""
+    q = roma.rotvec_to_unitquat(axis_angle.double()).numpy()
+    return (q / np.linalg.norm(q, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def _add_material(gltf: Gltf, texture: torch.Tensor) -> int:
+    """The photo's light is in the colours, so no light falls on them again (KHR_materials_unlit)."""
+    stream = io.BytesIO()
+    pixels = (texture * 255).round().to(torch.uint8).numpy()
+    Image.fromarray(pixels).save(stream, format="JPEG", quality=93, subsampling=0)
+    image = gltf.add("images", {"name": "skin", "mimeType": "image/jpeg", "bufferView": gltf.view(stream.getvalue())})
+    sampler = gltf.add("samplers", {"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071})
+    number = gltf.add("textures", {"source": image, "sampler": sampler})
+    surface = {"baseColorTexture": {"index": number}, "metallicFactor": 0.0, "roughnessFactor": 1.0}
+    gltf.document["extensionsUsed"] = ["KHR_materials_unlit"]
+    return gltf.add("materials", {
+        "name": "skin", "pbrMetallicRoughness": surface, "doubleSided": True, "extensions": {"KHR_materials_unlit": {}},
+    })  # fmt: skip
+
+
+def _add_mesh(gltf: Gltf, rig: Rig, material: int) -> int:
+    """Attributes, triangles and sparse morph targets."""
+    attributes = {
+        "POSITION": gltf.accessor(rig.vertices.astype(np.float32), VERTICES, bounds=True),
+        "NORMAL": gltf.accessor(rig.normals.astype(np.float32), VERTICES),
+        "TEXCOORD_0": gltf.accessor(rig.uv.astype(np.float32), VERTICES),
+    }
+    joint_type = np.uint8 if len(rig.joint_positions) <= 256 else np.uint16
+    for k in range(0, rig.joints.shape[1], 4):
+        attributes[f"JOINTS_{k // 4}"] = gltf.accessor(_four(rig.joints[:, k : k + 4], joint_type), VERTICES)
+        attributes[f"WEIGHTS_{k // 4}"] = gltf.accessor(_four(rig.weights[:, k : k + 4], np.float32), VERTICES)
+    count = len(rig.vertices)
+    index_type = np.uint16 if count < 1 << 16 else np.uint32
+    indices = gltf.accessor(rig.faces.reshape(-1).astype(index_type), INDICES)
+    names, targets = [], []
+    for name, numbers, values in rig.morphs():
+        names.append(name)
+        targets.append({"POSITION": gltf.sparse(count, numbers, values)})
+    primitive: dict[str, Any] = {"attributes": attributes, "indices": indices, "material": material}
+    if not targets:
+        return gltf.add("meshes", {"name": "avatar", "primitives": [primitive]})
+    return gltf.add("meshes", {
+        "name": "avatar", "primitives": [{**primitive, "targets": targets}], "weights": [0.0] * len(targets),
+        "extras": {"targetNames": names},
+    })  # fmt: skip
+
+
+def _four(columns: np.ndarray, dtype: Any) -> np.ndarray:
+    """(P, <= 4) padded with zeros to (P, 4)."""
+    return np.pad(columns, ((0, 0), (0, 4 - columns.shape[1]))).astype(dtype)
+
+
+def _add_skeleton(gltf: Gltf, rig: Rig) -> tuple[int, ...]:
+    """One node per joint, without rotation: ``BodyModel.joint_transforms`` turns joints in rest-space axes."""
+    body, at = rig.body, rig.joint_positions
+    first = len(gltf.document["nodes"])
+    for j, parent in enumerate(body.parents):
+        step = at[j] - (at[parent] if parent >= 0 else 0.0)
+        node: dict[str, Any] = {"name": body.joint_names[j], "translation": step.tolist()}
+        children = [first + k for k, p in enumerate(body.parents) if p == j]
+        gltf.add("nodes", {**node, "children": children} if children else node)
+    inverse = np.tile(np.eye(4), (len(at), 1, 1))
+    inverse[:, :3, 3] = -at
+    columns = inverse.transpose(0, 2, 1).reshape(-1, 16).astype(np.float32)  # glTF stores columns
+    nodes = tuple(range(first, first + len(at)))
+    gltf.add("skins", {"joints": list(nodes), "skeleton": first, "inverseBindMatrices": gltf.accessor(columns)})
+    return nodes
+
+
+def _add_clip(made: RiggedGltf, motion: Motion) -> None:
+    """One animation: root, the joints that move, morph weights."""
+    gltf, p = made.gltf, motion.params.to("cpu")
+    time = gltf.accessor((np.arange(len(motion)) / motion.fps).astype(np.float32), bounds=True)
+    samplers: list[dict[str, Any]] = []
+    channels: list[dict[str, Any]] = []
+
+    def animate(node: int, path: str, values: np.ndarray) -> None:
+        samplers.append({"input": time, "output": gltf.accessor(values), "interpolation": "LINEAR"})
+        channels.append({"sampler": len(samplers) - 1, "target": {"node": node, "path": path}})
+
+    root = p.translation.double().numpy() + made.rig.joint_positions[0]
+    animate(made.joint_nodes[0], "translation", root.astype(np.float32))
+    animate(made.joint_nodes[0], "rotation", quaternions(p.root))
+    for j in range(1, len(made.joint_nodes)):
+        if p.joints[:, j].abs().max() > 1e-5:
+            animate(made.joint_nodes[j], "rotation", quaternions(p.joints[:, j]))
+    if p.expression.shape[1]:
+        animate(made.mesh_node, "weights", p.expression.reshape(-1).numpy().astype(np.float32))
+    gltf.add("animations", {"name": motion.name, "samplers": samplers, "channels": channels})

@@ -1,0 +1,53 @@
+"""A tiny avatar that all tests of this plugin export."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from avatarkit.body import BodyParams, Motion
+from avatarkit.errors import InputError
+from avatarkit.interfaces import AvatarModel, Context, Subject
+from avatarkit.registry import Registry
+from avatarkit.testing import tiny_context, tiny_motion, tiny_subject
+
+
+class TinyMotions:
+    """A motion source with one motion."""
+
+    def names(self) -> tuple[str, ...]:
+        return ("talk-1",)
+
+    def motion(self, name: str) -> Motion:
+        if name != "talk-1":
+            raise InputError(f"There is no built-in motion {name!r}.")
+        return tiny_motion()
+
+
+@pytest.fixture(scope="session")
+def registry() -> Registry:
+    return Registry.load()
+
+
+@pytest.fixture(scope="session")
+def context(registry: Registry) -> Context:
+    renderer = registry.get("renderer", "cpu").create({}, Context())
+    return tiny_context(renderer=renderer, motions=TinyMotions())
+
+
+@pytest.fixture(scope="session")
+def subject(context: Context) -> Subject:
+    return tiny_subject(context, size=128)
+
+
+@pytest.fixture(scope="session")
+def avatar(registry: Registry, context: Context, subject: Subject) -> AvatarModel:
+    made = registry.get("avatar", "coupled-gs").create({"resolution": 96, "grow": False}, context)
+    made.create(subject, [])
+    return made
+
+
+@pytest.fixture(scope="session")
+def params(subject: Subject) -> BodyParams:
+    return replace(tiny_motion().params[3], translation=subject.params.translation)
