@@ -105,7 +105,13 @@ def load_subject(folder: Path) -> Subject:
         photo=Photo(tensors["image"], None, **facts["photo"]),
         matte=Matte(tensors["alpha"], tensors["foreground"]),
         keypoints=Keypoints(
-            *about["size"], **sets, box=tuple(about["box"]), person_count=about["person_count"]
+            width=about["size"][0],
+            height=about["size"][1],
+            points=sets["points"],
+            scores=sets["scores"],
+            points_3d=sets["points_3d"],
+            box=tuple(about["box"]),
+            person_count=about["person_count"],
         ),
         params=params_from_tensors(tensors, "params", facts["model"]),
         camera=cameras_from_tensors(tensors, "camera")[0],

@@ -7,7 +7,7 @@ photo's colours and no training. An avatar that does not beat both has failed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from avatarkit.animation import LoadedAvatar, load
+from avatarkit.body import BodyParams
 from avatarkit.bundle import workspace
 from avatarkit.components import Components
 from avatarkit.config import Recipe
@@ -116,7 +117,7 @@ def evaluate(
     return result
 
 
-def _limited(frames):
+def _limited(frames: Iterable[tuple[float, np.ndarray]]) -> Iterator[tuple[float, np.ndarray]]:
     for k, frame in enumerate(frames):
         if k >= _LONGEST:
             log.warning("only the first %d frames are used", _LONGEST)
@@ -160,7 +161,7 @@ def _window(keypoints: Keypoints | None, name: str) -> tuple[int, int, int, int]
 
 
 def _draw(
-    avatar: LoadedAvatar, subject: Subject, params, chosen: Sequence[int], tell: Callable[[str, float], None]
+    avatar: LoadedAvatar, subject: Subject, params: BodyParams, chosen: Sequence[int], tell: Callable[[str, float], None]
 ) -> dict[str, list[torch.Tensor]]:
     """Pictures of each method on white, (H, W, 3), for the chosen frames."""
     camera, body, renderer = subject.camera, avatar.body, avatar.renderer

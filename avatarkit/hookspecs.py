@@ -13,7 +13,6 @@ and its project names it in the entry-point group ``avatarkit``.
 
 from __future__ import annotations
 
-
 from dataclasses import dataclass
 from typing import Any, Protocol
 

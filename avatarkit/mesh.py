@@ -80,7 +80,7 @@ def skin(
         (B, N, 3) posed points.
     """
     B, J = transforms.shape[:2]
-    N, K = indices.shape
+    N = len(indices)
     flat = transforms[:, :, :3, :].reshape(B, J, 12)
     blend = torch.zeros(N, J, dtype=weights.dtype, device=weights.device)
     blend = blend.scatter_add(1, indices, weights)  # dense (N, J): one matrix product beats K gathers

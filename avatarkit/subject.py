@@ -52,7 +52,7 @@ class Subject:
         keypoints: of the photo.
         params: one frame (beta_S, theta_S, phi_S of the paper).
         camera: of the photo.
-        vertex_offsets: (V, 3) metres, per-subject displacement of the rest mesh that the shape space cannot reach; zero where unused.
+        vertex_offsets: (V, 3) metres, displacement of the rest mesh that the shape space cannot reach; zero where unused.
         quality: residuals and notes.
     """
 

@@ -149,7 +149,7 @@ def _tube(start: np.ndarray, end: np.ndarray, radius: float, chart: int) -> tupl
         return np.concatenate([np.stack([p, r, q], -1).reshape(-1, 3), np.stack([p, s, r], -1).reshape(-1, 3)])
 
     u, v = np.meshgrid(np.linspace(0.02, 0.98, _SIDES + 1), np.linspace(0.02, 0.98, _RINGS))
-    uv = (np.stack([u, v], -1).reshape(-1, 2) + [chart % 3, chart // 3]) / 3
+    uv = (np.stack([u, v], -1).reshape(-1, 2) + np.array([chart % 3, chart // 3])) / 3
     faces, uv_faces = quads(_SIDES, k), quads(_SIDES + 1, j + 1)
     corners = vertices.reshape(-1, 3)[faces[: len(faces) // 2]]
     outward = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -184,7 +184,8 @@ def tiny_context(cache: Path | None = None, **components: Any) -> Context:
             raise ConfigError(f"tiny_context was not given the slot {slot!r}")
         return slots[slot]
 
-    return replace(Context(), get=get, **({} if cache is None else {"cache": cache}))
+    context = replace(Context(), get=get)
+    return context if cache is None else replace(context, cache=cache)
 
 
 def tiny_subject(context: Context | None = None, size: int = 64) -> Subject:

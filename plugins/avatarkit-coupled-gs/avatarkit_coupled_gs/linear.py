@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
@@ -43,17 +45,17 @@ class LinearMap:
             return torch.from_numpy(matrix @ np.ascontiguousarray(x.detach().numpy()))
         key = (str(x.device), transposed)
         if key not in self._on_device:
-            parts = (torch.from_numpy(a) for a in (matrix.indptr, matrix.indices, matrix.data))
-            self._on_device[key] = torch.sparse_csr_tensor(*parts, size=matrix.shape).to(x.device)
+            starts, columns, values = (torch.from_numpy(a) for a in (matrix.indptr, matrix.indices, matrix.data))
+            self._on_device[key] = torch.sparse_csr_tensor(starts, columns, values, matrix.shape).to(x.device)
         return self._on_device[key] @ x.detach()
 
 
 class _Apply(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: torch.Tensor, linear: LinearMap) -> torch.Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: torch.Tensor, linear: LinearMap) -> torch.Tensor:
         ctx.linear = linear
         return linear.multiply(x, transposed=False)
 
     @staticmethod
-    def backward(ctx, grad: torch.Tensor):  # type: ignore[override]
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         return ctx.linear.multiply(grad, transposed=True), None

@@ -10,7 +10,7 @@ import torch
 from avatarkit.body import BodyParams
 from avatarkit.errors import StoreError
 from avatarkit.gaussians import Gaussians
-from avatarkit.interfaces import BodyModel, Context, ParameterGroup, Posed, Subject
+from avatarkit.interfaces import BodyModel, Context, ParameterGroup, Posed, Renderer, Subject
 from avatarkit.labels import LabelClip
 from avatarkit.mesh import Mesh, barycentric
 from avatarkit.painting import PhotoPainter
@@ -23,8 +23,8 @@ from avatarkit_coupled_gs.topology import Topology, neighbours
 __all__ = ["CoupledAvatar"]
 
 _SH0 = 0.28209479177387814  # zeroth spherical harmonic: rgb = 0.5 + _SH0 * sh0, as in 3DGS
-# The paper's alpha = 1, as its rasteriser blends it: 3DGS lets no Gaussian cover more than 0.99 of what lies behind. With 1 itself,
-# rasterisers that stop before the last light is gone would leave a tenth of the background in some pixels.
+# The paper's alpha = 1, as its rasteriser blends it: 3DGS lets no Gaussian cover more than 0.99 of what lies behind. With 1
+# itself, rasterisers that stop before the last light is gone would leave a tenth of the background in some pixels.
 _OPACITY = 0.99
 _LEARNT = ("dX", "dT", "log_scale", "sh0")
 _FIXED = ("shape", "triangles", "weights", "seed_offset")
@@ -82,7 +82,7 @@ class CoupledAvatar:
         self._connect(texel, scale)
         self._to_device()
 
-    def _grow(self, subject: Subject, renderer) -> Seeds:
+    def _grow(self, subject: Subject, renderer: Renderer) -> Seeds:
         """Adds the Gaussians that ``seed_uncovered`` asks for, carried back from the photo's pose to rest."""
         config = self.config
         surface = self._vertex_surface(subject.params)

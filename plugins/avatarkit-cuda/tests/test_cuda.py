@@ -61,8 +61,8 @@ def _splat(a):
     for i in m[:, 2].argsort().tolist():
         X, Y, Z = m[i]
         tx, ty = Z * (X / Z).clamp(-limit[0], limit[0]), Z * (Y / Z).clamp(-limit[1], limit[1])
-        J = torch.stack([K[0, 0] / Z, torch.tensor(0.0), -K[0, 0] * tx / Z**2, torch.tensor(0.0), K[1, 1] / Z, -K[1, 1] * ty / Z**2])
-        J = J.reshape(2, 3)
+        o = torch.tensor(0.0)
+        J = torch.stack([K[0, 0] / Z, o, -K[0, 0] * tx / Z**2, o, K[1, 1] / Z, -K[1, 1] * ty / Z**2]).reshape(2, 3)
         S = J @ R @ torch.diag(a["scales"][i] ** 2) @ R.T @ J.T + a["eps2d"] * torch.eye(2)
         d = torch.stack([x - (K[0, 0] * X / Z + K[0, 2]), y - (K[1, 1] * Y / Z + K[1, 2])], -1)
         alpha = (a["opacities"][i] * torch.exp(-0.5 * torch.einsum("hwi,ij,hwj->hw", d, torch.linalg.inv(S), d))).clamp(max=0.999)

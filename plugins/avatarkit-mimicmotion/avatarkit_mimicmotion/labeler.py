@@ -64,7 +64,7 @@ class MimicMotionLabeler:
             InputError: a checkpoint is damaged or not the right one.
         """
         pipeline = self._ready_pipeline()
-        params = place(_thinned(motion, self._config.fps), subject.params)
+        params = place(_thinned(motion, self._config.fps), subject.params, self._context.get("body"))
         window = self._window(subject)
         reference = crop(subject.photo.image, window)
         camera = window.camera(subject.camera)

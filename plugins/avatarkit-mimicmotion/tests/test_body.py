@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from avatarkit_mimicmotion.labeler import _people
-from avatarkit_mimicmotion.posemap import draw
-from avatarkit_mimicmotion.poses import observe
-from avatarkit_mimicmotion.preprocess import Window
 
 from avatarkit.camera import front_camera
 from avatarkit.errors import AvatarkitError
 from avatarkit.interfaces import Context
 from avatarkit.registry import Registry
+from avatarkit_mimicmotion.labeler import _people
+from avatarkit_mimicmotion.posemap import draw
+from avatarkit_mimicmotion.poses import observe
+from avatarkit_mimicmotion.preprocess import Window
 
 
 @pytest.fixture(scope="module")

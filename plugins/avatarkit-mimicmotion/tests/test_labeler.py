@@ -9,10 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from avatarkit_mimicmotion.config import MimicMotionConfig
-from avatarkit_mimicmotion.labeler import MimicMotionLabeler, _alignment, _detected, _thinned
-from avatarkit_mimicmotion.pipeline import VideoPipeline
-from avatarkit_mimicmotion.poses import observe
 
 from avatarkit.errors import ConfigError, InputError, MissingWeights
 from avatarkit.interfaces import PseudoLabeler
@@ -20,6 +16,10 @@ from avatarkit.keypoints import Keypoints
 from avatarkit.options import make_config
 from avatarkit.subject import Matte
 from avatarkit.testing import tiny_context, tiny_motion, tiny_subject
+from avatarkit_mimicmotion.config import MimicMotionConfig
+from avatarkit_mimicmotion.labeler import MimicMotionLabeler, _alignment, _detected, _thinned
+from avatarkit_mimicmotion.pipeline import VideoPipeline
+from avatarkit_mimicmotion.poses import observe
 
 _spec = importlib.util.spec_from_file_location("mimicmotion_test_poses", Path(__file__).parent / "test_poses.py")
 _poses = importlib.util.module_from_spec(_spec)

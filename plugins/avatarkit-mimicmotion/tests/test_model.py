@@ -6,10 +6,10 @@ import json
 
 import pytest
 import torch
-from avatarkit_mimicmotion.model import RELEASED_UNET, build_pose_net, build_unet
 from diffusers import UNetSpatioTemporalConditionModel
 
 from avatarkit.errors import ConfigError
+from avatarkit_mimicmotion.model import RELEASED_UNET, build_pose_net, build_unet
 
 INPUTS = ("sample", "timestep", "encoder_hidden_states", "added_time_ids")
 

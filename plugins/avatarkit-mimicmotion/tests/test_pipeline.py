@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import torch
+
 from avatarkit_mimicmotion.pipeline import VideoPipeline
 from avatarkit_mimicmotion.sampling import Sampling, initial_latents
 from avatarkit_mimicmotion.weights import load_networks

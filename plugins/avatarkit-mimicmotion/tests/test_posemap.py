@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from avatarkit_mimicmotion.posemap import People, align, draw, fit_alignment
 from PIL import Image
 
 from avatarkit.errors import InputError
+from avatarkit_mimicmotion.posemap import People, align, draw, fit_alignment
 
 SETS = ["A_clear", "B_lowconf_missing", "C_two_people"]
 

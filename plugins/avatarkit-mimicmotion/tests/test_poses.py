@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from avatarkit_mimicmotion.poses import HIDDEN_DETAIL, HIDDEN_HEAD, VISIBLE, landmark_positions, observe
-from avatarkit_mimicmotion.wholebody import from_sets
 
 from avatarkit.body import JointLandmarks, SurfaceLandmarks
 from avatarkit.camera import front_camera
 from avatarkit.errors import PluginError
 from avatarkit.testing import ReferenceRenderer, TinyBody
+from avatarkit_mimicmotion.poses import HIDDEN_DETAIL, HIDDEN_HEAD, VISIBLE, landmark_positions, observe
+from avatarkit_mimicmotion.wholebody import from_sets
 
 # MediaPipe's pose points: the joint of the tiny body that each goes with, and its place at rest.
 _MIDDLE = {0: (2, (0.0, 1.58, 0.095))}

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from avatarkit_mimicmotion.preprocess import clip_pixels, cover_window, crop, person_window, signed, target_size
 from hypothesis import given
 from hypothesis import strategies as st
 
 from avatarkit.camera import front_camera
 from avatarkit.errors import ConfigError
+from avatarkit_mimicmotion.preprocess import clip_pixels, cover_window, crop, person_window, signed, target_size
 
 
 def test_sizes():

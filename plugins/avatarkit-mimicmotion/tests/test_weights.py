@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from avatarkit_mimicmotion.weights import load_networks, read_tensors
 from safetensors.torch import save_file
 
 from avatarkit.errors import AvatarkitError, InputError, MissingWeights
+from avatarkit_mimicmotion.weights import load_networks, read_tensors
 
 
 @pytest.fixture(scope="module")

@@ -106,7 +106,7 @@ def _convolutions(state: Mapping[str, torch.Tensor]) -> dict[int, tuple[torch.Te
     out = {}
     for key, value in state.items():
         stem, _, kind = key.rpartition(".")
-        if kind == "bias" and (key.startswith("net.") or key.startswith("features.")):
+        if kind == "bias" and key.startswith(("net.", "features.")):
             out[int(stem.rpartition(".")[2])] = (state[f"{stem}.weight"], value)
     return out
 

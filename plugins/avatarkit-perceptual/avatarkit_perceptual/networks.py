@@ -63,6 +63,9 @@ class LpipsNetwork(nn.Module):
         linear: one (1, C, 1, 1) non-negative weight per slice.
     """
 
+    shift: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(
         self,
         slices: tuple[Slice, ...],
