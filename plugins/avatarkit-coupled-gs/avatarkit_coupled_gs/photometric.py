@@ -1,6 +1,7 @@
 """L_S (paper, eq. 10): what the source image says, pixel by pixel.
 
-All terms weigh pixels by the confidence of the view, which is one everywhere on the photo.
+All terms weigh pixels by the confidence of the view. Colours are compared inside the matte only: outside, L_alpha alone says
+that nothing is there, and the random background must not paint the Gaussians that still are.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ class RgbL1:
         pass
 
     def __call__(self, step: TrainStep) -> torch.Tensor:
-        """Mean absolute difference of colours over trusted pixels."""
-        return weighted_mean(l1(step.rendering.rgb, step.target), step.confidence)
+        """Mean absolute difference of colours over trusted pixels of the person."""
+        return weighted_mean(l1(step.rendering.rgb, step.target), step.confidence * step.alpha)
 
 
 class Ssim:
@@ -31,8 +32,9 @@ class Ssim:
         pass
 
     def __call__(self, step: TrainStep) -> torch.Tensor:
-        """Mean structural dissimilarity over trusted pixels, at every other row and column."""
-        return weighted_mean(1 - ssim_map(step.rendering.rgb, step.target, stride=2), step.confidence[::2, ::2])
+        """Mean structural dissimilarity over trusted pixels of the person, at every other row and column."""
+        weight = (step.confidence * step.alpha)[::2, ::2]
+        return weighted_mean(1 - ssim_map(step.rendering.rgb, step.target, stride=2), weight)
 
 
 class AlphaL1:
