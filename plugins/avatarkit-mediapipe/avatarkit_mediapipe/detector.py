@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from avatarkit.errors import InputError
 from avatarkit.interfaces import Context
 from avatarkit.keypoints import Keypoints
 from avatarkit_mediapipe.config import KeypointConfig
-from avatarkit_mediapipe.graphs import Graph, Roi, landmarks_to_pixels
+from avatarkit_mediapipe.graphs import Graph, Roi, brightened, landmarks_to_pixels
 from avatarkit_mediapipe.hands import Hand, HandFinder
 from avatarkit_mediapipe.people import BODY_ROI, HEAD_PER_FACE, Person, PersonFinder, body_under, comparable
 
@@ -51,8 +52,8 @@ FOREHEAD, CHIN, RIGHT_CHEEK, LEFT_CHEEK, RIGHT_CORNER, LEFT_CORNER = 10, 152, 23
 HEAD_PER_OVAL = 1.3  # head height with hair over forehead to chin
 MAX_YAW = 58.0  # degrees: beyond it the mesh's far side is a guess that misleads more than it helps
 TURNED, UPSIDE_DOWN = 60.0, 120.0  # degrees of the head against upright
+HAND_CROPS, HAND_CROPS_VIDEO = (0.9, 1.3, 1.8), (1.3,)  # in head heights
 FACE_INSIDE = 0.6  # part of the face that has to be in the picture
-DARK = 0.35  # 99th percentile below which a picture is brightened before anything is looked for
 
 NOBODY = (
     "Nobody was found in the photo; use one that shows a person from the front, large enough (the head some 100 pixels "
@@ -105,8 +106,8 @@ class _Sighting:
 class MediaPipeKeypoints:
     """KeypointDetector on the models that the package mediapipe ships.
 
-    Sets: ``pose33`` (scores are the model's visibility; ``points_3d`` its metric estimate), ``face478`` (scores fall on the
-    side that is turned away), ``hand21_left`` and ``hand21_right`` of the person.
+    Sets: ``pose33`` (scores are the model's visibility; ``points_3d`` its metric estimate), ``face478`` (scores fall on
+    the side that is turned away), ``hand21_left`` and ``hand21_right`` of the person.
     """
 
     def __init__(self, config: KeypointConfig, context: Context) -> None:
@@ -115,10 +116,12 @@ class MediaPipeKeypoints:
         self._body = Graph(BODY)
         self._face = Graph(FACE)
         self._hands = HandFinder()
+        self._photo_look = HAND_CROPS if config.second_hand_pass else ()
+        self._video_look = HAND_CROPS_VIDEO if config.second_hand_pass_video else ()
 
     def detect(self, image: np.ndarray, person: int | None = None) -> Keypoints:
         """See ``KeypointDetector.detect``."""
-        image = _brightened(_checked(image))
+        image = brightened(_checked(image))
         people = comparable(self._people.find(image)) or comparable(self._people.find_small(image))
         chosen = self._choose(people, person)
         sighting = self._look_for(image, chosen)
@@ -135,21 +138,29 @@ class MediaPipeKeypoints:
         """See ``KeypointDetector.detect_video``; of several people the largest is followed."""
         last: _Sighting | None = None
         for image in images:
-            image = _brightened(_checked(image))
+            image = brightened(_checked(image))
             now = None
             if last is not None:
-                now = self._look(image, last.region, self._config.second_hand_pass_video)
+                now = self._look(image, last.region, self._video_look, before=last.hands)
                 if now is not None and not _follows(now, last):
                     now = None
             if now is None:
                 people = self._people.find(image)
                 if people:
                     best = max(people, key=lambda p: p.head * p.score)
-                    now = self._look(image, best.roi, self._config.second_hand_pass_video, best)
-                    if now is not None and now.face is None and not best.face:
-                        now = None  # a body without a face is believed only while it is followed
+                    now = self._look(image, best.roi, self._video_look, best)
+                    if now is not None and not _is_somebody(now, best):
+                        now = None
             last = now
             yield None if now is None else _keypoints(now, image.shape[1], image.shape[0], 1)
+
+    def everyone(self, image: np.ndarray) -> list[Keypoints]:
+        """All people but passers-by, left to right, (H, W, 3) uint8; nobody is refused."""
+        height, width = image.shape[:2]
+        image = brightened(image)
+        people = comparable(self._people.find(image)) or comparable(self._people.find_small(image))
+        sightings = (self._look_for(image, person) for person in people)
+        return [_keypoints(s, width, height, len(people)) for s in sightings if s is not None]
 
     def _choose(self, people: list[Person], number: int | None) -> Person:
         if not people:
@@ -188,7 +199,7 @@ class MediaPipeKeypoints:
         if sighting.head < self._config.min_head_pixels:
             raise self._too_small(sighting.head)
         if sighting.face is None:
-            if not person.face:
+            if not (person.face and _is_somebody(sighting, person)):
                 raise InputError(
                     "The face is not visible (covered, cut off or turned away); use a photo that shows it."
                 )
@@ -206,7 +217,7 @@ class MediaPipeKeypoints:
             regions.append(body_under(person.x, person.y, person.head / HEAD_PER_FACE, person.score).roi)
         best, least = None, math.inf
         for region in regions:
-            sighting = self._look(image, region, self._config.second_hand_pass, person)
+            sighting = self._look(image, region, self._photo_look, person)
             if sighting is not None:
                 away = math.dist(sighting.pose[:11, :2].mean(0), (person.x, person.y)) / person.head
                 if away < least:
@@ -215,8 +226,21 @@ class MediaPipeKeypoints:
                     break
         return best
 
-    def _look(self, image: np.ndarray, roi: Roi, second_pass: bool, person: Person | None = None) -> _Sighting | None:
-        """All landmarks of the person in a region; None where there is none."""
+    def _look(
+        self,
+        image: np.ndarray,
+        roi: Roi,
+        second_look: tuple[float, ...],
+        person: Person | None = None,
+        before: Mapping[str, Hand] = MappingProxyType({}),
+    ) -> _Sighting | None:
+        """All landmarks of the person in a region; None where there is none.
+
+        Args:
+            image: (H, W, 3) uint8. roi: of the body.
+            second_look: see ``HandFinder.find``.
+            person: as detected. before: hands in the frame before.
+        """
         height, width = image.shape[:2]
         result = self._body(image, roi)
         if result.pose is None or result.world is None:
@@ -226,11 +250,12 @@ class MediaPipeKeypoints:
         world = np.array([(p.x, p.y, p.z) for p in result.world.landmark], np.float32)
         face = self._find_face(image, pose, person)
         head = _head_height(pose, face)
-        first = {
-            side: None if found is None else landmarks_to_pixels(found, width, height)
+        starts = {
+            side: ([] if found is None else [landmarks_to_pixels(found, width, height)])
+            + ([before[side].points] if side in before else [])
             for side, found in (("left", result.left), ("right", result.right))
         }
-        hands = self._hands.find(image, pose[:, :2], visibility, head, first, second_pass)
+        hands = self._hands.find(image, pose[:, :2], visibility, head, starts, second_look)
         return _Sighting(pose, visibility, world, head, face, hands, _next_region(result.region, width, height))
 
     def _find_face(self, image: np.ndarray, pose: np.ndarray, person: Person | None) -> _Face | None:
@@ -268,15 +293,6 @@ def _checked(image: np.ndarray) -> np.ndarray:
     return image
 
 
-def _brightened(image: np.ndarray) -> np.ndarray:
-    """Stretches dark pictures: the detectors were trained on usual ones."""
-    bright = float(np.percentile(image[::4, ::4], 99)) / 255
-    if not 0.02 < bright < DARK:
-        return image
-    table = (255 * np.clip(np.arange(256) / 255 / bright, 0, 1) ** 0.8).astype(np.uint8)
-    return table[image]
-
-
 def _head_width(pose: np.ndarray) -> float:
     """Pixels; the largest of three guesses, as each vanishes in some view."""
     p = pose[:, :2]
@@ -299,7 +315,8 @@ def _face_region(points: np.ndarray) -> Roi:
     axes = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
     inside = points @ axes.T
     low, high = inside.min(0), inside.max(0)
-    return Roi(*((low + high) / 2 @ axes).tolist(), 1.5 * float((high - low).max()), turn)
+    x, y = (low + high) / 2 @ axes
+    return Roi(float(x), float(y), 1.5 * float(np.max(high - low)), turn)
 
 
 def _facing(points: np.ndarray, yaw: float) -> np.ndarray:
@@ -318,6 +335,14 @@ def _next_region(region: Any, width: int, height: int) -> Roi:
     return Roi(*hip, 2 * BODY_ROI * math.dist(hip, rim), turn)
 
 
+def _is_somebody(sighting: _Sighting, person: Person) -> bool:
+    """Whether a body whose face the face model does not know is believed: hands and furniture fool the body model."""
+    if sighting.face is not None:
+        return True
+    arms = float(sighting.visibility[LEFT_SHOULDER : LEFT_SHOULDER + 4].mean())
+    return person.score > 0.9 and arms > 0.75 and sighting.head > 0.3 * person.head
+
+
 def _follows(now: _Sighting, last: _Sighting) -> bool:
     """Whether it can be the same person one frame later."""
     moved = float(np.linalg.norm(now.pose[:11, :2].mean(0) - last.pose[:11, :2].mean(0)))
@@ -331,7 +356,8 @@ def _keypoints(sighting: _Sighting, width: int, height: int, count: int) -> Keyp
         points["face478"], scores["face478"] = sighting.face.points, sighting.face.scores
     for side, hand in sighting.hands.items():
         points[f"hand21_{side}"] = hand.points
-        scores[f"hand21_{side}"] = np.full(21, hand.score, np.float32)
+        inside = ((hand.points >= 0) & (hand.points < (width, height))).all(1)
+        scores[f"hand21_{side}"] = np.where(inside, hand.score, 0.3 * hand.score).astype(np.float32)
     return Keypoints(
         width, height, points, scores, {"pose33": sighting.world}, _box(sighting, width, height), person_count=count
     )

@@ -33,12 +33,12 @@ node { calculator: "PalmDetectionCpu" input_stream: "IMAGE:image" output_stream:
 """
 PALM = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)  # points that define a hand's region
 CROP = 288  # pixels: side of an enlarged wrist crop
-CROP_SIZES = (0.9, 1.3, 1.8)  # in head heights
 TURNS = (0.0, -0.4, 0.4)  # radians: half hidden hands are often only believed from a region that is turned a little
 SURE = 0.88  # score at which no other region is tried
 MIN_VISIBILITY = 0.2  # of the body's wrist, for a second look; hidden hands often get 0.1
 MAX_WRIST_DISTANCE = 0.4  # between the body's wrist and the hand's, in head heights
 MIN_SIZE, MAX_SIZE = 0.25, 2.0  # of a hand, in head heights
+MIN_INSIDE = 0.25  # part of a hand's points that is in the picture
 MAX_DRIFT = 0.12  # of landmarks when the model is run again, in hand sizes
 
 # Numbers of the body landmarks of each arm: shoulder, elbow, wrist, little finger, index finger, thumb.
@@ -76,8 +76,8 @@ class HandFinder:
         pose: np.ndarray,
         visibility: np.ndarray,
         head: float,
-        first: dict[str, np.ndarray | None],
-        second_pass: bool,
+        starts: dict[str, list[np.ndarray]],
+        second_look: tuple[float, ...] = (),
     ) -> dict[str, Hand]:
         """Hands by side, ``left`` and ``right`` of the person; those not seen are absent.
 
@@ -85,26 +85,28 @@ class HandFinder:
             image: (H, W, 3) uint8.
             pose: (33, 2) pixels. visibility: (33,).
             head: height of the head in pixels.
-            first: (21, 2) pixels per side from a first pass, or None.
-            second_pass: look at enlarged wrist crops for those that are missing or not believed.
+            starts: (21, 2) pixels per side where a hand may be: from a first pass, from the frame before.
+            second_look: sizes in head heights of enlarged crops around the wrists, where to look for hands that are not
+                found so; empty = not at all.
         """
         hands: dict[str, Hand] = {}
         for side, arm in ARMS.items():
-            candidate = first.get(side)
-            found = None
-            if candidate is not None:
-                found = self._settle(image, hand_roi(candidate), pose[arm[2]], head)
-            if found is None and second_pass and _may_be_seen(image, pose, visibility, arm, head):
-                found = self._second_look(image, pose, arm, head)
+            wrist = pose[arm[2]]
+            settled = (self._settle(image, hand_roi(points), wrist, head) for points in starts[side])
+            found = next((hand for hand in settled if hand is not None), None)
+            if found is None and second_look and _may_be_seen(image, pose, visibility, arm, head):
+                found = self._second_look(image, pose, arm, head, second_look)
             if found is not None:
                 hands[side] = found
         return _without_doubles(hands, pose)
 
-    def _second_look(self, image: np.ndarray, pose: np.ndarray, arm: tuple[int, ...], head: float) -> Hand | None:
+    def _second_look(
+        self, image: np.ndarray, pose: np.ndarray, arm: tuple[int, ...], head: float, sizes: tuple[float, ...]
+    ) -> Hand | None:
         """The best hand among the palms around a wrist."""
         best: Hand | None = None
-        for region in self._palm_regions(image, pose, arm, head):
-            for turn in TURNS:
+        for region in self._palm_regions(image, pose, arm, head, sizes):
+            for turn in TURNS if len(sizes) > 1 else TURNS[:1]:
                 hand = self._settle(image, replace(region, rotation=region.rotation + turn), pose[arm[2]], head)
                 if hand is not None and (best is None or hand.score > best.score):
                     best = hand
@@ -115,30 +117,32 @@ class HandFinder:
     def _settle(self, image: np.ndarray, roi: Roi, wrist: np.ndarray, head: float) -> Hand | None:
         """Runs the hand model until its landmarks ask for the region that they came from; None where it is no hand."""
         height, width = image.shape[:2]
-        points, drift = None, math.inf
+        points, drift, distance = None, math.inf, math.inf
         for _ in range(3):
             result = self._model(image, roi)
             if result.landmarks is None:
                 return None
             new = landmarks_to_pixels(result.landmarks, width, height)
+            size = float(np.ptp(new, axis=0).max())
+            inside = ((new >= 0) & (new < (width, height))).all(1).mean()
+            distance = float(np.linalg.norm(new[0] - wrist)) / head
+            # a hand held towards the camera is large, and its wrist may be further from the body's guess
+            near = distance < MAX_WRIST_DISTANCE * max(1.0, size / head) * (1.5 if points is None else 1.0)
+            if not (MIN_SIZE * head < size < MAX_SIZE * head and inside > MIN_INSIDE and near):
+                return None
             if points is not None:
-                drift = float(np.abs(new - points).mean() / max(np.ptp(new, axis=0).max(), 1.0))
+                drift = float(np.abs(new - points).mean()) / size
             points, roi = new, hand_roi(new)
-        assert points is not None
-        size = float(np.ptp(points, axis=0).max())
-        distance = float(np.linalg.norm(points[0] - wrist)) / head
-        inside = ((points >= 0) & (points < (width, height))).all(1).mean()
-        if not (MIN_SIZE * head < size < MAX_SIZE * head) or inside < 0.4:
-            return None
-        # a hand held towards the camera is large, and its wrist may be further from the body's guess
-        if drift > MAX_DRIFT or distance > MAX_WRIST_DISTANCE * max(1.0, size / head):
+        if points is None or drift > MAX_DRIFT:
             return None
         return Hand(points, float(np.clip(1 - drift / MAX_DRIFT * 0.4 - distance * 0.5, 0.2, 1.0)))
 
-    def _palm_regions(self, image: np.ndarray, pose: np.ndarray, arm: tuple[int, ...], head: float) -> Iterator[Roi]:
+    def _palm_regions(
+        self, image: np.ndarray, pose: np.ndarray, arm: tuple[int, ...], head: float, sizes: tuple[float, ...]
+    ) -> Iterator[Roi]:
         """Where the palm detector sees hands in enlarged crops around a wrist."""
         centre = pose[list(arm[2:])].mean(0)
-        for factor in CROP_SIZES:
+        for factor in sizes:
             side = factor * head
             scale = CROP / side
             x, y = centre - side / 2

@@ -23,7 +23,7 @@ BODY_SCORE_TILE = 0.8  # texture that is looked at closely reaches 0.7
 COMPARABLE = 0.45  # smaller people than this part of the largest are passers-by
 BODY_ROI = 1.25  # side of the square that the landmark model wants, in diameters of the detector's circle
 # Head heights per face box of the full-range detector, which goes from brows to chin; per body circle radius.
-HEAD_PER_FACE, HEAD_PER_RADIUS = 1.55, 0.3
+HEAD_PER_FACE, HEAD_PER_RADIUS = 1.55, 0.22
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,174 @@
+"""Cuts one person out of a photo."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import cv2
+import numpy as np
+import torch
+
+from avatarkit.errors import InputError
+from avatarkit.interfaces import Context
+from avatarkit.keypoints import Keypoints
+from avatarkit.photo import Photo
+from avatarkit.subject import Matte
+from avatarkit_mediapipe.config import KeypointConfig, MatteConfig
+from avatarkit_mediapipe.detector import MediaPipeKeypoints
+from avatarkit_mediapipe.graphs import brightened
+from avatarkit_mediapipe.matting import closed_form_alpha, foreground_colours
+from avatarkit_mediapipe.segmentation import Anatomy, Segmenter, anatomy
+
+__all__ = ["MediaPipeMatte"]
+
+log = logging.getLogger("avatarkit.mediapipe")
+
+SOLID = 0.55  # probability of what counts as the person
+MIN_SHARE = 0.003  # of the picture: less is nobody
+NEAR_WEIGHT, FAR_WEIGHT = 1e-3, 1e-1  # of the mask against the colours: at its border, at the end of the band
+OWN_MATTE_IOU = 0.6  # agreement with the segmentation at which a file's own alpha is taken for a matte
+
+
+class MediaPipeMatte:
+    """Matter: selfie segmentation on several windows, a trimap around its border, closed-form alpha.
+
+    A matte that the file itself carries is used as it is, where it shows the person.
+    """
+
+    def __init__(self, config: MatteConfig, context: Context) -> None:
+        self._config = config
+        self._segmenter = Segmenter()
+        self._detector = MediaPipeKeypoints(KeypointConfig(second_hand_pass=False), context)
+
+    def matte(self, photo: Photo, keypoints: Keypoints | None = None) -> Matte:
+        """See ``Matter.matte``; without keypoints the largest person is cut out."""
+        image, seen = photo.image.numpy(), brightened(photo.to_uint8())
+        person = None if keypoints is None else anatomy(keypoints)
+        probability, grain = self._segmenter.probability(seen, person)
+        if keypoints is not None and person is not None and keypoints.person_count > 1:
+            probability = self._without_others(seen, probability, keypoints, person)
+        probability = _of_one(probability, person)
+        if (probability > SOLID).mean() < MIN_SHARE:
+            raise InputError("Nobody could be cut out of the photo; use one in which the person stands out clearly.")
+        if photo.alpha is not None:
+            alpha = photo.alpha.numpy()
+            if _iou(alpha > 0.5, probability > SOLID) > OWN_MATTE_IOU:
+                return _as_matte(alpha, _spread(image, alpha))
+            log.warning("The transparency of the photo does not show the person and is not used.")
+        alpha = self._solve(seen.astype(np.float32) / 255, probability, grain, person)
+        return _as_matte(alpha, foreground_colours(image, alpha))
+
+    def _without_others(
+        self, image: np.ndarray, probability: np.ndarray, keypoints: Keypoints, person: Anatomy
+    ) -> np.ndarray:
+        """Cuts a mask of several people where colours change between what is sure of each."""
+        markers = (probability < 0.2).astype(np.int32)
+        for other in map(anatomy, self._detector.everyone(image)):
+            if math.dist((other.x, other.y), (person.x, person.y)) > 0.5 * min(other.head, person.head):
+                markers[other.sure] = 2
+        markers[person.sure] = 3
+        labels = cv2.watershed(image, markers)
+        mine = (labels == 3) | (labels == 1)
+        return probability * cv2.blur(mine.astype(np.float32), (3, 3))
+
+    def _solve(
+        self, image: np.ndarray, probability: np.ndarray, grain: np.ndarray, person: Anatomy | None
+    ) -> np.ndarray:
+        """Alpha at full size, solved in the region of the person at bounded size."""
+        height, width = probability.shape
+        rows, columns = np.nonzero(probability > 0.1)
+        margin = int(0.05 * max(height, width)) + 8
+        top, bottom = max(0, rows.min() - margin), min(height, rows.max() + margin)
+        left, right = max(0, columns.min() - margin), min(width, columns.max() + margin)
+        region = (slice(top, bottom), slice(left, right))
+        scale = min(1.0, self._config.solve_side / max(bottom - top, right - left))
+        size = (max(2, round((right - left) * scale)), max(2, round((bottom - top) * scale)))
+        small = cv2.resize(image[region], size, interpolation=cv2.INTER_AREA)
+        prior = cv2.resize(probability[region], size, interpolation=cv2.INTER_AREA)
+        pixel = cv2.resize(grain[region], size, interpolation=cv2.INTER_AREA) * scale
+        if person is None:
+            head, centre = 0.25 * float(np.sqrt((prior > SOLID).sum())), None
+            sure = np.zeros(prior.shape, bool)
+        else:
+            head, centre = person.head * scale, ((person.x - left) * scale, (person.y - top) * scale)
+            sure = cv2.resize(person.sure[region].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+            sure &= prior > 0.5
+        distance = self._distance(prior, pixel, head, centre)
+        solid = (prior > SOLID) | sure
+        known = sure | (distance > 1.5) | ((distance > 1) & ((prior < 0.08) | (prior > 0.92)))
+        # towards the end of the band the mask decides more and more, and harder
+        soft = np.clip((prior - 0.25) / 0.5, 0, 1)
+        guess = np.where(known, solid, soft + np.clip(2 * distance - 0.6, 0, 1) * (solid - soft))
+        weight = NEAR_WEIGHT + FAR_WEIGHT * np.clip(distance, 0, 1) ** 2
+        solved = closed_form_alpha(small, known, guess, weight)
+        solved = _without_islands(np.clip((solved - 0.05) / 0.92, 0, 1))
+        alpha = np.zeros((height, width), np.float32)
+        full = cv2.resize(solved, (right - left, bottom - top), interpolation=cv2.INTER_CUBIC)
+        alpha[region] = np.clip(full, 0, 1)
+        return alpha
+
+    def _distance(
+        self, probability: np.ndarray, grain: np.ndarray, head: float, centre: tuple[float, float] | None
+    ) -> np.ndarray:
+        """(H, W) distance from the mask's border in units of the band to solve, which is wide at the hair."""
+        mask = (probability > SOLID).astype(np.uint8)
+        inside = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
+        outside = cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5)
+        band = np.maximum(self._config.body_width * head, 1.5 * grain)
+        outer, inner = band, band
+        if centre is not None:
+            y, x = np.mgrid[: mask.shape[0], : mask.shape[1]].astype(np.float32)
+            away = np.hypot(x - centre[0], y - centre[1]) / head
+            hair = np.clip((1.1 - away) / 0.3, 0, 1) * np.clip((centre[1] + 0.5 * head - y) / (0.3 * head), 0, 1)
+            outer = band + hair * np.maximum(self._config.hair_width * head - band, 0)
+            inner = band + hair * np.maximum(0.6 * self._config.hair_width * head - band, 0)
+        return np.maximum(outside / outer, inside / inner)
+
+
+def _of_one(probability: np.ndarray, person: Anatomy | None) -> np.ndarray:
+    """Leaves parts out that do not hang together with the person (or the largest part)."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((probability > 0.4).astype(np.uint8), connectivity=4)
+    if count <= 1:
+        return probability
+    if person is None or not person.sure.any():
+        keep = {1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())}
+    else:
+        hits = np.bincount(labels[person.sure], minlength=count)
+        hits[0] = 0
+        keep = set(np.flatnonzero(hits > max(4, 0.02 * hits.sum())).tolist())
+    kept = np.isin(labels, list(keep)).astype(np.uint8)
+    reach = 2 * int(0.01 * max(probability.shape)) + 1
+    return probability * cv2.dilate(kept, np.ones((reach, reach), np.uint8))
+
+
+def _without_islands(alpha: np.ndarray) -> np.ndarray:
+    """Keeps the largest part and what is at least a fiftieth of it."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((alpha > 0.05).astype(np.uint8), connectivity=8)
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0
+    return alpha * np.isin(labels, np.flatnonzero(areas >= 0.02 * areas.max())) if count > 2 else alpha
+
+
+def _spread(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Colours of solid pixels, continued outwards over those that are not, whose own colour may be wiped."""
+    solid = np.clip((alpha - 0.9) / 0.1, 0, 1)[..., None]
+    front, weight = image * solid, solid[..., 0]
+    for radius in (4, 16, max(alpha.shape) // 8):
+        size = (2 * radius + 1, 2 * radius + 1)
+        near = cv2.blur(front, size) / (cv2.blur(weight, size)[..., None] + 1e-6)
+        known = np.clip(weight, 0, 1)[..., None]
+        front = known * front / np.maximum(known, 1e-6) * known + (1 - known) * near
+        weight = np.maximum(weight, (cv2.blur(weight, size) > 1e-4).astype(np.float32))
+    return np.clip(solid * image + (1 - solid) * front, 0, 1)
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / max((a | b).sum(), 1))
+
+
+def _as_matte(alpha: np.ndarray, foreground: np.ndarray) -> Matte:
+    return Matte(
+        torch.from_numpy(np.ascontiguousarray(alpha, np.float32)),
+        torch.from_numpy(np.ascontiguousarray(foreground, np.float32)),
+    )
