@@ -16,3 +16,9 @@ def register_exporters(register: Register) -> None:
         config="avatarkit_export.config:GlbConfig",
         summary="rigged mesh with 52 face shapes, texture and a clip, for 3D programs and engines; FILE.glb",
     )
+    register(
+        "vrm",
+        target="avatarkit_export.vrm:VrmExporter",
+        config="avatarkit_export.config:VrmConfig",
+        summary="VRM 1.0: humanoid bones and expressions, for avatar programs; FILE.vrm",
+    )

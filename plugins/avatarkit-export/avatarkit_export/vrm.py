@@ -1,0 +1,199 @@
+"""VRM 1.0: the GLB with humanoid bones in a T-pose and expressions (VRMC_vrm-1.0 specification)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from avatarkit.body import BodyParams
+from avatarkit.errors import PluginError
+from avatarkit.interfaces import AvatarModel, BodyModel, Context
+from avatarkit_export.config import VrmConfig
+from avatarkit_export.files import check_options, check_suffix, provenance, write_file
+from avatarkit_export.glb import RiggedGltf, rigged_gltf
+
+__all__ = ["VrmExporter", "humanoid_joints", "t_pose"]
+
+# Pose group -> VRM bone; those of the left side are repeated on the right.
+_MIDDLE = {
+    "pelvis": "hips", "spine1": "spine", "spine2": "chest", "spine3": "upperChest", "neck": "neck", "head": "head",
+}  # fmt: skip
+_SIDE = {
+    "eye_smplhf": "Eye", "hip": "UpperLeg", "knee": "LowerLeg", "ankle": "Foot", "collar": "Shoulder",
+    "shoulder": "UpperArm", "elbow": "LowerArm", "wrist": "Hand",
+    "thumb1": "ThumbMetacarpal", "thumb2": "ThumbProximal", "thumb3": "ThumbDistal",
+    **{
+        f"{ours}{k}": f"{theirs}{part}"
+        for ours, theirs in (("index", "Index"), ("middle", "Middle"), ("ring", "Ring"), ("pinky", "Little"))
+        for k, part in enumerate(("Proximal", "Intermediate", "Distal"), start=1)
+    },
+}  # fmt: skip
+_REQUIRED = (
+    *("hips", "spine", "head", "leftUpperLeg", "leftLowerLeg", "leftFoot", "rightUpperLeg", "rightLowerLeg"),
+    *("rightFoot", "leftUpperArm", "leftLowerArm", "leftHand", "rightUpperArm", "rightLowerArm", "rightHand"),
+)
+# VRM's preset expressions from ARKit's; "..." at an end stands for both sides.
+_PRESETS: dict[str, dict[str, float]] = {
+    "happy": {"mouthSmile...": 0.9, "cheekSquint...": 0.5, "eyeSquint...": 0.3},
+    "angry": {"browDown...": 1.0, "mouthFrown...": 0.5, "noseSneer...": 0.5, "mouthPress...": 0.4},
+    "sad": {"browInnerUp": 1.0, "mouthFrown...": 0.8, "eyeSquint...": 0.2},
+    "relaxed": {"mouthSmile...": 0.4, "eyeBlink...": 0.25},
+    "surprised": {"browInnerUp": 0.8, "browOuterUp...": 0.8, "eyeWide...": 0.7, "jawOpen": 0.4},
+    "aa": {"jawOpen": 0.6},
+    "ih": {"jawOpen": 0.2, "mouthStretch...": 0.5},
+    "ou": {"jawOpen": 0.15, "mouthPucker": 0.8},
+    "ee": {"jawOpen": 0.15, "mouthStretch...": 0.5, "mouthSmile...": 0.4},
+    "oh": {"jawOpen": 0.4, "mouthFunnel": 0.7},
+    "blink": {"eyeBlink...": 1.0},
+    "blinkLeft": {"eyeBlinkLeft": 1.0},
+    "blinkRight": {"eyeBlinkRight": 1.0},
+    "lookUp": {"eyeLookUp...": 1.0},
+    "lookDown": {"eyeLookDown...": 1.0},
+    "lookLeft": {"eyeLookOutLeft": 1.0, "eyeLookInRight": 1.0},
+    "lookRight": {"eyeLookInLeft": 1.0, "eyeLookOutRight": 1.0},
+    "neutral": {},
+}
+
+
+class VrmExporter:
+    """VRM 1.0 of the mesh: humanoid bones, preset expressions, ARKit's actions as custom ones."""
+
+    def __init__(self, config: VrmConfig, context: Context) -> None:
+        self.config, self.context = config, context
+
+    def write(self, avatar: AvatarModel, params: BodyParams, path: Path, **options: Any) -> None:
+        """See ``Exporter.write``; of ``params`` only the shape counts.
+
+        Args:
+            avatar: with a mesh on its body model. params: of the person. path: ends in .vrm.
+            options: ``consent``, what the person agreed to.
+
+        Raises:
+            ConfigError, InputError, StoreError: unknown option; wrong suffix; disk.
+            PluginError: the avatar has no mesh, or its body model lacks bones of a human.
+        """
+        check_options("vrm", options)
+        check_suffix(path, ".vrm")
+        bones = humanoid_joints(self.context.get("body"))
+        made = rigged_gltf(avatar, params, self.config, self.context, options)
+        nodes = made.gltf.document["nodes"]
+        for joint, turn in t_pose(bones, made.rig.body.parents, made.rig.joint_positions).items():
+            nodes[made.joint_nodes[joint]]["rotation"] = turn.as_quat().tolist()
+        made.gltf.document["extensionsUsed"].append("VRMC_vrm")
+        made.gltf.document["extensions"] = {
+            "VRMC_vrm": {
+                "specVersion": "1.0",
+                "meta": _meta(path.stem, provenance(options)),
+                "humanoid": {"humanBones": {name: {"node": made.joint_nodes[j]} for name, j in bones.items()}},
+                "expressions": _expressions(made),
+                "lookAt": _look_at(made.rig.joint_positions, bones),
+            }
+        }
+        write_file(path, *made.gltf.glb())
+
+
+def humanoid_joints(body: BodyModel) -> dict[str, int]:
+    """VRM bone -> joint of the body model, by the names of its pose groups.
+
+    Raises:
+        PluginError: bones that VRM requires are missing.
+    """
+    first = {group.name: group.joints[0] for group in body.pose_groups}
+    first.setdefault("pelvis", 0)
+    names = dict(_MIDDLE)
+    for side in ("left", "right"):
+        names |= {f"{side}_{ours}": side + theirs for ours, theirs in _SIDE.items()}
+    bones = {theirs: first[ours] for ours, theirs in names.items() if ours in first}
+    missing = [name for name in _REQUIRED if name not in bones]
+    if missing:
+        raise PluginError(f"The body model {body.name!r} has no {missing[0]}, which VRM requires; export --to glb instead.")
+    return bones
+
+
+def t_pose(bones: dict[str, int], parents: tuple[int, ...], positions: np.ndarray) -> dict[int, Rotation]:
+    """Local rotations of joints that bring arms and hands level, legs and feet straight.
+
+    Args:
+        bones: VRM bone -> joint. parents: of the joints, before their children. positions: (J, 3) at rest.
+
+    Returns:
+        joint -> rotation from the rest pose, in the parent's axes, since joints at rest have those of the world.
+    """
+    aims: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # joint -> its bone at rest, and where it shall point
+    for side, x in (("left", 1.0), ("right", -1.0)):
+        out, down = np.array([x, 0.0, 0.0]), np.array([0.0, -1.0, 0.0])
+        arm, leg = ("UpperArm", "LowerArm", "Hand", "MiddleProximal"), ("UpperLeg", "LowerLeg", "Foot")
+        for names, direction in ((arm, out), (leg, down)):
+            joints = [bones[side + name] for name in names if side + name in bones]
+            for joint, end in pairwise(joints):
+                aims[joint] = (positions[end] - positions[joint], direction)
+    level = {bones["leftFoot"], bones["rightFoot"]}
+    world: dict[int, Rotation] = {-1: Rotation.identity()}
+    turns: dict[int, Rotation] = {}
+    for joint, parent in enumerate(parents):
+        world[joint] = world[parent]
+        if joint in aims:
+            bone, direction = aims[joint]
+            now = world[parent].apply(bone / np.linalg.norm(bone))
+            world[joint] = _shortest(now, direction) * world[parent]
+        elif joint in level:
+            world[joint] = Rotation.identity()
+        if joint in aims or joint in level:
+            turns[joint] = world[parent].inv() * world[joint]
+    return turns
+
+
+def _shortest(a: np.ndarray, b: np.ndarray) -> Rotation:
+    """The shortest rotation that turns the unit vector ``a`` into ``b``."""
+    axis = np.cross(a, b)
+    sine = np.linalg.norm(axis)
+    return Rotation.identity() if sine < 1e-9 else Rotation.from_rotvec(axis / sine * np.arctan2(sine, a @ b))
+
+
+def _meta(name: str, words: str) -> dict[str, Any]:
+    """The strictest terms that the format has: who shows somebody's likeness needs that person's consent."""
+    return {
+        "name": name or "avatar",
+        "authors": ["avatarkit"],
+        "copyrightInformation": words,
+        "licenseUrl": "https://vrm.dev/licenses/1.0/",
+        "avatarPermission": "onlyAuthor",
+        "commercialUsage": "personalNonProfit",
+        "creditNotation": "required",
+        "modification": "prohibited",
+        "allowRedistribution": False,
+        "allowExcessivelyViolentUsage": False,
+        "allowExcessivelySexualUsage": False,
+        "allowPoliticalOrReligiousUsage": False,
+        "allowAntisocialOrHateUsage": False,
+    }
+
+
+def _expressions(made: RiggedGltf) -> dict[str, Any]:
+    """Presets from the shapes that the body model has, and each shape as a custom expression."""
+    number = {name: i for i, name in enumerate(made.rig.body.expression_names)}
+
+    def binds(recipe: dict[str, float]) -> list[dict[str, Any]]:
+        out = []
+        for name, weight in recipe.items():
+            stem = name.removesuffix("...")
+            for shape in (stem,) if stem == name else (f"{stem}Left", f"{stem}Right"):
+                if shape in number:
+                    out.append({"node": made.mesh_node, "index": number[shape], "weight": weight})
+        return out
+
+    preset = {name: {"morphTargetBinds": binds(recipe)} for name, recipe in _PRESETS.items()}
+    preset = {name: item if item["morphTargetBinds"] else {} for name, item in preset.items()}
+    return {"preset": preset, "custom": {name: {"morphTargetBinds": binds({name: 1.0})} for name in number}}
+
+
+def _look_at(positions: np.ndarray, bones: dict[str, int]) -> dict[str, Any]:
+    eyes = [positions[bones[name]] for name in ("leftEye", "rightEye") if name in bones]
+    offset = np.mean(eyes, axis=0) - positions[bones["head"]] if eyes else np.array([0.0, 0.06, 0.0])
+    straight = {"inputMaxValue": 30.0, "outputScale": 1.0}  # degrees of gaze at which ARKit's shapes are full
+    ranges = ("HorizontalInner", "HorizontalOuter", "VerticalDown", "VerticalUp")
+    return {"type": "expression", "offsetFromHeadBone": offset.tolist(), **{f"rangeMap{r}": straight for r in ranges}}
