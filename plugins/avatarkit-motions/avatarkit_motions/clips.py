@@ -82,7 +82,8 @@ def idle(stage: Stage) -> Performance:
 
 # Sentences in ARPAbet; a phrase ends at every comma and full stop.
 PHRASES = (
-    "HH AH L OW1 , AE N D W EH1 L K AH M . IH T IH Z R IY1 L IY G UH1 D T UW S IY1 Y UW T AH D EY1",
+    "HH AH L OW1 , AE N D W EH1 L K AH M . AY AE M S OW HH AE1 P IY T UW S IY1 Y UW , "
+    "AE N D AY W AA1 N T T UW T AO1 K AH B AW1 T AA1 R T",
     "S OW1 , IH M AE1 JH IH N AH B IH1 G AY D IY1 AH , AH B AW1 T DH IH S W AY1 D . "
     "AE N D DH EH N IH T G R OW1 Z AE N D G R OW1 Z",
     "AA N DH AH W AH1 N HH AE N D , W IY HH AE V T AY1 M . "
@@ -145,8 +146,8 @@ def talk(
     p.add("head.roll", k * 2.4 * noise(p.t, p.period, rng, 0.1, 0.5) * talking)
     p.add("spine.pitch", 1.5 * talking)
     add_expression(p, expression, 0.6 - 0.35 * talking)
-    ends = tuple(b + 0.1 for _, b in speech.phrases[:-1] if rng.random() < 0.6)
-    return finish(p, stage, blinks=ends, every=3.6)
+    ends = [b + 0.1 for k, (_, b) in enumerate(speech.phrases[:-1]) if k == 0 or rng.random() < 0.6]
+    return finish(p, stage, blinks=tuple(ends), every=3.6)
 
 
 def _arm_plan(
@@ -174,7 +175,7 @@ def _jitter(pose: str, rng: np.random.Generator, size: float) -> dict[str, float
 
 
 def talk_1(stage: Stage) -> Performance:
-    plan = (("hang", "greet"), ("offer", "offer"), ("frame", "frame"))
+    plan = (("hang", "greet"), ("offer", "offer"), ("frame", "frame"), ("wide", "wide"))
     return talk(stage, PHRASES[0], plan, rest="hang")
 
 
