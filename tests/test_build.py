@@ -215,6 +215,22 @@ def test_a_motion_tracked_in_a_photo_is_a_file_that_plays(built: Path) -> None:
         assert posed.mode == "RGBA"
 
 
+def test_an_avatar_is_exported_in_a_pose_with_the_consent_of_its_manifest(built: Path) -> None:
+    export = ("export", "ada.avatar", "--to", "tiny", "--json", "-o")
+    first = run(built, *export, "../ada.json", "--set", "title=Ada")
+    assert first.exit_code == 0, first.stderr
+    size = (built.parent / "ada.json").stat().st_size
+    assert json.loads(first.stdout) == {"output": "../ada.json", "format": "tiny", "bytes": size}
+    written = json.loads((built.parent / "ada.json").read_text())
+    assert (written["title"], written["consent"]) == ("Ada", "Ada agreed.")
+    assert run(built, *export, "../start.json", "--pose", "tiny").exit_code == 0
+    assert run(built, *export, "../end.json", "--pose", "tiny@9").exit_code == 0
+    start, end = (json.loads((built.parent / f"{name}.json").read_text()) for name in ("start", "end"))
+    assert start["title"] == "nobody"
+    assert start["hand"] == pytest.approx(written["hand"], abs=1e-4)
+    assert end["hand"][1] > start["hand"][1] + 0.1
+
+
 def test_a_motion_is_tracked_in_a_video_and_played(built: Path) -> None:
     film = run(built, "animate", "ada.avatar", "-o", "../drive.mp4", "--fps", "5")
     assert film.exit_code == 0, film.stderr
@@ -248,6 +264,9 @@ def test_a_motion_is_tracked_in_a_video_and_played(built: Path) -> None:
         (["animate", "ada.avatar", "-o", "../x.mp4", "--camera", "none.json"], "is no camera file"),
         (["animate", "ada.avatar", "-o", "../x.mp4", "--video", "none.mp4"], "There is no file none.mp4"),
         (["render", "ada.avatar", "-o", "../x.png", "--pose", "tiny@soon"], "after @ comes a number of seconds"),
+        (["export", "ada.avatar", "--to", "tiny", "-o", "../x", "--pose", "dance"], "There is no motion 'dance'."),
+        (["export", "ada.avatar", "--to", "tiny", "-o", "../x", "--set", "titel=x"], "Did you mean 'title'?"),
+        (["export", "ada.avatar", "--to", "ply", "-o", "../x"], "of the kind exporter. Installed: tiny."),
         (["build", "ada.png", "--recipe", "tiny.toml", "--from", "avtar"], "There is no stage 'avtar'"),
         (["build", "ada.png", "--recipe", "tiny.toml", "-o", ".."], "exists and is not an avatar"),
     ],

@@ -6,11 +6,13 @@ are ``generate`` and ``pose``.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -185,6 +187,24 @@ class Rgb:
         return (step.rendering.rgb - step.target).abs().mean()
 
 
+@dataclass(frozen=True)
+class ExporterConfig:
+    title: str = "nobody"
+    """Who it is."""
+
+
+class Exporter:
+    """Writes where the Gaussian is that is farthest to the left of the person."""
+
+    def __init__(self, config: ExporterConfig, context: Context) -> None:
+        self.config = config
+
+    def write(self, avatar: Avatar, params: BodyParams, path: Path, **options: Any) -> None:
+        means = avatar.pose(params).gaussians.means
+        hand = means[means[:, 0].argmax()].tolist()
+        path.write_text(json.dumps({"title": self.config.title, "hand": hand, **options}))
+
+
 _HERE = __name__ if __name__ != "__main__" else "tiny_plugin"
 
 
@@ -231,3 +251,8 @@ def register_losses(register: Any) -> None:
 @hookimpl
 def register_renderers(register: Any) -> None:
     register("tiny", target="avatarkit.testing:ReferenceRenderer")
+
+
+@hookimpl
+def register_exporters(register: Any) -> None:
+    register("tiny", target=f"{_HERE}:Exporter", config=f"{_HERE}:ExporterConfig")
