@@ -215,9 +215,9 @@ class _DenseMotion(nn.Module):
         still = grid.expand(len(small), 1, *size, 3)
         motions = torch.cat([still, grid + shift], 1)  # (B, K+1, D, H, W, 3)
         count = motions.shape[1]
-        sampled = F.grid_sample(
-            small.repeat_interleave(count, 0), motions.flatten(0, 1), align_corners=False
-        ).unflatten(0, (-1, count))
+        sampled = F.grid_sample(small.repeat_interleave(count, 0), motions.flatten(0, 1), align_corners=False).unflatten(
+            0, (-1, count)
+        )
         heat = self._heat(grid, kp_driving) - self._heat(grid, kp_source)
         heat = torch.cat([torch.zeros_like(heat[:, :1]), heat], 1)
         x = self.hourglass(torch.cat([heat[:, :, None], sampled], 2).flatten(1, 2))
@@ -252,9 +252,7 @@ class WarpingModule(nn.Module):
         self.third = ConvNorm(reshape_channel * depth, width, 2)
         self.fourth = nn.Conv2d(width, width, 1)
 
-    def forward(
-        self, feature_3d: torch.Tensor, kp_driving: torch.Tensor, kp_source: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, feature_3d: torch.Tensor, kp_driving: torch.Tensor, kp_source: torch.Tensor) -> dict[str, torch.Tensor]:
         """Warps.
 
         Args:
@@ -285,9 +283,7 @@ class SpadeGenerator(nn.Module):
             self.add_module(f"G_middle_{i}", SpadeBlock(2 * width, 2 * width, width))
         self.up_0 = SpadeBlock(2 * width, width, width)
         self.up_1 = SpadeBlock(width, self.OUT, width)
-        self.conv_img = nn.Sequential(
-            nn.Conv2d(self.OUT, 3 * upscale * upscale, 3, padding=1), nn.PixelShuffle(upscale)
-        )
+        self.conv_img = nn.Sequential(nn.Conv2d(self.OUT, 3 * upscale * upscale, 3, padding=1), nn.PixelShuffle(upscale))
 
     def forward(self, feature: torch.Tensor) -> torch.Tensor:
         """(B, F, H, W) to (B, 3, 8 H, 8 W) in 0 to 1 (with ``upscale`` 2)."""
@@ -343,9 +339,7 @@ def build_networks(config: Mapping[str, Mapping[str, Any]]) -> dict[str, nn.Modu
         try:
             networks[name] = network(**{**RELEASED[name], **config.get(name, {})}).eval().requires_grad_(False)
         except (TypeError, ValueError, KeyError, RuntimeError, IndexError) as error:
-            raise ConfigError(
-                f"The settings of LivePortrait's network '{name}' do not fit together: {error}."
-            ) from error
+            raise ConfigError(f"The settings of LivePortrait's network '{name}' do not fit together: {error}.") from error
     return networks
 
 

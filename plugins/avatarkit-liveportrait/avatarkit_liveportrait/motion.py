@@ -98,17 +98,13 @@ def rotation(degrees: torch.Tensor) -> torch.Tensor:
     return (z @ y @ x).mT
 
 
-def transform(
-    kp: torch.Tensor, R: torch.Tensor, exp: torch.Tensor, scale: torch.Tensor, t: torch.Tensor
-) -> torch.Tensor:
+def transform(kp: torch.Tensor, R: torch.Tensor, exp: torch.Tensor, scale: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     """(T, K, 3) key points: scale (kp R + exp) + t, where t moves within the picture only."""
     flat = t * t.new_tensor([1.0, 1.0, 0.0])
     return scale[..., None] * (kp @ R + exp) + flat[:, None]
 
 
-def drive(
-    source: FaceMotion, driver: FaceMotion, rules: Rules, neutral_lips: torch.Tensor | None = None
-) -> torch.Tensor:
+def drive(source: FaceMotion, driver: FaceMotion, rules: Rules, neutral_lips: torch.Tensor | None = None) -> torch.Tensor:
     """Key points of the source that do what the driver does, without stitching.
 
     Args:

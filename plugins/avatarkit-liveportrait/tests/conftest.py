@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import zlib
 from collections.abc import Callable
@@ -90,7 +91,7 @@ def recipe() -> Callable[[nn.Module, int], dict[str, torch.Tensor]]:
 
 
 @pytest.fixture(scope="session")
-def picture() -> Callable[[str, tuple[int, int, int, int], int], np.ndarray]:
+def random_picture() -> Callable[[str, tuple[int, int, int, int], int], np.ndarray]:
     """(N, H, W, C) uint8 smooth random pictures that the golden files name only."""
 
     def make(name: str, shape: tuple[int, int, int, int], seed: int) -> np.ndarray:
@@ -111,3 +112,49 @@ def picture() -> Callable[[str, tuple[int, int, int, int], int], np.ndarray]:
         return (out.transpose(0, 2, 3, 1) * 255).astype(np.uint8)
 
     return make
+
+
+# Small networks that take and give pictures of the released sizes.
+TINY = {
+    "appearance_feature_extractor": {
+        "block_expansion": 4,
+        "max_features": 16,
+        "reshape_channel": 2,
+        "reshape_depth": 2,
+        "num_resblocks": 1,
+    },
+    "motion_extractor": {"depths": [1, 1, 1, 1], "dims": [4, 4, 4, 8]},
+    "warping_module": {
+        "block_expansion": 1,
+        "max_features": 4,
+        "reshape_channel": 2,
+        "dense_motion_params": {
+            "block_expansion": 2,
+            "max_features": 8,
+            "num_blocks": 2,
+            "reshape_depth": 2,
+            "compress": 1,
+        },
+    },
+    "spade_generator": {"block_expansion": 1, "max_features": 4},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory, recipe) -> Path:
+    """A folder of weights, laid out like the released one, with small networks."""
+    from avatarkit_liveportrait.model import build_networks
+
+    folder = tmp_path_factory.mktemp("weights") / "liveportrait"
+    for name in ("base_models", "retargeting_models"):
+        (folder / name).mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(TINY))
+    with torch.device("meta"):
+        networks = build_networks(json.loads((folder / "config.json").read_text()))
+    states = {name: recipe(network, 5) for name, network in networks.items()}
+    for name in list(states)[:4]:
+        torch.save(states[name], folder / "base_models" / f"{name}.pth")
+    owners = {"stitching": "retarget_shoulder", "lip": "retarget_mouth", "eye": "retarget_eye"}
+    vectors = {owner: {f"module.{k}": 0.1 * v for k, v in states[name].items()} for name, owner in owners.items()}
+    torch.save(vectors, folder / "retargeting_models" / "stitching_retargeting_module.pth")
+    return folder

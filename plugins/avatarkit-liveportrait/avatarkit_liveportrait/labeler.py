@@ -1,0 +1,177 @@
+"""Head labels made by LivePortrait."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from avatarkit.body import Motion
+from avatarkit.errors import InputError, MissingWeights
+from avatarkit.interfaces import Context
+from avatarkit.labels import LabelClip
+from avatarkit.paths import find_weights
+from avatarkit.photo import Photo
+from avatarkit.subject import Subject
+from avatarkit_liveportrait.animator import Animator
+from avatarkit_liveportrait.config import LivePortraitConfig
+from avatarkit_liveportrait.driving import HeadPainter, head_motion
+from avatarkit_liveportrait.images import (
+    CROP,
+    INPUT,
+    FaceCrop,
+    border_mask,
+    face_points,
+    paste,
+    square_window,
+    warp,
+)
+from avatarkit_liveportrait.motion import LIPS_OPEN, FaceMotion, Rules, animate, lip_ratio, retarget
+from avatarkit_liveportrait.weights import load_networks
+
+__all__ = ["LivePortraitLabeler"]
+
+log = logging.getLogger("avatarkit.liveportrait")
+
+WEIGHTS = "liveportrait"  # name of ``avatarkit weights``
+LARGEST = 1280  # pixels along the longer side of what the networks see
+
+
+class LivePortraitLabeler:
+    """``PseudoLabeler`` that moves the photo's face by implicit key points.
+
+    Attributes:
+        exact: the frames show what was asked for only roughly, and have to be tracked again.
+    """
+
+    exact = False
+
+    def __init__(self, config: LivePortraitConfig, context: Context) -> None:
+        self._config, self._context = config, context
+        self._animator: Animator | None = None
+        self._prepared: tuple[Subject, Subject, HeadPainter] | None = None
+
+    def generate(self, subject: Subject, motion: Motion, seed: int) -> LabelClip:
+        """See ``PseudoLabeler.generate``; nothing is random, so that ``seed`` has no effect.
+
+        The motion is thinned to the config's frames per second, and moves head and face alone: in the frames, body and
+        camera are the photo's. ``params`` equal ``requested``, and the frames have to be tracked again.
+
+        Raises:
+            MissingWeights: a checkpoint is not there.
+            InputError: a checkpoint is damaged or not the right one, or the photo shows no face.
+        """
+        animator, progress = self._ready_animator(), self._context.progress
+        subject, painter = self._prepare(subject)
+        photo = (subject.photo.image.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        points, axis = face_points(subject.keypoints, subject.photo.width, subject.photo.height)
+        crop = FaceCrop.around(points, axis)
+        params = head_motion(_thinned(motion, self._config.fps), subject, self._context.get("body"))
+        face = warp(photo, crop.to_crop, CROP, CROP)
+        source = animator.read([face])
+        view = crop.camera(subject.camera, INPUT)
+        # The photo's own pose comes first: changes count from it.
+        drawn = painter.draw(subject.params.batched(), view, lambda part: None)
+        drawn += painter.draw(params, view, lambda part: progress("drawing the head", part))
+        progress("reading the motion", None)
+        x_d = self._key_points(animator, source, drawn, subject)
+        to_window, camera = square_window(crop, subject.camera, self._config.size)
+        ground = warp(photo, to_window, camera.width, camera.height)
+        mask, placing = border_mask(), to_window @ crop.to_photo
+        generated = animator.frames(face, source.points(), x_d, lambda part: progress("moving the face", part))
+        frames = torch.from_numpy(np.stack([paste(frame, ground, mask, placing) for frame in generated]))
+        colors, alpha, confidence = self._cut_out(frames, f"head-{motion.name}")
+        cameras = (camera,) * len(frames)
+        return LabelClip(f"head-{motion.name}", "head", colors, alpha, confidence, params, params, cameras)
+
+    def _prepare(self, subject: Subject) -> tuple[Subject, HeadPainter]:
+        """What all clips of a subject share."""
+        if self._prepared is None or self._prepared[0] is not subject:
+            small = _limited(subject)
+            painter = HeadPainter(small, self._context.get("body"), self._context.get("renderer"))
+            self._prepared = (subject, small, painter)
+        return self._prepared[1:]
+
+    def _key_points(self, animator: Animator, source: FaceMotion, drawn: list[np.ndarray], subject: Subject) -> torch.Tensor:
+        """(T, K, 3) on the animator's device."""
+        config, networks = self._config, animator.networks
+        driver, x_s = animator.read(drawn), source.points()
+        closing = None
+        if config.close_lips and subject.keypoints.has("face478"):
+            ratio = float(lip_ratio(subject.keypoints.points["face478"]))
+            if ratio >= LIPS_OPEN:
+                closing = retarget(networks["lip"], x_s, torch.tensor([[ratio, 0.0]], device=x_s.device))
+        stitching = networks["stitching"] if config.stitching else None
+        rules = Rules(config.relative, config.region, config.multiplier)
+        with torch.no_grad():
+            return animate(source, driver, rules, stitching, closing=closing)[1:]
+
+    def _cut_out(self, frames: torch.Tensor, name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Colours, mattes and confidence, all uint8; where nobody can be found, nothing is trusted."""
+        matter = self._context.get("matter")
+        colors, alphas, confidences = torch.empty_like(frames), [], []
+        lost = 0
+        for number, frame in enumerate(frames):
+            self._context.progress("cutting the person out", number / len(frames))
+            digest = hashlib.sha256(frame.numpy().tobytes()).hexdigest()
+            try:
+                matte = matter.matte(Photo(frame.float() / 255, None, digest, f"{name}-{number}"))
+                alpha, color, trust = matte.alpha, matte.foreground, self._config.confidence
+            except InputError:
+                alpha, color, trust = torch.zeros(frame.shape[:2]), frame.float() / 255, 0.0
+                lost += 1
+            colors[number] = _to_bytes(color)
+            alphas.append(_to_bytes(alpha))
+            confidences.append(torch.full_like(alphas[-1], round(255 * trust)))
+        if lost:
+            log.warning("clip %s: nobody was found in %d of %d generated frames", name, lost, len(frames))
+        return colors, torch.stack(alphas), torch.stack(confidences)
+
+    def _ready_animator(self) -> Animator:
+        """Loads the networks when first asked."""
+        if self._animator is None:
+            self._context.progress("loading the face networks", None)
+            device = self._context.device
+            half = self._config.dtype == "float16" or (self._config.dtype == "auto" and device.type == "cuda")
+            networks = load_networks(self._folder())
+            self._animator = Animator(networks, device, torch.float16 if half else torch.float32)
+        return self._animator
+
+    def _folder(self) -> Path:
+        path = self._config.weights or find_weights(WEIGHTS)
+        if path is None or not path.is_dir():
+            raise MissingWeights(f"liveportrait needs the folder of its weights: avatarkit weights add {WEIGHTS} FOLDER")
+        return path
+
+
+def _limited(subject: Subject) -> Subject:
+    """The subject with a photo that crops can be taken from without aliasing."""
+    photo = subject.photo
+    zoom = LARGEST / max(photo.width, photo.height)
+    if zoom >= 1:
+        return subject
+    width, height = round(photo.width * zoom), round(photo.height * zoom)
+    small = _shrunk(torch.cat([photo.image, subject.matte.foreground, subject.matte.alpha[..., None]], -1), width, height)
+    matte = replace(subject.matte, alpha=small[..., 6].contiguous(), foreground=small[..., 3:6].contiguous())
+    photo = replace(photo, image=small[..., :3].contiguous(), alpha=None)
+    return replace(subject, photo=photo, matte=matte, camera=subject.camera.resized(width, height))
+
+
+def _shrunk(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    layers = image.permute(2, 0, 1)[None]
+    small = torch.nn.functional.interpolate(layers, (height, width), mode="bilinear", antialias=True)
+    return small[0].permute(1, 2, 0)
+
+
+def _thinned(motion: Motion, fps: float) -> Motion:
+    """Every n-th frame, so that about ``fps`` frames per second are left."""
+    stride = max(1, round(motion.fps / fps))
+    return replace(motion, fps=motion.fps / stride, params=motion.params[::stride], valid=None)
+
+
+def _to_bytes(values: torch.Tensor) -> torch.Tensor:
+    return (values.clamp(0, 1) * 255).round().to(torch.uint8)
