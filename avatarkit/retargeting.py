@@ -262,7 +262,11 @@ def _finger(
         end = rest.get(chain[k + 1] if k + 1 < len(chain) else joint + "_tip")
         if end is not None and float((end - rest[joint]).norm()) > 1e-6:
             bone = end - rest[joint]
-        out[joint] = frame(turns[joint] @ bone, turns[joint] @ across)
+        wanted = frame(turns[joint] @ bone, turns[joint] @ across)
+        if k:  # no finger bends further than this; some files have tips that are turned around
+            broken = (wanted[..., 1] * out[chain[k - 1]][..., 1]).sum(-1) < -0.4
+            wanted = torch.where(broken[:, None, None], out[chain[k - 1]], wanted)
+        out[joint] = wanted
     return out
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from avatarkit import retargeting
 from avatarkit.body import Motion
 from avatarkit.errors import InputError, MissingDependency, StoreError
 from avatarkit.joint_names import SMPLX_JOINTS, recognise
@@ -233,6 +234,19 @@ def test_joints_are_recognised_by_many_names() -> None:
     found = {n: bip[j] for n, j in recognise(bip, [-1, 0, 1, 2, 3, 1, 0, 0, 6]).items()}
     assert (found["left_elbow"], found["left_knee"]) == ("Bip01 L Forearm", "Bip01 L Calf")
     assert recognise(SMPLX_JOINTS, [-1] + [0] * 54) == {n: j for j, n in enumerate(SMPLX_JOINTS)}
+
+
+def test_finger_tips_that_are_turned_around_follow_the_finger() -> None:
+    step = torch.tensor([0.03, 0.0, 0.0], dtype=torch.float64)
+    rest = {f"left_index{k}": k * step for k in (1, 2, 3)} | {"left_index3_tip": 4 * step}
+    straight = torch.eye(3, dtype=torch.float64)[None]
+    back = axis_angle_to_matrix(torch.tensor([[0.0, 3.0, 0.0]], dtype=torch.float64))
+    fist = axis_angle_to_matrix(torch.tensor([[0.0, 0.0, -1.8]], dtype=torch.float64))
+    across = torch.tensor([0.0, 0, 1], dtype=torch.float64)
+    for last, kept in ((back, False), (fist, True)):
+        turns = {"left_index1": straight, "left_index2": straight, "left_index3": last}
+        frames = retargeting._finger("left_index", rest, turns, across)
+        assert torch.allclose(frames["left_index3"], frames["left_index2"]) is not kept
 
 
 # --------------------------------------------------------------------------------------------------------------- SMPL-X
