@@ -175,7 +175,8 @@ def _hinge(u: torch.Tensor, f: torch.Tensor, usual: torch.Tensor) -> torch.Tenso
     sine = bent.norm(dim=-1, keepdim=True)
     trust = ((sine - 0.1) / 0.3).clamp(0, 1)
     trust = trust * trust * (3 - 2 * trust)
-    trust = trust * ((bent * usual).sum(-1, keepdim=True) / sine.clamp(min=1e-9) > -0.3)  # bent backwards: noise
+    forward = (bent * usual).sum(-1, keepdim=True) / sine.clamp(min=1e-9)
+    trust = trust * ((forward + 0.6) / 0.8).clamp(0, 1)  # limbs that bend backwards are noise
     return trust * bent / sine.clamp(min=1e-9) + (1 - trust) * usual
 
 
