@@ -258,7 +258,8 @@ def _finger(
     chain = [f"{name}{k}" for k in (1, 2, 3) if f"{name}{k}" in turns]
     if len(chain) < 2:
         return {}
-    out, bone = {}, rest[chain[1]] - rest[chain[0]]
+    out: dict[str, torch.Tensor] = {}
+    bone = rest[chain[1]] - rest[chain[0]]
     for k, joint in enumerate(chain):
         end = rest.get(chain[k + 1] if k + 1 < len(chain) else joint + "_tip")
         if end is not None and float((end - rest[joint]).norm()) > 1e-6:
