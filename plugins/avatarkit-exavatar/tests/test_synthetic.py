@@ -1,0 +1,146 @@
+"""The fitting on a synthetic person whose parameters are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from avatarkit.camera import front_camera
+from avatarkit.errors import InputError
+from avatarkit.interfaces import Context
+from avatarkit.keypoints import Keypoints
+from avatarkit.mesh import Mesh, barycentric
+from avatarkit.photo import Photo
+from avatarkit.registry import Registry
+from avatarkit.subject import Matte
+
+SETS = ("pose33", "hand21_left", "hand21_right")
+
+
+@pytest.fixture(scope="module")
+def context():
+    registry, slots = Registry.load(), {}
+    context = Context(get=lambda slot, name=None: slots[slot])
+    slots["body"] = registry.get("body", "anny").create({}, context)
+    slots["renderer"] = registry.get("renderer", "cpu").create({}, context)
+    return context
+
+
+@pytest.fixture(scope="module")
+def tracker(context):
+    few = {"pose_iterations": 15, "shape_rounds": 2, "detail_rounds": 1}
+    return Registry.load().get("tracker", "exavatar").create(few, context)
+
+
+def _truth(context, size=384):
+    """Parameters of somebody who smiles a little, with arms half raised, from the head to below the hips."""
+    body = context.get("body")
+    p = body.neutral()
+    names = {g.name: g for g in body.pose_groups}
+    joints = p.joints.clone()
+    for name, turn in (("left_elbow", [0.0, -0.6, 0.3]), ("right_elbow", [0.0, 0.6, -0.3]), ("head", [0.0, 0.15, 0.0])):
+        group = names[name]
+        for j, share in zip(group.joints, group.share, strict=True):
+            joints[j] = torch.tensor(turn) * share
+    expression = p.expression.clone()
+    for name in ("mouthSmileLeft", "mouthSmileRight"):
+        expression[body.expression_names.index(name)] = 0.5
+    params = replace(p, joints=joints, expression=expression, translation=torch.tensor([0.02, -0.35, -2.2]))
+    return params, front_camera(size, size)
+
+
+def _seen(context, params, camera, keep=lambda name: True):
+    """What a perfect detector and matte would say."""
+    body = context.get("body")
+    vertices = body.vertices(params)[0]
+    face = body.landmarks("face478")
+    points = {"face478": barycentric(vertices, face.triangles, face.barycentric)}
+    skeleton = body.skeleton(params.shape)
+    A = body.joint_transforms(skeleton, params.root[None], params.translation[None], params.joints[None])[0]
+    for name in SETS:
+        table = body.landmarks(name)
+        frame = A[table.joint, :3, :3] @ skeleton.orientations[table.joint]
+        ends = skeleton.positions[table.bone]
+        scale = (ends[:, 0] - ends[:, 1]).norm(dim=1) / table.bone_length
+        origin = (A[table.joint, :3, :3] @ skeleton.positions[table.joint][..., None])[..., 0] + A[table.joint, :3, 3]
+        place = torch.zeros(33 if name == "pose33" else 21, 3)
+        place[table.index] = origin + (frame @ (table.offset * scale[:, None])[..., None])[..., 0]
+        points[name] = place
+    pixels = {k: camera.project(v).numpy().astype(np.float32) for k, v in points.items() if keep(k)}
+    scores = {}
+    for k, xy in pixels.items():
+        inside = ((xy >= 0) & (xy < camera.width)).all(1)
+        known = np.ones(len(xy), bool)
+        if k != "face478":
+            known[:] = False
+            known[body.landmarks(k).index.numpy()] = True
+        scores[k] = (inside & known).astype(np.float32)
+    drawn = context.get("renderer").meshes.render(Mesh(vertices, body.faces), camera)
+    keypoints = Keypoints(camera.width, camera.height, pixels, scores, box=(0.0, 0.0, float(camera.width), float(camera.height)))
+    image = torch.full((camera.height, camera.width, 3), 0.5)
+    return Photo(image, None, "0" * 64, "synthetic.png"), Matte(drawn.mask.clamp(0, 1), image), keypoints
+
+
+@pytest.fixture(scope="module")
+def fitted(context, tracker):
+    params, camera = _truth(context)
+    return params, camera, tracker.fit(*_seen(context, params, camera))
+
+
+def test_landmarks_and_silhouette_are_met(fitted):
+    _, _, subject = fitted
+    m = subject.quality.metrics
+    assert m["face_error_percent_head"] < 2.0
+    assert m["mask_iou"] > 0.93
+
+
+def test_head_joints_come_out_where_they_were(context, fitted):
+    truth, camera, subject = fitted
+    body = context.get("body")
+
+    def vertices(p):
+        return body.vertices(p)[0][body.part("face") > 0.5]
+
+    a, b = camera.project(vertices(truth)), camera.project(vertices(subject.params))
+    assert (a - b).norm(dim=1).mean() < 0.03 * subject.quality.metrics["head_pixels"]
+    e = subject.params.expression
+    assert e.min() >= -1e-3 and e.max() <= 1.001
+    smile = e[body.expression_names.index("mouthSmileLeft")] + e[body.expression_names.index("mouthSmileRight")]
+    assert smile > 0.1
+
+
+def test_legs_that_are_not_seen_stay_straight_and_are_said(context, fitted):
+    _, _, subject = fitted
+    body = context.get("body")
+    knees = [j for g in body.pose_groups if g.name.endswith("knee") for j in g.joints]
+    assert subject.params.joints[knees].norm(dim=-1).max() < 0.3
+    assert subject.quality.visible["feet"] is False
+    assert any("leg" in w or "feet" in w for w in subject.quality.warnings)
+
+
+def test_the_same_photo_gives_the_same_bits(context, tracker, fitted):
+    params, camera, subject = fitted
+    again = tracker.fit(*_seen(context, params, camera))
+    assert torch.equal(again.params.joints, subject.params.joints)
+    assert torch.equal(again.vertex_offsets, subject.vertex_offsets)
+
+
+def test_a_clip_is_tracked_with_the_shape_kept_and_gaps_bridged(context, tracker, fitted):
+    params, camera, subject = fitted
+    frames = []
+    for k in range(6):
+        moved = replace(params, translation=params.translation + torch.tensor([0.01 * k, 0.0, 0.0]))
+        frames.append(None if k == 3 else _seen(context, moved, camera)[2])
+    motion = tracker.track(frames, subject, 25.0)
+    assert torch.equal(motion.params.shape, subject.params.shape)
+    assert motion.valid.tolist() == [True, True, True, False, True, True]
+    steps = motion.params.translation[:, 0].diff()
+    assert (steps > 0).all() and steps.sum() == pytest.approx(0.05, abs=0.02)
+
+
+def test_nobody_is_one_sentence(tracker):
+    with pytest.raises(InputError, match="Nobody"):
+        tracker.track([None, None], None, 25.0)
