@@ -25,7 +25,7 @@ def register_matters(register: Register) -> None:
         "mediapipe",
         target="avatarkit_mediapipe.matter:MediaPipeMatte",
         config="avatarkit_mediapipe.config:MatteConfig",
-        summary="person segmentation refined by closed-form matting; CPU, nothing to download",
-        needs=Needs(modules=("mediapipe", "pymatting")),
+        summary="selfie segmentation, borders solved by closed-form matting; CPU, nothing to download",
+        needs=Needs(modules=("mediapipe", "scipy")),
         licence=LICENCE,
     )

@@ -184,9 +184,7 @@ def _turned_box(points: np.ndarray, start: np.ndarray, end: np.ndarray, scale: f
     return Roi(float(x), float(y), float(scale * (high - low).max()), turn)
 
 
-def _may_be_seen(
-    image: np.ndarray, pose: np.ndarray, visibility: np.ndarray, arm: tuple[int, ...], head: float
-) -> bool:
+def _may_be_seen(image: np.ndarray, pose: np.ndarray, visibility: np.ndarray, arm: tuple[int, ...], head: float) -> bool:
     x, y = pose[arm[2]]
     height, width = image.shape[:2]
     margin = 0.3 * head

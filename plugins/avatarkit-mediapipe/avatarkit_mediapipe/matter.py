@@ -27,7 +27,6 @@ log = logging.getLogger("avatarkit.mediapipe")
 SOLID = 0.55  # probability of what counts as the person
 MIN_SHARE = 0.003  # of the picture: less is nobody
 NEAR_WEIGHT, FAR_WEIGHT = 1e-3, 1e-1  # of the mask against the colours: at its border, at the end of the band
-OWN_MATTE_IOU = 0.6  # agreement with the segmentation at which a file's own alpha is taken for a matte
 
 
 class MediaPipeMatte:
@@ -53,15 +52,13 @@ class MediaPipeMatte:
             raise InputError("Nobody could be cut out of the photo; use one in which the person stands out clearly.")
         if photo.alpha is not None:
             alpha = photo.alpha.numpy()
-            if _iou(alpha > 0.5, probability > SOLID) > OWN_MATTE_IOU:
+            if _shows(alpha, probability, person):
                 return _as_matte(alpha, _spread(image, alpha))
             log.warning("The transparency of the photo does not show the person and is not used.")
         alpha = self._solve(seen.astype(np.float32) / 255, probability, grain, person)
         return _as_matte(alpha, foreground_colours(image, alpha))
 
-    def _without_others(
-        self, image: np.ndarray, probability: np.ndarray, keypoints: Keypoints, person: Anatomy
-    ) -> np.ndarray:
+    def _without_others(self, image: np.ndarray, probability: np.ndarray, keypoints: Keypoints, person: Anatomy) -> np.ndarray:
         """Cuts a mask of several people where colours change between what is sure of each."""
         markers = (probability < 0.2).astype(np.int32)
         for other in map(anatomy, self._detector.everyone(image)):
@@ -72,9 +69,7 @@ class MediaPipeMatte:
         mine = (labels == 3) | (labels == 1)
         return probability * cv2.blur(mine.astype(np.float32), (3, 3))
 
-    def _solve(
-        self, image: np.ndarray, probability: np.ndarray, grain: np.ndarray, person: Anatomy | None
-    ) -> np.ndarray:
+    def _solve(self, image: np.ndarray, probability: np.ndarray, grain: np.ndarray, person: Anatomy | None) -> np.ndarray:
         """Alpha at full size, solved in the region of the person at bounded size."""
         height, width = probability.shape
         rows, columns = np.nonzero(probability > 0.1)
@@ -120,9 +115,9 @@ class MediaPipeMatte:
         if centre is not None:
             y, x = np.mgrid[: mask.shape[0], : mask.shape[1]].astype(np.float32)
             away = np.hypot(x - centre[0], y - centre[1]) / head
-            hair = np.clip((1.1 - away) / 0.3, 0, 1) * np.clip((centre[1] + 0.5 * head - y) / (0.3 * head), 0, 1)
+            hair = np.clip((1.25 - away) / 0.3, 0, 1) * np.clip((centre[1] + 0.75 * head - y) / (0.3 * head), 0, 1)
             outer = band + hair * np.maximum(self._config.hair_width * head - band, 0)
-            inner = band + hair * np.maximum(0.6 * self._config.hair_width * head - band, 0)
+            inner = band + hair * np.maximum(0.8 * self._config.hair_width * head - band, 0)
         return np.maximum(outside / outer, inside / inner)
 
 
@@ -152,19 +147,24 @@ def _without_islands(alpha: np.ndarray) -> np.ndarray:
 
 def _spread(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Colours of solid pixels, continued outwards over those that are not, whose own colour may be wiped."""
-    solid = np.clip((alpha - 0.9) / 0.1, 0, 1)[..., None]
-    front, weight = image * solid, solid[..., 0]
-    for radius in (4, 16, max(alpha.shape) // 8):
+    weight = np.clip((alpha - 0.9) / 0.1, 0, 1).astype(np.float32)
+    colours = np.zeros_like(image)
+    for radius in (max(alpha.shape) // 2, 32, 8, 2):  # the nearer the better, where there is something near
         size = (2 * radius + 1, 2 * radius + 1)
-        near = cv2.blur(front, size) / (cv2.blur(weight, size)[..., None] + 1e-6)
-        known = np.clip(weight, 0, 1)[..., None]
-        front = known * front / np.maximum(known, 1e-6) * known + (1 - known) * near
-        weight = np.maximum(weight, (cv2.blur(weight, size) > 1e-4).astype(np.float32))
-    return np.clip(solid * image + (1 - solid) * front, 0, 1)
+        near = cv2.blur(weight, size)[..., None]
+        share = np.clip(near * size[0] * size[1], 0, 1)
+        colours += share * (cv2.blur(image * weight[..., None], size) / (near + 1e-8) - colours)
+    return np.clip(colours + weight[..., None] * (image - colours), 0, 1)
 
 
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    return float((a & b).sum() / max((a | b).sum(), 1))
+def _shows(alpha: np.ndarray, probability: np.ndarray, person: Anatomy | None) -> bool:
+    """Whether a file's own alpha is a matte of the person: it shows the head (or the person) and hides what is behind."""
+    subject = probability > 0.8
+    if person is not None:
+        y, x = np.mgrid[: alpha.shape[0], : alpha.shape[1]].astype(np.float32)
+        subject = np.hypot(x - person.x, y - person.y) < 0.35 * person.head
+    behind = probability < 0.2
+    return bool(alpha[subject].mean() > 0.5 and (not behind.any() or alpha[behind].mean() < 0.5))
 
 
 def _as_matte(alpha: np.ndarray, foreground: np.ndarray) -> Matte:

@@ -68,13 +68,11 @@ def closed_form_alpha(
     return values[2:-2, 2:-2].astype(np.float32)
 
 
-def _laplacian_rows(
-    image: np.ndarray, fixed: np.ndarray, unknown: np.ndarray, number: np.ndarray, epsilon: float
-) -> np.ndarray:
+def _laplacian_rows(image: np.ndarray, fixed: np.ndarray, unknown: np.ndarray, number: np.ndarray, epsilon: float) -> np.ndarray:
     """(n, 25) entries of the matting Laplacian (equation 12) of each unknown pixel towards its 5 x 5 surroundings."""
     width = fixed.shape[1]
     touched = cv2.erode(fixed.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0
-    touched[0] = touched[-1] = touched[:, 0] = touched[:, -1] = False
+    touched[:3] = touched[-3:] = touched[:, :3] = touched[:, -3:] = False  # windows inside the picture only
     centres = np.flatnonzero(touched)
     offsets = np.array([dy * width + dx for dy, dx in WINDOW])
     colours = image.reshape(-1, 3)

@@ -79,9 +79,7 @@ class PersonFinder:
                     size,
                     d.score[0],
                 )
-                if d.score[0] >= FACE_SCORE and not any(
-                    math.dist(face[:2], f[:2]) < 0.6 * max(size, f[2]) for f in faces
-                ):
+                if d.score[0] >= FACE_SCORE and not any(math.dist(face[:2], f[:2]) < 0.6 * max(size, f[2]) for f in faces):
                     faces.append(face)
         people = []
         for d in self._bodies(image).detections or ():
