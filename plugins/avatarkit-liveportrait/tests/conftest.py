@@ -114,10 +114,11 @@ def random_picture() -> Callable[[str, tuple[int, int, int, int], int], np.ndarr
     return make
 
 
-# Small networks that take and give pictures of the released sizes.
+# Small networks that take and give pictures of the released sizes, with little in between.
 TINY = {
     "appearance_feature_extractor": {
         "block_expansion": 4,
+        "num_down_blocks": 4,
         "max_features": 16,
         "reshape_channel": 2,
         "reshape_depth": 2,
@@ -136,7 +137,7 @@ TINY = {
             "compress": 1,
         },
     },
-    "spade_generator": {"block_expansion": 1, "max_features": 4},
+    "spade_generator": {"upscale": 8, "block_expansion": 1, "max_features": 4},
 }
 
 
