@@ -56,8 +56,8 @@ class FaceMotion:
     def read(raw: dict[str, torch.Tensor]) -> FaceMotion:
         """From the outputs of ``MotionExtractor``."""
         angles = [head_degrees(raw[name].float()) for name in ("pitch", "yaw", "roll")]
-        points = (raw[name].float().unflatten(1, (-1, 3)) for name in ("kp", "exp"))
-        return FaceMotion(*points, rotation(torch.stack(angles, -1)), raw["t"].float(), raw["scale"].float())
+        kp, exp = (raw[name].float().unflatten(1, (-1, 3)) for name in ("kp", "exp"))
+        return FaceMotion(kp, exp, rotation(torch.stack(angles, -1)), raw["t"].float(), raw["scale"].float())
 
     def __getitem__(self, frames: slice) -> FaceMotion:
         return FaceMotion(*(getattr(self, f.name)[frames] for f in fields(self)))
