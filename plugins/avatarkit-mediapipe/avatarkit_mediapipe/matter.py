@@ -97,7 +97,7 @@ class MediaPipeMatte:
         guess = np.where(known, solid, soft + np.clip(2 * distance - 0.6, 0, 1) * (solid - soft))
         weight = NEAR_WEIGHT + FAR_WEIGHT * np.clip(distance, 0, 1) ** 2
         solved = closed_form_alpha(small, known, guess, weight)
-        solved = _without_islands(np.clip((solved - 0.05) / 0.92, 0, 1))
+        solved = _without_spots(_without_islands(np.clip((solved - 0.05) / 0.92, 0, 1)))
         alpha = np.zeros((height, width), np.float32)
         full = cv2.resize(solved, (right - left, bottom - top), interpolation=cv2.INTER_CUBIC)
         alpha[region] = np.clip(full, 0, 1)
@@ -143,6 +143,15 @@ def _without_islands(alpha: np.ndarray) -> np.ndarray:
     areas = stats[:, cv2.CC_STAT_AREA].copy()
     areas[0] = 0
     return alpha * np.isin(labels, np.flatnonzero(areas >= 0.02 * areas.max())) if count > 2 else alpha
+
+
+def _without_spots(alpha: np.ndarray) -> np.ndarray:
+    """Fills half transparent spots that no clear background reaches: people are solid inside."""
+    count, labels = cv2.connectedComponents((alpha < 0.97).astype(np.uint8), connectivity=4)
+    clearest = np.ones(count, np.float32)
+    np.minimum.at(clearest, labels.ravel(), alpha.ravel())
+    spots = np.flatnonzero(clearest > 0.3)
+    return np.where(np.isin(labels, spots), np.float32(1), alpha)
 
 
 def _spread(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
