@@ -149,7 +149,7 @@ def _without_spots(alpha: np.ndarray) -> np.ndarray:
     """Fills half transparent spots that no clear background reaches: people are solid inside."""
     count, labels = cv2.connectedComponents((alpha < 0.97).astype(np.uint8), connectivity=4)
     clearest = np.ones(count, np.float32)
-    np.minimum.at(clearest, labels.ravel(), alpha.ravel())
+    np.minimum.at(clearest, labels.ravel().astype(np.intp), alpha.ravel())
     spots = np.flatnonzero(clearest > 0.3)
     return np.where(np.isin(labels, spots), np.float32(1), alpha)
 
