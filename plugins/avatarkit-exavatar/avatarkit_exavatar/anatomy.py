@@ -134,8 +134,8 @@ def _group_frame(name: str, places: _Places) -> torch.Tensor | None:
     if re.fullmatch(r"metacarpal\d", part) and (bone := places.bone(f"{side}_wrist", f"{side}_middle1")) is not None:
         return _frame(bone, palm)
     if match := re.fullmatch(rf"({_FINGERS}|thumb)([123])", part):
-        finger, number = match[1], int(match[2])
-        start = min(number, 2)  # the last phalanx has no joint at its tip: it continues the one before
+        finger, phalanx = match[1], int(match[2])
+        start = min(phalanx, 2)  # the last phalanx has no joint at its tip: it continues the one before
         bone = places.bone(f"{side}_{finger}{start}", f"{side}_{finger}{start + 1}")
         across = places.bone(f"{side}_index1", f"{side}_pinky1")
         if bone is not None and across is not None:
