@@ -49,3 +49,5 @@ class LaplacianConfig:
     """Of the logarithm of the scales."""
     color: float = 1e-1
     """Of the colours."""
+    unseen: float = 10.0
+    """Colours that the photo does not show are held so many times smoother: perceptual labels alone would speckle them."""

@@ -67,13 +67,15 @@ class CoupledAvatar:
         self.seed_offset = torch.zeros(len(binding), 3)
         self.dT = subject.vertex_offsets.float().clone()
         self._prepare()
-        color, texel = paint.rgb, binding.texel
+        color, texel, confidence = paint.rgb, binding.texel, paint.confidence
         scale = torch.full((len(binding),), -1.0)
         if config.grow:
             seeds = self._grow(subject, renderer)
             color = torch.cat([color, seeds.color])
             scale = torch.cat([scale, seeds.scale])
             texel = torch.cat([texel, torch.full((len(seeds.face), 3), -1)])
+            confidence = torch.cat([confidence, torch.ones(len(seeds.face))])
+        self.photo_confidence = confidence
         # Open eyes fold the lids away: what the photo shows at their edge must not be painted over all of them.
         lids = barycentric(body.part("eyelids")[:, None], self.triangles, self.weights)
         self._held = (lids > 0.3).to(self.device)
@@ -125,7 +127,7 @@ class CoupledAvatar:
             self._skeleton = self.body.skeleton(self.shape.cpu())
 
     def _to_device(self) -> None:
-        for name in (*_FIXED, "template", "log_scale_start", "sh0_start"):
+        for name in (*_FIXED, "template", "log_scale_start", "sh0_start", "photo_confidence"):
             if hasattr(self, name):
                 setattr(self, name, getattr(self, name).to(self.device))
         for name in _LEARNT:

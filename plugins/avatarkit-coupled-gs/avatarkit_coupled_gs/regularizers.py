@@ -79,4 +79,6 @@ class Laplacian:
             ],
             dim=1,
         )
-        return avatar.topology.laplacian(fields).square().sum(-1).mean()
+        rough = avatar.topology.laplacian(fields).square()
+        hidden = 1 + c.unseen * (1 - avatar.photo_confidence)
+        return (rough[:, :4].sum(-1) + hidden * rough[:, 4:].sum(-1)).mean()
