@@ -135,8 +135,8 @@ def _group_frame(name: str, places: _Places) -> torch.Tensor | None:
         return _frame(bone, palm)
     if match := re.fullmatch(rf"({_FINGERS}|thumb)([123])", part):
         finger, phalanx = match[1], int(match[2])
-        start = min(phalanx, 2)  # the last phalanx has no joint at its tip: it continues the one before
-        bone = places.bone(f"{side}_{finger}{start}", f"{side}_{finger}{start + 1}")
+        first = min(phalanx, 2)  # the last phalanx has no joint at its tip: it continues the one before
+        bone = places.bone(f"{side}_{finger}{first}", f"{side}_{finger}{first + 1}")
         across = places.bone(f"{side}_index1", f"{side}_pinky1")
         if bone is not None and across is not None:
             # The thumb folds over the palm, towards the little finger.
