@@ -35,7 +35,7 @@ _TORSO_METRES = 0.50  # middle of the shoulders to middle of the hips
 # Bones of the 33 body points whose direction the detector's 3D gives, with their share of trust.
 BODY_BONES = ((11, 13, 1.0), (13, 15, 1.0), (12, 14, 1.0), (14, 16, 1.0), (23, 25, 1.0), (25, 27, 1.0), (24, 26, 1.0),
               (26, 28, 1.0), (12, 11, 1.0), (24, 23, 0.5))  # fmt: skip
-HAND_BONES = tuple((a, a + 1) for f in range(5) for a in range(4 * f + 1, 4 * f + 4)) + ((0, 5), (0, 9), (0, 17))
+HAND_BONES = (*((a, a + 1) for f in range(5) for a in range(4 * f + 1, 4 * f + 4)), (0, 5), (0, 9), (0, 17))
 
 
 @dataclass(frozen=True)

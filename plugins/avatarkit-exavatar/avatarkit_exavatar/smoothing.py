@@ -46,7 +46,7 @@ def joint_step(
     Returns:
         (T, P).
     """
-    count, at = len(x), free.nonzero()[:, 0]
+    at = free.nonzero()[:, 0]
     k = len(before)
     full = torch.cat([before, x])[:, at].double()
     mu = stiffness[at].double()
@@ -79,7 +79,7 @@ def _banded_solve(H: torch.Tensor, band: torch.Tensor, mu: torch.Tensor, right: 
     Args:
         right: (T, p).
     """
-    count, p = right.shape
+    count = len(right)
     L0: list[torch.Tensor] = []
     L1: list[torch.Tensor] = []  # L[t, t-1]
     L2: list[torch.Tensor] = []  # L[t, t-2]
