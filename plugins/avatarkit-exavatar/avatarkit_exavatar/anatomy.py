@@ -40,7 +40,7 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class _Rule:
-    """Angles (bend, sideways, twist) of groups whose name matches; sigma None = the model's own."""
+    """Angles (bend, sideways, twist) of groups whose name matches, on the left side; sigma None = the model's own."""
 
     pattern: str
     low: tuple[float, float, float]
@@ -51,7 +51,7 @@ class _Rule:
 
 _RULES = (
     # bend forward, sideways (in), twist
-    _Rule(r"(left|right)_shoulder", (-1.4, -2.2, -1.1), (2.2, 2.2, 1.1), (0.7, 0.7, 0.35)),
+    _Rule(r"(left|right)_shoulder", (-1.4, -2.2, -1.1), (2.2, 2.2, 1.1), (0.7, 0.7, 0.35), (0.0, 0.4, 0.0)),
     _Rule(r"(left|right)_upper_arm_twist", (-0.02, -0.02, -0.7), (0.02, 0.02, 0.7), (0.02, 0.02, 0.3)),
     _Rule(r"(left|right)_elbow", (-0.3, -0.1, -0.15), (2.4, 0.1, 0.15), (0.9, 0.06, 0.1), (0.15, 0.0, 0.0)),
     _Rule(r"(left|right)_forearm_twist", (-0.02, -0.02, -1.4), (0.02, 0.02, 1.4), (0.02, 0.02, 0.6)),
@@ -169,6 +169,8 @@ def anatomy_of(body: BodyModel) -> Anatomy:
         sigma = rule.sigma or (group.sigma,) * 3
         frame = torch.eye(3) if frame is None else frame
         mean = torch.tensor(rule.mean)
+        if group.name.startswith("right"):
+            mean[1] = -mean[1]  # sideways turns about axes that are alike on both sides
         mean[1] += _GATHER * _spread(group.name, places, frame)
         rows.append((frame, mean.tolist(), sigma, rule.low, rule.high))
     return Anatomy(

@@ -35,7 +35,7 @@ class ExAvatarConfig:
     eye_gap_weight: float = 1500.0
     """Squared error of the openings of eyes and lips, in head heights."""
 
-    body_weight: float = 0.0125
+    body_weight: float = 0.04
     """Squared error of each body or hand landmark, in units of how well it is known."""
 
     direction_weight: float = 0.5
@@ -71,7 +71,7 @@ class ExAvatarConfig:
     offset_limit: float = 0.1
     """Largest displacement of the surface in metres."""
 
-    video_iterations: int = 6
+    video_iterations: int = 10
     """Steps per frame of a video, starting from the frame before."""
 
     retrack_iterations: int = 4
@@ -83,10 +83,10 @@ class ExAvatarConfig:
     smoothing_window: int = 96
     """Frames that are smoothed together."""
 
-    body_cutoff: float = 5.0
+    body_cutoff: float = 3.5
     """Hertz: half of a movement of trunk and limbs at this frequency is taken for noise."""
 
-    hand_cutoff: float = 5.0
+    hand_cutoff: float = 4.0
     """The same for fingers."""
 
     face_cutoff: float = 7.0

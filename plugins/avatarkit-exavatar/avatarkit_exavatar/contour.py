@@ -51,7 +51,7 @@ def hidden_vertices(body: BodyModel, observation: Observation) -> torch.Tensor:
     joints = body.skinning_indices[torch.arange(len(body.skinning_indices)), body.skinning_weights.argmax(1)]
     hidden = torch.zeros(len(joints), dtype=torch.bool)
     first = {g.name: g.joints[0] for g in body.pose_groups}
-    for name in (n for part, names in _PARTS.items() if not observation.visible[part] for n in names):
+    for name in observation.hidden:
         if name in first:
             hidden |= torch.isin(joints, torch.tensor(_below(body, first[name])))
     return hidden
@@ -69,16 +69,6 @@ def silhouette_weights(body: BodyModel, observation: Observation) -> tuple[torch
     outside[hidden] *= _HIDDEN
     inside[hidden] = 0.0
     return outside, inside
-
-
-_PARTS = {
-    "left_hand": ("left_forearm_twist", "left_wrist"),
-    "right_hand": ("right_forearm_twist", "right_wrist"),
-    "left_arm": ("left_upper_arm_twist", "left_elbow"),
-    "right_arm": ("right_upper_arm_twist", "right_elbow"),
-    "legs": ("left_hip", "right_hip"),
-    "feet": ("left_ankle", "right_ankle"),
-}
 
 
 def _below(body: BodyModel, joint: int) -> list[int]:
@@ -160,5 +150,5 @@ class MatteBorder:
             covered=torch.from_numpy(covered[chosen]),
             unit=self.head,
             weight=torch.from_numpy((trust[chosen] * share).astype(np.float32)),
-            scale=0.25,
+            scale=0.3,
         )

@@ -53,9 +53,7 @@ def landmark_terms(
             terms.append(_gaps(body, seen, camera, head, config))
         else:
             unit = seen.sigma * pixels_per_metre
-            terms.append(
-                Reprojection(body, camera, seen.pixels, unit, config.body_weight * seen.weight, _BODY_SCALE * coarse)
-            )
+            terms.append(Reprojection(body, camera, seen.pixels, unit, config.body_weight * seen.weight, _BODY_SCALE * coarse))
         if seen.depth is not None and isinstance(seen.table, JointLandmarks):
             terms.append(_directions(body, seen, seen.table, turn, config))
     return terms
@@ -74,9 +72,7 @@ def _gaps(body: Points, seen: LandmarkSet, camera: Camera, head: float, config: 
     )
 
 
-def _directions(
-    body: Points, seen: LandmarkSet, table: JointLandmarks, turn: torch.Tensor, config: ExAvatarConfig
-) -> Directions:
+def _directions(body: Points, seen: LandmarkSet, table: JointLandmarks, turn: torch.Tensor, config: ExAvatarConfig) -> Directions:
     """Bones of a set whose rough depth is known; ``turn`` (3, 3) is world to camera."""
     assert seen.depth is not None
     row = {int(number): k for k, number in enumerate(table.index)}
@@ -86,7 +82,7 @@ def _directions(
     end = torch.tensor([k[1] for k in known])
     share = torch.tensor([k[2] for k in known])
     bone = (seen.depth[end] - seen.depth[start]) @ turn
-    trust = torch.minimum(seen.weight[start], seen.weight[end]) if seen.name == "pose33" else torch.ones(len(known))
+    trust = torch.minimum(seen.score[start], seen.score[end]) ** 1.5
     return Directions(
         start=body[start],
         end=body[end],

@@ -6,6 +6,8 @@ directions, of the upper and the lower limb, fix the whole rotation of shoulder 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from avatarkit.body import JointLandmarks
@@ -22,7 +24,7 @@ _LIMBS = (  # groups from the trunk outward, the group that takes excess twist, 
     (("left_hip", "left_knee", "left_ankle"), "", (23, 25, 27)),
     (("right_hip", "right_knee", "right_ankle"), "", (24, 26, 28)),
 )
-_TRUST = 0.15  # of a landmark, to be used
+_TRUST = 0.3  # score of a landmark, to be used
 _BENT = 0.3  # sine of the bend below which the hinge's axis cannot be told
 
 
@@ -36,8 +38,21 @@ def _basis(along: torch.Tensor, axis: torch.Tensor) -> torch.Tensor:
     return torch.stack([along, axis, torch.linalg.cross(along, axis)], 1)
 
 
-def lay_limbs(kinematics: Kinematics, x: torch.Tensor, observation: Observation, camera: Camera) -> torch.Tensor:
-    """(P,) the vector with shoulders, elbows, hips and knees as the rough 3D of ``pose33`` says, where it is trusted."""
+def lay_limbs(
+    kinematics: Kinematics,
+    x: torch.Tensor,
+    observation: Observation,
+    camera: Camera,
+    flips: Mapping[str, tuple[int, int]] | None = None,
+) -> torch.Tensor:
+    """Lays shoulders, elbows, hips and knees as the rough 3D of ``pose33`` says, where it is trusted.
+
+    Args:
+        flips: only these (``left_shoulder``, ...), with signs for the depth of the upper and of the lower limb.
+
+    Returns:
+        (P,) the changed vector.
+    """
     seen = observation.sets.get("pose33")
     if seen is None or seen.depth is None or not isinstance(seen.table, JointLandmarks):
         return x
@@ -51,12 +66,15 @@ def lay_limbs(kinematics: Kinematics, x: torch.Tensor, observation: Observation,
         if any(n not in first for n in names) or any(k not in row for k in numbers):
             continue
         rows = [row[k] for k in numbers]
-        if min(seen.weight[rows[:2]]) < _TRUST:
+        if min(seen.score[rows[:2]]) < _TRUST or (flips is not None and names[0] not in flips):
             continue
+        signs = (1, 1) if flips is None else flips[names[0]]
         parent = posed.transforms[body.parents[first[names[0]]], :3, :3]
         turn = camera.T_camera_world[:3, :3] @ parent  # detector's axes to the rest axes of the trunk
-        upper = _unit((seen.depth[rows[1]] - seen.depth[rows[0]]) @ turn)
-        lower = _unit((seen.depth[rows[2]] - seen.depth[rows[1]]) @ turn) if seen.weight[rows[2]] > _TRUST else upper
+        bones = [seen.depth[rows[k + 1]] - seen.depth[rows[k]] for k in (0, 1)]
+        bones = [bone * torch.tensor([1.0, 1.0, sign]) for bone, sign in zip(bones, signs, strict=True)]
+        upper = _unit(bones[0] @ turn)
+        lower = _unit(bones[1] @ turn) if seen.score[rows[2]] > _TRUST else upper
         a, b, c = (rest[first[n]] for n in names)
         upper_rest, lower_rest = _unit(b - a), _unit(c - b)
         hinge = anatomy.frames[anatomy.number[names[1]], :, 0]

@@ -12,7 +12,17 @@ from avatarkit.body import JointLandmarks, SurfaceLandmarks
 from avatarkit.interfaces import BodyModel
 from avatarkit.keypoints import Keypoints
 
-__all__ = ["BODY_BONES", "FACE_GAPS", "HAND_BONES", "LandmarkSet", "Observation", "face_weights", "observe", "thinned"]
+__all__ = [
+    "BODY_BONES",
+    "FACE_GAPS",
+    "HAND_BONES",
+    "LandmarkSet",
+    "Observation",
+    "face_weights",
+    "observe",
+    "thinned",
+    "trunk_only",
+]
 
 # Numbers of MediaPipe's 478 face points.
 _OVAL = (10, 21, 54, 58, 67, 93, 103, 109, 127, 132, 136, 148, 149, 150, 152, 162, 172, 176, 234, 251, 284, 288, 297, 323,
@@ -28,7 +38,8 @@ FACE_GAPS = (
     (13, 14), (82, 87), (312, 317), (81, 178), (311, 402),  # lips
 )  # fmt: skip
 
-_HINT = 0.1  # what the guess of a hidden point is worth
+_TRUNK = (*range(13), 23, 24)  # of the 33 body points
+_HINT = 0.15  # what the guess of a hidden point is worth, where it is on the person
 _SEEN, _LEG_SEEN = 0.25, 0.5  # trust from which a part counts as seen
 _HEAD_METRES = 0.163  # the measure of ``head_pixels`` on an average adult
 _TORSO_METRES = 0.50  # middle of the shoulders to middle of the hips
@@ -45,6 +56,7 @@ class LandmarkSet:
     Attributes:
         name: of the set. table: where the points lie on the body.
         pixels: (n, 2). weight: (n,) trust, 0 to 1 (more where detail matters). sigma: (n,) metres.
+        score: (n,) the detector's own confidence.
         depth: (n, 3) rough positions in camera axes, or None.
     """
 
@@ -53,6 +65,7 @@ class LandmarkSet:
     pixels: torch.Tensor
     weight: torch.Tensor
     sigma: torch.Tensor
+    score: torch.Tensor
     depth: torch.Tensor | None
 
 
@@ -63,6 +76,7 @@ class Observation:
     Attributes:
         sets: name -> landmarks. head_pixels: diagonal of the face's box / 1.45, or its estimate without a face.
         width, height: of the picture. visible: as in ``Quality.visible``.
+        hidden: names of pose groups below which the body is not in the picture, or behind something.
     """
 
     sets: dict[str, LandmarkSet]
@@ -70,6 +84,7 @@ class Observation:
     width: int
     height: int
     visible: dict[str, bool]
+    hidden: tuple[str, ...]
 
 
 def face_weights(count: int, sigma: torch.Tensor) -> torch.Tensor:
@@ -97,11 +112,10 @@ def observe(keypoints: Keypoints, body: BodyModel, alpha: torch.Tensor | None = 
         if table is None or not keypoints.has(name):
             continue
         pixels, score = keypoints.points[name], keypoints.scores[name]
+        trust = _body_trust(keypoints, alpha, head) if name == "pose33" else score
         depth = keypoints.points_3d.get(name)
-        if name == "pose33":
-            score = _body_trust(keypoints, alpha, head)
         rows = table.index.numpy() if isinstance(table, JointLandmarks) else np.arange(len(table.triangles))
-        weight = torch.from_numpy(np.ascontiguousarray(score[rows], np.float32))
+        weight = torch.from_numpy(np.ascontiguousarray(trust[rows], np.float32))
         sigma = table.sigma.clamp_min(0.010 if name == "pose33" else 0.005)
         if name == "face478":
             weight = weight * face_weights(len(rows), table.sigma)
@@ -111,9 +125,10 @@ def observe(keypoints: Keypoints, body: BodyModel, alpha: torch.Tensor | None = 
             pixels=torch.from_numpy(np.ascontiguousarray(pixels[rows], np.float32)),
             weight=weight,
             sigma=sigma,
+            score=torch.from_numpy(np.ascontiguousarray(score[rows], np.float32)),
             depth=None if depth is None else torch.from_numpy(np.ascontiguousarray(depth[rows], np.float32)),
         )
-    return Observation(sets, head, keypoints.width, keypoints.height, _visible(keypoints, sets))
+    return Observation(sets, head, keypoints.width, keypoints.height, *_seen_parts(keypoints, sets))
 
 
 def thinned(observation: Observation) -> Observation:
@@ -125,6 +140,15 @@ def thinned(observation: Observation) -> Observation:
     keep = set(_OVAL + _EYES + _LIPS + _IRIS) | set(range(0, 468, 4))
     weight[[k for k in range(len(weight)) if k not in keep]] = 0.0
     return replace(observation, sets={**observation.sets, "face478": replace(face, weight=weight)})
+
+
+def trunk_only(observation: Observation) -> Observation:
+    """The same with head, shoulders and hips alone, to find where the person stands."""
+    pose = observation.sets.get("pose33")
+    if pose is None or not isinstance(pose.table, JointLandmarks):
+        return observation
+    weight = torch.where(torch.isin(pose.table.index, torch.tensor(_TRUNK)), pose.weight, 0.0)
+    return replace(observation, sets={**observation.sets, "pose33": replace(pose, weight=weight)})
 
 
 def _head_pixels(keypoints: Keypoints) -> float:
@@ -143,7 +167,7 @@ def _body_trust(keypoints: Keypoints, alpha: torch.Tensor | None, head: float) -
     points = keypoints.points["pose33"]
     score = keypoints.scores["pose33"]
     trust = np.clip((score - 0.1) / 0.9, 0.0, 1.0) ** 1.5
-    trust = np.maximum(trust, _HINT * score)
+    trust = np.maximum(trust, _HINT)
     column, row = np.floor(points).astype(int).T
     inside = (column >= 0) & (row >= 0) & (column < keypoints.width) & (row < keypoints.height)
     trust = np.where(inside, trust, 0.1 * trust)
@@ -152,8 +176,12 @@ def _body_trust(keypoints: Keypoints, alpha: torch.Tensor | None, head: float) -
         off = np.zeros(len(points))
         off[inside] = away[row[inside], column[inside]]
         trust = np.where(off > 0.12 * head, 0.03 * trust, trust)
+    else:
+        trust = np.where(score < 0.3, 0.1 * trust, trust)
     if keypoints.has("face478"):
         trust[0:11] *= np.where(np.arange(11) == 0, 0.2, 0.5)  # the face says it better
+    if trust[[25, 26]].max() <= _LEG_SEEN:
+        trust[25:33] = 0.0  # below a table or the crop legs are guesses: they stay at rest
     for side, first in (("left", 15), ("right", 16)):
         # A hand that its own detector has not found is at best half seen: believe the wrist, not the fingers.
         trust[first + 2 : 23 : 2] *= 0.1 if keypoints.has(f"hand21_{side}") else 0.25
@@ -162,24 +190,28 @@ def _body_trust(keypoints: Keypoints, alpha: torch.Tensor | None, head: float) -
     return trust.astype(np.float32)
 
 
-def _visible(keypoints: Keypoints, sets: dict[str, LandmarkSet]) -> dict[str, bool]:
-    """Which parts of the person are in the picture."""
+def _seen_parts(keypoints: Keypoints, sets: dict[str, LandmarkSet]) -> tuple[dict[str, bool], tuple[str, ...]]:
+    """Which parts of the person are in the picture, and pose groups below which there is nothing to see."""
     trust = np.zeros(33)
     if "pose33" in sets:
         table = sets["pose33"].table
         assert isinstance(table, JointLandmarks)
         trust[table.index.numpy()] = sets["pose33"].weight.numpy()
-    hand = {side: f"hand21_{side}" in sets for side in ("left", "right")}
-
-    def seen(*numbers: int, enough: float = _SEEN) -> bool:
-        return bool(min(trust[list(numbers)]) > enough)
-
-    return {
-        "face": "face478" in sets,
-        "left_hand": hand["left"],
-        "right_hand": hand["right"],
-        "left_arm": seen(13) and (hand["left"] or seen(15)),
-        "right_arm": seen(14) and (hand["right"] or seen(16)),
-        "legs": seen(25, enough=_LEG_SEEN) or seen(26, enough=_LEG_SEEN),
-        "feet": seen(27, 31) or seen(28, 32),
-    }
+    visible = {"face": "face478" in sets}
+    hidden: list[str] = []
+    for side, elbow, wrist in (("left", 13, 15), ("right", 14, 16)):
+        hand = f"hand21_{side}" in sets
+        lower = hand or bool(trust[wrist] > _SEEN)
+        upper = bool(trust[elbow] > _SEEN)
+        visible[f"{side}_hand"], visible[f"{side}_arm"] = hand, upper and lower
+        if not upper and not lower:
+            hidden += [f"{side}_upper_arm_twist", f"{side}_elbow"]
+        elif not hand:
+            hidden += [f"{side}_forearm_twist", f"{side}_wrist"]
+    knee, foot = trust[25:27], np.minimum(trust[27:29], trust[31:33])
+    visible["legs"], visible["feet"] = bool(knee.max() > _LEG_SEEN), bool(foot.max() > _SEEN)
+    if not visible["legs"]:
+        hidden += ["left_hip", "right_hip"]
+    elif not visible["feet"]:
+        hidden += ["left_ankle", "right_ankle"]
+    return visible, tuple(hidden)

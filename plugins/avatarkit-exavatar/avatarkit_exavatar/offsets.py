@@ -47,9 +47,7 @@ def cotangent_laplacian(vertices: np.ndarray, faces: np.ndarray) -> tuple[sparse
         columns += [c, b, b, c]
         values += [-half, -half, half, half]
     shape = (len(vertices), len(vertices))
-    stiffness = sparse.coo_matrix(
-        (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape
-    ).tocsr()
+    stiffness = sparse.coo_matrix((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape).tocsr()
     return stiffness, np.maximum(area, 1e-8)
 
 
@@ -175,9 +173,7 @@ def fit_offsets(
         good = np.isfinite(gap) & (along.sum(1) > 0.4)
         along, corners, gap = along[good], corners[good], gap[good]
         number = np.repeat(np.arange(len(along)), 3)
-        rows_of = sparse.coo_matrix(
-            (along.ravel(), (number, column[corners].ravel())), (len(along), len(plate.free))
-        ).tocsr()
+        rows_of = sparse.coo_matrix((along.ravel(), (number, column[corners].ravel())), (len(along), len(plate.free))).tocsr()
         target = gap + rows_of @ moved[plate.free]
         target = np.clip(target, -_INWARD, limit)
         weight = metres[good] / _TOLERANCE  # silhouettes have the same say per length

@@ -105,9 +105,7 @@ class Parameters:
         x[at.expression] = params.expression
         if self.shape is None:
             x[at.shape] = params.shape
-        weighted = torch.zeros(at.groups, 3).index_add(
-            0, self.group, params.joints[self.joint] * self.share[:, None]
-        )
+        weighted = torch.zeros(at.groups, 3).index_add(0, self.group, params.joints[self.joint] * self.share[:, None])
         norm = torch.zeros(at.groups).index_add(0, self.group, self.share**2)
         rotation = weighted / norm.clamp_min(1e-9)[:, None]
         x[at.pose] = (self.anatomy.frames.mT @ rotation[..., None]).reshape(-1)
@@ -127,6 +125,10 @@ class Parameters:
     def fingers(self, side: str = "left|right") -> torch.Tensor:
         """(3 G,) bool, angles of the fingers and the palm of a side."""
         return self._marked(rf"({side})_(thumb|index|middle|ring|pinky|metacarpal)\d")
+
+    def arm(self, side: str) -> torch.Tensor:
+        """(3 G,) bool, angles of an arm from the collar to the wrist."""
+        return self._marked(rf"{side}_(collar|shoulder|upper_arm_twist|elbow|forearm_twist|wrist)")
 
     def eyes(self) -> torch.Tensor:
         """(3 G,) bool, angles of the eyes."""

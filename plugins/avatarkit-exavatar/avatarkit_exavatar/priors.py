@@ -46,9 +46,7 @@ def _twins(names: tuple[str, ...]) -> list[tuple[int, int]]:
     return [(a, b) for a, b in pairs if b is not None]
 
 
-def make_prior(
-    body: BodyModel, parameters: Parameters, config: ExAvatarConfig, hands_seen: dict[str, bool]
-) -> Prior:
+def make_prior(body: BodyModel, parameters: Parameters, config: ExAvatarConfig, hands_seen: dict[str, bool]) -> Prior:
     """The prior of one person in one picture.
 
     Args:

@@ -50,9 +50,7 @@ def landmark_errors(
     return out
 
 
-def mask_overlap(
-    vertices: torch.Tensor, faces: torch.Tensor, camera: Camera, matte: Matte, rasterizer: MeshRasterizer
-) -> float:
+def mask_overlap(vertices: torch.Tensor, faces: torch.Tensor, camera: Camera, matte: Matte, rasterizer: MeshRasterizer) -> float:
     """Intersection over union of the posed mesh (V, 3) and the matte, at the photo's size."""
     mesh = rasterizer.render(Mesh(vertices, faces), camera).face_index >= 0
     person = matte.alpha > 0.5

@@ -13,6 +13,8 @@ from avatarkit_exavatar.terms import Term
 
 logger = logging.getLogger("avatarkit.exavatar")
 
+_LONGEST = 0.6  # radians, metres or shape numbers that one step may change: the model holds no further
+
 __all__ = ["Normal", "Prior", "minimise", "normal_equations"]
 
 
@@ -95,6 +97,7 @@ def step(normal: Normal, x: torch.Tensor, prior: Prior, free: torch.Tensor, damp
     g = normal.gradient[move].double()
     change = torch.zeros_like(x)
     change[move] = -torch.cholesky_solve(g[:, None], torch.linalg.cholesky(H))[:, 0].float()
+    change *= min(1.0, _LONGEST / max(float(change.abs().max()), 1e-9))
     return torch.minimum(torch.maximum(x + change, prior.low), prior.high)
 
 

@@ -94,9 +94,7 @@ class ExAvatarTracker:
         if cameras is None:
             first = next(k for k in frames if k is not None)
             cameras = [subject.camera if subject is not None else front_camera(first.width, first.height)] * len(frames)
-        observations = [
-            observe(k, body) if k is not None and ok else None for k, ok in zip(frames, seen, strict=True)
-        ]
+        observations = [observe(k, body) if k is not None and ok else None for k, ok in zip(frames, seen, strict=True)]
         if subject is not None:
             shape = subject.params.shape
         else:

@@ -14,14 +14,13 @@ from avatarkit.interfaces import Context
 from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.kinematics import Kinematics
 from avatarkit_exavatar.landmarks import landmark_terms, set_points
-from avatarkit_exavatar.limbs import lay_limbs
 from avatarkit_exavatar.observation import Observation
 from avatarkit_exavatar.parameters import Parameters
-from avatarkit_exavatar.photo import starting_point
 from avatarkit_exavatar.points import Identity, Points
 from avatarkit_exavatar.priors import make_prior
 from avatarkit_exavatar.smoothing import joint_step, stiffness_for
 from avatarkit_exavatar.solver import Prior, minimise, normal_equations, total_cost
+from avatarkit_exavatar.start import camera_distance, find_pose
 from avatarkit_exavatar.terms import Term
 
 __all__ = ["VideoTracker"]
@@ -60,20 +59,22 @@ class VideoTracker:
         initial: BodyParams | None,
     ) -> torch.Tensor:
         """(T, P) smoothed vectors."""
-        hands = {
-            side: any(o is not None and o.visible[f"{side}_hand"] for o in observations) for side in ("left", "right")
-        }
+        hands = {side: any(o is not None and o.visible[f"{side}_hand"] for o in observations) for side in ("left", "right")}
         prior = make_prior(self.parameters.body, self.parameters, self.config, hands)
         x = self._forward(observations, cameras, prior, initial)
         return self._smooth(x, observations, cameras, prior, fps)
 
-    def _terms(self, observation: Observation, camera: Camera, x: torch.Tensor, names: set[str], coarse: float) -> list[Term]:
+    def _known(self, observation: Observation) -> dict[str, Points]:
+        """The body's points of the sets that a frame shows; they are the same in all frames."""
         for name, seen in observation.sets.items():
             if name not in self._points:
                 self._points[name] = set_points(self._identity, seen)
-        points = {name: self._points[name] for name in observation.sets}
-        distance = float(camera.to_camera(x[None, self.parameters.layout.translation])[0, 2])
-        return landmark_terms(points, observation, camera, max(distance, 0.1), self.config, names, coarse)
+        return {name: self._points[name] for name in observation.sets}
+
+    def _terms(self, observation: Observation, camera: Camera, x: torch.Tensor) -> list[Term]:
+        points = self._known(observation)
+        distance = camera_distance(self.parameters, camera, x)
+        return landmark_terms(points, observation, camera, distance, self.config, set(points))
 
     def _forward(
         self,
@@ -109,24 +110,14 @@ class VideoTracker:
     def _descend(
         self, observation: Observation, camera: Camera, prior: Prior, x: torch.Tensor, iterations: int
     ) -> tuple[torch.Tensor, float]:
-        terms = self._terms(observation, camera, x, set(observation.sets), 1.0)
+        terms = self._terms(observation, camera, x)
         free = torch.ones(self.parameters.layout.size, dtype=torch.bool)
         x = minimise(self._kinematics, x, terms, prior, free, iterations, damping=1e-3, tolerance=5e-3)
         return x, total_cost(self._kinematics, self._kinematics.pose(x), terms, prior)
 
     def _search(self, observation: Observation, camera: Camera, prior: Prior) -> tuple[torch.Tensor, float]:
         """A frame without a neighbour to start from."""
-        x = starting_point(self.parameters, observation, camera)
-        free = torch.ones(self.parameters.layout.size, dtype=torch.bool)
-        whole = {"face478", "pose33"}
-        limbs = free.clone()
-        limbs[self.parameters.layout.pose] = self.parameters.trunk()
-        limbs[self.parameters.layout.expression] = False
-        for coarse, names, what in ((20.0, whole, limbs), (4.0, set(observation.sets), free)):
-            if what is free:
-                x = lay_limbs(self._kinematics, x, observation, camera)
-            terms = self._terms(observation, camera, x, names, coarse)
-            x = minimise(self._kinematics, x, terms, prior, what, self.config.pose_iterations)
+        x = find_pose(self._kinematics, self._known(observation), observation, camera, prior, self.config)
         return self._descend(observation, camera, prior, x, self.config.pose_iterations)
 
     def _smooth(
@@ -154,7 +145,7 @@ class VideoTracker:
 
     def _model(self, x: torch.Tensor, observation: Observation | None, camera: Camera, prior: Prior):  # type: ignore[no-untyped-def]
         """Quadratic model of one frame."""
-        terms = [] if observation is None else self._terms(observation, camera, x, set(observation.sets), 1.0)
+        terms = [] if observation is None else self._terms(observation, camera, x)
         return normal_equations(self._kinematics, self._kinematics.pose(x), terms, self._loosened(prior, observation))
 
     def _loosened(self, prior: Prior, observation: Observation | None) -> Prior:
