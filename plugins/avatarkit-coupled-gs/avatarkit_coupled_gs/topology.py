@@ -19,15 +19,15 @@ class Topology:
 
     Attributes:
         neighbours: (N, 4) int64 neighbouring Gaussians; an absent one is the Gaussian itself.
-        edge_faces: (E, 2) int64 faces on both sides of each inner mesh edge.
-        faces: (F, 3) int64.
+        edges: two maps from vertices to the sides (F, 3) of each face, from its first corner.
+        flanks: two maps from faces to those on either side of each of the E inner mesh edges.
         rest_bend: (E,) 1 - cos between the normals of those faces on the undeformed mesh.
         difference: a Gaussian's value minus the mean of its neighbours'.
     """
 
     neighbours: torch.Tensor
-    edge_faces: torch.Tensor
-    faces: torch.Tensor
+    edges: tuple[LinearMap, LinearMap]
+    flanks: tuple[LinearMap, LinearMap]
     rest_bend: torch.Tensor
     difference: LinearMap
 
@@ -46,16 +46,21 @@ class Topology:
         rows, columns = torch.cat([own, own.repeat_interleave(k)]), torch.cat([own, neighbours.reshape(-1)])
         values = torch.cat([torch.ones(N), torch.full((N * k,), -1 / k)])
         difference = LinearMap(rows, columns, values, (N, N))
-        topology = Topology(neighbours, pairs, faces, torch.zeros(len(pairs)), difference)
+        # Sparse maps instead of indexing: the gradient of indexing adds up in whatever order threads come.
+        F, V, one = len(faces), len(template), torch.ones(len(faces))
+        row = torch.arange(F).repeat(2)
+        sides = [LinearMap(row, torch.cat([faces[:, k], faces[:, 0]]), torch.cat([one, -one]), (F, V)) for k in (1, 2)]
+        E = len(pairs)
+        flanks = [LinearMap(torch.arange(E), pairs[:, k], torch.ones(E), (E, F)) for k in (0, 1)]
+        topology = Topology(neighbours, (sides[0], sides[1]), (flanks[0], flanks[1]), torch.zeros(E), difference)
         topology.rest_bend = topology.edge_bend(template).detach()
         return topology
 
     def edge_bend(self, vertices: torch.Tensor) -> torch.Tensor:
         """1 - cos between the normals on both sides of each inner edge: (V, 3) -> (E,)."""
-        a, b, c = (vertices[self.faces[:, k]] for k in range(3))
-        n = torch.linalg.cross(b - a, c - a)
+        n = torch.linalg.cross(self.edges[0](vertices), self.edges[1](vertices))
         n = n * torch.rsqrt((n * n).sum(-1, keepdim=True) + 1e-16)
-        return 1 - (n[self.edge_faces[:, 0]] * n[self.edge_faces[:, 1]]).sum(-1)
+        return 1 - (self.flanks[0](n) * self.flanks[1](n)).sum(-1)
 
     def laplacian(self, values: torch.Tensor) -> torch.Tensor:
         """Value minus mean of the neighbours: (N, C) -> (N, C)."""
