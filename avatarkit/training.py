@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,10 +105,11 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = group["lr_start"] * (config.lr_end + (1 - config.lr_end) * falling)
         optimizer.zero_grad(set_to_none=True)
-        values = _losses(avatar, view, terms, renderer, step, g)
-        if values:
-            torch.stack(list(values.values())).sum().backward()
-            optimizer.step()
+        with _deterministic():
+            values = _losses(avatar, view, terms, renderer, step, g)
+            if values:
+                torch.stack(list(values.values())).sum().backward()
+                optimizer.step()
         if step % max(1, config.steps // 200) == 0:
             for name, value in values.items():
                 report.curves.setdefault(name, []).append((step, float(value.detach())))
@@ -116,6 +118,20 @@ def train(
             _save(optimizer, report, checkpoints)
         progress(f"step {step + 1} of {config.steps}", (step + 1) / config.steps)
     return report
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Inside, torch adds up in the same order in every run: on one thread of its own, the rasterisers keep theirs."""
+    threads = torch.get_num_threads()
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.set_num_threads(threads)
 
 
 def _losses(

@@ -42,7 +42,8 @@ class LinearMap:
         """M x or M^T x without a graph."""
         matrix = self.backward_matrix if transposed else self.forward_matrix
         if x.device.type == "cpu":
-            return torch.from_numpy(matrix @ np.ascontiguousarray(x.detach().numpy()))
+            product = matrix @ np.ascontiguousarray(x.detach().numpy())
+            return torch.from_numpy(product).clone()  # torch aligns its memory, and matrix products round by alignment
         key = (str(x.device), transposed)
         if key not in self._on_device:
             starts, columns, values = (torch.from_numpy(a) for a in (matrix.indptr, matrix.indices, matrix.data))

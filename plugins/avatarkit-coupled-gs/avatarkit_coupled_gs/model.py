@@ -246,4 +246,5 @@ class CoupledAvatar:
 def _transform(rows: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """Applies (N, 12) row-major 3x4 transforms to (N, 3) points."""
     A = rows.reshape(-1, 3, 4)
-    return torch.einsum("nij,nj->ni", A[..., :3], points) + A[..., 3]
+    # no matrix product: its rounding is not the same in every run
+    return (A[..., :3] * points[:, None, :]).sum(-1) + A[..., 3]
