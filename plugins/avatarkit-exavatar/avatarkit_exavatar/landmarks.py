@@ -14,6 +14,7 @@ from avatarkit_exavatar.terms import Directions, Gaps, Reprojection, Term
 __all__ = ["landmark_terms", "set_points"]
 
 _FACE_SCALE = 0.06  # head heights
+_DIRECTION_FINE = 0.2  # share of the weight once the pose is roughly right: the rough 3D has said its part
 _BODY_SCALE = 6.0  # times the table's sigma
 
 
@@ -55,7 +56,8 @@ def landmark_terms(
             unit = seen.sigma * pixels_per_metre
             terms.append(Reprojection(body, camera, seen.pixels, unit, config.body_weight * seen.weight, _BODY_SCALE * coarse))
         if seen.depth is not None and isinstance(seen.table, JointLandmarks):
-            terms.append(_directions(body, seen, seen.table, turn, config))
+            say = config.direction_weight * (1.0 if coarse > 1 else _DIRECTION_FINE)
+            terms.append(_directions(body, seen, seen.table, turn, say))
     return terms
 
 
@@ -72,7 +74,7 @@ def _gaps(body: Points, seen: LandmarkSet, camera: Camera, head: float, config: 
     )
 
 
-def _directions(body: Points, seen: LandmarkSet, table: JointLandmarks, turn: torch.Tensor, config: ExAvatarConfig) -> Directions:
+def _directions(body: Points, seen: LandmarkSet, table: JointLandmarks, turn: torch.Tensor, say: float) -> Directions:
     """Bones of a set whose rough depth is known; ``turn`` (3, 3) is world to camera."""
     assert seen.depth is not None
     row = {int(number): k for k, number in enumerate(table.index)}
@@ -87,5 +89,5 @@ def _directions(body: Points, seen: LandmarkSet, table: JointLandmarks, turn: to
         start=body[start],
         end=body[end],
         target=bone / bone.norm(dim=-1, keepdim=True).clamp_min(1e-6),
-        weight=config.direction_weight * share * trust,
+        weight=say * share * trust,
     )

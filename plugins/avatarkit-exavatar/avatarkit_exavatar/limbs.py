@@ -6,8 +6,6 @@ directions, of the upper and the lower limb, fix the whole rotation of shoulder 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 
 from avatarkit.body import JointLandmarks
@@ -43,12 +41,12 @@ def lay_limbs(
     x: torch.Tensor,
     observation: Observation,
     camera: Camera,
-    flips: Mapping[str, tuple[int, int]] | None = None,
+    only: tuple[str, ...] | None = None,
 ) -> torch.Tensor:
     """Lays shoulders, elbows, hips and knees as the rough 3D of ``pose33`` says, where it is trusted.
 
     Args:
-        flips: only these (``left_shoulder``, ...), with signs for the depth of the upper and of the lower limb.
+        only: the limbs to lay, by their first group (``left_shoulder``, ...); None = all four.
 
     Returns:
         (P,) the changed vector.
@@ -66,15 +64,12 @@ def lay_limbs(
         if any(n not in first for n in names) or any(k not in row for k in numbers):
             continue
         rows = [row[k] for k in numbers]
-        if min(seen.score[rows[:2]]) < _TRUST or (flips is not None and names[0] not in flips):
+        if min(seen.score[rows[:2]]) < _TRUST or (only is not None and names[0] not in only):
             continue
-        signs = (1, 1) if flips is None else flips[names[0]]
         parent = posed.transforms[body.parents[first[names[0]]], :3, :3]
         turn = camera.T_camera_world[:3, :3] @ parent  # detector's axes to the rest axes of the trunk
-        bones = [seen.depth[rows[k + 1]] - seen.depth[rows[k]] for k in (0, 1)]
-        bones = [bone * torch.tensor([1.0, 1.0, sign]) for bone, sign in zip(bones, signs, strict=True)]
-        upper = _unit(bones[0] @ turn)
-        lower = _unit(bones[1] @ turn) if seen.score[rows[2]] > _TRUST else upper
+        upper = _unit((seen.depth[rows[1]] - seen.depth[rows[0]]) @ turn)
+        lower = _unit((seen.depth[rows[2]] - seen.depth[rows[1]]) @ turn) if seen.score[rows[2]] > _TRUST else upper
         a, b, c = (rest[first[n]] for n in names)
         upper_rest, lower_rest = _unit(b - a), _unit(c - b)
         hinge = anatomy.frames[anatomy.number[names[1]], :, 0]

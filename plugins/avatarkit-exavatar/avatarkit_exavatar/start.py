@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 
-from avatarkit.body import JointLandmarks
 from avatarkit.camera import Camera
 from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.kinematics import Kinematics
@@ -17,12 +17,14 @@ from avatarkit_exavatar.parameters import Parameters
 from avatarkit_exavatar.points import Identity, Points
 from avatarkit_exavatar.solver import Prior, minimise, total_cost
 from avatarkit_exavatar.terms import Term
+from avatarkit_exavatar.torso import clearance
 
 __all__ = ["camera_distance", "find_pose", "starting_point"]
 
 _HEAD_METRES = 0.163
-_WRONG = 2.5  # sigmas of an arm's landmarks above which it is laid another way
-_SIDES = {"left": (13, 15), "right": (14, 16)}
+_PRONATIONS = (-0.9, 0.9)  # turns of the forearm, radians
+_TRIAL_STEPS = 15
+_FIRM = 4.0  # factor on the rough depth while starts are compared
 
 
 def camera_distance(parameters: Parameters, camera: Camera, x: torch.Tensor) -> float:
@@ -89,49 +91,46 @@ def find_pose(
     x = minimise(kinematics, x, terms(trunk_only(observation), whole, 20.0), prior, trunk, steps)
     x = lay_limbs(kinematics, x, observation, camera)
     x = minimise(kinematics, x, terms(observation, set(points), 5.0), prior, limbs, steps)
-    x = _other_arms(kinematics, x, terms(observation, set(points), 5.0), observation, camera, prior, steps)
+    for side in ("left", "right"):
+        firm = replace(config, direction_weight=_FIRM * config.direction_weight)
+        arm = [
+            *landmark_terms(
+                points, observation, camera, camera_distance(parameters, camera, x), firm, {"pose33", f"hand21_{side}"}, 3.0
+            ),
+            clearance(kinematics.identity, config.clearance_weight),
+        ]
+        x = _best_arm(kinematics, x, arm, observation, camera, prior, side)
     return minimise(kinematics, x, terms(observation, set(points), 3.0), prior, everything, steps)
 
 
-def _other_arms(
+def _best_arm(
     kinematics: Kinematics,
     x: torch.Tensor,
     terms: list[Term],
     observation: Observation,
     camera: Camera,
     prior: Prior,
-    steps: int,
+    side: str,
 ) -> torch.Tensor:
-    """(P,) tries other depths of arms that have come to rest in a wrong place."""
+    """(P,) with one arm as good as several starts make it: pixels do not tell depth, nor palm from back of the hand."""
     parameters = kinematics.parameters
-    cost = total_cost(kinematics, kinematics.pose(x), terms, prior)
-    for side in _SIDES:
-        if _arm_error(kinematics, x, observation, camera, side) < _WRONG:
-            continue
-        free = torch.zeros(parameters.layout.size, dtype=torch.bool)
-        free[parameters.layout.pose] = parameters.arm(side)
-        for signs in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
-            other = lay_limbs(kinematics, x, observation, camera, {f"{side}_shoulder": signs})
-            other = minimise(kinematics, other, terms, prior, free, steps)
-            its_cost = total_cost(kinematics, kinematics.pose(other), terms, prior)
-            if its_cost < cost:
-                x, cost = other, its_cost
-    return x
-
-
-def _arm_error(kinematics: Kinematics, x: torch.Tensor, observation: Observation, camera: Camera, side: str) -> float:
-    """Mean distance of an arm's trusted landmarks in units of how well they are known."""
-    posed = kinematics.pose(x)
-    pixels_per_metre = float(camera.K[0, 0]) / camera_distance(kinematics.parameters, camera, x)
-    total, weight = 0.0, 1e-9
-    for name in ("pose33", f"hand21_{side}"):
-        seen = observation.sets.get(name)
-        if seen is None or not isinstance(seen.table, JointLandmarks):
-            continue
-        trust = seen.weight
-        if name == "pose33":
-            trust = torch.where(torch.isin(seen.table.index, torch.tensor(_SIDES[side])), trust, 0.0)
-        pixels = camera.project(kinematics.world(posed, set_points(kinematics.identity, seen)))
-        error = (pixels - seen.pixels).norm(dim=-1) / (seen.sigma * pixels_per_metre)
-        total, weight = total + float((error * trust).sum()), weight + float(trust.sum())
-    return total / weight
+    free = torch.zeros(parameters.layout.size, dtype=torch.bool)
+    free[parameters.layout.pose] = parameters.arm(side) | parameters.fingers(side)
+    starts = [x, torch.where(free, prior.mean, x)]
+    starts.append(lay_limbs(kinematics, x, observation, camera, (f"{side}_shoulder",)))
+    twist = parameters.group_slice(f"{side}_forearm_twist")
+    if twist is not None and f"hand21_{side}" in observation.sets:
+        turned = []
+        for start in starts:
+            for angle in _PRONATIONS:
+                other = start.clone()
+                other[twist] = torch.tensor([0.0, 0.0, angle])
+                turned.append(other)
+        starts += turned
+    best, least = x, math.inf
+    for start in starts:
+        other = minimise(kinematics, start, terms, prior, free, _TRIAL_STEPS)
+        cost = total_cost(kinematics, kinematics.pose(other), terms, prior)
+        if cost < least:
+            best, least = other, cost
+    return best

@@ -15,6 +15,8 @@ from avatarkit.camera import Camera
 from avatarkit_exavatar.kinematics import Kinematics, Posed
 from avatarkit_exavatar.points import Points
 
+_BACK = -0.6  # of the trunk's depth: what lies behind may stay behind, hands meet there too
+
 __all__ = ["Block", "Clearance", "Contour", "Directions", "Gaps", "Reprojection", "Term", "projection"]
 
 
@@ -170,7 +172,7 @@ class Contour:
 
 @dataclass(frozen=True)
 class Clearance:
-    """Arms stay out of the trunk, which is a stack of ellipsoids.
+    """Arms stay out of the trunk, which is a stack of ellipsoids. They leave it sideways or to the front.
 
     Attributes:
         limbs: n points of arms and hands. radius: (n,) metres of flesh around each.
@@ -192,15 +194,18 @@ class Clearance:
         turn = posed.transforms[self.joint, :3, :3]
         axes = self.axes[None] + self.radius[:, None, None]  # (n, m, 3)
         local = ((limbs[:, None] - centres)[:, :, None, :] @ turn)[..., 0, :] / axes
-        distance = local.norm(dim=-1).clamp_min(1e-4)
-        depth, nearest = (1 - distance).max(1)  # deepest ellipsoid of each limb point
-        row = torch.arange(len(limbs))
-        reach = axes[row, nearest].amin(-1)
-        residual = (depth.clamp_min(0.0) * reach / self.unit)[:, None]
+        x, y, z = local.unbind(-1)
+        inside = (local.square().sum(-1) < 1) & (z > _BACK)
+        aside = ((1 - y * y - z * z).clamp_min(0.0).sqrt() - x.abs()) * axes[..., 0]
+        ahead = ((1 - x * x - y * y).clamp_min(0.0).sqrt() - z) * axes[..., 2]
+        depth, nearest = torch.where(inside, torch.minimum(aside, ahead), 0.0).max(1)  # of each limb point
         jacobian = None
         if derive:
-            inward = -local[row, nearest] / distance[row, nearest, None] / axes[row, nearest]
-            inward = (turn[nearest] @ inward[..., None])[..., 0] * (reach / self.unit * (depth > 0))[:, None]
-            rows = inward[:, None, :]
-            jacobian = body.derivative(posed, self.limbs, rows) - body.derivative(posed, self.trunk[nearest], rows)
-        return Block(residual, jacobian, self.weight)
+            row = torch.arange(len(limbs))
+            sideways = (aside < ahead)[row, nearest]
+            out = torch.where(sideways, x[row, nearest].sign(), 0.0), torch.where(sideways, 0.0, 1.0)
+            exit_ = torch.stack([out[0], torch.zeros_like(out[0]), out[1]], -1)
+            rows = -(turn[nearest] @ exit_[..., None])[..., 0] * (depth > 0)[:, None] / self.unit
+            jacobian = body.derivative(posed, self.limbs, rows[:, None])
+            jacobian = jacobian - body.derivative(posed, self.trunk[nearest], rows[:, None])
+        return Block((depth / self.unit)[:, None], jacobian, self.weight)

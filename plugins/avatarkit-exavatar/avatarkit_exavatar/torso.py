@@ -30,12 +30,19 @@ def clearance(identity: Identity, weight: float) -> Clearance:
     body = identity.body
     first = {g.name: g.joints[0] for g in body.pose_groups}
     trunk = [first[name] for name in _TRUNK if name in first]
-    limbs, flesh = [], []
+    limbs, flesh, shift = [], [], []
+    places = identity.skeleton.positions
     for side in ("left", "right"):
         for name, radius in zip(_LIMBS, _FLESH, strict=True):
             if f"{side}_{name}" in first:
                 limbs.append(first[f"{side}_{name}"])
                 flesh.append(radius)
+                shift.append(torch.zeros(3))
+        if f"{side}_elbow" in first and f"{side}_wrist" in first:  # the middle of the forearm
+            elbow, wrist = first[f"{side}_elbow"], first[f"{side}_wrist"]
+            limbs.append(elbow)
+            flesh.append(_FLESH[0])
+            shift.append(0.5 * (places[wrist] - places[elbow]))
     rest = body.rest(identity.shape, torch.zeros(1, len(body.expression_names)))[0]
     owner = body.skinning_indices[torch.arange(len(rest)), body.skinning_weights.argmax(1)]
     trunk_vertices = torch.isin(owner, torch.tensor(trunk)) if trunk else torch.zeros(len(rest), dtype=torch.bool)
@@ -52,7 +59,7 @@ def clearance(identity: Identity, weight: float) -> Clearance:
         axes.append(torch.stack([half[0], torch.tensor(0.12), half[2]]))
     usable = bool(kept and limbs)
     return Clearance(
-        limbs=_joints(identity, limbs if usable else [0]),
+        limbs=_joints(identity, limbs if usable else [0], torch.stack(shift) if usable else None),
         radius=torch.tensor(flesh if usable else [0.0]),
         trunk=_joints(identity, kept if usable else [0], torch.stack(centres) if usable else None),
         joint=torch.tensor(kept if usable else [0]),
