@@ -29,7 +29,7 @@ class ExAvatarConfig:
     silhouette_points: int = 300
     """Points of the mesh's silhouette that are compared with the matte's border."""
 
-    face_weight: float = 4000.0
+    face_weight: float = 8000.0
     """Squared face error, in head heights."""
 
     eye_gap_weight: float = 1500.0
