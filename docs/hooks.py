@@ -1,23 +1,67 @@
-"""Puts generated text into pages, so that it cannot drift: help of commands, presets, hooks."""
+"""Puts generated text and pages into the documentation, so that they cannot drift: help, presets, components."""
 
 from __future__ import annotations
 
-import inspect
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import typer.main
 from typer.testing import CliRunner
 
-from avatarkit import hookspecs
 from avatarkit.config import presets
+from avatarkit.registry import KINDS, Component, Registry
 from avatarkit_cli.main import app
+
+ROOT = Path(__file__).parent.parent
+COMMERCIAL = {True: "allowed", False: "not allowed", None: "ask the source"}
+
+
+def on_config(config: Any) -> Any:
+    """Called by MkDocs: folders in the navigation stand for their pages, so that a new page needs no entry."""
+    docs = Path(config["docs_dir"])
+    config["nav"] = [_expanded(entry, docs) for entry in config["nav"] if _there(entry, docs)]
+    return config
+
+
+def _there(entry: Any, docs: Path) -> bool:
+    """Pages marked ``?`` appear once they are written."""
+    (value,) = entry.values() if isinstance(entry, dict) else (entry,)
+    return not (isinstance(value, str) and value.endswith("?")) or (docs / value[:-1]).is_file()
+
+
+def _expanded(entry: Any, docs: Path) -> Any:
+    if isinstance(entry, str):
+        return entry.removesuffix("?")
+    ((title, value),) = entry.items()
+    if isinstance(value, list):
+        return {title: [_expanded(e, docs) for e in value if _there(e, docs)]}
+    if value == "components/":
+        return {title: ["components/index.md", *(f"components/{name}.md" for name in _bundled())]}
+    if value.endswith("/"):
+        return {title: [p.relative_to(docs).as_posix() for p in sorted((docs / value).glob("*.md"))]}
+    return {title: value.removesuffix("?")}
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Called by MkDocs: one page for each plugin that comes along, from its README and what it registers."""
+    from mkdocs.structure.files import File
+
+    files.append(File.generated(config, "components/index.md", content=_overview()))
+    for name, components in _bundled().items():
+        files.append(File.generated(config, f"components/{name}.md", content=_plugin_page(name, components)))
+    return files
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Called by MkDocs for each page."""
+    markdown = markdown.replace("{{ commands }}", "\n\n".join(_commands()))
     markdown = re.sub(r"\{\{ help ?([\w ]*?) \}\}", lambda m: _help(m[1]), markdown)
-    markdown = re.sub(r"\{\{ preset (\w+) \}\}", lambda m: f"```toml\n{presets()[m[1]]}```", markdown)
-    return markdown.replace("{{ hooks }}", _hooks())
+    return re.sub(r"\{\{ preset (\w+) \}\}", lambda m: f"```toml\n{presets()[m[1]]}```", markdown)
+
+
+# -------------------------------------------------------------------------------------------------------- command line
 
 
 def _help(command: str) -> str:
@@ -25,10 +69,67 @@ def _help(command: str) -> str:
     return f"```text\n{text.rstrip()}\n```"
 
 
-def _hooks() -> str:
-    lines = []
-    for name, function in inspect.getmembers(hookspecs, inspect.isfunction):
-        if function.__module__ == hookspecs.__name__ and hasattr(function, "avatarkit_spec"):
-            arguments = ", ".join(inspect.signature(function).parameters)
-            lines.append(f"### `{name}({arguments})`\n\n{inspect.getdoc(function)}\n")
+def _commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """A heading and the help of each command, groups before what is in them."""
+    group = group or typer.main.get_command(app)
+    for name, command in group.commands.items():
+        words = (*path, name)
+        yield f"## avatarkit {' '.join(words)}\n\n{_help(' '.join(words))}"
+        if hasattr(command, "commands"):
+            yield from _commands(command, words)
+
+
+# ---------------------------------------------------------------------------------------------------------- components
+
+
+def _bundled() -> dict[str, list[Component]]:
+    """Plugin -> its components, for plugins whose folder is here."""
+    registry = Registry.load(environ={})
+    found: dict[str, list[Component]] = {}
+    for kind in KINDS:
+        for component in registry.components(kind).values():
+            if (ROOT / "plugins" / f"avatarkit-{component.plugin.name}").is_dir():
+                found.setdefault(component.plugin.name, []).append(component)
+    return dict(sorted(found.items()))
+
+
+def _overview() -> str:
+    rows = [
+        f"| {component.kind} | [`{component.name}`]({plugin}.md#{component.kind}-{component.name}) | {component.summary} |"
+        for plugin, components in _bundled().items()
+        for component in components
+    ]
+    order = list(KINDS)
+    rows.sort(key=lambda row: order.index(row.split(" ")[1]))
+    return "\n".join(
+        [
+            "# Components that come along",
+            "",
+            "`avatarkit plugins list` shows what is installed on your machine, `avatarkit plugins show NAME` one of them.",
+            "",
+            "| kind | name | what it is |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _plugin_page(name: str, components: list[Component]) -> str:
+    readme = (ROOT / "plugins" / f"avatarkit-{name}" / "README.md").read_text(encoding="utf-8")
+    readme = re.sub(r"\]\((?:\.\./)+docs/", "](../", readme)
+    return "\n\n".join([readme.rstrip(), *map(_component, components)]) + "\n"
+
+
+def _component(component: Component) -> str:
+    lines = [f"## {component.kind} `{component.name}` {{#{component.kind}-{component.name}}}", "", f"{component.summary}.", ""]
+    licence = component.licence
+    lines += [f"Licence: {licence.code}; weights: {licence.weights}; commercial use {COMMERCIAL[licence.commercial]}."]
+    needs = [*component.needs.modules, *component.needs.weights, *filter(None, [component.needs.device])]
+    if needs:
+        lines += [f"Needs: {', '.join(f'`{n}`' for n in needs)}."]
+    options = component.options()
+    if options:
+        lines += ["", "| option | default | what it does |", "|---|---|---|"]
+        lines += [f"| `{o.name}` | `{o.default}` | {o.help.replace('|', chr(92) + '|')} ({o.type}) |" for o in options]
     return "\n".join(lines)

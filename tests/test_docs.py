@@ -2,26 +2,54 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from avatarkit import hookspecs
+import avatarkit
+from avatarkit import hookspecs, interfaces
 from avatarkit.interfaces import Context
 from avatarkit.registry import KINDS, Registry
 from avatarkit_cli.main import app
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]
 COMMANDS = sorted(
-    {line.strip() for page in PAGES for line in re.findall(r"^(?:.*&& | +)?(avatarkit \w.*)$", page.read_text(), re.M)}
+    {line.strip() for page in PAGES for line in re.findall(r"^(?:.*&& | +)?(avatarkit \w.*)$", page.read_text("utf-8"), re.M)}
 )
+HOOKS = [f for _, f in inspect.getmembers(hookspecs, inspect.isfunction) if hasattr(f, "avatarkit_spec")]
+COMPONENTS = [
+    c
+    for kind in KINDS
+    for c in Registry.load(environ={}).components(kind).values()
+    if (ROOT / "plugins" / f"avatarkit-{c.plugin.name}").is_dir()
+]
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    """``docs/hooks.py``, which writes parts of the pages."""
+    spec = importlib.util.spec_from_file_location("docs_hooks", DOCS / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+# ------------------------------------------------------------------------------------------------------------- commands
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -43,8 +71,77 @@ def test_the_pages_show_commands() -> None:
     assert len(COMMANDS) >= 8
 
 
-def test_the_example_plugin_works() -> None:
-    registry = Registry.load([ROOT / "docs" / "examples" / "no_glare.py"], environ={"AVATARKIT_PLUGINS": ""})
+def test_the_reference_shows_every_command(generator: ModuleType) -> None:
+    text = generator.on_page_markdown(page("reference/cli.md"))
+    for name in ("build", "animate", "plugins list", "weights add", "doctor"):
+        assert f"## avatarkit {name}\n\n```text\nUsage: avatarkit {name} " in text
+
+
+# ------------------------------------------------------------------------------------------- hooks, interfaces, components
+
+
+@pytest.mark.parametrize("hook", HOOKS, ids=lambda f: f.__name__)
+def test_every_hook_has_a_heading_with_its_exact_signature(hook: object) -> None:
+    signature = str(inspect.signature(hook)).replace("'", "")  # type: ignore[arg-type]
+    heading = f"## {hook.__name__}{signature}"  # type: ignore[attr-defined]
+    assert heading in page("reference/hooks.md").splitlines(), f'docs/reference/hooks.md lacks the heading "{heading}"'
+
+
+def test_the_overview_names_every_hook_with_its_kind() -> None:
+    assert set(KINDS.values()) <= {f.__name__ for f in HOOKS}
+    for hook in KINDS.values():
+        assert f"| `{hook}` |" in page("plugins/index.md"), f"docs/plugins/index.md has no row for {hook}"
+
+
+@pytest.mark.parametrize("component", COMPONENTS, ids=lambda c: f"{c.kind}-{c.name}")
+def test_every_component_has_a_place_on_its_page_and_help_for_each_option(component, generator: ModuleType) -> None:
+    folder = ROOT / "plugins" / f"avatarkit-{component.plugin.name}"
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    named = re.search(rf'[`" ]{re.escape(component.name)}[`"\s]', readme)
+    assert named, f"{folder.name}/README.md does not name {component.owner}"
+    assert component.summary, f"{component.owner} has no summary"
+    text = generator._plugin_page(component.plugin.name, [component])
+    assert f"{{#{component.kind}-{component.name}}}" in text
+    for option in component.options():
+        assert option.help, f"{component.owner}: the option {option.name!r} has no docstring under its field"
+        assert f"| `{option.name}` |" in text
+
+
+@pytest.mark.parametrize("name", sorted(set(avatarkit.__all__) - {"__version__", "hookimpl"}))
+def test_every_public_name_has_a_docstring(name: str) -> None:
+    thing = getattr(avatarkit, name)
+    assert inspect.getdoc(thing), f"avatarkit.{name} has no docstring"
+    if inspect.isclass(thing):
+        for member, value in vars(thing).items():
+            if not member.startswith("_") and inspect.isfunction(value) and thing.__module__ != interfaces.__name__:
+                short = len(inspect.getsource(value).splitlines()) <= 3  # height(), width(): the name says it
+                assert value.__doc__ or short, f"avatarkit.{name}.{member} has no docstring"
+
+
+@pytest.mark.parametrize("name", [n for n in interfaces.__all__ if getattr(getattr(interfaces, n), "_is_protocol", False)])
+def test_every_interface_says_what_each_method_does(name: str) -> None:
+    cls = getattr(interfaces, name)
+    assert cls.__doc__
+    for member, value in vars(cls).items():
+        if inspect.isfunction(value) and not member.startswith("__"):
+            assert value.__doc__, f"{name}.{member} has no docstring"
+
+
+def test_the_reference_shows_every_public_name() -> None:
+    shown = "".join(page(f"reference/{name}.md") for name in ("index", "values", "errors", "interfaces", "hooks"))
+    whole = set(re.findall(r"^::: (avatarkit\.\w+)$", shown, re.M))
+    for name in set(avatarkit.__all__) - {"__version__", "hookimpl"}:
+        thing = getattr(avatarkit, name)
+        assert f"::: {thing.__module__}.{name}\n" in shown or thing.__module__ in whole, (
+            f"avatarkit.{name} is on no page of docs/reference: add '::: {thing.__module__}.{name}'"
+        )
+
+
+# --------------------------------------------------------------------------------------------------- examples and links
+
+
+def test_the_example_loss_works() -> None:
+    registry = Registry.load([DOCS / "examples" / "no_glare.py"], environ={"AVATARKIT_PLUGINS": ""})
     loss = registry.get("loss", "no-glare").create({"limit": 0.5}, Context())
     colors = torch.tensor([[0.4, 0.45, 0.8]], requires_grad=True)
     value = loss(SimpleNamespace(posed=SimpleNamespace(gaussians=SimpleNamespace(colors=colors))))
@@ -55,16 +152,21 @@ def test_the_example_plugin_works() -> None:
     del sys.modules["no_glare"]
 
 
-def test_every_kind_of_component_has_its_hook_on_the_page() -> None:
-    page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
-    specs = {name for name, f in inspect.getmembers(hookspecs, inspect.isfunction) if hasattr(f, "avatarkit_spec")}
-    assert set(KINDS.values()) <= specs
-    assert "{{ hooks }}" in page
-    for hook in KINDS.values():
-        assert f"| `{hook}` |" in page
+def test_the_example_observer_works(capsys: pytest.CaptureFixture[str]) -> None:
+    registry = Registry.load([DOCS / "examples" / "timings.py"], environ={"AVATARKIT_PLUGINS": ""})
+    registry.stage_finished("tracking", "folder", 1.25)
+    assert capsys.readouterr().err == "tracking took 1.2 s\n"
+    assert registry.problems == []
+    del sys.modules["timings"]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
-def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), target
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_links_between_pages_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8")):
+        found = (path.parent / target).exists() or "components/" in target  # those pages are generated
+        assert found, f"{path.relative_to(ROOT)} links to {target}, which is not there"
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("examples/*.py")), ids=lambda p: p.stem)
+def test_every_example_is_shown_somewhere(path: Path) -> None:
+    assert any(f'"{path.name}"' in p.read_text("utf-8") for p in PAGES), f"no page shows docs/examples/{path.name}"
