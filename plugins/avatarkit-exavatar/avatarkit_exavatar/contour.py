@@ -19,7 +19,7 @@ from avatarkit_exavatar.terms import Contour
 __all__ = ["MatteBorder", "hidden_vertices", "outline", "resize_alpha", "silhouette_weights"]
 
 _REACH = 0.4  # head heights within which a border point may belong to a point of the mesh
-_SCALP, _HIDDEN = 0.05, 0.4  # say of the scalp, and of parts that were not seen
+_SCALP = 0.05  # say of the scalp
 _CROP_MARGIN = 1.5  # pixels from the picture's edge within which a silhouette is the crop's, not the person's
 
 
@@ -60,15 +60,12 @@ def hidden_vertices(body: BodyModel, observation: Observation) -> torch.Tensor:
 def silhouette_weights(body: BodyModel, observation: Observation) -> tuple[torch.Tensor, torch.Tensor]:
     """How much each vertex's silhouette says about the body: (V,) outside the matte and (V,) inside it.
 
-    Hair hides the scalp. A part that was not seen may be behind something, but it should not stick out.
+    Hair hides the scalp. A part that was not seen is behind the body or behind something that is not the person's.
     """
     outside = torch.ones(len(body.skinning_indices))
     outside[(body.part("head") > 0.5) & (body.part("face") < 0.5)] = _SCALP
-    hidden = hidden_vertices(body, observation)
-    inside = outside.clone()
-    outside[hidden] *= _HIDDEN
-    inside[hidden] = 0.0
-    return outside, inside
+    outside[hidden_vertices(body, observation)] = 0.0
+    return outside, outside
 
 
 def _below(body: BodyModel, joint: int) -> list[int]:

@@ -40,6 +40,7 @@ FACE_GAPS = (
 
 _TRUNK = (*range(13), 23, 24)  # of the 33 body points
 _HINT = 0.15  # what the guess of a hidden point is worth, where it is on the person
+_GUESSED = 0.25  # score up to which a wrist is nothing but a guess: that forearm hangs at rest
 _SEEN, _LEG_SEEN = 0.25, 0.5  # trust from which a part counts as seen
 _HEAD_METRES = 0.163  # the measure of ``head_pixels`` on an average adult
 _TORSO_METRES = 0.50  # middle of the shoulders to middle of the hips
@@ -187,6 +188,8 @@ def _body_trust(keypoints: Keypoints, alpha: torch.Tensor | None, head: float) -
         trust[first + 2 : 23 : 2] *= 0.1 if keypoints.has(f"hand21_{side}") else 0.25
         if keypoints.has(f"hand21_{side}"):
             trust[first] *= 0.1
+        elif score[first] < _GUESSED:
+            trust[first:23:2] = 0.0
     return trust.astype(np.float32)
 
 
