@@ -393,5 +393,9 @@ class Exporter(Protocol):
     """Writes an avatar for other programs."""
 
     def write(self, avatar: AvatarModel, params: BodyParams, path: Path, **options: Any) -> None:
-        """Writes ``path`` (a file or a folder, as its summary says) from the avatar, in the pose ``params``."""
+        """Writes ``path`` (a file or a folder, as its summary says) from the avatar, in the pose ``params``.
+
+        Options that every exporter takes and may ignore: ``consent``, what the person agreed to; ``name`` of the avatar;
+        ``camera`` to look through and ``centre``, the (3,) world point that it turns around.
+        """
         ...

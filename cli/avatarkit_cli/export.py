@@ -20,7 +20,7 @@ __all__ = ["export"]
 def export(
     avatar: Annotated[Path, typer.Argument(help="An avatar's folder.", metavar="NAME.avatar")],
     to: Annotated[
-        str, typer.Option("--to", help="The format: ply, glb, vrm, or what a plugin offers.", metavar="FORMAT")
+        str, typer.Option("--to", help="The format: ply, glb, vrm, web, or what a plugin offers.", metavar="FORMAT")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The file or folder to write.")],
     pose: Annotated[
@@ -51,7 +51,8 @@ def export(
             params = loaded.photo_params if pose is None else find_pose(pose, loaded)
         with progress.stage("exporting"):
             exporter = component.create(options, loaded.components.context, origins)
-            exporter.write(loaded.model, params, output, consent=loaded.manifest.get("consent"))
+            view = {"name": avatar.resolve().stem, "camera": loaded.camera(), "centre": loaded.centre}
+            exporter.write(loaded.model, params, output, consent=loaded.manifest.get("consent"), **view)
     if as_json:
         size = sum(f.stat().st_size for f in ([output] if output.is_file() else output.rglob("*")) if f.is_file())
         print_json({"output": str(output), "format": to, "bytes": size})

@@ -22,3 +22,9 @@ def register_exporters(register: Register) -> None:
         config="avatarkit_export.config:VrmConfig",
         summary="VRM 1.0: humanoid bones and expressions, for avatar programs; FILE.vrm",
     )
+    register(
+        "web",
+        target="avatarkit_export.web:WebExporter",
+        config="avatarkit_export.config:WebConfig",
+        summary="a page that moves the avatar in real time, without server or network; a folder or FILE.html",
+    )

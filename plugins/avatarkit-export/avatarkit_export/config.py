@@ -7,7 +7,7 @@ from typing import Literal
 
 from avatarkit.errors import ConfigError
 
-__all__ = ["GlbConfig", "VrmConfig"]
+__all__ = ["GlbConfig", "VrmConfig", "WebConfig"]
 
 
 @dataclass(frozen=True)
@@ -32,3 +32,19 @@ class GlbConfig(VrmConfig):
     """Joints that may move a vertex; some programs read four only."""
     motion: str = "talk"
     """The motion that becomes the animation clip: the first built-in one whose name starts so; "none" for no clip."""
+
+
+@dataclass(frozen=True)
+class WebConfig:
+    """Options of ``web``."""
+
+    motions: str = "all"
+    """Motions to offer, separated by commas; "all" built-in ones, "none"."""
+    fps: float = 15.0
+    """Poses per second that are stored of a motion; the page moves smoothly between them."""
+    autoplay: bool = True
+    """Play the first motion when the page opens."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.fps <= 120:
+            raise ConfigError(f"fps is {self.fps}; it must be between 1 and 120.")

@@ -20,15 +20,18 @@ def provenance(options: dict[str, Any]) -> str:
     return f"{SYNTHETIC}; consent: {consent}"
 
 
+_OPTIONS = ("consent", "name", "camera", "centre")  # of Exporter.write
+
+
 def check_options(name: str, options: dict[str, Any]) -> None:
-    """Only ``consent`` is known.
+    """Options are those of ``Exporter.write``.
 
     Raises:
         ConfigError: there is another option.
     """
-    unknown = sorted(set(options) - {"consent"})
+    unknown = sorted(set(options) - set(_OPTIONS))
     if unknown:
-        raise ConfigError(f"The exporter {name!r} has no option {unknown[0]!r}; it knows consent.")
+        raise ConfigError(f"The exporter {name!r} has no option {unknown[0]!r}; it knows {', '.join(_OPTIONS)}.")
 
 
 def check_suffix(path: Path, suffix: str) -> None:

@@ -1,0 +1,116 @@
+"""A web page with the avatar in it: runs from a file, without a server and without a network."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from avatarkit import __version__
+from avatarkit.body import BodyParams, Motion
+from avatarkit.camera import Camera, front_camera
+from avatarkit.errors import InputError
+from avatarkit.interfaces import AvatarModel, BodyModel, Context
+from avatarkit_export.config import WebConfig
+from avatarkit_export.files import check_options, write_file
+from avatarkit_export.web_data import avatar_arrays, motion_arrays, pack, page_head
+
+__all__ = ["WebExporter"]
+
+
+class WebExporter:
+    """One HTML file: the avatar skinned and splatted by the visitor's GPU, motions, sliders, microphone.
+
+    The page (``page/``, built from ``web/`` of this plugin) draws with three.js and Spark; both are inside.
+    """
+
+    def __init__(self, config: WebConfig, context: Context) -> None:
+        self.config, self.context = config, context
+
+    def write(self, avatar: AvatarModel, params: BodyParams, path: Path, **options: Any) -> None:
+        """See ``Exporter.write``.
+
+        Args:
+            avatar: Gaussians on the mesh of its body model. params: the pose to start from. path: a folder, which gets an
+                ``index.html``, or a file that ends in .html.
+            options: ``consent``, ``name``, ``camera`` and ``centre`` as ``Exporter.write`` says.
+
+        Raises:
+            ConfigError, InputError, StoreError: unknown option; wrong suffix or motion; disk.
+            PluginError: the avatar is of another kind.
+        """
+        check_options("web", options)
+        target = _target(path)
+        write_file(target, self.page(avatar, params, **options).encode())
+        if target.parent == path:
+            write_file(path / "NOTICES.txt", _part("NOTICES.txt"))
+
+    def page(self, avatar: AvatarModel, params: BodyParams, panel: bool = False, **options: Any) -> str:
+        """The page as text; ``panel`` opens the controls at the start."""
+        body: BodyModel = self.context.get("body")
+        camera: Camera = options.get("camera") or front_camera(512, 512)
+        centre = options.get("centre")
+        tell = self.context.progress
+        tell("motions", 0.1)
+        motions, arrays = motion_arrays(self._motions(), params, body, self.config.fps)
+        tell("avatar", 0.4)
+        arrays = avatar_arrays(avatar, body, params) | arrays
+        head = page_head(body, params, camera, params.translation if centre is None else centre)
+        tell("compressing", 0.6)
+        data = pack(head | {"motions": motions, "autoplay": self.config.autoplay}, arrays)
+        consent = " ".join(str(options.get("consent") or "none was recorded").split())
+        filled = {
+            "GENERATOR": f"avatarkit {__version__}",
+            "TITLE": html.escape(str(options.get("name") or "avatar")),
+            "CONSENT": html.escape(consent.rstrip(".")),
+            "BODY_CLASS": "panel" if panel else "",
+            "PANEL": "true" if panel else "false",
+            "POSTER": f"data:image/jpeg;base64,{base64.b64encode(self._poster(avatar, params, camera)).decode()}",
+            "NOTICES": html.escape(_part("NOTICES.txt").decode()),
+            "DATA": base64.b64encode(data).decode(),
+            "ENGINE": base64.b64encode(_part("app.js.gz")).decode(),
+        }
+        return re.sub("@([A-Z_]+)@", lambda match: filled[match[1]], _part("page.html").decode())
+
+    def _motions(self) -> list[Motion]:
+        wanted = self.config.motions.strip()
+        if wanted in ("", "none"):
+            return []
+        source = self.context.get("motions")
+        names = source.names() if wanted == "all" else [name.strip() for name in wanted.split(",")]
+        return [source.motion(name) for name in names]
+
+    def _poster(self, avatar: AvatarModel, params: BodyParams, camera: Camera) -> bytes:
+        """What the page shows until it is ready, as a JPEG."""
+        with torch.no_grad():
+            drawn = self.context.get("renderer").gaussians.render(avatar.pose(params).gaussians, camera, torch.ones(3))
+        pixels = (drawn.rgb.cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, format="JPEG", quality=85)
+        return stream.getvalue()
+
+
+def _target(path: Path) -> Path:
+    """The file to write for a path that the user gave.
+
+    Raises:
+        InputError: it has the suffix of another kind of file.
+    """
+    if path.suffix.lower() in (".html", ".htm") and not path.is_dir():
+        return path
+    if path.suffix and not path.is_dir():
+        raise InputError(f"A web page is a folder or a file that ends in .html: name it {path.stem} or {path.stem}.html.")
+    if path.is_file():
+        raise InputError(f"{path} is a file; name a folder or a file that ends in .html.")
+    return path / "index.html"
+
+
+def _part(name: str) -> bytes:
+    return files("avatarkit_export").joinpath("page", name).read_bytes()

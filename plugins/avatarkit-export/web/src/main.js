@@ -1,0 +1,176 @@
+// The page of an avatar: reads what it carries, draws, listens. `window.avatarkit` is for other scripts on the page.
+
+import { Body } from "./body.js";
+import { readData } from "./data.js";
+import { Microphone } from "./microphone.js";
+import { faceSliders, poseSliders } from "./panel.js";
+import { Player } from "./player.js";
+import { MODES, Stage } from "./stage.js";
+import { View } from "./view.js";
+
+const $ = (id) => document.getElementById(id);
+const SLOW = 24; // frames per second below which the picture gets coarser
+
+function say(text) {
+  $("message").textContent = text;
+  $("message").hidden = !text;
+}
+
+async function start() {
+  const data = await readData($("avatar-data"));
+  const body = new Body(data);
+  const player = new Player(data, body);
+  const view = new View(data.camera, data.centre);
+  const stage = new Stage($("canvas"), view, body, data.arrays);
+  stage.beforeFrame = (seconds) => {
+    const [moved, more] = player.advance(seconds);
+    if (moved) stage.posed();
+    if (moved) showPlaying(player);
+    return more;
+  };
+  new ResizeObserver(() => stage.resize()).observe($("canvas"));
+  view.listen($("canvas"));
+  const controls = connect(player, stage, view);
+  measure(stage, player);
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  if (data.motions.length && !calm && data.autoplay) player.play(data.motions[0].name);
+  await stage.picture(64, 64); // compiles the shaders and sorts for the first time
+  stage.resize();
+  $("poster").hidden = true;
+  document.body.classList.add("ready");
+  stage.ask();
+  return { player, stage, view, body, ...controls };
+}
+
+function connect(player, stage, view) {
+  const ask = () => stage.ask();
+  const showFace = faceSliders($("face"), $("faces"), player, ask);
+  const resetPose = poseSliders($("pose"), player, ask);
+  const choose = $("motion");
+  choose.append(new Option("Still, as in the photo", ""));
+  player.motions.forEach(({ name }) => choose.append(new Option(name.replace(/-/g, " "), name)));
+  choose.addEventListener("change", () => {
+    player.play(choose.value);
+    showPlaying(player);
+    ask();
+  });
+  $("play").addEventListener("click", () => {
+    if (player.motion === null && player.motions.length) player.play(player.motions[0].name);
+    else if (!player.playing && player.motion && player.time >= player.motion.duration) player.play(player.motion.name);
+    else player.playing = !player.playing;
+    player.dirty = true;
+    showPlaying(player);
+    ask();
+  });
+  $("time").addEventListener("input", () => {
+    if (!player.motion) return;
+    player.playing = false;
+    player.seek((Number($("time").value) / 1000) * player.motion.duration);
+    ask();
+  });
+  $("mode").addEventListener("change", () => stage.show($("mode").value));
+  $("background").addEventListener("input", () => setBackground(stage, $("background").value));
+  $("transparent").addEventListener("change", () => {
+    setBackground(stage, $("transparent").checked ? "transparent" : $("background").value);
+  });
+  $("reset").addEventListener("click", () => {
+    view.reset();
+    showFace({});
+    $("faces").querySelectorAll("button").forEach((b) => b.setAttribute("aria-pressed", "false"));
+    resetPose();
+  });
+  $("shot").addEventListener("click", () => save(stage));
+  $("panel-button").addEventListener("click", () => {
+    const open = document.body.classList.toggle("panel");
+    $("panel-button").setAttribute("aria-expanded", String(open));
+  });
+  connectMicrophone(player, ask);
+  setBackground(stage, $("background").value);
+  showPlaying(player);
+  return { showFace, resetPose };
+}
+
+function connectMicrophone(player, ask) {
+  const microphone = new Microphone(player, ask);
+  const button = $("microphone");
+  button.addEventListener("click", async () => {
+    const on = button.getAttribute("aria-pressed") === "true";
+    button.setAttribute("aria-pressed", String(!on));
+    if (on) return microphone.stop();
+    try {
+      await microphone.start();
+      say("");
+    } catch (error) {
+      button.setAttribute("aria-pressed", "false");
+      say(`The microphone did not start: ${error.message}`);
+    }
+  });
+}
+
+function setBackground(stage, color) {
+  stage.background = color;
+  stage.canvas.parentElement.classList.toggle("checkered", color === "transparent");
+  stage.canvas.parentElement.style.backgroundColor = color === "transparent" ? "" : color;
+  stage.ask();
+}
+
+function showPlaying(player) {
+  $("play").textContent = player.playing ? "Pause" : "Play";
+  $("motion").value = player.motion?.name ?? "";
+  $("time").disabled = player.motion === null;
+  $("time").value = player.motion ? (1000 * player.time) / player.motion.duration : 0;
+}
+
+async function save(stage) {
+  const ratio = Math.max(1, window.devicePixelRatio || 1);
+  const [width, height] = [stage.canvas.clientWidth, stage.canvas.clientHeight].map((v) => Math.round(v * ratio));
+  const link = document.createElement("a");
+  link.href = await stage.picture(width, height);
+  link.download = `${document.title.split(" - ")[0]}.png`;
+  link.click();
+}
+
+/** Frames per second, once a second; a slow machine gets a coarser picture. */
+function measure(stage, player) {
+  let before = performance.now();
+  setInterval(() => {
+    const now = performance.now();
+    const rate = (stage.frames * 1000) / (now - before);
+    [stage.frames, before] = [0, now];
+    $("fps").textContent = player.playing ? `${rate.toFixed(rate < 10 ? 1 : 0)} frames per second` : "";
+    if (player.playing && rate > 0 && rate < SLOW && stage.ratio > 0.6) {
+      stage.ratio = Math.max(0.6, stage.ratio * 0.8);
+      stage.resize();
+    }
+  }, 1000);
+}
+
+async function main() {
+  if (!document.createElement("canvas").getContext("webgl2")) {
+    throw new Error("this browser offers no WebGL 2; the picture above is all that it can show");
+  }
+  const { player, stage, view, showFace, body } = await start();
+  window.avatarkit = {
+    motions: player.motions.map((m) => m.name),
+    play: (name) => (player.play(name), stage.ask()),
+    pause: () => ((player.playing = false), stage.ask()),
+    seek: (time) => (player.seek(time), stage.ask()),
+    stand: (pose) => (player.stand(pose), stage.ask()),
+    express: (weights) => showFace(weights),
+    turn: (yaw, pitch = 0) => (view.reset(), view.turn(yaw, pitch)),
+    show: (mode) => MODES.includes(mode) && stage.show(mode),
+    background: (color) => setBackground(stage, color),
+    picture: async (width, height) => {
+      if (player.advance(performance.now() / 1000)[0]) stage.posed();
+      return stage.picture(width, height);
+    },
+    vertices: () => Array.from(body.vertices),
+  };
+}
+
+window.avatarkitReady = main().catch((error) => {
+  console.error(error);
+  say(`The avatar cannot be shown here: ${error.message}`);
+  throw error;
+});
+window.avatarkitReady.catch(() => {});
