@@ -72,6 +72,11 @@ class LoadedAvatar:
         camera = self.photo_camera.cropped(x, y, round(w), round(h)).resized(width, height)
         return orbit(camera, self.centre, yaw, pitch) if yaw or pitch else camera
 
+    def export_options(self) -> dict[str, Any]:
+        """What ``Exporter.write`` may ask for besides the avatar and a pose."""
+        consent = self.manifest.get("consent")
+        return {"consent": consent, "camera": self.photo_camera, "centre": self.centre, "box": self.box}
+
     def render(
         self,
         params: BodyParams | None = None,

@@ -396,6 +396,7 @@ class Exporter(Protocol):
         """Writes ``path`` (a file or a folder, as its summary says) from the avatar, in the pose ``params``.
 
         Options that every exporter takes and may ignore: ``consent``, what the person agreed to; ``name`` of the avatar;
-        ``camera`` to look through and ``centre``, the (3,) world point that it turns around.
+        ``camera`` of the photo, ``box`` of the person in it (x0, y0, x1, y1, pixels), and ``centre``, the (3,) world point
+        that cameras turn around.
         """
         ...

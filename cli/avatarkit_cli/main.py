@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from avatarkit import __version__
 from avatarkit.errors import AvatarkitError
-from avatarkit_cli import animate, build, doctor, evaluate, export, info, motions, plugins, render, track, weights
+from avatarkit_cli import animate, build, doctor, evaluate, export, info, motions, plugins, render, track, view, weights
 from avatarkit_cli.shared import load_registry, tell
 
 __all__ = ["app", "main"]
@@ -92,6 +92,7 @@ _COMMANDS: dict[str, Any] = {
     "build": build.build,
     "animate": animate.animate,
     "render": render.render,
+    "view": view.view,
     "export": export.export,
     "track": track.track,
     "evaluate": evaluate.evaluate,

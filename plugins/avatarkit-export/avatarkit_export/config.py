@@ -44,6 +44,8 @@ class WebConfig:
     """Poses per second that are stored of a motion; the page moves smoothly between them."""
     autoplay: bool = True
     """Play the first motion when the page opens."""
+    controls: bool = False
+    """Show all sliders when the page opens."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.fps <= 120:

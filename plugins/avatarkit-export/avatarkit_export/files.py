@@ -20,7 +20,7 @@ def provenance(options: dict[str, Any]) -> str:
     return f"{SYNTHETIC}; consent: {consent}"
 
 
-_OPTIONS = ("consent", "name", "camera", "centre")  # of Exporter.write
+_OPTIONS = ("consent", "name", "camera", "centre", "box")  # of Exporter.write
 
 
 def check_options(name: str, options: dict[str, Any]) -> None:

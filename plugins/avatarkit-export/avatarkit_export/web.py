@@ -40,7 +40,7 @@ class WebExporter:
         Args:
             avatar: Gaussians on the mesh of its body model. params: the pose to start from. path: a folder, which gets an
                 ``index.html``, or a file that ends in .html.
-            options: ``consent``, ``name``, ``camera`` and ``centre`` as ``Exporter.write`` says.
+            options: ``consent``, ``name``, ``camera``, ``centre`` and ``box`` as ``Exporter.write`` says.
 
         Raises:
             ConfigError, InputError, StoreError: unknown option; wrong suffix or motion; disk.
@@ -52,17 +52,17 @@ class WebExporter:
         if target.parent == path:
             write_file(path / "NOTICES.txt", _part("NOTICES.txt"))
 
-    def page(self, avatar: AvatarModel, params: BodyParams, panel: bool = False, **options: Any) -> str:
-        """The page as text; ``panel`` opens the controls at the start."""
+    def page(self, avatar: AvatarModel, params: BodyParams, **options: Any) -> str:
+        """The page as text; options as those of ``write``."""
         body: BodyModel = self.context.get("body")
         camera: Camera = options.get("camera") or front_camera(512, 512)
-        centre = options.get("centre")
+        centre, box = options.get("centre"), options.get("box") or (0.0, 0.0, camera.width, camera.height)
         tell = self.context.progress
         tell("motions", 0.1)
         motions, arrays = motion_arrays(self._motions(), params, body, self.config.fps)
         tell("avatar", 0.4)
         arrays = avatar_arrays(avatar, body, params) | arrays
-        head = page_head(body, params, camera, params.translation if centre is None else centre)
+        head = page_head(body, params, camera, params.translation if centre is None else centre, box)
         tell("compressing", 0.6)
         data = pack(head | {"motions": motions, "autoplay": self.config.autoplay}, arrays)
         consent = " ".join(str(options.get("consent") or "none was recorded").split())
@@ -70,8 +70,8 @@ class WebExporter:
             "GENERATOR": f"avatarkit {__version__}",
             "TITLE": html.escape(str(options.get("name") or "avatar")),
             "CONSENT": html.escape(consent.rstrip(".")),
-            "BODY_CLASS": "panel" if panel else "",
-            "PANEL": "true" if panel else "false",
+            "BODY_CLASS": "panel" if self.config.controls else "",
+            "PANEL": str(self.config.controls).lower(),
             "POSTER": f"data:image/jpeg;base64,{base64.b64encode(self._poster(avatar, params, camera)).decode()}",
             "NOTICES": html.escape(_part("NOTICES.txt").decode()),
             "DATA": base64.b64encode(data).decode(),

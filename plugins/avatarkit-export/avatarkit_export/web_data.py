@@ -139,8 +139,10 @@ def motion_arrays(
     return heads, arrays
 
 
-def page_head(body: BodyModel, params: BodyParams, camera: Camera, centre: torch.Tensor) -> dict[str, Any]:
-    """What is not an array: names, the pose to start from, the camera and the point that it turns around."""
+def page_head(
+    body: BodyModel, params: BodyParams, camera: Camera, centre: torch.Tensor, box: Sequence[float]
+) -> dict[str, Any]:
+    """What is not an array: names, the pose to start from, the camera, the point that it turns around, the person's box."""
     return {
         "joints": list(body.joint_names),
         "parents": list(body.parents),
@@ -153,6 +155,7 @@ def page_head(body: BodyModel, params: BodyParams, camera: Camera, centre: torch
             "T_world_camera": torch.linalg.inv(camera.T_camera_world).tolist(),
             "width": camera.width,
             "height": camera.height,
+            "box": list(box),
         },
         "centre": centre.tolist(),
     }

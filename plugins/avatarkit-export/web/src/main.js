@@ -34,6 +34,8 @@ async function start() {
   measure(stage, player);
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   if (data.motions.length && !calm && data.autoplay) player.play(data.motions[0].name);
+  player.advance(0);
+  stage.posed();
   await stage.picture(64, 64); // compiles the shaders and sorts for the first time
   stage.resize();
   $("poster").hidden = true;
@@ -47,7 +49,7 @@ function connect(player, stage, view) {
   const showFace = faceSliders($("face"), $("faces"), player, ask);
   const resetPose = poseSliders($("pose"), player, ask);
   const choose = $("motion");
-  choose.append(new Option("Still, as in the photo", ""));
+  choose.append(new Option("Still", ""));
   player.motions.forEach(({ name }) => choose.append(new Option(name.replace(/-/g, " "), name)));
   choose.addEventListener("change", () => {
     player.play(choose.value);
@@ -135,6 +137,7 @@ function measure(stage, player) {
   let before = performance.now();
   setInterval(() => {
     const now = performance.now();
+    if (player.playing && stage.frames === 0) return;
     const rate = (stage.frames * 1000) / (now - before);
     [stage.frames, before] = [0, now];
     $("fps").textContent = player.playing ? `${rate.toFixed(rate < 10 ? 1 : 0)} frames per second` : "";
@@ -165,6 +168,11 @@ async function main() {
       return stage.picture(width, height);
     },
     vertices: () => Array.from(body.vertices),
+    poseMilliseconds: (times) => {
+      const before = performance.now();
+      for (let i = 0; i < times; i++) body.pose(player.now);
+      return (performance.now() - before) / times;
+    },
   };
 }
 

@@ -6,8 +6,8 @@ const NEAR = 0.02, FAR = 50;
 const MAX_PITCH = 85;
 
 export class View {
-  constructor({ K, T_world_camera, width, height }, centre) {
-    Object.assign(this, { K, width, height });
+  constructor({ K, T_world_camera, width, height, box }, centre) {
+    Object.assign(this, { K, width, height, box });
     this.centre = new THREE.Vector3(...centre);
     const m = T_world_camera.flat();
     this.start = new THREE.Matrix4().set(...m);
@@ -57,17 +57,25 @@ export class View {
     this.changed();
   }
 
-  /** The photo's whole frame in a picture of another shape, which may show more at the sides or at top and bottom. */
+  /** The part of the photo's image plane to show at this aspect ratio, pixels; as avatarkit.animation.frame_window. */
+  window() {
+    const { width: W, height: H, aspect } = this;
+    if (Math.abs((aspect * H) / W - 1) < 0.03) return [0, 0, W, H];
+    const [x0, y0, x1, y1] = this.box;
+    const margin = 0.06 * (y1 - y0);
+    const cut = y1 > H - 3;
+    let top = y0 - margin;
+    let height = (cut ? H : y1 + margin) - top;
+    const needed = (cut ? 0.8 : 1.1) * (x1 - x0);
+    if (height * aspect < needed) height = needed / aspect;
+    if (!cut) top = (y0 + y1) / 2 - height / 2;
+    return [(x0 + x1) / 2 - (height * aspect) / 2, top, height * aspect, height];
+  }
+
   project() {
     const [[fx, , cx], [, fy, cy]] = this.K;
-    let [left, right, top, bottom] = [-cx / fx, (this.width - cx) / fx, cy / fy, (cy - this.height) / fy];
-    const grow = (this.aspect * (top - bottom)) / (right - left);
-    if (grow > 1) {
-      const extra = ((grow - 1) * (right - left)) / 2;
-      [left, right] = [left - extra, right + extra];
-    } else {
-      top += (1 / grow - 1) * (top - bottom); // more room above: where the photo cuts somebody off, the picture ends
-    }
+    const [x0, y0, width, height] = this.window();
+    const [left, right, top, bottom] = [(x0 - cx) / fx, (x0 + width - cx) / fx, (cy - y0) / fy, (cy - y0 - height) / fy];
     const [x, y] = [this.shiftX * (top - bottom), this.shiftY * (top - bottom)];
     const window = [left - x, right - x, top + y, bottom + y].map((v) => v * NEAR);
     this.camera.projectionMatrix.makePerspective(...window, NEAR, FAR);
