@@ -20,7 +20,7 @@ __all__ = ["export"]
 def export(
     avatar: Annotated[Path, typer.Argument(help="An avatar's folder.", metavar="NAME.avatar")],
     to: Annotated[
-        str, typer.Option("--to", help="The format: ply, glb, vrm, web, or what a plugin offers.", metavar="FORMAT")
+        str, typer.Option("--to", help="The format: ply, spz, glb, vrm, web, or what a plugin offers.", metavar="FORMAT")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The file or folder to write.")],
     pose: Annotated[

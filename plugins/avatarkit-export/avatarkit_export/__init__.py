@@ -11,6 +11,11 @@ def register_exporters(register: Register) -> None:
         summary="the Gaussians of one pose, for splat editors and viewers; FILE.ply",
     )
     register(
+        "spz",
+        target="avatarkit_export.spz:SpzExporter",
+        summary="the Gaussians of one pose, a tenth of the size; FILE.spz",
+    )
+    register(
         "glb",
         target="avatarkit_export.glb:GlbExporter",
         config="avatarkit_export.config:GlbConfig",

@@ -30,6 +30,8 @@ class GlbConfig(VrmConfig):
 
     influences: Literal[4, 8] = 8
     """Joints that may move a vertex; some programs read four only."""
+    splats: bool = False
+    """Write the Gaussians of the pose (KHR_gaussian_splatting) instead of the mesh, its skin and the clip."""
     motion: str = "talk"
     """The motion that becomes the animation clip: the first built-in one whose name starts so; "none" for no clip."""
 

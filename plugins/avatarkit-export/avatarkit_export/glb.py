@@ -18,10 +18,11 @@ from avatarkit.interfaces import AvatarModel, Context
 from avatarkit_export.bake import bake_texture
 from avatarkit_export.config import GlbConfig, VrmConfig
 from avatarkit_export.files import SYNTHETIC, check_options, check_suffix, write_file
+from avatarkit_export.gaussians import SH0, posed_gaussians
 from avatarkit_export.gltf import INDICES, VERTICES, Gltf
 from avatarkit_export.rig import Rig, make_rig
 
-__all__ = ["GlbExporter", "RiggedGltf", "quaternions", "rigged_gltf"]
+__all__ = ["GlbExporter", "RiggedGltf", "quaternions", "rigged_gltf", "splats_gltf"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class GlbExporter:
         self.config, self.context = config, context
 
     def write(self, avatar: AvatarModel, params: BodyParams, path: Path, **options: Any) -> None:
-        """See ``Exporter.write``; of ``params`` only the shape counts.
+        """See ``Exporter.write``; of ``params`` only the shape counts, unless splats are asked for.
 
         Args:
             avatar: with a mesh on its body model. params: of the person. path: ends in .glb.
@@ -58,6 +59,9 @@ class GlbExporter:
         """
         check_options("glb", options)
         check_suffix(path, ".glb")
+        if self.config.splats:
+            write_file(path, *splats_gltf(avatar, params, options).glb())
+            return
         motion = self._motion()
         made = rigged_gltf(avatar, params, self.config, self.context, options)
         if motion is not None:
@@ -82,8 +86,7 @@ def rigged_gltf(
     """
     body = context.get("body")
     rig = make_rig(avatar, body, params, config.influences)
-    extras = {"provenance": SYNTHETIC, "consent": options.get("consent") or "none was recorded"}
-    gltf = Gltf(f"avatarkit {__version__}", extras)
+    gltf = _document(options)
     context.progress("texture", None)
     texture = bake_texture(avatar, body, params, config.texture)
     mesh = _add_mesh(gltf, rig, _add_material(gltf, texture))
@@ -92,6 +95,41 @@ def rigged_gltf(
     gltf.document["scenes"] = [{"nodes": [mesh_node, joint_nodes[0]]}]
     gltf.document["scene"] = 0
     return RiggedGltf(gltf, rig, mesh_node, joint_nodes)
+
+
+def splats_gltf(avatar: AvatarModel, params: BodyParams, options: dict[str, Any]) -> Gltf:
+    """The Gaussians of one pose as points that KHR_gaussian_splatting explains; other readers show coloured points."""
+    g = posed_gaussians(avatar, params)
+    gltf = _document(options)
+    count, prefix = len(g), "KHR_gaussian_splatting:"
+    colors = torch.cat([g.colors.clamp(0, 1), g.opacities[:, None].clamp(0, 1)], 1)
+    attributes = {
+        "POSITION": gltf.accessor(_float32(g.means), VERTICES, bounds=True),
+        "COLOR_0": gltf.accessor((colors * 255).round().numpy().astype(np.uint8), VERTICES, normalized=True),
+        prefix + "ROTATION": gltf.accessor(np.tile(np.array([0, 0, 0, 1], np.float32), (count, 1)), VERTICES),
+        prefix + "SCALE": gltf.accessor(_float32(g.scales[:, None].expand(-1, 3)), VERTICES),
+        prefix + "OPACITY": gltf.accessor(_float32(g.opacities.clamp(0, 1)), VERTICES),
+        prefix + "SH_DEGREE_0_COEF_0": gltf.accessor(_float32((g.colors - 0.5) / SH0), VERTICES),
+    }
+    splatting = {
+        "kernel": "ellipse", "colorSpace": "srgb_rec709_display", "projection": "perspective",
+        "sortingMethod": "cameraDistance",
+    }  # fmt: skip
+    primitive = {"attributes": attributes, "mode": 0, "extensions": {"KHR_gaussian_splatting": splatting}}
+    mesh = gltf.add("meshes", {"name": "avatar", "primitives": [primitive]})
+    gltf.document["scenes"] = [{"nodes": [gltf.add("nodes", {"name": "avatar", "mesh": mesh})]}]
+    gltf.document |= {"scene": 0, "extensionsUsed": ["KHR_gaussian_splatting"]}
+    return gltf
+
+
+def _float32(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.numpy().astype(np.float32)
+
+
+def _document(options: dict[str, Any]) -> Gltf:
+    """An empty document that says what it is."""
+    extras = {"provenance": SYNTHETIC, "consent": options.get("consent") or "none was recorded"}
+    return Gltf(f"avatarkit {__version__}", extras)
 
 
 def quaternions(axis_angle: torch.Tensor) -> np.ndarray:

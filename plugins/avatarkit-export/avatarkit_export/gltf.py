@@ -40,9 +40,16 @@ class Gltf:
         self._length += len(padded)
         return self.add("bufferViews", item if target is None else {**item, "target": target})
 
-    def accessor(self, array: np.ndarray, target: int | None = None, bounds: bool = False) -> int:
-        """An accessor of (n,) or (n, 2, 3, 4 or 16) numbers; ``bounds`` writes their range."""
+    def accessor(
+        self, array: np.ndarray, target: int | None = None, bounds: bool = False, normalized: bool = False
+    ) -> int:
+        """An accessor of (n,) or (n, 2, 3, 4 or 16) numbers; ``bounds`` writes their range.
+
+        ``normalized``: integers stand for 0 to 1.
+        """
         item = {"bufferView": self.view(_bytes(array), target), **_described(array)}
+        if normalized:
+            item["normalized"] = True
         return self.add("accessors", {**item, **_bounds(array)} if bounds else item)
 
     def sparse(self, count: int, numbers: np.ndarray, values: np.ndarray) -> int:

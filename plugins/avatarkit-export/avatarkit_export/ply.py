@@ -9,13 +9,12 @@ import numpy as np
 import torch
 
 from avatarkit.body import BodyParams
-from avatarkit.errors import InputError
 from avatarkit.interfaces import AvatarModel, Context
 from avatarkit_export.files import check_options, check_suffix, provenance, write_file
+from avatarkit_export.gaussians import SH0, posed_gaussians
 
 __all__ = ["PlyExporter"]
 
-_SH0 = 0.28209479177387814  # zeroth spherical harmonic: rgb = 0.5 + _SH0 * f_dc
 _OPAQUE = 1.0 - 1e-6  # its logit is finite
 _PROPERTIES = (
     *("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"),
@@ -44,15 +43,12 @@ class PlyExporter:
         """
         check_options("ply", options)
         check_suffix(path, ".ply")
-        with torch.no_grad():
-            g = avatar.pose(params).gaussians
-        if not len(g):
-            raise InputError("The avatar has no Gaussians, so there is nothing to write.")
-        opacity = g.opacities.double().clamp(1e-6, _OPAQUE).logit()[:, None]
-        scales = g.scales.double().log()[:, None].expand(-1, 3)
-        rotation = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64, device=scales.device).expand(len(g), 4)
-        columns = [g.means, torch.zeros_like(g.means), (g.colors - 0.5) / _SH0, opacity, scales, rotation]
-        rows = torch.cat([c.double().cpu() for c in columns], 1).numpy().astype("<f4")
+        g = posed_gaussians(avatar, params)
+        opacity = g.opacities.clamp(1e-6, _OPAQUE).logit()[:, None]
+        scales = g.scales.log()[:, None].expand(-1, 3)
+        rotation = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64).expand(len(g), 4)
+        columns = [g.means, torch.zeros_like(g.means), (g.colors - 0.5) / SH0, opacity, scales, rotation]
+        rows = torch.cat(columns, 1).numpy().astype("<f4")
         write_file(path, _header(len(rows), provenance(options)), np.ascontiguousarray(rows).tobytes())
 
 
