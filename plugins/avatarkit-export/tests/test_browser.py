@@ -1,0 +1,173 @@
+"""The files in programs of others: headless Chromium, three.js with Spark, @pixiv/three-vrm, Khronos' validator.
+
+They need node, Chromium and ``npm ci`` in ``plugins/avatarkit-export/web``; where one is missing they are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from avatarkit.animation import place
+from avatarkit.body import BodyParams
+from avatarkit.camera import orbit
+from avatarkit.interfaces import AvatarModel, Context, Subject
+from avatarkit.registry import Registry
+from avatarkit.testing import tiny_motion
+
+WEB = Path(__file__).parent.parent / "web"
+CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+
+needs_node = pytest.mark.skipif(
+    shutil.which("node") is None or not (WEB / "node_modules").is_dir(),
+    reason="needs node, and npm ci in plugins/avatarkit-export/web",
+)
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+pytestmark = [needs_node, pytest.mark.slow]
+
+
+def node(script: str, *arguments: str, job: dict[str, Any] | None = None) -> dict[str, Any]:
+    run = subprocess.run(
+        ["node", str(WEB / "test" / script), *arguments], input=json.dumps(job), capture_output=True, text=True, check=False,
+        timeout=280, cwd=WEB, env={**os.environ, "CHROMIUM": CHROMIUM or ""},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+def psnr(picture: Path, ours: torch.Tensor) -> float:
+    theirs = torch.from_numpy(np.asarray(Image.open(picture).convert("RGB"), dtype=np.float32) / 255)
+    return float(-10 * (theirs - ours.clamp(0, 1)).square().mean().log10())
+
+
+@needs_browser
+def test_the_page_draws_and_moves_the_avatar_as_we_do(
+    registry: Registry, context: Context, subject: Subject, avatar: AvatarModel, params: BodyParams, tmp_path: Path
+) -> None:
+    page, body = tmp_path / "ada.html", context.get("body")
+    exporter = registry.get("exporter", "web").create({"controls": True, "fps": 120.0}, context)
+    centre = subject.params.translation
+    exporter.write(avatar, subject.params, page, camera=subject.camera, centre=centre)
+    other = {k: getattr(params, k).flatten().tolist() for k in ("root", "translation", "joints", "expression")}
+    slider = "[aria-label='Jaw open']"
+    job = {
+        "address": page.as_uri(), "width": 420, "height": 300,
+        "steps": [
+            ["eval", "window.avatarkitReady"],
+            ["picture", str(tmp_path / "still.png"), 128, 128],
+            ["eval", "window.avatarkit.turn(30, 10)"],
+            ["picture", str(tmp_path / "side.png"), 128, 128],
+            ["eval", f"window.avatarkit.stand({json.dumps(other)}); window.avatarkit.turn(0)"],
+            ["picture", str(tmp_path / "posed.png"), 128, 128],
+            ["eval", "window.avatarkit.play('tiny'); window.avatarkit.pause(); window.avatarkit.seek(0.2)"],
+            ["picture", str(tmp_path / "motion.png"), 128, 128],
+            ["eval", "window.avatarkit.vertices()"],
+            ["set", slider, "1"],
+            ["picture", str(tmp_path / "jaw.png"), 64, 64],
+            ["eval", "window.avatarkit.vertices()"],
+            ["set", "[aria-label='Head: turn']", "40"],
+            ["picture", str(tmp_path / "head.png"), 64, 64],
+            ["eval", "window.avatarkit.vertices()"],
+            ["eval", "window.avatarkit.show('mesh'); document.querySelector('#message').hidden"],
+            ["picture", str(tmp_path / "mesh.png"), 64, 64],
+            ["click", "#reset"],
+            ["eval", f'document.querySelector("{slider}").value'],
+        ],
+    }  # fmt: skip
+    done = node("run.js", job=job)
+    assert done["errors"] == []
+    assert done["requests"] == []
+    draw = context.get("renderer").gaussians.render
+    motion = tiny_motion()
+    at = place(motion, subject.params, body)[round(0.2 * motion.fps)]
+    white = torch.ones(3)
+    with torch.no_grad():
+        front = subject.camera
+        shots = {
+            "still": draw(avatar.pose(subject.params).gaussians, front, white).rgb,
+            "side": draw(avatar.pose(subject.params).gaussians, orbit(front, centre, 30, 10), white).rgb,
+            "posed": draw(avatar.pose(params).gaussians, front, white).rgb,
+            "motion": draw(avatar.pose(at).gaussians, front, white).rgb,
+        }
+        mesh = avatar.pose(at).mesh
+    for name, ours in shots.items():
+        assert (ours < 0.9).any(), name  # somebody is in the picture
+        assert psnr(tmp_path / f"{name}.png", ours) >= 30, name
+    assert psnr(tmp_path / "side.png", shots["still"]) < 30  # the camera did turn
+    assert mesh is not None
+    before, jaw, head = (np.array(done["result"][k]).reshape(-1, 3) for k in (8, 11, 14))
+    assert np.abs(before - mesh.vertices.detach().numpy()).max() < 1e-3
+    weights = replace(at, expression=torch.tensor([1.0, float(at.expression[1])]))
+    opened = body.vertices(weights, avatar.pose(at).fields["dT"].detach())[0]
+    assert np.abs(jaw - opened.detach().numpy()).max() < 1e-3 < np.abs(jaw - before).max()
+    assert np.abs(head - jaw).max() > 0.03
+    assert np.asarray(Image.open(tmp_path / "mesh.png").convert("L")).min() < 200
+    assert done["result"][15] is True
+    assert done["result"][18] == "0"
+
+
+def test_the_validator_finds_no_error(
+    registry: Registry, context: Context, avatar: AvatarModel, params: BodyParams, tmp_path: Path
+) -> None:
+    made = {}
+    for name, options in (("mesh", {"texture": 64}), ("splats", {"splats": True})):
+        path = tmp_path / f"{name}.glb"
+        registry.get("exporter", "glb").create(options, context).write(avatar, params, path)
+        made[name] = str(path)
+    body = registry.get("body", "anny").create({}, Context())
+    anny = replace(Context(), get=lambda slot, name=None: body)
+    made["vrm"] = str(tmp_path / "doll.vrm")
+    registry.get("exporter", "vrm").create({"texture": 64}, anny).write(doll(body), body.neutral(), Path(made["vrm"]))
+    found = node("validate.js", *made.values())
+    for name in ("mesh", "vrm"):
+        assert found[made[name]] == {"errors": 0, "warnings": 0, "messages": []}, name
+    # This validator is older than KHR_gaussian_splatting and knows no attributes with an extension's name in front.
+    unknown = found[made["splats"]]["messages"]
+    assert len(unknown) == 4
+    assert all(m.startswith("MESH_PRIMITIVE_INVALID_ATTRIBUTE") and "KHR_gaussian_splatting:" in m for m in unknown)
+
+
+@needs_browser
+def test_three_vrm_plays_an_expression_and_moves_a_bone(registry: Registry, tmp_path: Path) -> None:
+    body = registry.get("body", "anny").create({}, Context())
+    context = replace(Context(), get=lambda slot, name=None: body)
+    path = tmp_path / "doll.vrm"
+    registry.get("exporter", "vrm").create({"texture": 64}, context).write(doll(body), body.neutral(), path)
+    done = node("vrm.js", str(path))
+    assert done["errors"] == []
+    result = done["result"]
+    assert result["expressions"] >= 52
+    assert 0.01 < result["aa"]["largest"] < 0.05
+    assert 100 < result["aa"]["moved"] < 0.3 * result["aa"]["of"]
+    assert 0.03 < result["head"]["largest"] < 0.2
+    assert 1000 < result["head"]["moved"] < 0.6 * result["head"]["of"]
+
+
+def doll(body: Any) -> Any:
+    from avatarkit.gaussians import Gaussians
+    from avatarkit.interfaces import Posed
+    from avatarkit.mesh import Mesh
+
+    class Doll:
+        """The bare body model with a Gaussian on each vertex."""
+
+        def pose(self, params: BodyParams) -> Posed:
+            vertices = body.vertices(params)[0]
+            one = torch.ones(len(vertices))
+            gaussians = Gaussians(vertices, 0.01 * one, torch.full_like(vertices, 0.5), one)
+            return Posed(gaussians, Mesh(vertices, body.faces), {"dT": torch.zeros_like(vertices)})
+
+        def state(self) -> dict[str, torch.Tensor]:
+            return {}
+
+    return Doll()
