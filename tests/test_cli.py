@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import statistics
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,12 @@ import typer
 from typer.testing import CliRunner
 
 from avatarkit.bundle import write_bundle
-from avatarkit.errors import ConfigError, StageError
+from avatarkit.errors import ConfigError, InputError, StageError
 from avatarkit.progress import Progress, SilentProgress
 from avatarkit_cli.main import app
 from avatarkit_cli.progress import BarProgress, LineProgress, make_progress
 from avatarkit_cli.shared import parse_size
+from avatarkit_cli.view import _server
 
 TENSORS = {"box": torch.tensor([0.0, 0.0, 1.0, 1.0])}
 
@@ -340,3 +344,29 @@ def test_main_is_the_installed_command() -> None:
     assert result.stdout.startswith("avatarkit 0.")
     assert time.perf_counter() - started < 20
     assert isinstance(app, typer.Typer)
+
+
+def test_the_viewer_serves_one_page_to_this_machine_only() -> None:
+    server = _server(0)
+    server.page = b"<title>Ada</title>"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        assert server.server_address[0] == "127.0.0.1"
+        with pytest.raises(InputError, match=f"Port {server.server_port} is taken .* --port {server.server_port + 1}"):
+            _server(server.server_port)
+
+        def status(path: str, **headers: str) -> tuple[int, bytes]:
+            connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+            connection.request("GET", path, headers=headers)
+            with closing(connection), connection.getresponse() as answer:
+                return answer.status, answer.read()
+
+        assert status("/") == (200, server.page)
+        assert status("/?x=1") == (200, server.page)
+        assert status("/etc/passwd")[0] == 404
+        assert status("/", Host="ada.example:80")[0] == 403
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

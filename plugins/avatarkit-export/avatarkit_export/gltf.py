@@ -40,9 +40,7 @@ class Gltf:
         self._length += len(padded)
         return self.add("bufferViews", item if target is None else {**item, "target": target})
 
-    def accessor(
-        self, array: np.ndarray, target: int | None = None, bounds: bool = False, normalized: bool = False
-    ) -> int:
+    def accessor(self, array: np.ndarray, target: int | None = None, bounds: bool = False, normalized: bool = False) -> int:
         """An accessor of (n,) or (n, 2, 3, 4 or 16) numbers; ``bounds`` writes their range.
 
         ``normalized``: integers stand for 0 to 1.

@@ -19,7 +19,7 @@ import torch
 from avatarkit.animation import place
 from avatarkit.body import BodyParams, Motion
 from avatarkit.camera import Camera
-from avatarkit.errors import PluginError
+from avatarkit.errors import InputError, PluginError
 from avatarkit.interfaces import AvatarModel, BodyModel
 from avatarkit.mesh import barycentric
 
@@ -41,7 +41,8 @@ def avatar_arrays(avatar: AvatarModel, body: BodyModel, params: BodyParams) -> d
         name -> array; ``splat_*`` are stored by column, which compresses better.
 
     Raises:
-        PluginError: the avatar is not of that kind, or too large for the page's 16-bit vertex numbers.
+        InputError: the avatar is empty.
+        PluginError: it is not of that kind, or too large for the page's 16-bit vertex numbers.
     """
     state, V = avatar.state(), len(body.skinning_weights)
     skeleton = body.skeleton(params.shape)
@@ -62,8 +63,10 @@ def avatar_arrays(avatar: AvatarModel, body: BodyModel, params: BodyParams) -> d
             f"{type(avatar).__name__} has no Gaussians on a mesh of the body model {body.name!r}: only one pose can be exported "
             "(--to ply)."
         )
-    if V > 1 << 16 or not len(posed.gaussians):
-        raise PluginError("The avatar has no Gaussians." if V <= 1 << 16 else f"The mesh is too large for a web page: {V} vertices.")
+    if V > 1 << 16:
+        raise PluginError(f"The mesh is too large for a web page: {V} vertices where {1 << 16} are the most.")
+    if not len(posed.gaussians):
+        raise InputError("The avatar has no Gaussians, so there is nothing to show.")
     triangles, weights = state["triangles"].long(), state["weights"].float()
     g = posed.gaussians
     stands_off = g.means.cpu() - barycentric(template, triangles, weights)
@@ -118,7 +121,8 @@ def motion_arrays(
     Returns:
         A description and arrays of each; joints and expressions that do not move are left out.
     """
-    heads, arrays = [], {}
+    heads: list[dict[str, Any]] = []
+    arrays: dict[str, np.ndarray] = {}
     for number, motion in enumerate(motions):
         every = max(1, round(motion.fps / fps))
         world = place(motion, params, body)[::every]
@@ -133,15 +137,11 @@ def motion_arrays(
             f"{name}_faces": faces.numpy().astype(np.uint16),
             f"{name}_expression": (world.expression[:, faces].clamp(0, 1) * 255).round().to(torch.uint8).numpy(),
         }
-        heads.append(
-            {"name": motion.name, "fps": motion.fps / every, "frames": world.batch_shape[0], "loop": motion.loop}
-        )
+        heads.append({"name": motion.name, "fps": motion.fps / every, "frames": world.batch_shape[0], "loop": motion.loop})
     return heads, arrays
 
 
-def page_head(
-    body: BodyModel, params: BodyParams, camera: Camera, centre: torch.Tensor, box: Sequence[float]
-) -> dict[str, Any]:
+def page_head(body: BodyModel, params: BodyParams, camera: Camera, centre: torch.Tensor, box: Sequence[float]) -> dict[str, Any]:
     """What is not an array: names, the pose to start from, the camera, the point that it turns around, the person's box."""
     return {
         "joints": list(body.joint_names),
