@@ -23,7 +23,7 @@ from avatarkit.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 if TYPE_CHECKING:
     from avatarkit.registry import Registry
 
-__all__ = ["LoadedAvatar", "assemble", "frame_window", "load", "parse_color", "place"]
+__all__ = ["LoadedAvatar", "assemble", "follow", "frame_window", "load", "parse_color", "place"]
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,31 @@ class LoadedAvatar:
     @property
     def centre(self) -> torch.Tensor:
         """(3,) world point that cameras turn around: between the joints that the photo shows."""
-        p = self.photo_params.batched()
-        skeleton = self.body.skeleton(p.shape)
-        A = self.body.joint_transforms(skeleton, p.root, p.translation, p.joints)[0]
-        joints = (A[:, :3, :3] @ skeleton.positions[..., None])[..., 0] + A[:, :3, 3]
-        pixels = self.photo_camera.project(joints)
-        inside = (pixels >= 0).all(1) & (pixels[:, 0] < self.photo_camera.width)
-        inside &= pixels[:, 1] < self.photo_camera.height
-        seen = joints[inside] if inside.any() else joints
+        joints = self._joints(self.photo_params)[0]
+        seen = joints[self._seen(joints)]
         return (seen.amin(0) + seen.amax(0)) / 2
+
+    def _joints(self, params: BodyParams) -> torch.Tensor:
+        """(T, J, 3) where the joints are in the world."""
+        p = params.batched()
+        skeleton = self.body.skeleton(p.shape)
+        A = self.body.joint_transforms(skeleton, p.root, p.translation, p.joints)
+        return (A[..., :3, :3] @ skeleton.positions[..., None])[..., 0] + A[..., :3, 3]
+
+    def _seen(self, joints: torch.Tensor) -> torch.Tensor:
+        """(J,) bool, which joints (J, 3) the photo shows; all where it shows none."""
+        pixels = self.photo_camera.project(joints)
+        size = torch.tensor([self.photo_camera.width, self.photo_camera.height], device=pixels.device)
+        inside = ((pixels >= 0) & (pixels < size)).all(1)
+        return inside if inside.any() else torch.ones_like(inside)
+
+    def _travel(self, world: BodyParams, fps: float) -> torch.Tensor:
+        """(T, 3) metres that the camera goes along with the trunk and head as far as the photo shows them."""
+        trunk = {j for g in self.body.pose_groups if g.name.startswith(_TRUNK) for j in g.joints}
+        start = self._joints(self.photo_params)[0]
+        seen = self._seen(start)
+        chosen = [j for j in sorted(trunk) if seen[j]] or [0]
+        return follow(self._joints(world)[:, chosen].mean(1) - start[chosen].mean(0), fps)
 
     def default_size(self, height: int = 512) -> tuple[int, int]:
         """(width, height) of the photo's shape, even, at most ``height`` high."""
@@ -123,7 +139,8 @@ class LoadedAvatar:
 
         Args:
             motion: relative, as ``Motion`` says, for this avatar's body model.
-            camera: ``front``, ``orbit`` (once around, back and forth within 30 degrees) or a camera.
+            camera: ``front``, ``orbit`` (once around, back and forth within 30 degrees), which both go along with somebody who
+                walks away, or a camera, which stands still.
             size: (width, height). fps: frames per second; None = the motion's. background: see ``render``.
         """
         if motion.params.model != self.body.name:
@@ -131,6 +148,8 @@ class LoadedAvatar:
         rate = fps or motion.fps
         count = max(1, round(len(motion) / motion.fps * rate))
         world = place(motion, self.photo_params, self.body)
+        if not isinstance(camera, Camera):
+            world = replace(world, translation=world.translation - self._travel(world, motion.fps))
         for i in range(count):
             t = i / rate
             params = world[min(len(motion) - 1, int(t * motion.fps + 0.5))]
@@ -174,6 +193,29 @@ def place(motion: Motion, person: BodyParams, body: BodyModel) -> BodyParams:
         translation=p.translation + at.translation,
         joints=joints,
     )
+
+
+_TRUNK = ("spine", "neck", "head")
+_SLACK = 0.1  # metres that people sway and lean
+_EASE = 0.25  # seconds
+
+
+def follow(moved: torch.Tensor, fps: float) -> torch.Tensor:
+    """How a camera goes along with somebody to keep them in view.
+
+    Args:
+        moved: (T, 3) metres that they are away from where they stood. fps: of the frames.
+
+    Returns:
+        (T, 3) metres: zero while they sway, lean or hop, the smoothed path of somebody who walks, crouches or bends down.
+    """
+    reach = min(max(1, round(2.5 * _EASE * fps)), 10_000)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / (_EASE * fps)) ** 2)
+    path = moved.detach().cpu().double()
+    padded = torch.cat([path[:1].expand(reach, 3), path, path[-1:].expand(reach, 3)])
+    path = torch.nn.functional.conv1d(padded.T[:, None], (kernel / kernel.sum())[None, None])[:, 0].T
+    far = path.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+    return (path * (1 - _SLACK / far).clamp(min=0)).to(moved)
 
 
 def _turned(by: torch.Tensor, start: torch.Tensor) -> torch.Tensor:

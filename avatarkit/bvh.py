@@ -207,7 +207,13 @@ def _frames(text: str, width: int, words: _Words) -> tuple[torch.Tensor, float]:
     values = values[: count * width].reshape(count, width)
     if not np.isfinite(values).all() or np.abs(values).max() > 1e9:
         raise words.wrong("has impossible numbers in its frames")
-    return torch.from_numpy(values), 1 / step
+    return torch.from_numpy(values), _rate(step)
+
+
+def _rate(step: float) -> float:
+    """Frames per second; files round the time of a frame, so 0.041667 seconds mean 24."""
+    fps = 1 / step
+    return float(round(fps)) if abs(fps - round(fps)) < 1e-4 * fps else fps
 
 
 def write_bvh(motion: Motion, body: BodyModel, path: Path) -> None:

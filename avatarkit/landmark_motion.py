@@ -1,4 +1,4 @@
-"""Motions from 2D landmarks in the files of the pose-format library (MediaPipe Holistic's points).
+"""Motions from 2D landmarks over time: ``.pose`` files and alike, with MediaPipe Holistic's names of points.
 
 Depth in such files is not to be trusted, so bones of known length are tilted towards the camera by as much as they
 look short. Good enough for signing and gesturing seen from the front; a video is better tracked by a ``Tracker``.
@@ -8,45 +8,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from avatarkit.body import BodyParams, Motion
-from avatarkit.errors import InputError, MissingDependency
-from avatarkit.interfaces import BodyModel
+from avatarkit.errors import InputError
+from avatarkit.pose_file import LandmarkTrack
 from avatarkit.posing import Poser, frame
 from avatarkit.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
-__all__ = ["read_pose_format"]
+__all__ = ["landmark_motion"]
 
 _FINGERS = {"index": "INDEX_FINGER", "middle": "MIDDLE_FINGER", "ring": "RING_FINGER", "pinky": "PINKY"}
 _SURE = 0.3
 
 
-def read_pose_format(path: Path, body: BodyModel) -> Motion:
-    """Reads a ``.pose`` file: arms, hands, head and mouth of its first person.
+def landmark_motion(track: LandmarkTrack, poser: Poser, name: str, source: str) -> Motion:
+    """What arms, hands, head and mouth of a person do whose landmarks were followed.
+
+    Args:
+        track: points named ``POSE_LANDMARKS:LEFT_SHOULDER``, ``LEFT_HAND_LANDMARKS:INDEX_FINGER_TIP``,
+            ``FACE_LANDMARKS:13`` (number in MediaPipe's face mesh) and alike; others are not looked at.
+        poser: of the body model. name: of the motion. source: for messages.
 
     Raises:
-        MissingDependency: the library pose-format is not installed. InputError: the file is damaged or empty.
+        InputError: no shoulders are seen.
     """
-    try:
-        from pose_format import Pose  # type: ignore[import-not-found,unused-ignore]
-    except ImportError as error:
-        raise MissingDependency(f"{path.name} needs the Python package pose-format: pip install pose-format") from error
-    try:
-        file = Pose.read(path.read_bytes())
-        names = [f"{c.name}:{p}" for c in file.header.components for p in c.points]
-        values = np.ma.filled(file.body.data[:, 0], np.nan)
-        sure = np.asarray(file.body.confidence[:, 0])
-        fps = float(file.body.fps)
-        if values.shape[:2] != sure.shape or values.shape[1] != len(names) or not 0.1 <= fps <= 10_000:
-            raise ValueError("arrays do not fit together")
-    except Exception as error:  # the library raises whatever its parsing stumbles over
-        raise InputError(f"{path.name} is a damaged .pose file; make it again.") from error
-    points = {n: p for k, n in enumerate(names) if (p := _filled(values[:, k, :2], sure[:, k])) is not None}
-    return _motion(points, Poser(body), fps, path)
+    points = {
+        n: p
+        for k, n in enumerate(track.names)
+        if (p := _filled(track.points[:, k], track.scores[:, k])) is not None
+    }
+    return _motion(points, poser, track.fps, name, source)
 
 
 def _filled(xy: np.ndarray, sure: np.ndarray) -> torch.Tensor | None:
@@ -62,10 +56,10 @@ def _filled(xy: np.ndarray, sure: np.ndarray) -> torch.Tensor | None:
     return torch.from_numpy(smooth * [1, -1])
 
 
-def _motion(points: Mapping[str, torch.Tensor], poser: Poser, fps: float, path: Path) -> Motion:
+def _motion(points: Mapping[str, torch.Tensor], poser: Poser, fps: float, name: str, source: str) -> Motion:
     shoulders = [points.get(f"POSE_LANDMARKS:{s}_SHOULDER") for s in ("LEFT", "RIGHT")]
     if shoulders[0] is None or shoulders[1] is None or "left_elbow" not in poser.positions:
-        raise InputError(f"{path.name} shows no shoulders, so there is no motion to take from it.")
+        raise InputError(f"{source} shows no shoulders, so there is no motion to take from it.")
     across = shoulders[0] - shoulders[1]
     width = float((poser.positions["left_shoulder"] - poser.positions["right_shoulder"]).norm())
     scale = width / max(float(across.norm(dim=-1).quantile(0.8)), 1e-6)  # metres per pixel
@@ -84,7 +78,7 @@ def _motion(points: Mapping[str, torch.Tensor], poser: Poser, fps: float, path: 
     if "jawOpen" in body.expression_names:
         expression[:, body.expression_names.index("jawOpen")] = jaw.float()
     params = BodyParams(body.name, body.neutral().shape.cpu(), expression, root, torch.zeros(count, 3), joints)
-    return Motion(path.stem, fps, params)
+    return Motion(name, fps, params)
 
 
 def _about(axis: int, angle: torch.Tensor) -> torch.Tensor:
@@ -139,8 +133,10 @@ def _arm(
     if wrist is None:
         return {}
     at = poser.positions
-    u = _lifted((elbow - shoulder) * scale, float((at[s + "elbow"] - at[s + "shoulder"]).norm()))
-    f = _lifted((wrist - elbow) * scale, float((at[s + "wrist"] - at[s + "elbow"]).norm()))
+    upper = float((at[s + "elbow"] - at[s + "shoulder"]).norm())
+    fore = poser.direction(s + "elbow", s + "wrist")
+    u = _lifted((elbow - shoulder) * scale, upper)
+    f = _lifted((wrist - elbow) * scale, 0.87 * upper if fore is None else float(fore.norm()))
     u, f = _in_front(u, f, at[s + "shoulder"], at["pelvis"])
     usual = torch.linalg.cross(u, chest[..., 2])
     hinge = torch.linalg.cross(u, f)

@@ -1,4 +1,4 @@
-"""Motion files: ours, SMPL-X archives, BVH, and landmarks of the pose-format library. Nothing in them is executed."""
+"""Motion files: ours, SMPL-X archives, BVH, and landmarks in ``.pose`` files. Nothing in them is executed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from avatarkit.bvh import Bvh, read_bvh, write_bvh
 from avatarkit.errors import InputError, StoreError
 from avatarkit.interfaces import BodyModel
 from avatarkit.joint_names import recognise
+from avatarkit.landmark_motion import landmark_motion
+from avatarkit.pose_file import is_pose_file, read_pose_file
 from avatarkit.posing import Poser
 from avatarkit.retargeting import Performer, retarget
 from avatarkit.rotations import axis_angle_to_matrix, matrix_to_axis_angle
@@ -70,11 +72,11 @@ def load_motion(path: Path | str, body: BodyModel) -> Motion:
 def read_motion(path: Path | str, body: BodyModel) -> Motion:
     """Reads a motion file of any known kind, told by its content, for a body model.
 
-    Known are our own npz, SMPL-X, SMPL-H and SMPL npz (AMASS, BEAT2 and alike), BVH, and, where the library
-    pose-format is installed, its ``.pose`` files. Foreign motions are turned to face the front.
+    Known are our own npz, SMPL-X, SMPL-H and SMPL npz (AMASS, BEAT2, EMAGE and alike), BVH, and ``.pose`` files with
+    MediaPipe Holistic's landmarks. Foreign motions are turned to face the front.
 
     Raises:
-        InputError: it cannot be used. MissingDependency: its reader is not installed.
+        InputError: it cannot be used.
     """
     path = Path(path)
     try:
@@ -96,10 +98,8 @@ def read_motion(path: Path | str, body: BodyModel) -> Motion:
         raise InputError(f"{path.name} holds no motion that avatarkit knows: neither its own format nor SMPL-X poses.")
     if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"HIERARCHY"):
         return _bvh(path, body)
-    if path.suffix.lower() == ".pose":
-        from avatarkit.landmark_motion import read_pose_format
-
-        return read_pose_format(path, body)
+    if is_pose_file(head):
+        return landmark_motion(read_pose_file(path), Poser(body), path.stem, path.name)
     raise InputError(f"{path.name} is not a motion file that avatarkit reads: BVH, its own npz, SMPL-X npz or .pose.")
 
 

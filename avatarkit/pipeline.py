@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -268,7 +268,7 @@ class _Run:
         return {
             "avatarkit": __version__,
             "components": {s: {"name": d.name, "version": d.plugin.version} for s, d in used.items()},
-            "recipe": self.recipe.to_dict(),
+            "recipe": _without_folders(self.recipe.to_dict()),
             "seed": self.seed,
             "device": str(self.components.device),
             "inputs": {"photo": photo.sha256},
@@ -325,3 +325,16 @@ def load_tracked_subject(store: Path, manifest: dict[str, Any]) -> Subject:
         StoreError: the cache was deleted.
     """
     return load_subject(store / f"tracking-{manifest['stages']['tracking']['key'][:16]}")
+
+
+def _without_folders(value: Any) -> Any:
+    """Options with the names of files only: an avatar never holds a path of its maker's disk."""
+    if isinstance(value, Mapping):
+        return {k: _without_folders(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_folders(v) for v in value]
+    if isinstance(value, (str, Path)):
+        path = Path(value)
+        told = path.is_absolute() or str(value).startswith("~") or (len(path.parts) > 1 and path.exists())
+        return path.name if told else value
+    return value

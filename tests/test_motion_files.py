@@ -14,7 +14,7 @@ import torch
 
 from avatarkit import retargeting
 from avatarkit.body import Motion
-from avatarkit.errors import InputError, MissingDependency, StoreError
+from avatarkit.errors import InputError, StoreError
 from avatarkit.joint_names import SMPLX_JOINTS, recognise
 from avatarkit.motion_files import load_motion, read_motion, save_motion, write_bvh
 from avatarkit.posing import Poser, frame, rotation_between, swing_twist
@@ -378,9 +378,14 @@ def test_arrays_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
             load_motion(tmp_path / "b.npz", BODY)
 
 
-def test_a_missing_file_and_a_missing_library(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be opened"):
         read_motion(tmp_path / "none.bvh", BODY)
-    (tmp_path / "a.pose").write_bytes(b"\xcd\xcc\xcc\x3d" + bytes(50))
-    with pytest.raises((MissingDependency, InputError), match=r"pip install pose-format|damaged"):
-        read_motion(tmp_path / "a.pose", BODY)
+
+
+@pytest.mark.parametrize(("step", "fps"), [("0.041667", 24.0), ("0.033333", 30.0), ("0.0333667", 29.97), ("0.008342", 119.875)])
+def test_rates_that_files_round_are_told(step: str, fps: float, tmp_path: Path) -> None:
+    write_bvh(_motion(), BODY, tmp_path / "m.bvh")
+    text = (tmp_path / "m.bvh").read_text()
+    (tmp_path / "m.bvh").write_text(text.replace("Frame Time: 0.04000000", f"Frame Time: {step}"))
+    assert read_motion(tmp_path / "m.bvh", BODY).fps == pytest.approx(fps, rel=1e-5)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avatarkit_cli.shared import JsonFlag, PluginFiles, find_motion, load_registry, print_json, say, table
+from avatarkit_cli.shared import JsonFlag, PluginFiles, find_motion, load_registry, print_json, say, table, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from avatarkit.components import Components
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Show the built-in motions.", rich_markup_mode=None)
+app = typer.Typer(help="Show and convert motions: the built-in ones, and files.", rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
@@ -53,6 +53,33 @@ def show(
         table(("", ""), [(key, str(value)) for key, value in data.items()])
 
 
+@app.command("convert")
+def convert(
+    name: Annotated[str, typer.Argument(help="A built-in motion, or a motion file.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="A .bvh file for other programs, or a .npz file that keeps the face too.")
+    ],
+    plugin: PluginFiles = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a motion as a BVH or npz file, played by the body model."""
+    from avatarkit.errors import ConfigError
+    from avatarkit.motion_files import save_motion, write_bvh
+
+    kind = output.suffix.lower()
+    if kind not in (".bvh", ".npz"):
+        raise ConfigError(f"Motions are written as .bvh or .npz, not as {output.name!r}.")
+    components = _components(plugin)
+    motion, body = find_motion(name, components), components.get("body")
+    (write_bvh if kind == ".bvh" else save_motion)(motion, body, output)
+    if kind == ".bvh" and bool(motion.params.expression.any()):
+        tell("BVH files have no place for faces; write .npz to keep them.")
+    if as_json:
+        print_json({"motion": str(output), "frames": len(motion), "fps": motion.fps, "body": body.name})
+    else:
+        say(str(output))
+
+
 def _components(plugin: Sequence[Path] | None) -> Components:
     from avatarkit.components import Components
     from avatarkit.config import Recipe
@@ -68,3 +95,4 @@ def _list(plugin: Sequence[Path] | None, as_json: bool) -> None:
         return
     table(("motion", "what it is"), list(described.items()))
     say("\nMotion files can be given wherever a motion is asked for: avatarkit animate NAME.avatar --motion FILE")
+    say("Read are BVH, npz of avatarkit, of SMPL-X, SMPL-H and SMPL (AMASS, BEAT2, EMAGE), and .pose; written BVH and npz.")

@@ -36,9 +36,7 @@ class Stage:
     liveliness: float = 1.0
 
 
-def stand(
-    stage: Stage, seconds: float, arms: Mapping[str, Sequence[ArmKey]] | None = None, gaze: float = 1.0
-) -> Performance:
+def stand(stage: Stage, seconds: float, arms: Mapping[str, Sequence[ArmKey]] | None = None, gaze: float = 1.0) -> Performance:
     """Somebody who stands, breathes and sways a little; arms follow their keys, or hang.
 
     Args:
@@ -86,8 +84,7 @@ PHRASES = (
     "AE N D AY W AA1 N T T UW T AO1 K AH B AW1 T AA1 R T",
     "S OW1 , IH M AE1 JH IH N AH B IH1 G AY D IY1 AH , AH B AW1 T DH IH S W AY1 D . "
     "AE N D DH EH N IH T G R OW1 Z AE N D G R OW1 Z",
-    "AA N DH AH W AH1 N HH AE N D , W IY HH AE V T AY1 M . "
-    "AA N DH IY AH1 DH ER HH AE N D , W IY N IY1 D M AO1 R P IY1 P AH L",
+    "AA N DH AH W AH1 N HH AE N D , W IY HH AE V T AY1 M . AA N DH IY AH1 DH ER HH AE N D , W IY N IY1 D M AO1 R P IY1 P AH L",
     "F ER1 S T , DH AH M OW1 S T IH M P AO1 R T AH N T TH IH1 NG . "
     "P L IY1 Z L IH1 S AH N , B IH K AH1 Z IH T R IY1 L IY M AE1 T ER Z",
     "W EH1 L , AY TH IH1 NG K DH AE T W IY1 SH UH D T R AY1 S AH M TH IH NG N UW1",

@@ -1,4 +1,4 @@
-"""Options of the built-in motions."""
+"""Options of the motion sources."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from avatarkit.errors import ConfigError
 
-__all__ = ["BuiltinConfig"]
+__all__ = ["BuiltinConfig", "FolderConfig", "TedConfig"]
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class BuiltinConfig:
     liveliness: float = 1.0
     """Scales gestures, head movements and sway; 0 is a talking statue, 1 natural."""
     label_pitch: tuple[float, float] = (-10.0, 10.0)
-    """Degrees, range of the whole body's pitch per label segment (the paper's section 4: -30 to 30)."""
+    """Degrees, range of the whole body's pitch per label segment (the paper's section 3.2: -30 to 30)."""
     label_yaw: tuple[float, float] = (-25.0, 25.0)
-    """Degrees, range of the whole body's yaw per label segment (the paper's section 4: -10 to 10)."""
+    """Degrees, range of the whole body's yaw per label segment (the paper's section 3.2: -10 to 10)."""
     label_seconds: float = 4.0
     """Longest label segment; longer motions are cut at a random place."""
 
@@ -35,3 +35,25 @@ class BuiltinConfig:
             low, high = getattr(self, name)
             if not -180 <= low <= high <= 180:
                 raise ConfigError(f"motions.{name} is ({low}, {high}); it must be two ascending angles in degrees.")
+
+
+@dataclass(frozen=True)
+class FolderConfig(BuiltinConfig):
+    """Options of ``folder``: those of ``builtin``, which it holds too, and more."""
+
+    path: str = ""
+    """Folder of motion files (.bvh .npz .pose); the folders in it count too."""
+    label_pitch: tuple[float, float] = (-30.0, 30.0)
+    """Degrees, range of the whole body's pitch per label segment (the paper's section 3.2)."""
+    label_yaw: tuple[float, float] = (-10.0, 10.0)
+    """Degrees, range of the whole body's yaw per label segment (the paper's section 3.2)."""
+
+
+@dataclass(frozen=True)
+class TedConfig(FolderConfig):
+    """Options of ``ted``: those of ``builtin``, which it holds too, and more."""
+
+    path: str = ""
+    """Folder of the clip files (.json) that the scripts of the TED Gesture Dataset write."""
+    video_fps: float = 25.0
+    """Frames per second of the dataset's videos, which its files do not tell."""

@@ -17,6 +17,7 @@ from avatarkit_motions.clips import CLIPS, GESTURES, PHRASES, Stage, expressions
 from avatarkit_motions.config import BuiltinConfig
 from avatarkit_motions.face import EXPRESSIONS
 from avatarkit_motions.performance import Performance
+from avatarkit_motions.segments import heading
 
 __all__ = ["BuiltinMotions"]
 
@@ -57,7 +58,7 @@ class BuiltinMotions:
     def motions(self, count: int, seed: int) -> Iterator[Motion]:
         """Segments to make labels from: talking people first, mirrored at random, each with its own size and heading.
 
-        The paper (section 4) turns the root of each segment by a random pitch and yaw; the ranges are options.
+        The paper (section 3.2) turns the root of each segment by a random pitch and yaw; the ranges are options.
 
         Args:
             count: of motions. seed: the same seed gives the same motions, and a larger count only adds some.
@@ -71,8 +72,7 @@ class BuiltinMotions:
             p = p.excerpt(0 if whole else int(rng.integers(0, len(p.t))), length)
             if rng.random() < 0.5:
                 p = p.mirrored()
-            heading = (float(rng.uniform(*self.config.label_yaw)), float(rng.uniform(*self.config.label_pitch)))
-            yield p.motion(f"{kind}-{number:03d}", self._poser, heading, loop=whole)
+            yield p.motion(f"{kind}-{number:03d}", self._poser, heading(self.config, rng), loop=whole)
 
     def _label(self, kind: str, rng: np.random.Generator) -> Performance:
         stage = Stage(self.config.fps, rng, self.config.liveliness * float(rng.uniform(0.75, 1.25)))

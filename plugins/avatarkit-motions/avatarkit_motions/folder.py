@@ -1,0 +1,95 @@
+"""Motion files in a folder as a ``MotionSource``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from avatarkit.body import Motion
+from avatarkit.errors import InputError
+from avatarkit.motion_files import read_motion
+from avatarkit_motions.config import FolderConfig
+from avatarkit_motions.segments import segment
+from avatarkit_motions.source import BuiltinMotions
+
+__all__ = ["FolderMotions"]
+
+log = logging.getLogger("avatarkit.motions")
+
+_SUFFIXES = {".bvh", ".npz", ".pose"}
+
+
+class FolderMotions(BuiltinMotions):
+    """Implements ``MotionSource`` for a folder and the folders in it; the built-in motions are there by their names too."""
+
+    config: FolderConfig
+
+    @cached_property
+    def _files(self) -> dict[str, Path]:
+        folder = Path(self.config.path).expanduser()
+        if not folder.is_dir():
+            raise InputError(f"There is no folder {folder}; motions.path names the folder of motion files.")
+        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+        if not found:
+            raise InputError(f"The folder {folder} holds no motion files (.bvh .npz .pose).")
+        return {p.relative_to(folder).as_posix(): p for p in found}
+
+    def names(self) -> tuple[str, ...]:
+        """The built-in motions, then files, relative to the folder (none where it is not there)."""
+        return (*super().names(), *(self._files if Path(self.config.path).expanduser().is_dir() else ()))
+
+    def describe(self, name: str) -> str:
+        """One line about a motion.
+
+        Raises:
+            InputError: no such file.
+        """
+        if name in super().names():
+            return super().describe(name)
+        return f"{self._path(name).stat().st_size / 1e6:.1f} MB"
+
+    def motion(self, name: str) -> Motion:
+        """One motion by name.
+
+        Raises:
+            InputError: no such motion, or its file cannot be used.
+        """
+        if name in super().names():
+            return super().motion(name)
+        return read_motion(self._path(name), self._context.get("body"))
+
+    def motions(self, count: int, seed: int) -> Iterator[Motion]:
+        """Segments to make labels from, each from a file chosen at random; files that cannot be used are left out.
+
+        Args:
+            count: of motions. seed: the same seed gives the same motions, and a larger count only adds some.
+
+        Raises:
+            InputError: no file can be used.
+        """
+        names, broken = list(self._files), set[str]()
+        for number in range(count):
+            rng = np.random.default_rng([seed, number])
+            for k in rng.permutation(len(names)):
+                name = names[int(k)]
+                if name in broken:
+                    continue
+                try:
+                    whole = read_motion(self._path(name), self._context.get("body"))
+                except InputError as error:
+                    broken.add(name)
+                    log.warning("%s", error)
+                    continue
+                yield segment(whole, self.config, rng, f"{Path(name).stem}-{number:03d}")
+                break
+            else:
+                raise InputError(f"None of the {len(names)} motion files in {self.config.path} can be used.")
+
+    def _path(self, name: str) -> Path:
+        if name not in self._files:
+            raise InputError(f"There is no built-in motion {name!r}, and no such file in {self.config.path}.")
+        return self._files[name]
