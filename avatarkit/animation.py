@@ -196,7 +196,7 @@ def place(motion: Motion, person: BodyParams, body: BodyModel) -> BodyParams:
 
 
 _TRUNK = ("spine", "neck", "head")
-_SLACK = 0.1  # metres that people sway and lean
+_SLACK = 0.08  # metres that people sway and lean
 _EASE = 0.25  # seconds
 
 
@@ -215,7 +215,8 @@ def follow(moved: torch.Tensor, fps: float) -> torch.Tensor:
     padded = torch.cat([path[:1].expand(reach, 3), path, path[-1:].expand(reach, 3)])
     path = torch.nn.functional.conv1d(padded.T[:, None], (kernel / kernel.sum())[None, None])[:, 0].T
     far = path.norm(dim=-1, keepdim=True).clamp(min=1e-9)
-    return (path * (1 - _SLACK / far).clamp(min=0)).to(moved)
+    excess = (far - _SLACK).clamp(min=0)
+    return (path / far * excess**2 / (excess + _SLACK / 2)).to(moved)  # sets in gently
 
 
 def _turned(by: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
