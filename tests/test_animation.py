@@ -28,7 +28,7 @@ def test_somebody_who_walks_away_stays_within_a_hand_of_the_middle() -> None:
     moved = _path(300, x=0.9 * t, y=0.03 * torch.sin(12 * t), z=-0.4 * t)
     left = moved - follow(moved, 30)
     assert left.norm(dim=-1).max() < 0.25
-    assert (follow(moved, 30).diff(dim=0).diff(dim=0).norm(dim=-1) * 900).max() < 3  # smooth: m/s^2
+    assert (follow(moved, 30).diff(dim=0).diff(dim=0).norm(dim=-1) * 900).max() < 4  # smooth: m/s^2
 
 
 def test_one_frame_is_fine() -> None:
