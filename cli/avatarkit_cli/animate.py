@@ -39,6 +39,10 @@ def animate(
         str | None, typer.Option(help="A built-in motion, or a motion file. [default: talk]", metavar="NAME|FILE")
     ] = None,
     video: Annotated[Path | None, typer.Option(help="Move like the person in this video.", metavar="FILE")] = None,
+    audio: Annotated[
+        Path | None, typer.Option(help="Talk along with this sound, which goes into the film.", metavar="FILE.wav")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="With --audio: what is said in it, in English.", metavar="TEXT")] = None,
     camera: Annotated[str, typer.Option(help="Where it is seen from.", metavar="front|orbit|FILE.json")] = "front",
     size: Size = None,
     fps: Annotated[
@@ -54,8 +58,10 @@ def animate(
     """Play a motion with an avatar."""
     from avatarkit.errors import ConfigError
 
-    if motion is not None and video is not None:
-        raise ConfigError("Give either --motion or --video, not both.")
+    if sum(given is not None for given in (motion, video, audio)) > 1:
+        raise ConfigError("Give one of --motion, --video and --audio.")
+    if text is not None and audio is None:
+        raise ConfigError("--text says what is said in a sound: give --audio FILE too.")
     pixels = parse_size(size)
     registry = load_registry(plugin)
 
@@ -68,14 +74,17 @@ def animate(
         with progress.stage("loading"):
             loaded = load(avatar, registry, device)
             view = read_camera(Path(camera)) if camera.endswith(".json") else camera
-        played = _from_video(video, loaded, progress) if video else _by_name(motion, loaded)
+        if audio is not None:
+            played = _from_audio(audio, text, loaded)
+        else:
+            played = _from_video(video, loaded, progress) if video else _by_name(motion, loaded)
         rate = fps or played.fps
         count = max(1, round(len(played) / played.fps * rate))
         transparent = background == "transparent"
         width, height = pixels or ((view.width, view.height) if not isinstance(view, str) else loaded.default_size())
         with (
             progress.stage("rendering"),
-            VideoWriter(output, width, height, rate, transparent=transparent) as writer,
+            VideoWriter(output, width, height, rate, transparent=transparent, audio=audio) as writer,
         ):
             for frame in loaded.animate(played, view, (width, height), rate, background):
                 image = (frame.image[..., : 4 if transparent else 3].cpu().clamp(0, 1) * 255).round().byte().numpy()
@@ -97,6 +106,12 @@ def _by_name(name: str | None, avatar: LoadedAvatar) -> Motion:
         names = avatar.components.get("motions").names()
         name = next((n for n in names if n.startswith("talk")), names[0])
     return find_motion(name, avatar.components)
+
+
+def _from_audio(sound: Path, text: str | None, avatar: LoadedAvatar) -> Motion:
+    components = avatar.components
+    source = components.registry.get("motions", "speech").create({"text": text or ""}, components.context)
+    return source.motion(str(sound))
 
 
 def _from_video(video: Path, avatar: LoadedAvatar, progress: Progress) -> Motion:

@@ -9,7 +9,7 @@ import numpy as np
 
 from avatarkit_motions.curves import blend, bump, keys, noise
 from avatarkit_motions.face import (
-    Speech,
+    Sounds,
     add_blinks,
     add_expression,
     add_glances,
@@ -20,7 +20,7 @@ from avatarkit_motions.gestures import POSES, ArmKey, beat, keep_hands_apart, mo
 from avatarkit_motions.hands import SHAPES
 from avatarkit_motions.performance import Performance
 
-__all__ = ["CLIPS", "GESTURES", "PHRASES", "Clip", "Stage", "expressions", "talk"]
+__all__ = ["CLIPS", "GESTURES", "PHRASES", "Clip", "Stage", "expressions", "perform", "talk"]
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,15 @@ def talk(
         rest: pose of both arms between start and end.
         expression: what lies under the speech. rate: speed of speech.
     """
+    speech = speak(text, stage.rng, start=0.55, rate=rate)
+    return perform(stage, speech, 0.55 + speech.seconds + 0.35, plan, rest, expression)
+
+
+def perform(
+    stage: Stage, speech: Sounds, seconds: float, plan: Sequence[tuple[str, str]], rest: str, expression: str
+) -> Performance:
+    """Somebody who says ``speech`` within ``seconds``; the other arguments are those of ``talk``."""
     rng, k = stage.rng, stage.liveliness
-    speech = speak(text, rng, start=0.55, rate=rate)
-    seconds = 0.55 + speech.seconds + 0.35
     arms = {side: _arm_plan(side, plan, speech, seconds, rest, rng) for side in ("left", "right")}
     p = stand(stage, seconds, arms, gaze=1.2)
     talking = np.zeros_like(p.t)
@@ -148,7 +154,7 @@ def talk(
 
 
 def _arm_plan(
-    side: str, plan: Sequence[tuple[str, str]], speech: Speech, seconds: float, rest: str, rng: np.random.Generator
+    side: str, plan: Sequence[tuple[str, str]], speech: Sounds, seconds: float, rest: str, rng: np.random.Generator
 ) -> list[ArmKey]:
     """Keys of one arm: a pose for each phrase, reached as it starts, drifting a little while it lasts."""
     lag = 0.0 if side == "left" else float(rng.uniform(0.03, 0.09))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from avatarkit.errors import ConfigError
 
-__all__ = ["BuiltinConfig", "FolderConfig", "TedConfig"]
+__all__ = ["BuiltinConfig", "FolderConfig", "SpeechConfig", "TedConfig"]
 
 
 @dataclass(frozen=True)
@@ -57,3 +57,11 @@ class TedConfig(FolderConfig):
     """Folder of the clip files (.json) that the scripts of the TED Gesture Dataset write."""
     video_fps: float = 25.0
     """Frames per second of the dataset's videos, which its files do not tell."""
+
+
+@dataclass(frozen=True)
+class SpeechConfig(BuiltinConfig):
+    """Options of ``speech``: those of ``builtin``, and more."""
+
+    text: str = ""
+    """What is said in the recording, in English; sharpens the mouth's shapes. Empty = hear what can be heard."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from avatarkit_motions.performance import Performance
 
 __all__ = [
     "EXPRESSIONS",
+    "VISEMES",
+    "Sounds",
     "Speech",
     "add_blinks",
     "add_expression",
@@ -32,7 +35,7 @@ def _both(**actions: float) -> dict[str, float]:
 
 
 # Mouth shapes; the lips of consonants matter more than their jaws.
-_VISEMES = {
+VISEMES = {
     "sil": {},
     "pp": _both(mouthPress_=0.3, mouthRollLower=0.28, mouthRollUpper=0.22),
     "ff": _both(jawOpen=0.05, mouthRollLower=0.5, mouthUpperUp_=0.14, mouthShrugLower=0.15),
@@ -86,9 +89,27 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
 }  # fmt: skip
 
 
+class Sounds(Protocol):
+    """What somebody says: ``Speech`` made from text, or heard in a recording."""
+
+    @property
+    def phrases(self) -> list[tuple[float, float]]:
+        """(start, end) between pauses, seconds."""
+        ...
+
+    @property
+    def stresses(self) -> list[tuple[float, float]]:
+        """(seconds, 0 to 1) of stressed syllables."""
+        ...
+
+    def actions(self, t: np.ndarray, period: float) -> dict[str, np.ndarray]:
+        """Facial actions -> (T,) at moments (T,) of a film of ``period`` seconds."""
+        ...
+
+
 @dataclass(frozen=True)
 class Speech:
-    """Sounds in time.
+    """Sounds in time, made from text.
 
     Attributes:
         seconds: how long it takes.
@@ -109,12 +130,12 @@ class Speech:
         1993, with Gaussians), so that lips round before a rounded vowel and a closed mouth stays closed.
         """
         total = np.full_like(t, 0.06)  # at rest the mouth is closed
-        sums = {n: np.zeros_like(t) for n in sorted({n for shape in _VISEMES.values() for n in shape})}
+        sums = {n: np.zeros_like(t) for n in sorted({n for shape in VISEMES.values() for n in shape})}
         for centre, width, strength, shape in self.sounds:
             away = (t - centre + period / 2) % period - period / 2
             dominance = strength * np.exp(-0.5 * (away / max(width, 0.026)) ** 2)
             total += dominance
-            for name, value in _VISEMES[shape].items():
+            for name, value in VISEMES[shape].items():
                 sums[name] += value * dominance
         return {n: smooth(s / total, t, 0.02) for n, s in sums.items()}
 

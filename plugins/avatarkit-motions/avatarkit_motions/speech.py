@@ -1,0 +1,114 @@
+"""Talking along with a recording, as a ``MotionSource``: mouth by what is heard, gestures on the beat, blinks and glances."""
+
+from __future__ import annotations
+
+import zlib
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from avatarkit.body import Motion
+from avatarkit.sound import read_sound
+from avatarkit_motions.clips import CLIPS, GESTURES, Stage, finish, perform, stand
+from avatarkit_motions.config import SpeechConfig
+from avatarkit_motions.face import VISEMES
+from avatarkit_motions.hearing import RATE, Voice, listen
+from avatarkit_motions.performance import Performance
+from avatarkit_motions.source import BuiltinMotions
+
+__all__ = ["HeardSpeech", "SpeechMotions"]
+
+_LONGEST_STROKE = 2.4  # seconds that one gesture is held
+_SHORTEST_STROKE = 0.6
+
+# Vowels by how high their two resonances lie, on the scales of ``Voice.high`` and ``Voice.front``.
+_VOWELS = {
+    "aa": (0.9, -0.2), "ae": (0.85, 0.5), "ah": (0.6, 0.0), "eh": (0.55, 0.6), "ih": (0.3, 0.6), "ee": (0.05, 0.9),
+    "oh": (0.5, -0.6), "uu": (0.05, -0.5),
+}  # fmt: skip
+_LIPS = 0.6  # of closures are made by the lips, the others by the tongue
+_BASE, _MORE = 0.3, 0.5  # share of a vowel's mouth shape in soft and in loud speech
+_SHARPNESS = 0.2  # distance at which a vowel loses most of its say
+
+
+class HeardSpeech:
+    """Implements ``face.Sounds`` for a recording.
+
+    Args:
+        voice: what was heard.
+    """
+
+    def __init__(self, voice: Voice) -> None:
+        self._voice = voice
+        self.seconds, self.stresses = voice.seconds, voice.stresses
+        self.phrases = _strokes(voice)
+
+    def actions(self, t: np.ndarray, period: float) -> dict[str, np.ndarray]:
+        """Facial actions -> (T,): vowels by their resonances and loudness, consonants where the sound hisses or has a hole."""
+        v = self._voice
+        opened, high, front, hiss, closed, speaking = (
+            v.at(c, t) for c in (v.open, v.high, v.front, v.hiss, v.closed, v.speaking)
+        )
+        shares = {
+            name: np.exp(-0.5 * (((high - h) / _SHARPNESS) ** 2 + ((front - f) / (1.6 * _SHARPNESS)) ** 2))
+            for name, (h, f) in _VOWELS.items()
+        }
+        total = sum(shares.values()) + 1e-6
+        vowel = speaking * (1 - hiss) * (1 - closed)
+        weights = {name: vowel * share / total for name, share in shares.items()}
+        weights |= {"ss": hiss * (1 - closed), "pp": _LIPS * closed, "dd": (1 - _LIPS) * closed}
+        out = {n: np.zeros_like(t) for n in sorted({n for shape in VISEMES.values() for n in shape})}
+        for name, weight in weights.items():
+            size = _BASE + _MORE * opened if name in _VOWELS else np.ones_like(t)
+            for action, value in VISEMES[name].items():
+                out[action] += value * weight * size
+        return {n: c.clip(0, 1) for n, c in out.items()}
+
+
+def _strokes(voice: Voice) -> list[tuple[float, float]]:
+    """Phrases as gestures go along with them: long ones in parts, none that would start or end beyond the film."""
+    first, last = 0.45, voice.seconds - 0.75
+    out: list[tuple[float, float]] = []
+    for start, end in voice.phrases:
+        parts = max(1, round((end - start) / _LONGEST_STROKE))
+        for edge, next_edge in pairwise(np.linspace(start, end, parts + 1).tolist()):
+            a, b = max(edge, first), min(next_edge, last)
+            if out:
+                a = max(a, out[-1][1] + 0.1)
+            if b - a >= _SHORTEST_STROKE:
+                out.append((a, b))
+    return out
+
+
+class SpeechMotions(BuiltinMotions):
+    """Implements ``MotionSource``: a sound file's name is a motion that goes with it; so are the built-in ones."""
+
+    config: SpeechConfig
+
+    def motion(self, name: str) -> Motion:
+        """A person who says what is in a sound file; its length is the film's.
+
+        Args:
+            name: path of the file, or of a built-in motion.
+
+        Raises:
+            InputError: the file cannot be used.
+        """
+        if name in CLIPS and not Path(name).is_file():
+            return super().motion(name)
+        samples = read_sound(name, RATE)
+        stage = self._stage(zlib.crc32(samples.tobytes()))
+        return self._perform(stage, HeardSpeech(listen(samples))).motion(Path(name).stem, self._poser, loop=False)
+
+    def _perform(self, stage: Stage, speech: HeardSpeech) -> Performance:
+        if not speech.phrases:  # too short for a gesture, or nobody speaks
+            p = stand(stage, speech.seconds)
+            for name, curve in speech.actions(p.t, p.period).items():
+                p.add(name, curve)
+            return finish(p, stage)
+        count = len(speech.phrases)
+        left, right = (stage.rng.choice(GESTURES, count) for _ in range(2))
+        same = stage.rng.random(count) < 0.55  # both hands often do the same
+        plan = [(str(a), str(a if alike else b)) for a, b, alike in zip(left, right, same, strict=True)]
+        return perform(stage, speech, speech.seconds, plan, "ready", "friendly")
