@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -107,6 +108,10 @@ def test_a_build_writes_what_it_promises(built: Path) -> None:
     assert all(s["seconds"] >= 0 and s["peak_memory_mb"] > 0 for s in manifest["stages"].values())
     texts = (folder / "manifest.json").read_text() + (folder / "report.html").read_text()
     assert str(built) not in texts
+    report = (folder / "report.html").read_text()
+    assert not re.findall(r"(?:src|href)=\"(?!data:)|url\((?!data:)|@[A-Z]+@", report)
+    for text in ("Photo and avatar", "In motion", "From other sides", "This person is synthetic.", "Ada agreed.", "Training"):
+        assert text in report
     assert sorted(p.name for p in built.iterdir()) == ["ada.avatar", "ada.png", "built.json", "log.txt", "tiny.toml"]
 
 

@@ -1,0 +1,67 @@
+"""The report: it carries all that it shows, and every picture has words."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+
+from avatarkit.report import advice
+from avatarkit.report_parts import chart, dots, image, slider, table, turntable
+
+GREY = torch.full((40, 30, 3), 0.5)
+
+
+def test_advice_fits_the_warnings_and_comes_once() -> None:
+    warnings = ["The left hand was not seen: its fingers are relaxed.", "The right hand was not seen: its fingers are relaxed."]
+    assert [a[:26] for a in advice(warnings)] == ["Take a photo with both han"]
+    assert len(advice([*warnings, "The legs were not seen: they are straight.", "The photo is very dark."])) == 3
+    assert advice(["All is well."]) == []
+
+
+def test_a_chart_is_drawn_from_top_to_bottom_and_described() -> None:
+    text = chart("colours", [(s, 10.0 ** (-s / 50)) for s in range(0, 101, 5)], 100)
+    raw = re.search('class="raw" points="([^"]+)"', text)
+    assert raw
+    points = np.array([[float(v) for v in p.split(",")] for p in raw[1].split()])
+    assert np.allclose(points[:, 0], np.linspace(0, 400, 21))
+    assert np.allclose(points[:, 1], np.linspace(4, 100, 21), atol=0.1)  # a straight line, since the scale is logarithmic
+    assert "colours: 0.47 to 0.03 over 100 steps, between 0.01 and 1" in text
+    assert chart("nothing", [(0, 0.0), (1, 0.0)], 2) == ""
+    assert "nan" not in chart("one", [(0, 0.5)], 0)
+
+
+def test_dots_are_the_landmarks_that_were_seen_inside_the_picture() -> None:
+    points = {"face478": np.array([[5.0, 6.0], [50.0, 6.0], [7.0, 8.0]], np.float32)}
+    text = dots(points, {"face478": np.array([1.0, 1.0, 0.2], np.float32)}, 30, 40)
+    assert re.findall("M[^h]+h0", text) == ["M5.0 6.0h0"]
+    assert 'viewBox="0 0 30 40"' in text
+
+
+def test_tables_escape_what_they_show_and_put_numbers_right() -> None:
+    text = table([("<b>", "1.5"), ("x", "20")], ("what", "value"), 'a "table"')
+    assert "<td>&lt;b&gt;</td><td class=number>1.5</td>" in text
+    assert 'aria-label="a &quot;table&quot;"' in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [image(GREY, 'Ada "the" <first>'), slider(GREY, GREY), turntable([GREY] * 3, (-10.0, 0.0, 10.0))],
+    ids=["image", "slider", "turntable"],
+)
+def test_pictures_and_handles_have_words(text: str) -> None:
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+            of = dict(attributes)
+            if tag == "img":
+                assert of["alt"] and (of["src"] or "").startswith("data:image/jpeg;base64,")
+            if tag == "input":
+                assert of["aria-label"]
+            seen.append(tag)
+
+    seen: list[str] = []
+    Reader().feed(text)
+    assert {"img", "input"} & set(seen)
