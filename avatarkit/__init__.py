@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from avatarkit.camera import Camera
     from avatarkit.components import Components
     from avatarkit.config import Recipe, presets
+    from avatarkit.descriptors import Component
     from avatarkit.errors import (
         AvatarkitError,
         ConfigError,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from avatarkit.mesh import Mesh
     from avatarkit.photo import Photo, read_photo
     from avatarkit.progress import Progress
-    from avatarkit.registry import Component, Registry
+    from avatarkit.registry import Registry
     from avatarkit.subject import Matte, Subject
     from avatarkit.tracking import track_file
 
@@ -55,7 +56,7 @@ _HOMES: dict[str, str] = {
     "AvatarkitError": "errors",
     "BodyParams": "body",
     "Camera": "camera",
-    "Component": "registry",
+    "Component": "descriptors",
     "Components": "components",
     "ConfigError": "errors",
     "Context": "interfaces",

@@ -59,6 +59,7 @@ class Components:
         self.progress = progress or SilentProgress()
         self.context = Context(self.device, seed, cache_folder(), self.get, self._tell)
         self._made: dict[str, Any] = {}
+        self._makers: list[Component] = []
 
     def _tell(self, message: str, fraction: float | None = None) -> None:
         self.progress.update(message, fraction)
@@ -81,13 +82,35 @@ class Components:
         key = slot if name is None else f"{slot}:{name}"
         if key not in self._made:
             if name is None:
+                self._note(self.descriptor(slot))
                 self._made[key] = self.registry.create(self.choice(slot), self.context)
             else:
-                self._made[key] = self.registry.get(self.choice(slot).kind, name).create({}, self.context)
+                component = self.registry.get(self.choice(slot).kind, name)
+                self._note(component)
+                self._made[key] = component.create({}, self.context)
         return self._made[key]
+
+    def _note(self, component: Component) -> None:
+        if component not in self._makers:
+            self._makers.append(component)
 
     def loss(self, choice: LossChoice) -> Any:
         """A term of the objective."""
         if choice.slot not in self._made:
+            if choice.use is not None:
+                self._note(self.registry.get(choice.kind, choice.use))
             self._made[choice.slot] = self.registry.create(choice, self.context)
         return self._made[choice.slot]
+
+    def culprit(self, error: BaseException, slot: str) -> Component:
+        """The component in whose code ``error`` was raised; the one in ``slot`` where it was in nobody's."""
+        trace, modules = error.__traceback__, []
+        while trace is not None:
+            modules.append(str(trace.tb_frame.f_globals.get("__name__", "")))
+            trace = trace.tb_next
+        for module in reversed(modules):
+            owners = [c for c in self._makers if c.target.partition(":")[0] == module]
+            owners += [c for c in self._makers if c.target.partition(".")[0] == module.partition(".")[0] != "avatarkit"]
+            if owners:
+                return owners[0]
+        return self.descriptor(slot)

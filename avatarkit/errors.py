@@ -74,9 +74,16 @@ class StageError(AvatarkitError):
     """A stage of the pipeline failed for a reason that the user cannot mend.
 
     Raised ``from`` the foreign exception, naming the stage and the component that owns it.
+
+    Attributes:
+        plugin: whose fault it is, where it is not avatarkit's own.
     """
 
     exit_code = 1
+
+    def __init__(self, message: str, plugin: str | None = None) -> None:
+        super().__init__(message)
+        self.plugin = plugin
 
 
 class StoreError(AvatarkitError):

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from avatarkit import __version__
+from avatarkit import __version__, contracts
 from avatarkit.animation import assemble
 from avatarkit.artefacts import (
     cameras_to_tensors,
@@ -26,7 +26,8 @@ from avatarkit.body import Motion
 from avatarkit.bundle import workspace, write_bundle
 from avatarkit.components import Components
 from avatarkit.config import Recipe
-from avatarkit.errors import AvatarkitError, ConfigError, StageError
+from avatarkit.descriptors import Component, error_text, where
+from avatarkit.errors import AvatarkitError, ConfigError, PluginError, StageError
 from avatarkit.interfaces import Subject
 from avatarkit.labels import LabelClip
 from avatarkit.metrics import photo_metrics
@@ -148,10 +149,14 @@ class _Run:
             tell("finding the person", 0.0)
             image = (photo.image * 255).round().to(torch.uint8).numpy()
             keypoints = get("keypoints").detect(image, person)
+            self._require("keypoints", contracts.require_keypoints, keypoints, photo.width, photo.height)
             tell("cutting the person out", 0.1)
             matte = get("matter").matte(photo, keypoints)
+            self._require("matter", contracts.require_matte, matte, photo)
             tell("fitting the body", 0.25)
-            save_subject(get("tracker").fit(photo, matte, keypoints), folder)
+            subject = get("tracker").fit(photo, matte, keypoints)
+            self._require("tracker", contracts.require_subject, subject, photo, get("body"))
+            save_subject(subject, folder)
 
         self._run(stage, "tracking", "tracker", make)
         return load_subject(stage.folder), stage
@@ -168,7 +173,10 @@ class _Run:
         def make(folder: Path) -> None:
             count = sum(counts.values())
             source = self.components.get("motions") if count else None
-            save_motions(list(source.motions(count, self.seed)) if source else [], folder)
+            motions = list(source.motions(count, self.seed)) if source else []
+            for motion in motions:
+                self._require("motions", contracts.require_motion, motion, self.components.get("body"))
+            save_motions(motions, folder)
 
         self._run(stage, "motions", "motions", make)
         return load_motions(stage.folder), stage
@@ -191,6 +199,7 @@ class _Run:
             def make(folder: Path, motion: Motion = motion, number: int = number) -> None:
                 self.progress.update(f"{motion.name}", (number - first) / len(chosen))
                 clip = self.components.get(slot).generate(subject, motion, self.seed + number)
+                self._require(slot, contracts.require_clip, clip, self.components.get("body"))
                 save_clip(self._retracked(clip, subject, motion), folder)
 
             self._run(stage, f"{region}-labels", slot, make)
@@ -221,6 +230,8 @@ class _Run:
             self.progress.update("initialising", 0.0)
             avatar = self.components.get("avatar")
             avatar.create(subject, clips)
+            with torch.no_grad():
+                self._require("avatar", contracts.require_posed, avatar.pose(subject.params))
             terms = [LossTerm(c.name, self.components.loss(c), c.weight, c.start, c.on) for c in self.recipe.losses]
             renderer = self.components.get("renderer")
             confidence = photo_confidence(subject, self.components.get("body"), renderer)
@@ -291,6 +302,15 @@ class _Run:
                 chosen[slot] = [choice.use, version, descriptor.make_config(choice.options, choice.origins)]
         return self.store.stage(name, slots[-1], 1, {"slots": chosen, **config}, self.seed, inputs)
 
+    def _require(self, slot: str, contract: Callable[..., None], *values: Any) -> None:
+        """Stops at what a component gave that is not what its interface promises."""
+        try:
+            contract(*values)
+        except contracts.Violation as violation:
+            component = self.components.descriptor(slot)
+            wrong = f"{component.owner} of {component.maker} answers wrongly: {violation}."
+            raise PluginError(f"{wrong} {component.remedy}") from None
+
     def _run(self, stage: Stage, group: str, slot: str, make: Callable[[Path], None]) -> None:
         """Makes the stage unless it is there; a foreign exception is wrapped once, naming the owner."""
         if group in self.again:
@@ -305,11 +325,15 @@ class _Run:
                 except AvatarkitError:
                     raise
                 except Exception as error:
-                    owner = self.components.descriptor(slot).owner
-                    raise StageError(f"The stage {stage.name} failed in {owner}: {error}") from error
+                    raise self._failed(stage.name, self.components.culprit(error, slot), error) from error
         record = stage.record
         self.records[stage.name] = {k: record[k] for k in ("key", "seconds", "peak_memory_mb")} | {"reused": reused}
         self.components.registry.stage_finished(stage.name, str(stage.folder), record["seconds"])
+
+    @staticmethod
+    def _failed(stage: str, component: Component, error: Exception) -> StageError:
+        text = f"The stage {stage} failed in {component.owner} of {component.maker}: {error_text(error)}. {component.remedy}"
+        return StageError(text, None if component.bundled else where(component.plugin))
 
 
 def _person_box(subject: Subject) -> torch.Tensor:

@@ -4,17 +4,17 @@ One broken plugin never breaks the rest: what went wrong is kept as a ``Problem`
 registered is taken back. Light to import: no torch, no plugin before ``Registry.load``.
 
 Environment: ``AVATARKIT_PLUGINS=a,b`` loads only these; ``AVATARKIT_STRICT=1`` raises where a Problem would be kept;
-``AVATARKIT_TRACE=1`` writes hook calls to stderr.
+``AVATARKIT_TRACE=1`` writes hook calls to stderr; a plugin whose import takes longer than ``AVATARKIT_IMPORT_SECONDS`` (30) is
+left out.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -25,9 +25,10 @@ import pluggy
 
 from avatarkit import hookspecs
 from avatarkit.config import Choice
-from avatarkit.errors import AvatarkitError, ConfigError, MissingDependency, PluginError
-from avatarkit.hookspecs import Licence, Needs
-from avatarkit.options import Option, did_you_mean, make_config, options_of
+from avatarkit.descriptors import Component, Plugin, Problem, error_text, make_register, where
+from avatarkit.errors import ConfigError, PluginError
+from avatarkit.loading import LoadFailure, check_version, import_entry_point, import_file, import_seconds, leave_out
+from avatarkit.options import did_you_mean
 
 __all__ = ["ENTRY_POINT_GROUP", "KINDS", "Component", "Plugin", "Problem", "Registry"]
 
@@ -46,122 +47,6 @@ KINDS: dict[str, str] = {
     "exporter": "register_exporters",
 }
 """Kind of component -> the hook that registers it."""
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """Where components come from.
-
-    Attributes:
-        name: of the entry point, or of the file given with ``--plugin``.
-        version: of the distribution that it belongs to. distribution: its name, or the path of the file.
-    """
-
-    name: str
-    version: str = ""
-    distribution: str = ""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that is wrong with a plugin.
-
-    Attributes:
-        plugin: whose. message: a sentence or two: what is wrong and what to do.
-    """
-
-    plugin: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Component:
-    """What a plugin registered; see ``hookspecs.Register`` for the fields."""
-
-    kind: str
-    name: str
-    plugin: Plugin
-    target: str
-    config: str | None = None
-    summary: str = ""
-    needs: Needs = Needs()
-    extra: str | None = None
-    licence: Licence = Licence()
-    revision: int = 1
-
-    @property
-    def owner(self) -> str:
-        """How messages call it: ``tracker 'exavatar'``."""
-        return f"{self.kind} {self.name!r}"
-
-    def config_type(self) -> type | None:
-        """The config class, imported now; None where there are no options."""
-        return None if self.config is None else self._import(self.config)
-
-    def options(self) -> tuple[Option, ...]:
-        """The options with their help."""
-        cls = self.config_type()
-        return () if cls is None else options_of(cls)
-
-    def make_config(self, options: Mapping[str, Any], origins: Mapping[str, str] | None = None) -> Any:
-        """The checked config for ``options``; None where the component has none.
-
-        Raises:
-            ConfigError: an option is unknown or wrong.
-        """
-        cls = self.config_type()
-        if cls is None:
-            if options:
-                source = (origins or {}).get(next(iter(options)))
-                raise ConfigError(
-                    f"{self.owner} has no options, but {next(iter(options))!r} was given"
-                    + (f" (from {source})." if source else ".")
-                )
-            return None
-        return make_config(cls, options, owner=self.owner, origins=origins)
-
-    def create(self, options: Mapping[str, Any], context: Any, origins: Mapping[str, str] | None = None) -> Any:
-        """Imports the component and makes one.
-
-        Raises:
-            ConfigError: an option is unknown or wrong.
-            MissingDependency: a module that it needs is not installed.
-            PluginError: it cannot be imported or made.
-        """
-        config = self.make_config(options, origins)
-        cls = self._import(self.target)
-        try:
-            return cls(config, context)
-        except AvatarkitError:
-            raise
-        except Exception as error:
-            raise PluginError(
-                f"{self.owner} of plugin {self.plugin.name!r} could not be made: {_text(error)}"
-            ) from error
-
-    def _import(self, path: str) -> type:
-        module, _, name = path.partition(":")
-        try:
-            found = getattr(importlib.import_module(module), name)
-        except AvatarkitError:
-            raise
-        except ModuleNotFoundError as error:
-            missing = (error.name or "").partition(".")[0]
-            if missing in {need.partition(".")[0] for need in self.needs.modules}:
-                raise MissingDependency(
-                    f"{self.owner} needs the Python module {missing!r}: {self.install_hint(missing)}"
-                ) from error
-            raise PluginError(f"Plugin {self.plugin.name!r}: {path} cannot be imported: {_text(error)}") from error
-        except Exception as error:
-            raise PluginError(f"Plugin {self.plugin.name!r}: {path} cannot be imported: {_text(error)}") from error
-        if not isinstance(found, type):
-            raise PluginError(f"Plugin {self.plugin.name!r}: {path} is not a class.")
-        return found
-
-    def install_hint(self, module: str) -> str:
-        """The command that brings a missing module."""
-        wanted = f'"{self.plugin.distribution or "avatarkit"}[{self.extra}]"' if self.extra else module
-        return f"pip install {wanted}"
 
 
 @dataclass
@@ -205,9 +90,10 @@ class Registry:
             registry._manager.enable_tracing()
         allowed = environ.get("AVATARKIT_PLUGINS")
         names = None if allowed is None else {name.strip() for name in allowed.split(",") if name.strip()}
-        registry._load_entry_points(names)
+        registry._load_entry_points(names, import_seconds(environ))
         for file in files:
-            registry._load_file(Path(file))
+            path = Path(file)
+            registry.add(import_file(path), path.stem, str(path))
         return registry
 
     # ---------------------------------------------------------------------------------------------------------- look-up
@@ -218,6 +104,10 @@ class Registry:
         return {
             name: found[0] for (k, name), found in sorted(self._components.items()) if k == kind and len(found) == 1
         }
+
+    def all_components(self) -> list[Component]:
+        """Of all kinds, by kind and name."""
+        return [component for kind in KINDS for component in self.components(kind).values()]
 
     def get(self, kind: str, name: str) -> Component:
         """One component.
@@ -257,7 +147,7 @@ class Registry:
             try:
                 implementation.function(*(arguments[name] for name in implementation.argnames))
             except Exception as error:
-                self._problem(implementation.plugin_name, f"Its hook stage_finished raised {_text(error)}")
+                self._hook_raised(implementation.plugin_name, "stage_finished", error)
 
     def register_commands(self, cli: Any) -> None:
         """Lets plugins add commands to the command line."""
@@ -265,7 +155,11 @@ class Registry:
             try:
                 implementation.function(*([cli] if implementation.argnames else []))
             except Exception as error:
-                self._problem(implementation.plugin_name, f"Its hook register_commands raised {_text(error)}")
+                self._hook_raised(implementation.plugin_name, "register_commands", error)
+
+    def _hook_raised(self, name: str, hook: str, error: Exception) -> None:
+        plugin = self.plugins[name]
+        self._problem(plugin, f"Its hook {hook} raised {error_text(error)}", f"Ask its makers, or {leave_out(plugin)}.")
 
     def _check_kind(self, kind: str) -> None:
         if kind not in KINDS:
@@ -275,7 +169,7 @@ class Registry:
 
     # ---------------------------------------------------------------------------------------------------------- loading
 
-    def _load_entry_points(self, allowed: set[str] | None) -> None:
+    def _load_entry_points(self, allowed: set[str] | None, seconds: float) -> None:
         seen: set[tuple[str, str]] = set()
         entries = sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name)
         for entry in entries:
@@ -284,65 +178,59 @@ class Registry:
             seen.add((entry.name, entry.value))
             plugin = Plugin(entry.name, entry.dist.version if entry.dist else "", entry.dist.name if entry.dist else "")
             try:
-                module = entry.load()
-            except (Exception, SystemExit) as error:
-                self._problem(plugin.name, f"It cannot be imported ({_where(plugin)}): {_text(error)}", error)
+                check_version(entry.dist, plugin)
+                module = import_entry_point(entry, plugin, seconds)
+            except LoadFailure as failure:
+                self._problem(plugin, failure.message, failure.remedy, failure.__cause__)
                 continue
             self._add(plugin, module)
         for name in sorted((allowed or set()) - {entry.name for entry in entries}):
             hint = did_you_mean(name, {entry.name for entry in entries})
-            self._problem(name, f"AVATARKIT_PLUGINS names it, but no such plugin is installed.{hint}")
+            self._problem(Plugin(name), f"AVATARKIT_PLUGINS names it, but no such plugin is installed.{hint}")
 
-    def _load_file(self, path: Path) -> None:
-        """One-offs raise: the user asked for exactly this file."""
-        name = path.stem
-        if not path.is_file() or path.suffix != ".py" or not name.isidentifier():
-            raise PluginError(
-                f"--plugin {path} must be an existing Python file whose name is an identifier, e.g. my_loss.py."
-            )
-        loaded = sys.modules.get(name)
-        if loaded is None:
-            spec = importlib.util.spec_from_file_location(name, path.resolve())
-            assert spec is not None
-            assert spec.loader is not None
-            loaded = importlib.util.module_from_spec(spec)
-            sys.modules[name] = loaded  # so that its targets "my_loss:MyLoss" can be imported
-            try:
-                spec.loader.exec_module(loaded)
-            except (Exception, SystemExit) as error:
-                del sys.modules[name]
-                raise PluginError(f"--plugin {path} cannot be loaded: {_text(error)}") from error
-        elif getattr(loaded, "__file__", None) != str(path.resolve()):
-            raise PluginError(
-                f"--plugin {path}: a module named {name!r} is loaded already; give the file another name."
-            )
+    def add(self, module: Any, name: str, distribution: str = "") -> None:
+        """Adds a module, or another object with hook implementations, that is imported already.
+
+        Raises:
+            PluginError: something is wrong with it.
+        """
         before = len(self.problems)
-        self._add(Plugin(name, distribution=str(path)), loaded)
+        self._add(Plugin(name, distribution=distribution), module)
         if len(self.problems) > before:
-            raise PluginError(f"--plugin {path}: {self.problems[before].message}")
+            raise PluginError(f"Plugin {name!r}: {self.problems[before]}")
 
     def _add(self, plugin: Plugin, module: ModuleType) -> None:
         """Registers one plugin's hooks and components, or nothing of it."""
         if plugin.name in self.plugins:
             other = self.plugins[plugin.name]
-            message = f"Two plugins have this name: {_where(other)} and {_where(plugin)}; the second is left out."
-            self._problem(plugin.name, message)
+            message = f"Two plugins have this name: {where(other)} and {where(plugin)}; the second is left out."
+            self._problem(plugin, message, f"Uninstall one: {leave_out(plugin)}.")
             return
         try:
-            self._manager.register(module, name=plugin.name)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                self._manager.register(module, name=plugin.name)
             added = self._collect(plugin)
         except (Exception, SystemExit) as error:
             if self._manager.has_plugin(plugin.name):
                 self._manager.unregister(name=plugin.name)
-            self._problem(plugin.name, f"It is left out: {_text(error)}", error)
+            self._problem(plugin, f"It is left out: {error_text(error)}", self._hook_remedy(error, plugin), error)
             return
         self.plugins[plugin.name] = plugin
         for component in added:
             claims = self._components.setdefault((component.kind, component.name), [])
             claims.append(component)
             if len(claims) > 1:
-                self._problem(plugin.name, _clash(claims))
+                self._problem(plugin, _clash(claims))
+        for warning in caught:
+            if issubclass(warning.category, DeprecationWarning):
+                self._problem(plugin, str(warning.message), "It works for now; its makers should change it.")
         self._report_misspelt_hooks(plugin)
+
+    def _hook_remedy(self, error: BaseException, plugin: Plugin) -> str:
+        if isinstance(error, pluggy.PluginValidationError):
+            return f"It was made for another version of avatarkit: update it, update avatarkit, or {leave_out(plugin)}."
+        return f"Update it, ask its makers, or {leave_out(plugin)}."
 
     def _collect(self, plugin: Plugin) -> list[Component]:
         """Calls the plugin's own ``register_...`` hooks."""
@@ -351,9 +239,9 @@ class Registry:
         for kind, hook in KINDS.items():
             caller = self._manager.subset_hook_caller(hook, remove_plugins=others)
             try:
-                caller(register=_register(kind, plugin, added))
+                caller(register=make_register(kind, plugin, added))
             except Exception as error:
-                raise PluginError(f"its hook {hook} raised {_text(error)}") from error
+                raise PluginError(f"its hook {hook} raised {error_text(error)}") from error
         return added
 
     def _report_misspelt_hooks(self, plugin: Plugin) -> None:
@@ -364,55 +252,21 @@ class Registry:
             for implementation in caller.get_hookimpls():
                 if implementation.plugin_name == plugin.name and not implementation.optionalhook:
                     known = [name for name, _ in inspect.getmembers(hookspecs, inspect.isfunction)]
-                    self._problem(plugin.name, f"There is no hook {caller.name!r}.{did_you_mean(caller.name, known)}")
+                    hint = did_you_mean(caller.name, known)
+                    remedy = "The rest of the plugin works." if hint else "The rest works; a newer avatarkit may know it."
+                    self._problem(plugin, f"There is no hook {caller.name!r}.{hint}", remedy)
 
-    def _problem(self, plugin: str, message: str, error: BaseException | None = None) -> None:
+    def _problem(self, plugin: Plugin, message: str, remedy: str = "", error: BaseException | None = None) -> None:
+        distribution = " ".join(filter(None, (plugin.distribution, plugin.version)))
+        problem = Problem(plugin.name, message, remedy, distribution)
         if self._strict:
-            raise PluginError(f"Plugin {plugin!r}: {message}") from error
-        self.problems.append(Problem(plugin, message))
-
-
-def _register(kind: str, plugin: Plugin, added: list[Component]) -> Callable[..., None]:
-    """The ``register`` that a hook is handed."""
-
-    def register(
-        name: str,
-        *,
-        target: str,
-        config: str | None = None,
-        summary: str = "",
-        needs: Needs = Needs(),
-        extra: str | None = None,
-        licence: Licence = Licence(),
-        revision: int = 1,
-    ) -> None:
-        for path in (target, config):
-            if path is not None and not all(part.isidentifier() for part in path.replace(":", ".").split(".")):
-                raise ValueError(f"{path!r} of {kind} {name!r} is not of the form package.module:Class")
-            if path is not None and path.count(":") != 1:
-                raise ValueError(f"{path!r} of {kind} {name!r} is not of the form package.module:Class")
-        if any(other.kind == kind and other.name == name for other in added):
-            raise ValueError(f"{kind} {name!r} is registered twice")
-        added.append(Component(kind, name, plugin, target, config, summary, needs, extra, licence, revision))
-
-    return register
+            raise PluginError(f"Plugin {plugin.name!r}: {problem}") from error
+        self.problems.append(problem)
 
 
 def _clash(claims: list[Component]) -> str:
     first, second = claims[0], claims[-1]
     return (
-        f"{first.owner} is registered by two plugins, {_where(first.plugin)} and {_where(second.plugin)}. "
+        f"{first.owner} is registered by two plugins, {where(first.plugin)} and {where(second.plugin)}. "
         "Uninstall one of them or leave one out with AVATARKIT_PLUGINS."
     )
-
-
-def _where(plugin: Plugin) -> str:
-    """A plugin with the distribution that it came in."""
-    if not plugin.distribution:
-        return repr(plugin.name)
-    return f"{plugin.name!r} of {' '.join(filter(None, (plugin.distribution, plugin.version)))}"
-
-
-def _text(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

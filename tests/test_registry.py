@@ -214,7 +214,7 @@ def test_foreign_exceptions_are_wrapped_once_and_our_own_not_at_all(install: Ins
     install("good", GOOD.replace('config="{module}_parts:Config", ', ""), good_module_parts=parts)
     component = load("good").get("loss", "good")
     with pytest.raises(
-        PluginError, match="loss 'good' of plugin 'good' could not be made: KeyError: 'theirs'"
+        PluginError, match="loss 'good' of plugin 'good' of good 1.2 could not be made: KeyError: 'theirs'"
     ) as caught:
         component.create({}, Context())
     assert isinstance(caught.value.__cause__, KeyError)
@@ -238,7 +238,7 @@ def test_a_missing_module_that_was_declared_says_how_to_install_it(install: Inst
 
 def test_a_target_that_is_not_there_or_no_class_is_the_plugins_fault(install: Install) -> None:
     install("good", GOOD.replace("parts:Good", "parts:Better"), good_module_parts=PARTS)
-    with pytest.raises(PluginError, match="Plugin 'good': good_module_parts:Better cannot be imported"):
+    with pytest.raises(PluginError, match="plugin 'good' of good 1.2: good_module_parts:Better cannot be imported"):
         load("good").get("loss", "good").create({}, Context())
 
 

@@ -33,7 +33,6 @@ from avatarkit.mesh import Mesh, MeshRendering
 __all__ = ["NEAR", "render_mesh", "silhouette_edges"]
 
 NEAR = 0.01  # metres
-_PAIRS_AT_ONCE = 1 << 22  # pixels times faces in one chunk
 
 
 def render_mesh(mesh: Mesh, camera: Camera) -> MeshRendering:
@@ -75,30 +74,39 @@ def _nearest(
     barycentric, depth = z.new_zeros(H * W, 3), z.new_zeros(H * W)
     if not len(faces):
         return hit.reshape(H, W), barycentric.reshape(H, W, 3), depth.reshape(H, W)
-    ys, xs = torch.meshgrid(
-        torch.arange(H, dtype=z.dtype, device=z.device), torch.arange(W, dtype=z.dtype, device=z.device), indexing="ij"
-    )
-    centres = torch.stack([xs, ys], -1).reshape(-1, 1, 1, 2) + 0.5
-    index = torch.arange(len(faces), device=z.device)
-    step = max(1, _PAIRS_AT_ONCE // len(faces))
-    for start in range(0, H * W, step):
-        part = slice(start, start + step)
-        a, b, c = (pixels[faces] - centres[part]).unbind(-2)  # (P, F, 2) each
-        w = torch.stack([_cross(b, c), _cross(c, a), _cross(a, b)], dim=-1)
-        inside = (w >= 0).all(-1) | (w <= 0).all(-1)
-        share = w / z[faces]
-        distance = (w[..., 0] + w[..., 1] + w[..., 2]) / (share[..., 0] + share[..., 1] + share[..., 2])
-        distance = torch.where(inside & (distance > 0), distance, torch.inf)  # rounding may leave 0 / 0
-        nearest = distance.min(-1, keepdim=True).values
-        first = torch.where(distance == nearest, index, len(faces)).min(-1).values
-        found = torch.isfinite(nearest[:, 0])
-        row = torch.arange(len(first), device=z.device)
-        first = first.clamp(max=len(faces) - 1)
-        hit[part] = torch.where(found, first, -1)
-        chosen = share[row, first]
-        barycentric[part] = torch.where(found[:, None], chosen / chosen.sum(-1, keepdim=True), 0)
-        depth[part] = torch.where(found, nearest[:, 0], 0)
+    columns = torch.arange(W, dtype=z.dtype, device=z.device) + 0.5
+    top, bottom = (f(pixels[faces][..., 1], -1).values for f in (torch.min, torch.max))
+    for y in range(H):
+        reach = ((top <= y + 0.5) & (bottom >= y + 0.5)).nonzero()[:, 0]  # faces that this row of pixels can meet
+        if len(reach):
+            row = slice(y * W, (y + 1) * W)
+            centres = torch.stack([columns, torch.full_like(columns, y + 0.5)], -1)
+            found, barycentric[row], depth[row] = _nearest_in_row(centres, pixels[faces[reach]], z[faces[reach]])
+            hit[row] = torch.where(found >= 0, reach[found.clamp(min=0)], -1)
     return hit.reshape(H, W), barycentric.reshape(H, W, 3), depth.reshape(H, W)
+
+
+def _nearest_in_row(
+    centres: torch.Tensor, corners: torch.Tensor, z: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The nearest of F faces at P points: index (P,) or -1, barycentric (P, 3), depth (P,).
+
+    Args:
+        centres: (P, 2). corners: (F, 3, 2) pixels. z: (F, 3) depths.
+    """
+    a, b, c = (corners - centres[:, None, None]).unbind(-2)  # (P, F, 2) each
+    w = torch.stack([_cross(b, c), _cross(c, a), _cross(a, b)], dim=-1)
+    inside = (w >= 0).all(-1) | (w <= 0).all(-1)
+    share = w / z
+    distance = (w[..., 0] + w[..., 1] + w[..., 2]) / (share[..., 0] + share[..., 1] + share[..., 2])
+    distance = torch.where(inside & (distance > 0), distance, torch.inf)  # rounding may leave 0 / 0
+    nearest = distance.min(-1, keepdim=True).values
+    index = torch.arange(len(corners), device=z.device)
+    first = torch.where(distance == nearest, index, len(corners) - 1).min(-1).values
+    found = torch.isfinite(nearest[:, 0])
+    chosen = share[torch.arange(len(first), device=z.device), first]
+    barycentric = torch.where(found[:, None], chosen / chosen.sum(-1, keepdim=True), 0)
+    return torch.where(found, first, -1), barycentric, torch.where(found, nearest[:, 0], 0)
 
 
 def silhouette_edges(pixels: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:

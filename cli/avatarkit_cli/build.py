@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from avatarkit.plan import Plan
     from avatarkit.registry import Component
 
-__all__ = ["build"]
+__all__ = ["build", "sample_photo"]
 
 _SAMPLES = {"portrait": ("skimage", "data/astronaut.png")}
 """Public-domain photos that installed packages ship: name -> package, file in it."""
@@ -110,7 +110,7 @@ def build(
         )  # fmt: skip
     manifest = read_manifest(path)
     for problem in registry.problems:
-        tell(f"Note: plugin {problem.plugin!r}: {problem.message}")
+        tell(f"Note: plugin {problem.plugin!r}: {problem}")
     if as_json:
         print_json({"avatar": str(path), "manifest": manifest})
     else:
@@ -119,8 +119,7 @@ def build(
 
 def _source(photo: Path | None, sample: str | None, output: Path | None) -> tuple[Path, Path]:
     """The photo, and where its avatar goes."""
-    from avatarkit.errors import ConfigError, MissingDependency
-    from avatarkit.options import did_you_mean
+    from avatarkit.errors import ConfigError
 
     if (photo is None) == (sample is None):
         raise ConfigError(
@@ -129,18 +128,26 @@ def _source(photo: Path | None, sample: str | None, output: Path | None) -> tupl
     if photo is not None:
         return photo, output or Path(f"{photo.stem}.avatar")
     assert sample is not None
-    if sample not in _SAMPLES:
-        raise ConfigError(
-            f"There is no sample {sample!r}.{did_you_mean(sample, _SAMPLES)} There is: {', '.join(_SAMPLES)}."
-        )
-    package, file = _SAMPLES[sample]
+    return sample_photo(sample), output or Path(f"{sample}.avatar")
+
+
+def sample_photo(name: str) -> Path:
+    """A public-domain photo that an installed package ships.
+
+    Raises:
+        ConfigError: there is none of that name. MissingDependency: its package is not here.
+    """
+    from avatarkit.errors import ConfigError, MissingDependency
+    from avatarkit.options import did_you_mean
+
+    if name not in _SAMPLES:
+        raise ConfigError(f"There is no sample {name!r}.{did_you_mean(name, _SAMPLES)} There is: {', '.join(_SAMPLES)}.")
+    package, file = _SAMPLES[name]
     spec = importlib.util.find_spec(package)
     found = Path(spec.origin).parent / file if spec and spec.origin else None
     if found is None or not found.is_file():
-        raise MissingDependency(
-            f"The sample {sample!r} comes with scikit-image, which is not here: pip install scikit-image"
-        )
-    return found, output or Path(f"{sample}.avatar")
+        raise MissingDependency(f"The sample {name!r} comes with scikit-image, which is not here: pip install scikit-image")
+    return found
 
 
 def _show_plan(planned: Plan) -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from avatarkit_cli.progress import make_progress
-from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, find_pose, load_registry, print_json, say
-
-if TYPE_CHECKING:
-    from avatarkit.registry import Component
+from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, find_pose, load_registry, parse_options, print_json, say
 
 __all__ = ["export"]
 
@@ -40,7 +36,7 @@ def export(
     """Write an avatar as a file that other programs open."""
     registry = load_registry(plugin)
     component = registry.get("exporter", to)
-    options, origins = _options(settings or [], component)
+    options, origins = parse_options(settings or [], component.owner)
     component.make_config(options, origins)  # complains before the avatar is read
 
     from avatarkit.animation import load
@@ -57,27 +53,3 @@ def export(
         print_json({"output": str(output), "format": to, "bytes": size})
     else:
         say(str(output))
-
-
-def _options(texts: list[str], component: Component) -> tuple[dict[str, Any], dict[str, str]]:
-    """Options of the exporter, and where each came from.
-
-    Raises:
-        ConfigError: a text is not of the form OPTION=VALUE.
-    """
-    from avatarkit.errors import ConfigError
-
-    options: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise ConfigError(
-                f"--set {text!r} is not of the form OPTION=VALUE of {component.owner}, e.g. texture=2048."
-            )
-        try:
-            options[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            options[name] = value
-        origins[name] = f"--set {text}"
-    return options, origins

@@ -50,12 +50,14 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, AvatarkitError):
         tell(f"avatarkit: {error}")
     if code != 2:
-        tell(_please_report())
+        tell(_please_report(getattr(error, "plugin", None)))
     return code
 
 
-def _please_report() -> str:
+def _please_report(plugin: str | None) -> str:
     python = ".".join(map(str, sys.version_info[:3]))
+    if plugin:
+        return f"This is a bug in the plugin {plugin}, not in avatarkit {__version__}: its makers need the lines above."
     return (
         f"This is a bug in avatarkit {__version__} (Python {python}). Please report it with the lines above: {_ISSUES}"
     )

@@ -1,20 +1,21 @@
-"""``avatarkit plugins``: what is installed."""
+"""``avatarkit plugins``: what is installed, whether it keeps its promises, and new ones."""
 
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avatarkit_cli.shared import JsonFlag, PluginFiles, load_registry, print_json, say, table
+from avatarkit_cli.shared import JsonFlag, PluginFiles, load_registry, parse_options, print_json, say, table, tell
 
 if TYPE_CHECKING:
     from avatarkit.registry import Component, Registry
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Show the components that plugins offer.", rich_markup_mode=None)
+app = typer.Typer(help="Show, check and start plugins.", rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
@@ -44,6 +45,71 @@ def show(
         if number:
             say("")
         _show(component)
+
+
+@app.command("new")
+def new(
+    name: Annotated[str, typer.Argument(help="Of the component, lower case with hyphens, e.g. my-loss.")],
+    kind: Annotated[str, typer.Option(help="What it is: matter, labels, loss, ...", metavar="KIND")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The folder. [default: avatarkit-NAME here]")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Start a plugin: a complete project around a component that works, with tests and CI."""
+    from avatarkit_cli.scaffold import write_project
+
+    name = name.removeprefix("avatarkit-")
+    folder = output or Path(f"avatarkit-{name}")
+    files = write_project(name, kind, folder)
+    if as_json:
+        print_json({"folder": str(folder), "files": [path.relative_to(folder).as_posix() for path in files]})
+        return
+    for path in files:
+        say(str(path))
+    tell(f'Now: cd {folder} && pip install -e ".[test]" && pytest')
+
+
+@app.command("check")
+def check(
+    name: Annotated[str, typer.Argument(help="Of a component, or KIND/NAME.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change one option of the component. May be repeated.", metavar="OPTION=VALUE"),
+    ] = None,
+    photo: Annotated[
+        Path | None,
+        typer.Option(
+            help="Try it on a photo and a preset's other components. [default: a tiny synthetic person, or the sample"
+            " portrait for matter, keypoints and tracker]"
+        ),
+    ] = None,
+    preset: Annotated[str, typer.Option(help="Whose components stand beside it.")] = "draft",
+    plugin: PluginFiles = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Check whether a component keeps the promises of its interface."""
+    from avatarkit_cli import checking
+
+    registry = load_registry(plugin)
+    found = _find(registry, name)
+    results = []
+    for component in found:
+        options, origins = parse_options(settings or [], component.owner)
+        component.make_config(options, origins)
+        results.append((component, checking.check(component, registry, options, photo, preset)))
+    if as_json:
+        print_json(
+            {
+                "components": [
+                    {"kind": c.kind, "name": c.name, "plugin": c.plugin.name, "checks": [dataclasses.asdict(f) for f in findings]}
+                    for c, findings in results
+                ]
+            }
+        )
+    else:
+        for component, findings in results:
+            checking.show(component, findings)
+    if any(f.state == "failed" for _, findings in results for f in findings):
+        raise typer.Exit(2)
 
 
 def _find(registry: Registry, name: str) -> list[Component]:
@@ -85,7 +151,7 @@ def _list(registry: Registry, as_json: bool) -> None:
         rows.append((component.kind, component.name, component.summary + note))
     table(("kind", "name", "what it is"), rows)
     for problem in registry.problems:
-        say(f"\nProblem with plugin {problem.plugin!r}: {problem.message}")
+        say(f"\nProblem with plugin {problem.plugin!r}: {problem}")
 
 
 def _missing(component: Component) -> list[str]:

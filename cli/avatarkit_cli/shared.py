@@ -26,6 +26,7 @@ __all__ = [
     "find_motion",
     "find_pose",
     "load_registry",
+    "parse_options",
     "parse_size",
     "print_json",
     "say",
@@ -131,6 +132,30 @@ def find_pose(text: str, avatar: LoadedAvatar) -> BodyParams:
     motion = find_motion(name, avatar.components)
     frame = min(max(0, round(time * motion.fps)), len(motion) - 1)
     return place(motion, avatar.photo_params, avatar.body)[frame]
+
+
+def parse_options(texts: Sequence[str], owner: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """``OPTION=VALUE`` texts of one component -> its options, and where each came from; values are TOML or bare words.
+
+    Raises:
+        ConfigError: a text is not of that form.
+    """
+    import tomllib
+
+    from avatarkit.errors import ConfigError
+
+    options: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise ConfigError(f"--set {text!r} is not of the form OPTION=VALUE of {owner}, e.g. texture=2048.")
+        try:
+            options[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            options[name] = value
+        origins[name] = f"--set {text}"
+    return options, origins
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

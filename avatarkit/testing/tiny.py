@@ -1,15 +1,11 @@
-"""For authors of plugins: a tiny body, a tiny tracked subject, and a context to make components in.
-
-Everything here is synthetic and made in milliseconds, without any plugin::
-
-    context = tiny_context(avatar=...)
-    subject = tiny_subject(context)
-"""
+"""A tiny body, a tiny tracked subject and a context to make components in; synthetic, made in milliseconds."""
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +16,7 @@ from avatarkit.body import BodyParams, JointLandmarks, Motion, PoseGroup, Surfac
 from avatarkit.camera import Camera, front_camera
 from avatarkit.errors import ConfigError
 from avatarkit.gaussians import GaussianRendering, Gaussians
-from avatarkit.interfaces import Context, Skeleton, Subject
+from avatarkit.interfaces import BodyModel, Context, GaussianRasterizer, MeshRasterizer, Renderer, Skeleton, Subject
 from avatarkit.kernels.gaussians import render_gaussians
 from avatarkit.kernels.meshes import render_mesh
 from avatarkit.keypoints import Keypoints
@@ -50,8 +46,8 @@ class TinyBody:
     """A ``BodyModel`` of nine closed tubes, 756 vertices; one shape number (height), two expressions (jaw, smile)."""
 
     name = "tiny"
-    shape_names = ("height",)
-    expression_names = ("jawOpen", "mouthSmileLeft")
+    shape_names: tuple[str, ...] = ("height",)
+    expression_names: tuple[str, ...] = ("jawOpen", "mouthSmileLeft")
 
     def __init__(self, config: Any = None, context: Context | None = None) -> None:
         self.joint_names = tuple(b[0] for b in _BONES)
@@ -172,7 +168,8 @@ class ReferenceRenderer:
     """The slow torch rasterisers of ``avatarkit.kernels`` as a renderer."""
 
     def __init__(self, config: Any = None, context: Context | None = None) -> None:
-        self.gaussians, self.meshes = _Splats(), _Meshes()
+        self.gaussians: GaussianRasterizer = _Splats()
+        self.meshes: MeshRasterizer = _Meshes()
 
 
 def tiny_context(cache: Path | None = None, **components: Any) -> Context:
@@ -192,6 +189,17 @@ def tiny_subject(context: Context | None = None, size: int = 64) -> Subject:
     """The tiny body standing in front of a camera, photographed with colours that vary over its surface."""
     context = context or tiny_context()
     body, renderer = context.get("body"), context.get("renderer")
+    if type(body) is TinyBody and type(renderer) is ReferenceRenderer:
+        return copy.deepcopy(_tiny_subject(size))
+    return _photographed(body, renderer, size)
+
+
+@lru_cache(maxsize=8)
+def _tiny_subject(size: int) -> Subject:
+    return _photographed(TinyBody(), ReferenceRenderer(), size)
+
+
+def _photographed(body: BodyModel, renderer: Renderer, size: int) -> Subject:
     camera = front_camera(size, size)
     params = replace(body.neutral(), translation=torch.tensor([0.0, -0.1, -2.6]))
     mesh = Mesh(body.vertices(params)[0], body.faces)
@@ -209,12 +217,13 @@ def tiny_subject(context: Context | None = None, size: int = 64) -> Subject:
     return Subject(photo, Matte(alpha, image), keypoints, params, camera, offsets, Quality())
 
 
-def tiny_motion(body: TinyBody | None = None, frames: int = 4) -> Motion:
-    """Arms that swing, a mouth that opens."""
+def tiny_motion(body: BodyModel | None = None, frames: int = 4) -> Motion:
+    """An arm that swings (of another body model its fourth joint), a mouth that opens (its first expression)."""
     p = (body or TinyBody()).neutral()
     t = torch.linspace(0, 1, frames)
     joints = p.joints.expand(frames, -1, -1).clone()
-    joints[:, 3, 2] = 0.8 * t
-    expression = torch.stack([t, torch.zeros(frames)], 1)
+    joints[:, min(3, len(p.joints) - 1), 2] = 0.8 * t
+    expression = p.expression.expand(frames, -1).clone()
+    expression[:, :1] = t[:, None]
     still = torch.zeros(frames, 3)
     return Motion("tiny", 10.0, replace(p, expression=expression, root=still, translation=still, joints=joints))

@@ -1,0 +1,159 @@
+"""What components are tried on: a synthetic person, or a photo and the components of a recipe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avatarkit.body import Motion
+from avatarkit.interfaces import BodyModel, Context, Renderer
+from avatarkit.keypoints import Keypoints
+from avatarkit.labels import LabelClip
+from avatarkit.photo import Photo, read_photo
+from avatarkit.subject import Matte, Subject
+from avatarkit.testing.method import (
+    TinyAvatar,
+    TinyAvatarConfig,
+    TinyDetector,
+    TinyLabeler,
+    TinyLabelerConfig,
+    TinyMatter,
+    TinyMotions,
+    TinyRgb,
+    TinyTracker,
+    TinyTrackerConfig,
+)
+from avatarkit.testing.tiny import ReferenceRenderer, TinyBody, tiny_motion, tiny_subject
+
+if TYPE_CHECKING:
+    from avatarkit.components import Components
+
+__all__ = ["Material", "PhotoMaterial"]
+
+_TINY: dict[str, tuple[Any, Any]] = {
+    "body": (TinyBody, None),
+    "renderer": (ReferenceRenderer, None),
+    "matter": (TinyMatter, None),
+    "keypoints": (TinyDetector, None),
+    "tracker": (TinyTracker, TinyTrackerConfig()),
+    "motions": (TinyMotions, None),
+    "body_labels": (TinyLabeler, TinyLabelerConfig()),
+    "head_labels": (TinyLabeler, TinyLabelerConfig("head")),
+    "avatar": (TinyAvatar, TinyAvatarConfig()),
+    "perceptual": (TinyRgb, None),
+}
+
+
+class Material:
+    """The tiny person, and a context whose slots hold tiny components.
+
+    Args:
+        cache: folder for components that keep tables; None = the user's.
+        size: of the picture in pixels.
+        slots: components in place of the tiny ones.
+
+    Attributes:
+        context: to make components with.
+    """
+
+    def __init__(self, cache: Path | None = None, size: int = 64, **slots: Any) -> None:
+        self.size, self._made = size, dict(slots)
+        context = replace(Context(), get=self.get)
+        self.context = context if cache is None else replace(context, cache=cache)
+
+    def get(self, slot: str, name: str | None = None) -> Any:
+        """The component in a slot; ``name`` is not looked at, there is one of each."""
+        if slot not in self._made:
+            cls, config = _TINY[slot]
+            self._made[slot] = cls(config, self.context)
+        return self._made[slot]
+
+    def put(self, slot: str, component: Any) -> None:
+        """Takes ``component`` in place of a tiny one."""
+        self._made[slot] = component
+
+    @property
+    def body(self) -> BodyModel:
+        """The body model."""
+        return self.get("body")
+
+    @property
+    def renderer(self) -> Renderer:
+        """The renderer."""
+        return self.get("renderer")
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The tracked person."""
+        return tiny_subject(self.context, self.size)
+
+    @property
+    def photo(self) -> Photo:
+        """The person's photo."""
+        return self.subject.photo
+
+    @property
+    def keypoints(self) -> Keypoints:
+        """Landmarks in the photo."""
+        return self.subject.keypoints
+
+    @property
+    def matte(self) -> Matte:
+        """Of the photo."""
+        return self.subject.matte
+
+    @cached_property
+    def motion(self) -> Motion:
+        """A short motion for the body model, relative as ``Motion`` says."""
+        return tiny_motion(self.body, frames=3)
+
+    @cached_property
+    def clip(self) -> LabelClip:
+        """A clip of pseudo-labels."""
+        return self.get("body_labels").generate(self.subject, self.motion, 0)
+
+
+class PhotoMaterial(Material):
+    """A photo of a person, looked at by the components of a recipe; each step is done when it is first asked for.
+
+    Args:
+        components: of the recipe. photo: the picture's file.
+    """
+
+    def __init__(self, components: Components, photo: Path) -> None:
+        super().__init__()
+        self._components, self._path = components, photo
+        self.context = replace(components.context, get=self.get)
+
+    def get(self, slot: str, name: str | None = None) -> Any:
+        """The component in a slot of the recipe, or another one by name."""
+        return self._components.get(slot, name)
+
+    @cached_property
+    def photo(self) -> Photo:
+        """The photo, at most 512 pixels large."""
+        return read_photo(self._path, max_side=512)
+
+    @cached_property
+    def keypoints(self) -> Keypoints:
+        """Landmarks in the photo."""
+        return self.get("keypoints").detect(self.photo.to_uint8())
+
+    @cached_property
+    def matte(self) -> Matte:
+        """Of the photo."""
+        return self.get("matter").matte(self.photo, self.keypoints)
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The tracked person."""
+        return self.get("tracker").fit(self.photo, self.matte, self.keypoints)
+
+    @cached_property
+    def motion(self) -> Motion:
+        """Three frames of the first motion of the recipe's source."""
+        source = self.get("motions")
+        motion = next(iter(source.motions(1, 0)))
+        return replace(motion, params=motion.params[:3], valid=None if motion.valid is None else motion.valid[:3])

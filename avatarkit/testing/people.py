@@ -1,0 +1,361 @@
+"""Checks for the kinds that see and move people: matter, keypoints, body, tracker, motions, labels."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from avatarkit import contracts
+from avatarkit.body import JointLandmarks, SurfaceLandmarks
+from avatarkit.errors import InputError
+from avatarkit.mesh import skin
+from avatarkit.photo import photo_from_array
+from avatarkit.testing.conformance import Case, Check, Skipped, expect
+from avatarkit.testing.tiny import tiny_motion
+
+__all__ = ["PEOPLE_CHECKS", "same"]
+
+_PARTS = (
+    "head", "face", "lips", "eyelids", "ears", "nails", "mouth_inside", "teeth", "tongue", "eyes", "left_hand",
+    "right_hand", "left_foot", "right_foot", "skin",
+)  # fmt: skip
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values are equal, bit for bit."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.shape == b.shape and torch.equal(a, b)
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    if is_dataclass(a) and not isinstance(a, type):
+        return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+def unchanged(value: Any) -> Any:
+    """A copy to compare with later."""
+    return copy.deepcopy(value)
+
+
+def _blank() -> np.ndarray:
+    return np.full((96, 96, 3), 128, np.uint8)
+
+
+# ------------------------------------------------------------------------------------------------------------- matter
+
+
+def _a_matte_has_the_size_of_the_photo(case: Case) -> None:
+    """alpha (H, W) and foreground (H, W, 3), float32 within 0 to 1; the photo stays as it was."""
+    photo = case.material.photo
+    before = unchanged(photo)
+    contracts.require_matte(case.make().matte(photo, case.material.keypoints), photo)
+    expect(same(before, photo), "the photo that was handed over was changed")
+
+
+def _a_matte_needs_no_keypoints(case: Case) -> None:
+    """``keypoints`` may be left out."""
+    contracts.require_matte(case.make().matte(case.material.photo), case.material.photo)
+
+
+def _the_same_photo_gives_the_same_matte(case: Case) -> None:
+    """Two fresh instances give the same numbers."""
+    m = case.material
+    expect(same(case.make().matte(m.photo, m.keypoints), case.make().matte(m.photo, m.keypoints)), "two mattes differ")
+
+
+def _a_matte_of_nobody_is_an_input_error(case: Case) -> None:
+    """An even picture is refused with InputError, or gives an empty matte."""
+    photo = photo_from_array(_blank())
+    try:
+        matte = case.make().matte(photo)
+    except InputError:
+        return
+    contracts.require_matte(matte, photo)
+    expect(float(matte.alpha.mean()) < 0.05, "somebody was cut out of an even grey picture")
+
+
+# ---------------------------------------------------------------------------------------------------------- keypoints
+
+
+def _landmarks_are_sets_with_scores(case: Case) -> None:
+    """Named sets of (n, 2) float32 pixels, with (n,) scores within 0 to 1."""
+    photo = case.material.photo
+    image = photo.to_uint8()
+    before = image.copy()
+    contracts.require_keypoints(case.make().detect(image), photo.width, photo.height)
+    expect(np.array_equal(image, before), "the picture that was handed over was changed")
+
+
+def _the_same_picture_gives_the_same_landmarks(case: Case) -> None:
+    """Two fresh instances give the same numbers."""
+    image = case.material.photo.to_uint8()
+    expect(same(case.make().detect(image), case.make().detect(image)), "two detections differ")
+
+
+def _a_picture_of_nobody_is_an_input_error(case: Case) -> None:
+    """An even picture is refused with InputError."""
+    try:
+        case.make().detect(_blank())
+    except InputError:
+        return
+    raise contracts.Violation("landmarks were found in an even grey picture, where InputError is due")
+
+
+def _a_video_is_followed_lazily(case: Case) -> None:
+    """One answer for each frame, None where nobody is seen; frames are read as answers are asked for."""
+    photo, read = case.material.photo, itertools.count()
+
+    def frames() -> Iterator[np.ndarray]:
+        for image in (photo.to_uint8(), photo.to_uint8(), np.full_like(photo.to_uint8(), 128), *[photo.to_uint8()] * 60):
+            next(read)
+            yield image
+
+    answers = iter(case.make().detect_video(frames()))
+    first = [next(answers) for _ in range(3)]
+    expect(next(read) < 60, "the whole video was read before the first answer")
+    contracts.require_keypoints(first[0], photo.width, photo.height)
+    expect(first[2] is None, "somebody was seen in an even grey frame")
+
+
+# --------------------------------------------------------------------------------------------------------------- body
+
+
+def _tables_fit_together(case: Case) -> None:
+    """Faces, atlas, skinning weights, joints and names have the shapes that ``BodyModel`` says."""
+    body = case.make()
+    V, J = len(body.skinning_weights), len(body.joint_names)
+    contracts.require_tensor(body.faces, ("F", 3), "faces", torch.int64, 0, V - 1)
+    contracts.require_tensor(body.uv, ("U", 2), "uv", low=0, high=1)
+    contracts.require_tensor(body.uv_faces, (len(body.faces), 3), "uv_faces", torch.int64, 0, len(body.uv) - 1)
+    contracts.require_tensor(body.skinning_indices, (V, "K"), "skinning_indices", torch.int64, 0, J - 1)
+    contracts.require_tensor(body.skinning_weights, tuple(body.skinning_indices.shape), "skinning_weights", low=0)
+    error = float((body.skinning_weights.sum(1) - 1).abs().max())
+    expect(error < 1e-4, f"rows of skinning_weights do not sum to one (off by {error:.2g})")
+    expect(len(body.parents) == J and body.parents[0] == -1, "parents does not hold J numbers with -1 first")
+    expect(all(0 <= p < j for j, p in enumerate(body.parents) if j), "a parent comes after its child")
+    for names in (body.joint_names, body.shape_names, body.expression_names):
+        expect(len(set(names)) == len(names), f"names are not unique: {names[:5]}...")
+    for group in body.pose_groups:
+        expect(len(group.joints) == len(group.share) and all(0 <= j < J for j in group.joints), f"pose group {group.name!r}")
+
+
+def _neutral_parameters_are_at_rest(case: Case) -> None:
+    """``neutral()`` is one frame without rotation; posed it is the rest pose."""
+    body = case.make()
+    p = body.neutral()
+    contracts.require_params(p, body, ())
+    expect(not p.joints.any() and not p.root.any(), "neutral() turns joints")
+    rest = body.rest(p.shape, p.expression[None])[0]
+    root = body.skeleton(p.shape).positions[0]
+    posed = body.vertices(replace(p, translation=root))[0]
+    error = float((posed - rest).abs().max())
+    expect(error < 1e-3, f"vertices of the rest pose are {error * 1000:.1f} mm off rest()")
+
+
+def _vertices_are_the_skinned_rest_pose(case: Case) -> None:
+    """vertices = skin(rest + offsets, joint_transforms), in metres, for a whole motion at once."""
+    body = case.make()
+    p = replace(tiny_motion(body, frames=3).params, shape=body.neutral().shape)
+    V, B = len(body.skinning_weights), len(p.root)
+    rest = body.rest(p.shape, p.expression)
+    contracts.require_tensor(rest, (B, V, 3), "rest()")
+    skeleton = body.skeleton(p.shape)
+    contracts.require_tensor(skeleton.positions, (len(body.joint_names), 3), "skeleton().positions")
+    A = body.joint_transforms(skeleton, p.root, p.translation, p.joints)
+    contracts.require_tensor(A, (B, len(body.joint_names), 4, 4), "joint_transforms()")
+    offsets = torch.linspace(0, 0.01, V)[:, None].expand(V, 3)
+    vertices = body.vertices(p, offsets)
+    contracts.require_tensor(vertices, (B, V, 3), "vertices()")
+    error = float((skin(rest + offsets, body.skinning_indices, body.skinning_weights, A) - vertices).abs().max())
+    expect(error < 1e-3, f"vertices() is {error * 1000:.1f} mm off the skinned rest pose")
+    size = float((rest[0].amax(0) - rest[0].amin(0)).max())
+    expect(0.3 < size < 3, f"the neutral body is {size:.2f} m large: units are metres")
+
+
+def _parts_of_the_mesh_can_be_asked_for(case: Case) -> None:
+    """``rest(subset)`` computes some vertices only; ``part`` gives (V,) 0 to 1, and KeyError for what there is not."""
+    body = case.make()
+    p = body.neutral()
+    V = len(body.skinning_weights)
+    some = torch.arange(0, V, max(1, V // 7))
+    whole = body.rest(p.shape, p.expression[None])
+    expect(torch.allclose(body.rest(p.shape, p.expression[None], some), whole[:, some], atol=1e-5), "rest(subset) differs")
+    for part in _PARTS:
+        contracts.require_tensor(body.part(part), (V,), f"part({part!r})", low=0, high=1)
+    try:
+        body.part("no such part")
+    except KeyError:
+        return
+    raise contracts.Violation("part('no such part') raises no KeyError")
+
+
+def _gradients_reach_shape_expression_and_pose(case: Case) -> None:
+    """``vertices`` is differentiable; gradients are finite and not all zero."""
+    body = case.make()
+    n = body.neutral()
+    names = ("shape", "expression", "root", "translation", "joints")
+    p = replace(n, **{k: getattr(n, k).clone().requires_grad_() for k in names})
+    body.vertices(p).square().sum().backward()
+    for name in names:
+        gradient = getattr(p, name).grad
+        if getattr(p, name).numel():
+            expect(gradient is not None and torch.isfinite(gradient).all(), f"no finite gradient reaches {name}")
+            expect(gradient.any(), f"the gradient of {name} is zero everywhere")
+
+
+def _landmark_tables_are_sound(case: Case) -> None:
+    """``landmarks`` gives a table, or None for a set that the model does not know; ``mirror`` is its own inverse on joints."""
+    body = case.make()
+    expect(body.landmarks("no such set") is None, "landmarks('no such set') is not None")
+    for name in ("face478", "pose33", "hand21_left", "hand21_right", "coco133"):
+        table = body.landmarks(name)
+        expect(table is None or isinstance(table, (SurfaceLandmarks, JointLandmarks)), f"landmarks({name!r}) is no table")
+    vertices, joints = body.mirror()
+    contracts.require_tensor(vertices, (len(body.skinning_weights),), "mirror()[0]", torch.int64, 0)
+    contracts.require_tensor(joints, (len(body.joint_names),), "mirror()[1]", torch.int64, 0)
+    expect(torch.equal(joints[joints], torch.arange(len(joints))), "mirror() of joints is not its own inverse")
+
+
+# ------------------------------------------------------------------------------------------------------------ tracker
+
+
+def _a_photo_becomes_a_subject(case: Case) -> None:
+    """``fit`` gives parameters of the build's body model, a camera of the photo's size and offsets (V, 3)."""
+    m = case.material
+    contracts.require_subject(case.make().fit(m.photo, m.matte, m.keypoints), m.photo, m.body)
+
+
+def _the_same_photo_gives_the_same_subject(case: Case) -> None:
+    """Two fresh instances give the same numbers."""
+    m = case.material
+    once, again = (case.make().fit(m.photo, m.matte, m.keypoints) for _ in range(2))
+    expect(same(once.params, again.params) and same(once.camera, again.camera), "two fits differ")
+
+
+def _clips_are_tracked_with_the_shape_kept(case: Case) -> None:
+    """``track`` gives one pose for each frame, the subject's shape, and marks frames where nobody was seen."""
+    m = case.material
+    tracker = case.make()
+    subject = tracker.fit(m.photo, m.matte, m.keypoints)
+    frames = [m.keypoints, m.keypoints, None, m.keypoints]
+    motion = tracker.track(frames, subject, 10.0)
+    contracts.require_motion(motion, m.body)
+    expect(len(motion) == len(frames), f"{len(frames)} frames became {len(motion)}")
+    expect(torch.equal(motion.params.shape, subject.params.shape), "the subject's shape was not kept")
+    expect(motion.valid is not None and not motion.valid[2], "the frame without landmarks is not marked in ``valid``")
+
+
+def _clips_of_strangers_are_tracked(case: Case) -> None:
+    """``track`` works without a subject."""
+    m = case.material
+    contracts.require_motion(case.make().track([m.keypoints] * 3, None, 10.0), m.body)
+
+
+# ------------------------------------------------------------------------------------------------------------ motions
+
+
+def _every_motion_fits_the_body_model(case: Case) -> None:
+    """Each of ``names()`` is described in one line and gives a ``Motion`` of the build's body model."""
+    source = case.make()
+    expect(source.names() and len(set(source.names())) == len(source.names()), "names() is empty or names twice")
+    for name in source.names():
+        expect(source.describe(name) and "\n" not in source.describe(name), f"describe({name!r}) is not one line")
+        contracts.require_motion(source.motion(name), case.material.body)
+
+
+def _an_unknown_motion_is_an_input_error(case: Case) -> None:
+    """``motion`` of an unknown name is refused with InputError."""
+    try:
+        case.make().motion("no such motion")
+    except InputError:
+        return
+    raise contracts.Violation("motion('no such motion') raises no InputError")
+
+
+def _motions_for_labels_follow_the_seed(case: Case) -> None:
+    """``motions(count, seed)`` gives that many, the same ones for the same seed."""
+    once, again = (list(case.make().motions(3, 7)) for _ in range(2))
+    expect(len(once) == 3, f"motions(3, seed) gave {len(once)}")
+    for motion in once:
+        contracts.require_motion(motion, case.material.body)
+    expect(all(map(same, once, again)), "the same seed gave other motions")
+
+
+# ------------------------------------------------------------------------------------------------------------- labels
+
+
+def _a_motion_becomes_a_clip(case: Case) -> None:
+    """Frames, mattes, confidence, parameters and cameras that belong together; subject and motion stay as they were."""
+    m = case.material
+    before = unchanged((m.subject, m.motion))
+    clip = case.make().generate(m.subject, m.motion, 0)
+    contracts.require_clip(clip, m.body)
+    expect(same(before, (m.subject, m.motion)), "the subject or the motion that was handed over was changed")
+    expect(clip.alpha.any(), "the clip shows nobody")
+
+
+def _the_same_seed_gives_the_same_clip(case: Case) -> None:
+    """Two fresh instances give the same frames."""
+    m = case.material
+    once, again = (case.make().generate(m.subject, m.motion, 5) for _ in range(2))
+    expect(same(once, again), "two clips of the same seed differ")
+
+
+def _exact_generators_keep_the_request(case: Case) -> None:
+    """Where ``exact`` is true, ``params`` equals ``requested``."""
+    generator = case.make()
+    if not getattr(generator, "exact", False):
+        raise Skipped("it does not say that it is exact: its clips are tracked again")
+    clip = generator.generate(case.material.subject, case.material.motion, 0)
+    expect(same(clip.params, clip.requested), "params differs from requested")
+
+
+PEOPLE_CHECKS: dict[str, tuple[Check, ...]] = {
+    "matter": (
+        _a_matte_has_the_size_of_the_photo,
+        _a_matte_needs_no_keypoints,
+        _the_same_photo_gives_the_same_matte,
+        _a_matte_of_nobody_is_an_input_error,
+    ),
+    "keypoints": (
+        _landmarks_are_sets_with_scores,
+        _the_same_picture_gives_the_same_landmarks,
+        _a_picture_of_nobody_is_an_input_error,
+        _a_video_is_followed_lazily,
+    ),
+    "body": (
+        _tables_fit_together,
+        _neutral_parameters_are_at_rest,
+        _vertices_are_the_skinned_rest_pose,
+        _parts_of_the_mesh_can_be_asked_for,
+        _gradients_reach_shape_expression_and_pose,
+        _landmark_tables_are_sound,
+    ),
+    "tracker": (
+        _a_photo_becomes_a_subject,
+        _the_same_photo_gives_the_same_subject,
+        _clips_are_tracked_with_the_shape_kept,
+        _clips_of_strangers_are_tracked,
+    ),
+    "motions": (
+        _every_motion_fits_the_body_model,
+        _an_unknown_motion_is_an_input_error,
+        _motions_for_labels_follow_the_seed,
+    ),
+    "labels": (
+        _a_motion_becomes_a_clip,
+        _the_same_seed_gives_the_same_clip,
+        _exact_generators_keep_the_request,
+    ),
+}
+"""Kind -> its checks."""

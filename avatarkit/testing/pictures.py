@@ -1,0 +1,332 @@
+"""Checks for the kinds that draw and learn: avatar, loss, renderer, exporter."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avatarkit import contracts
+from avatarkit.errors import AvatarkitError, StoreError
+from avatarkit.gaussians import Gaussians
+from avatarkit.interfaces import AvatarModel, TrainStep
+from avatarkit.mesh import Mesh
+from avatarkit.testing.conformance import Case, Check, expect
+from avatarkit.testing.material import Material
+from avatarkit.testing.people import same
+from avatarkit.testing.tiny import ReferenceRenderer
+
+__all__ = ["PICTURE_CHECKS", "train_step"]
+
+BACKGROUND = torch.tensor([0.2, 0.4, 0.6])
+
+
+# ------------------------------------------------------------------------------------------------------------- avatar
+
+
+def _created(case: Case) -> AvatarModel:
+    avatar: AvatarModel = case.make()
+    avatar.create(case.material.subject, [case.material.clip])
+    return avatar
+
+
+def _a_subject_becomes_gaussians(case: Case) -> None:
+    """``create`` and ``pose`` give (N) Gaussians and, where there is one, a mesh; labels may be absent."""
+    contracts.require_posed(_created(case).pose(case.material.subject.params))
+    alone = case.make()
+    alone.create(case.material.subject, [])
+    contracts.require_posed(alone.pose(case.material.subject.params))
+
+
+def _the_avatar_moves_and_keeps_its_own_shape(case: Case) -> None:
+    """Other joints move Gaussians; the shape in the parameters is ignored."""
+    avatar, p = _created(case), case.material.subject.params
+    with torch.no_grad():
+        still = avatar.pose(p).gaussians.means
+        moved = avatar.pose(replace(p, translation=p.translation + 0.5)).gaussians.means
+        other = avatar.pose(replace(p, shape=p.shape + 0.3)).gaussians.means
+    expect((moved - still).abs().max() > 0.1, "half a metre of translation moved nothing")
+    expect(torch.allclose(other, still, atol=1e-6), "the shape in the parameters changed the avatar")
+
+
+def _gradients_reach_the_parameters(case: Case) -> None:
+    """Each group holds leaf tensors with a positive step size; a picture's gradient is finite and reaches one at least."""
+    avatar = _created(case)
+    groups = avatar.parameter_groups()
+    expect(groups and len({g.name for g in groups}) == len(groups), "there are no parameter groups, or two of one name")
+    for group in groups:
+        expect(group.lr > 0, f"the step size of {group.name!r} is {group.lr}")
+        expect(all(t.is_leaf and t.requires_grad for t in group.tensors), f"{group.name!r} holds tensors that cannot learn")
+    step = train_step(case.material, avatar)
+    (step.rendering.rgb - step.target).abs().mean().backward()
+    gradients = [t.grad for g in groups for t in g.tensors if t.grad is not None]
+    expect(any(g.any() for g in gradients), "a picture of the avatar gives none of its parameters a gradient")
+    expect(all(torch.isfinite(g).all() for g in gradients), "gradients are not finite")
+
+
+def _state_is_all_that_load_needs(case: Case) -> None:
+    """``load(state())`` in a fresh instance gives the same pose, bit for bit; tensors are contiguous and on the CPU."""
+    avatar, params = _created(case), case.material.subject.params
+    state = avatar.state()
+    for name, tensor in state.items():
+        expect(tensor.is_contiguous() and tensor.device.type == "cpu", f"{name} is not contiguous, or not on the CPU")
+        expect(not tensor.requires_grad, f"{name} carries a gradient")
+    again: AvatarModel = case.make()
+    again.load(state)
+    with torch.no_grad():
+        expect(same(avatar.pose(params).gaussians, again.pose(params).gaussians), "the loaded avatar poses differently")
+    expect(again.parameter_groups(), "a loaded avatar cannot be trained on")
+
+
+def _a_damaged_state_is_a_store_error(case: Case) -> None:
+    """A missing tensor is refused with StoreError."""
+    state = dict(_created(case).state())
+    for name in state:
+        try:
+            case.make().load({k: v for k, v in state.items() if k != name})
+        except StoreError:
+            continue
+        raise contracts.Violation(f"a state without {name!r} is taken, where StoreError is due")
+
+
+def _the_same_subject_gives_the_same_avatar(case: Case) -> None:
+    """Two fresh instances hold the same tensors."""
+    expect(same(dict(_created(case).state()), dict(_created(case).state())), "two avatars of one subject differ")
+
+
+# --------------------------------------------------------------------------------------------------------------- loss
+
+
+def train_step(material: Material, avatar: AvatarModel, kind: str = "photo", empty: bool = False) -> TrainStep:
+    """One step of training on the material's photo, with gradients to ``avatar``.
+
+    Args:
+        kind: ``photo``, ``body`` or ``head``. empty: with nobody in the picture.
+    """
+    subject = material.subject
+    posed = avatar.pose(subject.params)
+    rendering = material.renderer.gaussians.render(posed.gaussians, subject.camera, BACKGROUND)
+    alpha = torch.zeros_like(subject.matte.alpha) if empty else subject.matte.alpha
+    target = subject.matte.foreground * alpha[..., None] + BACKGROUND * (1 - alpha[..., None])
+
+    def mesh_mask() -> torch.Tensor:
+        expect(posed.mesh is not None, "it asks for the mesh's mask, and the avatar has no mesh")
+        assert posed.mesh is not None
+        return material.renderer.meshes.render(posed.mesh, subject.camera).mask
+
+    generator = torch.Generator().manual_seed(0)
+    return TrainStep(
+        3000, kind, target, alpha, torch.ones_like(alpha), subject.camera, BACKGROUND, rendering, posed, avatar, mesh_mask,
+        generator,
+    )  # fmt: skip
+
+
+def _step(case: Case, **how: Any) -> TrainStep:
+    avatar = case.material.get("avatar")
+    avatar.create(case.material.subject, [])
+    return train_step(case.material, avatar, **how)
+
+
+def _a_step_gives_a_scalar(case: Case) -> None:
+    """() and finite, for each kind of step."""
+    loss = case.make()
+    for kind in ("photo", "body", "head"):
+        contracts.require_scalar(loss(_step(case, kind=kind)))
+
+
+def _nobody_in_the_picture_is_fine(case: Case) -> None:
+    """An empty matte gives a finite value too."""
+    contracts.require_scalar(case.make()(_step(case, empty=True)))
+
+
+def _gradients_are_finite(case: Case) -> None:
+    """The gradient that reaches the avatar's parameters is finite; a loss that depends on nothing is no loss."""
+    step = _step(case)
+    value = case.make()(step)
+    expect(value.requires_grad, "the value does not depend on the avatar: no gradient flows")
+    value.backward()
+    for group in step.avatar.parameter_groups():
+        for tensor in group.tensors:
+            expect(tensor.grad is None or torch.isfinite(tensor.grad).all(), f"the gradient of {group.name!r} is not finite")
+
+
+def _the_same_step_gives_the_same_value(case: Case) -> None:
+    """Equal steps, equal bits; random crops come from ``step.generator``."""
+    once, again = (case.make()(_step(case)).detach() for _ in range(2))
+    expect(torch.equal(once, again), f"two equal steps gave {float(once)} and {float(again)}")
+
+
+# ----------------------------------------------------------------------------------------------------------- renderer
+
+
+def _gaussians(material: Material) -> Gaussians:
+    vertices = material.body.vertices(material.subject.params)[0].detach()[::6]
+    n = len(vertices)
+    t = torch.linspace(0, 1, n)
+    return Gaussians(vertices, 0.02 + 0.03 * t, torch.stack([t, 1 - t, 0.5 + 0 * t], 1), 0.3 + 0.6 * t)
+
+
+def _splats_agree_with_the_reference(case: Case) -> None:
+    """Pictures are within 0.02 of the slow reference in ``avatarkit.kernels``, in the middle within 0.001."""
+    camera, g = case.material.subject.camera, _gaussians(case.material)
+    ours = case.make().gaussians.render(g, camera, BACKGROUND)
+    contracts.require_rendering(ours, camera)
+    truth = ReferenceRenderer().gaussians.render(g, camera, BACKGROUND)
+    for name in ("rgb", "alpha"):
+        error = (getattr(ours, name) - getattr(truth, name)).abs()
+        expect(error.max() < 0.02 and error.median() < 1e-3, f"{name} is up to {float(error.max()):.3f} off the reference")
+
+
+def _gradients_of_splats_agree_with_the_reference(case: Case) -> None:
+    """Gradients to means, scales, colours and opacities point where the reference's do."""
+    camera = case.material.subject.camera
+
+    def gradients(renderer: Any) -> dict[str, torch.Tensor]:
+        g = _gaussians(case.material)
+        leaves = {k: getattr(g, k).clone().requires_grad_() for k in ("means", "scales", "colors", "opacities")}
+        drawn = renderer.gaussians.render(Gaussians(**leaves), camera, BACKGROUND)
+        (drawn.rgb.square().mean() + drawn.alpha.mean()).backward()
+        return {k: v.grad for k, v in leaves.items() if v.grad is not None}
+
+    ours, truth = gradients(case.make()), gradients(ReferenceRenderer())
+    for name, wanted in truth.items():
+        expect(name in ours, f"no gradient reaches {name}")
+        similar = float(torch.cosine_similarity(ours[name].flatten(), wanted.flatten(), 0))
+        expect(similar > 0.99, f"the gradient of {name} points elsewhere (cosine {similar:.3f} with the reference)")
+
+
+def _nothing_to_draw_is_the_background(case: Case) -> None:
+    """No Gaussians at all, and ones behind the camera, give the background."""
+    camera, g = case.material.subject.camera, _gaussians(case.material)
+    renderer = case.make()
+    none = Gaussians(*(t[:0] for t in (g.means, g.scales, g.colors, g.opacities)))
+    behind = replace(g, means=g.means * torch.tensor([1.0, 1.0, -1.0]))
+    for set_ in (none, behind):
+        drawn = renderer.gaussians.render(set_, camera, BACKGROUND)
+        contracts.require_rendering(drawn, camera)
+        expect(torch.allclose(drawn.rgb, BACKGROUND.expand_as(drawn.rgb)), "the picture is not the background")
+
+
+def _meshes_agree_with_the_reference(case: Case) -> None:
+    """The same triangle at 98 of 100 pixels, silhouettes within 0.1 on average over their border."""
+    m = case.material
+    mesh = Mesh(m.body.vertices(m.subject.params)[0].detach(), m.body.faces)
+    ours = case.make().meshes.render(mesh, m.subject.camera)
+    contracts.require_mesh_rendering(ours, m.subject.camera, len(mesh.faces))
+    truth = ReferenceRenderer().meshes.render(mesh, m.subject.camera)
+    agree = float((ours.face_index == truth.face_index).float().mean())
+    expect(agree > 0.98, f"another triangle than the reference's at {100 * (1 - agree):.1f} of 100 pixels")
+    border = (truth.mask > 0) & (truth.mask < 1)
+    expect((ours.mask - truth.mask).abs()[border].mean() < 0.1, "silhouettes differ from the reference")
+
+
+def _silhouettes_have_gradients(case: Case) -> None:
+    """``mask`` has a finite gradient to the vertices that is not zero everywhere."""
+    m = case.material
+    vertices = m.body.vertices(m.subject.params)[0].detach().requires_grad_()
+    case.make().meshes.render(Mesh(vertices, m.body.faces), m.subject.camera).mask.square().mean().backward()
+    expect(vertices.grad is not None and torch.isfinite(vertices.grad).all(), "no finite gradient reaches the vertices")
+    assert vertices.grad is not None
+    expect(vertices.grad.any(), "the gradient of the silhouette is zero everywhere")
+
+
+def _the_same_scene_gives_the_same_picture(case: Case) -> None:
+    """Two fresh instances draw the same bits."""
+    camera, g = case.material.subject.camera, _gaussians(case.material)
+    once, again = (case.make().gaussians.render(g, camera, BACKGROUND) for _ in range(2))
+    expect(same(once, again), "two pictures of one scene differ")
+
+
+# ----------------------------------------------------------------------------------------------------------- exporter
+
+
+def _written(case: Case, folder: Path) -> Path:
+    avatar = case.material.get("avatar")
+    avatar.create(case.material.subject, [])
+    path = folder / f"out.{case.component.name}"
+    case.make().write(avatar, case.material.subject.params, path, consent="Agreed.")
+    return path
+
+
+def _digest(path: Path) -> str:
+    parts = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    return hashlib.sha256(b"".join(p.read_bytes() for p in parts)).hexdigest()
+
+
+def _in_a_folder(work: Callable[[Path], None]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        work(Path(folder))
+
+
+def _a_file_or_folder_is_written(case: Case) -> None:
+    """Exactly ``path`` is written, and nothing beside it."""
+
+    def work(folder: Path) -> None:
+        path = _written(case, folder)
+        expect([p.name for p in folder.iterdir()] == [path.name], f"the folder holds {[p.name for p in folder.iterdir()]}")
+        sizes = [p.stat().st_size for p in ([path] if path.is_file() else path.rglob("*")) if p.is_file()]
+        expect(sum(sizes) > 0, "what was written is empty")
+
+    _in_a_folder(work)
+
+
+def _the_same_avatar_gives_the_same_file(case: Case) -> None:
+    """Writing twice gives the same bytes."""
+
+    def work(folder: Path) -> None:
+        (folder / "a").mkdir()
+        (folder / "b").mkdir()
+        expect(_digest(_written(case, folder / "a")) == _digest(_written(case, folder / "b")), "two files of one avatar differ")
+
+    _in_a_folder(work)
+
+
+def _a_place_that_cannot_be_written_is_told(case: Case) -> None:
+    """An error of avatarkit (StoreError), with words, instead of the system's."""
+
+    def work(folder: Path) -> None:
+        (folder / "file").write_text("in the way")
+        try:
+            _written(case, folder / "file")
+        except AvatarkitError:
+            return
+        raise contracts.Violation("writing into a folder that is a file raised nothing")
+
+    _in_a_folder(work)
+
+
+PICTURE_CHECKS: dict[str, tuple[Check, ...]] = {
+    "avatar": (
+        _a_subject_becomes_gaussians,
+        _the_avatar_moves_and_keeps_its_own_shape,
+        _gradients_reach_the_parameters,
+        _state_is_all_that_load_needs,
+        _a_damaged_state_is_a_store_error,
+        _the_same_subject_gives_the_same_avatar,
+    ),
+    "loss": (
+        _a_step_gives_a_scalar,
+        _nobody_in_the_picture_is_fine,
+        _gradients_are_finite,
+        _the_same_step_gives_the_same_value,
+    ),
+    "renderer": (
+        _splats_agree_with_the_reference,
+        _gradients_of_splats_agree_with_the_reference,
+        _nothing_to_draw_is_the_background,
+        _meshes_agree_with_the_reference,
+        _silhouettes_have_gradients,
+        _the_same_scene_gives_the_same_picture,
+    ),
+    "exporter": (
+        _a_file_or_folder_is_written,
+        _the_same_avatar_gives_the_same_file,
+        _a_place_that_cannot_be_written_is_told,
+    ),
+}
+"""Kind -> its checks."""

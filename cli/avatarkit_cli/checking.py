@@ -1,0 +1,72 @@
+"""``avatarkit plugins check``: what a component is tried on, and the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avatarkit_cli.shared import say, table
+
+if TYPE_CHECKING:
+    from avatarkit.config import Recipe
+    from avatarkit.descriptors import Component
+    from avatarkit.registry import Registry
+    from avatarkit.testing import Finding, Material
+
+__all__ = ["check", "show"]
+
+_SEES_PHOTOS = ("matter", "keypoints", "tracker")
+"""Kinds that a synthetic person tells little about: they are tried on a photo, beside the components of a preset."""
+
+
+def check(
+    component: Component, registry: Registry, options: Mapping[str, Any], photo: Path | None, preset: str
+) -> list[Finding]:
+    """Runs the conformance checks.
+
+    Args:
+        options: of the component. photo: to try it on; None = the tiny person, or the sample portrait for kinds that see photos.
+        preset: whose components stand beside it.
+    """
+    from avatarkit.config import Recipe
+    from avatarkit.testing import check_component
+    from avatarkit_cli.build import sample_photo
+
+    recipe = Recipe.load(preset)
+    if photo is None and component.kind in _SEES_PHOTOS and _peers_are_here(recipe, registry):
+        photo = sample_photo("portrait")
+    material = _photo_material(recipe, registry, photo) if photo else _tiny_material(component, recipe, registry)
+    return check_component(component, material, options)
+
+
+def _peers_are_here(recipe: Recipe, registry: Registry) -> bool:
+    """Whether the preset's own components see photos too; without plugins there is only the tiny person."""
+    return all(recipe.slots[slot].use in registry.components(recipe.slots[slot].kind) for slot in ("keypoints", "matter", "body"))
+
+
+def _photo_material(recipe: Recipe, registry: Registry, photo: Path) -> Material:
+    from avatarkit.components import Components
+    from avatarkit.testing import PhotoMaterial
+
+    return PhotoMaterial(Components(recipe, registry, "cpu"), photo)
+
+
+def _tiny_material(component: Component, recipe: Recipe, registry: Registry) -> Material:
+    """The tiny person, with the preset's renderer, which is quicker, and for losses its avatar, whose fields they may need."""
+    from avatarkit.testing import Material
+
+    material = Material()
+    for slot, kinds in (("renderer", {"labels", "avatar", "loss", "exporter"}), ("avatar", {"loss"})):
+        choice = recipe.slots[slot]
+        if component.kind in kinds and choice.use in registry.components(choice.kind):
+            material.put(slot, registry.create(choice, material.context))
+    return material
+
+
+def show(component: Component, findings: list[Finding]) -> None:
+    """The table, and the sum of it."""
+    say(f"{component.kind} {component.name} of {component.maker}")
+    table(("", "check", "detail"), [(f.state, f.check, f.detail) for f in findings])
+    counts = {state: sum(f.state == state for f in findings) for state in ("passed", "failed", "skipped")}
+    say(", ".join(f"{count} {state}" for state, count in counts.items() if count))

@@ -1,0 +1,66 @@
+"""A representation of a drivable person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from avatarkit import BodyParams, Context, Gaussians, LabelClip, Mesh, StoreError, Subject
+from avatarkit.interfaces import ParameterGroup, Posed
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options."""
+
+    scale: float = 0.012
+    """Standard deviation of a new Gaussian in metres."""
+    lr_color: float = 0.02
+    """Adam's step size for colours."""
+    lr_scale: float = 0.01
+    """Adam's step size for the logarithm of scales."""
+
+
+class Example:
+    """An opaque Gaussian on every vertex of the body model, with a colour and a size that are learnt."""
+
+    def __init__(self, config: Config, context: Context) -> None:
+        self.config, self.body = config, context.get("body")
+        self.tensors: dict[str, torch.Tensor] = {}
+
+    def create(self, subject: Subject, labels: Sequence[LabelClip]) -> None:
+        vertices = self.body.vertices(subject.params, subject.vertex_offsets)[0]
+        x, y = subject.camera.project(vertices).unbind(-1)
+        x, y = x.long().clamp(0, subject.photo.width - 1), y.long().clamp(0, subject.photo.height - 1)
+        self.load({
+            "colors": subject.matte.foreground[y, x],
+            "log_scales": torch.full((len(vertices),), self.config.scale).log(),
+            "offsets": subject.vertex_offsets,
+            "shape": subject.params.shape,
+        })  # fmt: skip
+
+    def pose(self, params: BodyParams) -> Posed:
+        own = replace(params, shape=self.tensors["shape"])
+        vertices = self.body.vertices(own, self.tensors["offsets"])[0]
+        opaque = torch.ones(len(vertices))
+        gaussians = Gaussians(vertices, self.tensors["log_scales"].exp(), self.tensors["colors"], opaque)
+        return Posed(gaussians, Mesh(vertices, self.body.faces))
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return [
+            ParameterGroup("colors", (self.tensors["colors"],), self.config.lr_color),
+            ParameterGroup("scales", (self.tensors["log_scales"],), self.config.lr_scale),
+        ]
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in self.tensors.items()}
+
+    def load(self, state: Mapping[str, torch.Tensor]) -> None:
+        missing = {"colors", "log_scales", "offsets", "shape"} - set(state)
+        if missing:
+            raise StoreError(f"The avatar lacks {', '.join(sorted(missing))}.")
+        self.tensors = {name: tensor.detach().clone() for name, tensor in state.items()}
+        for name in ("colors", "log_scales"):
+            self.tensors[name].requires_grad_()

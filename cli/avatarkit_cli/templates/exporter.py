@@ -1,0 +1,36 @@
+"""A writer of files for other programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avatarkit import BodyParams, Context, StoreError
+from avatarkit.interfaces import AvatarModel
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options."""
+
+    digits: int = 5
+    """Decimal places of coordinates in metres."""
+
+
+class Example:
+    """Writes the posed Gaussians as a table of text: one line each with place, size, colour and opacity."""
+
+    def __init__(self, config: Config, context: Context) -> None:
+        self.config = config
+
+    def write(self, avatar: AvatarModel, params: BodyParams, path: Path, **options: Any) -> None:
+        g = avatar.pose(params).gaussians
+        columns = [*g.means.T, g.scales, *g.colors.T, g.opacities]
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        lines = ["x y z scale red green blue opacity"]
+        lines += [" ".join(f"{value:.{self.config.digits}f}" for value in row) for row in rows]
+        try:
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise StoreError(f"{path} cannot be written: {error.strerror}.") from error

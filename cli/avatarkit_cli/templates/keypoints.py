@@ -1,0 +1,50 @@
+"""Finds landmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from avatarkit import Context, InputError, Keypoints
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options."""
+
+    tolerance: int = 25
+    """How far a colour may be from the wall's, 0 to 255, and still be wall."""
+
+
+class Example:
+    """Five points on the outline of whatever stands before an even wall: top, bottom, left, right and middle.
+
+    A real detector gives the sets that body models know: see ``Keypoints``.
+    """
+
+    def __init__(self, config: Config, context: Context) -> None:
+        self.config = config
+
+    def detect(self, image: np.ndarray, person: int | None = None) -> Keypoints:
+        found = self._find(image)
+        if found is None:
+            raise InputError("Nobody is in the picture.")
+        return found
+
+    def detect_video(self, images: Iterable[np.ndarray]) -> Iterator[Keypoints | None]:
+        for image in images:  # one at a time: a video may not fit into memory
+            yield self._find(image)
+
+    def _find(self, image: np.ndarray) -> Keypoints | None:
+        height, width, _ = image.shape
+        distance = np.abs(image.astype(int) - image[0, 0].astype(int)).max(-1)
+        rows, columns = np.nonzero(distance > self.config.tolerance)
+        if not len(rows):
+            return None
+        pixels = np.stack([columns, rows], -1)
+        corners = [rows.argmin(), rows.argmax(), columns.argmin(), columns.argmax()]
+        points = np.concatenate([pixels[corners], pixels.mean(0, keepdims=True)]).astype(np.float32) + 0.5
+        box = (float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1))
+        return Keypoints(width, height, {"outline5": points}, {"outline5": np.ones(5, np.float32)}, box=box)

@@ -1,0 +1,55 @@
+"""A generator of pseudo-labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+
+from avatarkit import Context, LabelClip, Mesh, Motion, Subject
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options."""
+
+    region: Literal["body", "head"] = "body"
+    """What the frames show."""
+    frames: int = 8
+    """Frames per clip."""
+
+
+class Example:
+    """Every vertex takes the colour of the pixel that it falls on in the photo; the mesh moves and is drawn again."""
+
+    exact = True  # the frames show just what was asked for, so they need not be tracked again
+
+    def __init__(self, config: Config, context: Context) -> None:
+        self.config, self.body, self.renderer = config, context.get("body"), context.get("renderer")
+
+    def generate(self, subject: Subject, motion: Motion, seed: int) -> LabelClip:
+        photo, camera, faces = subject.photo, subject.camera, self.body.faces
+        vertices = self.body.vertices(subject.params, subject.vertex_offsets)[0]
+        x, y = camera.project(vertices).unbind(-1)
+        colors = photo.image[y.long().clamp(0, photo.height - 1), x.long().clamp(0, photo.width - 1)]
+        seen = torch.zeros(len(vertices))
+        front = self.renderer.meshes.render(Mesh(vertices, faces), camera).face_index
+        seen[faces[front[front >= 0]].unique()] = 1  # corners of triangles that the photo shows
+
+        picked = motion.params[torch.linspace(0, len(motion) - 1, self.config.frames).round().long()]
+        T = self.config.frames
+        params = replace(
+            picked, shape=subject.params.shape, translation=picked.translation + subject.params.translation
+        )
+        drawn = [self.renderer.meshes.render(Mesh(v, faces), camera)
+                 for v in self.body.vertices(params, subject.vertex_offsets)]  # fmt: skip
+        layers = torch.cat([colors, seen[:, None]], -1)
+        pictures = torch.stack([(layers[faces[d.face_index.clamp(min=0)]] * d.barycentric[..., None]).sum(-2) for d in drawn])
+        pictures = (pictures.clamp(0, 1) * 255).round().to(torch.uint8)
+        alpha = (torch.stack([d.mask for d in drawn]).detach().clamp(0, 1) * 255).round().to(torch.uint8)
+        name = f"example {self.config.region} {motion.name}"
+        return LabelClip(
+            name, self.config.region, pictures[..., :3].contiguous(), alpha, pictures[..., 3].contiguous(), params, params,
+            (camera,) * T,
+        )  # fmt: skip

@@ -1,0 +1,28 @@
+"""A term of the objective."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from avatarkit import Context
+from avatarkit.interfaces import TrainStep
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options."""
+
+    limit: float = 0.95
+    """Brightness, 0 to 1, above which colours are pulled back."""
+
+
+class Example:
+    """Mean excess of the Gaussians' colours over a limit: mean(max(0, c - limit)). It keeps faces from glaring."""
+
+    def __init__(self, config: Config, context: Context) -> None:
+        self.config = config
+
+    def __call__(self, step: TrainStep) -> torch.Tensor:
+        return (step.posed.gaussians.colors - self.config.limit).clamp(min=0).mean()

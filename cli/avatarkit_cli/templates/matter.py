@@ -1,0 +1,34 @@
+"""Cuts the person out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from avatarkit import Context, InputError, Keypoints, Matte, Photo
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options."""
+
+    tolerance: float = 0.1
+    """How far a colour may be from the wall's, 0 to 1, and still be wall."""
+
+
+class Example:
+    """Takes the median colour of the picture's border for the wall; what differs from it is the person."""
+
+    def __init__(self, config: Config, context: Context) -> None:
+        self.config = config
+
+    def matte(self, photo: Photo, keypoints: Keypoints | None = None) -> Matte:
+        image = photo.image  # (H, W, 3) sRGB, 0 to 1
+        border = torch.cat([image[0], image[-1], image[:, 0], image[:, -1]])
+        wall = border.median(0).values
+        distance = (image - wall).abs().amax(-1)
+        if float(distance.max()) < self.config.tolerance:
+            raise InputError(f"Nobody stands before the wall in {photo.name}.")
+        alpha = ((distance - self.config.tolerance) / 0.05 + 0.5).clamp(0, 1)
+        return Matte(alpha, image.clone())

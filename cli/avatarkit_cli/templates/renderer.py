@@ -1,0 +1,47 @@
+"""A pair of rasterisers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from avatarkit import Camera, Context, Gaussians, Mesh
+from avatarkit.gaussians import GaussianRendering
+from avatarkit.kernels.gaussians import render_gaussians
+from avatarkit.kernels.meshes import render_mesh
+from avatarkit.mesh import MeshRendering
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options."""
+
+    least_opacity: float = 0.0
+    """Gaussians that are fainter are not drawn, 0 to 1."""
+
+
+class Splats:
+    """Draws Gaussians with the readable reference: replace it with your kernel, and the tests compare the two."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def render(self, gaussians: Gaussians, camera: Camera, background: torch.Tensor) -> GaussianRendering:
+        g, keep = gaussians, gaussians.opacities >= self.config.least_opacity
+        kept = Gaussians(g.means[keep], g.scales[keep], g.colors[keep], g.opacities[keep])
+        return render_gaussians(kept, camera, background)
+
+
+class Meshes:
+    """Draws meshes with the readable reference."""
+
+    def render(self, mesh: Mesh, camera: Camera) -> MeshRendering:
+        return render_mesh(mesh, camera)
+
+
+class Example:
+    """Both of them."""
+
+    def __init__(self, config: Config, context: Context) -> None:
+        self.gaussians, self.meshes = Splats(config), Meshes()

@@ -1,0 +1,89 @@
+"""``avatarkit plugins new``: what it writes works as it is, for every kind; ``plugins check`` tells good from bad."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from avatarkit.registry import KINDS
+from avatarkit_cli.main import app
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.fixture(scope="module")
+def projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one new project of each kind."""
+    folder = tmp_path_factory.mktemp("projects")
+    for kind in KINDS:
+        result = run("plugins", "new", f"first-{kind}", "--kind", kind, "-o", str(folder / kind), "--json")
+        assert result.exit_code == 0, result.output
+        assert len(json.loads(result.stdout)["files"]) == 7
+    return folder
+
+
+@pytest.mark.slow
+def test_the_tests_of_every_new_project_pass(projects: Path) -> None:
+    path = os.pathsep.join(str(projects / kind) for kind in KINDS)
+    command = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "-p", "no:cacheprovider", "-W", "error", "-rA"]
+    result = subprocess.run(
+        [*command, *(str(projects / kind / "tests") for kind in KINDS)],
+        cwd=projects, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout[-6000:]
+    passed = [line for line in result.stdout.splitlines() if line.startswith("PASSED ")]
+    for kind in KINDS:
+        mine = [line for line in passed if f"/test_first_{kind}.py" in line or f"{kind}/tests" in line]
+        assert len(mine) >= 7, f"{kind}: only {len(mine)} tests ran"
+        assert kind == "exporter" or any("test_a_build_works_with_it" in line for line in mine)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_project_is_complete(kind: str, projects: Path) -> None:
+    manifest = tomllib.loads((projects / kind / "pyproject.toml").read_text(encoding="utf-8"))
+    package = f"avatarkit_first_{kind}"
+    assert manifest["project"]["entry-points"]["avatarkit"] == {f"first-{kind}": package}
+    assert (projects / kind / package / "__init__.py").is_file()
+    texts = [p.read_text(encoding="utf-8") for p in (projects / kind).rglob("*") if p.is_file() and p.suffix != ".pyc"]
+    for left in ("NAME", "PACKAGE", "SUMMARY", "HOOK", "KIND", "CLASS", "Example", "BUILD", "OPTIONS", "TABLES"):
+        assert not any(left in text.replace("KINDS", "") for text in texts), f"{left} was left in"
+
+
+def test_new_projects_are_clean_code(projects: Path) -> None:
+    ruff = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--no-cache", "--isolated", "--line-length", "150", "--select", "E,F,W", str(projects)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "No module named ruff" in ruff.stderr:
+        pytest.skip("ruff is not installed")
+    assert ruff.returncode == 0, ruff.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("x", "--kind", "labls"), "There is no kind of component 'labls'. Did you mean 'labels'?"),
+        (("My Loss", "--kind", "loss"), "'My Loss' is no good name for a plugin"),
+        (("there", "--kind", "loss"), "exists already; give another folder with -o"),
+    ],
+)
+def test_what_cannot_be_started_is_one_sentence(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "avatarkit-there").mkdir()
+    result = run("plugins", "new", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["avatarkit-there"]
+    assert not list((tmp_path / "avatarkit-there").iterdir())
