@@ -60,10 +60,8 @@ def test_a_new_project_is_complete(kind: str, projects: Path) -> None:
 
 
 def test_new_projects_are_clean_code(projects: Path) -> None:
-    ruff = subprocess.run(
-        [sys.executable, "-m", "ruff", "check", "--no-cache", "--isolated", "--line-length", "150", "--select", "E,F,W", str(projects)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--isolated", "--line-length", "150", "--select", "E,F,W"]
+    ruff = subprocess.run([*command, str(projects)], capture_output=True, text=True, check=False)
     if "No module named ruff" in ruff.stderr:
         pytest.skip("ruff is not installed")
     assert ruff.returncode == 0, ruff.stdout

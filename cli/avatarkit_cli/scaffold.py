@@ -37,7 +37,7 @@ IN_A_BUILD = {
     "motions": 'motions={"use": "NAME"}, preview={"motion": "yes"}',
     "labels": 'body_labels={"use": "NAME", "frames": 2}',
     "avatar": 'avatar={"use": "NAME"}',
-    "loss": 'losses={"rgb": {"use": "tiny", "weight": 1}, "NAME": {"use": "NAME", "weight": 0.1}}',
+    "loss": 'losses={"NAME": {"use": "NAME", "weight": 0.1}}',
     "renderer": 'renderer={"use": "NAME"}',
 }
 
