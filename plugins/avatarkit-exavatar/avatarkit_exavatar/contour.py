@@ -16,7 +16,7 @@ from avatarkit_exavatar.observation import Observation
 from avatarkit_exavatar.points import Identity, surface_points
 from avatarkit_exavatar.terms import Contour
 
-__all__ = ["MatteBorder", "hidden_vertices", "outline", "resize_alpha", "silhouette_weights"]
+__all__ = ["MatteBorder", "hidden_vertices", "outline", "resize_alpha", "silhouette_weights", "vertices_below"]
 
 _REACH = 0.4  # head heights within which a border point may belong to a point of the mesh
 _SCALP = 0.05  # say of the scalp
@@ -46,15 +46,17 @@ def outline(mask: np.ndarray, smooth: float) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([rows, columns], 1), normal
 
 
+def vertices_below(body: BodyModel, *groups: str) -> torch.Tensor:
+    """(V,) bool, vertices that move mostly with the first joint of these pose groups, or with joints that hang on it."""
+    joints = body.skinning_indices[torch.arange(len(body.skinning_indices)), body.skinning_weights.argmax(1)]
+    first = {g.name: g.joints[0] for g in body.pose_groups}
+    below = {joint for name in groups if name in first for joint in _below(body, first[name])}
+    return torch.isin(joints, torch.tensor(sorted(below), dtype=joints.dtype))
+
+
 def hidden_vertices(body: BodyModel, observation: Observation) -> torch.Tensor:
     """(V,) bool, vertices of hands, arms and legs that are not in the picture."""
-    joints = body.skinning_indices[torch.arange(len(body.skinning_indices)), body.skinning_weights.argmax(1)]
-    hidden = torch.zeros(len(joints), dtype=torch.bool)
-    first = {g.name: g.joints[0] for g in body.pose_groups}
-    for name in observation.hidden:
-        if name in first:
-            hidden |= torch.isin(joints, torch.tensor(_below(body, first[name])))
-    return hidden
+    return vertices_below(body, *observation.hidden)
 
 
 def silhouette_weights(body: BodyModel, observation: Observation) -> tuple[torch.Tensor, torch.Tensor]:

@@ -22,6 +22,7 @@ from avatarkit_exavatar.solver import Prior, minimise
 from avatarkit_exavatar.start import camera_distance, find_pose
 from avatarkit_exavatar.terms import Term
 from avatarkit_exavatar.torso import clearance
+from avatarkit_exavatar.tucking import tuck_hands
 
 __all__ = ["PhotoFit"]
 
@@ -58,7 +59,7 @@ class PhotoFit:
         say("finding the details", 0.6)
         self._refine(self._free(shape="all"), self.config.detail_rounds)
         say("fitted", 1.0)
-        return self.x
+        return tuck_hands(self.parameters, self.x, self.observation, self.camera, self.rasterizer)
 
     def _free(self, shape: str = "none", fingers: bool = True, limbs: bool = True, face: bool = True) -> torch.Tensor:
         """(P,) bool, unknowns that a stage may change."""

@@ -90,7 +90,7 @@ def _warnings(metrics: dict[str, float], visible: dict[str, bool]) -> list[str]:
         said.append(f"The head is only {metrics['head_pixels']:.0f} pixels tall; details of the face are guesses.")
     for side in ("left", "right"):
         if not visible[f"{side}_hand"]:
-            said.append(f"The {side} hand was not seen: its fingers are relaxed.")
+            said.append(f"The {side} hand was not seen: its fingers are a guess.")
         elif metrics.get(f"{side}_hand_error_percent_head", 0.0) > _WARN_HAND:
             said.append(f"The {side} hand could not be fitted well.")
         if not visible[f"{side}_arm"]:

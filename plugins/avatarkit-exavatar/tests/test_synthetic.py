@@ -16,6 +16,9 @@ from avatarkit.mesh import Mesh, barycentric
 from avatarkit.photo import Photo
 from avatarkit.registry import Registry
 from avatarkit.subject import Matte
+from avatarkit_exavatar.contour import vertices_below
+from avatarkit_exavatar.observation import observe
+from avatarkit_exavatar.tucking import tuck_hands
 
 SETS = ("pose33", "hand21_left", "hand21_right")
 
@@ -144,3 +147,24 @@ def test_a_clip_is_tracked_with_the_shape_kept_and_gaps_bridged(context, tracker
 def test_nobody_is_one_sentence(tracker):
     with pytest.raises(InputError, match="Nobody"):
         tracker.track([None, None], None, 25.0)
+
+
+def test_fingers_that_nobody_found_show_less_than_an_open_hand(context, tracker):
+    params, camera = _truth(context)
+    body, rasterizer = context.get("body"), context.get("renderer").meshes
+    _, _, keypoints = _seen(context, params, camera, keep=lambda name: name != "hand21_left")
+    observation = observe(keypoints, body)
+    assert observation.visible["left_arm"] and not observation.visible["left_hand"]
+    x = tracker.parameters.encode(params)
+    fingers = vertices_below(body, *(f"left_{name}1" for name in ("thumb", "index", "middle", "ring", "pinky")))
+
+    def shown(x):
+        mesh = Mesh(body.vertices(tracker.parameters.decode(x))[0], body.faces)
+        face = rasterizer.render(mesh, camera).face_index
+        return int(fingers[body.faces[face[face >= 0]]].all(1).sum())
+
+    tucked = tuck_hands(tracker.parameters, x, observation, camera, rasterizer)
+    assert shown(tucked) < 0.8 * shown(x)
+    kept = ~(tracker.parameters.fingers("left") | tracker.parameters._marked("left_wrist"))
+    at = tracker.parameters.layout.pose
+    assert torch.equal(tucked[at][kept], x[at][kept])
