@@ -12,7 +12,9 @@ from avatarkit.camera import Camera
 from avatarkit.gaussians import GaussianRendering, Gaussians
 from avatarkit_cpu.binning import count_tiles, depth_order, fill_tiles, slot_offsets
 from avatarkit_cpu.blending import PIXELS, blend, blend_backward
-from avatarkit_cpu.projection import MOMENTS, RECORD, TILE, camera_numbers, project, project_backward
+from avatarkit_cpu.buffers import Buffers
+from avatarkit_cpu.lanes import LANES
+from avatarkit_cpu.projection import RECORD, TILE, camera_numbers, project, project_backward
 from avatarkit_cpu.workers import Workers, spans
 
 __all__ = ["CpuGaussianRasterizer"]
@@ -28,7 +30,7 @@ class CpuGaussianRasterizer:
     """
 
     def __init__(self, workers: Workers) -> None:
-        self._workers = workers
+        self._machine = _Machine(workers, Buffers())
 
     def render(self, gaussians: Gaussians, camera: Camera, background: torch.Tensor) -> GaussianRendering:
         """Splats Gaussians, see ``avatarkit.kernels.gaussians``.
@@ -40,7 +42,7 @@ class CpuGaussianRasterizer:
         """
         _check(gaussians, background)
         rgb, alpha, depth = _Splat.apply(
-            gaussians.means, gaussians.scales, gaussians.colors, gaussians.opacities, background, camera, self._workers
+            gaussians.means, gaussians.scales, gaussians.colors, gaussians.opacities, background, camera, self._machine
         )
         return GaussianRendering(rgb, alpha, depth)
 
@@ -59,13 +61,21 @@ def _check(gaussians: Gaussians, background: torch.Tensor) -> None:
 
 
 @dataclass(frozen=True)
+class _Machine:
+    """Threads and memory."""
+
+    workers: Workers
+    buffers: Buffers
+
+
+@dataclass(frozen=True)
 class _Picture:
     """What the derivative needs again."""
 
     across: int  # tiles in a row
     view: np.ndarray  # camera_numbers
     records: np.ndarray  # (N * RECORD,)
-    tiles: np.ndarray  # (N, 4)
+    tiles: np.ndarray  # (N * 4,)
     lists: np.ndarray  # Gaussians of all tiles
     offsets: np.ndarray  # (tiles + 1,) into lists
     background: np.ndarray  # (3,)
@@ -95,30 +105,30 @@ class _Splat(torch.autograd.Function):
         opacities: torch.Tensor,
         background: torch.Tensor,
         camera: Camera,
-        workers: Workers,
+        machine: _Machine,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        workers, lend = machine.workers, machine.buffers.lend
         n, parts = len(means), workers.threads * _SPANS_PER_THREAD
         arrays = [_array(t) for t in (means, scales, colors, opacities)]
         dtype = arrays[0].dtype
         view = camera_numbers(camera, dtype)
         across, down = -(-camera.width // TILE), -(-camera.height // TILE)
 
-        records, depths = np.empty(n * RECORD, dtype), np.empty(n, dtype)
-        tiles = np.empty((n, 4), np.int16)
+        records, depths, tiles = lend(n * RECORD, dtype), lend(n, dtype), lend(n * 4, np.int16)
         workers.run(project, spans(n, parts), *arrays, view, camera.width, camera.height, records, tiles, depths)
 
-        order = depth_order(tiles, depths)
+        order = depth_order(tiles, depths, machine.buffers)
         counts = np.zeros((workers.threads, across * down), np.int64)
         shares = spans(len(counts), len(counts))
         workers.run(count_tiles, shares, order, tiles, across, counts)
         ends = np.cumsum(counts.T).reshape(-1, len(counts)).T  # by tile, then by share
         offsets = np.concatenate([[0], ends[-1]])
-        lists = np.empty(offsets[-1], np.int32)
+        lists = lend(offsets[-1], np.int32)
         workers.run(fill_tiles, shares, order, tiles, across, np.ascontiguousarray(ends - counts), lists)
 
         picture = _Picture(
             across, view, records, tiles, lists, offsets, _array(background.to(means.dtype)),
-            np.empty(across * down * PIXELS, dtype), np.empty(across * down * PIXELS, dtype),
+            lend(across * down * PIXELS, dtype), lend(across * down * PIXELS, dtype),
         )  # fmt: skip
         rgb = means.new_empty(camera.height, camera.width, 3)
         alpha, depth = means.new_empty(2, camera.height, camera.width)
@@ -127,27 +137,28 @@ class _Splat(torch.autograd.Function):
             picture.transmittance, picture.stops, rgb.numpy(), alpha.numpy(), depth.numpy(),
         )  # fmt: skip
         ctx.save_for_backward(means, scales)
-        ctx.picture, ctx.workers = picture, workers
+        ctx.picture, ctx.machine = picture, machine
         ctx.mark_non_differentiable(depth)
         return rgb, alpha, depth
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_rgb: torch.Tensor, d_alpha: torch.Tensor, _: torch.Tensor) -> tuple[Any, ...]:
-        picture, workers = ctx.picture, ctx.workers
+        picture, workers, lend = ctx.picture, ctx.machine.workers, ctx.machine.buffers.lend
         means, scales = ctx.saved_tensors
         n, parts = len(means), workers.threads * _SPANS_PER_THREAD
         slots = slot_offsets(picture.tiles)
-        written = np.zeros(slots[-1], np.bool_)
-        moments = np.empty(slots[-1] * MOMENTS, picture.records.dtype)
+        places = lend(slots[-1], np.int32)
+        places.fill(-1)
+        moments = lend(len(picture.lists) * LANES, picture.records.dtype)
         workers.run(
             blend_backward, _tile_spans(picture.offsets, parts), picture.across, picture.records, picture.lists,
             picture.offsets, picture.background, picture.transmittance, picture.stops, _array(d_rgb), _array(d_alpha),
-            picture.tiles, slots, written, moments,
+            picture.tiles, slots, places, moments,
         )  # fmt: skip
         gradients = means.new_empty(n, 3), means.new_empty(n), means.new_empty(n, 3), means.new_empty(n)
         workers.run(
             project_backward, spans(n, parts), _array(means), _array(scales), picture.view, picture.records, slots,
-            written, moments, *(g.numpy() for g in gradients),
+            places, moments, *(g.numpy() for g in gradients),
         )  # fmt: skip
         return *gradients, None, None, None

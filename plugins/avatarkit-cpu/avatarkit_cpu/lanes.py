@@ -22,8 +22,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 from numpy.polynomial import Chebyshev, Polynomial
 
-__all__ = ["EXP_LIMIT", "LANES", "any_lane", "exp_negative", "fma", "least", "load", "lowest_bit", "select", "splat"]
-__all__ += ["store", "total"]
+__all__ = ["EXP_LIMIT", "LANES", "any_lane", "beyond", "exp_negative", "fma", "least", "load", "lowest_bit", "prefetch"]
+__all__ += ["select", "splat", "store", "sums_within", "totals"]
 
 LANES = 16
 EXP_LIMIT = 5.6  # exp(-5.6) < 1/255
@@ -138,21 +138,63 @@ def any_lane(typing_context, mask):
 
 
 @intrinsic
-def total(typing_context, value):
-    """Sum over the lanes, halving pairwise: the order is the same on every machine."""
+def totals(typing_context, vectors):
+    """The sums over the lanes of up to 16 vectors, a tuple, as the lanes of one; lanes without a vector are 0.
+
+    Each is halved pairwise, so the order is the same on every machine. Two vectors share each halving.
+    """
+    kind = vectors.dtype
 
     def generate(context, builder, signature, args):
-        x, width = args[0], LANES
-        while width > 1:
+        values = [builder.extract_value(args[0], n) for n in range(len(vectors))]
+        values += [ir.Constant(values[0].type, [0] * LANES)] * (LANES - len(values))
+        width = LANES
+        while len(values) > 1:
             width //= 2
+            starts = range(0, 2 * LANES, 2 * width)
             low, high = (
-                builder.shuffle_vector(x, x, ir.Constant(ir.VectorType(_I32, width), list(range(at, at + width))))
-                for at in (0, width)
+                ir.Constant(ir.VectorType(_I32, LANES), [s + half + n for s in starts for n in range(width)])
+                for half in (0, width)
             )
-            x = builder.fadd(low, high)
-        return builder.extract_element(x, ir.Constant(_I32, 0))
+            pairs = zip(values[::2], values[1::2], strict=True)
+            values = [builder.fadd(builder.shuffle_vector(*p, low), builder.shuffle_vector(*p, high)) for p in pairs]
+        return values[0]
 
-    return value.dtype(value), generate
+    return kind(vectors), generate
+
+
+@intrinsic
+def sums_within(typing_context, values, limit):
+    """64 bits: bit 8 r + c tells whether values[c] + values[8 + r] <= limit."""
+
+    def generate(context, builder, signature, args):
+        values, limit = args
+        columns = ir.Constant(ir.VectorType(_I32, LANES), list(range(8)) * 2)
+        columns = builder.shuffle_vector(values, values, columns)
+        bits = ir.Constant(ir.IntType(64), 0)
+        for row in range(0, 8, 2):
+            rows = ir.Constant(ir.VectorType(_I32, LANES), [8 + row] * 8 + [9 + row] * 8)
+            total = builder.fadd(columns, builder.shuffle_vector(values, values, rows))
+            within = builder.bitcast(builder.fcmp_ordered("<=", total, limit), ir.IntType(LANES))
+            shifted = builder.shl(builder.zext(within, bits.type), ir.Constant(bits.type, 8 * row))
+            bits = builder.or_(bits, shifted)
+        return bits
+
+    return types.int64(values, values), generate
+
+
+@intrinsic
+def prefetch(typing_context, array, index):
+    """Asks for the cache line of an element that will soon be read; the index is not checked."""
+
+    def generate(context, builder, signature, args):
+        address = builder.bitcast(_address(context, builder, signature, args), ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [address.type, _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [address, *(ir.Constant(_I32, n) for n in (0, 3, 1))])  # to read, keep it, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
 
 
 def _operator(function: Callable[..., Any], kind: type[types.Type], emit: Callable[..., Any], mask: bool) -> None:
@@ -191,6 +233,19 @@ def least(typing_context, a, b):
         return builder.select(builder.fcmp_ordered("<", *args), *args)
 
     return a(a, b), generate
+
+
+@intrinsic
+def beyond(typing_context, x, reach):
+    """max(|x| - reach, 0), per lane."""
+
+    def generate(context, builder, signature, args):
+        value, zero = args[0], ir.Constant(args[0].type, [0] * LANES)
+        size = builder.select(builder.fcmp_ordered("<", value, zero), builder.fsub(zero, value), value)
+        rest = builder.fsub(size, args[1])
+        return builder.select(builder.fcmp_ordered("<", rest, zero), zero, rest)
+
+    return x(x, reach), generate
 
 
 @intrinsic

@@ -12,8 +12,9 @@ import numpy as np
 from avatarkit.camera import Camera
 from avatarkit.kernels.gaussians import ALPHA_MIN, CLAMP_MARGIN, DILATION, NEAR
 from avatarkit_cpu.compiled import kernel
+from avatarkit_cpu.lanes import LANES, load, prefetch, splat, store
 
-__all__ = ["CENTRE", "COLOR", "CONIC", "DEPTH", "EXTENT", "MOMENTS", "OPACITY", "RECORD", "TILE", "camera_numbers"]
+__all__ = ["CENTRE", "COLOR", "CONIC", "DEPTH", "FALLOFF", "LIMIT", "OPACITY", "RECORD", "TILE", "camera_numbers"]
 __all__ += ["project", "project_backward"]
 
 TILE = 32  # pixels along each side of a tile
@@ -25,11 +26,13 @@ CONIC = 2  # a, b, c: the exponent is -(a dx^2 + b dx dy + c dy^2)
 OPACITY = 5
 COLOR = 6  # r, g, b
 DEPTH = 9
-EXTENT = 10  # half width and half height in pixels of where alpha may reach 1/255
+FALLOFF = 10  # a - |b|/2 and c - |b|/2, not below 0: the exponent is at least their sum with dx^2, dy^2
+LIMIT = 12  # the exponent where alpha falls to 1/255
 
-# What blending's derivative returns per Gaussian and tile: with q = dL/dalpha * alpha the sums over pixels of
-# q, q dx, q dy, q dx^2, q dx dy, q dy^2, and of dL/dcolor (3).
-MOMENTS = 9
+# What blending's derivative returns per Gaussian and tile, LANES numbers: with q = dL/dalpha * alpha the sums over pixels
+# of q, q dx, q dy, q dx^2, q dx dy, q dy^2, and of dL/dcolor (3).
+
+_AHEAD = 12  # slots whose moments are asked for in advance
 
 
 def camera_numbers(camera: Camera, dtype: np.dtype) -> np.ndarray:
@@ -44,14 +47,15 @@ def camera_numbers(camera: Camera, dtype: np.dtype) -> np.ndarray:
 
 @kernel
 def project(start, stop, means, scales, colors, opacities, view, width, height, records, tiles, depths):
-    """Fills records (N * RECORD,), tiles (N, 4) int16 as x0, x1, y0, y1 (x0 = x1: not seen) and depths (N,)."""
+    """Fills records (N * RECORD,), tiles (N * 4,) int16 as x0, x1, y0, y1 (x0 = x1: not seen) and depths (N,)."""
     real = records.dtype.type
     near, dilation, alpha_min = real(NEAR), real(DILATION), real(ALPHA_MIN)
     zero, half, one, two = real(0), real(0.5), real(1), real(2)
     fx, fy, cx, cy = view[12], view[13], view[14], view[15]
     last_x, last_y = real(width - 1), real(height - 1)
+    known, limit = one, -math.log(alpha_min)  # most Gaussians are as opaque as the one before
     for i in range(start, stop):
-        tiles[i, 0] = tiles[i, 1] = 0
+        tiles[4 * i] = tiles[4 * i + 1] = 0
         px, py, pz = means[i, 0], means[i, 1], means[i, 2]
         z = view[6] * px + view[7] * py + view[8] * pz + view[11]
         opacity = opacities[i]
@@ -70,51 +74,56 @@ def project(start, stop, means, scales, colors, opacities, view, width, height, 
         determinant = xx * yy - xy * xy
         if not (math.isfinite(determinant) and math.isfinite(x) and math.isfinite(y) and determinant > zero):
             continue
-        reach = two * (-math.log(alpha_min) if opacity == one else math.log(opacity / alpha_min))
-        wide = math.sqrt(reach * xx) + real(0.001)
-        tall = math.sqrt(reach * yy) + real(0.001)
+        if opacity != known:
+            known, limit = opacity, math.log(opacity / alpha_min)
+        wide = math.sqrt(two * limit * xx) + real(0.001)
+        tall = math.sqrt(two * limit * yy) + real(0.001)
         left, right = max(np.ceil(x - wide - half), zero), min(np.floor(x + wide - half), last_x)
         top, bottom = max(np.ceil(y - tall - half), zero), min(np.floor(y + tall - half), last_y)
         if not (left <= right and top <= bottom):
             continue
-        tiles[i, 0], tiles[i, 1] = int(left) // TILE, int(right) // TILE + 1
-        tiles[i, 2], tiles[i, 3] = int(top) // TILE, int(bottom) // TILE + 1
+        tiles[4 * i], tiles[4 * i + 1] = int(left) // TILE, int(right) // TILE + 1
+        tiles[4 * i + 2], tiles[4 * i + 3] = int(top) // TILE, int(bottom) // TILE + 1
         depths[i] = z
         at = i * RECORD
         scale = half / determinant
         records[at + CENTRE], records[at + CENTRE + 1] = x, y
-        records[at + CONIC] = yy * scale
-        records[at + CONIC + 1] = -two * xy * scale
-        records[at + CONIC + 2] = xx * scale
+        a, b, c = yy * scale, -two * xy * scale, xx * scale
+        records[at + CONIC], records[at + CONIC + 1], records[at + CONIC + 2] = a, b, c
         records[at + OPACITY] = opacity
         records[at + COLOR] = colors[i, 0]
         records[at + COLOR + 1] = colors[i, 1]
         records[at + COLOR + 2] = colors[i, 2]
         records[at + DEPTH] = z
-        records[at + EXTENT], records[at + EXTENT + 1] = wide, tall
+        records[at + FALLOFF], records[at + FALLOFF + 1] = max(a - half * abs(b), zero), max(c - half * abs(b), zero)
+        records[at + LIMIT] = limit + real(0.001)
 
 
 @kernel
 def project_backward(
-    start, stop, means, scales, view, records, slots, written, moments, d_means, d_scales, d_colors, d_opacities
+    start, stop, means, scales, view, records, slots, places, moments, d_means, d_scales, d_colors, d_opacities
 ):
-    """Sums the moments of each Gaussian over its slots, in their order, and takes them back through the projection."""
+    """Sums the moments of each Gaussian over its slots, in their order, and takes them back through the projection.
+
+    Args:
+        slots, places, moments: see ``blend_backward``; a place below 0 has none.
+    """
     real = records.dtype.type
     zero, one, two, half = real(0), real(1), real(2), real(0.5)
     fx, fy = view[12], view[13]
-    m = np.empty(MOMENTS, records.dtype)
+    m = np.empty(LANES, records.dtype)
+    last = len(places) - 1
     for i in range(start, stop):
-        m[:] = zero
-        seen = False
+        total, seen = splat(zero), False
         for slot in range(slots[i], slots[i + 1]):
-            if written[slot]:
-                seen = True
-                for k in range(MOMENTS):
-                    m[k] += moments[slot * MOMENTS + k]
+            prefetch(moments, max(places[min(slot + _AHEAD, last)], 0) * LANES)
+            if places[slot] >= 0:
+                total, seen = total + load(moments, places[slot] * LANES), True
         if not seen:
             d_means[i, 0] = d_means[i, 1] = d_means[i, 2] = d_scales[i] = d_opacities[i] = zero
             d_colors[i, 0] = d_colors[i, 1] = d_colors[i, 2] = zero
             continue
+        store(m, 0, total)
         at = i * RECORD
         a, b, c = records[at + CONIC], records[at + CONIC + 1], records[at + CONIC + 2]
         d_opacities[i] = m[0] / records[at + OPACITY]
