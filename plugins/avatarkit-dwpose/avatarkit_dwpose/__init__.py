@@ -1,0 +1,23 @@
+"""DWPose's whole-body keypoints. Hook implementations only."""
+
+from __future__ import annotations
+
+from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
+
+
+@hookimpl
+def register_keypoint_detectors(register: Register) -> None:
+    """Registers ``dwpose``."""
+    register(
+        "dwpose",
+        target="avatarkit_dwpose.detector:DwposeKeypoints",
+        config="avatarkit_dwpose.config:DwposeConfig",
+        summary="133 points of body, feet, face and hands by DWPose's ONNX files (the paper's choice); the face mesh of another detector",
+        needs=Needs(modules=("onnxruntime", "cv2"), weights=("dwpose-yolox-l", "dwpose-ucoco-384")),
+        extra="dwpose",
+        licence=Licence(
+            weights="DWPose's yolox_l.onnx and dw-ll_ucoco_384.onnx (hub yzd-v/DWPose): Apache-2.0; "
+            "trained on COCO-WholeBody and UBody, whose own terms are for research",
+            commercial=None,
+        ),
+    )
