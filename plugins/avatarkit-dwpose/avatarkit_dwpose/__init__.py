@@ -12,7 +12,7 @@ def register_keypoint_detectors(register: Register) -> None:
         "dwpose",
         target="avatarkit_dwpose.detector:DwposeKeypoints",
         config="avatarkit_dwpose.config:DwposeConfig",
-        summary="133 points of body, feet, face and hands by DWPose's ONNX files (the paper's choice); the face mesh of another detector",
+        summary="133 points of the whole body by DWPose's ONNX files, the paper's choice; a companion lends its face mesh",
         needs=Needs(modules=("onnxruntime", "cv2"), weights=("dwpose-yolox-l", "dwpose-ucoco-384")),
         extra="dwpose",
         licence=Licence(

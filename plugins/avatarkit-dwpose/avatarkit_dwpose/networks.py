@@ -151,8 +151,10 @@ def crop(image: np.ndarray, box: np.ndarray, width: int, height: int) -> tuple[n
     wide = extent[0] > extent[1] * aspect
     extent = np.array([extent[0], extent[0] / aspect]) if wide else np.array([extent[1] * aspect, extent[1]])
     half = extent[0] / 2
-    seen = np.float32([centre, centre + (0, -half), centre + (-half, -half)])
-    drawn = np.float32([(width / 2, height / 2), (width / 2, height / 2 - width / 2), (0, height / 2 - width / 2)])
+    # the centre, a point above it, and that point's neighbour to the left
+    steps = np.array([(0.0, 0.0), (0.0, -1.0), (-1.0, -1.0)])
+    seen = (centre + half * steps).astype(np.float32)
+    drawn = (np.array([width / 2, height / 2]) + width / 2 * steps).astype(np.float32)
     part = cv2.warpAffine(image, cv2.getAffineTransform(seen, drawn), (width, height), flags=cv2.INTER_LINEAR)
     return ((part.astype(np.float32) - _MEAN) / _STD).transpose(2, 0, 1), centre, extent
 

@@ -13,9 +13,14 @@ from avatarkit_dwpose.detector import DwposeKeypoints
 from avatarkit_dwpose.networks import PeopleNetwork, PointsNetwork, crop, decode_people, decode_points, letterbox
 from avatarkit_dwpose.sets import as_pose33
 
-from .conftest import SHIFTS, people_network
+from .networks import SHIFTS, people_network, points_network
 
 GOLDEN = Path(__file__).parent / "golden" / "dwpose_io.npz"
+
+
+@pytest.fixture(scope="module")
+def points_file(tmp_path_factory) -> Path:
+    return points_network(tmp_path_factory.mktemp("dwpose") / "points.onnx")
 
 
 @pytest.fixture(scope="module")

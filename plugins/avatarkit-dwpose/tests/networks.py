@@ -3,12 +3,16 @@
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+TensorProto, helper, numpy_helper = onnx.TensorProto, onnx.helper, onnx.numpy_helper
 
 WIDTH, HEIGHT = 288, 384
-SHIFTS = np.random.default_rng(0).integers((-110, -140), (111, 141), (133, 2))  # pixels of the network, from the bright dot to each point
+SHIFTS = np.random.default_rng(0).integers(
+    (-110, -140), (111, 141), (133, 2)
+)  # pixels of the network, from the bright dot to each point
 
 
 def _save(path: Path, nodes: list, inputs: list, outputs: list, constants: dict[str, np.ndarray]) -> Path:
@@ -37,7 +41,14 @@ def people_network(path: Path, boxes: list[tuple[float, float, float, float]], s
     ]
     gate = np.zeros(85, np.float32)
     gate[4] = 1
-    constants = {"raw": raw[None], "gate": gate, "always": 1 - gate, "dark": np.float32(200), "zero": np.float32(0), "one": np.float32(1)}
+    constants = {
+        "raw": raw[None],
+        "gate": gate,
+        "always": 1 - gate,
+        "dark": np.float32(200),
+        "zero": np.float32(0),
+        "one": np.float32(1),
+    }
     image = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, side, side])
     out = helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 8400, 85])
     return _save(path, nodes, [image], [out], constants)
@@ -63,8 +74,3 @@ def points_network(path: Path) -> Path:
         helper.make_tensor_value_info("simcc_y", TensorProto.FLOAT, [1, 133, 2 * HEIGHT]),
     ]
     return _save(path, [*x, *y], [image], outs, {**xi, **yi, "scale": np.float32(0.3)})
-
-
-@pytest.fixture(scope="session")
-def points_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return points_network(tmp_path_factory.mktemp("dwpose") / "points.onnx")
