@@ -6,7 +6,7 @@
 
     path = avatarkit.build("ada.jpg", preset="draft")
     avatar = avatarkit.load(path)
-    picture = avatar.render(yaw=20)
+    avatar.picture(yaw=20).save("side.png")  # notebooks show it, and the avatar itself
 
 The names below are the public ones; they are imported when first used, so that ``import avatarkit`` loads no torch.
 """

@@ -18,9 +18,13 @@ from avatarkit.config import Recipe
 from avatarkit.errors import InputError, StoreError
 from avatarkit.frames import Frame
 from avatarkit.interfaces import AvatarModel, BodyModel, Renderer
+from avatarkit.notebook import avatar_card, avatar_line
+from avatarkit.pictures import encode_png
 from avatarkit.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 if TYPE_CHECKING:
+    import PIL.Image
+
     from avatarkit.registry import Registry
 
 __all__ = ["LoadedAvatar", "assemble", "follow", "frame_window", "load", "parse_color", "place"]
@@ -34,7 +38,7 @@ class LoadedAvatar:
         model: the avatar. body: its body model. renderer: draws it. components: makes others of its recipe.
         photo_params: the person as the photo shows them. photo_camera: the camera of the photo.
         box: (4,) x0, y0, x1, y1 of the person in the photo, pixels.
-        manifest: of the folder.
+        manifest: of the folder. name: of the folder, without its suffix.
     """
 
     model: AvatarModel
@@ -45,6 +49,25 @@ class LoadedAvatar:
     photo_camera: Camera
     box: tuple[float, float, float, float]
     manifest: dict[str, Any]
+    name: str = "avatar"
+
+    def __repr__(self) -> str:
+        """One line; the pictures are for notebooks."""
+        return avatar_line(self.name, self._count(), self.manifest)
+
+    def _repr_png_(self) -> bytes:
+        """What notebooks without HTML show."""
+        return encode_png(self.render(height=320))
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: three views and a few facts."""
+        views = {"from the left": -25.0, "from the front": 0.0, "from the right": 25.0}
+        pictures = {what: encode_png(self.render(yaw=yaw, height=320)) for what, yaw in views.items()}
+        return avatar_card(self.name, self._count(), self.manifest, pictures)
+
+    def _count(self) -> int:
+        with torch.no_grad():
+            return len(self.model.pose(self.photo_params).gaussians)
 
     @property
     def centre(self) -> torch.Tensor:
@@ -91,7 +114,7 @@ class LoadedAvatar:
     def export_options(self) -> dict[str, Any]:
         """What ``Exporter.write`` may ask for besides the avatar and a pose."""
         consent = self.manifest.get("consent")
-        return {"consent": consent, "camera": self.photo_camera, "centre": self.centre, "box": self.box}
+        return {"name": self.name, "consent": consent, "camera": self.photo_camera, "centre": self.centre, "box": self.box}
 
     def render(
         self,
@@ -108,16 +131,15 @@ class LoadedAvatar:
         Args:
             params: pose in the world; None = as in the photo.
             yaw, pitch: degrees that the camera turns around the person.
-            width, height: pixels; None = as the photo.
+            width, height: pixels; of one the other follows, None = as the photo.
             background: ``#rrggbb`` or ``transparent``.
             camera: instead of all the others.
 
         Returns:
             (H, W, 4) sRGB 0 to 1 with straight alpha.
         """
-        w, h = self.default_size()
         if camera is None:
-            camera = self.camera((width or w, height or h), yaw, pitch)
+            camera = self.camera(self._size(width, height), yaw, pitch)
         color = parse_color(background)
         with torch.no_grad():
             gaussians = self.model.pose(self.photo_params if params is None else params).gaussians
@@ -126,6 +148,21 @@ class LoadedAvatar:
             return torch.cat([drawn.rgb.clamp(0, 1), torch.ones_like(drawn.alpha)[..., None]], -1)
         alpha = drawn.alpha[..., None]
         return torch.cat([(drawn.rgb / alpha.clamp(min=1e-3)).clamp(0, 1), alpha], -1)
+
+    def picture(self, **options: Any) -> PIL.Image.Image:
+        """``render`` as a picture that notebooks show and ``save`` writes: ``avatar.picture(yaw=20).save("side.png")``."""
+        from PIL import Image
+
+        return Image.fromarray((self.render(**options) * 255).round().to(torch.uint8).numpy())
+
+    def _size(self, width: int | None, height: int | None) -> tuple[int, int]:
+        """(width, height) where one or both are given; the rest as the photo has it."""
+        w, h = self.default_size()
+        if width is None and height is not None:
+            return max(2, round(height * w / h)), height
+        if height is None and width is not None:
+            return width, max(2, round(width * h / w))
+        return width or w, height or h
 
     def animate(
         self,
@@ -284,7 +321,7 @@ def load(path: Path | str, registry: Registry | None = None, device: str = "auto
     recipe = Recipe.from_dict(bundle.manifest["recipe"])
     components = Components(recipe, registry, device, seed=int(bundle.manifest.get("seed", 0)))
     try:
-        return assemble(components, bundle.tensors, bundle.manifest)
+        return replace(assemble(components, bundle.tensors, bundle.manifest), name=Path(path).resolve().stem)
     except KeyError as error:
         raise StoreError(f"The avatar {Path(path).name} is incomplete: {error} is missing. Build it again.") from None
 

@@ -32,7 +32,7 @@ _LOSSES = {
 _MEASURES = {
     "psnr_matte": ("likeness to the photo", 1, 1, "dB", "the avatar in the photo's pose against the photo; above 25 is close"),
     "silhouette_iou": ("outline of the avatar", 100, 0, "%", "the same for the finished avatar"),
-    "mask_iou": ("outline of the fitted body", 100, 0, "%", "how much of the fitted mesh and of the cut-out is the same; above 90 is good"),
+    "mask_iou": ("outline of the fitted body", 100, 0, "%", "what mesh and cut-out have in common; above 90 is good"),
     "mask_iou_without_offsets": ("outline of the bare body", 100, 0, "%", "before clothes and hair were added to its shape"),
     "face_error_percent_head": ("landmarks of the face", 1, 1, "% of the head", "how far they are off; below 3 is good"),
     "body_error_percent_head": ("joints of the body", 1, 1, "% of the head", "how far they are off; below 10 is good"),

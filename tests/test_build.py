@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -18,8 +19,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from avatarkit.animation import load
 from avatarkit.bundle import read_bundle
 from avatarkit.pictures import save_png
+from avatarkit.registry import Registry
 from avatarkit.testing import tiny_subject
 from avatarkit_cli.main import app
 
@@ -234,6 +237,20 @@ def test_an_avatar_is_exported_in_a_pose_with_the_consent_of_its_manifest(built:
     assert start["title"] == "nobody"
     assert start["hand"] == pytest.approx(written["hand"], abs=1e-4)
     assert end["hand"][1] > start["hand"][1] + 0.1
+
+
+def test_an_avatar_shows_itself_in_a_notebook(built: Path) -> None:
+    avatar = load(built / "ada.avatar", Registry.load([PLUGIN], environ={"AVATARKIT_PLUGINS": ""}))
+    assert re.fullmatch(r"<avatar ada: \d+ Gaussians, built with tiny by avatarkit [\d.]+>", repr(avatar))
+    side = avatar.picture(yaw=20, height=48)
+    assert (side.size, side.mode) == ((48, 48), "RGBA")
+    rendered = (avatar.render(yaw=20, height=48) * 255).round().numpy()
+    assert (np.asarray(side) == rendered).all()
+    shown = Image.open(io.BytesIO(avatar._repr_png_()))
+    assert (shown.size, np.asarray(shown).std() > 1) == ((320, 320), True)
+    card = avatar._repr_html_()
+    assert card.count("data:image/png;base64,") == card.count("alt=") == 3
+    assert "Ada agreed." in card and "This person is synthetic." in card
 
 
 def test_a_motion_is_tracked_in_a_video_and_played(built: Path) -> None:

@@ -234,7 +234,7 @@ class TinyExporter:
         means = avatar.pose(params).gaussians.means
         hand = means[means[:, 0].argmax()].tolist()
         try:
-            path.write_text(json.dumps({"title": self.config.title, "hand": hand, **options}))
+            path.write_text(json.dumps({"title": self.config.title, "hand": hand, "consent": options.get("consent")}))
         except OSError as error:
             raise StoreError(f"{path.name} cannot be written: {error.strerror}.") from error
 

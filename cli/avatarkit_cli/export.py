@@ -47,7 +47,7 @@ def export(
             params = loaded.photo_params if pose is None else find_pose(pose, loaded)
         with progress.stage("exporting"):
             exporter = component.create(options, loaded.components.context, origins)
-            exporter.write(loaded.model, params, output, name=avatar.resolve().stem, **loaded.export_options())
+            exporter.write(loaded.model, params, output, **loaded.export_options())
     if as_json:
         size = sum(f.stat().st_size for f in ([output] if output.is_file() else output.rglob("*")) if f.is_file())
         print_json({"output": str(output), "format": to, "bytes": size})

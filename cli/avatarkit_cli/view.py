@@ -39,7 +39,7 @@ def view(
             with progress.stage("preparing"):
                 exporter = component.create({"controls": True, "autoplay": False}, loaded.components.context)
                 page = Path(folder) / "view.html"
-                exporter.write(loaded.model, loaded.photo_params, page, name=avatar.resolve().stem, **loaded.export_options())
+                exporter.write(loaded.model, loaded.photo_params, page, **loaded.export_options())
                 server.page = page.read_bytes()
         address = f"http://{_HOST}:{server.server_port}/"
         say(f"{avatar.name} is at {address} (Ctrl-C stops)")
