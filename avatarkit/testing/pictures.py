@@ -249,7 +249,12 @@ def _written(case: Case, folder: Path) -> Path:
     avatar = case.material.get("avatar")
     avatar.create(case.material.subject, [])
     path = folder / f"out.{case.component.name}"
-    case.make().write(avatar, case.material.subject.params, path, consent="Agreed.")
+    subject = case.material.subject
+    options = {
+        "consent": "Agreed.", "name": "ada", "camera": subject.camera, "centre": subject.params.translation,
+        "box": (0.0, 0.0, float(subject.camera.width), float(subject.camera.height)),
+    }  # fmt: skip
+    case.make().write(avatar, subject.params, path, **options)
     return path
 
 

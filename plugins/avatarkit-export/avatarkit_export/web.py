@@ -101,12 +101,10 @@ def _target(path: Path) -> Path:
     """The file to write for a path that the user gave.
 
     Raises:
-        InputError: it has the suffix of another kind of file.
+        InputError: it is a file of another kind.
     """
     if path.suffix.lower() in (".html", ".htm") and not path.is_dir():
         return path
-    if path.suffix and not path.is_dir():
-        raise InputError(f"A web page is a folder or a file that ends in .html: name it {path.stem} or {path.stem}.html.")
     if path.is_file():
         raise InputError(f"{path} is a file; name a folder or a file that ends in .html.")
     return path / "index.html"

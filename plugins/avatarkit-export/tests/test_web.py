@@ -144,9 +144,8 @@ def test_what_cannot_be_written_is_one_sentence(
     registry: Registry, context: Context, subject: Subject, avatar: AvatarModel, params: BodyParams, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
-    for name, match in (("a.zip", "folder or a file that ends in .html: name it a or a.html"), ("file", "is a file")):
-        with pytest.raises(InputError, match=match):
-            write(registry, context, subject, avatar, tmp_path / name)
+    with pytest.raises(InputError, match="is a file; name a folder or a file that ends in .html"):
+        write(registry, context, subject, avatar, tmp_path / "file")
     with pytest.raises(InputError, match="no built-in motion 'fly'"):
         write(registry, context, subject, avatar, tmp_path / "b.html", motions="talk-1, fly")
     with pytest.raises(ConfigError, match="fps is 0"):
