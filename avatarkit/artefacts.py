@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,13 @@ __all__ = [
     "cameras_from_tensors",
     "cameras_to_tensors",
     "load_clip",
+    "load_keypoints",
     "load_motions",
     "load_subject",
     "params_from_tensors",
     "params_to_tensors",
     "save_clip",
+    "save_keypoints",
     "save_motions",
     "save_subject",
 ]
@@ -79,13 +81,11 @@ def save_subject(subject: Subject, folder: Path) -> None:
         **params_to_tensors(subject.params, "params"),
         **cameras_to_tensors((subject.camera,), "camera"),
     }
-    for kind in ("points", "scores", "points_3d"):
-        for name, array in getattr(k, kind).items():
-            tensors[f"keypoints.{kind}.{name}"] = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    tensors |= _keypoints_to_tensors(k, "keypoints")
     facts = {
         "model": subject.params.model,
         "photo": {"sha256": subject.photo.sha256, "name": subject.photo.name, "focal": subject.photo.focal},
-        "keypoints": {"size": [k.width, k.height], "box": [float(v) for v in k.box], "person_count": k.person_count},
+        "keypoints": _keypoints_facts(k),
         "quality": asdict(subject.quality),
     }
     _write(folder, "subject", tensors, facts)
@@ -94,30 +94,60 @@ def save_subject(subject: Subject, folder: Path) -> None:
 def load_subject(folder: Path) -> Subject:
     """The inverse of ``save_subject``."""
     tensors, facts = _read(folder, "subject")
-    sets: dict[str, dict[str, np.ndarray]] = {"points": {}, "scores": {}, "points_3d": {}}
-    for key, tensor in tensors.items():
-        if key.startswith("keypoints."):
-            _, kind, name = key.split(".", 2)
-            sets[kind][name] = tensor.numpy()
-    about = facts["keypoints"]
     quality = facts["quality"]
     return Subject(
         photo=Photo(tensors["image"], None, **facts["photo"]),
         matte=Matte(tensors["alpha"], tensors["foreground"]),
-        keypoints=Keypoints(
-            width=about["size"][0],
-            height=about["size"][1],
-            points=sets["points"],
-            scores=sets["scores"],
-            points_3d=sets["points_3d"],
-            box=tuple(about["box"]),
-            person_count=about["person_count"],
-        ),
+        keypoints=_keypoints_from_tensors(tensors, "keypoints", facts["keypoints"]),
         params=params_from_tensors(tensors, "params", facts["model"]),
         camera=cameras_from_tensors(tensors, "camera")[0],
         vertex_offsets=tensors["vertex_offsets"],
         quality=Quality(quality["metrics"], quality["visible"], tuple(quality["warnings"])),
     )  # fmt: skip
+
+
+def save_keypoints(frames: Sequence[Keypoints | None], folder: Path) -> None:
+    """Writes ``keypoints.safetensors`` and ``keypoints.json``: the landmarks of a clip, None where nobody was seen."""
+    tensors: dict[str, torch.Tensor] = {}
+    for i, k in enumerate(frames):
+        if k is not None:
+            tensors |= _keypoints_to_tensors(k, str(i))
+    _write(folder, "keypoints", tensors, {"frames": [None if k is None else _keypoints_facts(k) for k in frames]})
+
+
+def load_keypoints(folder: Path) -> list[Keypoints | None]:
+    """The inverse of ``save_keypoints``."""
+    tensors, facts = _read(folder, "keypoints")
+    frames: list[dict[str, torch.Tensor]] = [{} for _ in facts["frames"]]
+    for key, tensor in tensors.items():
+        frames[int(key.partition(".")[0])][key] = tensor
+    return [
+        None if about is None else _keypoints_from_tensors(frames[i], str(i), about)
+        for i, about in enumerate(facts["frames"])
+    ]
+
+
+def _keypoints_to_tensors(keypoints: Keypoints, prefix: str) -> dict[str, torch.Tensor]:
+    return {
+        f"{prefix}.{kind}.{name}": torch.from_numpy(np.ascontiguousarray(array, np.float32))
+        for kind in ("points", "scores", "points_3d")
+        for name, array in getattr(keypoints, kind).items()
+    }
+
+
+def _keypoints_facts(keypoints: Keypoints) -> dict[str, Any]:
+    box = [float(v) for v in keypoints.box]
+    return {"size": [keypoints.width, keypoints.height], "box": box, "person_count": keypoints.person_count}
+
+
+def _keypoints_from_tensors(tensors: Mapping[str, torch.Tensor], prefix: str, facts: Mapping[str, Any]) -> Keypoints:
+    sets: dict[str, dict[str, np.ndarray]] = {"points": {}, "scores": {}, "points_3d": {}}
+    for key, tensor in tensors.items():
+        if key.startswith(f"{prefix}."):
+            _, kind, name = key.split(".", 2)
+            sets[kind][name] = tensor.numpy()
+    width, height = facts["size"]
+    return Keypoints(width, height, **sets, box=tuple(facts["box"]), person_count=facts["person_count"])
 
 
 def save_motions(motions: list[Motion], folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -76,6 +77,17 @@ class Components:
         if choice.use is None:
             raise ConfigError(f"The slot {slot!r} of the recipe is empty.")
         return self.registry.get(choice.kind, choice.use)
+
+    def identities(self, slots: Iterable[str]) -> dict[str, Any]:
+        """Slot -> name, version and complete options of what fills it, for content keys; empty slots are left out."""
+        chosen: dict[str, Any] = {}
+        for slot in slots:
+            choice = self.choice(slot)
+            if choice.use:
+                descriptor = self.descriptor(slot)
+                version = [descriptor.plugin.version, descriptor.revision]
+                chosen[slot] = [choice.use, version, descriptor.make_config(choice.options, choice.origins)]
+        return chosen
 
     def get(self, slot: str, name: str | None = None) -> Any:
         """The component in a slot, or with ``name`` another one of the slot's kind with default options."""

@@ -6,9 +6,11 @@ photo's colours and no training. An avatar that does not beat both has failed.
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +18,36 @@ import numpy as np
 import torch
 
 from avatarkit.animation import LoadedAvatar, load
-from avatarkit.body import BodyParams
+from avatarkit.artefacts import load_keypoints, load_motions, save_keypoints, save_motions
+from avatarkit.body import BodyParams, Motion
 from avatarkit.bundle import workspace
+from avatarkit.camera import Camera
+from avatarkit.comparison import METRICS, REVISION, compare, mean_scores, resized, windows
 from avatarkit.components import Components
 from avatarkit.config import Recipe
-from avatarkit.errors import InputError
+from avatarkit.errors import ConfigError, InputError
 from avatarkit.interfaces import Subject
 from avatarkit.keypoints import Keypoints
 from avatarkit.mesh import Mesh
+from avatarkit.needs import requirements
 from avatarkit.photo import photo_from_array
-from avatarkit.pictures import save_png
+from avatarkit.pictures import load_png, save_png
 from avatarkit.pipeline import build, load_tracked_subject
 from avatarkit.progress import Progress, SilentProgress
 from avatarkit.registry import Registry
-from avatarkit.store import write_json
+from avatarkit.store import Stage, Store, disk_errors, read_json, write_json
 from avatarkit.texture import sample_texture, texture_from_photo
 from avatarkit.video import VideoWriter, probe, read_frames
 
-__all__ = ["METHODS", "METRICS", "evaluate"]
+__all__ = ["METHODS", "METRICS", "evaluate", "losses_to"]
 
 log = logging.getLogger("avatarkit.evaluation")
 
 METHODS = ("avatar", "still", "mesh")
-METRICS = ("mse", "l1", "psnr", "ssim", "lpips")
-_REGIONS = {"face": ("face478",), "hands": ("hand21_left", "hand21_right")}
-_LONGEST = 300
-"""Frames of a clip that are tracked, at most; the rest is left out."""
-
-
-@dataclass(frozen=True)
-class _Truth:
-    """One frame to compare with: composited on white (H, W, 3), and windows (x0, y0, x1, y1) of its regions."""
-
-    index: int
-    image: torch.Tensor
-    windows: dict[str, list[tuple[int, int, int, int]]]
+_LONGEST = 300  # frames of a clip that are tracked
+_SIDE = 1080  # pixels, longer side of the frames as they are read; the photo is one of them
+_COMPARED_SIDE = 512  # pixels, longer side of the person's window as it is compared
+_MARGIN = 0.05  # of the person's longer side, white around them in that window
 
 
 def evaluate(
@@ -61,68 +58,292 @@ def evaluate(
     registry: Registry | None = None,
     frames: int = 24,
     photo_frame: int = 0,
+    perceptual: Sequence[str] = (),
     device: str = "auto",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Builds an avatar from one frame and compares it with the others.
+    """Builds an avatar from one frame of a clip and compares it with the others.
+
+    Shape and camera are those of the photo; the other frames are tracked with the recipe's own tracker. A run that was
+    interrupted goes on where it was; runs of other recipes into the same folder share what they have in common.
 
     Args:
         video: the clip, of one person, by a camera that stands still.
         output: folder for ``result.json``, ``comparison.mp4``, ``comparison.png`` and the avatar.
-        recipe: of the avatar. frames: how many to compare, spread evenly. photo_frame: number of the frame that is the photo.
+        recipe: of the avatar. registry: where components are found; None = all installed plugins.
+        frames: how many to compare, spread evenly. photo_frame: number of the frame that is the photo, from 0.
+        perceptual: losses that may measure ``lpips``, the best first; the first whose needs are met
+            does, else the recipe's own.
+        device: ``auto``, ``cpu`` or ``cuda``. seed: of everything random. progress: shown to the user.
 
     Returns:
-        What ``result.json`` holds: ``clip``, ``perceptual`` (exact name of the metric behind ``lpips``), ``methods``: for each of
-        ``METHODS`` the mean of each of ``METRICS``, and the same per region under ``regions``.
+        What ``result.json`` holds: ``clip``, its facts; ``perceptual``, the exact name of the metric behind ``lpips``;
+        ``methods``: for each of ``METHODS`` the mean of each of ``METRICS`` over the frames, on white, and the same per region
+        under ``regions``; ``frames``: the same for each frame.
 
     Raises:
-        InputError: the clip is too short, or nobody can be tracked.
+        InputError: the clip cannot be used.
     """
-    registry, progress = registry or Registry.load(), progress or SilentProgress()
-    info, clip = probe(video), [image for _, image in _limited(read_frames(video, max_side=1080))]
-    if photo_frame >= len(clip) or len(clip) < 2:
-        raise InputError(f"{video.name} has {len(clip)} frames: too few to take frame {photo_frame} as the photo.")
-    output.mkdir(parents=True, exist_ok=True)
-    save_png(output / "photo.png", torch.from_numpy(clip[photo_frame]).float() / 255)
-    folder = build(
-        output / "photo.png", output / "person.avatar", recipe=recipe, registry=registry, device=device, seed=seed,
-        progress=progress,
-    )  # fmt: skip
-    avatar = load(folder, registry, device)
-    subject = load_tracked_subject(workspace(folder), avatar.manifest)
-
-    with progress.stage("track the clip"):
-        get = avatar.components.get
-        keypoints = list(get("keypoints").detect_video(iter(clip)))
-        if sum(k is not None for k in keypoints) < 2:
-            raise InputError(f"Nobody can be tracked in {video.name}.")
-        motion = get("tracker").track(keypoints, subject, info.fps)
-    with progress.stage("compare"):
-        chosen = _spread([i for i, k in enumerate(keypoints) if k is not None and i != photo_frame], frames)
-        truths = [_truth(i, clip[i], keypoints[i], avatar.components) for i in chosen]
-        drawn = _draw(avatar, subject, motion.params, chosen, progress.update)
-        metric = _perceptual(avatar.components)
-        result = {
-            "clip": {
-                "name": video.name, "width": info.width, "height": info.height, "fps": info.fps, "frames": len(clip),
-                "detected": sum(k is not None for k in keypoints) / len(clip), "photo_frame": photo_frame,
-                "compared": chosen,
-            },
-            "perceptual": metric.name,
-            "methods": {m: _score(drawn[m], truths, metric.distance) for m in METHODS},
-        }  # fmt: skip
+    run = _Evaluation(video, output, recipe, registry or Registry.load(), photo_frame, device, seed, progress)
+    run.build()
+    run.track()
+    chosen = run.cut_out(frames)
+    scores = run.compare(chosen, *run.metric(perceptual))
+    result = {
+        "clip": run.facts(chosen, scores),
+        "perceptual": run.metric(perceptual)[1],
+        "methods": {m: mean_scores([s[m] for s in scores]) for m in METHODS},
+        "frames": [{"frame": i, **s} for i, s in zip(chosen, scores, strict=True)],
+    }
     write_json(output / "result.json", result)
-    _write_comparison(output, truths, drawn, info.fps)
+    run.write_pictures(chosen)
     return result
 
 
-def _limited(frames: Iterable[tuple[float, np.ndarray]]) -> Iterator[tuple[float, np.ndarray]]:
-    for k, frame in enumerate(frames):
-        if k >= _LONGEST:
-            log.warning("only the first %d frames are used", _LONGEST)
-            return
-        yield frame
+def losses_to(methods: dict[str, Any]) -> list[str]:
+    """What the avatar does not beat, in words, for example ``still in psnr``; empty where it beats both baselines."""
+    found = []
+    for other in METHODS[1:]:
+        for metric in ("psnr", "ssim", "lpips"):
+            mine, theirs = methods["avatar"][metric], methods[other][metric]
+            if mine >= theirs if metric == "lpips" else mine <= theirs:
+                found.append(f"{other} in {metric}")
+    return found
+
+
+class _Evaluation:
+    """One run: each step is taken from the store where nothing that it depends on changed."""
+
+    def __init__(
+        self,
+        video: Path,
+        output: Path,
+        recipe: Recipe,
+        registry: Registry,
+        photo_frame: int,
+        device: str,
+        seed: int,
+        progress: Progress | None,
+    ) -> None:
+        self.video, self.output, self.recipe, self.registry = video, output, recipe, registry
+        self.device, self.seed, self.progress = device, seed, progress or SilentProgress()
+        self.info = probe(video)
+        self.clip_key = _sha256(video)
+        self.photo_frame = photo_frame
+        self.first = photo_frame if photo_frame >= _LONGEST else 0  # number of the first frame that is used
+        self.store = Store(output / "cache")
+        self.components = Components(recipe, registry, device, seed, self.progress)
+        self._pictures: dict[int, list[Path]] = {}  # of each frame, in the order of METHODS
+
+    # ------------------------------------------------------------------------------------------------------ the steps
+
+    def build(self) -> None:
+        """The avatar of one frame."""
+        photo = next((image for number, image in self._frames() if number == self.photo_frame), None)
+        if photo is None:
+            raise InputError(f"{self.video.name} has no frame {self.photo_frame}: they are counted from 0.")
+        path = self.output / "photo.png"
+        with disk_errors(self.output):
+            self.output.mkdir(parents=True, exist_ok=True)
+            save_png(path, torch.from_numpy(photo).float() / 255)
+        try:
+            folder = build(
+                path, self.output / "person.avatar", recipe=self.recipe, registry=self.registry, device=self.device,
+                seed=self.seed, progress=self.progress,
+            )  # fmt: skip
+        except InputError as error:
+            raise InputError(
+                f"Frame {self.photo_frame} of {self.video.name} is no good photo: {error} "
+                "(--photo-frame N takes another frame.)"
+            ) from error
+        self.avatar: LoadedAvatar = load(folder, self.registry, self.device)
+        self.subject: Subject = load_tracked_subject(workspace(folder), self.avatar.manifest)
+
+    def track(self) -> None:
+        """The same person through the clip, with the photo's shape and camera."""
+        get, tell = self.components.get, self.progress.update
+        expected = min(self.info.frames or _LONGEST, _LONGEST)
+
+        def told() -> Iterator[np.ndarray]:
+            for number, image in self._frames():
+                tell(f"looking at frame {number}", min(1.0, 0.5 * (number - self.first) / expected))
+                yield image
+
+        self.seen = self._stage("landmarks", ("keypoints",), {"clip": self.clip_key}, {"first": self.first})
+        with self.progress.stage("track the clip"):
+            if not self.seen.ready:
+                with self.seen.write() as folder:
+                    save_keypoints(list(get("keypoints").detect_video(told())), folder)
+            self.keypoints: list[Keypoints | None] = load_keypoints(self.seen.folder)
+            if sum(k is not None for k in self.keypoints) < 2:
+                raise InputError(f"Nobody can be followed through {self.video.name}: it must show one person from the front.")
+            inputs = {"landmarks": self.seen.key, "photo": self._key("tracking")}
+            self.tracked = self._stage("tracked", ("body", "tracker"), inputs, {"fps": self.info.fps})
+            if not self.tracked.ready:
+                motion = get("tracker").track(self.keypoints, self.subject, self.info.fps)
+                with self.tracked.write() as folder:
+                    save_motions([motion], folder)
+            self.motion: Motion = load_motions(self.tracked.folder)[0]
+
+    def cut_out(self, count: int) -> list[int]:
+        """The truth: the person in ``count`` frames on white. Returns their numbers."""
+        usable = [self.first + k for k, found in enumerate(self.keypoints) if found is not None]
+        chosen = _spread([number for number in usable if number != self.photo_frame], count)
+        missing = [number for number in chosen if not self._truth(number).ready]
+        with self.progress.stage("cut the person out"):
+            for number, image in self._frames() if missing else ():
+                if number in missing:
+                    self.progress.update(f"frame {number}", (missing.index(number) + 1) / len(missing))
+                    photo = photo_from_array(image, f"frame {number}")
+                    matte = self.components.get("matter").matte(photo, self.keypoints[number - self.first])
+                    layers = torch.cat([_on_white(matte.foreground, matte.alpha), matte.alpha[..., None]], -1)
+                    with self._truth(number).write() as folder:
+                        save_png(folder / "truth.png", layers)
+                        write_json(folder / "box.json", {"box": _box(matte.alpha)})
+        boxes = [_box(self.subject.matte.alpha)]
+        boxes += [read_json(self._truth(number).folder / "box.json")["box"] for number in chosen]
+        self._frame(np.asarray(boxes))
+        return chosen
+
+    def _frame(self, boxes: np.ndarray) -> None:
+        """Sets the window that is compared: all that the person ever covers, as the paper crops its clips (section 4.1)."""
+        camera = self.subject.camera
+        low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
+        margin = _MARGIN * (high - low).max()
+        x0, y0 = (max(0, int(v - margin)) for v in low)
+        x1, y1 = min(camera.width, int(high[0] + margin)), min(camera.height, int(high[1] + margin))
+        self.window = x0, y0, x1, y1
+        scale = min(1.0, _COMPARED_SIDE / max(x1 - x0, y1 - y0))
+        self.size = 2 * round((x1 - x0) * scale / 2), 2 * round((y1 - y0) * scale / 2)
+        self.camera: Camera = camera.cropped(x0, y0, x1 - x0, y1 - y0).resized(*self.size)
+
+    def _framed(self, image: torch.Tensor) -> torch.Tensor:
+        """The window of a whole frame (H, W, C) as it is compared."""
+        x0, y0, x1, y1 = self.window
+        return resized(image[y0:y1, x0:x1], *self.size)
+
+    def metric(self, names: Sequence[str]) -> tuple[Any, str]:
+        """The perceptual distance and its exact name; a choice of networks is left to the one that agrees best with people."""
+        losses = self.registry.components("loss")
+        for name in (*names, self.recipe.slots["perceptual"].use):
+            found = losses.get(name) if name else None
+            if found is not None and all(r.met for r in requirements(found, str(self.components.device))):
+                options = {"trunk": "vgg"} if any(o.name == "trunk" for o in found.options()) else {}
+                loss = found.create(options, self.components.context)
+                return loss.distance, loss.name
+        raise ConfigError("No perceptual metric can be used here: avatarkit doctor says what is missing.")
+
+    def compare(self, chosen: Sequence[int], distance: Any, metric: str) -> list[dict[str, Any]]:
+        """For each frame the scores of all methods; their pictures are kept."""
+        out = []
+        with self.progress.stage("compare"):
+            for k, number in enumerate(chosen):
+                stages = {method: self._drawn(method, number, metric) for method in METHODS}
+                missing = [method for method, stage in stages.items() if not stage.ready]
+                if missing:
+                    images = {method: self._draw(method, number) for method in missing}
+                    truth = self._true(number)
+                    places = windows(self._landmarks(number), self.window, self.size)
+                    scores = compare({m: image[..., :3] for m, image in images.items()}, truth[..., :3], places, distance)
+                    for method in missing:
+                        iou = _iou(images[method][..., 3] > 0.5, truth[..., 3] > 0.5)
+                        with stages[method].write() as folder:
+                            save_png(folder / "picture.png", images[method][..., :3])
+                            write_json(folder / "scores.json", scores[method] | {"mask_iou": iou})
+                out.append({method: read_json(stage.folder / "scores.json") for method, stage in stages.items()})
+                self._pictures[number] = [stage.folder / "picture.png" for stage in stages.values()]
+                self.progress.update(f"frame {number}", (k + 1) / len(chosen))
+        return out
+
+    def facts(self, chosen: Sequence[int], scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """What the clip is, and how well it could be followed: ``mask_iou`` of the fitted mesh and the matte, mean and photo."""
+        seen = sum(k is not None for k in self.keypoints) / len(self.keypoints)
+        return {
+            "name": self.video.name, "sha256": self.clip_key, "width": self.info.width, "height": self.info.height,
+            "fps": self.info.fps, "frames": len(self.keypoints), "detected": seen, "photo_frame": self.photo_frame,
+            "compared": list(chosen), "window": list(self.window), "compared_size": list(self.size),
+            "mask_iou": float(np.mean([s["mesh"]["mask_iou"] for s in scores])),
+            "photo_mask_iou": self.subject.quality.metrics.get("mask_iou"),
+        }  # fmt: skip
+
+    def write_pictures(self, chosen: Sequence[int]) -> None:
+        """Truth, avatar, still and mesh side by side: four frames as a picture, all of them as a video."""
+
+        def row(number: int) -> torch.Tensor:
+            return torch.cat([self._true(number)[..., :3], *(load_png(path) for path in self._pictures[number])], 1)
+
+        with disk_errors(self.output):
+            save_png(self.output / "comparison.png", torch.cat([row(n) for n in _spread(chosen, 4)], 0))
+            rate = max(2.0, min(self.info.fps, 6.0))
+            with VideoWriter(self.output / "comparison.mp4", 4 * self.size[0], self.size[1], rate) as video:
+                for number in chosen:
+                    video.write((row(number) * 255).round().to(torch.uint8).numpy())
+
+    # ------------------------------------------------------------------------------------------------------- pictures
+
+    @cached_property
+    def _texture(self) -> torch.Tensor:
+        return texture_from_photo(self.subject, self.avatar.body, self.avatar.renderer).rgb
+
+    def _true(self, number: int) -> torch.Tensor:
+        """(H, W, 4) on white, and the matte."""
+        return self._framed(load_png(self._truth(number).folder / "truth.png"))
+
+    def _draw(self, method: str, number: int) -> torch.Tensor:
+        """(H, W, 4) on white, and what it covers."""
+        if method == "avatar":
+            drawn = self.avatar.render(self._pose(number), camera=self.camera, background="transparent").cpu()
+            return torch.cat([_on_white(drawn[..., :3], drawn[..., 3]), drawn[..., 3:]], -1)
+        if method == "still":
+            matte = self.subject.matte
+            return self._framed(torch.cat([_on_white(matte.foreground, matte.alpha), matte.alpha[..., None]], -1))
+        body = self.avatar.body
+        mesh = Mesh(body.vertices(self._pose(number).batched(), self.subject.vertex_offsets)[0], body.faces)
+        with torch.no_grad():
+            seen = self.avatar.renderer.meshes.render(mesh, self.camera)
+        hit, mask = seen.face_index >= 0, seen.mask.clamp(0, 1)
+        image = torch.ones(*hit.shape, 3)
+        image[hit] = sample_texture(self._texture, body, seen.face_index[hit], seen.barycentric[hit].float())
+        return torch.cat([_on_white(image, mask), mask[..., None]], -1)
+
+    def _pose(self, number: int) -> BodyParams:
+        return replace(self.motion.params[number - self.first], shape=self.subject.params.shape)
+
+    # ------------------------------------------------------------------------------------------------------ machinery
+
+    def _frames(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Numbers and frames that are used, one at a time."""
+        for number, (_, image) in enumerate(read_frames(self.video, max_side=_SIDE)):
+            if number >= self.first + _LONGEST:
+                log.warning("only %d frames of %s are used, from number %d on", _LONGEST, self.video.name, self.first)
+                return
+            if number >= self.first:
+                yield number, image
+
+    def _landmarks(self, number: int) -> Keypoints:
+        found = self.keypoints[number - self.first]
+        assert found is not None  # only such frames are chosen
+        return found
+
+    def _key(self, stage: str) -> str:
+        """Of a stage of the build."""
+        return str(self.avatar.manifest["stages"][stage]["key"])
+
+    def _truth(self, number: int) -> Stage:
+        inputs = {"clip": self.clip_key, "landmarks": self.seen.key}
+        return self._stage(f"truth-{number:05d}", ("matter",), inputs, {})
+
+    def _drawn(self, method: str, number: int, metric: str) -> Stage:
+        inputs = {"truth": self._truth(number).key, "photo": self._key("avatar" if method == "avatar" else "tracking")}
+        if method != "still":
+            inputs["tracked"] = self.tracked.key
+        config = {"metric": [metric, REVISION], "window": list(self.window), "size": list(self.size)}
+        return self._stage(f"{method}-{number:05d}", ("body", "renderer"), inputs, config)
+
+    def _stage(self, name: str, slots: tuple[str, ...], inputs: dict[str, str], config: dict[str, Any]) -> Stage:
+        """A stage whose key holds what fills ``slots``."""
+        return self.store.stage(name, slots[-1], 1, {"slots": self.components.identities(slots), **config}, self.seed, inputs)
 
 
 def _spread(indices: Sequence[int], count: int) -> list[int]:
@@ -132,94 +353,22 @@ def _spread(indices: Sequence[int], count: int) -> list[int]:
     return [indices[round(k)] for k in np.linspace(0, len(indices) - 1, count)]
 
 
-def _perceptual(components: Components) -> Any:
-    """The recipe's perceptual metric, with the weights that agree best with people where there is a choice."""
-    choice = components.choice("perceptual")
-    name = choice.use or "st-lpips"
-    descriptor = components.registry.get("loss", name)
-    options = {"trunk": "vgg"} if any(o.name == "trunk" for o in descriptor.options()) else {}
-    return descriptor.create(options, components.context)
+def _on_white(foreground: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+    return foreground * alpha[..., None] + (1 - alpha[..., None])
 
 
-def _truth(index: int, image: np.ndarray, keypoints: Keypoints | None, components: Components) -> _Truth:
-    photo = photo_from_array(image, f"frame {index}")
-    matte = components.get("matter").matte(photo, keypoints)
-    alpha = matte.alpha[..., None]
-    windows = {r: [w for s in sets if (w := _window(keypoints, s))] for r, sets in _REGIONS.items()}
-    return _Truth(index, matte.foreground * alpha + (1 - alpha), windows)
+def _box(alpha: torch.Tensor) -> list[int]:
+    """x0, y0, x1, y1 of a matte (H, W)."""
+    ys, xs = (alpha > 0.5).nonzero(as_tuple=True)
+    if not len(ys):
+        return [0, 0, alpha.shape[1], alpha.shape[0]]
+    return [int(v) for v in (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)]
 
 
-def _window(keypoints: Keypoints | None, name: str) -> tuple[int, int, int, int] | None:
-    """A square around a set of landmarks, inside the picture; None where it is not seen."""
-    if keypoints is None or not keypoints.has(name):
-        return None
-    low, high = keypoints.points[name].min(0), keypoints.points[name].max(0)
-    centre, half = (low + high) / 2, 0.65 * float((high - low).max())
-    x0, y0 = (max(0, int(v - half)) for v in centre)
-    x1, y1 = min(keypoints.width, int(centre[0] + half)), min(keypoints.height, int(centre[1] + half))
-    return (x0, y0, x1, y1) if min(x1 - x0, y1 - y0) >= 24 else None
+def _iou(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a & b).sum() / (a | b).sum().clamp(min=1))
 
 
-def _draw(
-    avatar: LoadedAvatar, subject: Subject, params: BodyParams, chosen: Sequence[int], tell: Callable[[str, float], None]
-) -> dict[str, list[torch.Tensor]]:
-    """Pictures of each method on white, (H, W, 3), for the chosen frames."""
-    camera, body, renderer = subject.camera, avatar.body, avatar.renderer
-    texture = texture_from_photo(subject, body, renderer).rgb
-    alpha = subject.matte.alpha[..., None]
-    still = subject.matte.foreground * alpha + (1 - alpha)
-    out: dict[str, list[torch.Tensor]] = {m: [] for m in METHODS}
-    for k, i in enumerate(chosen):
-        frame = replace(params[i], shape=subject.params.shape)
-        out["avatar"].append(avatar.render(frame, camera=camera)[..., :3])
-        out["still"].append(still)
-        mesh = Mesh(body.vertices(frame, subject.vertex_offsets)[0], body.faces)
-        seen = renderer.meshes.render(mesh, camera)
-        hit = seen.face_index >= 0
-        image = torch.ones(*hit.shape, 3)
-        image[hit] = sample_texture(texture, body, seen.face_index[hit], seen.barycentric[hit].float())
-        mask = seen.mask[..., None].clamp(0, 1)
-        out["mesh"].append((image * mask + (1 - mask)).clamp(0, 1))
-        tell(f"frame {k + 1} of {len(chosen)}", (k + 1) / len(chosen))
-    return out
-
-
-def _score(images: Sequence[torch.Tensor], truths: Sequence[_Truth], distance: Callable[..., torch.Tensor]) -> dict:
-    """Means over frames, whole and per region."""
-    whole = [_compare(i, t.image, distance) for i, t in zip(images, truths, strict=True)]
-    scores: dict[str, Any] = {m: float(np.mean([s[m] for s in whole])) for m in METRICS}
-    scores["regions"] = {}
-    for region in _REGIONS:
-        parts = [
-            _compare(i[y0:y1, x0:x1], t.image[y0:y1, x0:x1], distance)
-            for i, t in zip(images, truths, strict=True)
-            for x0, y0, x1, y1 in t.windows[region]
-        ]
-        if parts:
-            scores["regions"][region] = {m: float(np.mean([s[m] for s in parts])) for m in METRICS} | {"windows": len(parts)}
-    return scores
-
-
-def _compare(image: torch.Tensor, truth: torch.Tensor, distance: Callable[..., torch.Tensor]) -> dict[str, float]:
-    from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
-
-    a, b = image.numpy().astype(np.float64), truth.numpy().astype(np.float64)
-    with torch.no_grad():
-        lpips = distance(image.permute(2, 0, 1)[None], truth.permute(2, 0, 1)[None])
-    return {
-        "mse": float(mean_squared_error(a, b)),
-        "l1": float(np.abs(a - b).mean()),
-        "psnr": float(peak_signal_noise_ratio(b, a, data_range=1.0)),
-        "ssim": float(structural_similarity(b, a, data_range=1.0, channel_axis=-1)),
-        "lpips": float(lpips),
-    }
-
-
-def _write_comparison(output: Path, truths: Sequence[_Truth], drawn: dict[str, list[torch.Tensor]], fps: float) -> None:
-    """Truth, avatar, still and mesh side by side."""
-    rows = [torch.cat([t.image, *(drawn[m][k] for m in METHODS)], 1) for k, t in enumerate(truths)]
-    save_png(output / "comparison.png", torch.cat([rows[k] for k in _spread(range(len(rows)), 4)], 0))
-    height, width = rows[0].shape[:2]
-    with VideoWriter(output / "comparison.mp4", width, height, max(2.0, min(fps, 6.0))) as video:
-        for row in rows:
-            video.write((row.clamp(0, 1) * 255).round().to(torch.uint8).numpy())
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from avatarkit.camera import Camera
 from avatarkit.interfaces import Renderer
 from avatarkit.mesh import Mesh, vertex_normals
 
-__all__ = ["encode_png", "overlay", "save_png", "shade_mesh"]
+__all__ = ["encode_png", "load_png", "overlay", "save_png", "shade_mesh"]
 
 
 def encode_png(image: torch.Tensor) -> bytes:
@@ -22,6 +23,14 @@ def encode_png(image: torch.Tensor) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(array).save(stream, format="PNG")
     return stream.getvalue()
+
+
+def load_png(path: Path) -> torch.Tensor:
+    """(H, W, C) float 0 to 1 of a PNG file of ours."""
+    from PIL import Image
+
+    with Image.open(path, formats=("PNG",)) as image:
+        return torch.from_numpy(np.array(image)).float() / 255
 
 
 def save_png(path: Path, image: torch.Tensor) -> None:

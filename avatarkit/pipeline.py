@@ -293,14 +293,7 @@ class _Run:
 
     def _stage(self, name: str, slots: tuple[str, ...], inputs: dict[str, str], config: dict[str, Any]) -> Stage:
         """A stage whose key holds what fills ``slots``."""
-        chosen = {}
-        for slot in slots:
-            choice = self.recipe.slots[slot]
-            if choice.use:
-                descriptor = self.components.descriptor(slot)
-                version = [descriptor.plugin.version, descriptor.revision]
-                chosen[slot] = [choice.use, version, descriptor.make_config(choice.options, choice.origins)]
-        return self.store.stage(name, slots[-1], 1, {"slots": chosen, **config}, self.seed, inputs)
+        return self.store.stage(name, slots[-1], 1, {"slots": self.components.identities(slots), **config}, self.seed, inputs)
 
     def _require(self, slot: str, contract: Callable[..., None], *values: Any) -> None:
         """Stops at what a component gave that is not what its interface promises."""

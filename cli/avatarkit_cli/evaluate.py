@@ -12,6 +12,8 @@ from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, load_registry, p
 
 __all__ = ["evaluate"]
 
+_PERCEPTUAL = ("lpips", "st-lpips")
+"""Metrics behind the column LPIPS, the best first; which one it was is always said."""
 _SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".m4v")
 
 
@@ -24,6 +26,7 @@ def evaluate(
         list[str] | None, typer.Option("--set", help="As for build. May be repeated.", metavar="SLOT.OPTION=VALUE")
     ] = None,
     frames: Annotated[int, typer.Option(help="Frames of each clip to compare, spread evenly.", min=1)] = 24,
+    photo_frame: Annotated[int, typer.Option(help="Number of the frame that is the photo, from 0.", min=0)] = 0,
     device: Device = "auto",
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     plugin: PluginFiles = None,
@@ -40,26 +43,38 @@ def evaluate(
     chosen = choose_recipe(preset, recipe, None, settings or (), device)
     registry = load_registry(plugin)
 
+    from avatarkit.errors import InputError
     from avatarkit.evaluation import evaluate as evaluate_clip
     from avatarkit.store import write_json
 
-    results = {}
+    results: dict[str, Any] = {}
+    failed: dict[str, str] = {}
     for clip in clips:
         if len(clips) > 1:
             tell(clip.name)
         folder = output / clip.stem if len(clips) > 1 else output
-        with make_progress() as progress:
-            results[clip.name] = evaluate_clip(
-                clip,
-                folder,
-                recipe=chosen,
-                registry=registry,
-                frames=frames,
-                device=device,
-                seed=seed,
-                progress=progress,
-            )
-    data = {"recipe": chosen.to_dict(), "clips": results, "mean": _mean(results)}
+        try:
+            with make_progress() as progress:
+                results[clip.name] = evaluate_clip(
+                    clip,
+                    folder,
+                    recipe=chosen,
+                    registry=registry,
+                    frames=frames,
+                    photo_frame=photo_frame,
+                    perceptual=_PERCEPTUAL,
+                    device=device,
+                    seed=seed,
+                    progress=progress,
+                )
+        except InputError as error:  # one bad clip must not cost the others
+            if len(clips) == 1:
+                raise
+            failed[clip.name] = str(error)
+            tell(str(error))
+    if not results:
+        raise InputError(f"None of the clips in {source} could be used.")
+    data = {"recipe": chosen.to_dict(), "clips": results, "failed": failed, "mean": _mean(results)}
     write_json(output / "results.json", data)
     print_json(data) if as_json else _show(data, output)
 
@@ -84,12 +99,22 @@ def _mean(results: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def _show(data: dict[str, Any], output: Path) -> None:
-    perceptual = next(iter(data["clips"].values()))["perceptual"]
-    heads = ("MSE", "L1", "PSNR", "SSIM", perceptual)
-    rows = [
-        (method, *(f"{scores[k]:.4f}" for k in ("mse", "l1")), f"{scores['psnr']:.2f}", f"{scores['ssim']:.4f}",
-         f"{scores['lpips']:.4f}")
-        for method, scores in data["mean"].items()
-    ]  # fmt: skip
-    table(("mean over clips", *heads), rows)
+    from avatarkit.evaluation import losses_to
+
+    results = data["clips"]
+    perceptual = next(iter(results.values()))["perceptual"]
+    rows = [_row(clip, method, scores) for clip, r in results.items() for method, scores in r["methods"].items()]
+    if len(results) > 1:
+        rows += [_row("mean", method, scores) for method, scores in data["mean"].items()]
+    table(("clip", "method", "MSE", "L1", "PSNR", "SSIM", perceptual), rows)
+    for clip, result in results.items():
+        if found := losses_to(result["methods"]):
+            say(f"{clip}: the avatar does not beat {', '.join(found)}.")
+    for clip, sentence in data["failed"].items():
+        say(f"{clip}: not measured. {sentence}")
     say(str(output))
+
+
+def _row(clip: str, method: str, scores: dict[str, float]) -> tuple[str, ...]:
+    digits = {"mse": 4, "l1": 4, "psnr": 2, "ssim": 4, "lpips": 4}
+    return (clip, method, *(f"{scores[name]:.{n}f}" for name, n in digits.items()))
