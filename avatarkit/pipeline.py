@@ -24,6 +24,7 @@ from avatarkit.artefacts import (
 )
 from avatarkit.body import Motion
 from avatarkit.bundle import workspace, write_bundle
+from avatarkit.calibration import calibrated
 from avatarkit.components import Components
 from avatarkit.config import Recipe
 from avatarkit.descriptors import Component, error_text, where
@@ -60,6 +61,8 @@ class LabelsConfig:
     """Clips of the head with other expressions."""
     retrack: bool = True
     """Track the frames of generators that do not keep exactly to the requested pose (paper, section 3.2)."""
+    calibrate: bool = True
+    """Bring the colours of such frames to the photo's, by one line per channel and clip."""
 
 
 def build(
@@ -194,27 +197,31 @@ class _Run:
         made = []
         for number, motion in chosen:
             inputs = {"tracking": tracking.key, "motions": motions_stage.key}
-            stage = self._stage(f"{region}-labels-{number}", (slot, "renderer"), inputs, {"retrack": config.retrack})
+            switches = {"retrack": config.retrack, "calibrate": config.calibrate}
+            stage = self._stage(f"{region}-labels-{number}", (slot, "renderer"), inputs, switches)
 
             def make(folder: Path, motion: Motion = motion, number: int = number) -> None:
                 self.progress.update(f"{motion.name}", (number - first) / len(chosen))
                 clip = self.components.get(slot).generate(subject, motion, self.seed + number)
                 self._require(slot, contracts.require_clip, clip, self.components.get("body"))
-                save_clip(self._retracked(clip, subject, motion), folder)
+                save_clip(self._aligned(clip, subject, motion), folder)
 
             self._run(stage, f"{region}-labels", slot, make)
             made.append((load_clip(stage.folder), stage))
         return made
 
-    def _retracked(self, clip: LabelClip, subject: Subject, motion: Motion) -> LabelClip:
-        """The clip with the parameters that its frames really show."""
-        get = self.components.get
-        exact = getattr(get(f"{clip.region}_labels"), "exact", False)
-        if exact or not self.recipe.section("labels", LabelsConfig).retrack:
+    def _aligned(self, clip: LabelClip, subject: Subject, motion: Motion) -> LabelClip:
+        """The clip with the parameters that its frames really show, in the photo's colours."""
+        get, config = self.components.get, self.recipe.section("labels", LabelsConfig)
+        if getattr(get(f"{clip.region}_labels"), "exact", False):
             return clip
-        fps = len(clip) / max(len(motion), 1) * motion.fps
-        clip, drift = retrack(clip, subject, get("body"), get("keypoints"), get("tracker"), fps)
-        log.info("clip %s strays %.0f mm from its request, lost %.0f %%", clip.name, drift.mean_mm, drift.lost * 100)
+        if config.retrack:
+            fps = len(clip) / max(len(motion), 1) * motion.fps
+            clip, drift = retrack(clip, subject, get("body"), get("keypoints"), get("tracker"), fps)
+            log.info("clip %s strays %.0f mm from its request, lost %.0f %%", clip.name, drift.mean_mm, drift.lost * 100)
+        if config.calibrate:
+            clip, colors = calibrated(clip, subject, get("body"), get("renderer"))
+            log.info("clip %s: colours %s", clip.name, colors)
         return clip
 
     def train(

@@ -14,8 +14,9 @@ import torch
 from avatarkit.errors import StoreError
 from avatarkit.interfaces import AvatarModel, Loss, Renderer, Subject, TrainStep
 from avatarkit.labels import LabelClip
+from avatarkit.sampling import Sampler
 from avatarkit.store import load_tensors, save_tensors
-from avatarkit.views import PhotoViews, View, label_view, photo_views
+from avatarkit.views import View, photo_views
 
 __all__ = ["LossTerm", "TrainingConfig", "TrainingReport", "train"]
 
@@ -36,6 +37,8 @@ class TrainingConfig:
     """Part of the label steps that look at head clips."""
     detail_share: float = 0.4
     """Part of the photo steps that look at the face or a hand at the photo's full resolution."""
+    confidence: bool = True
+    """Labels count as far as they may be trusted: frames are drawn, and pixels weighed, by confidence."""
     lr_end: float = 0.1
     """The step sizes fall to this part of themselves along half a cosine."""
     checkpoint_every: int = 100
@@ -97,10 +100,10 @@ def train(
     )
     report = TrainingReport()
     start = _resume(optimizer, report, checkpoints)
-    views = photo_views(subject, config.resolution, confidence)
+    sampler = Sampler(photo_views(subject, config.resolution, confidence), labels, config)
     for step in range(start, config.steps):
         g = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        view = _choose(views, labels, config, g)
+        view = sampler.draw(g)
         falling = 0.5 * (1 + math.cos(math.pi * step / config.steps))
         for group in optimizer.param_groups:
             group["lr"] = group["lr_start"] * (config.lr_end + (1 - config.lr_end) * falling)
@@ -159,22 +162,6 @@ def _losses(
         mesh_mask, g,
     )  # fmt: skip
     return {t.name: t.weight * t.loss(train_step) for t in active}
-
-
-def _choose(
-    photo: PhotoViews, labels: Sequence[LabelClip], config: TrainingConfig, g: torch.Generator
-) -> View:
-    """Draws the next view."""
-    r = torch.rand(4, generator=g).tolist()
-    if not labels or r[0] < config.photo_share:
-        if photo.details and r[1] < config.detail_share:
-            return photo.details[int(r[2] * len(photo.details))]
-        return photo.full
-    heads = [c for c in labels if c.region == "head"]
-    bodies = [c for c in labels if c.region == "body"]
-    pool = heads if heads and (not bodies or r[1] < config.head_share) else bodies
-    clip = pool[int(r[2] * len(pool))]
-    return label_view(clip, int(r[3] * len(clip)))
 
 
 # ------------------------------------------------------------------------------------------------------- checkpoints

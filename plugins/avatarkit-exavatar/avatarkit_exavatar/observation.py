@@ -41,6 +41,7 @@ FACE_GAPS = (
 _TRUNK = (*range(13), 23, 24)  # of the 33 body points
 _HINT = 0.15  # what the guess of a hidden point is worth, where it is on the person
 _GUESSED = 0.25  # score up to which a wrist is nothing but a guess: that forearm hangs at rest
+_BEYOND = 0.5  # head heights outside the picture at which a point is a mere guess
 _SEEN, _LEG_SEEN = 0.25, 0.5  # trust from which a part counts as seen
 _HEAD_METRES = 0.163  # the measure of ``head_pixels`` on an average adult
 _TORSO_METRES = 0.50  # middle of the shoulders to middle of the hips
@@ -171,7 +172,8 @@ def _body_trust(keypoints: Keypoints, alpha: torch.Tensor | None, head: float) -
     trust = np.maximum(trust, _HINT)
     column, row = np.floor(points).astype(int).T
     inside = (column >= 0) & (row >= 0) & (column < keypoints.width) & (row < keypoints.height)
-    trust = np.where(inside, trust, 0.1 * trust)
+    beyond = np.maximum(np.maximum(-points, points - (keypoints.width, keypoints.height)), 0.0).max(1)
+    trust = trust * np.clip(1.0 - beyond / (_BEYOND * head), 0.1, 1.0)  # a shoulder just below the picture is no mere guess
     if alpha is not None:
         away = ndimage.distance_transform_edt(alpha.numpy() < 0.3)
         off = np.zeros(len(points))

@@ -100,7 +100,11 @@ class ExAvatarTracker:
         else:
             shape = self._shape_from(observations, cameras)
         parameters = Parameters(body, self.parameters.anatomy, shape)
-        tracker = VideoTracker(parameters, self.config, self.context)
+        photo = None
+        if subject is not None:
+            seen_there = observe(subject.keypoints, body, subject.matte.alpha)
+            photo = (seen_there, subject.camera, parameters.encode(subject.params))
+        tracker = VideoTracker(parameters, self.config, self.context, photo)
         x = tracker.run([None if o is None else thinned(o) for o in observations], cameras, fps, initial)
         rows = [parameters.decode(row) for row in x]
         moving = {k: torch.stack([getattr(r, k) for r in rows]) for k in ("expression", "root", "translation", "joints")}

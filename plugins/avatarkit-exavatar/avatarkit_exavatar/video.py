@@ -16,6 +16,7 @@ from avatarkit_exavatar.kinematics import Kinematics
 from avatarkit_exavatar.landmarks import landmark_terms, set_points
 from avatarkit_exavatar.observation import Observation
 from avatarkit_exavatar.parameters import Parameters
+from avatarkit_exavatar.personal import PersonalLandmarks
 from avatarkit_exavatar.points import Identity, Points
 from avatarkit_exavatar.priors import make_prior
 from avatarkit_exavatar.smoothing import joint_step, stiffness_for
@@ -38,11 +39,13 @@ class VideoTracker:
 
     Attributes:
         parameters: with the person's shape as a constant.
+        photo: what the person's photo showed, its camera and its pose as a vector (P,); None for a stranger.
     """
 
     parameters: Parameters
     config: ExAvatarConfig
     context: Context
+    photo: tuple[Observation, Camera, torch.Tensor] | None = None
 
     def __post_init__(self) -> None:
         assert self.parameters.shape is not None
@@ -50,6 +53,7 @@ class VideoTracker:
         self._identity = Identity(body, self.parameters.shape, movable=False)
         self._kinematics = Kinematics(body, self.parameters, self._identity)
         self._points: dict[str, Points] = {}
+        self._personal = None if self.photo is None else PersonalLandmarks.learn(self._kinematics, *self.photo)
 
     def run(
         self,
@@ -61,6 +65,9 @@ class VideoTracker:
         """(T, P) smoothed vectors."""
         hands = {side: any(o is not None and o.visible[f"{side}_hand"] for o in observations) for side in ("left", "right")}
         prior = make_prior(self.parameters.body, self.parameters, self.config, hands)
+        if self.photo is not None and self._personal is not None:
+            prior = replace(prior, mean=self.photo[2])  # what the clip does not show is as in the photo
+            observations = [None if o is None else self._personal.observation(o) for o in observations]
         x = self._forward(observations, cameras, prior, initial)
         return self._smooth(x, observations, cameras, prior, fps)
 
@@ -68,7 +75,8 @@ class VideoTracker:
         """The body's points of the sets that a frame shows; they are the same in all frames."""
         for name, seen in observation.sets.items():
             if name not in self._points:
-                self._points[name] = set_points(self._identity, seen)
+                points = set_points(self._identity, seen)
+                self._points[name] = points if self._personal is None else self._personal.points(name, points)
         return {name: self._points[name] for name in observation.sets}
 
     def _terms(self, observation: Observation, camera: Camera, x: torch.Tensor) -> list[Term]:
