@@ -96,4 +96,4 @@ def _look(
     layers = torch.cat([image * alpha[..., None], alpha[..., None]], -1).permute(2, 0, 1)[None]
     blurred = functional.avg_pool2d(layers, reach, stride=1, padding=reach // 2)[0]
     at = blurred[:, row, column].T
-    return at[:, :3] / at[:, 3:].clamp(min=1e-3), inside & front & (at[:, 3] > 0.9)
+    return at[:, :3] / at[:, 3:].clamp(min=1e-3), inside & front & (at[:, 3] > 0.5)

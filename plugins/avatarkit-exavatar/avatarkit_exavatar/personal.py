@@ -22,26 +22,45 @@ from avatarkit_exavatar.points import Points
 
 __all__ = ["PersonalLandmarks"]
 
-_KNOWN = 0.25  # trust of a body or hand point from which its place is learnt
-_FARTHEST = 3.0  # times the table's sigma; more is a mistake, not a person
+_KNOWN = 0.25  # trust from which a point was seen rather than guessed
+_FARTHEST = 3.0  # times the table's sigma; more, where a point is seen, is a mistake and not a person
 _SURER = 0.5  # of the table's sigma is left once the person is known
+_NEAR = 0.5  # head heights from its place in the photo within which a point is as it was there
 # Body points whose rough depth moves with that of a shoulder or a hip.
 _CARRIED = {11: (13, 15, 17, 19, 21), 12: (14, 16, 18, 20, 22), 23: (25, 27, 29, 31), 24: (26, 28, 30, 32)}
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """One set of landmarks.
+
+    Attributes:
+        pixels: (n, 2) in the photo.
+        offset: (n, 3) metres in rest space, from where the table has a point to where the detector put it in the photo.
+        lasting: (n, 3) what of it is believed in any pose.
+        depth: (n, 3) metres in camera axes, what turns the rough 3D of the photo into its fit. None without rough 3D.
+        lasting_depth: (n, 3) the same for the trunk, with limbs going along.
+    """
+
+    pixels: torch.Tensor
+    offset: torch.Tensor
+    lasting: torch.Tensor
+    depth: torch.Tensor | None
+    lasting_depth: torch.Tensor | None
 
 
 @dataclass(frozen=True)
 class PersonalLandmarks:
     """Corrections of the landmark tables for one person.
 
+    Where a point is about where it was in the photo, even a guessed one, the detector errs as it did there; of what it was
+    found to err there, only as much lasts in other poses as people differ.
+
     Attributes:
-        offsets: set name -> (n, 3) metres in rest space, zero where nothing was learnt.
-        learnt: set name -> (n,) bool.
-        depth: (n, 3) metres, what to add to the rough 3D of the body set so that its trunk agrees with the photo's fit; or None.
+        sets: name -> what was learnt.
     """
 
-    offsets: Mapping[str, torch.Tensor]
-    learnt: Mapping[str, torch.Tensor]
-    depth: torch.Tensor | None
+    sets: Mapping[str, _Learnt]
 
     @staticmethod
     def learn(kinematics: Kinematics, observation: Observation, camera: Camera, x: torch.Tensor) -> PersonalLandmarks:
@@ -51,56 +70,65 @@ class PersonalLandmarks:
             kinematics: with the person's shape. observation: of the photo. camera: of the photo. x: (P,) its fit.
         """
         posed = kinematics.pose(x)
-        offsets, learnt, depth = {}, {}, None
-        for name, seen in observation.sets.items():
-            points = set_points(kinematics.identity, seen)
+        sets = {}
+        for name, found in observation.sets.items():
+            points = set_points(kinematics.identity, found)
             world = kinematics.world(posed, points)
-            aimed = _on_ray(camera, seen.pixels, camera.to_camera(world)[:, 2])
+            aimed = _on_ray(camera, found.pixels, camera.to_camera(world)[:, 2])
             turn = (points.weights @ posed.transforms[:, :3, :3].reshape(-1, 9)).reshape(-1, 3, 3)
             offset = torch.linalg.solve(turn, aimed - world)
-            known = seen.weight > (0.0 if name == "face478" else _KNOWN)
-            limit = _FARTHEST * seen.sigma / offset.norm(dim=-1).clamp_min(1e-9)
-            offsets[name] = offset * limit.clamp_max(1.0)[:, None] * known[:, None]
-            learnt[name] = known
-            if name == "pose33" and seen.depth is not None and isinstance(seen.table, JointLandmarks):
-                depth = _depth_shift(world @ camera.T_camera_world[:3, :3].T, seen.depth, seen.table, known)
-        return PersonalLandmarks(offsets, learnt, depth)
+            limit = (_FARTHEST * found.sigma / offset.norm(dim=-1).clamp_min(1e-9)).clamp_max(1.0)
+            seen = 1.0 if name == "face478" else (found.weight > _KNOWN).float()  # faces are seen whole or not at all
+            depth = lasting = None
+            if name == "pose33" and found.depth is not None and isinstance(found.table, JointLandmarks):
+                depth = world @ camera.T_camera_world[:3, :3].T - found.depth
+                lasting = _trunk_shift(depth, found.table)
+            sets[name] = _Learnt(found.pixels, offset, offset * (limit * seen)[:, None], depth, lasting)
+        return PersonalLandmarks(sets)
 
-    def points(self, name: str, points: Points) -> Points:
-        """The body's points of a set, where this person has them."""
-        return replace(points, rest=points.rest + self.offsets[name]) if name in self.offsets else points
+    def points(self, points: Mapping[str, Points], observation: Observation) -> dict[str, Points]:
+        """The body's points of the sets of a frame, where this person has them."""
+        out = dict(points)
+        for name in points.keys() & self.sets.keys():
+            known = self.sets[name]
+            offset = torch.lerp(known.lasting, known.offset, self._near(name, observation))
+            out[name] = replace(points[name], rest=points[name].rest + offset)
+        return out
 
     def observation(self, observation: Observation) -> Observation:
         """A frame's landmarks, surer by what is known of the person."""
         sets = dict(observation.sets)
-        for name, seen in sets.items():
-            if name in self.learnt:
-                sigma = torch.where(self.learnt[name], _SURER * seen.sigma, seen.sigma)
-                shifted = name == "pose33" and seen.depth is not None and self.depth is not None
-                sets[name] = replace(seen, sigma=sigma, depth=seen.depth + self.depth if shifted else seen.depth)  # type: ignore[operator]
+        for name in sets.keys() & self.sets.keys():
+            known, found, near = self.sets[name], sets[name], self._near(name, observation)
+            lasting = (known.lasting != 0).any(1, keepdim=True) & (found.weight > _KNOWN)[:, None]
+            sure = torch.maximum(near, lasting.float())[:, 0]
+            depth = found.depth
+            if depth is not None and known.depth is not None and known.lasting_depth is not None:
+                depth = depth + torch.lerp(known.lasting_depth, known.depth, near)
+            sets[name] = replace(found, sigma=found.sigma * (1 - (1 - _SURER) * sure), depth=depth)
         return replace(observation, sets=sets)
+
+    def _near(self, name: str, observation: Observation) -> torch.Tensor:
+        """(n, 1) 0 to 1, how near each point is to its place in the photo, but for how all of them moved."""
+        step = observation.sets[name].pixels - self.sets[name].pixels
+        step = step - step.median(0).values
+        return torch.exp(-(step / (_NEAR * observation.head_pixels)).square().sum(-1, keepdim=True))
 
 
 def _on_ray(camera: Camera, pixels: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     """(n, 3) world points behind pixels (n, 2) at depths (n,)."""
     K, T = camera.K, camera.T_camera_world
     focal = torch.stack([K[0, 0], K[1, 1]])
-    seen = torch.cat([(pixels - K[:2, 2]) / focal, torch.ones(len(pixels), 1)], 1) * z[:, None]
-    return (seen - T[:3, 3]) @ T[:3, :3]
+    there = torch.cat([(pixels - K[:2, 2]) / focal, torch.ones(len(pixels), 1)], 1) * z[:, None]
+    return (there - T[:3, 3]) @ T[:3, :3]
 
 
-def _depth_shift(
-    fitted: torch.Tensor, rough: torch.Tensor, table: JointLandmarks, known: torch.Tensor
-) -> torch.Tensor | None:
-    """What turns the rough 3D of shoulders and hips into the fitted one, in camera axes; limbs go along with them."""
+def _trunk_shift(error: torch.Tensor, table: JointLandmarks) -> torch.Tensor:
+    """The error (n, 3) of shoulders and hips; limbs have that of where they hang, the head none that matters."""
     row = {int(number): k for k, number in enumerate(table.index)}
-    trunk = [row[number] for number in _CARRIED if number in row and known[row[number]]]
-    if len(trunk) < 2:
-        return None
-    error = (fitted[trunk] - fitted[trunk].mean(0)) - (rough[trunk] - rough[trunk].mean(0))
-    shift = torch.zeros_like(rough)
-    for k, number in enumerate(n for n in _CARRIED if n in row and known[row[n]]):
-        for moved in (number, *_CARRIED[number]):
-            if moved in row:
-                shift[row[moved]] = error[k]
+    shift = error.mean(0).expand_as(error).clone()
+    for number, below in _CARRIED.items():
+        for moved in (number, *below):
+            if number in row and moved in row:
+                shift[row[moved]] = error[row[number]]
     return shift

@@ -75,9 +75,9 @@ class VideoTracker:
         """The body's points of the sets that a frame shows; they are the same in all frames."""
         for name, seen in observation.sets.items():
             if name not in self._points:
-                points = set_points(self._identity, seen)
-                self._points[name] = points if self._personal is None else self._personal.points(name, points)
-        return {name: self._points[name] for name in observation.sets}
+                self._points[name] = set_points(self._identity, seen)
+        points = {name: self._points[name] for name in observation.sets}
+        return points if self._personal is None else self._personal.points(points, observation)
 
     def _terms(self, observation: Observation, camera: Camera, x: torch.Tensor) -> list[Term]:
         points = self._known(observation)

@@ -144,6 +144,28 @@ def test_a_clip_is_tracked_with_the_shape_kept_and_gaps_bridged(context, tracker
     assert (steps > 0).all() and steps.sum() == pytest.approx(0.05, abs=0.02)
 
 
+def test_what_a_detector_always_gets_wrong_about_a_person_is_taken_out_of_clips(context, tracker, fitted):
+    params, camera, subject = fitted
+    body = context.get("body")
+
+    def seen(p):
+        """Shoulders too high and wide, hips too low, chin too long."""
+        keypoints = _seen(context, p, camera)[2]
+        points = {name: xy.copy() for name, xy in keypoints.points.items()}
+        points["pose33"][[11, 12]] += [[6.0, -5.0], [-4.0, -7.0]]
+        points["pose33"][[23, 24]] += [[0.0, 6.0], [3.0, 6.0]]
+        points["face478"][[148, 152, 377, 176, 400]] += [0.0, 2.0]
+        return replace(keypoints, points=points)
+
+    known = replace(subject, params=params, keypoints=seen(params))
+    moved = [replace(params, translation=params.translation + torch.tensor([0.01 * k, 0.0, 0.0])) for k in range(3)]
+    motion = tracker.track([seen(p) for p in moved], known, 25.0)
+    trunk = body.part("head") + (body.vertices(params)[0][:, 1] > -0.6) > 0.5
+    for k, p in enumerate(moved):
+        off = camera.project(body.vertices(motion.params[k])[0]) - camera.project(body.vertices(p)[0])
+        assert off[trunk].norm(dim=1).mean() < 1.0, k
+
+
 def test_nobody_is_one_sentence(tracker):
     with pytest.raises(InputError, match="Nobody"):
         tracker.track([None, None], None, 25.0)

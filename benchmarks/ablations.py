@@ -1,0 +1,178 @@
+"""What each part of the method is worth: the paper's Fig. 6 to 8 and our own additions, as one table and one picture grid.
+
+    python benchmarks/ablations.py ada.mp4 bob.mp4 -o ablations
+    python benchmarks/ablations.py ada.mp4 bob.mp4 -o ablations --rows full "no labels" --set training.steps=300
+
+Every row is ``avatarkit evaluate`` with a changed recipe: one frame of a clip is the photo, the avatar is driven by the motion
+tracked in the rest and compared with it. Rows of a clip share tracking and whatever else they have in common, and a run that
+was interrupted goes on where it was. Writes ``ablations.json``, ``ablations.md`` and ``ablations.png``.
+
+The rows about re-tracking and colours need labels that stray. Reprojected ones are exact, so ``drifting_labels.py`` stands in
+for a diffusion model there: compare these rows with ``straying labels``, not with ``full``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avatarkit.config import Recipe
+from avatarkit.evaluation import evaluate
+from avatarkit.pictures import load_png, save_png
+from avatarkit.registry import Registry
+from avatarkit.store import write_json
+from avatarkit_cli.progress import make_progress
+
+FULL = "full"
+STRAYING = "straying labels"
+DRIFT = ("body_labels.use=drifting", "labels.head_clips=0")
+WEIGHTS = ("normal", "mesh-mask", "consistency", "laplacian", "perceptual", "rgb", "ssim", "alpha")
+"""Terms of the objective in the order in which section 3.4 names their weights."""
+
+ROWS: dict[str, tuple[str, ...]] = {
+    FULL: (),
+    # the paper's ablations
+    "no labels": ("labels.body_clips=0", "labels.head_clips=0"),
+    "labels by L1": (
+        "losses.perceptual.weight=0", "losses.label-l1.use=rgb-l1", "losses.label-l1.weight=0.2",
+        'losses.label-l1.on=["body", "head"]',
+    ),
+    "no mesh constraints": tuple(f"losses.{name}.weight=0" for name in ("normal", "mesh-mask", "consistency")),
+    "no Laplacian": ("losses.laplacian.weight=0",),
+    STRAYING: DRIFT,
+    "straying, not re-tracked": (*DRIFT, "labels.retrack=false"),
+    # how the seven printed weights are read: ours is `full`; these lack the value of another term
+    "weights left to right": tuple(
+        f"losses.{name}.weight={value}"
+        for name, value in zip(WEIGHTS, ("1e-2", "1e-1", "1e2", "2e-1", "8e-1", "1e-1", "4e-1", "0"), strict=True)
+    ),
+    "Laplacian x 100": ("losses.laplacian.weight=100",),
+    # our own options
+    "no growth": ("avatar.grow=false",),
+    "face_factor 1": ("avatar.face_factor=1",),
+    "no detail crops": ("training.detail_share=0",),
+    "no confidence": ("training.confidence=false",),
+    "straying, not calibrated": (*DRIFT, "labels.calibrate=false"),
+}  # fmt: skip
+"""Row -> what it changes in the recipe."""
+
+QUICK = ("preview.height=96", "preview.seconds=0.2", "preview.fps=10")
+PERCEPTUAL = ("lpips", "st-lpips")
+NUMBERS = {"psnr": ("PSNR", 2, 1), "ssim": ("SSIM", 4, 1), "lpips": ("LPIPS", 4, -1)}
+"""Metric -> heading, digits, and whether more (1) or less (-1) is better."""
+
+
+def measure(
+    clips: Sequence[Path], rows: Sequence[str], output: Path, preset: str, settings: Sequence[str], frames: int, seed: int
+) -> dict[str, Any]:
+    """Row -> clip -> what ``evaluate`` returns; each result is kept as soon as it is there."""
+    registry = Registry.load([Path(__file__).with_name("drifting_labels.py")])
+    found: dict[str, Any] = {row: {} for row in rows}
+    for clip in clips:
+        for row in rows:
+            recipe = Recipe.load(preset, settings=(*QUICK, *settings, *ROWS[row]))
+            folder = output / clip.stem
+            print(f"{clip.name}: {row}", file=sys.stderr, flush=True)
+            with make_progress() as progress:
+                found[row][clip.name] = evaluate(
+                    clip, folder, recipe=recipe, registry=registry, frames=frames, perceptual=PERCEPTUAL, seed=seed,
+                    progress=progress,
+                )  # fmt: skip
+            (folder / "comparison.png").replace(folder / f"{_slug(row)}.png")
+    return found
+
+
+def table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown: a row per ablation, means over clips, and the difference to the row it is to be compared with."""
+    metric = next(iter(next(iter(found.values())).values()))["perceptual"]
+    heads = [h if k != "lpips" else metric for k, (h, _, _) in NUMBERS.items()]
+    lines = [
+        f"| row | {' | '.join(heads)} | face {' | face '.join(heads)} |",
+        "|---" * (1 + 2 * len(heads)) + "|",
+    ]
+    for row, results in found.items():
+        base = STRAYING if row.startswith("straying,") else FULL
+        cells = [
+            _cell(results, found.get(base) if row != base else None, name, face) for face in (False, True) for name in NUMBERS
+        ]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(results: Mapping[str, Any], base: Mapping[str, Any] | None, name: str, face: bool) -> str:
+    digits = NUMBERS[name][1]
+    value = _mean(results, name, face)
+    if value is None:
+        return ""
+    before = None if base is None else _mean(base, name, face)
+    return f"{value:.{digits}f}" + (f" ({value - before:+.{digits}f})" if before is not None else "")
+
+
+def _mean(results: Mapping[str, Any], name: str, face: bool) -> float | None:
+    """Mean over clips of a metric of the avatar, in the whole window or around the face."""
+    scores = [r["methods"]["avatar"] for r in results.values()]
+    parts = [s["regions"].get("face") for s in scores] if face else scores
+    values = [p[name] for p in parts if p is not None]
+    return statistics.fmean(values) if values else None
+
+
+def grid(clips: Sequence[Path], rows: Sequence[str], output: Path, height: int = 180) -> torch.Tensor:
+    """A line of pictures per row, two frames of each clip; the first line is the truth."""
+    from PIL import Image, ImageDraw
+
+    lines = []
+    for row in ("truth", *rows):
+        cells = []
+        for clip in clips:
+            sheet = load_png(output / clip.stem / f"{_slug(rows[0] if row == 'truth' else row)}.png")
+            count = max(1, round(sheet.shape[0] / _height(output / clip.stem)))
+            h, w = sheet.shape[0] // count, sheet.shape[1] // 4
+            for k in sorted({count // 2, count - 1}):
+                start = 0 if row == "truth" else w
+                cell = (sheet[k * h : (k + 1) * h, start : start + w] * 255).to(torch.uint8).numpy()
+                cells.append(Image.fromarray(cell).resize((round(w * height / h), height)))
+        line = Image.new("RGB", (170 + sum(c.width for c in cells), height), "white")
+        ImageDraw.Draw(line).text((6, height // 2), row, fill="black")
+        x = 170
+        for cell in cells:
+            line.paste(cell, (x, 0))
+            x += cell.width
+        lines.append(torch.frombuffer(bytearray(line.tobytes()), dtype=torch.uint8).reshape(height, line.width, 3))
+    return torch.cat(lines).float() / 255
+
+
+def _height(folder: Path) -> int:
+    return int(json.loads((folder / "result.json").read_text())["clip"]["compared_size"][1])
+
+
+def _slug(row: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in row)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", nargs="+", type=Path)
+    parser.add_argument("-o", "--output", type=Path, default=Path("ablations"))
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--preset", default="draft")
+    parser.add_argument("--set", action="append", default=[], help="over the preset, below each row; may be repeated")
+    parser.add_argument("--frames", type=int, default=6, help="of each clip that are compared")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    found = measure(args.clips, args.rows, args.output, args.preset, args.set, args.frames, args.seed)
+    write_json(args.output / "ablations.json", {"preset": args.preset, "settings": args.set, "rows": found})
+    text = table(found)
+    (args.output / "ablations.md").write_text(text, encoding="utf-8")
+    save_png(args.output / "ablations.png", grid(args.clips, args.rows, args.output))
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
