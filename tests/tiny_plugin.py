@@ -1,7 +1,7 @@
 """The tiny method as a plugin file, for tests of the core through the command line.
 
 ``TINY_DIES_AT=fit:1`` kills the process, as ``kill -9`` would, when ``fit`` is called for the first time; the others
-are ``generate`` and ``pose``.
+are ``detect_video``, ``generate`` and ``pose``.
 """
 
 from __future__ import annotations
@@ -9,16 +9,23 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
+import numpy as np
+import torch
+
 from avatarkit.body import BodyParams, Motion
+from avatarkit.camera import Camera
 from avatarkit.hookspecs import Licence, hookimpl
 from avatarkit.interfaces import Posed
 from avatarkit.keypoints import Keypoints
 from avatarkit.labels import LabelClip
 from avatarkit.photo import Photo
 from avatarkit.subject import Matte, Subject
-from avatarkit.testing import method
+from avatarkit.testing import method, tiny_subject
 
 _calls: Counter[str] = Counter()
 
@@ -29,7 +36,67 @@ def _called(name: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@cache
+def _person() -> Subject:
+    return tiny_subject(size=method.SIZE)
+
+
+class Detector(method.TinyDetector):
+    """Finds the tiny person wherever they stepped."""
+
+    def detect_video(self, images: Iterable[np.ndarray]) -> Iterable[Keypoints | None]:
+        _called("detect_video")
+        for image in images:
+            yield None if image.std() < 1 else self._moved(_centre(image) - _centre(_person().photo.to_uint8()))
+
+    def _moved(self, step: np.ndarray) -> Keypoints:
+        points = {name: p + step.astype(np.float32) for name, p in self.truth.points.items()}
+        return replace(self.truth, points=points)
+
+
+def _centre(image: np.ndarray) -> np.ndarray:
+    """(2,) x and y in the middle of all that is not the green wall."""
+    y, x = (np.abs(image.astype(int) - (26, 128, 51)).sum(-1) > 60).nonzero()
+    return np.array([x.mean(), y.mean()]) if len(x) else np.zeros(2)
+
+
+class Matter(method.TinyMatter):
+    """Not fooled by what compression leaves around the person."""
+
+    def matte(self, photo: Photo, keypoints: Keypoints | None = None) -> Matte:
+        found = super().matte(photo, keypoints)
+        wall = torch.tensor([0.1, 0.5, 0.2])
+        return replace(found, alpha=((photo.image - wall).abs().sum(-1) > 0.3).float())
+
+
+class Rgb(method.TinyRgb):
+    """Measures as well as trains."""
+
+    name = "tiny-rgb"
+
+    def distance(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (prediction - target).abs().mean((1, 2, 3))
+
+
 class Tracker(method.TinyTracker):
+    def track(
+        self,
+        frames: Sequence[Keypoints | None],
+        subject: Subject | None,
+        fps: float,
+        initial: BodyParams | None = None,
+        cameras: Sequence[Camera] | None = None,
+    ) -> Motion:
+        """A person who steps aside is followed."""
+        motion, truth = super().track(frames, subject, fps, initial, cameras), _person()
+        metres = -float(truth.params.translation[2]) / float(truth.camera.K[0, 0])
+        for k, frame in enumerate(frames):
+            if frame is not None:
+                name = next(iter(truth.keypoints.points))
+                x, y = (frame.points[name] - truth.keypoints.points[name]).mean(0).tolist()
+                motion.params.translation[k] += metres * torch.tensor([x, -y, 0.0])
+        return motion
+
     def fit(self, photo: Photo, matte: Matte, keypoints: Keypoints) -> Subject:
         _called("fit")
         return super().fit(photo, matte, keypoints)
@@ -53,12 +120,12 @@ _METHOD = "avatarkit.testing.method"
 
 @hookimpl
 def register_matters(register: Any) -> None:
-    register("tiny", target=f"{_METHOD}:TinyMatter")
+    register("tiny", target=f"{_HERE}:Matter")
 
 
 @hookimpl
 def register_keypoint_detectors(register: Any) -> None:
-    register("tiny", target=f"{_METHOD}:TinyDetector")
+    register("tiny", target=f"{_HERE}:Detector")
 
 
 @hookimpl
@@ -88,7 +155,7 @@ def register_avatars(register: Any) -> None:
 
 @hookimpl
 def register_losses(register: Any) -> None:
-    register("tiny", target=f"{_METHOD}:TinyRgb")
+    register("tiny", target=f"{_HERE}:Rgb")
 
 
 @hookimpl
