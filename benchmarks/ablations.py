@@ -55,6 +55,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     ),
     "Laplacian x 100": ("losses.laplacian.weight=100",),
     # our own options
+    "LPIPS on the photo too": ('losses.perceptual.on=["photo", "body", "head"]',),
     "no growth": ("avatar.grow=false",),
     "face_factor 1": ("avatar.face_factor=1",),
     "no detail crops": ("training.detail_share=0",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from dataclasses import replace
@@ -14,11 +15,13 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from avatarkit.animation import load
 from avatarkit.comparison import METRICS, compare, mean_scores, windows
 from avatarkit.evaluation import losses_to
 from avatarkit.keypoints import Keypoints
 from avatarkit.mesh import Mesh
 from avatarkit.pictures import load_png
+from avatarkit.registry import Registry
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
 from avatarkit.video import VideoWriter
 from avatarkit_cli.main import app
@@ -164,6 +167,20 @@ def test_bad_clips_are_one_sentence(tmp_path: Path, arguments: list[str], messag
     result = run(tmp_path, *arguments, "-o", "report", "--recipe", "tiny.toml")
     assert result.exit_code == 2
     assert message in result.stderr and "Traceback" not in result.stderr
+
+
+def test_one_motion_on_several_people_side_by_side(
+    measured: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    monkeypatch.setenv("AVATARKIT_PLUGINS", "")
+    panels = importlib.import_module("cross_identity").panels
+    ada = load(measured[0] / "report/person.avatar", Registry.load([PLUGIN]))
+    wide = replace(ada, photo_camera=replace(ada.photo_camera, width=2 * ada.photo_camera.width))
+    motion = ada.components.get("motions").motion("tiny")
+    rows = list(panels([ada, wide], motion, 32, motion.fps))
+    assert [tuple(picture.shape) for picture in rows[0]] == [(32, 32, 3), (32, 64, 3)]
+    assert len(rows) == len(motion) and not torch.equal(rows[0][0], rows[-1][0])
 
 
 def distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
