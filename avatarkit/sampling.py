@@ -30,8 +30,8 @@ class Shares(Protocol):
 class Sampler:
     """Draws views; equal generators give equal views.
 
-    Frames of labels are drawn in proportion to their mean confidence: one in which nobody was found never comes, and clips
-    that a generator did badly come seldom.
+    A frame of a label clip in which nobody was found never comes. The others are drawn in proportion to their mean
+    confidence, so that what a generator did badly comes seldom; without ``confidence`` all alike, pixels too.
 
     Args:
         photo: views of the photo. labels: all clips. shares: see ``TrainingConfig``.
@@ -43,10 +43,10 @@ class Sampler:
         self._worth: dict[str, torch.Tensor] = {}
         for region in ("body", "head"):
             clips = [clip for clip in labels if clip.region == region]
-            worth = [frame_confidence(c) if shares.confidence else torch.ones(len(c)) for c in clips]
-            if clips and float(torch.cat(worth).sum()) > 0:
+            worth = torch.cat([frame_confidence(c) for c in clips]) if clips else torch.zeros(0)
+            if worth.sum() > 0:
                 self._frames[region] = [(clip, k) for clip in clips for k in range(len(clip))]
-                self._worth[region] = torch.cat(worth)
+                self._worth[region] = worth if shares.confidence else (worth > 0).float()
 
     def draw(self, generator: torch.Generator) -> View:
         """The next view."""
