@@ -225,3 +225,17 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
         for read in (probe, lambda path: next(read_frames(path))):
             with pytest.raises(InputError, match=words):
                 read(tmp_path / name)
+
+
+def test_colours_change_from_pixel_to_pixel(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 255, 128).astype(np.uint8)
+    image = np.stack([np.tile(ramp, (64, 1)), np.full((64, 128), 90, np.uint8), np.tile(ramp[::-1], (64, 1))], -1)
+    path = tmp_path / "ramp.mp4"
+    with VideoWriter(path, 128, 64, 5) as video:
+        for _ in range(3):
+            video.write(image)
+    frame = next(iter(read_frames(path)))[1].astype(float)
+    tint = (frame[..., 0] - frame[..., 2])[:, 8:-8]
+    step = np.abs(np.diff(tint, axis=1))
+    even, odd = step[:, 0::2].mean(), step[:, 1::2].mean()
+    assert min(even, odd) > 0.5 * max(even, odd)  # half the colour samples are there: repeating them would give stairs
