@@ -302,7 +302,12 @@ class ParameterGroup:
 
 @runtime_checkable
 class AvatarModel(Protocol):
-    """A drivable person made of Gaussians. The same class trains and plays."""
+    """A drivable person made of Gaussians. The same class trains and plays.
+
+    It may offer ``pose_for_photo(params) -> Posed`` besides: as ``pose``, for training steps that look at the photo, without what
+    the photo does not show and with colours as constants that it does not show, so that hidden surface cannot learn the colours
+    of what hides it.
+    """
 
     def create(self, subject: Subject, labels: Sequence[LabelClip]) -> None:
         """Initialises all tensors from the tracked photo; labels may lend colours to what the photo does not show."""
@@ -337,6 +342,7 @@ class TrainStep:
         rendering: the avatar in this view. posed: what was rendered. avatar: for losses that know its kind.
         mesh_mask: () -> (H, W) differentiable silhouette of ``posed.mesh``, rendered when first called.
         generator: for random crops.
+        foreground: (H, W, 3) the person's colours, defined everywhere and meant where ``alpha`` > 0.
     """
 
     step: int
@@ -351,6 +357,7 @@ class TrainStep:
     avatar: AvatarModel
     mesh_mask: Callable[[], torch.Tensor]
     generator: torch.Generator
+    foreground: torch.Tensor
 
 
 @runtime_checkable

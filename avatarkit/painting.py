@@ -46,11 +46,13 @@ class Paint:
         rgb: (n, 3) sRGB 0 to 1.
         confidence: (n,) 0 to 1: 1 = seen frontally, well inside of every border; little where completed.
         seen: (n,) bool, the colour is the photo's own.
+        shown: (n,) 0 to 1, the photo shows the point, whatever its colours are worth there: 0 = hidden or seen edge-on.
     """
 
     rgb: torch.Tensor
     confidence: torch.Tensor
     seen: torch.Tensor
+    shown: torch.Tensor
 
 
 class PhotoPainter:
@@ -146,7 +148,8 @@ class PhotoPainter:
             weights: (n, 3) barycentric.
         """
         triangles = self._faces[face_index]
-        rgb, seen = self._photo.look(barycentric(self._attributes[:, :_LOOKUP], triangles, weights))
+        at = barycentric(self._attributes[:, :_LOOKUP], triangles, weights)
+        rgb, seen = self._photo.look(at)
         own = smoothstep(seen, 0.02, 0.35)
         confidence = seen.clone()
         lacking = torch.nonzero(own < 1.0)[:, 0]
@@ -155,7 +158,7 @@ class PhotoPainter:
             share = own[lacking]
             rgb[lacking] = share[:, None] * rgb[lacking] + (1.0 - share)[:, None] * below
             confidence[lacking] = share * seen[lacking] + (1.0 - share) * trust
-        return Paint(rgb.clamp(0.0, 1.0), confidence, seen > 0.2)
+        return Paint(rgb.clamp(0.0, 1.0), confidence, seen > 0.2, self._photo.shown(at))
 
     def _paint_below(self, triangles: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Completed colours (n, 3) and their confidence (n,)."""
@@ -229,18 +232,25 @@ class _PhotoMaps:
 
     def look(self, at: torch.Tensor, soft: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         """Colours (n, 3) in the photo of points (n, 7) from ``lookup``, and how far they can be trusted (n,)."""
+        grid = at[None, None, :, :2]
+        trust = functional.grid_sample(self._trust, grid, padding_mode="border", align_corners=False)[0, :, 0]
+        trust = trust[0] + at[:, 5] * (trust[1] - trust[0]) + at[:, 6] * (trust[2] - trust[0])
+        trust = trust * at[:, 4] * smoothstep(at[:, 3], 0.2, 0.65) * self._in_front(at)
+        picture = self._soft if soft else self._color
+        return functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)[0, :, 0].T, trust
+
+    def shown(self, at: torch.Tensor) -> torch.Tensor:
+        """(n,) 0 to 1: points (n, 7) from ``lookup`` that face the camera with nothing in front of them."""
+        return smoothstep(at[:, 3], 0.1, 0.35) * self._in_front(at)
+
+    def _in_front(self, at: torch.Tensor) -> torch.Tensor:
+        """(n,) bool: the photo's frame holds the point, and the mesh does not hide it."""
         grid = at[:, :2]
         size = torch.tensor([self._camera.width, self._camera.height])
         pixel = ((grid + 1.0) * 0.5 * size).long().clamp(min=0)
         pixel = torch.minimum(pixel, size - 1)
         near = at[:, 2] <= self._depth_limit[pixel[:, 1] * self._camera.width + pixel[:, 0]]
-        inside = (grid.abs() <= 1.0).all(1) & (at[:, 2] > 0.01)
-        grid = grid[None, None]
-        trust = functional.grid_sample(self._trust, grid, padding_mode="border", align_corners=False)[0, :, 0]
-        trust = trust[0] + at[:, 5] * (trust[1] - trust[0]) + at[:, 6] * (trust[2] - trust[0])
-        trust = trust * at[:, 4] * smoothstep(at[:, 3], 0.2, 0.65) * (near & inside)
-        picture = self._soft if soft else self._color
-        return functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)[0, :, 0].T, trust
+        return near & (grid.abs() <= 1.0).all(1) & (at[:, 2] > 0.01)
 
 
 def _border_trust(

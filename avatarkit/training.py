@@ -145,7 +145,8 @@ def _losses(
     if not active:
         return {}
     background = torch.rand(3, generator=g).to(view.image.device)
-    posed = avatar.pose(view.params)
+    pose = getattr(avatar, "pose_for_photo", avatar.pose) if view.kind == "photo" else avatar.pose
+    posed = pose(view.params)
     rendering = renderer.gaussians.render(posed.gaussians, view.camera, background)
     target = view.image * view.alpha[..., None] + background * (1 - view.alpha[..., None])
     cache: list[torch.Tensor] = []
@@ -159,7 +160,7 @@ def _losses(
 
     train_step = TrainStep(
         step, view.kind, target, view.alpha, view.confidence, view.camera, background, rendering, posed, avatar,
-        mesh_mask, g,
+        mesh_mask, g, view.image,
     )  # fmt: skip
     return {t.name: t.weight * t.loss(train_step) for t in active}
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from avatarkit.interfaces import BodyModel
+from avatarkit.interfaces import BodyModel, Renderer
+from avatarkit.mesh import Mesh
+from avatarkit.subject import Subject
 from avatarkit.texture import uv_positions
 
-__all__ = ["Binding", "bind_to_surface"]
+__all__ = ["Binding", "bind_to_surface", "part_factors", "photo_factors"]
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,52 @@ class Binding:
         return len(self.triangles)
 
 
-def bind_to_surface(body: BodyModel, resolution: int, factors: Mapping[str, int]) -> Binding:
-    """One point per covered texel of the UV map.
+def part_factors(body: BodyModel, factors: Mapping[str, int]) -> torch.Tensor:
+    """(F,) int64: how many times finer a map each face of the body asks for.
 
     Args:
-        body: whose atlas is sampled.
-        resolution: side of the map.
-        factors: part of the body -> its points come from a map so many times finer; later parts win over earlier ones.
+        body: whose faces. factors: part of the body -> factor; later parts win over earlier ones.
     """
     fine = torch.ones(len(body.faces), dtype=torch.int64)
     for part, factor in factors.items():
         fine[body.part(part)[body.faces].mean(-1) > 0.5] = max(factor, 1)
+    return fine
+
+
+def photo_factors(
+    subject: Subject, body: BodyModel, renderer: Renderer, resolution: int, fine: torch.Tensor, limit: int
+) -> torch.Tensor:
+    """``fine``, raised where the photo has more pixels than the map has texels: what is seen can be shown as sharp.
+
+    Args:
+        subject: the tracked photo. body, renderer: tell which faces it shows.
+        resolution: side of the map. fine: (F,) from ``part_factors``.
+        limit: faces get at most so many times their factor in ``fine``.
+    """
+    with torch.no_grad():
+        vertices = body.vertices(subject.params, subject.vertex_offsets)[0]
+        drawn = renderer.meshes.render(Mesh(vertices, body.faces), subject.camera)
+        pixels = _area(subject.camera.project(vertices)[body.faces])
+    shown = torch.zeros(len(body.faces), dtype=torch.bool)
+    shown[drawn.face_index[(drawn.face_index >= 0) & (subject.matte.alpha > 0.5)].unique()] = True
+    texels = _area(body.uv[body.uv_faces]) * (resolution * fine).square()
+    wanted = (pixels / texels.clamp(min=1e-9)).sqrt().sub(0.2).ceil().clamp(1, max(limit, 1)).long()
+    return torch.where(shown, fine * wanted, fine)
+
+
+def _area(corners: torch.Tensor) -> torch.Tensor:
+    """(F,) of triangles (F, 3, 2) in the plane."""
+    (a, b), (c, d) = (corners[:, 1] - corners[:, 0]).unbind(1), (corners[:, 2] - corners[:, 0]).unbind(1)
+    return 0.5 * (a * d - b * c).abs()
+
+
+def bind_to_surface(body: BodyModel, resolution: int, fine: torch.Tensor) -> Binding:
+    """One point per covered texel of the UV map.
+
+    Args:
+        body: whose atlas is sampled. resolution: side of the map.
+        fine: (F,) int64, the points of a face come from a map so many times finer.
+    """
     columns: list[tuple[torch.Tensor, ...]] = []
     for number, factor in enumerate(sorted(set(fine.tolist()))):
         uv_map = uv_positions(body, resolution * factor)

@@ -19,6 +19,8 @@ class CoupledConfig:
     """The same for the hands, whose charts are small in a whole-body atlas."""
     eye_factor: int = 3
     """The same for eyes, tongue and teeth."""
+    photo_factor: int = 1
+    """Surface that the photo shows takes its texels from a map up to so many times finer, as its pixels ask for."""
     scale_factor: float = 0.6
     """First scale of a Gaussian over its mean distance to its neighbours; the paper leaves it unsaid."""
     grow: bool = True

@@ -14,7 +14,7 @@ from avatarkit.interfaces import BodyModel, Context, ParameterGroup, Posed, Rend
 from avatarkit.labels import LabelClip
 from avatarkit.mesh import Mesh, barycentric
 from avatarkit.painting import PhotoPainter
-from avatarkit_coupled_gs.binding import bind_to_surface
+from avatarkit_coupled_gs.binding import bind_to_surface, part_factors, photo_factors
 from avatarkit_coupled_gs.config import CoupledConfig
 from avatarkit_coupled_gs.growth import Seeds, seed_uncovered
 from avatarkit_coupled_gs.linear import LinearMap
@@ -60,22 +60,26 @@ class CoupledAvatar:
         eye, hand = config.eye_factor, config.hand_factor
         factors = {"face": config.face_factor, "eyelids": 2 * config.face_factor, "left_hand": hand, "right_hand": hand}
         factors |= {"eyes": eye, "tongue": eye, "teeth": eye}
-        binding = bind_to_surface(body, config.resolution, factors)
+        fine = part_factors(body, factors)
+        if config.photo_factor > 1:
+            fine = photo_factors(subject, body, renderer, config.resolution, fine, config.photo_factor)
+        binding = bind_to_surface(body, config.resolution, fine)
         paint = PhotoPainter(subject, body, renderer).paint(binding.face, binding.barycentric)
         self.shape = subject.params.shape.float()
         self.triangles, self.weights = binding.triangles, binding.barycentric
         self.seed_offset = torch.zeros(len(binding), 3)
         self.dT = subject.vertex_offsets.float().clone()
         self._prepare()
-        color, texel, confidence = paint.rgb, binding.texel, paint.confidence
+        color, texel, confidence, shown = paint.rgb, binding.texel, paint.confidence, paint.shown
         scale = torch.full((len(binding),), -1.0)
         if config.grow:
             seeds = self._grow(subject, renderer)
             color = torch.cat([color, seeds.color])
             scale = torch.cat([scale, seeds.scale])
             texel = torch.cat([texel, torch.full((len(seeds.face), 3), -1)])
-            confidence = torch.cat([confidence, torch.ones(len(seeds.face))])
-        self.photo_confidence = confidence
+            confidence, shown = (torch.cat([t, torch.ones(len(seeds.face))]) for t in (confidence, shown))
+        self.photo_confidence, self._shown = confidence, shown[:, None]
+        self._absent = self._unseen_hands(subject)
         # Open eyes fold the lids away: what the photo shows at their edge must not be painted over all of them.
         lids = barycentric(body.part("eyelids")[:, None], self.triangles, self.weights)
         self._held = (lids > 0.3).to(self.device)
@@ -83,6 +87,14 @@ class CoupledAvatar:
         self.sh0 = (color - 0.5) / _SH0
         self._connect(texel, scale)
         self._to_device()
+
+    def _unseen_hands(self, subject: Subject) -> torch.Tensor:
+        """(N,) bool: Gaussians of hands that the photo does not show; the fit may have put them in front of something."""
+        absent = torch.zeros(len(self.body.skinning_weights))
+        for side in ("left", "right"):
+            if not subject.quality.visible.get(f"{side}_hand", True):
+                absent = torch.maximum(absent, self.body.part(f"{side}_hand"))
+        return barycentric(absent[:, None], self.triangles, self.weights)[:, 0] > 0.5
 
     def _grow(self, subject: Subject, renderer: Renderer) -> Seeds:
         """Adds the Gaussians that ``seed_uncovered`` asks for, carried back from the photo's pose to rest."""
@@ -127,7 +139,7 @@ class CoupledAvatar:
             self._skeleton = self.body.skeleton(self.shape.cpu())
 
     def _to_device(self) -> None:
-        for name in (*_FIXED, "template", "log_scale_start", "sh0_start", "photo_confidence"):
+        for name in (*_FIXED, "template", "log_scale_start", "sh0_start", "photo_confidence", "_shown", "_absent"):
             if hasattr(self, name):
                 setattr(self, name, getattr(self, name).to(self.device))
         for name in _LEARNT:
@@ -195,11 +207,19 @@ class CoupledAvatar:
 
     def pose(self, params: BodyParams) -> Posed:
         """G and M of eq. 4 and 5 for one frame; ``fields``: dX, dT, bary_dT."""
+        return self._posed(params, self.sh0, torch.full_like(self.log_scale, _OPACITY))
+
+    def pose_for_photo(self, params: BodyParams) -> Posed:
+        """See ``AvatarModel.pose_for_photo``; hands that were not seen are left out."""
+        sh0 = self._shown * self.sh0 + (1 - self._shown) * self.sh0.detach()
+        return self._posed(params, sh0, _OPACITY * (~self._absent).float())
+
+    def _posed(self, params: BodyParams, sh0: torch.Tensor, opacities: torch.Tensor) -> Posed:
         at_vertices, at_gaussians = self._surface(params)
         means = _transform(at_gaussians[:, 3:15], at_gaussians[:, :3] + self.seed_offset + self.dX)
         scales = self.log_scale.exp().clamp(self.config.min_scale, self.config.max_scale) * at_gaussians[:, 15]
-        sh0 = self.sh0 if self._held is None else torch.where(self._held, self.sh0.detach(), self.sh0)
-        gaussians = Gaussians(means, scales, 0.5 + _SH0 * sh0, torch.full_like(scales, _OPACITY))
+        sh0 = sh0 if self._held is None else torch.where(self._held, self.sh0.detach(), sh0)
+        gaussians = Gaussians(means, scales, 0.5 + _SH0 * sh0, opacities)
         mesh = Mesh(_transform(at_vertices[:, 3:15], at_vertices[:, :3] + self.dT), self.body.faces.to(self.device))
         return Posed(gaussians, mesh, {"dX": self.dX, "dT": self.dT, "bary_dT": self.bary(self.dT)})
 

@@ -1,7 +1,7 @@
 """L_S (paper, eq. 10): what the source image says, pixel by pixel.
 
-All terms weigh pixels by the confidence of the view. Colours are compared inside the matte only: outside, L_alpha alone says
-that nothing is there, and the random background must not paint the Gaussians that still are.
+All terms weigh pixels by the confidence of the view. Colours are compared inside the matte only, and at the opacity that the
+rendering has: L_alpha alone says how much of a pixel the person covers, or the random background would turn the border grey.
 """
 
 from __future__ import annotations
@@ -14,6 +14,12 @@ from avatarkit.losses import l1, ssim_map, weighted_mean
 __all__ = ["AlphaL1", "RgbL1", "Ssim"]
 
 
+def _target(step: TrainStep) -> torch.Tensor:
+    """(H, W, 3) the person's colours over the background, covering as much of each pixel as the rendering does."""
+    alpha = step.rendering.alpha.detach()[..., None]
+    return alpha * step.foreground + (1 - alpha) * step.background
+
+
 class RgbL1:
     """L_RGB."""
 
@@ -22,7 +28,7 @@ class RgbL1:
 
     def __call__(self, step: TrainStep) -> torch.Tensor:
         """Mean absolute difference of colours over trusted pixels of the person."""
-        return weighted_mean(l1(step.rendering.rgb, step.target), step.confidence * step.alpha)
+        return weighted_mean(l1(step.rendering.rgb, _target(step)), step.confidence * step.alpha)
 
 
 class Ssim:
@@ -34,7 +40,7 @@ class Ssim:
     def __call__(self, step: TrainStep) -> torch.Tensor:
         """Mean structural dissimilarity over trusted pixels of the person, at every other row and column."""
         weight = (step.confidence * step.alpha)[::2, ::2]
-        return weighted_mean(1 - ssim_map(step.rendering.rgb, step.target, stride=2), weight)
+        return weighted_mean(1 - ssim_map(step.rendering.rgb, _target(step), stride=2), weight)
 
 
 class AlphaL1:

@@ -12,7 +12,7 @@ from avatarkit.interfaces import Context, TrainStep
 from avatarkit.mesh import barycentric
 from avatarkit.registry import Registry
 from avatarkit.testing import TinyBody, tiny_context, tiny_motion, tiny_subject
-from avatarkit_coupled_gs.binding import bind_to_surface
+from avatarkit_coupled_gs.binding import bind_to_surface, part_factors
 from avatarkit_coupled_gs.config import CoupledConfig, LaplacianConfig
 from avatarkit_coupled_gs.linear import LinearMap
 from avatarkit_coupled_gs.model import CoupledAvatar
@@ -46,18 +46,18 @@ def _step(avatar, subject, context) -> TrainStep:
         step=0, kind="photo", target=subject.matte.foreground * alpha[..., None], alpha=alpha,
         confidence=torch.ones_like(alpha), camera=subject.camera, background=torch.zeros(3), rendering=drawn, posed=posed,
         avatar=avatar, mesh_mask=lambda: context.get("renderer").meshes.render(posed.mesh, subject.camera).mask,
-        generator=torch.Generator().manual_seed(0),
+        generator=torch.Generator().manual_seed(0), foreground=subject.matte.foreground,
     )  # fmt: skip
 
 
 def test_eq3_binding_lies_on_the_surface_once_per_texel():
     body = TinyBody()
-    binding = bind_to_surface(body, 64, {"head": 2})
+    binding = bind_to_surface(body, 64, part_factors(body, {"head": 2}))
     assert torch.allclose(binding.barycentric.sum(1), torch.ones(len(binding)), atol=1e-5)
     assert (binding.barycentric >= -1e-5).all()
     assert len(torch.unique(binding.texel, dim=0)) == len(binding)
     head = body.part("head")[binding.triangles].mean(1) > 0.5
-    plain = bind_to_surface(body, 64, {})
+    plain = bind_to_surface(body, 64, part_factors(body, {}))
     plain_head = body.part("head")[plain.triangles].mean(1) > 0.5
     assert 3.3 < head.sum() / plain_head.sum() < 4.7
 

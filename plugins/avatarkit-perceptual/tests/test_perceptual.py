@@ -67,7 +67,7 @@ def test_loss_crops_where_the_person_is(metric):
     step = TrainStep(
         step=0, kind="body", target=picture, alpha=alpha, confidence=alpha, camera=front_camera(W, H),
         background=torch.zeros(3), rendering=GaussianRendering(wrong_elsewhere, alpha, alpha), posed=None, avatar=None,
-        mesh_mask=lambda: alpha, generator=torch.Generator().manual_seed(0),
+        mesh_mask=lambda: alpha, generator=torch.Generator().manual_seed(0), foreground=picture,
     )  # fmt: skip
     assert metric(step).item() < 1e-3
 
