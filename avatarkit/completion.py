@@ -104,7 +104,7 @@ def expected_colors(
     hands = _or_else(palm, skin) * _hollows(rest, vertex_normals(rest, body.faces), hand)[:, None]
     hands = hands * (1.0 + body.part("nails")[:, None] * skin.new_tensor([0.12, 0.06, 0.08]))
     table = {
-        "clothes": (clothes, 1 / 60),
+        "clothes": (clothes, 1 / 25),
         "skin": (skin, 1 / 300),
         "scalp": (hair, 1 / 10),
         "hands": (hands, 1.0),

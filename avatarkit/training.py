@@ -41,6 +41,9 @@ class TrainingConfig:
     """Labels count as far as they may be trusted: frames are drawn, and pixels weighed, by confidence."""
     lr_end: float = 0.1
     """The step sizes fall to this part of themselves along half a cosine."""
+    adam_eps: float = 1e-7
+    """Added to Adam's denominator. With almost none (3DGS: 1e-15) Gaussians that are hardly seen move as fast as all others, on
+    nothing but noise: the gradient of a colour that is seen is about 1e-6."""
     checkpoint_every: int = 100
     """Steps between checkpoints, from which a killed build goes on."""
 
@@ -96,7 +99,8 @@ def train(
     """
     groups = avatar.parameter_groups()
     optimizer = torch.optim.Adam(
-        [{"params": list(g.tensors), "lr": g.lr, "lr_start": g.lr} for g in groups], betas=(0.9, 0.999), eps=1e-15, fused=True
+        [{"params": list(g.tensors), "lr": g.lr, "lr_start": g.lr} for g in groups], betas=(0.9, 0.999), eps=config.adam_eps,
+        fused=True,
     )
     report = TrainingReport()
     start = _resume(optimizer, report, checkpoints)
