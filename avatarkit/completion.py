@@ -73,7 +73,7 @@ def expected_colors(
     color: torch.Tensor,
     seen: torch.Tensor,
     exposure: float,
-    hair_around: torch.Tensor,
+    hair_pixels: torch.Tensor,
 ) -> Expected:
     """Guesses the colour of every region from what was seen of it.
 
@@ -82,7 +82,7 @@ def expected_colors(
         region: (V,) into ``REGIONS``. rest: (V, 3).
         color: (V, 3) of the photo, with trust ``seen`` (V,).
         exposure: brightness of white things in the photo.
-        hair_around: (n, 3) colours of the person just off the scalp.
+        hair_pixels: (n, 3) colours on the scalp and just off it.
     """
     is_in = {name: region == k for k, name in enumerate(REGIONS)}
 
@@ -90,7 +90,7 @@ def expected_colors(
         return color.new_tensor(rgb) * exposure
 
     skin = _or_else(dominant_color(color[is_in["skin"]], seen[is_in["skin"]]), usual(_SKIN))
-    hair = _hair_color(color[is_in["scalp"]], seen[is_in["scalp"]], hair_around, skin)
+    hair = _hair_color(hair_pixels, skin)
     clothes = _clothes_by_joint(body, is_in["clothes"], rest, color, seen, skin)
     white = usual(_WHITE)
     redness = color[:, 0] - 0.5 * (color[:, 1] + color[:, 2])
@@ -159,18 +159,15 @@ def _clothes_by_joint(
     return torch.stack(by_joint)[joint]
 
 
-def _hair_color(
-    scalp: torch.Tensor, seen: torch.Tensor, around: torch.Tensor, skin: torch.Tensor
-) -> torch.Tensor:
-    """(3,) from the scalp (n, 3) with trust (n,) and what stands off it (m, 3), apart from a forehead; or bald skin."""
-    colors = torch.cat([scalp, around])
-    share = 0.5 * max(float(seen.sum()), 1.0) / max(len(around), 1)  # neither source outnumbers the other
-    weight = torch.cat([seen, torch.full((len(around),), share)])
-    unlike = weight * smoothstep((colors - skin).norm(dim=1), 0.12, 0.3)
-    if float(unlike.sum()) < 0.1 * float(weight.sum()):
-        unlike = weight
-    found = dominant_color(colors, unlike)
-    return skin if found is None else found
+def _hair_color(pixels: torch.Tensor, skin: torch.Tensor) -> torch.Tensor:
+    """(3,) what most of (n, 3) look like that are not skin (3,) in more or less light; skin for the bald."""
+    if not len(pixels):
+        return skin
+    light = ((pixels @ skin) / (skin @ skin)).clamp(0.5, 1.6)
+    unlike = pixels[(pixels - light[:, None] * skin).norm(dim=1) > 0.1]
+    if len(unlike) > 0.1 * len(pixels):
+        return unlike.median(0).values  # of lit strands and of shade: the brightest or the darkest would be a wig
+    return _or_else(dominant_color(pixels, torch.ones(len(pixels))), skin)
 
 
 def _hollows(rest: torch.Tensor, normals: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

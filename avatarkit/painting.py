@@ -181,7 +181,7 @@ class _PhotoMaps:
 
     Attributes:
         exposure: brightness of white things, 0.5 to 1.
-        hair: (n, 3) colours around the scalp, where the person is larger than the mesh.
+        hair: (n, 3) colours of the scalp, and around it where the person is larger than the mesh.
     """
 
     def __init__(
@@ -207,7 +207,7 @@ class _PhotoMaps:
         self._color = _channels_first(matte.foreground)
         off_hands, on_hands = _hand_trust(subject, region, color)
         self._trust = (alpha * trust * torch.stack([outer * off_hands, inner, outer * on_hands]))[None]
-        self.hair = _hair_outside(alpha, region, metre, color)
+        self.hair = _hair_pixels(alpha, region, metre, color)
         far = functional.max_pool2d(drawn.depth[None, None], 3, stride=1, padding=1)
         self._depth_limit = torch.where(far > 0, far + 0.002 + 1.5 * far / camera.K[0, 0], far)[0, 0].reshape(-1)
         inside = matte.alpha > 0.9
@@ -313,14 +313,16 @@ def _hand_trust(subject: Subject, region: torch.Tensor, color: torch.Tensor) -> 
     return 1.0 - (2.0 * around[0, 1]).clamp(max=1.0), on_hands
 
 
-def _hair_outside(alpha: torch.Tensor, region: torch.Tensor, metre: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
-    """(n, 3) colours of the person up to 6 cm off the mesh's scalp."""
-    bare = (region < 0) & (alpha > 0.9)
-    if not bare.any() or not (region == REGIONS.index("scalp")).any():
+def _hair_pixels(alpha: torch.Tensor, region: torch.Tensor, metre: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
+    """(n, 3) colours that may be hair: of the scalp, and of the person up to 6 cm off it."""
+    scalp = region == REGIONS.index("scalp")
+    if not scalp.any():
         return torch.zeros(0, 3)
+    solid = _distance(alpha > 0.95) > 2.0  # what shines around the border is no hair
     distance, (row, column) = distance_transform_edt((region < 0).numpy(), return_indices=True)
     near = region[torch.from_numpy(row), torch.from_numpy(column)] == REGIONS.index("scalp")
-    return color[bare & near & (torch.from_numpy(distance).float() * metre < 0.06)]
+    off = (region < 0) & near & (torch.from_numpy(distance).float() * metre < 0.06)
+    return color[solid & (off | scalp)]
 
 
 def _vertex_trust(subject: Subject, body: BodyModel, regions: torch.Tensor) -> torch.Tensor:

@@ -33,6 +33,8 @@ class CoupledConfig:
     """Adam step size of both deformation fields, dX and dT, in metres (paper, section 3.4)."""
     lr_color: float = 2.5e-3
     """Adam step size of the colours, as zeroth-order spherical harmonics (3DGS)."""
+    label_color: float = 1.0
+    """Share of their pull on colours that labels keep; little where they know no more than the photo, as ``reproject`` does."""
     lr_scale: float = 5e-3
     """Adam step size of the logarithm of the scales (3DGS)."""
     min_scale: float = 3e-4

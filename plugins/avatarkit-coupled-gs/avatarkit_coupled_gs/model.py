@@ -207,7 +207,9 @@ class CoupledAvatar:
 
     def pose(self, params: BodyParams) -> Posed:
         """G and M of eq. 4 and 5 for one frame; ``fields``: dX, dT, bary_dT."""
-        return self._posed(params, self.sh0, torch.full_like(self.log_scale, _OPACITY))
+        share = self.config.label_color
+        sh0 = self.sh0 if share == 1 else share * self.sh0 + (1 - share) * self.sh0.detach()
+        return self._posed(params, sh0, torch.full_like(self.log_scale, _OPACITY))
 
     def pose_for_photo(self, params: BodyParams) -> Posed:
         """See ``AvatarModel.pose_for_photo``; hands that were not seen are left out."""
