@@ -122,7 +122,7 @@ def train_step(material: Material, avatar: AvatarModel, kind: str = "photo", emp
     generator = torch.Generator().manual_seed(0)
     return TrainStep(
         3000, kind, target, alpha, torch.ones_like(alpha), subject.camera, BACKGROUND, rendering, posed, avatar, mesh_mask,
-        generator,
+        generator, subject.matte.foreground,
     )  # fmt: skip
 
 
