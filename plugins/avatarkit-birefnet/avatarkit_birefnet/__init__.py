@@ -1,0 +1,22 @@
+"""BiRefNet's mattes. Hook implementations only."""
+
+from __future__ import annotations
+
+from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
+
+
+@hookimpl
+def register_matters(register: Register) -> None:
+    """Registers ``birefnet``."""
+    register(
+        "birefnet",
+        target="avatarkit_birefnet.matter:BiRefNetMatte",
+        config="avatarkit_birefnet.config:BiRefNetConfig",
+        summary="people cut out by BiRefNet (or RMBG-2.0) from an ONNX export of yours; sharper hair than the default",
+        needs=Needs(modules=("onnxruntime", "cv2"), weights=("birefnet",)),
+        extra="birefnet",
+        licence=Licence(
+            weights="BiRefNet's weights: MIT (hub ZhengPeng7/BiRefNet and its variants); RMBG-2.0's: non-commercial (BRIA)",
+            commercial=None,
+        ),
+    )
