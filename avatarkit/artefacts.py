@@ -176,7 +176,8 @@ def save_clip(clip: LabelClip, folder: Path) -> None:
     tensors = {k: getattr(clip, k) for k in ("frames", "alpha", "confidence")}
     tensors |= params_to_tensors(clip.requested, "requested") | params_to_tensors(clip.params, "params")
     tensors |= cameras_to_tensors(clip.cameras, "cameras")
-    _write(folder, "clip", tensors, {"name": clip.name, "region": clip.region, "model": clip.params.model})
+    facts = {"name": clip.name, "region": clip.region, "model": clip.params.model, "facts": dict(clip.facts)}
+    _write(folder, "clip", tensors, facts)
 
 
 def load_clip(folder: Path) -> LabelClip:
@@ -188,5 +189,6 @@ def load_clip(folder: Path) -> LabelClip:
         requested=params_from_tensors(tensors, "requested", facts["model"]),
         params=params_from_tensors(tensors, "params", facts["model"]),
         cameras=cameras_from_tensors(tensors, "cameras"),
+        facts=facts.get("facts", {}),
         **{k: tensors[k] for k in ("frames", "alpha", "confidence")},
     )

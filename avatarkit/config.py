@@ -144,7 +144,8 @@ class Recipe:
 
         Args:
             preset: name of a recipe that an installed package ships.
-            file: a TOML file; ``preset = "draft"`` at its top names the preset below it where ``preset`` does not.
+            file: a TOML file; ``preset = "draft"`` at its top names the preset below it where ``preset`` does not. A bare
+                ``NAME.toml`` that is not here means the preset of that name.
             flags: slot -> component name ("none" = nothing); None values are skipped.
             settings: ``slot.option=value`` texts; values are TOML, bare words are text.
 
@@ -153,6 +154,7 @@ class Recipe:
         """
         leaves: dict[_Path, tuple[Any, str]] = {}
         names = []
+        preset, file = _shipped(preset, file)
         tables = {} if file is None else _parse(_read(Path(file)), str(file))
         base = tables.pop("preset", None)
         preset = base if preset is None else preset
@@ -192,10 +194,14 @@ class Recipe:
         Raises:
             ConfigError: one is unknown or wrong.
         """
-        for name, target in SECTIONS.items():
+        for name in SECTIONS:
             if name in self.tables:
-                module, _, cls = target.partition(":")
-                self.section(name, getattr(importlib.import_module(module), cls))
+                self.resolved(name)
+
+    def resolved(self, name: str) -> Any:
+        """A table that is no slot, as the config class that ``SECTIONS`` names for it."""
+        module, _, cls = SECTIONS[name].partition(":")
+        return self.section(name, getattr(importlib.import_module(module), cls))
 
     def section(self, name: str, cls: type[T]) -> T:
         """A table that is no slot (``training``, ``labels``, ``preview``) as its config class."""
@@ -310,6 +316,14 @@ def presets() -> dict[str, str]:
             if file.name.endswith(".toml"):
                 texts[file.name.removesuffix(".toml")] = file.read_text(encoding="utf-8")
     return texts
+
+
+def _shipped(preset: str | None, file: Path | str | None) -> tuple[str | None, Path | str | None]:
+    """``paper.toml`` stands for the preset where no such file is here."""
+    if preset is not None or file is None or Path(file).exists():
+        return preset, file
+    bare = Path(file).name == str(file) and Path(file).suffix == ".toml"
+    return (Path(file).stem, None) if bare and Path(file).stem in presets() else (preset, file)
 
 
 def _read(file: Path) -> str:

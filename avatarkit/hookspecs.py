@@ -18,10 +18,55 @@ from typing import Any, Protocol
 
 import pluggy
 
-__all__ = ["Licence", "Needs", "Register", "hookimpl", "hookspec"]
+__all__ = ["Cost", "Licence", "Needs", "Register", "Weights", "hookimpl", "hookspec"]
 
 hookspec = pluggy.HookspecMarker("avatarkit")
 hookimpl = pluggy.HookimplMarker("avatarkit")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Checkpoint files of others, that nobody may or wants to hand on.
+
+    Attributes:
+        name: that ``avatarkit weights`` knows them by. source: the page where people find them.
+        licence: in a few words. commercial: whether it allows commercial use; None = ask the source.
+        gated: whether its makers want to know who takes them.
+        repository: ``owner/name`` on Hugging Face to fetch from; empty = they can only be had by hand.
+        revision: branch, tag or commit there. files: paths or patterns there; the folder ``strip`` in front of them is dropped.
+        size: bytes of all files, as far as known.
+        sha256: (path, hexadecimal) of files whose digest is known beforehand; others are checked by what the server says.
+        single: one file, kept as ``NAME.suffix``; otherwise a folder ``NAME``.
+    """
+
+    name: str
+    source: str
+    licence: str
+    commercial: bool | None = None
+    gated: bool = False
+    repository: str = ""
+    revision: str = "main"
+    files: tuple[str, ...] = ()
+    strip: str = ""
+    size: int | None = None
+    sha256: tuple[tuple[str, str], ...] = ()
+    single: bool = False
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a component takes, for estimates before a build.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``, where the figures hold. source: who measured them, and on what.
+        memory_gb: peak, of that device. seconds_per_frame: of a clip. seconds_per_step: of training, for a view of 640 x 640.
+    """
+
+    device: str
+    source: str
+    memory_gb: float | None = None
+    seconds_per_frame: float | None = None
+    seconds_per_step: float | None = None
 
 
 @dataclass(frozen=True)
@@ -32,11 +77,15 @@ class Needs:
         modules: importable Python modules.
         weights: names known to ``avatarkit weights``.
         device: ``cuda`` where nothing else will do.
+        sources: where ``weights`` come from, and under which terms.
+        costs: what it takes, on each device that somebody has measured.
     """
 
     modules: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     device: str | None = None
+    sources: tuple[Weights, ...] = ()
+    costs: tuple[Cost, ...] = ()
 
 
 @dataclass(frozen=True)

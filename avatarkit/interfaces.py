@@ -262,7 +262,11 @@ class MotionSource(Protocol):
 
 @runtime_checkable
 class PseudoLabeler(Protocol):
-    """Makes pictures of the person in other poses (paper, eq. 6)."""
+    """Makes pictures of the person in other poses (paper, eq. 6).
+
+    Two attributes may be there: ``exact = True`` says that the frames show just what was asked for, so that they are not tracked
+    again; ``regions = ("body",)`` or ``("head",)`` says what it can show at all, so that it is not asked for the other.
+    """
 
     def generate(self, subject: Subject, motion: Motion, seed: int) -> LabelClip:
         """One clip for one motion; ``motion`` is relative, as ``Motion`` says."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 
@@ -26,6 +27,7 @@ class LabelClip:
         requested: parameters that the generator was asked for (theta_N, phi_N).
         params: parameters after re-tracking; equal to ``requested`` where a generator is exact.
         cameras: one for each frame.
+        facts: what is worth knowing about it: where it came from, how far it strayed; plain values, for the manifest.
     """
 
     name: str
@@ -36,6 +38,7 @@ class LabelClip:
     requested: BodyParams
     params: BodyParams
     cameras: tuple[Camera, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.frames.shape[0])

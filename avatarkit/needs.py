@@ -21,18 +21,23 @@ class Requirement:
     """Something that a component needs.
 
     Attributes:
-        kind: of thing. name: of the module, the weights or the device. met: whether it is here.
-        remedy: the command, or the change, that helps where it is not.
+        kind: of thing; ``setup`` is what the component's config asks for. name: of the module, the weights or the device.
+        met: whether it is here. remedy: the command, or the change, that helps where it is not.
     """
 
-    kind: Literal["module", "weights", "device"]
+    kind: Literal["module", "weights", "device", "setup"]
     name: str
     met: bool
     remedy: str
 
+    @property
+    def text(self) -> str:
+        """What is needed, and what helps: ``the weights 'x': avatarkit weights add ...``."""
+        return self.remedy if self.kind == "setup" else f"the {self.kind} {self.name!r}: {self.remedy}"
+
 
 def requirements(
-    component: Component, device: str | None = None, options: Mapping[str, Any] | None = None
+    component: Component, device: str | None = None, options: Mapping[str, Any] | None = None, config: Any = None
 ) -> tuple[Requirement, ...]:
     """What a component needs, each met or not.
 
@@ -41,18 +46,25 @@ def requirements(
         device: ``cpu`` or ``cuda``; None leaves the need for a device out.
         options: of the component; where one of them names a file or folder that exists, the user brings their own
             weights and the component checks them itself.
+        config: of the component; where it has a method ``preflight() -> list[str]``, that says in sentences what is missing.
     """
     found = [
         Requirement("module", name, module_present(name), component.install_hint(name))
         for name in component.needs.modules
     ]
     own = any(isinstance(v, (str, Path)) and str(v) and Path(v).exists() for v in (options or {}).values())
+    about = {weights.name: weights for weights in component.needs.sources}
     for name in component.needs.weights:
-        remedy = f"avatarkit weights add {name} FILE (licence: {component.licence.weights})"
+        terms = about[name].licence if name in about else component.licence.weights
+        command = f"fetch {name}" if name in about and about[name].repository else f"add {name} FILE"
+        remedy = f"avatarkit weights {command} (licence: {terms})"
         found.append(Requirement("weights", name, own or find_weights(name) is not None, remedy))
     if component.needs.device is not None and device is not None:
-        remedy = f"choose another {component.kind} (avatarkit plugins list), or another machine"
+        remedy = f"there is none here; choose another {component.kind} component (avatarkit plugins list), or another machine"
         found.append(Requirement("device", component.needs.device, device == component.needs.device, remedy))
+    preflight = getattr(config, "preflight", None)
+    if preflight is not None and all(requirement.met for requirement in found if requirement.kind != "device"):
+        found += [Requirement("setup", component.name, False, sentence) for sentence in preflight()]
     return tuple(found)
 
 

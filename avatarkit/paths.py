@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
-__all__ = ["cache_folder", "find_weights", "weights_folder", "writable_home"]
+__all__ = ["cache_folder", "find_weights", "weights_folder", "weights_record", "writable_home", "write_weights_record"]
 
 
 def cache_folder() -> Path:
@@ -30,6 +32,22 @@ def find_weights(name: str) -> Path | None:
         return folder / name
     matches = sorted(path for path in folder.glob(f"{name}.*") if path.is_file())
     return matches[0] if matches else None
+
+
+def weights_record(name: str) -> dict[str, Any] | None:
+    """How weights were fetched (repository, commit, licence, sha256 of each file); None where they were not, or added by hand."""
+    try:
+        found = json.loads((weights_folder() / ".records" / f"{name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def write_weights_record(name: str, record: dict[str, Any]) -> None:
+    """The inverse of ``weights_record``."""
+    folder = weights_folder() / ".records"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def writable_home(path: Path) -> tuple[Path, bool]:

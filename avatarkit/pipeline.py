@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,7 @@ def build(
     tensors |= params_to_tensors(subject.params, "photo") | cameras_to_tensors((subject.camera,), "camera")
     tensors["box"] = _person_box(subject)
     manifest = run.manifest(picture, subject, consent)
+    manifest["labels"] = {clip.name: dict(clip.facts) for clip in clips}
     extras = run.preview(tensors, manifest, subject, clips, training)
     if keep_photo:
         extras[f"photo{Path(photo).suffix.lower()}"] = Path(photo)
@@ -194,6 +195,10 @@ class _Run:
         config = self.recipe.section("labels", LabelsConfig)
         first = 0 if region == "body" else len(motions) - config.head_clips
         chosen = list(enumerate(motions))[first : first + (config.body_clips if region == "body" else config.head_clips)]
+        shows = getattr(self.components.get(slot), "regions", (region,)) if chosen else (region,)
+        if region not in shows:
+            owner = self.components.descriptor(slot).owner
+            raise ConfigError(f"{owner} shows the {' and the '.join(shows)}, and cannot make {region} labels; see {slot}.")
         made = []
         for number, motion in chosen:
             inputs = {"tracking": tracking.key, "motions": motions_stage.key}
@@ -204,25 +209,31 @@ class _Run:
                 self.progress.update(f"{motion.name}", (number - first) / len(chosen))
                 clip = self.components.get(slot).generate(subject, motion, self.seed + number)
                 self._require(slot, contracts.require_clip, clip, self.components.get("body"))
-                save_clip(self._aligned(clip, subject, motion), folder)
+                save_clip(self._aligned(slot, clip, subject, motion), folder)
 
             self._run(stage, f"{region}-labels", slot, make)
             made.append((load_clip(stage.folder), stage))
         return made
 
-    def _aligned(self, clip: LabelClip, subject: Subject, motion: Motion) -> LabelClip:
+    def _aligned(self, slot: str, clip: LabelClip, subject: Subject, motion: Motion) -> LabelClip:
         """The clip with the parameters that its frames really show, in the photo's colours."""
         get, config = self.components.get, self.recipe.section("labels", LabelsConfig)
-        if getattr(get(f"{clip.region}_labels"), "exact", False):
+        if getattr(get(slot), "exact", False):
             return clip
+        facts = dict(clip.facts)
         if config.retrack:
-            fps = len(clip) / max(len(motion), 1) * motion.fps
-            clip, drift = retrack(clip, subject, get("body"), get("keypoints"), get("tracker"), fps)
+            fps, meshes = len(clip) / max(len(motion), 1) * motion.fps, get("renderer").meshes
+            self.progress.update(f"tracking {motion.name} again", None)
+            clip, drift = retrack(clip, subject, get("body"), get("keypoints"), get("tracker"), meshes, fps)
+            facts["drift"] = {k: round(v, 3) if v == v else None for k, v in asdict(drift).items()}
             log.info("clip %s strays %.0f mm from its request, lost %.0f %%", clip.name, drift.mean_mm, drift.lost * 100)
+            if drift.lost + drift.doubted > 0.5:
+                log.warning("clip %s: more than half of its frames do not show the person as asked", clip.name)
         if config.calibrate:
             clip, colors = calibrated(clip, subject, get("body"), get("renderer"))
+            facts["colours"] = None if colors is None else {"gain": colors.gain.tolist(), "offset": colors.offset.tolist()}
             log.info("clip %s: colours %s", clip.name, colors)
-        return clip
+        return replace(clip, facts=facts)
 
     def train(
         self, subject: Subject, tracking: Stage, clips: list[LabelClip], label_stages: list[Stage]

@@ -19,6 +19,7 @@ from avatarkit.errors import (
     MissingWeights,
     StoreError,
 )
+from avatarkit.estimates import Estimate, estimates
 from avatarkit.hookspecs import Licence
 from avatarkit.needs import Requirement, requirements
 from avatarkit.paths import writable_home
@@ -50,7 +51,7 @@ class Plan:
 
     Attributes:
         photo: its file name. output: the avatar's folder. recipe: its name. device: ``cpu``, ``cuda``.
-        steps: one for each slot and each term of the objective.
+        steps: one for each slot and each term of the objective. estimates: memory and time of the heavy ones.
     """
 
     photo: str
@@ -58,15 +59,17 @@ class Plan:
     recipe: str
     device: str
     steps: tuple[PlanStep, ...]
+    estimates: tuple[Estimate, ...] = ()
 
     @property
     def missing(self) -> tuple[tuple[PlanStep, Requirement], ...]:
-        """What is not here, each thing once."""
-        found: dict[tuple[str, str], tuple[PlanStep, Requirement]] = {}
+        """What is not here, each thing once; a missing device for each component that cannot do without."""
+        found: dict[tuple[str, str, str], tuple[PlanStep, Requirement]] = {}
         for step in self.steps:
             for requirement in step.requirements:
+                whose = step.slot if requirement.kind == "device" else ""
                 if not requirement.met:
-                    found.setdefault((requirement.kind, requirement.name), (step, requirement))
+                    found.setdefault((requirement.kind, requirement.name, whose), (step, requirement))
         return tuple(found.values())
 
     @property
@@ -85,7 +88,8 @@ class Plan:
         lines = []
         for step, requirement in self.missing:
             owner = step.component.owner if step.component else step.slot
-            lines.append(f"  - {owner} needs the {requirement.kind} {requirement.name!r}: {requirement.remedy}")
+            needs = "" if requirement.kind == "setup" else " needs"
+            lines.append(f"  - {owner}{needs or ':'} {requirement.text}")
         kinds = {requirement.kind for _, requirement in self.missing}
         errors = {"module": MissingDependency, "weights": MissingWeights, "device": MissingDevice}
         error = errors[kinds.pop()] if len(kinds) == 1 else MissingRequirement
@@ -99,6 +103,7 @@ class Plan:
             "recipe": self.recipe,
             "device": self.device,
             "ready": not self.missing,
+            "estimates": [dataclasses.asdict(estimate) for estimate in self.estimates],
             "steps": [
                 {
                     "slot": step.slot,
@@ -136,7 +141,8 @@ def plan(photo: Path | str, output: Path | str | None, recipe: Recipe, registry:
     recipe.check_sections()
     choices: list[Choice] = [*recipe.slots.values(), *recipe.losses]
     steps = tuple(_step(choice, registry, used) for choice in choices)
-    return Plan(photo.name, str(output), recipe.name, used, steps)
+    components, configs = ({step.slot: getattr(step, name) for step in steps} for name in ("component", "config"))
+    return Plan(photo.name, str(output), recipe.name, used, steps, estimates(recipe, components, configs, used))
 
 
 def _step(choice: Choice, registry: Registry, device: str) -> PlanStep:
@@ -145,7 +151,7 @@ def _step(choice: Choice, registry: Registry, device: str) -> PlanStep:
     component = registry.get(choice.kind, choice.use)
     config = component.make_config(choice.options, choice.origins)
     values = {} if config is None else dataclasses.asdict(config)
-    return PlanStep(choice.slot, component, values, requirements(component, device, values))
+    return PlanStep(choice.slot, component, values, requirements(component, device, values, config))
 
 
 def _check_writable(output: Path) -> None:

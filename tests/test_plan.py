@@ -94,7 +94,7 @@ def test_a_plan_lists_every_step_with_all_its_options(registry: Registry, photo:
         (
             {"renderer": "device"},
             MissingDevice,
-            ["renderer 'device' needs the device 'cuda'", "choose another renderer"],
+            ["renderer 'device' needs the device 'cuda'", "choose another renderer component"],
         ),
         ({"tracker": "weights", "body": "module"}, MissingRequirement, ["'big'", "'no_such_module'"]),
     ],

@@ -24,6 +24,7 @@ from avatarkit.mesh import Mesh, MeshRendering, skin
 from avatarkit.photo import Photo
 from avatarkit.rotations import axis_angle_to_matrix
 from avatarkit.subject import Matte, Quality
+from avatarkit.testing.landmarks import tiny_landmarks
 
 __all__ = ["ReferenceRenderer", "TinyBody", "tiny_context", "tiny_motion", "tiny_subject"]
 
@@ -43,7 +44,10 @@ _RINGS, _SIDES = 7, 12
 
 
 class TinyBody:
-    """A ``BodyModel`` of nine closed tubes, 756 vertices; one shape number (height), two expressions (jaw, smile)."""
+    """A ``BodyModel`` of nine closed tubes, 756 vertices; one shape number (height), two expressions (jaw, smile).
+
+    It knows the landmark sets ``pose33`` (in part) and ``face478`` (the 68 points of the iBUG annotation and the pupils).
+    """
 
     name = "tiny"
     shape_names: tuple[str, ...] = ("height",)
@@ -111,7 +115,7 @@ class TinyBody:
         return skin(rest, self.skinning_indices, self.skinning_weights, A)
 
     def landmarks(self, name: str) -> SurfaceLandmarks | JointLandmarks | None:
-        return None
+        return tiny_landmarks(name, self._heads, self._template, self.faces)
 
     def part(self, name: str) -> torch.Tensor:
         members = {"head": (2,), "face": (2,), "skin": (2, 4, 6), "left_hand": (4,), "right_hand": (6,)}

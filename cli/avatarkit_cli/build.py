@@ -36,7 +36,7 @@ def build(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="How good, how long. [default: paper with CUDA, else standard]", metavar="instant|draft|standard|paper"
+            help="How good, how long. [default: paper with CUDA, else standard]", metavar="instant|draft|standard|paper|open"
         ),
     ] = None,
     recipe: Annotated[
@@ -154,10 +154,20 @@ def _show_plan(planned: Plan) -> None:
     say(f"{planned.photo} -> {planned.output}, recipe {planned.recipe}, on {planned.device}")
     rows = []
     for step in planned.steps:
-        missing = [r.name for r in step.requirements if not r.met]
-        state = f"missing: {', '.join(missing)}" if missing else _terms(step.component)
+        missing = ["its setup" if r.kind == "setup" else r.name for r in step.requirements if not r.met]
+        state = "; ".join([f"MISSING {', '.join(missing)}"] * bool(missing) + [_terms(step.component)])
         rows.append((step.slot, step.component.name if step.component else "-", state))
-    table(("slot", "component", "licence, or what is missing"), rows)
+    table(("slot", "component", "what is missing; licence"), rows)
+    forbidden = sorted({owner for owner, licence in planned.licences.items() if licence.commercial is False})
+    unclear = sorted({owner for owner, licence in planned.licences.items() if licence.commercial is None})
+    say("")
+    say(f"Commercial use: {'not allowed by ' + ', '.join(forbidden) if forbidden else 'forbidden by nothing in it'}.")
+    if unclear:
+        say(f"Commercial use: ask about {', '.join(unclear)}.")
+    if planned.estimates:
+        say("\nWhat the heavy steps take, as far as their makers say:")
+        for estimate in planned.estimates:
+            say(f"  {estimate.text}")
 
 
 def _terms(component: Component | None) -> str:

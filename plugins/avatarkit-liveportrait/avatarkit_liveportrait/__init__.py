@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
+from avatarkit.hookspecs import Cost, Licence, Needs, Register, Weights, hookimpl
+
+WEIGHTS = Weights(
+    name="liveportrait",
+    source="huggingface.co/KwaiVGI/LivePortrait",
+    licence="MIT (Kuaishou)",
+    commercial=True,
+    repository="KwaiVGI/LivePortrait",
+    files=("liveportrait/base_models/*.pth", "liveportrait/retargeting_models/*.pth"),
+    strip="liveportrait/",
+    size=500_000_000,
+)
 
 
 @hookimpl
@@ -13,7 +24,15 @@ def register_pseudo_labelers(register: Register) -> None:
         target="avatarkit_liveportrait.labeler:LivePortraitLabeler",
         config="avatarkit_liveportrait.config:LivePortraitConfig",
         summary="head: implicit key points move the photo's face; CUDA with 4 GB recommended",
-        needs=Needs(modules=("cv2",), weights=("liveportrait",)),
+        needs=Needs(
+            modules=("cv2",),
+            weights=(WEIGHTS.name,),
+            sources=(WEIGHTS,),
+            costs=(
+                Cost("cuda", "its authors and users, RTX 4090", memory_gb=4, seconds_per_frame=0.014),
+                Cost("cpu", "measured, two shared cores", memory_gb=1.9, seconds_per_frame=25.0),
+            ),
+        ),
         licence=Licence(
             code="Apache-2.0",
             weights="LivePortrait networks: MIT (Kuaishou); its face detector (InsightFace, non-commercial) is not used",

@@ -15,6 +15,7 @@ import torch
 from avatarkit.camera import Camera
 from avatarkit.errors import InputError
 from avatarkit.keypoints import Keypoints
+from avatarkit.labelling.wholebody import FACE, FACE68
 
 __all__ = ["FaceCrop", "border_mask", "face_points", "network_input", "paste", "picture", "square_window", "warp"]
 
@@ -22,16 +23,6 @@ CROP, INPUT = 512, 256  # pixels of a crop (and of a generated frame), and of wh
 # The crop that the networks were trained with belongs to 106 points; the box of these 68 is a little smaller.
 SCALE, SHIFT = 2.35, -0.125
 RIM = 16  # pixels along the border of a frame that fade into the photo
-
-# MediaPipe's face points for the 68 of the iBUG annotation: jaw, brows, nose, eyes, lips (the person's right side first).
-_FACE68 = (
-    *((162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389), (71, 63, 105, 66, 107)),
-    *((336, 296, 334, 293, 301), (168, 197, 5, 4), (75, 97, 2, 326, 305), (33, 160, 158, 133, 153, 144)),
-    *((362, 385, 387, 263, 373, 380), (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181)),
-    (78, 82, 13, 312, 308, 317, 14, 87),
-)
-_FACE_IDS = [i for group in _FACE68 for i in group]
-_WHOLE_BODY_FACE = slice(23, 91)  # of COCO-WholeBody's 133
 
 
 @dataclass(frozen=True)
@@ -107,9 +98,9 @@ def face_points(keypoints: Keypoints, width: int, height: int) -> tuple[np.ndarr
         InputError: no face was found.
     """
     if keypoints.has("face478"):
-        points = keypoints.points["face478"][_FACE_IDS]
+        points = keypoints.points["face478"][list(FACE68)]
     elif keypoints.has("coco133"):
-        points = keypoints.points["coco133"][_WHOLE_BODY_FACE]
+        points = keypoints.points["coco133"][FACE]
     else:
         raise InputError("LivePortrait needs a face, and no landmarks of one were found in the photo.")
     points = points[:, :2].astype(np.float64) * [width / keypoints.width, height / keypoints.height] - 0.5

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +9,15 @@ import numpy as np
 import torch
 
 from avatarkit.body import Motion
-from avatarkit.errors import InputError, MissingWeights
+from avatarkit.errors import MissingWeights
 from avatarkit.interfaces import Context
+from avatarkit.labelling.driving import HeadPainter, head_motion
+from avatarkit.labelling.frames import cut_out, thinned
 from avatarkit.labels import LabelClip
 from avatarkit.paths import find_weights
-from avatarkit.photo import Photo
 from avatarkit.subject import Subject
 from avatarkit_liveportrait.animator import Animator
 from avatarkit_liveportrait.config import LivePortraitConfig
-from avatarkit_liveportrait.driving import HeadPainter, head_motion
 from avatarkit_liveportrait.images import (
     CROP,
     INPUT,
@@ -35,8 +33,6 @@ from avatarkit_liveportrait.weights import load_networks
 
 __all__ = ["LivePortraitLabeler"]
 
-log = logging.getLogger("avatarkit.liveportrait")
-
 WEIGHTS = "liveportrait"  # name of ``avatarkit weights``
 LARGEST = 1280  # pixels along the longer side of what the networks see
 
@@ -46,9 +42,11 @@ class LivePortraitLabeler:
 
     Attributes:
         exact: the frames show what was asked for only roughly, and have to be tracked again.
+        regions: what it can show.
     """
 
     exact = False
+    regions = ("head",)
 
     def __init__(self, config: LivePortraitConfig, context: Context) -> None:
         self._config, self._context = config, context
@@ -70,7 +68,7 @@ class LivePortraitLabeler:
         photo = (subject.photo.image.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         points, axis = face_points(subject.keypoints, subject.photo.width, subject.photo.height)
         crop = FaceCrop.around(points, axis)
-        params = head_motion(_thinned(motion, self._config.fps), subject, self._context.get("body"))
+        params = head_motion(thinned(motion, self._config.fps), subject, self._context.get("body"))
         face = warp(photo, crop.to_crop, CROP, CROP)
         source = animator.read([face])
         view = crop.camera(subject.camera, INPUT)
@@ -84,9 +82,10 @@ class LivePortraitLabeler:
         mask, placing = border_mask(), to_window @ crop.to_photo
         generated = animator.frames(face, source.points(), x_d, lambda part: progress("moving the face", part))
         frames = torch.from_numpy(np.stack([paste(frame, ground, mask, placing) for frame in generated]))
-        colors, alpha, confidence = self._cut_out(frames, f"head-{motion.name}")
+        name, matter = f"head-{motion.name}", self._context.get("matter")
+        cut = cut_out(frames, matter, name, self._config.confidence, progress)
         cameras = (camera,) * len(frames)
-        return LabelClip(f"head-{motion.name}", "head", colors, alpha, confidence, params, params, cameras)
+        return LabelClip(name, "head", cut.colors, cut.alpha, cut.confidence, params, params, cameras)
 
     def _prepare(self, subject: Subject) -> tuple[Subject, HeadPainter]:
         """What all clips of a subject share."""
@@ -109,27 +108,6 @@ class LivePortraitLabeler:
         rules = Rules(config.relative, config.region, config.multiplier)
         with torch.no_grad():
             return animate(source, driver, rules, stitching, closing=closing)[1:]
-
-    def _cut_out(self, frames: torch.Tensor, name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Colours, mattes and confidence, all uint8; where nobody can be found, nothing is trusted."""
-        matter = self._context.get("matter")
-        colors, alphas, confidences = torch.empty_like(frames), [], []
-        lost = 0
-        for number, frame in enumerate(frames):
-            self._context.progress("cutting the person out", number / len(frames))
-            digest = hashlib.sha256(frame.numpy().tobytes()).hexdigest()
-            try:
-                matte = matter.matte(Photo(frame.float() / 255, None, digest, f"{name}-{number}"))
-                alpha, color, trust = matte.alpha, matte.foreground, self._config.confidence
-            except InputError:
-                alpha, color, trust = torch.zeros(frame.shape[:2]), frame.float() / 255, 0.0
-                lost += 1
-            colors[number] = _to_bytes(color)
-            alphas.append(_to_bytes(alpha))
-            confidences.append(torch.full_like(alphas[-1], round(255 * trust)))
-        if lost:
-            log.warning("clip %s: nobody was found in %d of %d generated frames", name, lost, len(frames))
-        return colors, torch.stack(alphas), torch.stack(confidences)
 
     def _ready_animator(self) -> Animator:
         """Loads the networks when first asked."""
@@ -165,13 +143,3 @@ def _shrunk(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
     layers = image.permute(2, 0, 1)[None]
     small = torch.nn.functional.interpolate(layers, (height, width), mode="bilinear", antialias=True)
     return small[0].permute(1, 2, 0)
-
-
-def _thinned(motion: Motion, fps: float) -> Motion:
-    """Every n-th frame, so that about ``fps`` frames per second are left."""
-    stride = max(1, round(motion.fps / fps))
-    return replace(motion, fps=motion.fps / stride, params=motion.params[::stride], valid=None)
-
-
-def _to_bytes(values: torch.Tensor) -> torch.Tensor:
-    return (values.clamp(0, 1) * 255).round().to(torch.uint8)

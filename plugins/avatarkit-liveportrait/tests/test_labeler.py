@@ -12,15 +12,16 @@ import torch
 from avatarkit.errors import ConfigError, InputError, MissingWeights
 from avatarkit.interfaces import PseudoLabeler
 from avatarkit.keypoints import Keypoints
+from avatarkit.labelling import driving
+from avatarkit.labelling.driving import HeadPainter, head_motion
+from avatarkit.labelling.frames import thinned
 from avatarkit.mesh import MeshRendering
 from avatarkit.options import make_config
 from avatarkit.subject import Matte
 from avatarkit.testing import ReferenceRenderer, tiny_context, tiny_motion, tiny_subject
-from avatarkit_liveportrait import driving
 from avatarkit_liveportrait.config import LivePortraitConfig
-from avatarkit_liveportrait.driving import HeadPainter, head_motion
 from avatarkit_liveportrait.images import FaceCrop, face_points
-from avatarkit_liveportrait.labeler import LivePortraitLabeler, _limited, _thinned
+from avatarkit_liveportrait.labeler import LivePortraitLabeler, _limited
 
 
 class HalfMatter:
@@ -188,10 +189,10 @@ def test_large_photos_are_made_smaller(person):
     assert _limited(person) is person
 
 
-def test_motions_are_thinned(setup):
+def test_motions_arethinned(setup):
     motion = setup[2]
-    assert len(_thinned(replace(motion, fps=30.0), 15.0)) == 2
-    assert len(_thinned(motion, 30.0)) == 4
+    assert len(thinned(replace(motion, fps=30.0), 15.0)) == 2
+    assert len(thinned(motion, 30.0)) == 4
 
 
 def test_missing_weights_are_named(setup, tmp_path, monkeypatch):

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from avatarkit.errors import AvatarkitError, InputError, MissingWeights
-from avatarkit_liveportrait.weights import load_networks, read_tensors
+from avatarkit.labelling.checkpoints import read_state
+from avatarkit_liveportrait.weights import load_networks
 
 VECTORS = "stitching_retargeting_module.pth"
 
@@ -109,7 +110,7 @@ def test_code_in_a_checkpoint_is_not_run(kind, tmp_path):
     else:
         torch.save({"x": _Evil(victim)}, path, _use_new_zipfile_serialization=kind == "zip")
     with pytest.raises(InputError, match="could run code") as caught:
-        read_tensors(path)
+        read_state(path)
     _sentence(caught.value)
     assert not victim.exists()
 
@@ -122,7 +123,7 @@ def test_code_in_a_checkpoint_is_not_run(kind, tmp_path):
 def test_files_that_are_no_checkpoints(content, name, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=name) as caught:
-        read_tensors(tmp_path / name)
+        read_state(tmp_path / name)
     _sentence(caught.value)
 
 
@@ -138,7 +139,7 @@ def test_truncated_files(share, copy):
 
 def test_incomplete_folders(copy):
     with pytest.raises(MissingWeights, match="nowhere"):
-        read_tensors(copy / "nowhere.pth")
+        read_state(copy / "nowhere.pth")
     (copy / "base_models" / "motion_extractor.pth").unlink()
     with pytest.raises(MissingWeights, match=r"no motion_extractor.pth") as caught:
         load_networks(copy)

@@ -2,7 +2,34 @@
 
 from __future__ import annotations
 
-from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
+from avatarkit.hookspecs import Cost, Licence, Needs, Register, Weights, hookimpl
+
+CHECKPOINT = Weights(
+    name="mimicmotion-1-1",
+    source="huggingface.co/tencent/MimicMotion",
+    licence="Tencent: academic, research and education only",
+    commercial=False,
+    repository="tencent/MimicMotion",
+    files=("MimicMotion_1-1.pth",),
+    size=3_049_867_447,
+    single=True,
+)
+BASE = Weights(
+    name="svd-xt-1-1",
+    source="huggingface.co/stabilityai/stable-video-diffusion-img2vid-xt-1-1",
+    licence="Stability AI Community License",
+    commercial=None,
+    gated=True,
+    repository="stabilityai/stable-video-diffusion-img2vid-xt-1-1",
+    files=(
+        "unet/config.json",
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.fp16.safetensors",
+        "image_encoder/config.json",
+        "image_encoder/model.fp16.safetensors",
+    ),
+    size=1_460_000_000,
+)
 
 
 @hookimpl
@@ -15,7 +42,9 @@ def register_pseudo_labelers(register: Register) -> None:
         summary="body: pose-conditioned video diffusion (the paper's choice); CUDA with 16 GB recommended",
         needs=Needs(
             modules=("diffusers", "transformers", "cv2"),
-            weights=("mimicmotion-1-1", "svd-xt-1-1"),
+            weights=(CHECKPOINT.name, BASE.name),
+            sources=(CHECKPOINT, BASE),
+            costs=(Cost("cuda", "its authors, RTX 4090, 576 x 1024", memory_gb=16, seconds_per_frame=2.3),),
         ),
         extra="mimicmotion",
         licence=Licence(

@@ -15,19 +15,20 @@ from avatarkit.body import BodyParams, Motion
 from avatarkit.camera import Camera
 from avatarkit.errors import InputError, MissingWeights
 from avatarkit.interfaces import Context
+from avatarkit.labelling.frames import cut_out, thinned
+from avatarkit.labelling.framing import Window, crop, subject_window
+from avatarkit.labelling.poses import observe
+from avatarkit.labelling.wholebody import from_sets
 from avatarkit.labels import LabelClip
 from avatarkit.paths import find_weights
-from avatarkit.photo import Photo
 from avatarkit.subject import Subject
 from avatarkit_mimicmotion.config import MimicMotionConfig
 from avatarkit_mimicmotion.pipeline import VideoPipeline
 from avatarkit_mimicmotion.posemap import People, align, draw, fit_alignment
-from avatarkit_mimicmotion.poses import observe
-from avatarkit_mimicmotion.preprocess import Window, cover_window, crop, person_window
+from avatarkit_mimicmotion.preprocess import cover_window, target_size
 from avatarkit_mimicmotion.sampling import Sampling
 from avatarkit_mimicmotion.scratch import Scratch
 from avatarkit_mimicmotion.weights import load_networks
-from avatarkit_mimicmotion.wholebody import from_sets
 
 __all__ = ["MimicMotionLabeler"]
 
@@ -41,10 +42,15 @@ class MimicMotionLabeler:
     """``PseudoLabeler`` around a video diffusion network that is shown drawn poses.
 
     Attributes:
+        exact: the frames show what was asked for only roughly, and have to be tracked again.
+        regions: what it can show.
         scratch: folder for half-done clips, so that a killed run goes on after its last tile; None = keep nothing.
             Clips of the same inputs, options and seed find their own work in it; finished ones leave nothing behind.
         save_seconds: between two savings of half-done work.
     """
+
+    exact = False
+    regions = ("body",)
 
     def __init__(self, config: MimicMotionConfig, context: Context) -> None:
         self._config, self._context = config, context
@@ -64,7 +70,7 @@ class MimicMotionLabeler:
             InputError: a checkpoint is damaged or not the right one.
         """
         pipeline = self._ready_pipeline()
-        params = place(_thinned(motion, self._config.fps), subject.params, self._context.get("body"))
+        params = place(thinned(motion, self._config.fps), subject.params, self._context.get("body"))
         window = self._window(subject)
         reference = crop(subject.photo.image, window)
         camera = window.camera(subject.camera)
@@ -72,20 +78,19 @@ class MimicMotionLabeler:
         maps = self._pose_maps(subject, params, window, camera)
         scratch = self._scratch(reference, maps, seed)
         frames = pipeline.generate(reference, maps, seed, scratch=scratch, report=self._context.progress)
-        clip = self._cut_out(frames, params, camera, f"body-{motion.name}")
+        name, matter = f"body-{motion.name}", self._context.get("matter")
+        cut = cut_out(frames, matter, name, self._config.confidence, self._context.progress)
         if scratch:
             scratch.remove()
-        return clip
+        cameras = (camera,) * len(frames)
+        return LabelClip(name, "body", cut.colors, cut.alpha, cut.confidence, params, params, cameras)
 
     def _window(self, subject: Subject) -> Window:
         photo, resolution = subject.photo, self._config.resolution
-        if self._config.framing == "cover":
-            return cover_window(photo.height, photo.width, resolution)
-        rows, columns = (np.flatnonzero(subject.matte.alpha.amax(dim) > 0.5) for dim in (1, 0))
-        if len(rows) == 0:
-            return cover_window(photo.height, photo.width, resolution)
-        box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-        return person_window(photo.height, photo.width, box, resolution)
+        window = None
+        if self._config.framing == "person":
+            window = subject_window(subject, target_size(resolution, portrait=False))
+        return window or cover_window(photo.height, photo.width, resolution)
 
     def _pose_maps(self, subject: Subject, params: BodyParams, window: Window, camera: Camera) -> torch.Tensor:
         """(T + 1, 3, H, W) uint8, the photo's own pose first."""
@@ -104,36 +109,6 @@ class MimicMotionLabeler:
             frames = [align(people, scale, shift) for people in frames]
         pictures = [draw(people, window.height, window.width) for people in (detected or fitted, *frames)]
         return torch.from_numpy(np.stack(pictures))
-
-    def _cut_out(self, frames: torch.Tensor, params: BodyParams, camera: Camera, name: str) -> LabelClip:
-        """Mattes every frame; where nobody can be found, nothing is trusted."""
-        matter = self._context.get("matter")
-        colors, alphas, confidences = torch.empty_like(frames), [], []
-        lost = 0
-        for number, frame in enumerate(frames):
-            self._context.progress("cutting the person out", number / len(frames))
-            digest = hashlib.sha256(frame.numpy().tobytes()).hexdigest()
-            try:
-                matte = matter.matte(Photo(frame.float() / 255, None, digest, f"{name}-{number}"))
-                alpha, color, trust = matte.alpha, matte.foreground, self._config.confidence
-            except InputError:
-                alpha, color, trust = torch.zeros(frame.shape[:2]), frame.float() / 255, 0.0
-                lost += 1
-            colors[number] = _to_bytes(color)
-            alphas.append(_to_bytes(alpha))
-            confidences.append(torch.full_like(alphas[-1], round(255 * trust)))
-        if lost:
-            log.warning("clip %s: nobody was found in %d of %d generated frames", name, lost, len(frames))
-        return LabelClip(
-            name=name,
-            region="body",
-            frames=colors,
-            alpha=torch.stack(alphas),
-            confidence=torch.stack(confidences),
-            requested=params,
-            params=params,
-            cameras=(camera,) * len(frames),
-        )
 
     def _ready_pipeline(self) -> VideoPipeline:
         """Loads the networks when first asked."""
@@ -184,12 +159,6 @@ class MimicMotionLabeler:
         return Scratch(self.scratch / digest.hexdigest()[:32], self.save_seconds)
 
 
-def _thinned(motion: Motion, fps: float) -> Motion:
-    """Every n-th frame, so that at most about ``fps`` are left of a second."""
-    stride = max(1, round(motion.fps / fps))
-    return replace(motion, fps=motion.fps / stride, params=motion.params[::stride], valid=None)
-
-
 def _people(points: np.ndarray, scores: np.ndarray, window: Window) -> People:
     """One person from (133, 2) pixels of the reference picture; lost points go where they are not drawn."""
     lost = ~np.isfinite(points).all(-1)
@@ -224,7 +193,3 @@ def _alignment(detected: People, fitted: People) -> tuple[np.ndarray, np.ndarray
         log.warning("the fitted pose does not match the landmarks of the photo; poses are drawn as fitted")
         return neutral
     return scale, shift
-
-
-def _to_bytes(values: torch.Tensor) -> torch.Tensor:
-    return (values.clamp(0, 1) * 255).round().to(torch.uint8)

@@ -3,54 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from torch.nn.functional import conv2d, interpolate, pad
+from torch.nn.functional import interpolate
 
-from avatarkit.camera import Camera
 from avatarkit.errors import ConfigError
+from avatarkit.labelling.framing import Window, blur
 
-__all__ = ["Window", "clip_pixels", "cover_window", "crop", "person_window", "signed", "target_size"]
+__all__ = ["clip_pixels", "cover_window", "signed", "target_size"]
 
 CLIP_SIZE = 224
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 ASPECT = 9 / 16
-MARGIN = 0.12  # of the person's size, kept free on every side: arms and legs move
-PORTRAIT_GAIN = 0.9
-FADE = 0.04  # of the short side: how soft the picture is, and how quickly it becomes so, outside the photo
-
-
-@dataclass(frozen=True)
-class Window:
-    """The part of a resized photo that becomes the reference picture.
-
-    Attributes:
-        step_x, step_y: photo pixels per reference pixel.
-        left, top: reference pixels from the photo's corner to the window's; negative where it reaches out of the photo.
-        width, height: of the reference picture.
-        smooth: whether to smooth before scaling down.
-    """
-
-    step_x: float
-    step_y: float
-    left: float
-    top: float
-    width: int
-    height: int
-    smooth: bool = True
-
-    def points(self, xy: np.ndarray) -> np.ndarray:
-        """Photo pixels (..., 2) -> reference pixels (..., 2)."""
-        return xy / np.array([self.step_x, self.step_y]) - np.array([self.left, self.top])
-
-    def camera(self, camera: Camera) -> Camera:
-        """The camera of the photo, for the reference picture."""
-        warp = [[1 / self.step_x, 0.0, -self.left], [0.0, 1 / self.step_y, -self.top], [0.0, 0.0, 1.0]]
-        K = torch.tensor(warp).to(camera.K) @ camera.K
-        return replace(camera, K=K, width=self.width, height=self.height)
 
 
 def target_size(resolution: int, portrait: bool) -> tuple[int, int]:
@@ -72,90 +37,6 @@ def cover_window(height: int, width: int, resolution: int) -> Window:
     return Window(width / w, height / h, round((w - out_w) / 2), round((h - out_h) / 2), out_w, out_h, smooth=False)
 
 
-def person_window(height: int, width: int, box: tuple[float, float, float, float], resolution: int) -> Window:
-    """A window around the whole person with room to move.
-
-    It lies within the photo where it fits. Landscape, which gives arms more room, unless portrait shows the person
-    clearly larger, as it does where the legs are seen.
-
-    Args:
-        height, width: of the photo.
-        box: x0, y0, x1, y1 of the person in photo pixels.
-        resolution: short side of the result.
-    """
-    x0, y0, x1, y1 = np.clip(np.array(box, float), 0, [width, height, width, height])
-    margin = max(MARGIN * max(x1 - x0, y1 - y0), 1.0)
-    left, right = max(x0 - margin, 0.0), min(x1 + margin, width)
-    top, bottom = max(y0 - margin, 0.0), min(y1 + margin, height)
-    windows = []
-    for portrait in (False, True):
-        out_h, out_w = target_size(resolution, portrait)
-        step = max((bottom - top) / out_h, (right - left) / out_w)
-        x, y = _place(left, right, step * out_w, width), _place(top, bottom, step * out_h, height)
-        if step * out_h >= height and bottom >= height:
-            y = height - step * out_h  # a body that the photo cuts off must not go on below it
-        windows.append(Window(step, step, x / step, y / step, out_w, out_h))
-    landscape, upright = windows
-    return upright if upright.step_x < PORTRAIT_GAIN * landscape.step_x else landscape
-
-
-def _place(low: float, high: float, size: float, limit: float) -> float:
-    """Where a window of ``size`` around (low, high) begins: inside (0, limit) or, too large for it, centred on it."""
-    if size >= limit:
-        return (limit - size) / 2
-    return min(max((low + high - size) / 2, 0.0), limit - size)
-
-
-def crop(image: torch.Tensor, window: Window) -> torch.Tensor:
-    """Cuts the window out of a photo, bilinear, rounded; outside the photo its border goes on, and fades.
-
-    Args:
-        image: (H, W, 3) uint8 or float32 0 to 1.
-        window: what to cut.
-
-    Returns:
-        (height, width, 3) uint8.
-    """
-    values = image.float() * (1.0 if image.dtype == torch.uint8 else 255.0)
-    shrink = max(window.step_x, window.step_y)
-    if window.smooth and shrink > 1:
-        sigma = 0.5 * math.sqrt(shrink**2 - 1)
-        values = _blur(values.permute(2, 0, 1)[None], sigma, sigma)[0].permute(1, 2, 0)
-    # Across, then down, in float32: this order gives the authors' pixels exactly, whatever version of torch.
-    values = _resample(values, 1, window.step_x, window.left, window.width)
-    values = _resample(values, 0, window.step_y, window.top, window.height)
-    if window.smooth:
-        values = _faded_outside(values, window, image.shape[0], image.shape[1])
-    return values.round().clamp(0, 255).to(torch.uint8)
-
-
-def _faded_outside(values: torch.Tensor, window: Window, height: int, width: int) -> torch.Tensor:
-    """Softens what lies outside the photo: the stripes of a border that goes on would catch the network's eye."""
-    soft = FADE * min(values.shape[:2])
-    outside = []
-    for count, start, size in (
-        (window.height, window.top, height / window.step_y),
-        (window.width, window.left, width / window.step_x),
-    ):
-        at = torch.arange(count) + 0.5 + start
-        outside.append(torch.maximum(-at, at - size).clamp(min=0))
-    share = (torch.hypot(outside[0][:, None], outside[1][None, :]) / soft).clamp(max=1)[..., None]
-    if not share.any():
-        return values
-    blurred = _blur(values.permute(2, 0, 1)[None], soft, soft)[0].permute(1, 2, 0)
-    return values * (1 - share) + blurred * share
-
-
-def _resample(values: torch.Tensor, dim: int, step: float, start: float, count: int) -> torch.Tensor:
-    """Linear interpolation along one axis at pixel centres."""
-    last = values.shape[dim] - 1
-    at = ((torch.arange(count) + start + 0.5) * torch.tensor(step) - 0.5).clamp(0, last)
-    low = at.floor().long()
-    share = (at - low).reshape(-1, *(1,) * (values.ndim - dim - 1))
-    high = (low + 1).clamp(max=last)
-    return (1 - share) * values.index_select(dim, low) + share * values.index_select(dim, high)
-
-
 def signed(image: torch.Tensor) -> torch.Tensor:
     """(..., H, W, 3) uint8 -> (..., 3, H, W) float32, -1 to 1."""
     return image.movedim(-1, -3).float() / 255 * 2 - 1
@@ -171,20 +52,6 @@ def clip_pixels(image: torch.Tensor) -> torch.Tensor:
         (1, 3, 224, 224) normalised. The aspect ratio is not kept; the picture is smoothed before it is scaled down.
     """
     sigma_y, sigma_x = (max((size / CLIP_SIZE - 1) / 2, 0.001) for size in image.shape[-2:])
-    small = interpolate(_blur(image, sigma_x, sigma_y), (CLIP_SIZE, CLIP_SIZE), mode="bicubic", align_corners=True)
+    small = interpolate(blur(image, sigma_x, sigma_y), (CLIP_SIZE, CLIP_SIZE), mode="bicubic", align_corners=True)
     mean, std = (torch.tensor(x)[None, :, None, None] for x in (CLIP_MEAN, CLIP_STD))
     return ((small + 1) / 2 - mean) / std
-
-
-def _blur(image: torch.Tensor, sigma_x: float, sigma_y: float) -> torch.Tensor:
-    """Separable Gaussian with mirrored borders, kernels of about four sigma in all; (1, C, H, W)."""
-    channels = image.shape[1]
-    for axis, sigma in ((3, sigma_x), (2, sigma_y)):
-        size = int(max(4 * sigma, 3)) // 2 * 2 + 1
-        x = torch.arange(size, dtype=image.dtype) - size // 2
-        kernel = torch.exp(-(x**2) / (2 * sigma**2))
-        kernel = (kernel / kernel.sum()).reshape((1, 1, 1, size) if axis == 3 else (1, 1, size, 1))
-        margin = (size // 2, size // 2, 0, 0) if axis == 3 else (0, 0, size // 2, size // 2)
-        padded = pad(image, margin, mode="reflect")
-        image = conv2d(padded, kernel.expand(channels, 1, -1, -1), groups=channels)
-    return image

@@ -42,30 +42,30 @@ def load_golden() -> Callable[[str], tuple[dict[str, torch.Tensor], dict[str, st
     return load
 
 
+def random_state(module: nn.Module, owner: str) -> dict[str, torch.Tensor]:
+    """Random weights by the rule of golden/README.md."""
+    state = {}
+    for key, value in module.state_dict().items():
+        seed = (1234 + zlib.crc32(f"{owner}.{key}".encode())) % 2**32
+        x = np.random.RandomState(seed).standard_normal(tuple(value.shape))
+        last = key.rsplit(".", 1)[-1]
+        if last == "mix_factor":
+            x = 0.5 + x
+        elif last == "scale":
+            x = 1 + 0.25 * x
+        elif last == "weight" and value.ndim >= 2:
+            x = x * GAINS.get(owner, 1.0) / math.sqrt(math.prod(value.shape[1:]))
+        elif last == "weight":
+            x = 1 + 0.1 * x
+        else:
+            x = 0.1 * x
+        state[key] = torch.from_numpy(np.asarray(x, np.float32))
+    return state
+
+
 @pytest.fixture(scope="session")
 def recipe() -> Callable[[nn.Module, str], dict[str, torch.Tensor]]:
-    """Random weights by the rule of golden/README.md."""
-
-    def make(module: nn.Module, owner: str) -> dict[str, torch.Tensor]:
-        state = {}
-        for key, value in module.state_dict().items():
-            seed = (1234 + zlib.crc32(f"{owner}.{key}".encode())) % 2**32
-            x = np.random.RandomState(seed).standard_normal(tuple(value.shape))
-            last = key.rsplit(".", 1)[-1]
-            if last == "mix_factor":
-                x = 0.5 + x
-            elif last == "scale":
-                x = 1 + 0.25 * x
-            elif last == "weight" and value.ndim >= 2:
-                x = x * GAINS.get(owner, 1.0) / math.sqrt(math.prod(value.shape[1:]))
-            elif last == "weight":
-                x = 1 + 0.1 * x
-            else:
-                x = 0.1 * x
-            state[key] = torch.from_numpy(np.asarray(x, np.float32))
-        return state
-
-    return make
+    return random_state
 
 
 @pytest.fixture(scope="session")

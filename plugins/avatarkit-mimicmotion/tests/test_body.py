@@ -11,11 +11,11 @@ import torch
 from avatarkit.camera import front_camera
 from avatarkit.errors import AvatarkitError
 from avatarkit.interfaces import Context
+from avatarkit.labelling.framing import Window
+from avatarkit.labelling.poses import observe
 from avatarkit.registry import Registry
 from avatarkit_mimicmotion.labeler import _people
 from avatarkit_mimicmotion.posemap import draw
-from avatarkit_mimicmotion.poses import observe
-from avatarkit_mimicmotion.preprocess import Window
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,17 +11,14 @@ import torch
 from avatarkit.errors import ConfigError, InputError, MissingWeights
 from avatarkit.interfaces import PseudoLabeler
 from avatarkit.keypoints import Keypoints
+from avatarkit.labelling.frames import thinned
+from avatarkit.labelling.poses import observe
 from avatarkit.options import make_config
 from avatarkit.subject import Matte
-from avatarkit.testing import tiny_context, tiny_motion, tiny_subject
+from avatarkit.testing import TinyBody, tiny_context, tiny_motion, tiny_subject
 from avatarkit_mimicmotion.config import MimicMotionConfig
-from avatarkit_mimicmotion.labeler import MimicMotionLabeler, _alignment, _detected, _thinned
+from avatarkit_mimicmotion.labeler import MimicMotionLabeler, _alignment, _detected
 from avatarkit_mimicmotion.pipeline import VideoPipeline
-from avatarkit_mimicmotion.poses import observe
-
-_spec = importlib.util.spec_from_file_location("mimicmotion_test_poses", Path(__file__).parent / "test_poses.py")
-_poses = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_poses)
 
 
 class HalfMatter:
@@ -51,7 +46,7 @@ def person():
 def setup(tiny, person, tmp_path):
     """Labeler, subject, motion, and the matter that the labeler meets."""
     matter = HalfMatter()
-    context = tiny_context(tmp_path, body=_poses.LandmarkedBody(), matter=matter, renderer=None)
+    context = tiny_context(tmp_path, matter=matter, renderer=None)
     config = MimicMotionConfig(
         checkpoint=tiny[0], base=tiny[1], resolution=64, fps=10, steps=2, tile_size=3, tile_overlap=1, decode_chunk=2
     )
@@ -121,12 +116,12 @@ def test_a_killed_run_is_taken_up_again(setup, monkeypatch, tmp_path):
     assert not list((tmp_path / "scratch" / "mimicmotion").iterdir())
 
 
-def test_motions_are_thinned(setup):
+def test_motions_arethinned(setup):
     _, _, motion, _ = setup
     fast = replace(motion, fps=30.0)
-    assert len(_thinned(fast, 15.0)) == 2
-    assert _thinned(fast, 15.0).fps == 15.0
-    assert len(_thinned(motion, 30.0)) == 4
+    assert len(thinned(fast, 15.0)) == 2
+    assert thinned(fast, 15.0).fps == 15.0
+    assert len(thinned(motion, 30.0)) == 4
 
 
 def test_drawn_poses_are_aligned_with_the_photo(setup):
@@ -134,7 +129,7 @@ def test_drawn_poses_are_aligned_with_the_photo(setup):
     window = labeler._window(subject)
     camera = window.camera(subject.camera)
     assert _detected(subject, window) is None  # the tiny subject's landmark set is not known here
-    body = _poses.LandmarkedBody()
+    body = TinyBody()
     points, scores = observe(body, subject.params.batched(), subject.camera)
     points = points[0] * 1.05 + 2.0  # a detector that disagrees with the fit
     points[0] = [500.0, 500.0]  # and puts the nose outside the photo

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from avatarkit.errors import AvatarkitError, InputError, MissingWeights
-from avatarkit_mimicmotion.weights import load_networks, read_tensors
+from avatarkit.labelling.checkpoints import read_state
+from avatarkit_mimicmotion.weights import load_networks
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def _sentence(error: BaseException) -> str:
         (lambda s: s.pop("pose_net.scale"), "1 of 19 tensors are missing, e.g. scale"),
         (lambda s: s.update({"unet.extra": torch.ones(1)}), "1 tensors are unknown, e.g. extra"),
         (lambda s: s.update({"unet.conv_in.bias": torch.ones(7)}), r"conv_in.bias has the shape \(7,\), not \(32,\)"),
-        (lambda s: s.update({"unet.conv_in.bias": torch.ones(32, dtype=torch.int64)}), "floating-point"),
+        (lambda s: s.update({"unet.conv_in.bias": torch.ones(32, dtype=torch.int64)}), "another type"),
         (lambda s: s.update({"epoch": 3}), "other things than named tensors"),
     ],
 )
@@ -98,7 +99,7 @@ def test_code_in_a_checkpoint_is_not_run(kind, tmp_path):
     else:
         torch.save({"unet.x": _Evil(victim)}, path, _use_new_zipfile_serialization=kind == "zip")
     with pytest.raises(InputError, match="could run code") as caught:
-        read_tensors(path)
+        read_state(path)
     _sentence(caught.value)
     assert not victim.exists()
 
@@ -111,7 +112,7 @@ def test_code_in_a_checkpoint_is_not_run(kind, tmp_path):
 def test_files_that_are_no_checkpoints(content, name, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=name) as caught:
-        read_tensors(tmp_path / name)
+        read_state(tmp_path / name)
     _sentence(caught.value)
 
 
@@ -122,7 +123,7 @@ def test_truncated_files(share, tiny, tmp_path):
         cut = tmp_path / source.name
         cut.write_bytes(content[: int(len(content) * share)])
         with pytest.raises(InputError, match="damaged") as caught:
-            read_tensors(cut)
+            read_state(cut)
         _sentence(caught.value)
 
 

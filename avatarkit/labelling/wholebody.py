@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["COUNT", "EARS", "FACE", "HANDS", "HEAD", "from_sets"]
+__all__ = ["COUNT", "EARS", "FACE", "FACE68", "HANDS", "HEAD", "from_sets"]
 
 COUNT = 133
 HEAD, EARS = slice(0, 5), slice(3, 5)  # nose, left and right eye; left and right ear
@@ -26,7 +26,7 @@ _FACE68 = (
     *((362, 385, 387, 263, 373, 380), (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181)),
     (78, 82, 13, 312, 308, 317, 14, 87),
 )
-_FACE_IDS = tuple(i for group in _FACE68 for i in group)
+FACE68 = tuple(i for group in _FACE68 for i in group)
 # Nose tip between the two points at the tip; eyes as the middle of the eye's corners, which blinks and gaze leave.
 _FACE_HEAD = {0: ((4, 0.4), (1, 0.6)), 1: ((362, 0.5), (263, 0.5)), 2: ((33, 0.5), (133, 0.5))}
 
@@ -59,7 +59,7 @@ def from_sets(
         for table in (_POSE_HEAD, _LIMBS, _FEET):
             take("pose33", list(table), list(table.values()))
     if "face478" in points:
-        take("face478", FACE, list(_FACE_IDS))
+        take("face478", FACE, list(FACE68))
         for target, parts in _FACE_HEAD.items():
             out[..., target, :] = sum(points["face478"][..., i, :] * share for i, share in parts)
             confidence[..., target] = np.minimum.reduce([scores["face478"][..., i] for i, _ in parts])

@@ -9,47 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.body import JointLandmarks, SurfaceLandmarks
 from avatarkit.camera import front_camera
 from avatarkit.errors import PluginError
+from avatarkit.labelling.poses import HIDDEN_DETAIL, HIDDEN_HEAD, VISIBLE, landmark_positions, observe
+from avatarkit.labelling.wholebody import from_sets
 from avatarkit.testing import ReferenceRenderer, TinyBody
-from avatarkit_mimicmotion.poses import HIDDEN_DETAIL, HIDDEN_HEAD, VISIBLE, landmark_positions, observe
-from avatarkit_mimicmotion.wholebody import from_sets
-
-# MediaPipe's pose points: the joint of the tiny body that each goes with, and its place at rest.
-_MIDDLE = {0: (2, (0.0, 1.58, 0.095))}
-_LEFT = {2: (0.03, 1.62, 0.09), 7: (0.09, 1.6, 0.0), 11: (0.17, 1.36, 0.0), 13: (0.36, 1.12, 0.0), 15: (0.52, 0.9, 0.0)}
-_LEFT |= {23: (0.09, 0.9, 0.0), 27: (0.1, 0.05, 0.0)}
-_JOINTS = {2: (2, 2), 7: (2, 2), 11: (3, 5), 13: (4, 6), 15: (4, 6), 23: (7, 8), 27: (7, 8)}
-POSE33 = dict(_MIDDLE)
-for _id, (_x, _y, _z) in _LEFT.items():
-    POSE33[_id] = (_JOINTS[_id][0], (_x, _y, _z))
-    POSE33[5 if _id == 2 else _id + 1] = (_JOINTS[_id][1], (-_x, _y, _z))
-
-
-class LandmarkedBody(TinyBody):
-    """The tiny body with landmark tables; its face is the front of the head's tube."""
-
-    def landmarks(self, name):
-        heads = self.skeleton(torch.zeros(1)).positions
-        if name == "pose33":
-            joint = torch.tensor([j for j, _ in POSE33.values()])
-            offset = torch.tensor([place for _, place in POSE33.values()]) - heads[joint]
-            bone = torch.tensor([[1, 2]]).expand(len(joint), 2)
-            length = (heads[1] - heads[2]).norm().expand(len(joint))
-            return JointLandmarks(torch.tensor(list(POSE33)), joint, offset, bone, length, torch.ones(len(joint)))
-        if name == "face478":
-            rest = self.rest(torch.zeros(1), torch.zeros(1, 2))[0]
-            corners = rest[self.faces]
-            front = ((corners[:, :, 2] > 0.05).all(1) & (corners[:, :, 1] > 1.5).all(1)).nonzero()[:, 0]
-            triangles = self.faces[front[torch.arange(478) % len(front)]]
-            return SurfaceLandmarks(triangles, torch.full((478, 3), 1 / 3), torch.ones(478))
-        return None
 
 
 @pytest.fixture
 def body():
-    return LandmarkedBody()
+    return TinyBody()
 
 
 def _standing(body, root=(0.0, 0.0, 0.0), bend=0.0):
@@ -79,8 +48,11 @@ def test_face_points_lie_on_the_face(body):
     points = landmark_positions(body, params, body.vertices(params))[0]
     assert (points[23:91, 2] > -3.0 + 0.05).all()
     table = body.landmarks("face478")
-    chin = body.vertices(params)[0][table.triangles[152]].mean(0).numpy()
+    corners = body.vertices(params)[0][table.triangles[152]]
+    chin = (corners * table.barycentric[152][:, None]).sum(0).numpy()
     np.testing.assert_allclose(points[23 + 8], chin, atol=1e-6)
+    assert points[23 + 36, 0] < points[23 + 45, 0]  # the right eye is on the left of a picture from the front
+    assert points[23 + 8, 1] < points[23 + 51, 1] < points[23 + 30, 1] < points[23 + 36, 1]  # chin, lip, nose, eye
 
 
 def test_projection_and_visibility(body):
@@ -126,7 +98,11 @@ def test_frames_are_worked_on_in_chunks_with_the_same_result(body):
 
 
 def test_a_body_without_tables_is_refused():
-    body = TinyBody()
+    class Bare(TinyBody):
+        def landmarks(self, name):
+            return None
+
+    body = Bare()
     with pytest.raises(PluginError, match="tiny"):
         observe(body, _standing(body), front_camera(64, 64))
 

@@ -11,8 +11,8 @@ from avatarkit.body import BodyParams, JointLandmarks, SurfaceLandmarks
 from avatarkit.camera import Camera
 from avatarkit.errors import PluginError
 from avatarkit.interfaces import BodyModel
+from avatarkit.labelling.wholebody import COUNT, EARS, FACE, HANDS, HEAD, from_sets
 from avatarkit.mesh import Mesh, barycentric
-from avatarkit_mimicmotion.wholebody import COUNT, EARS, FACE, HANDS, HEAD, from_sets
 
 __all__ = ["landmark_positions", "observe"]
 
@@ -87,7 +87,7 @@ def landmark_positions(body: BodyModel, params: BodyParams, vertices: torch.Tens
             break
     if "coco133" not in found and "pose33" not in found:
         raise PluginError(
-            f"The body model {body.name!r} has no landmark table 'coco133' or 'pose33', which mimicmotion needs."
+            f"The body model {body.name!r} has no landmark table 'coco133' or 'pose33', which drawn poses need."
         )
     return from_sets(found, {name: np.ones(p.shape[:-1]) for name, p in found.items()}, dims=3)[0]
 

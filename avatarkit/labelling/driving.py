@@ -1,13 +1,13 @@
-"""Pictures of the person's own head in other poses, to drive the networks with.
+"""Pictures of the person's own head in other poses, to drive networks with.
 
-The networks read motion off pictures. The photo's colours on the fitted body model, drawn by the photo's own camera, are
+Some networks read motion off pictures. The photo's colours on the fitted body model, drawn by the photo's own camera, are
 pictures of the very motion that is asked for, of the very same face; what such drawings lack (hair, teeth) is lacking in the
 first one too, and cancels out where changes count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -53,12 +53,16 @@ class HeadPainter:
         self._painter = PhotoPainter(subject, body, renderer)
 
     @torch.no_grad()
-    def draw(self, params: BodyParams, camera: Camera, report: Callable[[float], None]) -> list[np.ndarray]:
-        """A (H, W, 3) uint8 picture for each frame of ``params``."""
-        fine = camera.resized(camera.width * SAMPLES, camera.height * SAMPLES)
+    def draw(
+        self, params: BodyParams, camera: Camera | Sequence[Camera], report: Callable[[float], None] = lambda part: None
+    ) -> list[np.ndarray]:
+        """A (H, W, 3) uint8 picture for each frame of ``params``, seen by one camera or by one for each frame."""
+        count = params.batch_shape[0]
+        cameras = [camera] * count if isinstance(camera, Camera) else camera
         pictures = []
-        for number in range(params.batch_shape[0]):
-            report(number / params.batch_shape[0])
+        for number, seen_by in zip(range(count), cameras, strict=True):
+            report(number / count)
+            fine = seen_by.resized(seen_by.width * SAMPLES, seen_by.height * SAMPLES)
             vertices = self._body.vertices(params[number].batched(), self._subject.vertex_offsets)[0].float()
             drawn = self._renderer.meshes.render(Mesh(vertices, self._body.faces), fine)
             hit = drawn.face_index >= 0

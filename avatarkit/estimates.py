@@ -1,0 +1,92 @@
+"""What a build takes, before it starts: memory and time of its heavy steps, from what their components state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from avatarkit.config import Recipe
+from avatarkit.hookspecs import Cost
+
+if TYPE_CHECKING:
+    from avatarkit.registry import Component
+
+__all__ = ["Estimate", "estimates"]
+
+_SEGMENT_SECONDS = 4.0  # longest motion of a clip, where the source of motions says nothing
+_VIEW = 640  # pixels along a side of the view that costs of training are stated for
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One heavy step.
+
+    Attributes:
+        slot: of the recipe. owner: the component. work: how much of it, readable.
+        seconds: in all; None = nobody states it. memory_gb: peak of ``device``; None = nobody states it.
+        device: where the figures hold. here: whether that is the build's device.
+        source: who measured, and on what.
+    """
+
+    slot: str
+    owner: str
+    work: str
+    seconds: float | None
+    memory_gb: float | None
+    device: str
+    here: bool
+    source: str
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        time = "nobody states a time" if self.seconds is None else f"about {_duration(self.seconds)}"
+        memory = "" if self.memory_gb is None else f", {self.memory_gb:g} GB of {'GPU ' * (self.device == 'cuda')}memory"
+        elsewhere = "" if self.here else f"; figures for {self.device}, here it is far slower"
+        return f"{self.slot} ({self.work}): {time}{memory} ({self.source}){elsewhere}"
+
+
+def estimates(
+    recipe: Recipe, components: Mapping[str, Component | None], configs: Mapping[str, Mapping[str, Any]], device: str
+) -> tuple[Estimate, ...]:
+    """What is known of a recipe's heavy steps.
+
+    Args:
+        recipe: numbers of clips and steps. components: slot -> what fills it. configs: slot -> its complete options.
+        device: ``cpu`` or ``cuda``, of the build.
+    """
+    labels, training = recipe.resolved("labels"), recipe.resolved("training")
+    seconds = float(configs.get("motions", {}).get("label_seconds", _SEGMENT_SECONDS))
+    found = []
+    for slot, clips in (("body_labels", labels.body_clips), ("head_labels", labels.head_clips)):
+        component, config = components.get(slot), configs.get(slot, {})
+        if component is None or not clips or (cost := _cost(component.needs.costs, device)) is None:
+            continue
+        frames = int(config.get("frames") or round(float(config.get("fps", 15.0)) * seconds))
+        time = None if cost.seconds_per_frame is None else cost.seconds_per_frame * frames * clips
+        work = f"{clips} clips of up to {frames} frames"
+        found.append(_estimate(slot, component, work, time, cost, device))
+    renderer = components.get("renderer")
+    if renderer is not None and training.steps and (cost := _cost(renderer.needs.costs, device)) is not None:
+        pixels = (training.resolution / _VIEW) ** 2
+        time = None if cost.seconds_per_step is None else cost.seconds_per_step * training.steps * pixels
+        found.append(_estimate("training", renderer, f"{training.steps} steps", time, cost, device))
+    return tuple(found)
+
+
+def _cost(costs: Sequence[Cost], device: str) -> Cost | None:
+    """The figures for a device, or else any."""
+    return next((cost for cost in costs if cost.device == device), costs[0] if costs else None)
+
+
+def _estimate(slot: str, component: Component, work: str, seconds: float | None, cost: Cost, device: str) -> Estimate:
+    here = cost.device == device
+    return Estimate(slot, component.owner, work, seconds, cost.memory_gb, cost.device, here, cost.source)
+
+
+def _duration(seconds: float) -> str:
+    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 1.5 * unit:
+            return f"{seconds / unit:.1f} {name}" if seconds < 10 * unit else f"{seconds / unit:.0f} {name}"
+    return f"{max(1, round(seconds))} s"

@@ -1,0 +1,5 @@
+"""What generators of pseudo-labels share, for plugins: poses and driving pictures from a body, mattes, checkpoints.
+
+``wholebody``, ``poses``: the 133 points that a detector would see of a posed body. ``driving``: pictures of the person's own
+head in other poses. ``frames``: from generated frames to a clip. ``checkpoints``: strict readers of other people's files.
+"""

@@ -1,0 +1,140 @@
+"""Reads other people's checkpoints, strictly: every tensor has its place, every place its tensor, and nothing is run."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from avatarkit.errors import InputError, MissingWeights
+
+__all__ = ["fill", "flat", "read_settings", "read_state"]
+
+# What readers raise on files that are cut, empty or of another kind.
+_DAMAGED = (
+    *(SafetensorError, RuntimeError, ValueError, TypeError, LookupError, EOFError, OSError, AttributeError),
+    *(MemoryError, struct.error),
+)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What a checkpoint file holds, in safetensors or PyTorch's format; objects and code are refused.
+
+    Raises:
+        MissingWeights: no such file.
+        InputError: the file is damaged, holds no mapping, or could run code.
+    """
+    if not path.is_file():
+        raise MissingWeights(f"There is no checkpoint file {path}.")
+    head = b""
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+        if head.startswith(b"version https://git-lfs"):
+            raise InputError(f"{path.name} is only a pointer of Git LFS; download the file that it points to.")
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        # Old, unzipped files are few and need no mapping; large ones are zipped.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about formats of pickles that are refused anyway
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except InputError:
+        raise
+    except pickle.UnpicklingError as error:
+        if head[:1] not in (b"P", b"\x80"):  # neither an archive nor a pickle
+            raise InputError(f"{path.name} is not a checkpoint, or a damaged one; download it again.") from error
+        raise InputError(
+            f"{path.name} holds more than weights and could run code, so it was not read; get the original file."
+        ) from error
+    except _DAMAGED as error:
+        raise InputError(f"{path.name} is damaged or not a checkpoint; download it again.") from error
+    if not isinstance(state, Mapping):
+        raise InputError(f"{path.name} is not the checkpoint that is asked for: it holds other things than named tensors.")
+    return dict(state)
+
+
+def flat(state: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:
+    """Joins the names of nested dictionaries by dots.
+
+    Raises:
+        InputError: something is neither a tensor nor a dictionary.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    for key, value in state.items():
+        if isinstance(value, torch.Tensor):
+            tensors[str(key)] = value
+        elif isinstance(value, Mapping):
+            tensors |= {f"{key}.{inner}": tensor for inner, tensor in flat(value, path).items()}
+        else:
+            raise InputError(
+                f"{path.name} is not the checkpoint that is asked for: it holds other things than named tensors."
+            )
+    return tensors
+
+
+def read_settings(path: Path, optional: bool = False) -> dict[str, Any]:
+    """A JSON file of settings that lies beside a checkpoint; empty where it may be and is missing.
+
+    Raises:
+        MissingWeights: it is not there. InputError: it is damaged.
+    """
+    if not path.is_file():
+        if optional:
+            return {}
+        raise MissingWeights(f"The folder of weights is incomplete: there is no {path}.")
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged: it is not JSON.") from error
+    if not isinstance(settings, dict):
+        raise InputError(f"{path} is damaged: it holds no settings.")
+    return settings
+
+
+def fill(
+    network: nn.Module, state: Mapping[str, torch.Tensor], what: str, path: Path, dtype: torch.dtype | None = None
+) -> None:
+    """Puts a state into a network that lies on the meta device, and sets it to evaluation.
+
+    Args:
+        network: to fill. state: exactly its tensors. what: readable name of the network. path: of the file, for messages.
+        dtype: of floating-point tensors; None = the network's own.
+
+    Raises:
+        InputError: a tensor is missing, unknown, or of another shape or kind.
+    """
+    wanted = network.state_dict()
+    problem = _difference({k: tuple(v.shape) for k, v in wanted.items()}, {k: tuple(v.shape) for k, v in state.items()})
+    if not problem and (odd := [k for k, v in state.items() if v.is_floating_point() != wanted[k].is_floating_point()]):
+        problem = f"{_some(odd)} are of another type"
+    if problem:
+        raise InputError(f"{path.name} does not fit {what}: {problem}.")
+    types = {k: dtype if dtype is not None and v.is_floating_point() else v.dtype for k, v in wanted.items()}
+    network.load_state_dict({k: v.to(types[k]) for k, v in state.items()}, strict=True, assign=True)
+    network.requires_grad_(False).eval()
+
+
+def _difference(wanted: dict[str, tuple[int, ...]], given: dict[str, tuple[int, ...]]) -> str:
+    """Says how two lists of shapes differ; empty where they do not."""
+    if missing := sorted(wanted.keys() - given.keys()):
+        return f"{len(missing)} of {len(wanted)} tensors are missing, e.g. {_some(missing)}"
+    if extra := sorted(given.keys() - wanted.keys()):
+        return f"{len(extra)} tensors are unknown, e.g. {_some(extra)}"
+    for key, shape in wanted.items():
+        if given[key] != shape:
+            return f"{key} has the shape {given[key]}, not {shape}"
+    return ""
+
+
+def _some(keys: Iterable[str]) -> str:
+    return ", ".join(list(keys)[:2])

@@ -1,0 +1,72 @@
+"""From generated frames to a clip: fewer frames in, mattes out."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from avatarkit.body import Motion
+from avatarkit.errors import InputError
+from avatarkit.interfaces import Matter
+from avatarkit.photo import Photo
+
+__all__ = ["CutOut", "cut_out", "thinned"]
+
+log = logging.getLogger("avatarkit.labelling")
+
+
+@dataclass(frozen=True)
+class CutOut:
+    """Frames with the person taken out of them.
+
+    Attributes:
+        colors: (T, H, W, 3) uint8 foreground colours.
+        alpha: (T, H, W) uint8 matte, empty where nobody was found.
+        confidence: (T, H, W) uint8, zero where nobody was found.
+    """
+
+    colors: torch.Tensor
+    alpha: torch.Tensor
+    confidence: torch.Tensor
+
+
+def thinned(motion: Motion, fps: float) -> Motion:
+    """Every n-th frame, so that about ``fps`` frames per second are left."""
+    stride = max(1, round(motion.fps / fps))
+    valid = None if motion.valid is None else motion.valid[::stride]
+    return replace(motion, fps=motion.fps / stride, params=motion.params[::stride], valid=valid)
+
+
+def cut_out(
+    frames: torch.Tensor, matter: Matter, name: str, trust: float, report: Callable[..., None] = lambda what, part: None
+) -> CutOut:
+    """Mattes every frame; where nobody can be found, nothing is trusted.
+
+    Args:
+        frames: (T, H, W, 3) uint8. matter: cuts people out. name: of the clip, for messages.
+        trust: 0 to 1, confidence of frames with a person. report: told what is done, and the part of it that is.
+    """
+    colors, alphas, confidences, lost = torch.empty_like(frames), [], [], 0
+    for number, frame in enumerate(frames):
+        report("cutting the person out", number / len(frames))
+        digest = hashlib.sha256(frame.numpy().tobytes()).hexdigest()
+        try:
+            matte = matter.matte(Photo(frame.float() / 255, None, digest, f"{name}-{number}"))
+            alpha, color, sure = matte.alpha, matte.foreground, trust
+        except InputError:
+            alpha, color, sure = torch.zeros(frame.shape[:2]), frame.float() / 255, 0.0
+            lost += 1
+        colors[number] = _to_bytes(color)
+        alphas.append(_to_bytes(alpha))
+        confidences.append(torch.full_like(alphas[-1], round(255 * sure)))
+    if lost:
+        log.warning("clip %s: nobody was found in %d of %d generated frames", name, lost, len(frames))
+    return CutOut(colors, torch.stack(alphas), torch.stack(confidences))
+
+
+def _to_bytes(values: torch.Tensor) -> torch.Tensor:
+    return (values.clamp(0, 1) * 255).round().to(torch.uint8)

@@ -1,0 +1,34 @@
+"""Portrait4D-v2 as a generator of head labels, run in its own process. Hook implementations only."""
+
+from __future__ import annotations
+
+from avatarkit.hookspecs import Cost, Licence, Needs, Register, Weights, hookimpl
+
+CHECKOUT = Weights(
+    name="portrait4d",
+    source="github.com/YuDeng/Portrait-4D and huggingface.co/bEijuuu/Portrait4D",
+    licence="research only (NVIDIA, Max Planck and Basel terms in parts)",
+    commercial=False,
+)
+
+
+@hookimpl
+def register_pseudo_labelers(register: Register) -> None:
+    """Registers ``portrait4d``."""
+    register(
+        "portrait4d",
+        target="avatarkit_portrait4d.labeler:Portrait4DLabeler",
+        config="avatarkit_portrait4d.config:Portrait4DConfig",
+        summary="head: Portrait4D-v2 (the paper's choice), from your own checkout of it; CUDA",
+        needs=Needs(
+            weights=(CHECKOUT.name,),
+            device="cuda",
+            sources=(CHECKOUT,),
+            costs=(Cost("cuda", "its authors, V100 with 32 GB; no time is stated", memory_gb=32),),
+        ),
+        licence=Licence(
+            code="Apache-2.0; the checkout: MIT, with parts under NVIDIA's and Max Planck's non-commercial terms",
+            weights="Portrait4D-v2 networks, FLAME, BFM: research only",
+            commercial=False,
+        ),
+    )

@@ -1,0 +1,38 @@
+"""Wan-Animate as a generator of body labels. Hook implementations only."""
+
+from __future__ import annotations
+
+from avatarkit.hookspecs import Cost, Licence, Needs, Register, Weights, hookimpl
+
+WEIGHTS = Weights(
+    name="wan-animate-14b",
+    source="huggingface.co/Wan-AI/Wan2.2-Animate-14B-Diffusers",
+    licence="Apache-2.0 (Alibaba)",
+    commercial=True,
+    repository="Wan-AI/Wan2.2-Animate-14B-Diffusers",
+    files=(
+        *("model_index.json", "image_encoder/*", "image_processor/*", "scheduler/*", "text_encoder/*"),
+        *("tokenizer/*", "transformer/*", "vae/*"),
+    ),
+    size=82_300_000_000,
+)
+
+
+@hookimpl
+def register_pseudo_labelers(register: Register) -> None:
+    """Registers ``wan``."""
+    register(
+        "wan",
+        target="avatarkit_wan.labeler:WanLabeler",
+        config="avatarkit_wan.config:WanConfig",
+        summary="body: Wan-Animate, a permissive and ungated video diffusion model; CUDA with 48 GB recommended",
+        needs=Needs(
+            modules=("diffusers", "transformers", "accelerate", "ftfy", "cv2"),
+            weights=(WEIGHTS.name,),
+            sources=(WEIGHTS,),
+            # The transformer's 15.2 billion numbers in bfloat16, and what is computed beside them; nobody states a time.
+            costs=(Cost("cuda", "from the size of its networks", memory_gb=40),),
+        ),
+        extra="wan",
+        licence=Licence(code="Apache-2.0", weights="Wan2.2-Animate-14B: Apache-2.0 (Alibaba)", commercial=True),
+    )

@@ -1,0 +1,196 @@
+"""Body labels made by Wan-Animate."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+
+from avatarkit.animation import place
+from avatarkit.body import BodyParams, Motion
+from avatarkit.camera import Camera
+from avatarkit.errors import ConfigError, InputError, MissingWeights
+from avatarkit.interfaces import Context
+from avatarkit.labelling.driving import HeadPainter
+from avatarkit.labelling.frames import cut_out, thinned
+from avatarkit.labelling.framing import crop, subject_window
+from avatarkit.labelling.poses import observe
+from avatarkit.labelling.wholebody import FACE
+from avatarkit.labels import LabelClip
+from avatarkit.paths import find_weights
+from avatarkit.store import load_tensors, save_tensors
+from avatarkit.subject import Subject
+from avatarkit_wan.config import WanConfig
+from avatarkit_wan.skeleton import draw, face_box
+from avatarkit_wan.weights import load_part, load_pipeline, require_folder
+
+__all__ = ["WanLabeler"]
+
+log = logging.getLogger("avatarkit.wan")
+
+WEIGHTS = "wan-animate-14b"  # name of ``avatarkit weights``
+
+
+class WanLabeler:
+    """``PseudoLabeler`` around diffusers' ``WanAnimatePipeline``: drawn poses move the body, drawn faces the face.
+
+    Attributes:
+        exact: the frames show what was asked for only roughly, and have to be tracked again.
+        regions: what it can show.
+    """
+
+    exact = False
+    regions = ("body",)
+
+    def __init__(self, config: WanConfig, context: Context) -> None:
+        self._config, self._context = config, context
+        self._pipeline: Any = None
+
+    def generate(self, subject: Subject, motion: Motion, seed: int) -> LabelClip:
+        """See ``PseudoLabeler.generate``.
+
+        The motion is thinned to the config's frames per second. ``params`` equal ``requested``: the network keeps to
+        its request only roughly, so the frames have to be tracked again. The camera is the photo's, in the window that
+        was shown to the network.
+
+        Raises:
+            MissingWeights: the folder of weights, or a part of it, is not there.
+            InputError: a checkpoint is damaged or not the right one, or the matte is empty.
+        """
+        config, context = self._config, self._context
+        require_folder(self._folder())
+        window = subject_window(subject, (config.short, config.long))
+        if window is None:
+            raise InputError("wan needs a person in the photo, and the matte is empty.")
+        params = place(thinned(motion, config.fps), subject.params, context.get("body"))
+        camera = window.camera(subject.camera)
+        context.progress("drawing poses", 0.0)
+        poses, faces = self._driving(subject, params, camera)
+        frames = self._animate(crop(subject.photo.image, window), poses, faces, seed)
+        name = f"body-{motion.name}"
+        cut = cut_out(frames, context.get("matter"), name, config.confidence, context.progress)
+        cameras = (camera,) * len(frames)
+        return LabelClip(name, "body", cut.colors, cut.alpha, cut.confidence, params, params, cameras)
+
+    def _driving(
+        self, subject: Subject, params: BodyParams, camera: Camera
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Stick figures (H, W, 3) and face crops (S, S, 3), uint8, one of each for every frame."""
+        body, renderer = self._context.get("body"), self._context.get("renderer")
+        points, scores = observe(body, params, camera, subject.vertex_offsets, renderer.meshes)
+        poses = [draw(p, s, camera.height, camera.width) for p, s in zip(points, scores, strict=True)]
+        size = self._ready_pipeline().transformer.config.motion_encoder_size
+        boxes = _filled([face_box(p[FACE], camera.height, camera.width) for p in points])
+        if boxes is None:
+            log.warning("no face is seen in the motion; the face is left to the network")
+            return poses, [np.zeros((size, size, 3), np.uint8)] * len(poses)
+        views = [camera.cropped(x0, y0, x1 - x0, y1 - y0).resized(size, size) for x0, y0, x1, y1 in boxes]
+        painter = HeadPainter(subject, body, renderer)
+        return poses, painter.draw(params, views, lambda part: self._context.progress("drawing the face", part))
+
+    def _animate(
+        self, reference: torch.Tensor, poses: list[np.ndarray], faces: list[np.ndarray], seed: int
+    ) -> torch.Tensor:
+        """(T, H, W, 3) uint8."""
+        config, pipeline = self._config, self._ready_pipeline()
+        overlap, count = int(config.overlap), len(poses)
+        # The pipeline wants more frames than it goes on from, and at least two.
+        spare = max(2, overlap + 1) - count
+        poses, faces = (list(frames) + [frames[-1]] * max(spare, 0) for frames in (poses, faces))
+        segments = -(-(len(poses) - overlap) // (config.segment - overlap))
+        total, done = segments * config.steps, iter(range(1, segments * config.steps + 1))
+
+        def step(pipeline: Any, number: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            self._context.progress("denoising", next(done, total) / total)
+            return {}
+
+        height, width = reference.shape[:2]
+        video = pipeline(
+            image=Image.fromarray(reference.numpy()),
+            pose_video=[Image.fromarray(frame) for frame in poses],
+            face_video=[Image.fromarray(frame) for frame in faces],
+            prompt_embeds=self._prompt(config.prompt),
+            negative_prompt_embeds=self._prompt("") if config.guidance > 1 else None,
+            height=height,
+            width=width,
+            segment_frame_length=config.segment,
+            num_inference_steps=config.steps,
+            prev_segment_conditioning_frames=overlap,
+            guidance_scale=config.guidance,
+            generator=torch.Generator().manual_seed(seed),
+            callback_on_step_end=step,
+            output_type="np",
+        ).frames[0]
+        if not np.isfinite(video).all():
+            raise ConfigError("wan: the number format is too narrow here, frames are not finite; set dtype = 'float32'.")
+        return torch.from_numpy((np.asarray(video[:count]).clip(0, 1) * 255).round().astype(np.uint8))
+
+    def _prompt(self, text: str) -> torch.Tensor:
+        """(1, 512, D) embedding; kept on disk, because the text encoder is the second largest network of all."""
+        folder = self._folder()
+        files = [(p.name, p.stat().st_size) for p in sorted((folder / "text_encoder").iterdir())]
+        digest = hashlib.sha256(repr((text, files, str(self._dtype()))).encode()).hexdigest()[:32]
+        path = self._context.cache / "wan" / f"prompt-{digest}.safetensors"
+        try:
+            if path.is_file():
+                return load_tensors(path)["embeds"]
+        except (SafetensorError, KeyError, OSError):
+            path.unlink(missing_ok=True)
+        self._context.progress("reading the prompt", None)
+        pipeline = self._ready_pipeline()
+        pipeline.text_encoder = load_part(folder, "text_encoder", self._dtype())
+        pipeline.tokenizer = load_part(folder, "tokenizer", self._dtype())
+        try:
+            with torch.no_grad():
+                embeds, _ = pipeline.encode_prompt(
+                    text, do_classifier_free_guidance=False, max_sequence_length=512, device=torch.device("cpu")
+                )
+        finally:
+            pipeline.text_encoder = pipeline.tokenizer = None
+        save_tensors(path, {"embeds": embeds})
+        return torch.as_tensor(embeds)
+
+    def _ready_pipeline(self) -> Any:
+        """Loads the networks when first asked."""
+        if self._pipeline is None:
+            self._context.progress("loading the video network", None)
+            device, pipeline = self._context.device, load_pipeline(self._folder(), self._dtype())
+            if device.type == "cpu":
+                pass
+            elif self._config.offload == "modules":
+                pipeline.enable_model_cpu_offload(device=device)
+            elif self._config.offload == "layers":
+                pipeline.enable_sequential_cpu_offload(device=device)
+            else:
+                pipeline.to(device)
+            self._pipeline = pipeline
+        return self._pipeline
+
+    def _folder(self) -> Path:
+        path = self._config.weights or find_weights(WEIGHTS)
+        if path is None or not path.is_dir():
+            raise MissingWeights(f"wan needs the folder of its weights: avatarkit weights fetch {WEIGHTS}")
+        return path
+
+    def _dtype(self) -> torch.dtype:
+        if self._config.dtype == "auto":
+            return torch.bfloat16 if self._context.device.type == "cuda" else torch.float32
+        return {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}[self._config.dtype]
+
+
+def _filled(boxes: list[tuple[int, int, int, int] | None]) -> list[tuple[int, int, int, int]] | None:
+    """Frames without a face look where the face was last seen (the first ones: where it is seen first)."""
+    last = next((box for box in boxes if box is not None), None)
+    if last is None:
+        return None
+    filled = []
+    for box in boxes:
+        last = last if box is None else box
+        filled.append(last)
+    return filled
