@@ -94,6 +94,9 @@ _HOMES: dict[str, str] = {
 }
 """Public name -> the module that it lives in."""
 
+_DEPRECATED: dict[str, tuple[str, str, str]] = {}
+"""Former public name -> its name now, since which version, until which; see docs/plugins/publishing.md."""
+
 __all__ = [
     "AvatarkitError",
     "BodyParams",
@@ -139,6 +142,13 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Imports a public name when it is first used (PEP 562)."""
+    if name in _DEPRECATED:
+        import warnings
+
+        now, since, until = _DEPRECATED[name]
+        text = f"avatarkit.{name} is called avatarkit.{now} since {since} and goes in {until}."
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return getattr(importlib.import_module(__name__), now)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"avatarkit.{_HOMES[name]}"), name)

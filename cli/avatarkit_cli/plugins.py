@@ -151,7 +151,7 @@ def _list(registry: Registry, as_json: bool) -> None:
         rows.append((component.kind, component.name, component.summary + note))
     table(("kind", "name", "what it is"), rows)
     for problem in registry.problems:
-        say(f"\nProblem with plugin {problem.plugin!r}: {problem}")
+        say(f"\nProblem with plugin {problem.owner}: {problem}")
 
 
 def _missing(component: Component) -> list[str]:
