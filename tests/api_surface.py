@@ -1,10 +1,14 @@
-"""The public surface as plain data: what ``api_surface.json`` guards. ``python tests/api_surface.py`` writes it anew."""
+"""The public surface as plain data: what ``api_surface.json`` guards.
+
+``python tests/api_surface.py`` writes it anew; with ``--check`` it says what is not recorded and exits with 1.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,5 +97,17 @@ def write() -> None:
     FILE.write_text(json.dumps(surface(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def check() -> int:
+    """Prints what is not as it was recorded; 1 where there is something."""
+    found = differences(json.loads(FILE.read_text(encoding="utf-8")), json.loads(json.dumps(surface())))
+    for how, where in found:
+        print(f"{how}: {where}")
+    if found:
+        print("Record it: python tests/api_surface.py")
+    return int(bool(found))
+
+
 if __name__ == "__main__":
+    if "--check" in sys.argv:
+        sys.exit(check())
     write()

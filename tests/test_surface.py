@@ -31,6 +31,7 @@ def recorder() -> ModuleType:
 
 
 def test_the_surface_is_what_is_promised(recorder: ModuleType) -> None:
+    """What is new is not promised until it is recorded, which ``.ci/run`` asks for."""
     promised = json.loads((HERE / "api_surface.json").read_text(encoding="utf-8"))
     found = recorder.differences(promised, json.loads(json.dumps(recorder.surface())))
     broken = [f"{how}: {where}" for how, where in found if how != "new"]
@@ -38,8 +39,6 @@ def test_the_surface_is_what_is_promised(recorder: ModuleType) -> None:
         "This breaks other people's plugins:\n  " + "\n  ".join(broken)
         + "\nKeep the old way working and deprecate it (docs/plugins/publishing.md). " + AGAIN
     )  # fmt: skip
-    added = [where for how, where in found if how == "new"]
-    assert not added, "New in the public surface, and promised from now on:\n  " + "\n  ".join(added) + f"\n{AGAIN}"
 
 
 @pytest.mark.parametrize(
