@@ -119,10 +119,10 @@ def train_step(material: Material, avatar: AvatarModel, kind: str = "photo", emp
         assert posed.mesh is not None
         return material.renderer.meshes.render(posed.mesh, subject.camera).mask
 
-    generator = torch.Generator().manual_seed(0)
     return TrainStep(
-        3000, kind, target, alpha, torch.ones_like(alpha), subject.camera, BACKGROUND, rendering, posed, avatar, mesh_mask,
-        generator, subject.matte.foreground,
+        step=3000, kind=kind, target=target, foreground=subject.matte.foreground, alpha=alpha,
+        confidence=torch.ones_like(alpha), camera=subject.camera, background=BACKGROUND, rendering=rendering, posed=posed,
+        avatar=avatar, mesh_mask=mesh_mask, generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
 
 
