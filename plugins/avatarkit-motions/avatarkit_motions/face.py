@@ -11,14 +11,17 @@ from avatarkit_motions.curves import bump, noise, smooth
 from avatarkit_motions.performance import Performance
 
 __all__ = [
+    "CONSONANTS",
     "EXPRESSIONS",
     "VISEMES",
+    "VOWELS",
     "Sounds",
     "Speech",
     "add_blinks",
     "add_expression",
     "add_glances",
     "follow_gaze_with_lids",
+    "shapes_of",
     "speak",
 ]
 
@@ -39,30 +42,30 @@ VISEMES = {
     "sil": {},
     "pp": _both(mouthPress_=0.3, mouthRollLower=0.28, mouthRollUpper=0.22),
     "ff": _both(jawOpen=0.05, mouthRollLower=0.5, mouthUpperUp_=0.14, mouthShrugLower=0.15),
-    "th": _both(jawOpen=0.14, mouthLowerDown_=0.16, mouthUpperUp_=0.08, tongueOut=0.1),
-    "dd": _both(jawOpen=0.16, mouthLowerDown_=0.16, mouthUpperUp_=0.08, mouthStretch_=0.1),
-    "kk": _both(jawOpen=0.2, mouthLowerDown_=0.1, mouthStretch_=0.06),
+    "th": _both(jawOpen=0.2, mouthLowerDown_=0.16, mouthUpperUp_=0.08, tongueOut=0.1),
+    "dd": _both(jawOpen=0.26, mouthLowerDown_=0.16, mouthUpperUp_=0.08, mouthStretch_=0.1),
+    "kk": _both(jawOpen=0.3, mouthLowerDown_=0.1, mouthStretch_=0.06),
     "ch": _both(jawOpen=0.1, mouthFunnel=0.45, mouthPucker=0.15, mouthLowerDown_=0.1),
-    "ss": _both(jawOpen=0.05, mouthStretch_=0.16, mouthLowerDown_=0.2, mouthUpperUp_=0.1, mouthSmile_=0.08),
+    "ss": _both(jawOpen=0.12, mouthStretch_=0.16, mouthLowerDown_=0.35, mouthUpperUp_=0.2, mouthSmile_=0.08),
     "rr": _both(jawOpen=0.13, mouthFunnel=0.25, mouthPucker=0.22),
     "w": _both(jawOpen=0.08, mouthPucker=0.7, mouthFunnel=0.18),
     "aa": _both(jawOpen=0.6, mouthLowerDown_=0.2, mouthUpperUp_=0.1),
     "ae": _both(jawOpen=0.54, mouthLowerDown_=0.22, mouthUpperUp_=0.14, mouthStretch_=0.22, mouthSmile_=0.08),
     "ah": _both(jawOpen=0.42, mouthLowerDown_=0.15, mouthUpperUp_=0.06),
     "eh": _both(jawOpen=0.4, mouthLowerDown_=0.2, mouthStretch_=0.2, mouthUpperUp_=0.1),
-    "ih": _both(jawOpen=0.28, mouthLowerDown_=0.16, mouthStretch_=0.18, mouthSmile_=0.08),
-    "ee": _both(jawOpen=0.18, mouthLowerDown_=0.18, mouthStretch_=0.25, mouthSmile_=0.3),
+    "ih": _both(jawOpen=0.36, mouthLowerDown_=0.16, mouthStretch_=0.18, mouthSmile_=0.08),
+    "ee": _both(jawOpen=0.28, mouthLowerDown_=0.18, mouthStretch_=0.25, mouthSmile_=0.3),
     "oh": _both(jawOpen=0.44, mouthFunnel=0.5, mouthPucker=0.28),
     "uu": _both(jawOpen=0.17, mouthPucker=0.7, mouthFunnel=0.32),
 }  # fmt: skip
 
 # ARPAbet -> shapes in turn; consonants: shape, seconds, how strongly they pull their neighbours
-_VOWELS = {
+VOWELS = {
     "AA": ("aa",), "AE": ("ae",), "AH": ("ah",), "AO": ("oh",), "AW": ("aa", "uu"), "AY": ("aa", "ih"), "EH": ("eh",),
     "ER": ("rr",), "EY": ("eh", "ee"), "IH": ("ih",), "IY": ("ee",), "OW": ("oh", "uu"), "OY": ("oh", "ih"),
     "UH": ("uu",), "UW": ("uu",),
 }  # fmt: skip
-_CONSONANTS = {
+CONSONANTS = {
     "B": ("pp", 0.075, 2.6), "P": ("pp", 0.085, 2.6), "M": ("pp", 0.085, 2.4), "F": ("ff", 0.09, 1.8),
     "V": ("ff", 0.07, 1.6), "TH": ("th", 0.08, 1.1), "DH": ("th", 0.055, 0.9), "T": ("dd", 0.065, 0.8),
     "D": ("dd", 0.06, 0.8), "N": ("dd", 0.065, 0.7), "L": ("dd", 0.065, 0.8), "K": ("kk", 0.075, 0.6),
@@ -87,6 +90,11 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
     "cheeks": _both(cheekPuff=0.8, mouthPress_=0.25, mouthClose=0.05),
     "doubt": _both(browInnerUp=0.45, mouthShrugLower=0.45, mouthPress_=0.15, mouthFrown_=0.2),
 }  # fmt: skip
+
+
+def shapes_of(sound: str) -> tuple[str, ...]:
+    """Mouth shapes of an ARPAbet sound, in turn."""
+    return VOWELS[sound] if sound in VOWELS else (CONSONANTS[sound][0],)
 
 
 class Sounds(Protocol):
@@ -159,16 +167,16 @@ def speak(phonemes: str, rng: np.random.Generator, start: float = 0.0, rate: flo
             if now > began:
                 phrases.append((began, now))
             began = now + length
-        elif name in _VOWELS:
+        elif name in VOWELS:
             length = (0.095 if name == symbol else 0.17) * pace
-            shapes = _VOWELS[name]
+            shapes = VOWELS[name]
             for k, shape in enumerate(shapes):
                 part = length / len(shapes)
                 sounds.append((now + part * (k + 0.5), part * 0.4, 0.95 if name == symbol else 1.7, shape))
             if name != symbol:
                 stresses.append((now + length / 2, float(rng.uniform(0.6, 1.0))))
         else:
-            shape, length, strength = _CONSONANTS[name]
+            shape, length, strength = CONSONANTS[name]
             length *= pace
             sounds.append((now + length / 2, length * 0.45, strength, shape))
         now += length

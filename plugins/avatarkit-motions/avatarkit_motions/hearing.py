@@ -13,12 +13,12 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d, minimum_filter1d
 from scipy.signal import find_peaks
 
-__all__ = ["RATE", "Voice", "listen"]
+__all__ = ["RATE", "STEP", "Voice", "listen"]
 
 RATE = 16_000
 HOP = 160  # samples: 100 looks per second
 _WINDOW = 512
-_STEP = HOP / RATE
+STEP = HOP / RATE
 _SILENT = -55.0  # decibels below full scale: nobody speaks that softly into a microphone
 _CONTRAST = 9.0  # decibels between the loud and the quiet parts of a recording in which somebody speaks
 _RANGE = 26.0  # decibels from a closed mouth to the loudest vowels
@@ -51,7 +51,7 @@ class Voice:
 
     def at(self, curve: np.ndarray, t: np.ndarray) -> np.ndarray:
         """A curve of this recording at moments (T,), seconds; 0 outside."""
-        return np.interp(t, (np.arange(len(curve)) + 0.5) * _STEP, curve, left=0.0, right=0.0)
+        return np.interp(t, (np.arange(len(curve)) + 0.5) * STEP, curve, left=0.0, right=0.0)
 
 
 def listen(samples: np.ndarray) -> Voice:
@@ -118,11 +118,11 @@ def _balance(power: np.ndarray, a: tuple[float, float], b: tuple[float, float]) 
 
 def _bridged(sounding: np.ndarray) -> np.ndarray:
     """(n,) bool without clicks, and without the holes of consonants within words."""
-    pause = max(1, round(_PAUSE / _STEP))
+    pause = max(1, round(_PAUSE / STEP))
     bridged = minimum_filter1d(maximum_filter1d(sounding.astype(np.uint8), pause), pause).astype(bool)
     out = np.zeros_like(bridged)
     for start, end in _runs(bridged):
-        if sounding[start:end].sum() * _STEP >= 0.05:
+        if sounding[start:end].sum() * STEP >= 0.05:
             out[start:end] = True
     return out
 
@@ -133,7 +133,7 @@ def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _phrases(speaking: np.ndarray) -> list[tuple[float, float]]:
-    return [(a * _STEP, b * _STEP) for a, b in _runs(speaking) if (b - a) * _STEP > 0.15]
+    return [(a * STEP, b * STEP) for a, b in _runs(speaking) if (b - a) * STEP > 0.15]
 
 
 def _stresses(opened: np.ndarray, count: int) -> list[tuple[float, float]]:
@@ -141,4 +141,4 @@ def _stresses(opened: np.ndarray, count: int) -> list[tuple[float, float]]:
     around = gaussian_filter1d(opened, 60.0)
     peaks, _ = find_peaks(opened - 0.8 * around, height=0.12, distance=35, prominence=0.1)
     top = max(float(opened.max()), 1e-6)
-    return [((k + 0.5) * _STEP, float(np.clip(0.4 + 0.6 * opened[k] / top, 0, 1))) for k in peaks if k < count]
+    return [((k + 0.5) * STEP, float(np.clip(0.4 + 0.6 * opened[k] / top, 0, 1))) for k in peaks if k < count]

@@ -10,25 +10,23 @@ import numpy as np
 
 from avatarkit.body import Motion
 from avatarkit.sound import read_sound
+from avatarkit_motions.alignment import VOWEL_PLACES, align
 from avatarkit_motions.clips import CLIPS, GESTURES, Stage, finish, perform, stand
 from avatarkit_motions.config import SpeechConfig
-from avatarkit_motions.face import VISEMES
+from avatarkit_motions.face import CONSONANTS, VISEMES, VOWELS, Speech, shapes_of
 from avatarkit_motions.hearing import RATE, Voice, listen
 from avatarkit_motions.performance import Performance
 from avatarkit_motions.source import BuiltinMotions
+from avatarkit_motions.words import phonemes
 
-__all__ = ["HeardSpeech", "SpeechMotions"]
+__all__ = ["HeardSpeech", "ReadSpeech", "SpeechMotions"]
 
 _LONGEST_STROKE = 2.4  # seconds that one gesture is held
 _SHORTEST_STROKE = 0.6
 
-# Vowels by how high their two resonances lie, on the scales of ``Voice.high`` and ``Voice.front``.
-_VOWELS = {
-    "aa": (0.9, -0.2), "ae": (0.85, 0.5), "ah": (0.6, 0.0), "eh": (0.55, 0.6), "ih": (0.3, 0.6), "ee": (0.05, 0.9),
-    "oh": (0.5, -0.6), "uu": (0.05, -0.5),
-}  # fmt: skip
 _LIPS = 0.6  # of closures are made by the lips, the others by the tongue
 _BASE, _MORE = 0.3, 0.5  # share of a vowel's mouth shape in soft and in loud speech
+_SHAPES = {name: place for name, place in VOWEL_PLACES.items() if name not in ("rr", "w")}
 _SHARPNESS = 0.2  # distance at which a vowel loses most of its say
 
 
@@ -52,7 +50,7 @@ class HeardSpeech:
         )
         shares = {
             name: np.exp(-0.5 * (((high - h) / _SHARPNESS) ** 2 + ((front - f) / (1.6 * _SHARPNESS)) ** 2))
-            for name, (h, f) in _VOWELS.items()
+            for name, (h, f) in _SHAPES.items()
         }
         total = sum(shares.values()) + 1e-6
         vowel = speaking * (1 - hiss) * (1 - closed)
@@ -60,10 +58,37 @@ class HeardSpeech:
         weights |= {"ss": hiss * (1 - closed), "pp": _LIPS * closed, "dd": (1 - _LIPS) * closed}
         out = {n: np.zeros_like(t) for n in sorted({n for shape in VISEMES.values() for n in shape})}
         for name, weight in weights.items():
-            size = _BASE + _MORE * opened if name in _VOWELS else np.ones_like(t)
+            size = _BASE + _MORE * opened if name in _SHAPES else np.ones_like(t)
             for action, value in VISEMES[name].items():
                 out[action] += value * weight * size
         return {n: c.clip(0, 1) for n, c in out.items()}
+
+
+class ReadSpeech(HeardSpeech):
+    """The same where the words are known: their sounds are found in the recording, and the mouth says them.
+
+    Args:
+        voice: what was heard. text: what is said in it.
+    """
+
+    def __init__(self, voice: Voice, text: str) -> None:
+        super().__init__(voice)
+        sounds = []
+        for start, end, sound in align(voice, phonemes(text)):
+            shapes = shapes_of(sound)
+            part = (end - start) / len(shapes)
+            strength = 1.2 if sound in VOWELS else CONSONANTS[sound][2]
+            for k, shape in enumerate(shapes):
+                sounds.append((start + part * (k + 0.5), 0.45 * part, strength, shape))
+        self._speech = Speech(voice.seconds, sounds, self.phrases, self.stresses)
+
+    def actions(self, t: np.ndarray, period: float) -> dict[str, np.ndarray]:
+        """Facial actions -> (T,): shapes of the sounds that are said, the jaw wider where they are loud."""
+        said = self._speech.actions(t, period)
+        speaking = self._voice.at(self._voice.speaking, t)
+        loud = self._voice.at(self._voice.open, t)
+        size = {"jawOpen": _BASE + 0.15 + _MORE * loud}
+        return {n: (c * size.get(n, 1.0) * speaking).clip(0, 1) for n, c in said.items()}
 
 
 def _strokes(voice: Voice) -> list[tuple[float, float]]:
@@ -99,7 +124,9 @@ class SpeechMotions(BuiltinMotions):
             return super().motion(name)
         samples = read_sound(name, RATE)
         stage = self._stage(zlib.crc32(samples.tobytes()))
-        return self._perform(stage, HeardSpeech(listen(samples))).motion(Path(name).stem, self._poser, loop=False)
+        voice = listen(samples)
+        speech = ReadSpeech(voice, self.config.text) if self.config.text.strip() else HeardSpeech(voice)
+        return self._perform(stage, speech).motion(Path(name).stem, self._poser, loop=False)
 
     def _perform(self, stage: Stage, speech: HeardSpeech) -> Performance:
         if not speech.phrases:  # too short for a gesture, or nobody speaks

@@ -10,8 +10,10 @@ from scipy.signal import lfilter
 
 from avatarkit.errors import InputError
 from avatarkit.sound import read_sound
+from avatarkit_motions.alignment import align
 from avatarkit_motions.hearing import RATE, listen
-from avatarkit_motions.speech import HeardSpeech
+from avatarkit_motions.speech import HeardSpeech, ReadSpeech
+from avatarkit_motions.words import phonemes
 
 RNG = np.random.default_rng(0)
 
@@ -69,6 +71,41 @@ def test_the_mouth_opens_for_a_spreads_for_i_rounds_for_u_and_closes_in_silence(
         assert np.abs(curve[[silent, pause, end]]).max() < 0.01, name
 
 
+SPELLINGS = {
+    "The ship's name": "DH AH | SH IH P S | N EY M",
+    "x, 42!": "EH K S | | F AO R | T UW |",
+    "thinking": "TH IH NG K IH NG",
+    "nation": "N AE SH AH N",
+    "make time": "M EY K | T AY M",
+    "eight clubs": "EY T | K L AH B Z",
+    "photo": "F AA T OW",
+    "дом": "",
+}
+
+
+@pytest.mark.parametrize("text", SPELLINGS)
+def test_spelling_becomes_sounds(text) -> None:
+    assert " | ".join(" ".join(word) for word in phonemes(text)).split() == SPELLINGS[text].split()
+
+
+def test_sounds_of_a_text_are_found_in_the_recording(recording) -> None:
+    found = align(listen(recording), [["AA", "S", "IY"], ["UW"]])
+    assert [sound for *_, sound in found] == ["AA", "S", "IY", "UW"]
+    for (start, end, _), (first, last) in zip(found, [(0.5, 0.9), (0.9, 1.2), (1.2, 1.6), (2.4, 2.8)], strict=True):
+        assert abs(start - first) < 0.09
+        assert abs(end - last) < 0.09
+
+
+def test_lips_that_are_read_close_where_the_sound_does() -> None:
+    sound = np.concatenate([_silence(0.3), _vowel(0.3, 750, 1150), _silence(0.08), _vowel(0.3, 750, 1150), _silence(0.3)])
+    voice = listen(sound)
+    t = np.array([0.45, 0.64, 0.83])
+    b = ReadSpeech(voice, "abba").actions(t, 1.28)
+    d = ReadSpeech(voice, "adda").actions(t, 1.28)
+    assert b["jawOpen"][1] < 0.4 * min(b["jawOpen"][[0, 2]])
+    assert b["mouthPressLeft"][1] > 0.12 > 3 * d["mouthPressLeft"][1]
+
+
 def _write(path: Path, samples: np.ndarray) -> str:
     wavfile.write(path, RATE, (samples * 32767).clip(-32768, 32767).astype(np.int16))
     return str(path)
@@ -88,6 +125,10 @@ def test_a_film_lasts_as_long_as_its_sound_and_moves_arms_and_mouth(recording, d
     assert (elbow.amax(0) - elbow.amin(0)).max() > 0.2
     assert torch.equal(source.motion(name).params.joints, motion.params.joints)
     assert source.motion("wave").name == "wave"
+    reader = default.registry.get("motions", "speech").create({"text": "ah see, who"}, default.context)
+    read = reader.motion(name)
+    assert len(read) == 210
+    assert not torch.equal(read.params.expression, motion.params.expression)
 
 
 @pytest.mark.parametrize("kind", ["silence", "nothing", "noise", "short"])
