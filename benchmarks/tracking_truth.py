@@ -1,0 +1,324 @@
+"""The tracker against people whose shape, pose, expression and camera are known: millimetres per part.
+
+    python benchmarks/tracking_truth.py photos -n 20              exact landmarks with noise
+    python benchmarks/tracking_truth.py photos -n 20 --detect     rendered photos through MediaPipe
+    python benchmarks/tracking_truth.py clips                     three clips of built-in motions
+
+The people are made with Anny, the body model that is fitted, and the tables that place landmarks on it come from renders
+of Anny, too. The numbers therefore say how well the fit solves what it is given; real people are harder. They look through
+the camera that the tracker assumes where a photo says nothing of its lens.
+
+Landmarks of the first kind are projected from the truth with Gaussian noise: 0.6 % of the head's height for faces, 2 cm for
+bodies, 5 mm for hands, 4 cm for the rough depth. Points outside the picture have no score.
+
+``own`` is the mean distance of a part's vertices inside the picture after the part itself was aligned (turn, shift, scale):
+its shape and the pose inside it. ``head`` is that after the heads were laid on each other and made equally large: the whole
+pose as seen from the head. Jitter is the mean size of joints' second differences.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from avatarkit.body import BodyParams
+from avatarkit.camera import Camera, front_camera
+from avatarkit.components import Components
+from avatarkit.config import Recipe
+from avatarkit.errors import InputError
+from avatarkit.interfaces import BodyModel
+from avatarkit.keypoints import Keypoints
+from avatarkit.mesh import Mesh
+from avatarkit.photo import Photo
+from avatarkit.subject import Matte, Subject
+from avatarkit_exavatar.contour import vertices_below
+from avatarkit_exavatar.kinematics import Kinematics
+from avatarkit_exavatar.landmarks import set_points
+from avatarkit_exavatar.observation import LandmarkSet
+from avatarkit_exavatar.overlay import draw_mesh, part_colours
+from avatarkit_exavatar.parameters import Parameters
+from avatarkit_exavatar.points import Identity
+
+SETS = {"face478": 478, "pose33": 33, "hand21_left": 21, "hand21_right": 21}
+BUILD = ("gender", "muscle", "weight", "proportions")
+# What is in the picture: pixels, and metres of its height and of its upper edge over the root joint (the pelvis).
+CROPS = {"bust": (640, 640, 0.75, 0.85), "half": (640, 720, 1.15, 0.90), "whole": (640, 960, 2.1, 0.95)}
+NOISE_FACE, NOISE_BODY, NOISE_HAND, NOISE_DEPTH = 0.006, 0.02, 0.005, 0.04
+FPS, FRAMES = 25.0, 48
+Random = torch.Generator
+
+
+def uniform(random: Random, low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand((), generator=random))
+
+
+def stranger(body: BodyModel, random: Random) -> torch.Tensor:
+    """(S,) a build, and small signed changes that are alike left and right."""
+    shape = body.neutral().shape
+    build = shape != 0
+    for name in BUILD:
+        shape[body.shape_names.index(name)] = uniform(random, 0.2, 0.8)
+    change = 0.15 * torch.randn(len(shape), generator=random)
+    for k, name in enumerate(body.shape_names):
+        if name.startswith("r-") and "l-" + name[2:] in body.shape_names:
+            change[k] = change[body.shape_names.index("l-" + name[2:])]
+    return torch.where(build, shape, change.clamp(-0.5, 0.5))
+
+
+def posed(parameters: Parameters, shape: torch.Tensor, random: Random) -> BodyParams:
+    """Somebody who gestures and speaks: the joints vary as the tracker's anatomy lets them."""
+    body, anatomy = parameters.body, parameters.anatomy
+    x = parameters.encode(body.neutral())
+    spread = torch.full((len(anatomy.mean), 1), 0.4)
+    for name, row in anatomy.number.items():
+        spread[row] = 0.15 if "hip" in name or "knee" in name else spread[row]
+    angles = anatomy.mean + spread * anatomy.sigma * torch.randn(anatomy.mean.shape, generator=random)
+    for side in ("left", "right"):
+        angles[anatomy.number[f"{side}_elbow"], 0] = uniform(random, 0.2, 1.7)
+        angles[anatomy.number[f"{side}_shoulder"], 0] = uniform(random, -0.1, 0.6)
+    eye = angles[anatomy.number["left_eye_smplhf"]] if "left_eye_smplhf" in anatomy.number else None
+    if eye is not None:
+        angles[anatomy.number["right_eye_smplhf"]] = eye
+    x[parameters.layout.pose] = angles.clamp(anatomy.low, anatomy.high).flatten()
+    x[parameters.layout.root] = torch.tensor([uniform(random, -0.05, 0.05), uniform(random, -0.3, 0.3), 0.0])
+    params = replace(parameters.decode(x), shape=shape)
+    for name in ("jawOpen", "mouthSmileLeft", "mouthSmileRight", "browInnerUp", "mouthFunnel", "eyeBlinkLeft"):
+        if uniform(random, 0, 1) < 0.5:
+            params.expression[body.expression_names.index(name)] = uniform(random, 0.1, 0.6)
+    return params
+
+
+def framed(params: BodyParams, crop: str) -> tuple[BodyParams, Camera]:
+    """The person moved to where the crop's camera sees it."""
+    width, height, tall, top = CROPS[crop]
+    camera = front_camera(width, height)
+    distance = tall * float(camera.K[1, 1]) / height
+    middle = top - tall / 2
+    return replace(params, translation=params.translation + torch.tensor([0.0, -middle, -distance])), camera
+
+
+class World:
+    """Sees people of one body model as a detector would."""
+
+    def __init__(self, components: Components) -> None:
+        self.body: BodyModel = components.get("body")
+        self.meshes = components.get("renderer").meshes
+        self.parameters: Parameters = components.get("tracker").parameters
+        none = torch.zeros(0)
+        self.tables = {
+            name: LandmarkSet(name, table, none, none, none, none, None)
+            for name in SETS
+            if (table := self.body.landmarks(name)) is not None
+        }
+
+    def points(self, params: BodyParams) -> dict[str, torch.Tensor]:
+        """(n, 3) landmarks in the world, nan where the body has no such point."""
+        parameters = Parameters(self.body, self.parameters.anatomy, params.shape)
+        identity = Identity(self.body, params.shape, False)
+        kinematics = Kinematics(self.body, parameters, identity)
+        pose = kinematics.pose(parameters.encode(params))
+        out = {}
+        for name, seen in self.tables.items():
+            place = torch.full((SETS[name], 3), torch.nan)
+            rows = getattr(seen.table, "index", torch.arange(SETS[name]))
+            place[rows] = kinematics.world(pose, set_points(identity, seen))
+            out[name] = place
+        return out
+
+    def keypoints(self, params: BodyParams, camera: Camera, random: Random, exact: dict[str, torch.Tensor]) -> Keypoints:
+        """What a detector with noise would say of landmarks in the world; hands outside the picture are not seen."""
+        face = camera.project(exact["face478"])
+        head = float((face.amax(0) - face.amin(0)).norm()) / 1.45
+        metre = float(camera.K[0, 0]) / float(camera.to_camera(exact["face478"])[:, 2].mean())
+        points, scores, rough = {}, {}, {}
+        for name, place in exact.items():
+            sigma = NOISE_FACE * head if name == "face478" else metre * (NOISE_BODY if name == "pose33" else NOISE_HAND)
+            known = ~place.isnan().any(1)
+            pixels = camera.project(place) + sigma * torch.randn(len(place), 2, generator=random)
+            inside = ((pixels >= 0) & (pixels < torch.tensor([camera.width, camera.height]))).all(1) & known
+            if name.startswith("hand") and inside.float().mean() < 0.8:
+                continue
+            points[name] = torch.where(known[:, None], pixels, 0.0).numpy().astype(np.float32)
+            scores[name] = inside.numpy().astype(np.float32)
+            if name == "pose33":
+                axes = camera.to_camera(place) - camera.to_camera(params.translation[None])
+                depth = axes + NOISE_DEPTH * torch.randn(axes.shape, generator=random)
+                rough[name] = torch.where(known[:, None], depth, 0.0).numpy().astype(np.float32)
+        return Keypoints(camera.width, camera.height, points, scores, rough, (0.0, 0.0, camera.width, camera.height))
+
+    def picture(self, params: BodyParams, camera: Camera, random: Random) -> np.ndarray:
+        """(H, W, 3) uint8 render with skin, hair and clothes in flat colours, before a plain wall."""
+        body = self.body
+        skin = torch.tensor([0.86, 0.68, 0.58]) * uniform(random, 0.6, 1.05)
+        colours = part_colours(body) / part_colours(body).amax() * skin / torch.tensor([0.86, 0.72, 0.62])
+        eyes = body.part("eyes") > 0.5
+        colours[eyes] = part_colours(body)[eyes]
+        clothes = body.part("skin") < 0.5
+        colours[clothes & ~eyes] = 0.15 + 0.7 * torch.rand(3, generator=random)
+        rest = body.rest(params.shape, params.expression[None])[0]
+        head = body.part("head") > 0.5
+        colours[head & (rest[:, 1] > rest[head, 1].max() - 0.05)] = 0.12
+        large = camera.resized(2 * camera.width, 2 * camera.height)
+        wall = np.full((large.height, large.width, 3), round(255 * uniform(random, 0.4, 0.9)), np.uint8)
+        drawn = draw_mesh(wall, body.vertices(params)[0], body.faces, large, self.meshes, 1.0, colours.clamp(0, 1))
+        return np.array(Image.fromarray(drawn).resize((camera.width, camera.height), Image.Resampling.BOX))
+
+    def matte(self, params: BodyParams, camera: Camera) -> torch.Tensor:
+        """(H, W) silhouette."""
+        return self.meshes.render(Mesh(self.body.vertices(params)[0], self.body.faces), camera).mask.clamp(0, 1)
+
+    def regions(self) -> dict[str, torch.Tensor]:
+        """Part -> (V,) bool."""
+        body = self.body
+        hands = (body.part("left_hand") > 0.5) | (body.part("right_hand") > 0.5)
+        arms = vertices_below(body, "left_shoulder", "right_shoulder") & ~hands
+        legs = vertices_below(body, "left_hip", "right_hip")
+        head = body.part("head") > 0.5
+        face = body.part("face") > 0.5
+        return {"face": face, "head": head, "torso": ~(hands | arms | legs | head), "arms": arms, "hands": hands, "legs": legs}
+
+
+def aligned(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """(n, 3) points ``a`` turned, shifted and scaled onto ``b``."""
+    x, y = a - a.mean(0), b - b.mean(0)
+    U, S, Vt = torch.linalg.svd(x.T @ y)
+    flip = torch.tensor([1.0, 1.0, float(torch.linalg.det(U @ Vt).sign())])
+    scale = (S * flip).sum() / x.square().sum()
+    return scale * x @ (U * flip @ Vt) + b.mean(0)
+
+
+def vertex_errors(world: World, fitted: BodyParams, truth: BodyParams, camera: Camera) -> dict[str, float]:
+    """Millimetres per part, ``own`` and ``head`` (see above), of vertices in the picture; also the head's depth."""
+    a, b = world.body.vertices(fitted)[0], world.body.vertices(truth)[0]
+    at = camera.project(b)
+    inside = ((at >= 0) & (at < torch.tensor([camera.width, camera.height]))).all(1)
+    regions = world.regions()
+    head = regions["face"] & inside
+    size = (b[head] - b[head].mean(0)).norm(dim=1).mean() / (a[head] - a[head].mean(0)).norm(dim=1).mean()
+    seen_from_head = (a - a[head].mean(0)) * size - (b - b[head].mean(0))
+    out = {"head depth": float((a[head].mean(0) - b[head].mean(0))[2]) * 1000}
+    for name, region in regions.items():
+        rows = region & inside
+        if int(rows.sum()) >= 50:
+            out[f"{name} own"] = float((aligned(a[rows], b[rows]) - b[rows]).norm(dim=1).mean()) * 1000
+            out[f"{name} head"] = float(seen_from_head[rows].norm(dim=1).mean()) * 1000
+    return out
+
+
+def joint_places(body: BodyModel, params: BodyParams) -> torch.Tensor:
+    """(T, J, 3) joints in the world."""
+    skeleton = body.skeleton(params.shape)
+    A = body.joint_transforms(skeleton, params.root, params.translation, params.joints)
+    return (A[..., :3, :3] @ skeleton.positions[..., None])[..., 0] + A[..., :3, 3]
+
+
+def photos(components: Components, count: int, detect: bool, output: Path) -> list[dict[str, Any]]:
+    """Rows of the table, one per person; a refused picture has the reason."""
+    world, rows = World(components), []
+    for number in range(count):
+        random = torch.Generator().manual_seed(1000 + number)
+        crop = list(CROPS)[number % len(CROPS)]
+        truth, camera = framed(posed(world.parameters, stranger(world.body, random), random), crop)
+        image = world.picture(truth, camera, random)
+        alpha = world.matte(truth, camera)
+        photo = Photo(torch.from_numpy(image).float() / 255, None, "0" * 64, f"{number}.png")
+        row: dict[str, Any] = {"person": number, "crop": crop}
+        try:
+            if detect:
+                keypoints = components.get("keypoints").detect(image)
+            else:
+                keypoints = world.keypoints(truth, camera, random, world.points(truth))
+            subject: Subject = components.get("tracker").fit(photo, Matte(alpha, photo.image), keypoints)
+        except InputError as error:
+            rows.append(row | {"refused": str(error)})
+            continue
+        row["hands seen"] = sum(subject.quality.visible[f"{side}_hand"] for side in ("left", "right"))
+        row |= vertex_errors(world, subject.params, truth, camera)
+        row["iou"] = subject.quality.metrics["mask_iou"]
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+        clay = draw_mesh(image, world.body.vertices(subject.params)[0], world.body.faces, camera, world.meshes)
+        Image.fromarray(np.concatenate([image, clay], 1)).save(output / f"truth-{'detect' if detect else 'exact'}-{number}.png")
+    return rows
+
+
+def clips(components: Components, output: Path) -> list[dict[str, Any]]:
+    """Rows of the table of clips: the shape comes from the first frame, two frames in the middle are lost."""
+    world, rows = World(components), []
+    body, tracker = world.body, components.get("tracker")
+    for number, motion in enumerate(components.get("motions").motions(3, 7)):
+        random = torch.Generator().manual_seed(2000 + number)
+        at = (torch.arange(FRAMES) * motion.fps / FPS).round().long().clamp(max=len(motion) - 1)
+        moving = replace(motion.params[at], shape=stranger(body, random))
+        truth, camera = framed(moving, "half")
+        seen: list[Keypoints | None] = []
+        for frame in range(FRAMES):
+            lost = frame in (FRAMES // 2, FRAMES // 2 + 1)
+            now = truth[frame]
+            seen.append(None if lost else world.keypoints(now, camera, random, world.points(now)))
+        first = seen[0]
+        assert first is not None
+        image = torch.full((camera.height, camera.width, 3), 0.5)
+        subject = tracker.fit(Photo(image, None, "0" * 64, "first"), Matte(world.matte(truth[0], camera), image), first)
+        tracked = tracker.track(seen, subject, FPS).params
+        a, b = joint_places(body, tracked), joint_places(body, truth)
+        names = [n.lower() for n in body.joint_names]
+        head = names.index("head")
+        wrists = [k for k, n in enumerate(names) if n.startswith("wrist") or n.endswith("wrist")]
+        relative = (a - a[:, head : head + 1]) - (b - b[:, head : head + 1])
+        upper = [k for k in range(len(names)) if b[:, k, 1].mean() > b[:, 0, 1].mean()]
+        row: dict[str, Any] = {"clip": motion.name, "frames": FRAMES}
+        row["joints"] = float(relative[:, upper].norm(dim=-1).mean()) * 1000
+        row["wrists"] = float(relative[:, wrists].norm(dim=-1).mean()) * 1000
+        for name, places in (("truth", b), ("tracked", a)):
+            jerk = places.diff(n=2, dim=0).norm(dim=-1)
+            row[f"jitter wrists {name}"] = float(jerk[:, wrists].mean()) * 1000
+            row[f"jitter head {name}"] = float(jerk[:, head].mean()) * 1000
+        e = (tracked.expression - truth.expression)[:, body.expression_names.index("jawOpen")]
+        row["jawOpen rms"] = float(e.square().mean().sqrt())
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    return rows
+
+
+def show(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table of medians and worst values over all rows."""
+    known = [r for r in rows if "refused" not in r]
+    lines = ["| | median | worst |", "|---|---|---|"]
+    for name in dict.fromkeys(k for r in known for k, v in r.items() if isinstance(v, float)):
+        values = [abs(r[name]) for r in known if name in r]
+        worst: Callable[..., float] = min if name == "iou" else max
+        lines.append(f"| {name} | {statistics.median(values):.3g} | {worst(values):.3g} |")
+    return "\n".join([*lines, *(f"{r}" for r in rows if "refused" in r)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["photos", "clips"])
+    parser.add_argument("-n", type=int, default=20, help="people")
+    parser.add_argument("--detect", action="store_true", help="let the detector look at renders")
+    parser.add_argument("-o", "--output", type=Path, default=Path("tracking-report"))
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    components = Components(Recipe.load("standard"))
+    with torch.no_grad():
+        if options.what == "photos":
+            rows = photos(components, options.n, options.detect, options.output)
+        else:
+            rows = clips(components, options.output)
+    name = f"truth-{options.what}{'-detect' if options.detect else ''}.json"
+    (options.output / name).write_text(json.dumps(rows, indent=2) + "\n")
+    print(show(rows))
+
+
+if __name__ == "__main__":
+    main()
