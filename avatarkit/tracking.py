@@ -23,7 +23,7 @@ from avatarkit.video import VideoWriter, probe, read_frames
 
 __all__ = ["Tracked", "relative", "track_file", "track_photo", "track_video", "write_overlay"]
 
-_MAX_SIDE = 1280  # pixels; landmarks gain nothing from more
+MAX_SIDE = 1280  # pixels; landmarks gain nothing from more
 _MAX_FPS = 60.0
 
 Tell = Callable[[str, float], None]
@@ -93,7 +93,7 @@ def track_video(path: Path, components: Components, tell: Tell) -> Tracked:
     size: list[tuple[int, int]] = []
 
     def images() -> Iterator[np.ndarray]:
-        for number, (_, image) in enumerate(read_frames(path, fps, _MAX_SIDE)):
+        for number, (_, image) in enumerate(read_frames(path, fps, MAX_SIDE)):
             size[:] = [(image.shape[1], image.shape[0])]
             tell(f"looking at frame {number + 1}", min(0.7, 0.7 * number / expected) if expected else 0.0)
             yield image
@@ -135,7 +135,7 @@ def write_overlay(output: Path, tracked: Tracked, components: Components, tell: 
             save_png(output, draw(read_photo(tracked.source).image, 0))
         return
     with VideoWriter(output, tracked.camera.width, tracked.camera.height, tracked.motion.fps) as video:
-        for index, (_, frame) in enumerate(read_frames(tracked.source, tracked.motion.fps, _MAX_SIDE)):
+        for index, (_, frame) in enumerate(read_frames(tracked.source, tracked.motion.fps, MAX_SIDE)):
             drawn = draw(torch.from_numpy(frame).float() / 255, min(index, count - 1))
             video.write((drawn.clamp(0, 1) * 255).round().to(torch.uint8).numpy())
             tell(f"frame {index + 1} of {count}", min(1.0, (index + 1) / count))
