@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,14 +15,14 @@ from avatarkit.body import Motion
 from avatarkit.camera import Camera, front_camera
 from avatarkit.components import Components
 from avatarkit.errors import InputError
-from avatarkit.keypoints import Keypoints
+from avatarkit.keypoint_files import KeypointFiles
 from avatarkit.mesh import Mesh
 from avatarkit.photo import read_photo
 from avatarkit.pictures import overlay, save_png
-from avatarkit.store import disk_errors
+from avatarkit.store import content_key, disk_errors
 from avatarkit.video import VideoWriter, probe, read_frames
 
-__all__ = ["Tracked", "relative", "track_file", "track_photo", "track_video", "write_overlay"]
+__all__ = ["MAX_SIDE", "Tracked", "relative", "track_file", "track_photo", "track_video", "write_overlay"]
 
 MAX_SIDE = 1280  # pixels; landmarks gain nothing from more
 _MAX_FPS = 60.0
@@ -47,18 +48,19 @@ class Tracked:
     offsets: torch.Tensor | None = None
 
 
-def track_file(path: Path, components: Components, person: int | None, tell: Tell) -> Tracked:
+def track_file(path: Path, components: Components, person: int | None, tell: Tell, work: Path | None = None) -> Tracked:
     """A photo or a video, as its name says.
 
     Args:
         path: of the file. components: whose matter, detector, body and tracker work.
         person: which one, counted from 1 left to right, where a photo shows several. tell: shown to the user.
+        work: folder that keeps the landmarks of a video until they are no longer needed, see ``track_video``.
 
     Raises:
         InputError: the file cannot be used, or nobody is in it.
     """
     if _is_video(path):
-        return track_video(path, components, tell)
+        return track_video(path, components, tell, work)
     return track_photo(path, components, person, tell)
 
 
@@ -81,31 +83,52 @@ def track_photo(path: Path, components: Components, person: int | None, tell: Te
     return Tracked(path, motion, subject.camera, quality.metrics, quality.warnings, subject.vertex_offsets)
 
 
-def track_video(path: Path, components: Components, tell: Tell) -> Tracked:
-    """Tracks one person through a video.
+def track_video(path: Path, components: Components, tell: Tell, work: Path | None = None) -> Tracked:
+    """Tracks one person through a video of any length.
+
+    Args:
+        work: folder for the landmarks of the frames: a run that was stopped goes on there. Removed at the end. None = a
+            temporary one.
 
     Raises:
         InputError: the video cannot be read, or nobody is in it.
+        StoreError: the folder cannot be written.
     """
+    if work is None:
+        with tempfile.TemporaryDirectory(prefix="avatarkit-") as folder:
+            return track_video(path, components, tell, Path(folder) / "landmarks")
     info = probe(path)
     fps = min(info.fps, _MAX_FPS)
     expected = info.frames or (round(info.duration * fps) if info.duration else None)
-    size: list[tuple[int, int]] = []
+    files = KeypointFiles(work, _key(path, components, fps))
+    if len(files):
+        tell(f"going on after frame {len(files)}", 0.0)
 
     def images() -> Iterator[np.ndarray]:
         for number, (_, image) in enumerate(read_frames(path, fps, MAX_SIDE)):
-            size[:] = [(image.shape[1], image.shape[0])]
-            tell(f"looking at frame {number + 1}", min(0.7, 0.7 * number / expected) if expected else 0.0)
+            if number >= len(files):
+                tell(f"looking at frame {number + 1}", min(0.4, 0.4 * number / expected) if expected else 0.0)
             yield image
 
-    keypoints: list[Keypoints | None] = list(components.get("keypoints").detect_video(images()))
-    seen = sum(k is not None for k in keypoints)
-    if seen == 0:
+    files.fill(images(), components.get("keypoints").detect_video)
+    first = next((k for k in files if k is not None), None)
+    if first is None:
+        files.remove()
         raise InputError(f"Nobody was found in {path.name}: the video must show one person from the front.")
-    tell("fitting the body", 0.7)
-    camera = front_camera(*size[0])
-    motion = components.get("tracker").track(keypoints, None, fps, cameras=[camera] * len(keypoints))
-    return Tracked(path, replace(motion, name=path.stem), camera, {"seen_percent": 100.0 * seen / len(keypoints)})
+    tell("fitting the body", 0.4)
+    camera = front_camera(first.width, first.height)
+    motion = components.get("tracker").track(files, None, fps, cameras=[camera] * len(files))
+    seen = sum(k is not None for k in files)
+    files.remove()
+    return Tracked(path, replace(motion, name=path.stem), camera, {"seen_percent": 100.0 * seen / len(motion)})
+
+
+def _key(path: Path, components: Components, fps: float) -> str:
+    """What the landmarks of a video depend on."""
+    choice, made = components.choice("keypoints"), components.descriptor("keypoints")
+    state = path.stat()
+    source = (path.name, state.st_size, state.st_mtime_ns)
+    return content_key([source, choice.use, made.revision, dict(choice.options), fps, MAX_SIDE])
 
 
 def relative(motion: Motion) -> Motion:

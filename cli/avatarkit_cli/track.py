@@ -34,7 +34,10 @@ def track(
     plugin: PluginFiles = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Track the body in a photo or a video."""
+    """Track the body in a photo or a video.
+
+    A video that was stopped halfway goes on where it was when the command is given again.
+    """
     from avatarkit.api import choose_recipe
 
     chosen = choose_recipe(preset, recipe, None, settings or (), device)
@@ -47,7 +50,8 @@ def track(
     with make_progress() as progress:
         components = Components(chosen, registry, device, seed, progress)
         with progress.stage("tracking"):
-            tracked = track_file(source, components, person, progress.update)
+            work = output.with_name(f"{output.name}.landmarks")
+            tracked = track_file(source, components, person, progress.update, work)
         save_motion(relative(tracked.motion), components.get("body"), output)
         if overlay is not None:
             with progress.stage("overlay"):

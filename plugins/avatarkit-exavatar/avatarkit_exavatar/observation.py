@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import overload
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ __all__ = [
     "HAND_BONES",
     "LandmarkSet",
     "Observation",
+    "Observations",
     "face_weights",
     "observe",
     "thinned",
@@ -87,6 +90,36 @@ class Observation:
     height: int
     visible: dict[str, bool]
     hidden: tuple[str, ...]
+
+
+class Observations(Sequence[Observation | None]):
+    """What the frames of a video say, worked out when asked for: a long video needs no memory for it.
+
+    Args:
+        frames: landmarks, None where nobody was seen. make: turns them into what the fit takes.
+    """
+
+    def __init__(self, frames: Sequence[Keypoints | None], make: Callable[[Keypoints], Observation]) -> None:
+        self._frames, self._make = frames, make
+
+    def then(self, change: Callable[[Observation], Observation]) -> Observations:
+        """The same with a further change."""
+        return Observations(self._frames, lambda keypoints: change(self._make(keypoints)))
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @overload
+    def __getitem__(self, index: int) -> Observation | None: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Observation | None]: ...
+    def __getitem__(self, index: int | slice) -> Observation | list[Observation | None] | None:
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(len(self)))]
+        keypoints = self._frames[index]
+        if keypoints is None or not keypoints.points.keys() & {"face478", "pose33"}:
+            return None
+        return self._make(keypoints)
 
 
 def face_weights(count: int, sigma: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from avatarkit.subject import Matte, Subject
 from avatarkit_exavatar.anatomy import anatomy_of
 from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.contour import hidden_vertices
-from avatarkit_exavatar.observation import Observation, observe, thinned
+from avatarkit_exavatar.observation import Observation, Observations, observe, thinned
 from avatarkit_exavatar.offsets import fit_offsets
 from avatarkit_exavatar.parameters import Parameters
 from avatarkit_exavatar.photo import PhotoFit
@@ -94,7 +94,7 @@ class ExAvatarTracker:
         if cameras is None:
             first = next(k for k in frames if k is not None)
             cameras = [subject.camera if subject is not None else front_camera(first.width, first.height)] * len(frames)
-        observations = [observe(k, body) if k is not None and ok else None for k, ok in zip(frames, seen, strict=True)]
+        observations = Observations(frames, lambda keypoints: observe(keypoints, body))
         if subject is not None:
             shape = subject.params.shape
         else:
@@ -105,26 +105,22 @@ class ExAvatarTracker:
             seen_there = observe(subject.keypoints, body, subject.matte.alpha)
             photo = (seen_there, subject.camera, parameters.encode(subject.params))
         tracker = VideoTracker(parameters, self.config, self.context, photo)
-        x = tracker.run([None if o is None else thinned(o) for o in observations], cameras, fps, initial)
+        x = tracker.run(observations.then(thinned), cameras, fps, initial)
         rows = [parameters.decode(row) for row in x]
         moving = {k: torch.stack([getattr(r, k) for r in rows]) for k in ("expression", "root", "translation", "joints")}
         return Motion("tracked", fps, BodyParams(body.name, shape.clone(), **moving), valid=torch.tensor(seen))
 
-    def _shape_from(self, observations: Sequence[Observation | None], cameras: Sequence[Camera]) -> torch.Tensor:
+    def _shape_from(self, observations: Observations, cameras: Sequence[Camera]) -> torch.Tensor:
         """(S,) median of the shapes of the best frames."""
-        known = [(o, c) for o, c in zip(observations, cameras, strict=True) if o is not None]
-
-        def worth(pair: tuple[Observation, Camera]) -> float:
-            sets = pair[0].sets
-            body = sets["pose33"].weight.mean().item() if "pose33" in sets else 0.0
-            return len(sets) + 2 * ("face478" in sets) + body
-
-        best = sorted(range(len(known)), key=lambda k: -worth(known[k]))
+        worth = [(_worth(o), k) for k, o in enumerate(observations) if o is not None]
+        best = [k for _, k in sorted(worth, key=lambda pair: (-pair[0], pair[1]))]
         spread = best[:: max(1, len(best) // (4 * self.config.shape_frames))][: self.config.shape_frames]
         shapes = []
-        for observation, camera in (known[k] for k in spread):
+        for number in spread:
+            observation = observations[number]
+            assert observation is not None
             fit = PhotoFit(
-                self.parameters.body, self.parameters, self.config, observation, camera, None, self._rasterizer(),
+                self.parameters.body, self.parameters, self.config, observation, cameras[number], None, self._rasterizer(),
                 replace(self.context, progress=lambda *_: None),
             )  # fmt: skip
             shapes.append(self.parameters.decode(fit.run()).shape)
@@ -132,3 +128,10 @@ class ExAvatarTracker:
 
     def _rasterizer(self) -> MeshRasterizer:
         return self.context.get("renderer").meshes
+
+
+def _worth(observation: Observation) -> float:
+    """How much a frame says about the shape."""
+    sets = observation.sets
+    body = sets["pose33"].weight.mean().item() if "pose33" in sets else 0.0
+    return len(sets) + 2 * ("face478" in sets) + body

@@ -14,7 +14,7 @@ from avatarkit.interfaces import Context
 from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.kinematics import Kinematics
 from avatarkit_exavatar.landmarks import landmark_terms, set_points
-from avatarkit_exavatar.observation import Observation
+from avatarkit_exavatar.observation import Observation, Observations
 from avatarkit_exavatar.parameters import Parameters
 from avatarkit_exavatar.personal import PersonalLandmarks
 from avatarkit_exavatar.points import Identity, Points
@@ -24,12 +24,13 @@ from avatarkit_exavatar.solver import Prior, minimise, normal_equations, total_c
 from avatarkit_exavatar.start import camera_distance, find_pose
 from avatarkit_exavatar.terms import Term
 
-__all__ = ["VideoTracker"]
+__all__ = ["VideoTracker", "scenes"]
 
 logger = logging.getLogger("avatarkit.exavatar")
 
 _LOST = 3.0  # a frame that fits so much worse than usual is sought anew
 _UNSEEN = 0.02  # of the prior's firmness where the pictures say nothing: neighbours know better
+_LEAP_METRES, _LEAP_SPEED = 0.35, 6.0  # metres in one frame, metres per second: more is a cut
 _OVERLAP = 8  # frames of the next window that a window looks ahead to
 
 
@@ -57,7 +58,7 @@ class VideoTracker:
 
     def run(
         self,
-        observations: Sequence[Observation | None],
+        observations: Observations,
         cameras: Sequence[Camera],
         fps: float,
         initial: BodyParams | None,
@@ -67,9 +68,11 @@ class VideoTracker:
         prior = make_prior(self.parameters.body, self.parameters, self.config, hands)
         if self.photo is not None and self._personal is not None:
             prior = replace(prior, mean=self.photo[2])  # what the clip does not show is as in the photo
-            observations = [None if o is None else self._personal.observation(o) for o in observations]
-        x = self._forward(observations, cameras, prior, initial)
-        return self._smooth(x, observations, cameras, prior, fps)
+            observations = observations.then(self._personal.observation)
+        x, seen = self._forward(observations, cameras, prior, initial)
+        for start, stop in scenes(x[:, self.parameters.layout.translation], seen, fps):
+            x[start:stop] = self._smooth(x[start:stop], observations, start, cameras, prior, fps)
+        return x
 
     def _known(self, observation: Observation) -> dict[str, Points]:
         """The body's points of the sets that a frame shows; they are the same in all frames."""
@@ -86,12 +89,12 @@ class VideoTracker:
 
     def _forward(
         self,
-        observations: Sequence[Observation | None],
+        observations: Observations,
         cameras: Sequence[Camera],
         prior: Prior,
         initial: BodyParams | None,
-    ) -> torch.Tensor:
-        """(T, P) each frame on its own, started from its neighbour or from ``initial``."""
+    ) -> tuple[torch.Tensor, list[bool]]:
+        """(T, P) each frame on its own, started from its neighbour or from ``initial``; and which frames were seen."""
         rows: list[torch.Tensor | None] = []
         last: torch.Tensor | None = None
         usual: list[float] = []
@@ -113,12 +116,14 @@ class VideoTracker:
                         last, cost = anew, better
             usual = [*usual[-30:], cost]
             rows.append(last)
-        return _bridged(rows, self.parameters.encode(self.parameters.body.neutral()))
+        bridged = _bridged(rows, self.parameters.encode(self.parameters.body.neutral()))
+        return bridged, [observation is not None for observation in observations]
 
     def _descend(
         self, observation: Observation, camera: Camera, prior: Prior, x: torch.Tensor, iterations: int
     ) -> tuple[torch.Tensor, float]:
         terms = self._terms(observation, camera, x)
+        prior = self._held(prior, observation, x)
         free = torch.ones(self.parameters.layout.size, dtype=torch.bool)
         x = minimise(self._kinematics, x, terms, prior, free, iterations, damping=1e-3, tolerance=5e-3)
         return x, total_cost(self._kinematics, self._kinematics.pose(x), terms, prior)
@@ -131,20 +136,22 @@ class VideoTracker:
     def _smooth(
         self,
         x: torch.Tensor,
-        observations: Sequence[Observation | None],
+        observations: Observations,
+        first: int,
         cameras: Sequence[Camera],
         prior: Prior,
         fps: float,
     ) -> torch.Tensor:
-        """(T, P) windows of frames improved together."""
+        """(T, P) windows of frames improved together; the frames begin at number ``first``."""
         x = x.clone()
         size, total = self.config.smoothing_window, len(x)
         for start in range(0, total, size):
-            self.context.progress("smoothing", 0.6 + 0.4 * start / total)
+            self.context.progress("smoothing", 0.6 + 0.4 * (first + start) / len(observations))
             stop = min(total, start + size + _OVERLAP)
+            window = observations[first + start : first + stop]
             before = x[max(0, start - 2) : start]
             for _ in range(self.config.smoothing_rounds):
-                normals = [self._model(x[t], observations[t], cameras[t], prior) for t in range(start, stop)]
+                normals = [self._model(x[t], window[t - start], cameras[first + t], prior) for t in range(start, stop)]
                 diagonals = torch.stack([n.hessian.diagonal() for n in normals])
                 stiffness = stiffness_for(diagonals, self._cutoff(), fps)
                 free = torch.ones(x.shape[1], dtype=torch.bool)
@@ -166,9 +173,25 @@ class VideoTracker:
             for side in ("left", "right"):
                 if not observation.visible[f"{side}_hand"]:
                     factor[at.pose][self.parameters.fingers(side)] = _UNSEEN
+            factor[at.pose][self._hidden(observation)] = _UNSEEN
             if not observation.visible["face"]:
                 factor[at.expression] = _UNSEEN
         return replace(prior, precision=prior.precision * factor, sparsity=prior.sparsity * factor)
+
+    def _hidden(self, observation: Observation) -> torch.Tensor:
+        """(3 G,) bool, angles of arms, or of forearms and wrists, that a frame does not show."""
+        hidden = torch.zeros(3 * self.parameters.layout.groups, dtype=torch.bool)
+        for side in ("left", "right"):
+            if f"{side}_elbow" in observation.hidden:
+                hidden |= self.parameters.arm(side)
+        return hidden
+
+    def _held(self, prior: Prior, observation: Observation, x: torch.Tensor) -> Prior:
+        """The prior that leaves arms which a frame does not show where they were in the frame before."""
+        at = self.parameters.layout.pose
+        mean = prior.mean.clone()
+        mean[at] = torch.where(self._hidden(observation), x[at], mean[at])
+        return replace(prior, mean=mean)
 
     def _cutoff(self) -> torch.Tensor:
         """(P,) hertz above which movement is taken for noise."""
@@ -178,6 +201,18 @@ class VideoTracker:
         for side in ("left", "right"):
             cutoff[at.pose][self.parameters.fingers(side)] = self.config.hand_cutoff
         return cutoff
+
+
+def scenes(translation: torch.Tensor, seen: Sequence[bool], fps: float) -> list[tuple[int, int]]:
+    """Start and stop of the parts between cuts: nobody moves as fast as a person does from one shot to another.
+
+    Args:
+        translation: (T, 3) metres. seen: T.
+    """
+    leap = max(_LEAP_METRES, _LEAP_SPEED / fps)
+    step = translation.diff(dim=0).norm(dim=-1)
+    cuts = [t + 1 for t in range(len(step)) if seen[t] and seen[t + 1] and step[t] > leap]
+    return list(zip([0, *cuts], [*cuts, len(translation)], strict=True))
 
 
 def _bridged(rows: list[torch.Tensor | None], rest: torch.Tensor) -> torch.Tensor:

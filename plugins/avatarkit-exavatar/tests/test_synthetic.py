@@ -19,6 +19,7 @@ from avatarkit.subject import Matte
 from avatarkit_exavatar.contour import vertices_below
 from avatarkit_exavatar.observation import observe
 from avatarkit_exavatar.tucking import tuck_hands
+from avatarkit_exavatar.video import scenes
 
 SETS = ("pose33", "hand21_left", "hand21_right")
 
@@ -190,3 +191,11 @@ def test_fingers_that_nobody_found_show_less_than_an_open_hand(context, tracker)
     kept = ~(tracker.parameters.fingers("left") | tracker.parameters._marked("left_wrist"))
     at = tracker.parameters.layout.pose
     assert torch.equal(tucked[at][kept], x[at][kept])
+
+
+def test_a_cut_parts_a_video_and_a_gap_does_not():
+    place = torch.zeros(10, 3)
+    place[4:] += torch.tensor([0.8, 0.0, 0.0])
+    assert scenes(place, [True] * 10, 25.0) == [(0, 4), (4, 10)]
+    assert scenes(place, [True] * 10, 5.0) == [(0, 10)]  # a person can walk so far in a fifth of a second
+    assert scenes(place, [k != 4 for k in range(10)], 25.0) == [(0, 10)]
