@@ -59,7 +59,7 @@ class PhotoFit:
         say("finding the details", 0.6)
         self._refine(self._free(shape="all"), self.config.detail_rounds)
         say("fitted", 1.0)
-        return tuck_hands(self.parameters, self.x, self.observation, self.camera, self.rasterizer)
+        return tuck_hands(self.parameters, self.x, self.observation, self.camera, self.matte, self.rasterizer)
 
     def _free(self, shape: str = "none", fingers: bool = True, limbs: bool = True, face: bool = True) -> torch.Tensor:
         """(P,) bool, unknowns that a stage may change."""

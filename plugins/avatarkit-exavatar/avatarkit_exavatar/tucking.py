@@ -1,68 +1,83 @@
-"""Fingers that nobody found are put where they do not show: tucked under the other arm, in a pocket, in a fist.
+"""Hands that nobody found are put where they do not show: tucked under the other arm, in a pocket, in a fist.
 
-A hand's detector looks closely at every wrist that is seen. Where it finds no hand, the fingers are hidden; yet the
-relaxed hand of the fit would lie open on whatever the photo shows there. Hiding is no matter of slopes, so a few bends of
-the wrist and curls of the fingers are tried and the least visible one is taken.
+A hand's detector looks closely at every wrist that is seen. Where it finds no hand, the hand is hidden; yet the relaxed
+hand of the fit would lie open on whatever the photo shows there. Hiding is no matter of slopes, so bends of the wrist and
+curls of the fingers are tried and the least visible one is taken.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
+from torch.nn.functional import interpolate
 
 from avatarkit.camera import Camera
 from avatarkit.interfaces import MeshRasterizer
 from avatarkit.mesh import Mesh
+from avatarkit.subject import Matte
 from avatarkit_exavatar.contour import vertices_below
 from avatarkit_exavatar.observation import Observation
 from avatarkit_exavatar.parameters import Parameters
 
 __all__ = ["tuck_hands"]
 
-_PIXELS = 288  # longer side of the picture in which the fingers are counted
+_PIXELS = 288  # longer side of the picture in which the hand is counted
 _FINGERS = ("index", "middle", "ring", "pinky")
 _FIST = {"1": 1.2, "2": 1.5, "3": 0.9}  # radians of bend by phalanx
 _THUMB = {"2": 0.6, "3": 0.8}
-_CURLS, _BENDS = (0.0, 0.35, 0.7, 1.0), (0.0, -0.3, 0.3, -0.6, 0.6)  # parts of a fist; radians at the wrist
-_CURLED, _BENT = 0.15, 0.15  # what a fist and a wrist bent by 0.6 must hide, as a part of the fingers
+_CURLS = (0.0, 0.5, 1.0)  # parts of a fist
+_BENDS, _ASIDE = (0.0, -0.3, 0.3, -0.6, 0.6), (0.0, -0.3, 0.3)  # radians at the wrist
+_CURLED, _BENT = 0.12, 0.4  # what a fist and a wrist bent by a radian must hide, as a part of the hand
+_BEHIND = 0.3  # a hand where the photo shows no person may be behind something that is not theirs
 
 
 def tuck_hands(
-    parameters: Parameters, x: torch.Tensor, observation: Observation, camera: Camera, rasterizer: MeshRasterizer
+    parameters: Parameters,
+    x: torch.Tensor,
+    observation: Observation,
+    camera: Camera,
+    matte: Matte | None,
+    rasterizer: MeshRasterizer,
 ) -> torch.Tensor:
-    """(P,) the same pose with the unseen hands of arms that were seen as little visible as they can be."""
+    """(P,) the same pose with the unseen hands as little visible on the person as they can be."""
     scale = min(1.0, _PIXELS / max(camera.width, camera.height))
     small = camera.resized(round(camera.width * scale), round(camera.height * scale))
+    weight = torch.ones(small.height, small.width)
+    if matte is not None:
+        size = (small.height, small.width)
+        weight = interpolate(matte.alpha[None, None], size, mode="area")[0, 0].clamp(min=_BEHIND)
     for side in ("left", "right"):
-        if observation.visible[f"{side}_arm"] and not observation.visible[f"{side}_hand"]:
-            x = _tucked(parameters, x, side, small, rasterizer)
+        if not observation.visible[f"{side}_hand"]:
+            x = _tucked(parameters, x, side, small, weight, rasterizer)
     return x
 
 
-def _tucked(parameters: Parameters, x: torch.Tensor, side: str, camera: Camera, rasterizer: MeshRasterizer) -> torch.Tensor:
+def _tucked(
+    parameters: Parameters, x: torch.Tensor, side: str, camera: Camera, weight: torch.Tensor, rasterizer: MeshRasterizer
+) -> torch.Tensor:
     body = parameters.body
-    fingers = vertices_below(body, *(f"{side}_{name}1" for name in (*_FINGERS, "thumb")))[body.faces].all(1)
+    hand = vertices_below(body, f"{side}_wrist")[body.faces].all(1)
     wrist = parameters.group_slice(f"{side}_wrist")
-    if wrist is None or not fingers.any():
+    if wrist is None or not hand.any():
         return x
-    best, least, whole = x, math.inf, 1
-    for curl in _CURLS:
-        for bend in _BENDS:
-            tried = _curled(parameters, x, side, curl)
-            tried[wrist.start] = (tried[wrist.start] + bend).clamp(
-                parameters.anatomy.low[parameters.anatomy.number[f"{side}_wrist"], 0],
-                parameters.anatomy.high[parameters.anatomy.number[f"{side}_wrist"], 0],
-            )
-            vertices = body.vertices(parameters.decode(tried))[0]
-            face = rasterizer.render(Mesh(vertices, body.faces), camera).face_index
-            shown = int(fingers[face[face >= 0]].sum())
-            if curl == bend == 0.0:
-                alone = rasterizer.render(Mesh(vertices, body.faces[fingers]), camera).face_index
-                whole = max(int((alone >= 0).sum()), 1)
-            cost = shown / whole + _CURLED * curl + _BENT * (bend / 0.6) ** 2
-            if cost < least:
-                best, least = tried, cost
+    number = parameters.anatomy.number[f"{side}_wrist"]
+    low, high = parameters.anatomy.low[number], parameters.anatomy.high[number]
+    best, least, whole = x, math.inf, 1.0
+    for curl, bend, aside in itertools.product(_CURLS, _BENDS, _ASIDE):
+        tried = _curled(parameters, x, side, curl)
+        turned = tried[wrist] + torch.tensor([bend, aside, 0.0])
+        tried[wrist] = torch.minimum(torch.maximum(turned, low), high)
+        vertices = body.vertices(parameters.decode(tried))[0]
+        face = rasterizer.render(Mesh(vertices, body.faces), camera).face_index
+        shown = float((weight * hand[face.clamp(min=0)])[face >= 0].sum())
+        if curl == bend == aside == 0.0:
+            alone = rasterizer.render(Mesh(vertices, body.faces[hand]), camera).face_index
+            whole = max(float((alone >= 0).sum()), 1.0)
+        cost = shown / whole + _CURLED * curl + _BENT * (bend**2 + aside**2)
+        if cost < least:
+            best, least = tried, cost
     return best
 
 

@@ -186,7 +186,7 @@ def test_fingers_that_nobody_found_show_less_than_an_open_hand(context, tracker)
         face = rasterizer.render(mesh, camera).face_index
         return int(fingers[body.faces[face[face >= 0]]].all(1).sum())
 
-    tucked = tuck_hands(tracker.parameters, x, observation, camera, rasterizer)
+    tucked = tuck_hands(tracker.parameters, x, observation, camera, None, rasterizer)
     assert shown(tucked) < 0.8 * shown(x)
     kept = ~(tracker.parameters.fingers("left") | tracker.parameters._marked("left_wrist"))
     at = tracker.parameters.layout.pose
