@@ -195,16 +195,27 @@ class _Evaluation:
             for number, image in self._frames() if missing else ():
                 if number in missing:
                     self.progress.update(f"frame {number}", (missing.index(number) + 1) / len(missing))
-                    photo = photo_from_array(image, f"frame {number}")
-                    matte = self.components.get("matter").matte(photo, self.keypoints[number - self.first])
-                    layers = torch.cat([_on_white(matte.foreground, matte.alpha), matte.alpha[..., None]], -1)
                     with self._truth(number).write() as folder:
-                        save_png(folder / "truth.png", layers)
-                        write_json(folder / "box.json", {"box": _box(matte.alpha)})
-        boxes = [_box(self.subject.matte.alpha)]
-        boxes += [read_json(self._truth(number).folder / "box.json")["box"] for number in chosen]
-        self._frame(np.asarray(boxes))
-        return chosen
+                        self._cut(number, image, folder)
+        boxes = {number: read_json(self._truth(number).folder / "box.json")["box"] for number in chosen}
+        found = [number for number in chosen if boxes[number] is not None]
+        if not found:
+            raise InputError(f"Nobody can be cut out of {self.video.name}: it must show one person from the front.")
+        self._frame(np.asarray([_box(self.subject.matte.alpha), *(boxes[number] for number in found)]))
+        return found
+
+    def _cut(self, number: int, image: np.ndarray, folder: Path) -> None:
+        """One frame of the truth; without a person there is only a box that says so."""
+        photo = photo_from_array(image, f"frame {number}")
+        try:
+            matte = self.components.get("matter").matte(photo, self._landmarks(number))
+        except InputError as error:
+            log.warning("frame %d is left out: %s", number, error)
+            write_json(folder / "box.json", {"box": None})
+            return
+        layers = torch.cat([_on_white(matte.foreground, matte.alpha), matte.alpha[..., None]], -1)
+        save_png(folder / "truth.png", layers)
+        write_json(folder / "box.json", {"box": _box(matte.alpha)})
 
     def _frame(self, boxes: np.ndarray) -> None:
         """Sets the window that is compared: all that the person ever covers, as the paper crops its clips (section 4.1)."""
@@ -357,11 +368,11 @@ def _on_white(foreground: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
     return foreground * alpha[..., None] + (1 - alpha[..., None])
 
 
-def _box(alpha: torch.Tensor) -> list[int]:
-    """x0, y0, x1, y1 of a matte (H, W)."""
+def _box(alpha: torch.Tensor) -> list[int] | None:
+    """x0, y0, x1, y1 of a matte (H, W); None where it is empty."""
     ys, xs = (alpha > 0.5).nonzero(as_tuple=True)
     if not len(ys):
-        return [0, 0, alpha.shape[1], alpha.shape[0]]
+        return None
     return [int(v) for v in (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)]
 
 
