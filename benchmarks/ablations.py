@@ -17,7 +17,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,12 @@ ROWS: dict[str, tuple[str, ...]] = {
     ),
     "Laplacian x 100": ("losses.laplacian.weight=100",),
     # our own options
-    "LPIPS on the photo too": ('losses.perceptual.on=["photo", "body", "head"]',),
     "no growth": ("avatar.grow=false",),
     "face_factor 1": ("avatar.face_factor=1",),
     "no detail crops": ("training.detail_share=0",),
     "no confidence": ("training.confidence=false",),
     "straying, not calibrated": (*DRIFT, "labels.calibrate=false"),
+    "LPIPS on the photo too": ('losses.perceptual.on=["photo", "body", "head"]',),
 }  # fmt: skip
 """Row -> what it changes in the recipe."""
 
@@ -72,22 +72,22 @@ NUMBERS = {"psnr": ("PSNR", 2, 1), "ssim": ("SSIM", 4, 1), "lpips": ("LPIPS", 4,
 
 def measure(
     clips: Sequence[Path], rows: Sequence[str], output: Path, preset: str, settings: Sequence[str], frames: int, seed: int
-) -> dict[str, Any]:
-    """Row -> clip -> what ``evaluate`` returns; each result is kept as soon as it is there."""
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """One row after the other: its name, and clip -> what ``evaluate`` returns."""
     registry = Registry.load([Path(__file__).with_name("drifting_labels.py")])
-    found: dict[str, Any] = {row: {} for row in rows}
-    for clip in clips:
-        for row in rows:
-            recipe = Recipe.load(preset, settings=(*QUICK, *settings, *ROWS[row]))
+    for row in rows:
+        recipe = Recipe.load(preset, settings=(*QUICK, *settings, *ROWS[row]))
+        results = {}
+        for clip in clips:
             folder = output / clip.stem
             print(f"{clip.name}: {row}", file=sys.stderr, flush=True)
             with make_progress() as progress:
-                found[row][clip.name] = evaluate(
+                results[clip.name] = evaluate(
                     clip, folder, recipe=recipe, registry=registry, frames=frames, perceptual=PERCEPTUAL, seed=seed,
                     progress=progress,
                 )  # fmt: skip
             (folder / "comparison.png").replace(folder / f"{_slug(row)}.png")
-    return found
+        yield row, results
 
 
 def table(found: Mapping[str, Mapping[str, Any]]) -> str:
@@ -167,12 +167,13 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=6, help="of each clip that are compared")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    found = measure(args.clips, args.rows, args.output, args.preset, args.set, args.frames, args.seed)
-    write_json(args.output / "ablations.json", {"preset": args.preset, "settings": args.set, "rows": found})
-    text = table(found)
-    (args.output / "ablations.md").write_text(text, encoding="utf-8")
-    save_png(args.output / "ablations.png", grid(args.clips, args.rows, args.output))
-    print(text)
+    found: dict[str, Any] = {}
+    for row, results in measure(args.clips, args.rows, args.output, args.preset, args.set, args.frames, args.seed):
+        found[row] = results
+        write_json(args.output / "ablations.json", {"preset": args.preset, "settings": args.set, "rows": found})
+        (args.output / "ablations.md").write_text(table(found), encoding="utf-8")
+        save_png(args.output / "ablations.png", grid(args.clips, list(found), args.output))
+    print(table(found))
 
 
 if __name__ == "__main__":
