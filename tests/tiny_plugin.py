@@ -37,8 +37,8 @@ def _called(name: str) -> None:
 
 
 @cache
-def _person() -> Subject:
-    return tiny_subject(size=method.SIZE)
+def _person(size: int) -> Subject:
+    return tiny_subject(size=size)
 
 
 class Detector(method.TinyDetector):
@@ -47,11 +47,10 @@ class Detector(method.TinyDetector):
     def detect_video(self, images: Iterable[np.ndarray]) -> Iterable[Keypoints | None]:
         _called("detect_video")
         for image in images:
-            yield None if image.std() < 1 else self._moved(_centre(image) - _centre(_person().photo.to_uint8()))
-
-    def _moved(self, step: np.ndarray) -> Keypoints:
-        points = {name: p + step.astype(np.float32) for name, p in self.truth.points.items()}
-        return replace(self.truth, points=points)
+            person = _person(image.shape[1])
+            step = (_centre(image) - _centre(person.photo.to_uint8())).astype(np.float32)
+            points = {name: p + step for name, p in person.keypoints.points.items()}
+            yield None if image.std() < 1 else replace(person.keypoints, points=points)
 
 
 def _centre(image: np.ndarray) -> np.ndarray:
@@ -88,10 +87,11 @@ class Tracker(method.TinyTracker):
         cameras: Sequence[Camera] | None = None,
     ) -> Motion:
         """A person who steps aside is followed."""
-        motion, truth = super().track(frames, subject, fps, initial, cameras), _person()
-        metres = -float(truth.params.translation[2]) / float(truth.camera.K[0, 0])
+        motion = super().track(frames, subject, fps, initial, cameras)
         for k, frame in enumerate(frames):
             if frame is not None:
+                truth = _person(frame.width)
+                metres = -float(truth.params.translation[2]) / float(truth.camera.K[0, 0])
                 name = next(iter(truth.keypoints.points))
                 x, y = (frame.points[name] - truth.keypoints.points[name]).mean(0).tolist()
                 motion.params.translation[k] += metres * torch.tensor([x, -y, 0.0])
