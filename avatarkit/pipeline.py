@@ -114,13 +114,13 @@ def build(
     motions, motions_stage = run.motions()
     body_clips = run.labels("body", subject, tracking, motions, motions_stage)
     head_clips = run.labels("head", subject, tracking, motions, motions_stage)
-    clips = [clip for clip, _ in body_clips + head_clips]
+    clips = [clip for clip, _ in body_clips + head_clips if clip.confidence.any()]
     tensors, training = run.train(subject, tracking, clips, [stage for _, stage in body_clips + head_clips])
 
     tensors |= params_to_tensors(subject.params, "photo") | cameras_to_tensors((subject.camera,), "camera")
     tensors["box"] = _person_box(subject)
     manifest = run.manifest(picture, subject, consent)
-    manifest["labels"] = {clip.name: dict(clip.facts) for clip in clips}
+    manifest["labels"] = {clip.name: dict(clip.facts) for clip, _ in body_clips + head_clips}
     extras = run.preview(tensors, manifest, subject, clips, training)
     if keep_photo:
         extras[f"photo{Path(photo).suffix.lower()}"] = Path(photo)
@@ -227,9 +227,11 @@ class _Run:
             clip, drift = retrack(clip, subject, get("body"), get("keypoints"), get("tracker"), meshes, fps)
             facts["drift"] = {k: round(v, 3) if v == v else None for k, v in asdict(drift).items()}
             log.info("clip %s strays %.0f mm from its request, lost %.0f %%", clip.name, drift.mean_mm, drift.lost * 100)
-            if drift.lost + drift.doubted > 0.5:
+            if not clip.confidence.any():
+                log.warning("clip %s does not show the person, and is left out", clip.name)
+            elif drift.lost + drift.doubted > 0.5:
                 log.warning("clip %s: more than half of its frames do not show the person as asked", clip.name)
-        if config.calibrate:
+        if config.calibrate and clip.confidence.any():
             clip, colors = calibrated(clip, subject, get("body"), get("renderer"))
             facts["colours"] = None if colors is None else {"gain": colors.gain.tolist(), "offset": colors.offset.tolist()}
             log.info("clip %s: colours %s", clip.name, colors)

@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from avatarkit.body import BodyParams
+from avatarkit.errors import InputError
 from avatarkit.interfaces import BodyModel, KeypointDetector, MeshRasterizer, Subject, Tracker
 from avatarkit.labels import LabelClip
 from avatarkit.mesh import Mesh
@@ -53,7 +54,10 @@ def retrack(
         clip: with ``params`` as requested. fps: of its frames. meshes: draws outlines.
     """
     frames = (frame.numpy() for frame in clip.frames)
-    motion = tracker.track(list(detector.detect_video(frames)), subject, fps, clip.requested, clip.cameras)
+    try:
+        motion = tracker.track(list(detector.detect_video(frames)), subject, fps, clip.requested, clip.cameras)
+    except InputError:  # nobody in the whole clip: that is the generator's fault, and no reason to lose the build
+        return replace(clip, confidence=torch.zeros_like(clip.confidence)), Drift(float("nan"), 1.0, 0.0, 0.0)
     valid = torch.ones(len(clip), dtype=torch.bool) if motion.valid is None else motion.valid
     params = replace(motion.params, shape=subject.params.shape)
     skeleton = body.skeleton(subject.params.shape)

@@ -9,6 +9,7 @@ import torch
 
 from avatarkit.animation import place
 from avatarkit.body import Motion
+from avatarkit.errors import InputError
 from avatarkit.labels import LabelClip
 from avatarkit.mesh import Mesh
 from avatarkit.retracking import retrack
@@ -79,6 +80,18 @@ def test_a_body_beside_the_person_is_not_trusted(scene):
     clip, drift = _run(scene, replace(asked, translation=translation))
     assert clip.confidence.amax((1, 2)).tolist() == [200, 200, 0, 200]
     assert drift.doubted == 0.25
+
+
+def test_a_clip_without_anybody_loses_all_trust_and_not_the_build(scene):
+    class Lost:
+        def track(self, *arguments):
+            raise InputError("Nobody was found in any frame.")
+
+    body, subject, meshes, clip = scene
+    answer, drift = retrack(clip, subject, body, Finder(), Lost(), meshes, 10.0)
+    assert not answer.confidence.any()
+    assert answer.params is clip.requested
+    assert drift.lost == 1
 
 
 def test_lost_frames_are_not_trusted(scene):

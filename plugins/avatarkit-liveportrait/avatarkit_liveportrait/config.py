@@ -6,7 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["LivePortraitConfig"]
+from avatarkit.paths import find_weights
+
+__all__ = ["FILES", "VECTORS_FILE", "LivePortraitConfig", "find_file"]
+
+FILES = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
+VECTORS_FILE = "stitching_retargeting_module"
+# As the authors lay the files out, and flat, as others copy them.
+_FOLDERS = ("base_models", "retargeting_models", "liveportrait/base_models", "liveportrait/retargeting_models", ".")
+
+
+def find_file(folder: Path, stem: str) -> Path | None:
+    """A checkpoint below a folder of weights, wherever people put it."""
+    places = (folder / place / f"{stem}{suffix}" for place in _FOLDERS for suffix in (".safetensors", ".pth"))
+    return next((path for path in places if path.is_file()), None)
 
 
 @dataclass(frozen=True)
@@ -44,3 +57,14 @@ class LivePortraitConfig:
         for sentence, fine in checks.items():
             if not fine:
                 raise ValueError(sentence)
+
+    def preflight(self) -> list[str]:
+        """What is missing before a build may start, a sentence for each."""
+        folder = self.weights or find_weights("liveportrait")
+        if folder is None or not folder.is_dir():
+            return ["It needs the folder of its weights: avatarkit weights fetch liveportrait"]
+        return [
+            f"The folder of LivePortrait's weights {folder} has no {stem}.pth and no {stem}.safetensors."
+            for stem in (*FILES, VECTORS_FILE)
+            if find_file(folder, stem) is None
+        ]

@@ -124,8 +124,27 @@ def square_window(crop: FaceCrop, camera: Camera, size: int) -> tuple[np.ndarray
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Moves a picture by a (3, 3) matrix, bilinearly; black where it has nothing."""
-    return np.asarray(cv2.warpAffine(image, matrix[:2], (width, height), flags=cv2.INTER_LINEAR))
+    """Moves a picture by a (3, 3) matrix, bilinearly; black where it has nothing.
+
+    Not OpenCV's: before version 5 it rounds sampling positions to 1/32 pixel, which shows in noise.
+
+    Args:
+        image: (H, W) or (H, W, C), uint8 or float32; so is the result. matrix: of pixel centres at whole numbers.
+    """
+    back = np.linalg.inv(matrix)
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    at_x, at_y = (back[k, 0] * x + back[k, 1] * y + back[k, 2] for k in range(2))
+    left, top = np.floor(at_x), np.floor(at_y)
+    share_x, share_y = ((at - low).astype(np.float32)[..., None] for at, low in ((at_x, left), (at_y, top)))
+    layers = image.reshape(*image.shape[:2], -1)
+    framed = np.pad(layers, ((1, 1), (1, 1), (0, 0))).astype(np.float32)  # a black rim, where all that lies outside is found
+    columns = [(left + k).clip(-1, image.shape[1]).astype(int) + 1 for k in (0, 1)]
+    rows = [(top + k).clip(-1, image.shape[0]).astype(int) + 1 for k in (0, 1)]
+    upper, lower = (framed[r, columns[0]] * (1 - share_x) + framed[r, columns[1]] * share_x for r in rows)
+    moved = upper * (1 - share_y) + lower * share_y
+    if image.dtype == np.uint8:
+        moved = np.rint(moved).clip(0, 255)
+    return np.asarray(moved.astype(image.dtype).reshape(height, width, *image.shape[2:]))
 
 
 def network_input(crop: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:

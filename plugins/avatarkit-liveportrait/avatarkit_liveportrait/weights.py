@@ -10,15 +10,12 @@ from torch import nn
 
 from avatarkit.errors import ConfigError, InputError, MissingWeights
 from avatarkit.labelling.checkpoints import fill, flat, read_settings, read_state
+from avatarkit_liveportrait.config import FILES, VECTORS_FILE, find_file
 from avatarkit_liveportrait.model import build_networks
 
 __all__ = ["load_networks"]
 
-FILES = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
-VECTORS_FILE = "stitching_retargeting_module"
 VECTORS = {"stitching": "retarget_shoulder", "lip": "retarget_mouth", "eye": "retarget_eye"}
-# As the authors lay the files out, and flat, as others copy them.
-FOLDERS = ("base_models", "retargeting_models", "liveportrait/base_models", "liveportrait/retargeting_models", ".")
 
 
 def load_networks(folder: Path) -> dict[str, nn.Module]:
@@ -47,11 +44,10 @@ def load_networks(folder: Path) -> dict[str, nn.Module]:
 
 
 def _find(folder: Path, stem: str) -> Path:
-    for place in FOLDERS:
-        for suffix in (".safetensors", ".pth"):
-            if (path := folder / place / f"{stem}{suffix}").is_file():
-                return path
-    raise MissingWeights(f"The folder of LivePortrait's weights {folder} has no {stem}.pth and no {stem}.safetensors.")
+    path = find_file(folder, stem)
+    if path is None:
+        raise MissingWeights(f"The folder of LivePortrait's weights {folder} has no {stem}.pth and no {stem}.safetensors.")
+    return path
 
 
 def _settings(path: Path) -> dict[str, Any]:

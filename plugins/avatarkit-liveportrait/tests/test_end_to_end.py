@@ -43,8 +43,5 @@ def test_photo_and_driving_pictures_to_a_pasted_frame(load_golden, recipe, rando
     wanted = data["out_at_8"][1].permute(1, 2, 0).numpy() * 255
     assert np.abs(frame[::8, ::8] - wanted).max() < 1 + 255 * 2e-3
     pasted = paste(frame, photo, border_mask(), np.linalg.inv(data["crop/M_o2c"].numpy()))
-    # Random networks paint noise, 80 levels from pixel to pixel, and versions of OpenCV round sampling positions their way:
-    # hence no two levels for all but 0.1 % here, as ``test_pasting`` asks for on a smooth frame.
     difference = np.abs(pasted.astype(int) - data["paste_back"][1].numpy())
-    assert (difference <= 2).mean() > 0.98
-    assert difference.max() <= 8
+    assert (difference <= 2).mean() >= 0.999

@@ -42,7 +42,8 @@ def test_crops(load_golden):
         moved = part["pts"] @ crop.to_crop[:2, :2].T + crop.to_crop[:2, 2]
         np.testing.assert_allclose(moved, part["pt_crop"], atol=1e-2)
         image = warp(data["image"], crop.to_crop, case["dsize"], case["dsize"])
-        _near(image[::8, ::8], part["img_crop_at_8"])
+        _near(image[::8, ::8], part["img_crop_at_8"], levels=1)
+        assert (image[::8, ::8] == part["img_crop_at_8"]).mean() > 0.999
         if "img_crop_256_area_at_4" in part:
             small = picture(network_input(image))
             _near(small[::4, ::4], part["img_crop_256_area_at_4"])
@@ -61,7 +62,9 @@ def test_pasting(load_golden, random_picture):
     assert np.array_equal(generated[::8, ::8], data["paste/generated_at_8"])
     share = data["paste/mask_ori"][..., None]
     moved = warp(generated, data["paste/M_c2o"], 260, 300)
-    _near((share * moved + (1 - share) * data["image"]).astype(np.uint8), data["paste/result"])
+    pasted = (share * moved + (1 - share) * data["image"]).astype(np.uint8)
+    _near(pasted, data["paste/result"], levels=1)
+    assert (pasted == data["paste/result"]).mean() > 0.999
     whole = paste(generated, data["image"], np.ones((512, 512), np.float32), data["paste/M_c2o"])
     inside = warp(np.ones((512, 512), np.float32), data["paste/M_c2o"], 260, 300)
     assert np.array_equal(whole[inside == 1], moved[inside == 1])

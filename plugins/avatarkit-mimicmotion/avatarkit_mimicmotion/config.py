@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from avatarkit.paths import find_weights
+
 __all__ = ["MimicMotionConfig"]
 
 
@@ -65,3 +67,19 @@ class MimicMotionConfig:
         for sentence, fine in checks.items():
             if not fine:
                 raise ValueError(sentence)
+
+    def preflight(self) -> list[str]:
+        """What is missing before a build may start, a sentence for each."""
+        missing = [
+            f"There is no file {path}." for path in (self.checkpoint, self.pose_net) if path is not None and not path.is_file()
+        ]
+        base = self.base or find_weights("svd-xt-1-1")
+        if base is None or not base.is_dir():
+            return [*missing, "It needs the folder of Stable Video Diffusion XT 1.1: avatarkit weights fetch svd-xt-1-1"]
+        for part, stem in (("vae", "diffusion_pytorch_model"), ("image_encoder", "model")):
+            files = [base / part / f"{stem}{suffix}.safetensors" for suffix in (".fp16", "")]
+            if not (base / part / "config.json").is_file():
+                missing.append(f"The base model is incomplete: there is no {base / part / 'config.json'}.")
+            elif not any(file.is_file() for file in files):
+                missing.append(f"The base model is incomplete: there is no {files[0]}.")
+        return missing

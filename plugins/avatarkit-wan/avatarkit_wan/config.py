@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["WanConfig"]
+from avatarkit.paths import find_weights
+
+__all__ = ["PARTS", "WanConfig", "missing_parts"]
+
+PARTS = ("transformer", "vae", "image_encoder", "text_encoder", "scheduler", "image_processor", "tokenizer")
 
 
 @dataclass(frozen=True)
@@ -53,3 +57,18 @@ class WanConfig:
         for sentence, fine in checks.items():
             if not fine:
                 raise ValueError(sentence)
+
+    def preflight(self) -> list[str]:
+        """What is missing before a build may start, a sentence for each."""
+        folder = self.weights or find_weights("wan-animate-14b")
+        if folder is None or not folder.is_dir():
+            return ["It needs the folder of its weights: avatarkit weights fetch wan-animate-14b"]
+        return missing_parts(folder)
+
+
+def missing_parts(folder: Path) -> list[str]:
+    """A sentence where the folder is not that of Wan-Animate."""
+    missing = [name for name in PARTS if not (folder / name).is_dir()]
+    if not missing:
+        return []
+    return [f"{folder} is not the folder of Wan2.2-Animate in diffusers' layout: it has no {', '.join(missing)}."]

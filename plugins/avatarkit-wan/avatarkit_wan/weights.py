@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, CLIPImageProcessor, CLIPVisionModel, UMT
 from transformers.utils import logging as transformers_logging
 
 from avatarkit.errors import AvatarkitError, InputError, MissingWeights
+from avatarkit_wan.config import missing_parts
 
 __all__ = ["load_part", "load_pipeline", "require_folder"]
 
@@ -50,11 +51,8 @@ def require_folder(folder: Path) -> None:
     Raises:
         MissingWeights: naming what is not there.
     """
-    missing = [name for name in PARTS if not (folder / name).is_dir()]
-    if missing:
-        raise MissingWeights(
-            f"{folder} is not the folder of Wan2.2-Animate in diffusers' layout: it has no {', '.join(missing)}."
-        )
+    if missing := missing_parts(folder):
+        raise MissingWeights(missing[0])
 
 
 def load_part(folder: Path, name: str, dtype: torch.dtype) -> Any:
