@@ -28,8 +28,8 @@ _FINGERS = ("index", "middle", "ring", "pinky")
 _FIST = {"1": 1.2, "2": 1.5, "3": 0.9}  # radians of bend by phalanx
 _THUMB = {"2": 0.6, "3": 0.8}
 _CURLS = (0.0, 0.5, 1.0)  # parts of a fist
-_BENDS, _ASIDE = (0.0, -0.3, 0.3, -0.6, 0.6), (0.0, -0.3, 0.3)  # radians at the wrist
-_CURLED, _BENT = 0.12, 0.4  # what a fist and a wrist bent by a radian must hide, as a part of the hand
+_BENDS, _ASIDE = (0.0, -0.4, 0.4, -0.8, 0.8, -1.2, 1.2), (0.0, -0.45, 0.45)  # radians at the wrist
+_CURLED, _BENT = 0.12, 0.05  # what a fist and a wrist bent by a radian must hide, as a part of the hand
 _BEHIND = 0.3  # a hand where the photo shows no person may be behind something that is not theirs
 
 
