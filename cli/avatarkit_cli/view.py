@@ -22,6 +22,10 @@ _HOST = "127.0.0.1"
 def view(
     avatar: Annotated[Path, typer.Argument(help="An avatar's folder.", metavar="NAME.avatar")],
     port: Annotated[int, typer.Option(help="Of the local page; 0 = any that is free.", min=0, max=65535)] = 8080,
+    motion: Annotated[
+        list[Path] | None,
+        typer.Option(help="A motion file to offer beside the built-in ones. May be repeated.", metavar="FILE"),
+    ] = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     device: Device = "auto",
     plugin: PluginFiles = None,
@@ -37,7 +41,8 @@ def view(
             with progress.stage("loading"):
                 loaded = load(avatar, registry, device)
             with progress.stage("preparing"):
-                exporter = component.create({"controls": True, "autoplay": False}, loaded.components.context)
+                options = {"controls": True, "autoplay": False, "motions": ",".join(["all", *map(str, motion or ())])}
+                exporter = component.create(options, loaded.components.context)
                 page = Path(folder) / "view.html"
                 exporter.write(loaded.model, loaded.photo_params, page, **loaded.export_options())
                 server.page = page.read_bytes()

@@ -41,7 +41,7 @@ class WebConfig:
     """Options of ``web``."""
 
     motions: str = "all"
-    """Motions to offer, separated by commas; "all" built-in ones, "none"."""
+    """Motions to offer, built-in ones and files, separated by commas; "all" for all built-in ones, "none"."""
     fps: float = 15.0
     """Poses per second that are stored of a motion; the page moves smoothly between them."""
     autoplay: bool = True

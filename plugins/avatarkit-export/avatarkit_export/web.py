@@ -18,6 +18,7 @@ from avatarkit.body import BodyParams, Motion
 from avatarkit.camera import Camera, front_camera
 from avatarkit.errors import InputError
 from avatarkit.interfaces import AvatarModel, BodyModel, Context
+from avatarkit.motion_files import read_motion
 from avatarkit_export.config import WebConfig
 from avatarkit_export.files import check_options, write_file
 from avatarkit_export.web_data import avatar_arrays, motion_arrays, pack, page_head
@@ -80,12 +81,21 @@ class WebExporter:
         return re.sub("@([A-Z_]+)@", lambda match: filled[match[1]], _part("page.html").decode())
 
     def _motions(self) -> list[Motion]:
-        wanted = self.config.motions.strip()
-        if wanted in ("", "none"):
-            return []
-        source = self.context.get("motions")
-        names = source.names() if wanted == "all" else [name.strip() for name in wanted.split(",")]
-        return [source.motion(name) for name in names]
+        """What ``motions`` of the config names: built-in ones and files.
+
+        Raises:
+            InputError: there is no such motion.
+        """
+        motions: list[Motion] = []
+        for name in (part.strip() for part in self.config.motions.split(",")):
+            if name in ("", "none"):
+                continue
+            if Path(name).suffix:
+                motions.append(read_motion(Path(name), self.context.get("body")))
+                continue
+            source = self.context.get("motions")
+            motions += [source.motion(n) for n in (source.names() if name == "all" else (name,))]
+        return motions
 
     def _poster(self, avatar: AvatarModel, params: BodyParams, camera: Camera) -> bytes:
         """What the page shows until it is ready, as a JPEG."""

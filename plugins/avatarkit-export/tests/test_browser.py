@@ -138,6 +138,32 @@ def test_the_validator_finds_no_error(
 
 
 @needs_browser
+def test_a_sound_opens_the_mouth(
+    registry: Registry, context: Context, subject: Subject, avatar: AvatarModel, tmp_path: Path
+) -> None:
+    """Chromium's fake microphone beeps once a second."""
+    page = tmp_path / "ada.html"
+    exporter = registry.get("exporter", "web").create({"motions": "none"}, context)
+    exporter.write(avatar, subject.params, page, camera=subject.camera)
+    moves = """(async () => {
+        const before = window.avatarkit.vertices();
+        for (let i = 0; i < 400; i++) {
+            await new Promise((done) => setTimeout(done, 25));
+            const now = window.avatarkit.vertices();
+            const most = Math.max(...now.map((v, k) => Math.abs(v - before[k])));
+            if (most > 1e-3) return most;
+        }
+        return 0;
+    })()"""
+    press, pressed = ["click", "#microphone"], ["eval", "document.getElementById('microphone').getAttribute('aria-pressed')"]
+    steps = [["eval", "window.avatarkitReady"], press, ["eval", moves], pressed, press, pressed]
+    done = node("run.js", job={"address": page.as_uri(), "width": 160, "height": 160, "steps": steps})
+    assert done["errors"] == done["requests"] == []
+    assert done["result"][2] > 1e-3
+    assert (done["result"][3], done["result"][5]) == ("true", "false")
+
+
+@needs_browser
 def test_three_vrm_plays_an_expression_and_moves_a_bone(registry: Registry, tmp_path: Path) -> None:
     body = registry.get("body", "anny").create({}, Context())
     context = replace(Context(), get=lambda slot, name=None: body)

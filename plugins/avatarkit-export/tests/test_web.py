@@ -20,6 +20,7 @@ from avatarkit.animation import place
 from avatarkit.body import BodyParams
 from avatarkit.errors import ConfigError, InputError, PluginError
 from avatarkit.interfaces import AvatarModel, Context, Posed, Subject
+from avatarkit.motion_files import save_motion
 from avatarkit.registry import Registry
 from avatarkit.testing import tiny_motion
 
@@ -134,6 +135,9 @@ def test_the_program_was_built_from_these_sources() -> None:
 def test_a_folder_gets_a_page_and_the_notices(
     registry: Registry, context: Context, subject: Subject, avatar: AvatarModel, tmp_path: Path
 ) -> None:
+    save_motion(tiny_motion(), context.get("body"), tmp_path / "dance.npz")
+    danced = write(registry, context, subject, avatar, tmp_path / "dance.html", motions=f"talk-1,{tmp_path / 'dance.npz'}")
+    assert len(carried(danced)[0]["motions"]) == 2
     text = write(registry, context, subject, avatar, tmp_path / "ada", motions="none", autoplay=False, controls=True)
     assert sorted(p.name for p in (tmp_path / "ada").iterdir()) == ["NOTICES.txt", "index.html"]
     assert carried(text)[0]["motions"] == []

@@ -16,30 +16,32 @@ export class Microphone {
   async start() {
     const sound = await navigator.mediaDevices.getUserMedia({ audio: true });
     const context = new AudioContext();
-    const analyser = new AnalyserNode(context, { fftSize: 1024 });
+    await context.resume();
+    const analyser = new AnalyserNode(context, { fftSize: 2048 });
     context.createMediaStreamSource(sound).connect(analyser);
     const samples = new Float32Array(analyser.fftSize);
-    let open = true, before = performance.now();
-    this.stop = () => {
-      open = false;
-      sound.getTracks().forEach((track) => track.stop());
-      context.close();
-      this.set(0);
-    };
-    const listen = (now) => {
-      if (!open) return;
+    let before = performance.now();
+    const listen = () => {
+      const now = performance.now();
       analyser.getFloatTimeDomainData(samples);
       const loudness = Math.sqrt(samples.reduce((s, x) => s + x * x, 0) / samples.length);
       const wanted = Math.max(0, Math.min(1, (loudness - 0.008) * 9));
       const rate = wanted > this.level ? 0.04 : 0.12; // seconds: mouths open faster than they close
       this.set(this.level + (wanted - this.level) * (1 - Math.exp(-(now - before) / 1000 / rate)));
       before = now;
-      requestAnimationFrame(listen);
     };
-    requestAnimationFrame(listen);
+    const timer = setInterval(listen, 20); // also where pictures come slower
+    this.stop = () => {
+      clearInterval(timer);
+      sound.getTracks().forEach((track) => track.stop());
+      context.close();
+      this.set(0);
+    };
   }
 
-  set(level) {
+  set(wanted) {
+    const level = wanted < 1e-3 ? 0 : wanted;
+    if (level === 0 && this.level === 0) return; // silence asks for no picture
     this.level = level;
     for (const [e, weight] of this.shapes) this.player.voice[e] = level * weight;
     this.player.dirty = true;
