@@ -89,10 +89,11 @@ def evaluate(
     run.build()
     run.track()
     chosen = run.cut_out(frames)
-    scores = run.compare(chosen, *run.metric(perceptual))
+    distance, name = run.metric(perceptual)
+    scores = run.compare(chosen, distance, name)
     result = {
         "clip": run.facts(chosen, scores),
-        "perceptual": run.metric(perceptual)[1],
+        "perceptual": name,
         "methods": {m: mean_scores([s[m] for s in scores]) for m in METHODS},
         "frames": [{"frame": i, **s} for i, s in zip(chosen, scores, strict=True)],
     }
