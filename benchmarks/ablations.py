@@ -135,7 +135,7 @@ def grid(clips: Sequence[Path], rows: Sequence[str], output: Path, height: int =
             sheet = load_png(output / clip.stem / f"{_slug(rows[0] if row == 'truth' else row)}.png")
             count = max(1, round(sheet.shape[0] / _height(output / clip.stem)))
             h, w = sheet.shape[0] // count, sheet.shape[1] // 4
-            for k in sorted({count // 2, count - 1}):
+            for k in sorted({count // 3, count - 1}):
                 start = 0 if row == "truth" else w
                 cell = (sheet[k * h : (k + 1) * h, start : start + w] * 255).to(torch.uint8).numpy()
                 cells.append(Image.fromarray(cell).resize((round(w * height / h), height)))
