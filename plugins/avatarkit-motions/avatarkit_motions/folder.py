@@ -14,7 +14,7 @@ from avatarkit.errors import InputError
 from avatarkit.motion_files import read_motion
 from avatarkit_motions.config import FolderConfig
 from avatarkit_motions.segments import segment
-from avatarkit_motions.source import BuiltinMotions
+from avatarkit_motions.source import BuiltinMotions, given_folder
 
 __all__ = ["FolderMotions"]
 
@@ -30,9 +30,7 @@ class FolderMotions(BuiltinMotions):
 
     @cached_property
     def _files(self) -> dict[str, Path]:
-        folder = Path(self.config.path).expanduser()
-        if not folder.is_dir():
-            raise InputError(f"There is no folder {folder}; motions.path names the folder of motion files.")
+        folder = given_folder(self.config.path, "your motion files")
         found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
         if not found:
             raise InputError(f"The folder {folder} holds no motion files (.bvh .npz .pose).")
@@ -40,7 +38,8 @@ class FolderMotions(BuiltinMotions):
 
     def names(self) -> tuple[str, ...]:
         """The built-in motions, then files, relative to the folder (none where it is not there)."""
-        return (*super().names(), *(self._files if Path(self.config.path).expanduser().is_dir() else ()))
+        there = bool(self.config.path) and Path(self.config.path).expanduser().is_dir()
+        return (*super().names(), *(self._files if there else ()))
 
     def describe(self, name: str) -> str:
         """One line about a motion.

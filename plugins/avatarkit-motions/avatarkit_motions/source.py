@@ -6,6 +6,7 @@ import difflib
 import zlib
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from avatarkit_motions.face import EXPRESSIONS
 from avatarkit_motions.performance import Performance
 from avatarkit_motions.segments import heading
 
-__all__ = ["BuiltinMotions"]
+__all__ = ["BuiltinMotions", "given_folder"]
 
 _LABEL_KINDS = ("talk", "talk", "talk", "expressions", "count", "talk", "turn", "talk", "look", "wave", "shrug")
 
@@ -96,3 +97,17 @@ class BuiltinMotions:
             hint = f"did you mean {near[0]!r}?" if near else "there are: " + ", ".join(CLIPS) + "."
             raise InputError(f"There is no built-in motion {name!r}; {hint}")
         return name
+
+
+def given_folder(path: str, what: str) -> Path:
+    """The folder that the option ``motions.path`` names.
+
+    Raises:
+        InputError: none is named, or it is not there.
+    """
+    if not path:
+        raise InputError(f"Say where {what} lie: --set motions.path=FOLDER")
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}, which motions.path names.")
+    return folder

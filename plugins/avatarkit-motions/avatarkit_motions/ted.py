@@ -22,7 +22,7 @@ from avatarkit.landmark_motion import landmark_motion
 from avatarkit.pose_file import LandmarkTrack
 from avatarkit_motions.config import TedConfig
 from avatarkit_motions.segments import segment
-from avatarkit_motions.source import BuiltinMotions
+from avatarkit_motions.source import BuiltinMotions, given_folder
 
 __all__ = ["TedMotions", "read_clips"]
 
@@ -96,9 +96,7 @@ class TedMotions(BuiltinMotions):
 
     @cached_property
     def _files(self) -> dict[str, Path]:
-        folder = Path(self.config.path).expanduser()
-        if not folder.is_dir():
-            raise InputError(f"There is no folder {folder}; motions.path names the folder of the dataset's clip files.")
+        folder = given_folder(self.config.path, "the clip files of the TED Gesture Dataset")
         found = sorted(p for p in folder.rglob("*.json") if not p.stem.endswith(("_aux_info", "_align_results")))
         if not found and next(folder.rglob("*.pickle"), None):
             raise InputError(
@@ -111,7 +109,8 @@ class TedMotions(BuiltinMotions):
 
     def names(self) -> tuple[str, ...]:
         """The built-in motions, then videos (none where the folder is not there)."""
-        return (*super().names(), *(self._files if Path(self.config.path).expanduser().is_dir() else ()))
+        there = bool(self.config.path) and Path(self.config.path).expanduser().is_dir()
+        return (*super().names(), *(self._files if there else ()))
 
     def describe(self, name: str) -> str:
         """One line about a motion.

@@ -69,6 +69,10 @@ def test_a_folder_that_is_missing_or_empty(tmp_path, build, source):
     assert motions.names() == source.names()  # an avatar on another machine
     with pytest.raises(InputError, match="There is no folder"):
         next(iter(motions.motions(1, 0)))
+    unsaid = build(use="folder").get("motions")
+    assert unsaid.names() == source.names()
+    with pytest.raises(InputError, match=r"--set motions\.path=FOLDER"):
+        next(iter(unsaid.motions(1, 0)))
     with pytest.raises(InputError, match="no motion files"):
         next(iter(build(use="folder", path=str(tmp_path)).get("motions").motions(1, 0)))
 
