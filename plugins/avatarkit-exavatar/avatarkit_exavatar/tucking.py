@@ -29,7 +29,8 @@ _FIST = {"1": 1.2, "2": 1.5, "3": 0.9}  # radians of bend by phalanx
 _THUMB = {"2": 0.6, "3": 0.8}
 _CURLS = (0.0, 0.5, 1.0)  # parts of a fist
 _BENDS, _ASIDE = (0.0, -0.4, 0.4, -0.8, 0.8, -1.2, 1.2), (0.0, -0.45, 0.45)  # radians at the wrist
-_CURLED, _BENT = 0.12, 0.05  # what a fist and a wrist bent by a radian must hide, as a part of the hand
+_STRETCHES = (0.0, -0.2, -0.4, -0.6)  # radians at the elbow of an arm that was not fully seen
+_CURLED, _BENT, _STRETCHED = 0.12, 0.05, 0.8  # what a fist, and a radian of each joint, must hide, as a part of the hand
 _BEHIND = 0.3  # a hand where the photo shows no person may be behind something that is not theirs
 
 
@@ -50,32 +51,40 @@ def tuck_hands(
         weight = interpolate(matte.alpha[None, None], size, mode="area")[0, 0].clamp(min=_BEHIND)
     for side in ("left", "right"):
         if not observation.visible[f"{side}_hand"]:
-            x = _tucked(parameters, x, side, small, weight, rasterizer)
+            stretches = _STRETCHES[:1] if observation.visible[f"{side}_arm"] else _STRETCHES
+            x = _tucked(parameters, x, side, stretches, small, weight, rasterizer)
     return x
 
 
 def _tucked(
-    parameters: Parameters, x: torch.Tensor, side: str, camera: Camera, weight: torch.Tensor, rasterizer: MeshRasterizer
+    parameters: Parameters,
+    x: torch.Tensor,
+    side: str,
+    stretches: tuple[float, ...],
+    camera: Camera,
+    weight: torch.Tensor,
+    rasterizer: MeshRasterizer,
 ) -> torch.Tensor:
     body = parameters.body
     hand = vertices_below(body, f"{side}_wrist")[body.faces].all(1)
-    wrist = parameters.group_slice(f"{side}_wrist")
-    if wrist is None or not hand.any():
+    wrist, elbow = (parameters.group_slice(f"{side}_{name}") for name in ("wrist", "elbow"))
+    if wrist is None or elbow is None or not hand.any():
         return x
     number = parameters.anatomy.number[f"{side}_wrist"]
     low, high = parameters.anatomy.low[number], parameters.anatomy.high[number]
     best, least, whole = x, math.inf, 1.0
-    for curl, bend, aside in itertools.product(_CURLS, _BENDS, _ASIDE):
+    for stretch, curl, bend, aside in itertools.product(stretches, _CURLS, _BENDS, _ASIDE):
         tried = _curled(parameters, x, side, curl)
+        tried[elbow.start] = min(float(tried[elbow.start]), max(float(tried[elbow.start]) + stretch, 0.0))
         turned = tried[wrist] + torch.tensor([bend, aside, 0.0])
         tried[wrist] = torch.minimum(torch.maximum(turned, low), high)
         vertices = body.vertices(parameters.decode(tried))[0]
         face = rasterizer.render(Mesh(vertices, body.faces), camera).face_index
         shown = float((weight * hand[face.clamp(min=0)])[face >= 0].sum())
-        if curl == bend == aside == 0.0:
+        if stretch == curl == bend == aside == 0.0:
             alone = rasterizer.render(Mesh(vertices, body.faces[hand]), camera).face_index
             whole = max(float((alone >= 0).sum()), 1.0)
-        cost = shown / whole + _CURLED * curl + _BENT * (bend**2 + aside**2)
+        cost = shown / whole + _CURLED * curl + _BENT * (bend**2 + aside**2) + _STRETCHED * stretch**2
         if cost < least:
             best, least = tried, cost
     return best
