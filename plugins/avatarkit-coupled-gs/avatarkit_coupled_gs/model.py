@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -18,6 +17,8 @@ from avatarkit_coupled_gs.binding import bind_to_surface, part_factors, photo_fa
 from avatarkit_coupled_gs.config import CoupledConfig
 from avatarkit_coupled_gs.growth import Seeds, seed_uncovered
 from avatarkit_coupled_gs.linear import LinearMap
+from avatarkit_coupled_gs.skinning import skin_bound, transform
+from avatarkit_coupled_gs.surface import PosedSurface
 from avatarkit_coupled_gs.topology import Topology, neighbours
 
 __all__ = ["CoupledAvatar"]
@@ -48,8 +49,9 @@ class CoupledAvatar:
         self.shape = self.triangles = self.weights = self.seed_offset = torch.zeros(0)
         self.template = torch.zeros(0)
         self._topology: Topology | None = None
-        self._surfaces: OrderedDict[int, tuple[torch.Tensor, torch.Tensor]] = OrderedDict()
+        self._surface: PosedSurface | None = None
         self._bary: LinearMap | None = None
+        self._constants: dict[str, tuple[list[tuple[torch.Tensor, int]], tuple[torch.Tensor, ...]]] = {}
         self._held: torch.Tensor | None = None
 
     # ------------------------------------------------------------------------------------------------ initialisation
@@ -99,8 +101,8 @@ class CoupledAvatar:
     def _grow(self, subject: Subject, renderer: Renderer) -> Seeds:
         """Adds the Gaussians that ``seed_uncovered`` asks for, carried back from the photo's pose to rest."""
         config = self.config
-        surface = self._vertex_surface(subject.params)
-        mesh = Mesh(_transform(surface[:, 3:15], surface[:, :3] + self.dT), self.body.faces)
+        surface = self.surface(subject.params).cpu()
+        mesh = Mesh(transform(surface[:, 3:15], surface[:, :3] + self.dT), self.body.faces)
         seen = renderer.meshes.render(mesh, subject.camera)
         seeds = seed_uncovered(subject, seen, config.grow_layers, config.grow_limit, config.scale_factor)
         triangles = self.body.faces[seeds.face]
@@ -131,12 +133,10 @@ class CoupledAvatar:
 
     def _prepare(self) -> None:
         """What follows from the identity alone."""
-        self._surfaces.clear()
         self._bary = None
-        with torch.no_grad():
-            zero = torch.zeros(1, len(self.body.expression_names))
-            self.template = self.body.rest(self.shape.cpu(), zero)[0]
-            self._skeleton = self.body.skeleton(self.shape.cpu())
+        self._constants.clear()
+        self._surface = PosedSurface(self.body, self.shape, self.device)
+        self.template = self._surface.template
 
     def _to_device(self) -> None:
         for name in (*_FIXED, "template", "log_scale_start", "sh0_start", "photo_confidence", "_shown", "_absent"):
@@ -154,50 +154,6 @@ class CoupledAvatar:
             raise StoreError("this avatar was loaded to be played; its connectivity exists only while it is trained")
         return self._topology
 
-    def _vertex_surface(self, params: BodyParams) -> torch.Tensor:
-        """(V, 16): rest vertices T(theta, phi), the rows of each vertex's blended rest-to-world transform, and its stretch.
-
-        No graph.
-        """
-        body, p = self.body, params.to("cpu").batched()
-        with torch.no_grad():
-            T = body.rest(self.shape.cpu(), p.expression)[0]
-            A = body.joint_transforms(self._skeleton, p.root, p.translation, p.joints)[0, :, :3].reshape(-1, 12)
-            blended = (A[body.skinning_indices] * body.skinning_weights[..., None]).sum(1)
-            dT = self.dT.detach().cpu()
-            stretch = self._stretch(_transform(blended, T + dT), self.template.cpu() + dT)
-        return torch.cat([T, blended, stretch[:, None]], 1).to(self.device)
-
-    def _stretch(self, posed: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
-        """(V,) how much longer the surface around each vertex is than at rest, 1 to 3.
-
-        Closed lids and raised arms spread the same Gaussians over more surface; they grow with it, so that nothing shows through.
-        """
-        faces = self.body.faces
-
-        def area(v: torch.Tensor) -> torch.Tensor:
-            a, b, c = (v[faces[:, k]] for k in range(3))
-            return torch.linalg.cross(b - a, c - a).norm(dim=1)
-
-        ratio = (area(posed) / area(rest).clamp(min=1e-12)).clamp(1.0, 9.0).sqrt()
-        total, count = torch.zeros(len(rest)), torch.zeros(len(rest))
-        for k in range(3):
-            total.index_add_(0, faces[:, k], ratio)
-            count.index_add_(0, faces[:, k], torch.ones(len(faces)))
-        return total / count.clamp(min=1.0)
-
-    def _surface(self, params: BodyParams) -> tuple[torch.Tensor, torch.Tensor]:
-        """``_vertex_surface``, and the same (N, 16) at the Gaussians: Bary(T), and Bary(W) since blending is linear in it."""
-        moving = (params.expression, params.root, params.translation, params.joints)
-        key = hash(b"".join(t.detach().cpu().numpy().tobytes() for t in moving))
-        if key not in self._surfaces:
-            at_vertices = self._vertex_surface(params)
-            self._surfaces[key] = (at_vertices, self.bary.multiply(at_vertices, transposed=False))
-        self._surfaces.move_to_end(key)
-        while len(self._surfaces) > 8:
-            self._surfaces.popitem(last=False)
-        return self._surfaces[key]
-
     @property
     def bary(self) -> LinearMap:
         """Bary(.) of eq. 3 at the Gaussians."""
@@ -205,25 +161,49 @@ class CoupledAvatar:
             self._bary = LinearMap.of_triangles(self.triangles, self.weights, len(self.template))
         return self._bary
 
+    def surface(self, params: BodyParams) -> torch.Tensor:
+        """(V, ROW) of a pose, see ``PosedSurface``."""
+        if self._surface is None:
+            raise StoreError("this avatar has no tensors yet; create or load it first")
+        return self._surface(params)
+
     def pose(self, params: BodyParams) -> Posed:
         """G and M of eq. 4 and 5 for one frame; ``fields``: dX, dT, bary_dT."""
-        share = self.config.label_color
-        sh0 = self.sh0 if share == 1 else share * self.sh0 + (1 - share) * self.sh0.detach()
-        return self._posed(params, sh0, torch.full_like(self.log_scale, _OPACITY))
+        return self._posed(params, "body", self.config.label_color, torch.ones_like(self.log_scale))
 
     def pose_for_photo(self, params: BodyParams) -> Posed:
         """See ``AvatarModel.pose_for_photo``; hands that were not seen are left out."""
-        sh0 = self._shown * self.sh0 + (1 - self._shown) * self.sh0.detach()
-        return self._posed(params, sh0, _OPACITY * (~self._absent).float())
+        return self._posed(params, "photo", self._shown, (~self._absent).float())
 
-    def _posed(self, params: BodyParams, sh0: torch.Tensor, opacities: torch.Tensor) -> Posed:
-        at_vertices, at_gaussians = self._surface(params)
-        means = _transform(at_gaussians[:, 3:15], at_gaussians[:, :3] + self.seed_offset + self.dX)
-        scales = self.log_scale.exp().clamp(self.config.min_scale, self.config.max_scale) * at_gaussians[:, 15]
-        sh0 = sh0 if self._held is None else torch.where(self._held, self.sh0.detach(), sh0)
-        gaussians = Gaussians(means, scales, 0.5 + _SH0 * sh0, opacities)
-        mesh = Mesh(_transform(at_vertices[:, 3:15], at_vertices[:, :3] + self.dT), self.body.faces.to(self.device))
-        return Posed(gaussians, mesh, {"dX": self.dX, "dT": self.dT, "bary_dT": self.bary(self.dT)})
+    def _posed(self, params: BodyParams, name: str, share: float | torch.Tensor, present: torch.Tensor) -> Posed:
+        """With colours of which a ``share`` learns, and Gaussians that are ``present`` (N,)."""
+        at_vertices = self.surface(params)
+        means, stretch = skin_bound(at_vertices, self.triangles, self.weights, self.seed_offset, self.dX)
+
+        def appearance() -> tuple[torch.Tensor, ...]:
+            scales = self.log_scale.exp().clamp(self.config.min_scale, self.config.max_scale)
+            whole = not isinstance(share, torch.Tensor) and share == 1
+            sh0 = self.sh0 if whole else share * self.sh0 + (1 - share) * self.sh0.detach()
+            sh0 = sh0 if self._held is None else torch.where(self._held, self.sh0.detach(), sh0)
+            return scales, 0.5 + _SH0 * sh0, _OPACITY * present
+
+        scales, colors, opacities = self._while_unchanged(name, (self.log_scale, self.sh0), appearance)
+        (bary_dT,) = self._while_unchanged("bary_dT", (self.dT,), lambda: (self.bary(self.dT),))
+        mesh = Mesh(transform(at_vertices[:, 3:15], at_vertices[:, :3] + self.dT), self.body.faces.to(self.device))
+        gaussians = Gaussians(means, scales * stretch, colors, opacities)
+        return Posed(gaussians, mesh, {"dX": self.dX, "dT": self.dT, "bary_dT": bary_dT})
+
+    def _while_unchanged(
+        self, name: str, inputs: Sequence[torch.Tensor], make: Callable[[], tuple[torch.Tensor, ...]]
+    ) -> tuple[torch.Tensor, ...]:
+        """What ``make`` gives; without a graph it is kept until an input is written or replaced."""
+        if torch.is_grad_enabled() or any(t.is_inference() for t in inputs):
+            return make()
+        state = [(t, t._version) for t in inputs]
+        kept = self._constants.get(name)
+        if kept is None or any(a is not b or v != w for (a, v), (b, w) in zip(kept[0], state, strict=True)):
+            kept = self._constants[name] = state, make()
+        return kept[1]
 
     # ------------------------------------------------------------------------------------------- training and storage
 
@@ -263,10 +243,3 @@ class CoupledAvatar:
         self.triangles = self.triangles.long()
         self._prepare()
         self._to_device()
-
-
-def _transform(rows: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Applies (N, 12) row-major 3x4 transforms to (N, 3) points."""
-    A = rows.reshape(-1, 3, 4)
-    # no matrix product: its rounding is not the same in every run
-    return (A[..., :3] * points[:, None, :]).sum(-1) + A[..., 3]

@@ -1,0 +1,102 @@
+"""Linear blend skinning of points that are bound to triangles (paper, eq. 3 to 5)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+
+__all__ = ["ROW", "skin_bound", "transform"]
+
+ROW = 16  # numbers per vertex: T (3), the rows of its blended rest-to-world transform (12), stretch
+
+
+def transform(rows: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Applies (N, 12) row-major 3x4 transforms to (N, 3) points."""
+    A = rows.reshape(-1, 3, 4)
+    # no matrix product: its rounding is not the same in every run
+    return (A[..., :3] * points[:, None, :]).sum(-1) + A[..., 3]
+
+
+def skin_bound(
+    vertices: torch.Tensor, triangles: torch.Tensor, weights: torch.Tensor, offset: torch.Tensor, dX: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bary(W) (Bary(T) + offset + dX) of eq. 4 and Bary(stretch): blending is linear, so transforms may be interpolated.
+
+    On a CPU one compiled pass, without the (N, 16) table between; elsewhere torch.
+
+    Args:
+        vertices: (V, ROW), without a graph.
+        triangles: (N, 3) int64. weights: (N, 3). offset: (N, 3). dX: (N, 3), the only one with a gradient.
+
+    Returns:
+        (N, 3) means in the world and (N,) stretch.
+    """
+    if dX.device.type == "cpu":
+        means, stretch = _Skin.apply(dX, vertices.contiguous(), triangles, weights, offset)
+        return means, stretch
+    rows = (vertices[triangles] * weights[..., None]).sum(1)
+    return transform(rows[:, 3:15], rows[:, :3] + offset + dX), rows[:, 15]
+
+
+class _Skin(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, dX: torch.Tensor, *constants: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        means, stretch = torch.empty_like(dX), dX.new_empty(len(dX))
+        arrays = [t.numpy() for t in constants]
+        _skin(*arrays, dX.detach().contiguous().numpy(), means.numpy(), stretch.numpy())
+        ctx.arrays = arrays[:3]
+        ctx.mark_non_differentiable(stretch)
+        return means, stretch
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, d_means: torch.Tensor, _: torch.Tensor) -> tuple[Any, ...]:
+        d_dX = torch.empty_like(d_means, memory_format=torch.contiguous_format)
+        _skin_backward(*ctx.arrays, d_means.contiguous().numpy(), d_dX.numpy())
+        return d_dX, None, None, None, None
+
+
+def _kernel(function: Callable[..., Any]) -> Any:
+    """Compiles on the first call, without the interpreter's lock; keeps the code where a folder can be written."""
+    compiled: Any = njit(nogil=True, error_model="numpy")(function)
+    try:
+        compiled.enable_caching()
+    except RuntimeError as error:
+        logging.getLogger("avatarkit.coupled").info("Compiled kernels are not kept: %s", error)
+    return compiled
+
+
+@_kernel
+def _skin(vertices, triangles, weights, offset, dX, means, stretch):  # type: ignore[no-untyped-def]
+    """Fills means (N, 3) and stretch (N,)."""
+    for i in range(len(triangles)):
+        a, b, c = vertices[triangles[i, 0]], vertices[triangles[i, 1]], vertices[triangles[i, 2]]
+        u, v, w = weights[i, 0], weights[i, 1], weights[i, 2]
+        x = u * a[0] + v * b[0] + w * c[0] + offset[i, 0] + dX[i, 0]
+        y = u * a[1] + v * b[1] + w * c[1] + offset[i, 1] + dX[i, 1]
+        z = u * a[2] + v * b[2] + w * c[2] + offset[i, 2] + dX[i, 2]
+        for k in range(3):
+            n = 3 + 4 * k
+            turned = (u * a[n] + v * b[n] + w * c[n]) * x
+            turned += (u * a[n + 1] + v * b[n + 1] + w * c[n + 1]) * y
+            turned += (u * a[n + 2] + v * b[n + 2] + w * c[n + 2]) * z
+            means[i, k] = turned + (u * a[n + 3] + v * b[n + 3] + w * c[n + 3])
+        stretch[i] = u * a[15] + v * b[15] + w * c[15]
+
+
+@_kernel
+def _skin_backward(vertices, triangles, weights, d_means, d_dX):  # type: ignore[no-untyped-def]
+    """dL/dX = A^T dL/dmeans."""
+    row = np.empty(ROW, vertices.dtype)
+    for i in range(len(triangles)):
+        a, b, c = triangles[i, 0], triangles[i, 1], triangles[i, 2]
+        u, v, w = weights[i, 0], weights[i, 1], weights[i, 2]
+        for k in range(3, 15):
+            row[k] = u * vertices[a, k] + v * vertices[b, k] + w * vertices[c, k]
+        for k in range(3):
+            d_dX[i, k] = row[3 + k] * d_means[i, 0] + row[7 + k] * d_means[i, 1] + row[11 + k] * d_means[i, 2]

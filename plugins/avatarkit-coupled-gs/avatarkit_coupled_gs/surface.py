@@ -1,0 +1,70 @@
+"""What a pose does to the body's surface, vertex by vertex."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+
+from avatarkit.body import BodyParams
+from avatarkit.interfaces import BodyModel
+from avatarkit_coupled_gs.linear import LinearMap
+from avatarkit_coupled_gs.skinning import transform
+
+__all__ = ["PosedSurface"]
+
+_KEPT = 128  # poses: more than the label clips of a build have frames, 0.9 MB each
+
+
+class PosedSurface:
+    """(V, ROW) of poses of one identity, as ``skinning.skin_bound`` takes them; nothing in it is learnt.
+
+    Args:
+        body: model. shape: (S,) identity. device: where the results go.
+    """
+
+    def __init__(self, body: BodyModel, shape: torch.Tensor, device: torch.device) -> None:
+        self._body, self._shape, self._device = body, shape.cpu(), device
+        V, F, faces = len(body.skinning_weights), len(body.faces), body.faces
+        with torch.no_grad():
+            self.template = body.rest(self._shape, torch.zeros(1, len(body.expression_names)))[0]
+            self._skeleton = body.skeleton(self._shape)
+            self._area = self._areas(self.template).clamp(min=1e-12)
+        joints = len(self._skeleton.positions)
+        indices, weights = body.skinning_indices, body.skinning_weights
+        vertex = torch.arange(V).repeat_interleave(indices.shape[1])
+        self._skinning = LinearMap(vertex, indices.reshape(-1), weights.reshape(-1), (V, joints))
+        share = 1 / torch.bincount(faces.reshape(-1), minlength=V).clamp(min=1)[faces.reshape(-1)]
+        self._around = LinearMap(faces.reshape(-1), torch.arange(F).repeat_interleave(3), share, (V, F))
+        self._kept: OrderedDict[bytes, torch.Tensor] = OrderedDict()
+
+    def __call__(self, params: BodyParams) -> torch.Tensor:
+        """(V, ROW) of one frame: rest vertices T(theta, phi), the rows of each vertex's blended transform, its stretch."""
+        p = params.to("cpu").batched()
+        key = b"".join(t.detach().numpy().tobytes() for t in (p.expression, p.root, p.translation, p.joints))
+        rows = self._kept.get(key)
+        if rows is None:
+            with torch.no_grad():
+                T = self._body.rest(self._shape, p.expression)[0]
+                A = self._body.joint_transforms(self._skeleton, p.root, p.translation, p.joints)[0, :, :3].reshape(-1, 12)
+                blended = self._skinning.multiply(A, transposed=False)
+                rows = torch.cat([T, blended, self._stretch(transform(blended, T))[:, None]], 1).to(self._device)
+            self._kept[key] = rows
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return rows
+
+    def _stretch(self, posed: torch.Tensor) -> torch.Tensor:
+        """(V,) how much longer the surface around each vertex is than at rest, 1 to 3.
+
+        Closed lids and raised arms spread the same Gaussians over more surface; they grow with it, so that nothing shows
+        through.
+        """
+        ratio = (self._areas(posed) / self._area).clamp(1.0, 9.0).sqrt()
+        return self._around.multiply(ratio[:, None], transposed=False)[:, 0].clamp(min=1.0)
+
+    def _areas(self, vertices: torch.Tensor) -> torch.Tensor:
+        """(F,) twice the areas of the faces."""
+        a, b, c = (vertices[self._body.faces[:, k]] for k in range(3))
+        return torch.linalg.cross(b - a, c - a).norm(dim=1)
