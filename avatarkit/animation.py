@@ -17,10 +17,12 @@ from avatarkit.components import Components
 from avatarkit.config import Recipe
 from avatarkit.errors import InputError, StoreError
 from avatarkit.frames import Frame
+from avatarkit.gaussians import Gaussians
 from avatarkit.interfaces import AvatarModel, BodyModel, Renderer
 from avatarkit.notebook import avatar_card, avatar_line
 from avatarkit.pictures import encode_png
 from avatarkit.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from avatarkit.threads import ahead, single_threaded
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -140,14 +142,20 @@ class LoadedAvatar:
         """
         if camera is None:
             camera = self.camera(self._size(width, height), yaw, pitch)
+        return self._draw(self._gaussians(self.photo_params if params is None else params), camera, background)
+
+    def _gaussians(self, params: BodyParams) -> Gaussians:
+        with torch.no_grad(), single_threaded():
+            return self.model.pose(params).gaussians
+
+    def _draw(self, gaussians: Gaussians, camera: Camera, background: str) -> torch.Tensor:
         color = parse_color(background)
-        with torch.no_grad():
-            gaussians = self.model.pose(self.photo_params if params is None else params).gaussians
+        with torch.no_grad(), single_threaded():
             drawn = self.renderer.gaussians.render(gaussians, camera, color if color is not None else torch.zeros(3))
-        if color is not None:
-            return torch.cat([drawn.rgb.clamp(0, 1), torch.ones_like(drawn.alpha)[..., None]], -1)
-        alpha = drawn.alpha[..., None]
-        return torch.cat([(drawn.rgb / alpha.clamp(min=1e-3)).clamp(0, 1), alpha], -1)
+            if color is not None:
+                return torch.cat([drawn.rgb.clamp(0, 1), torch.ones_like(drawn.alpha)[..., None]], -1)
+            alpha = drawn.alpha[..., None]
+            return torch.cat([(drawn.rgb / alpha.clamp(min=1e-3)).clamp(0, 1), alpha], -1)
 
     def picture(self, **options: Any) -> PIL.Image.Image:
         """``render`` as a picture that notebooks show and ``save`` writes: ``avatar.picture(yaw=20).save("side.png")``."""
@@ -182,23 +190,20 @@ class LoadedAvatar:
         """
         if motion.params.model != self.body.name:
             raise InputError(f"The motion is for the body model {motion.params.model!r}, the avatar has {self.body.name!r}.")
+        if not isinstance(camera, Camera) and camera not in ("front", "orbit"):
+            raise InputError(f"There is no camera {camera!r}: say front, orbit, or name a camera's JSON file.")
         rate = fps or motion.fps
         count = max(1, round(len(motion) / motion.fps * rate))
         world = place(motion, self.photo_params, self.body)
         if not isinstance(camera, Camera):
             world = replace(world, translation=world.translation - self._travel(world, motion.fps))
-        for i in range(count):
-            t = i / rate
-            params = world[min(len(motion) - 1, int(t * motion.fps + 0.5))]
-            if isinstance(camera, Camera):
-                view = camera
-            elif camera == "orbit":
+        front = camera if isinstance(camera, Camera) else self.camera(size)
+        poses = (world[min(len(motion) - 1, int(i / rate * motion.fps + 0.5))] for i in range(count))
+        for i, gaussians in enumerate(ahead(self._gaussians, poses)):
+            view = front
+            if camera == "orbit":
                 view = self.camera(size, yaw=30 * float(torch.sin(torch.tensor(2 * torch.pi * i / count))))
-            elif camera == "front":
-                view = self.camera(size)
-            else:
-                raise InputError(f"There is no camera {camera!r}: say front, orbit, or name a camera's JSON file.")
-            yield Frame(self.render(params, background=background, camera=view), view, t)
+            yield Frame(self._draw(gaussians, view, background), view, i / rate)
 
 
 _BEARING = ("spine1", "spine2", "spine3", "neck", "head", "hip", "knee", "ankle", "foot")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from avatarkit.camera import Camera
@@ -24,3 +25,8 @@ class Frame:
     image: torch.Tensor
     camera: Camera
     time: float
+
+    def pixels(self, alpha: bool = False) -> np.ndarray:
+        """(H, W, 3) uint8, or (H, W, 4) with ``alpha``, as files keep them."""
+        # numpy, since torch would start threads for so little
+        return np.rint(self.image[..., : 4 if alpha else 3].cpu().numpy().clip(0, 1) * 255).astype(np.uint8)

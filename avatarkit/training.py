@@ -16,6 +16,7 @@ from avatarkit.interfaces import AvatarModel, Loss, Renderer, Subject, TrainStep
 from avatarkit.labels import LabelClip
 from avatarkit.sampling import Sampler
 from avatarkit.store import load_tensors, save_tensors
+from avatarkit.threads import single_threaded
 from avatarkit.views import View, photo_views
 
 __all__ = ["LossTerm", "TrainingConfig", "TrainingReport", "train"]
@@ -130,15 +131,13 @@ def train(
 @contextmanager
 def _deterministic() -> Iterator[None]:
     """Inside, torch adds up in the same order in every run: on one thread of its own, the rasterisers keep theirs."""
-    threads = torch.get_num_threads()
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        yield
+        with single_threaded():
+            yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.set_num_threads(threads)
 
 
 def _losses(

@@ -7,7 +7,9 @@ import os
 import re
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -38,6 +40,7 @@ OPTIONS = {
     "libvpx-vp9": {"crf": "26", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1", "auto-alt-ref": "0"},
     "prores_ks": {"profile": "4444", "vendor": "apl0"},
 }
+_WAITING = 4  # pictures that may wait for the encoder
 BT709, LIMITED = 1, 1  # numbers of the colour matrix and range in video headers
 
 
@@ -45,7 +48,8 @@ class VideoWriter:
     """Writes a video, or a folder of PNG files; nothing is left behind where writing fails.
 
     The suffix chooses: ``.mp4 .m4v .mkv`` H.264, ``.mov`` H.264 or, transparent, ProRes 4444, ``.webm`` VP9, no suffix
-    a folder of PNG files. Use it as a context manager::
+    a folder of PNG files. A thread of its own encodes, so the next picture can be drawn meanwhile; what goes wrong there is
+    raised by a later ``write`` or at the end. Use it as a context manager::
 
         with VideoWriter("out.mp4", 288, 512, fps=30) as video:
             video.write(image)
@@ -86,6 +90,8 @@ class VideoWriter:
         self._stream: Any = None
         self._sound: Iterator[tuple[float, Any]] | None = None
         self._temporary: Path | None = None
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="avatarkit-video")
+        self._waiting: deque[Future[None]] = deque()
 
     def __enter__(self) -> VideoWriter:
         try:
@@ -112,14 +118,19 @@ class VideoWriter:
         if image.shape != (self.height, self.width, channels) or image.dtype != np.uint8:
             expected = (self.height, self.width, channels)
             raise InputError(f"A frame of {self.path.name} has {image.shape} {image.dtype}, expected {expected} uint8.")
+        while len(self._waiting) >= _WAITING:
+            self._waiting.popleft().result()
+        self._waiting.append(self._encoder.submit(self._put, image.copy(), self.count))
+        self.count += 1
+
+    def _put(self, image: np.ndarray, number: int) -> None:
         try:
             if self._folder:
-                self._write_png(image)
+                self._write_png(image, number)
             else:
-                self._encode(image)
+                self._encode(image, number)
         except OSError as error:
             raise StoreError(f"{self.path} cannot be written ({error.strerror or error}).") from error
-        self.count += 1
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         try:
@@ -127,6 +138,8 @@ class VideoWriter:
                 return
             if self.count == 0:
                 raise InputError(f"{self.path.name} would have no frames; nothing was written.")
+            while self._waiting:
+                self._waiting.popleft().result()
             self._finish()
         except OSError as failure:
             raise StoreError(f"{self.path} cannot be written ({failure.strerror or failure}).") from failure
@@ -165,7 +178,7 @@ class VideoWriter:
             _check_sound(self._audio)
             self._sound = self._sound_packets(self._audio, sound)
 
-    def _encode(self, image: np.ndarray) -> None:
+    def _encode(self, image: np.ndarray, number: int) -> None:
         import av
 
         pad = (self._stream.height - self.height, self._stream.width - self.width)
@@ -173,9 +186,9 @@ class VideoWriter:
             image = np.pad(image, ((0, pad[0]), (0, pad[1]), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgba" if self.transparent else "rgb24")
         frame = frame.reformat(format=self._stream.pix_fmt, dst_colorspace=BT709, dst_color_range=LIMITED)
-        frame.pts, frame.time_base = self.count, 1 / self.fps
+        frame.pts, frame.time_base = number, 1 / self.fps
         self._container.mux(self._stream.encode(frame))
-        self._mux_sound(float((self.count + 1) / self.fps))
+        self._mux_sound(float((number + 1) / self.fps))
 
     def _mux_sound(self, until: float) -> None:
         while self._sound is not None:
@@ -209,11 +222,11 @@ class VideoWriter:
 
         return packets()
 
-    def _write_png(self, image: np.ndarray) -> None:
+    def _write_png(self, image: np.ndarray, number: int) -> None:
         from PIL import Image
 
         assert self._temporary is not None
-        Image.fromarray(image).save(self._temporary / f"{self.count:06d}.png", compress_level=3)
+        Image.fromarray(image).save(self._temporary / f"{number:06d}.png", compress_level=3)
 
     def _finish(self) -> None:
         assert self._temporary is not None
@@ -233,6 +246,7 @@ class VideoWriter:
         """Closes what is open and deletes what is not finished."""
         import av
 
+        self._encoder.shutdown(cancel_futures=True)
         if self._container is not None:
             try:
                 self._container.close()

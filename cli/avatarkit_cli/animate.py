@@ -87,8 +87,7 @@ def animate(
             VideoWriter(output, width, height, rate, transparent=transparent, audio=audio) as writer,
         ):
             for frame in loaded.animate(played, view, (width, height), rate, background):
-                image = (frame.image[..., : 4 if transparent else 3].cpu().clamp(0, 1) * 255).round().byte().numpy()
-                writer.write(image)
+                writer.write(frame.pixels(transparent))
                 progress.update(f"frame {writer.count} of {count}", writer.count / count)
     if as_json:
         print_json(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from threading import Lock
 
 import torch
 
@@ -37,23 +38,26 @@ class PosedSurface:
         share = 1 / torch.bincount(faces.reshape(-1), minlength=V).clamp(min=1)[faces.reshape(-1)]
         self._around = LinearMap(faces.reshape(-1), torch.arange(F).repeat_interleave(3), share, (V, F))
         self._kept: OrderedDict[bytes, torch.Tensor] = OrderedDict()
+        self._lock = Lock()  # a film asks for poses ahead, from another thread
 
     def __call__(self, params: BodyParams) -> torch.Tensor:
         """(V, ROW) of one frame: rest vertices T(theta, phi), the rows of each vertex's blended transform, its stretch."""
         p = params.to("cpu").batched()
         key = b"".join(t.detach().numpy().tobytes() for t in (p.expression, p.root, p.translation, p.joints))
-        rows = self._kept.get(key)
-        if rows is None:
-            with torch.no_grad():
-                T = self._body.rest(self._shape, p.expression)[0]
-                A = self._body.joint_transforms(self._skeleton, p.root, p.translation, p.joints)[0, :, :3].reshape(-1, 12)
-                blended = self._skinning.multiply(A, transposed=False)
-                rows = torch.cat([T, blended, self._stretch(transform(blended, T))[:, None]], 1).to(self._device)
-            self._kept[key] = rows
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return rows
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = self._rows(p).to(self._device)
+                if len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+            return self._kept[key]
+
+    @torch.no_grad()
+    def _rows(self, p: BodyParams) -> torch.Tensor:
+        T = self._body.rest(self._shape, p.expression)[0]
+        A = self._body.joint_transforms(self._skeleton, p.root, p.translation, p.joints)[0, :, :3].reshape(-1, 12)
+        blended = self._skinning.multiply(A, transposed=False)
+        return torch.cat([T, blended, self._stretch(transform(blended, T))[:, None]], 1)
 
     def _stretch(self, posed: torch.Tensor) -> torch.Tensor:
         """(V,) how much longer the surface around each vertex is than at rest, 1 to 3.
