@@ -72,7 +72,7 @@ def _kernel(function: Callable[..., Any]) -> Any:
 
 
 @_kernel
-def _skin(vertices, triangles, weights, offset, dX, means, stretch):  # type: ignore[no-untyped-def]
+def _skin(vertices, triangles, weights, offset, dX, means, stretch):
     """Fills means (N, 3) and stretch (N,)."""
     for i in range(len(triangles)):
         a, b, c = vertices[triangles[i, 0]], vertices[triangles[i, 1]], vertices[triangles[i, 2]]
@@ -90,7 +90,7 @@ def _skin(vertices, triangles, weights, offset, dX, means, stretch):  # type: ig
 
 
 @_kernel
-def _skin_backward(vertices, triangles, weights, d_means, d_dX):  # type: ignore[no-untyped-def]
+def _skin_backward(vertices, triangles, weights, d_means, d_dX):
     """dL/dX = A^T dL/dmeans."""
     row = np.empty(ROW, vertices.dtype)
     for i in range(len(triangles)):

@@ -70,12 +70,8 @@ class _Gsplat:
 
     def render(self, gaussians: Gaussians, camera: Camera, background: torch.Tensor) -> GaussianRendering:
         """See ``GaussianRasterizer``."""
-        arguments = gsplat_arguments(gaussians, camera, background)
-        rgb, alpha, _ = self._rasterization(**arguments, render_mode="RGB")
-        with torch.no_grad():  # expected depth, without a background of its own
-            detached = {k: v.detach() if torch.is_tensor(v) else v for k, v in arguments.items() if k != "backgrounds"}
-            depth, _, _ = self._rasterization(**detached, render_mode="ED")
-        return GaussianRendering(rgb[0], alpha[0, ..., 0], depth[0, ..., 0] * (alpha[0, ..., 0] > 0))
+        drawn, alpha, _ = self._rasterization(**gsplat_arguments(gaussians, camera, background), render_mode="RGB+ED")
+        return GaussianRendering(drawn[0, ..., :3], alpha[0, ..., 0], drawn[0, ..., 3].detach())
 
 
 def clip_positions(vertices: torch.Tensor, camera: Camera) -> torch.Tensor:
