@@ -1,19 +1,23 @@
-"""How fast the CPU rasterisers are, beside the plain torch references, in one run.
+"""How fast the CPU rasterisers are, beside gsplat's pure torch functions and two plain torch rasterisers, in one run.
 
-    python benchmarks/render.py                                  everything: some minutes
+    python benchmarks/render.py                                  everything: many minutes
     python benchmarks/render.py --gaussians 150000 --sizes 288x512 --threads 1 2
 
 The scene is a person of capsules that fills the frame at 2.5 m, covered by opaque Gaussians of 1.5 to 4 mm; the mesh is
-a ball of 27,000 faces that fills it. Times are wall-clock medians with quartiles over ``--repeats`` pictures after
-two to warm up. torch runs one thread during our kernels, since threads of its own that wait for work take their cores.
+a ball of 27,000 faces that fills it. Times are medians with quartiles over ``--repeats`` pictures after two to warm up:
+wall-clock, and the processor time of all threads, which other programs disturb less. torch runs one thread, since threads
+of its own that wait for work take our cores.
 
-The reference compares every pixel with every Gaussian, so a whole picture of 150,000 would take minutes and more memory
-than there is. It draws one pixel, which shows what is spent per Gaussian, and a window in the middle, which shows what
-is spent per pixel; its time for the picture follows from both. gsplat's pure torch functions are no peer here: their
-blending calls its CUDA extension.
+- ``torch tiled``: sorts the Gaussians into tiles of 16 x 16 pixels as ours does and blends each tile with batched torch;
+  autograd gives the derivative. What one writes who has no compiler.
+- ``gsplat torch``: ``gsplat.rasterization`` over gsplat's own torch functions (``avatarkit_cuda.on_cpu``). Its dealing out to
+  tiles is a Python loop, so it is left out above ``--gsplat-limit`` Gaussians.
+- ``reference``: the formulas. It compares every pixel with every Gaussian, so a whole picture of 150,000 would take
+  minutes and more memory than there is: one pixel and a window in the middle are drawn, and its time for the picture
+  follows from both.
 
-``first_call_seconds`` is a picture, a mesh and both derivatives in a new process that has no kept kernels: what a user
-waits for once per machine.
+What is left out is said in the table and stands as null in the JSON. ``first_call_seconds`` is a picture, a mesh and both
+derivatives in a new process that has no kept kernels: what a user waits for once per machine.
 """
 
 from __future__ import annotations
@@ -36,12 +40,14 @@ import numba
 import torch
 
 from avatarkit.camera import Camera, front_camera
-from avatarkit.gaussians import Gaussians
+from avatarkit.gaussians import GaussianRendering, Gaussians
 from avatarkit.interfaces import Context
-from avatarkit.kernels.gaussians import render_gaussians
+from avatarkit.kernels.gaussians import ALPHA_MAX, ALPHA_MIN, NEAR, TRANSMITTANCE_MIN, project_gaussians, render_gaussians
 from avatarkit.mesh import Mesh
 from avatarkit_cpu.config import Config
 from avatarkit_cpu.renderer import CpuRenderer
+from avatarkit_cuda.on_cpu import gsplat_on_cpu
+from avatarkit_cuda.renderer import gsplat_arguments
 
 # Capsules: one end, other end, radius; metres, y up, feet at 0.
 CAPSULES = (
@@ -103,26 +109,100 @@ def leaves(gaussians: Gaussians) -> Gaussians:
 
 
 def measure(forward: Callable[[], list[torch.Tensor]], repeats: int) -> dict[str, list[float]]:
-    """Milliseconds [lower quartile, median, upper quartile] of a picture and of its derivative."""
-    times: dict[str, list[float]] = {"forward": [], "backward": []}
-    for n in range(repeats + 2):
-        begin = time.perf_counter()
+    """Milliseconds [lower quartile, median, upper quartile] of a picture and of its derivative, and of the processor for both."""
+    times: dict[str, list[float]] = {"forward": [], "backward": [], "processor": []}
+    for n in range(repeats + min(repeats, 2)):
+        begin, busy = time.perf_counter(), time.process_time()
         outputs = forward()
         drawn = time.perf_counter()
         torch.autograd.backward(outputs, [torch.ones_like(t) for t in outputs])
         end = time.perf_counter()
-        if n >= 2:
+        if n >= min(repeats, 2):
             times["forward"].append((drawn - begin) * 1e3)
             times["backward"].append((end - drawn) * 1e3)
-    return {name: [round(q, 2) for q in statistics.quantiles(values, n=4)] for name, values in times.items()}
+            times["processor"].append((time.process_time() - busy) * 1e3)
+    return {name: quartiles(values) for name, values in times.items()}
 
 
-def splat(renderer: CpuRenderer, gaussians: Gaussians, camera: Camera, repeats: int) -> dict[str, list[float]]:
+def quartiles(values: list[float]) -> list[float]:
+    return [round(q, 2) for q in (statistics.quantiles(values, n=4) if len(values) > 1 else values * 3)]
+
+
+def splat(rasterizer: Any, gaussians: Gaussians, camera: Camera, repeats: int) -> dict[str, list[float]]:
+    """Of anything with ``render``."""
+
     def forward() -> list[torch.Tensor]:
-        out = renderer.gaussians.render(leaves(gaussians), camera, torch.ones(3))
+        out = rasterizer.render(leaves(gaussians), camera, torch.ones(3))
         return [out.rgb, out.alpha]
 
     return measure(forward, repeats)
+
+
+class TorchTiles:
+    """A tiled splatter in plain torch, for comparison: the formulas of ``avatarkit.kernels.gaussians``."""
+
+    side = 16
+
+    def render(self, gaussians: Gaussians, camera: Camera, background: torch.Tensor) -> GaussianRendering:
+        centres, sigma, z = project_gaussians(gaussians, camera)
+        conics = torch.linalg.inv(sigma)
+        rows = []
+        across = -(-camera.width // self.side)
+        lists = self._lists(gaussians, centres.detach(), sigma.detach(), z.detach(), camera)
+        for top in range(0, camera.height, self.side):
+            cells = []
+            for column in range(across):
+                cells.append(self._tile(lists[top // self.side * across + column], column * self.side, top, camera,
+                                        centres, conics, gaussians, background))  # fmt: skip
+            rows.append(torch.cat(cells, 1))
+        picture = torch.cat(rows)
+        return GaussianRendering(picture[..., :3], picture[..., 3], torch.zeros(camera.height, camera.width))
+
+    def _lists(
+        self, gaussians: Gaussians, centres: torch.Tensor, sigma: torch.Tensor, z: torch.Tensor, camera: Camera
+    ) -> list[torch.Tensor]:
+        """Gaussians of each tile, near to far."""
+        reach = (2 * (gaussians.opacities.detach() / ALPHA_MIN).clamp(min=1).log())[:, None] * sigma.diagonal(dim1=1, dim2=2)
+        reach = reach.sqrt()
+        size = torch.tensor([-(-camera.width // self.side), -(-camera.height // self.side)])
+        low = ((centres - reach) / self.side).floor().long().clamp(min=0)
+        high = torch.minimum(((centres + reach) / self.side).floor().long() + 1, size)
+        span = (high - low).clamp(min=0)
+        count = span.prod(1) * (z > NEAR)
+        owner = torch.arange(len(z)).repeat_interleave(count)
+        number = torch.arange(len(owner)) - (count.cumsum(0) - count)[owner]
+        tile = (low[owner, 1] + number // span[owner, 0]) * size[0] + low[owner, 0] + number % span[owner, 0]
+        order = torch.argsort(z[owner], stable=True)
+        order = order[torch.argsort(tile[order], stable=True)]
+        return list(owner[order].split(torch.bincount(tile, minlength=int(size.prod())).tolist()))
+
+    def _tile(
+        self, listed: torch.Tensor, left: int, top: int, camera: Camera, centres: torch.Tensor, conics: torch.Tensor,
+        gaussians: Gaussians, background: torch.Tensor,
+    ) -> torch.Tensor:  # fmt: skip
+        height, width = min(self.side, camera.height - top), min(self.side, camera.width - left)
+        if len(listed) == 0:
+            return torch.cat([background.expand(height, width, 3), torch.zeros(height, width, 1)], -1)
+        y, x = torch.meshgrid(torch.arange(top, top + height), torch.arange(left, left + width), indexing="ij")
+        d = torch.stack([x, y], -1).reshape(-1, 1, 2) + 0.5 - centres[listed]
+        c = conics[listed]
+        dx, dy = d.unbind(-1)
+        power = 0.5 * (c[:, 0, 0] * dx * dx + 2 * c[:, 0, 1] * dx * dy + c[:, 1, 1] * dy * dy)
+        alpha = (gaussians.opacities[listed] * torch.exp(-power)).clamp(max=ALPHA_MAX)
+        alpha = torch.where(alpha >= ALPHA_MIN, alpha, 0)
+        alpha = torch.where(torch.cumprod(1 - alpha, 1) > TRANSMITTANCE_MIN, alpha, 0)
+        T = torch.cat([torch.ones(len(alpha), 1), torch.cumprod(1 - alpha, 1)], 1)
+        rgb = (alpha * T[:, :-1]) @ gaussians.colors[listed] + T[:, -1:] * background
+        return torch.cat([rgb, 1 - T[:, -1:]], 1).reshape(height, width, 4)
+
+
+class GsplatTorch:
+    """gsplat over its own torch functions."""
+
+    def render(self, gaussians: Gaussians, camera: Camera, background: torch.Tensor) -> GaussianRendering:
+        with gsplat_on_cpu() as gsplat:
+            drawn, alpha, _ = gsplat.rasterization(**gsplat_arguments(gaussians, camera, background))
+        return GaussianRendering(drawn[0], alpha[0, ..., 0], torch.zeros(camera.height, camera.width))
 
 
 def splat_reference(gaussians: Gaussians, camera: Camera, repeats: int) -> dict[str, list[float]]:
@@ -179,11 +259,12 @@ def processor() -> str:
 
 
 def show(row: dict[str, Any]) -> None:
-    cells = [f"{row['what']:<10} {row['count']:>7} {row['size']:>9} {row['threads']:>7}"]
-    for name in ("forward", "backward"):
-        low, median, high = row[name]
-        cells.append(f"{median:>10.1f} ({low:.1f} to {high:.1f})".ljust(34))
-    print("".join(cells), flush=True)
+    head = f"{row['what']:<13} {row['count']:>7} {row['size']:>9} {row['threads']:>7}"
+    if row["forward"] is None:
+        print(f"{head}   left out: {row['why']}", flush=True)
+        return
+    cells = [f"{row[name][1]:>10.1f} ({row[name][0]:.1f} to {row[name][2]:.1f})".ljust(34) for name in ("forward", "backward")]
+    print(f"{head}{''.join(cells)}{row['processor'][1]:>10.1f}", flush=True)
 
 
 def main() -> None:
@@ -192,6 +273,8 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["256x256", "288x512", "512x512", "1024x1024"], metavar="WxH")
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}))
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--gsplat-limit", type=int, default=10_000, help="more Gaussians than that take gsplat minutes")
+    parser.add_argument("--tiled-limit", type=int, default=30_000_000_000, help="pixels times Gaussians for torch tiled")
     parser.add_argument("--json", type=Path, default=Path("render.json"), help="where the numbers go")
     parser.add_argument("--first-call", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -207,11 +290,13 @@ def main() -> None:
         "rows": [],
     }
     print(f"{report['processor']}, {report['cores']} cores; first call {report['first_call_seconds']} s")
-    print("what         count      size threads   forward ms (quartiles)            backward ms (quartiles)")
+    title = "what            count      size threads   forward ms (quartiles)            backward ms (quartiles)"
+    print(f"{title}      processor ms")
     renderers = {threads: CpuRenderer(Config(threads=threads), Context()) for threads in options.threads}
 
-    def add(what: str, count: int, size: str, threads: int, times: dict[str, list[float]]) -> None:
-        row = {"what": what, "count": count, "size": size, "threads": threads, **times}
+    def add(what: str, count: int, size: str, threads: int, times: dict[str, list[float]] | str) -> None:
+        row: dict[str, Any] = {"what": what, "count": count, "size": size, "threads": threads}
+        row |= times if isinstance(times, dict) else {"forward": None, "backward": None, "processor": None, "why": times}
         report["rows"].append(row)
         show(row)
 
@@ -222,9 +307,15 @@ def main() -> None:
             add("mesh", len(mesh.faces), size, threads, draw_mesh(renderer, mesh, camera, options.repeats))
         for count in options.gaussians:
             gaussians = person(count)
-            add("reference", count, size, 1, splat_reference(gaussians, camera, max(2, options.repeats // 5)))
+            few = max(1, options.repeats // 5)
             for threads, renderer in renderers.items():
-                add("gaussians", count, size, threads, splat(renderer, gaussians, camera, options.repeats))
+                add("gaussians", count, size, threads, splat(renderer.gaussians, gaussians, camera, options.repeats))
+            enough = count * camera.width * camera.height <= options.tiled_limit
+            tiled = splat(TorchTiles(), gaussians, camera, few) if enough else "it would take minutes"
+            add("torch tiled", count, size, 1, tiled)
+            enough = count <= options.gsplat_limit
+            add("gsplat torch", count, size, 1, splat(GsplatTorch(), gaussians, camera, 1) if enough else "it would take minutes")
+            add("reference", count, size, 1, splat_reference(gaussians, camera, max(2, few)))
     options.json.write_text(json.dumps(report, indent=2) + "\n")
 
 

@@ -17,6 +17,7 @@ from avatarkit_coupled_gs.config import CoupledConfig, LaplacianConfig
 from avatarkit_coupled_gs.linear import LinearMap
 from avatarkit_coupled_gs.model import CoupledAvatar
 from avatarkit_coupled_gs.regularizers import Laplacian, MeshGaussianConsistency, MeshMask, NormalConsistency
+from avatarkit_coupled_gs.skinning import ROW, skin_bound, transform
 from avatarkit_coupled_gs.topology import neighbours
 
 
@@ -180,6 +181,56 @@ def test_linear_map_is_the_gather_and_its_gradient_the_scatter():
     assert torch.allclose(ours, expected, atol=1e-6)
     up = torch.randn(20, 4, generator=g)
     assert torch.allclose(*(torch.autograd.grad(y, x, up)[0] for y in (ours, expected)), atol=1e-5)
+
+
+def test_derivative_of_linear_maps_equals_finite_differences():
+    g = torch.Generator().manual_seed(0)
+    place = torch.randint(0, 6, (2, 15), generator=g)
+    linear = LinearMap(place[0], place[1], torch.randn(15, generator=g), (6, 6))
+    x = torch.randn(6, 3, generator=g, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(linear, x)
+
+
+def _bound(dtype: torch.dtype) -> list[torch.Tensor]:
+    """Vertices, triangles, weights, offset and dX of 40 points on 9 vertices, some points on one vertex or on an edge."""
+    g = torch.Generator().manual_seed(0)
+    weights = torch.rand(40, 3, generator=g).softmax(-1)
+    weights[:3], weights[3:6, 2] = torch.eye(3), 0
+    floats = [torch.randn(9, ROW, generator=g), weights, torch.randn(40, 3, generator=g), torch.randn(40, 3, generator=g)]
+    vertices, weights, offset, dX = (t.to(dtype) for t in floats)
+    return [vertices, torch.randint(0, 9, (40, 3), generator=g), weights, offset, dX.requires_grad_()]
+
+
+def test_skinning_is_eq4_written_out_and_its_derivative_is_right():
+    vertices, triangles, weights, offset, dX = _bound(torch.float64)
+    means, stretch = skin_bound(vertices, triangles, weights, offset, dX)
+    rows = barycentric(vertices, triangles, weights)
+    expected = transform(rows[:, 3:15], rows[:, :3] + offset + dX)
+    torch.testing.assert_close(means, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(stretch, rows[:, 15], rtol=1e-12, atol=1e-12)
+    assert not stretch.requires_grad
+    assert torch.autograd.gradcheck(lambda x: skin_bound(vertices, triangles, weights, offset, x)[0], dX)
+
+
+def test_what_is_kept_without_a_graph_follows_the_parameters(avatar, subject):
+    with torch.no_grad():
+        before = avatar.pose(subject.params)
+        avatar.sh0 += 0.1
+        avatar.dT += 0.01
+        after = avatar.pose(subject.params)
+    assert torch.equal(after.gaussians.colors, avatar.pose(subject.params).gaussians.colors)
+    assert not torch.equal(before.gaussians.colors, after.gaussians.colors)
+    torch.testing.assert_close(after.fields["bary_dT"] - before.fields["bary_dT"], torch.full_like(avatar.dX, 0.01))
+
+
+def test_surfaces_grow_where_they_are_spread(avatar, subject):
+    """The stretch of a pose follows from the body alone and is at least 1."""
+    rows = avatar.surface(tiny_motion().params[2])
+    assert rows.shape == (len(avatar.dT), ROW)
+    assert (rows[:, 15] >= 1).all()
+    with torch.no_grad():
+        avatar.dT += 1.0
+    assert torch.equal(avatar.surface(tiny_motion().params[2]), rows)
 
 
 def test_neighbours_close_seams_and_never_leave_the_surface():
