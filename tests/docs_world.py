@@ -20,6 +20,7 @@ from avatarkit.testing import method
 from avatarkit.testing.tiny import ReferenceRenderer, TinyBody
 
 NAMES = ("idle", "talk", "wave", "nod")
+INSTALLED = Registry.load(environ={})
 MINE = {kind: f"my-{kind}" for kind in KINDS}
 """What readers of the pages of the kinds made with ``plugins new``."""
 
@@ -80,7 +81,7 @@ TARGETS = {
 
 def stand_ins(kind: str) -> Any:
     """A hook that registers a stand-in for each installed component of the kind, with its real options."""
-    real = Registry.load(environ={}).components(kind)
+    real = INSTALLED.components(kind)
 
     @hookimpl
     def hook(register: Any) -> None:

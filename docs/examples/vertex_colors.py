@@ -36,6 +36,7 @@ class VertexColors:
         front = self.renderer.meshes.render(Mesh(vertices, self.body.faces), subject.camera).face_index
         seen = torch.zeros(len(vertices))
         seen[self.body.faces[front[front >= 0]].unique()] = 1.0
+        seen *= subject.matte.alpha[y, x]  # what stands before the person, or beyond the picture's edge, is not the person
         return torch.cat([subject.matte.foreground[y, x], seen[:, None]], -1)
     # --8<-- [end:colors]
 

@@ -32,10 +32,12 @@ class Example:
         photo, camera, faces = subject.photo, subject.camera, self.body.faces
         vertices = self.body.vertices(subject.params, subject.vertex_offsets)[0]
         x, y = camera.project(vertices).unbind(-1)
-        colors = photo.image[y.long().clamp(0, photo.height - 1), x.long().clamp(0, photo.width - 1)]
+        y, x = y.long().clamp(0, photo.height - 1), x.long().clamp(0, photo.width - 1)
+        colors = photo.image[y, x]
         seen = torch.zeros(len(vertices))
         front = self.renderer.meshes.render(Mesh(vertices, faces), camera).face_index
         seen[faces[front[front >= 0]].unique()] = 1  # corners of triangles that the photo shows
+        seen *= subject.matte.alpha[y, x]  # unless something else stands before the person
 
         picked = motion.params[torch.linspace(0, len(motion) - 1, self.config.frames).round().long()]
         T = self.config.frames
