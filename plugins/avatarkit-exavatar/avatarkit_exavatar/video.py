@@ -96,12 +96,14 @@ class VideoTracker:
     ) -> tuple[torch.Tensor, list[bool]]:
         """(T, P) each frame on its own, started from its neighbour or from ``initial``; and which frames were seen."""
         rows: list[torch.Tensor | None] = []
+        seen: list[bool] = []
         last: torch.Tensor | None = None
         usual: list[float] = []
         steps = self.config.video_iterations if initial is None else self.config.retrack_iterations
         for number, (observation, camera) in enumerate(zip(observations, cameras, strict=True)):
             self.context.progress("tracking", 0.6 * number / len(observations))
             given = None if initial is None else self.parameters.encode(initial[number])
+            seen.append(observation is not None)
             if observation is None:
                 rows.append(given)
                 continue
@@ -116,8 +118,7 @@ class VideoTracker:
                         last, cost = anew, better
             usual = [*usual[-30:], cost]
             rows.append(last)
-        bridged = _bridged(rows, self.parameters.encode(self.parameters.body.neutral()))
-        return bridged, [observation is not None for observation in observations]
+        return _bridged(rows, self.parameters.encode(self.parameters.body.neutral())), seen
 
     def _descend(
         self, observation: Observation, camera: Camera, prior: Prior, x: torch.Tensor, iterations: int
