@@ -31,6 +31,7 @@ logger = logging.getLogger("avatarkit.exavatar")
 _LOST = 3.0  # a frame that fits so much worse than usual is sought anew
 _UNSEEN = 0.02  # of the prior's firmness where the pictures say nothing: neighbours know better
 _LEAP_METRES, _LEAP_SPEED = 0.35, 6.0  # metres in one frame, metres per second: more is a cut
+_EASE = 0.1  # of the way to rest that an arm goes in each frame that does not show it
 _OVERLAP = 8  # frames of the next window that a window looks ahead to
 
 
@@ -180,18 +181,18 @@ class VideoTracker:
         return replace(prior, precision=prior.precision * factor, sparsity=prior.sparsity * factor)
 
     def _hidden(self, observation: Observation) -> torch.Tensor:
-        """(3 G,) bool, angles of arms, or of forearms and wrists, that a frame does not show."""
+        """(3 G,) bool, angles of arms that a frame does not show to the wrist; what it does show of them still acts."""
         hidden = torch.zeros(3 * self.parameters.layout.groups, dtype=torch.bool)
         for side in ("left", "right"):
-            if f"{side}_elbow" in observation.hidden:
+            if not observation.visible[f"{side}_arm"]:
                 hidden |= self.parameters.arm(side)
         return hidden
 
     def _held(self, prior: Prior, observation: Observation, x: torch.Tensor) -> Prior:
-        """The prior that leaves arms which a frame does not show where they were in the frame before."""
+        """The prior that leaves arms which a frame does not show about where they were before, and eases them to rest."""
         at = self.parameters.layout.pose
         mean = prior.mean.clone()
-        mean[at] = torch.where(self._hidden(observation), x[at], mean[at])
+        mean[at] = torch.where(self._hidden(observation), torch.lerp(x[at], mean[at], _EASE), mean[at])
         return replace(prior, mean=mean)
 
     def _cutoff(self) -> torch.Tensor:
