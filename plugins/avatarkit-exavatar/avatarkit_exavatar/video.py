@@ -31,7 +31,6 @@ logger = logging.getLogger("avatarkit.exavatar")
 _LOST = 3.0  # a frame that fits so much worse than usual is sought anew
 _UNSEEN = 0.02  # of the prior's firmness where the pictures say nothing: neighbours know better
 _LEAP_METRES, _LEAP_SPEED = 0.35, 6.0  # metres in one frame, metres per second: more is a cut
-_EASE = 0.1  # of the way to rest that an arm goes in each frame that does not show it
 _OVERLAP = 8  # frames of the next window that a window looks ahead to
 
 
@@ -125,7 +124,6 @@ class VideoTracker:
         self, observation: Observation, camera: Camera, prior: Prior, x: torch.Tensor, iterations: int
     ) -> tuple[torch.Tensor, float]:
         terms = self._terms(observation, camera, x)
-        prior = self._held(prior, observation, x)
         free = torch.ones(self.parameters.layout.size, dtype=torch.bool)
         x = minimise(self._kinematics, x, terms, prior, free, iterations, damping=1e-3, tolerance=5e-3)
         return x, total_cost(self._kinematics, self._kinematics.pose(x), terms, prior)
@@ -175,25 +173,9 @@ class VideoTracker:
             for side in ("left", "right"):
                 if not observation.visible[f"{side}_hand"]:
                     factor[at.pose][self.parameters.fingers(side)] = _UNSEEN
-            factor[at.pose][self._hidden(observation)] = _UNSEEN
             if not observation.visible["face"]:
                 factor[at.expression] = _UNSEEN
         return replace(prior, precision=prior.precision * factor, sparsity=prior.sparsity * factor)
-
-    def _hidden(self, observation: Observation) -> torch.Tensor:
-        """(3 G,) bool, angles of arms that a frame does not show to the wrist; what it does show of them still acts."""
-        hidden = torch.zeros(3 * self.parameters.layout.groups, dtype=torch.bool)
-        for side in ("left", "right"):
-            if not observation.visible[f"{side}_arm"]:
-                hidden |= self.parameters.arm(side)
-        return hidden
-
-    def _held(self, prior: Prior, observation: Observation, x: torch.Tensor) -> Prior:
-        """The prior that leaves arms which a frame does not show about where they were before, and eases them to rest."""
-        at = self.parameters.layout.pose
-        mean = prior.mean.clone()
-        mean[at] = torch.where(self._hidden(observation), torch.lerp(x[at], mean[at], _EASE), mean[at])
-        return replace(prior, mean=mean)
 
     def _cutoff(self) -> torch.Tensor:
         """(P,) hertz above which movement is taken for noise."""
@@ -208,12 +190,20 @@ class VideoTracker:
 def scenes(translation: torch.Tensor, seen: Sequence[bool], fps: float) -> list[tuple[int, int]]:
     """Start and stop of the parts between cuts: nobody moves as fast as a person does from one shot to another.
 
+    A single frame that fits badly is no cut: the leap has to last.
+
     Args:
         translation: (T, 3) metres. seen: T.
     """
     leap = max(_LEAP_METRES, _LEAP_SPEED / fps)
     step = translation.diff(dim=0).norm(dim=-1)
-    cuts = [t + 1 for t in range(len(step)) if seen[t] and seen[t + 1] and step[t] > leap]
+
+    def lasts(t: int) -> bool:
+        before = translation[max(0, t - 2) : t + 1].median(0).values
+        after = translation[t + 1 : t + 4].median(0).values
+        return float((after - before).norm()) > leap
+
+    cuts = [t + 1 for t in range(len(step)) if seen[t] and seen[t + 1] and step[t] > leap and lasts(t)]
     return list(zip([0, *cuts], [*cuts, len(translation)], strict=True))
 
 

@@ -199,3 +199,6 @@ def test_a_cut_parts_a_video_and_a_gap_does_not():
     assert scenes(place, [True] * 10, 25.0) == [(0, 4), (4, 10)]
     assert scenes(place, [True] * 10, 5.0) == [(0, 10)]  # a person can walk so far in a fifth of a second
     assert scenes(place, [k != 4 for k in range(10)], 25.0) == [(0, 10)]
+    failed = torch.zeros(10, 3)
+    failed[5, 2] = 2.0
+    assert scenes(failed, [True] * 10, 25.0) == [(0, 10)]
