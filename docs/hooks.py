@@ -132,17 +132,21 @@ def _checks(kind: str) -> str:
     return "\n".join(f"- **{name_of(check)}**: {inspect.getdoc(check)}" for check in checks_of(kind))
 
 
+EXPLAINED = {"vertex_colors": "tutorial.md", "no_glare": "#a-plugin-in-one-file", "timings": "../reference/hooks.md"}
+"""Examples that a page of their own shows, and where; the others are shown below the table."""
+
+
 def _examples() -> str:
     """The plugins in ``docs/examples`` with the lines of code that each needed: no empty lines, comments or docstrings."""
     rows = ["| plugin | lines | what it is |", "|---|---|---|"]
     for path in sorted((ROOT / "docs" / "examples").glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         what = (ast.get_docstring(tree) or "").rstrip(".")
-        rows.append(f"| [{path.name}](#{path.stem}) | {lines_of_code(path)} | {what} |")
+        rows.append(f"| [{path.name}]({EXPLAINED.get(path.stem, f'#{path.stem}')}) | {lines_of_code(path)} | {what} |")
     shown = [
         f'### {path.stem.replace("_", " ")} {{#{path.stem}}}\n\n```python\n{_without_marks(path)}```'
         for path in sorted((ROOT / "docs" / "examples").glob("*.py"))
-        if path.stem in ("steady", "facets")
+        if path.stem not in EXPLAINED
     ]
     return "\n".join(rows) + "\n\n" + "\n\n".join(shown)
 
