@@ -92,7 +92,7 @@ class Plan:
             lines.append(f"  - {owner}{needs or ':'} {requirement.text}")
         kinds = {requirement.kind for _, requirement in self.missing}
         errors = {"module": MissingDependency, "weights": MissingWeights, "device": MissingDevice}
-        error = errors[kinds.pop()] if len(kinds) == 1 else MissingRequirement
+        error = errors.get(kinds.pop(), MissingRequirement) if len(kinds) == 1 else MissingRequirement
         raise error(f"The recipe {self.recipe!r} needs what is not here yet:\n" + "\n".join(lines))
 
     def to_dict(self) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from avatarkit.errors import (
     PluginError,
     StoreError,
 )
-from avatarkit.plan import plan
+from avatarkit.needs import Requirement
+from avatarkit.plan import Plan, PlanStep, plan
 from avatarkit.registry import KINDS, Registry
 
 PLUGIN = """
@@ -143,3 +144,10 @@ def test_what_cannot_work_is_refused_before_anything_starts(registry: Registry, 
 def test_an_output_that_nobody_may_write_is_refused(registry: Registry, photo: Path) -> None:
     with pytest.raises(StoreError, match="may not be written. Choose another one with -o"):
         plan(photo, Path("/proc/ada.avatar"), recipe(), registry, "cpu")
+
+
+def test_a_component_that_is_not_set_up_is_one_sentence():
+    step = PlanStep("head_labels", None, {}, (Requirement("setup", "x", False, "say where the checkout lies."),))
+    missing = Plan("p.jpg", "p.avatar", "draft", "cpu", (step,))
+    with pytest.raises(MissingRequirement, match="head_labels: say where the checkout lies"):
+        missing.require_ready()

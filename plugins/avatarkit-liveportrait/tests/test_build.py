@@ -31,6 +31,6 @@ def test_a_build_with_these_labels(tiny: Path, tmp_path: Path, monkeypatch: pyte
     assert {"mean_mm", "lost", "agreement", "doubted"} == set(facts["drift"])
     assert manifest["licences"]["liveportrait"]["commercial"] is True
     # A generator of heads makes no bodies: said before anything is generated.
-    wrong = CliRunner().invoke(app, [*command[:-1], "liveportrait", *options, "--set", f"body_labels.weights={tiny}"])
+    wrong = CliRunner().invoke(app, [*command[:-1], "liveportrait", "--set", f"body_labels.weights={tiny}"])
     assert wrong.exit_code == 2
     assert "shows the head, and cannot make body labels" in wrong.stderr
