@@ -117,7 +117,7 @@ def test_build_has_all_flags_of_the_contract() -> None:
         (["export", "x", "--to", "ply", "-o", "x.ply", "--set", "x"], "not of the form OPTION=VALUE"),
         (["export", "nothing.avatar", "--to", "web", "-o", "page"], "There is no avatar nothing.avatar."),
         (["view", "nothing.avatar", "--port", "0"], "There is no avatar nothing.avatar."),
-        (["plugins", "show", "smplx"], "body 'smplx' is not installed."),
+        (["plugins", "show", "gsplat"], "renderer 'gsplat' is not installed."),
         (["plugins", "show", "coupled"], "no component 'coupled'. Did you mean 'coupled-gs'?"),
         (["plugins", "show", "avatar/coupled"], "no component 'coupled' of the kind avatar."),
         (["evaluate", "nothing.mp4"], "There is no clip or folder nothing.mp4."),
