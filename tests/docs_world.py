@@ -52,7 +52,7 @@ class Motions(method.TinyMotions):
         return NAMES
 
     def motion(self, name: str) -> Motion:
-        if name not in NAMES:
+        if name not in NAMES and not Path(name).is_file():  # a sound to talk along with
             raise InputError(f"There is no motion {name!r}.")
         return replace(super().motion("tiny"), name=name)
 
