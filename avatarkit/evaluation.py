@@ -243,7 +243,8 @@ class _Evaluation:
             if found is not None and all(r.met for r in requirements(found, str(self.components.device))):
                 options = {"trunk": "vgg"} if any(o.name == "trunk" for o in found.options()) else {}
                 loss = found.create(options, self.components.context)
-                return loss.distance, loss.name
+                if hasattr(loss, "distance"):
+                    return loss.distance, loss.name
         raise ConfigError("No perceptual metric can be used here: avatarkit doctor says what is missing.")
 
     def compare(self, chosen: Sequence[int], distance: Any, metric: str) -> list[dict[str, Any]]:

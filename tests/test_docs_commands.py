@@ -26,6 +26,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]
 NOT_RUN = {
     "avatarkit view": "serves until it is stopped; tests of the viewer run it",
+    "avatarkit evaluate": "measures with a perceptual network, which has no stand-in; tests/test_evaluation.py runs it",
     "avatarkit weights fetch": "asks other servers; tests of the command run it against a server of their own",
 }
 """Beginnings of commands that are only checked for their flags (tests/test_docs.py), and why."""
