@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import statistics
+import signal
 import subprocess
 import sys
 import textwrap
@@ -170,7 +171,9 @@ def test_exit_codes(error: BaseException, code: int, texts: list[str], monkeypat
 def test_a_real_interrupt_is_130(tmp_path: Path) -> None:
     (tmp_path / "waits.py").write_text("import time\nprint('waiting', flush=True)\ntime.sleep(60)\n")
     command = [sys.executable, "-m", "avatarkit_cli.main", "plugins", "list", "--plugin", str(tmp_path / "waits.py")]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it, and their children too
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(2)
