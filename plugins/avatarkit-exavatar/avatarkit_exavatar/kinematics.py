@@ -9,6 +9,7 @@ joints; automatic differentiation of the same needs a pass per row.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -38,14 +39,24 @@ class Posed:
     """The joints of one pose.
 
     Attributes:
+        body: whose pose it is.
         x: (P,) the unknowns. transforms: (J, 4, 4) rest space to world.
         joints: (J, 3) axis-angle. places: (J, 3) joints in the world.
     """
 
+    body: Kinematics
     x: torch.Tensor
     transforms: torch.Tensor
     joints: torch.Tensor
     places: torch.Tensor
+
+    @cached_property
+    def axes(self) -> torch.Tensor:
+        """(1 + Q, 3, 3) world axes about which the root and every moved joint turn when its three numbers grow."""
+        par = self.body.parameters
+        own = self.transforms[self.body.parent[par.joint], :3, :3] @ left_jacobian(self.joints[par.joint])
+        own = own @ self.body.frames
+        return torch.cat([left_jacobian(self.x[par.layout.root])[None], own])
 
 
 class Kinematics:
@@ -62,6 +73,13 @@ class Kinematics:
                 below[k] += below[parent]
         self.below = below
         self.parent = torch.tensor([max(p, 0) for p in body.parents])
+        self.turned = torch.cat([torch.zeros(1, dtype=torch.int64), parameters.joint])  # (1 + Q,) the root and its moved joints
+        self.under = below[:, self.turned]
+        self.frames = parameters.anatomy.frames[parameters.group] * parameters.share[:, None, None]  # (Q, 3, 3)
+        three = torch.arange(3)
+        at = parameters.layout
+        groups = at.pose.start + 3 * parameters.group[:, None] + three
+        self.columns = torch.cat([at.root.start + three[None], groups])  # (1 + Q, 3) of the vector
 
     def pose(self, x: torch.Tensor) -> Posed:
         """Joints of the vector (P,); rest positions follow the shape to first order."""
@@ -74,12 +92,14 @@ class Kinematics:
         joints = self.parameters.joints(x)
         transforms = self.body.joint_transforms(skeleton, x[None, at.root], x[None, at.translation], joints[None])[0]
         places = (transforms[:, :3, :3] @ rest[..., None])[..., 0] + transforms[:, :3, 3]
-        return Posed(x, transforms, joints, places)
+        return Posed(self, x, transforms, joints, places)
 
     def rest(self, posed: Posed, points: Points) -> torch.Tensor:
         """(n, 3) points in rest space for the pose's shape and expression."""
         at = self.parameters.layout
-        rest = points.rest + points.by_expression @ posed.x[at.expression]
+        rest = points.rest
+        if points.by_face:
+            rest = rest + points.by_expression @ posed.x[at.expression]
         if points.by_shape is not None:
             rest = rest + points.by_shape.moved(posed.x[at.shape] - self.identity.shape)
         return rest
@@ -98,21 +118,22 @@ class Kinematics:
         Returns:
             (n, k, P).
         """
-        at, par = self.parameters.layout, self.parameters
+        at = self.parameters.layout
         n, k = rows.shape[:2]
-        A = posed.transforms
-        out = torch.empty(n, k, at.size)
+        held = points.joints  # the few that hold these points
+        A, weights = posed.transforms[held], points.weights[:, held]
+        moving = self.under[held].any(0).nonzero()[:, 0]  # and the few that move them
+        out = torch.zeros(n, k, at.size)
         out[..., at.translation] = rows
 
         # What hangs below each joint: its weighted copies, relative to the joint.
         rest = self.rest(posed, points)
         copies = torch.einsum("jab,nb->naj", A[:, :3, :3], rest) + A[:, :3, 3].T
-        needed = torch.cat([torch.zeros(1, dtype=torch.int64), par.joint])
-        below = self.below[:, needed]  # (J, 1 + Q)
-        weights = points.weights
-        hanging = (copies * weights[:, None, :]) @ below - (weights @ below)[:, None, :] * posed.places[needed].T
+        below = self.under[held][:, moving]
+        places = posed.places[self.turned[moving]].T
+        hanging = (copies * weights[:, None, :]) @ below - (weights @ below)[:, None, :] * places  # (n, 3, moving)
         # row . (axis x hanging) = axis . (hanging x row)
-        h, r = hanging[:, None], rows[..., None]  # (n, 1, 3, 1+Q), (n, k, 3, 1)
+        h, r = hanging[:, None], rows[..., None]  # (n, 1, 3, moving), (n, k, 3, 1)
         turn = torch.stack(
             [
                 h[:, :, 1] * r[:, :, 2] - h[:, :, 2] * r[:, :, 1],
@@ -120,21 +141,16 @@ class Kinematics:
                 h[:, :, 0] * r[:, :, 1] - h[:, :, 1] * r[:, :, 0],
             ],
             -1,
-        )  # (n, k, 1+Q, 3)
-        out[..., at.root] = turn[:, :, 0] @ left_jacobian(posed.x[at.root])
-        axes = A[self.parent[par.joint], :3, :3] @ left_jacobian(posed.joints[par.joint])
-        axes = axes @ par.anatomy.frames[par.group] * par.share[:, None, None]  # (Q, 3, 3)
-        by_joint = (turn[:, :, 1:, None, :] @ axes)[..., 0, :]
-        by_group = torch.zeros(n, k, at.groups, 3).index_add_(2, par.group, by_joint)
-        out[..., at.pose] = by_group.reshape(n, k, -1)
+        )  # (n, k, moving, 3)
+        by_joint = (turn[:, :, :, None, :] @ posed.axes[moving])[..., 0, :]
+        out.index_add_(2, self.columns[moving].flatten(), by_joint.flatten(2))
 
         turned = rows @ (weights @ A[:, :3, :3].reshape(-1, 9)).reshape(n, 3, 3)  # rows seen from rest space
-        out[..., at.expression] = turned @ points.by_expression
-        if points.by_shape is None or self.identity.by_shape is None:
-            out[..., at.shape] = 0.0  # known, or held for now
-        else:
+        if points.by_face:
+            out[..., at.expression] = turned @ points.by_expression
+        if points.by_shape is not None and self.identity.by_shape is not None:  # else known, or held for now
             change = posed.x[at.shape] - self.identity.shape
-            carried = (weights @ self._carried(posed, self.identity.by_shape.at(change))).reshape(n, 3, -1)
+            carried = (points.weights @ self._carried(posed, self.identity.by_shape.at(change))).reshape(n, 3, -1)
             out[..., at.shape] = turned @ points.by_shape.at(change) + rows @ carried
         return out
 

@@ -64,8 +64,7 @@ def landmark_terms(
 def _gaps(body: Points, seen: LandmarkSet, camera: Camera, head: float, config: ExAvatarConfig) -> Gaps:
     first, second = torch.tensor(FACE_GAPS).T
     return Gaps(
-        first=body[first],
-        second=body[second],
+        pairs=body[torch.cat([first, second])],
         camera=camera,
         target=seen.pixels[first] - seen.pixels[second],
         unit=head,
@@ -86,8 +85,7 @@ def _directions(body: Points, seen: LandmarkSet, table: JointLandmarks, turn: to
     bone = (seen.depth[end] - seen.depth[start]) @ turn
     trust = torch.minimum(seen.score[start], seen.score[end]) ** 1.5
     return Directions(
-        start=body[start],
-        end=body[end],
+        bones=body[torch.cat([end, start])],
         target=bone / bone.norm(dim=-1, keepdim=True).clamp_min(1e-6),
         weight=say * share * trust,
     )

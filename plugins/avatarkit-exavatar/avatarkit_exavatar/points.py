@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -67,6 +68,16 @@ class Points:
     weights: torch.Tensor
     by_expression: torch.Tensor
     by_shape: Slopes | None
+
+    @cached_property
+    def joints(self) -> torch.Tensor:
+        """(j,) joints that hold any of the points."""
+        return self.weights.any(0).nonzero()[:, 0]
+
+    @cached_property
+    def by_face(self) -> bool:
+        """Whether facial actions move any of the points."""
+        return bool(self.by_expression.any())
 
     def __len__(self) -> int:
         return len(self.rest)

@@ -66,6 +66,12 @@ def projection(camera: Camera, world: torch.Tensor) -> tuple[torch.Tensor, torch
     return pixels, rows @ R
 
 
+def _difference(pairs: torch.Tensor) -> torch.Tensor:
+    """(n, ...) first half of the rows (2n, ...) minus the second."""
+    first, second = pairs.chunk(2)
+    return first - second
+
+
 @dataclass(frozen=True)
 class Reprojection:
     """Landmarks fall on their pixels.
@@ -94,12 +100,11 @@ class Gaps:
     """Pairs of landmarks lie as far apart as seen, e.g. upper and lower lid, wherever the face itself is.
 
     Attributes:
-        first, second: n landmarks each. target: (n, 2) pixels from second to first.
+        pairs: 2n landmarks, the first of every pair and then the second. target: (n, 2) pixels from second to first.
         unit: pixels that count as one. weight: (n,).
     """
 
-    first: Points
-    second: Points
+    pairs: Points
     camera: Camera
     target: torch.Tensor
     unit: float
@@ -107,12 +112,9 @@ class Gaps:
     scale: float
 
     def __call__(self, body: Kinematics, posed: Posed, derive: bool) -> Block:
-        a, rows_a = projection(self.camera, body.world(posed, self.first))
-        b, rows_b = projection(self.camera, body.world(posed, self.second))
-        jacobian = None
-        if derive:
-            jacobian = body.derivative(posed, self.first, rows_a / self.unit)
-            jacobian = jacobian - body.derivative(posed, self.second, rows_b / self.unit)
+        pixels, rows = projection(self.camera, body.world(posed, self.pairs))
+        a, b = pixels.chunk(2)
+        jacobian = _difference(body.derivative(posed, self.pairs, rows / self.unit)) if derive else None
         return Block((a - b - self.target) / self.unit, jacobian, self.weight, self.scale)
 
 
@@ -121,22 +123,22 @@ class Directions:
     """Limbs point where the detector's rough 3D says; tells forward from backward, which pixels cannot.
 
     Attributes:
-        start, end: n joints each, as points. target: (n, 3) unit vectors in the world. weight: (n,).
+        bones: 2n joints as points, where the bones end and then where they start.
+        target: (n, 3) unit vectors in the world. weight: (n,).
     """
 
-    start: Points
-    end: Points
+    bones: Points
     target: torch.Tensor
     weight: torch.Tensor
 
     def __call__(self, body: Kinematics, posed: Posed, derive: bool) -> Block:
-        bone = body.world(posed, self.end) - body.world(posed, self.start)
+        bone = _difference(body.world(posed, self.bones))
         length = bone.norm(dim=-1, keepdim=True).clamp_min(1e-6)
         unit = bone / length
         jacobian = None
         if derive:
             rows = (torch.eye(3) - unit[:, :, None] * unit[:, None, :]) / length[..., None]
-            jacobian = body.derivative(posed, self.end, rows) - body.derivative(posed, self.start, rows)
+            jacobian = _difference(body.derivative(posed, self.bones, rows.repeat(2, 1, 1)))
         return Block(unit - self.target, jacobian, self.weight)
 
 
