@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -16,7 +15,7 @@ from avatarkit.errors import InputError
 from avatarkit.interfaces import Context
 from avatarkit.keypoints import Keypoints
 from avatarkit_mediapipe.config import KeypointConfig
-from avatarkit_mediapipe.graphs import Graph, Roi, brightened, landmarks_to_pixels
+from avatarkit_mediapipe.graphs import Graph, Roi, brightened
 from avatarkit_mediapipe.hands import Hand, HandFinder
 from avatarkit_mediapipe.people import BODY_ROI, HEAD_PER_FACE, Person, PersonFinder, body_under, comparable
 
@@ -30,12 +29,8 @@ input_stream: "roi"
 output_stream: "pose"
 output_stream: "world"
 output_stream: "region"
-output_stream: "left"
-output_stream: "right"
 node { calculator: "PoseLandmarkByRoiCpu" input_stream: "IMAGE:image" input_stream: "ROI:roi"
   output_stream: "LANDMARKS:pose" output_stream: "WORLD_LANDMARKS:world" output_stream: "AUXILIARY_LANDMARKS:region" }
-node { calculator: "HandLandmarksLeftAndRightCpu" input_stream: "IMAGE:image" input_stream: "POSE_LANDMARKS:pose"
-  output_stream: "LEFT_HAND_LANDMARKS:left" output_stream: "RIGHT_HAND_LANDMARKS:right" }
 """
 FACE = """
 input_stream: "image"
@@ -55,6 +50,7 @@ MAX_YAW = 58.0  # degrees: beyond it the mesh's far side is a guess that mislead
 TURNED, UPSIDE_DOWN = 60.0, 120.0  # degrees of the head against upright
 HAND_CROPS, HAND_CROPS_VIDEO = (0.9, 1.3, 1.8), (1.3,)  # in head heights
 BLURRED = 0.12  # sharpness of a face of 300 pixels after a blur of 8; usual photos have 0.2 to 0.7
+FACE_RUNS, FACE_RUNS_VIDEO = 4, 2  # of the face model: from a rough region, from the face in the frame before
 FACE_INSIDE = 0.6  # part of the face that has to be in the picture
 
 NOBODY = (
@@ -148,7 +144,7 @@ class MediaPipeKeypoints:
             image = brightened(_checked(image))
             now = None
             if last is not None:
-                now = self._look(image, last.region, self._video_look, before=last.hands)
+                now = self._look(image, last.region, self._video_look, before=last)
                 if now is not None and not _follows(now, last):
                     now = None
             if now is None:
@@ -235,14 +231,14 @@ class MediaPipeKeypoints:
         roi: Roi,
         second_look: tuple[float, ...],
         person: Person | None = None,
-        before: Mapping[str, Hand] = MappingProxyType({}),
+        before: _Sighting | None = None,
     ) -> _Sighting | None:
         """All landmarks of the person in a region; None where there is none.
 
         Args:
             image: (H, W, 3) uint8. roi: of the body.
             second_look: see ``HandFinder.find``.
-            person: as detected. before: hands in the frame before.
+            person: as detected. before: the person in the frame before.
         """
         height, width = image.shape[:2]
         result = self._body(image, roi)
@@ -251,22 +247,19 @@ class MediaPipeKeypoints:
         pose = np.array([(p.x * width, p.y * height, p.z * width) for p in result.pose.landmark], np.float32)
         visibility = np.array([p.visibility for p in result.pose.landmark], np.float32)
         world = np.array([(p.x, p.y, p.z) for p in result.world.landmark], np.float32)
-        face = self._find_face(image, pose, person)
+        face = self._find_face(image, pose, person, None if before is None else before.face)
         head = _head_height(pose, face)
-        starts = {
-            side: ([] if found is None else [landmarks_to_pixels(found, width, height)])
-            + ([before[side].points] if side in before else [])
-            for side, found in (("left", result.left), ("right", result.right))
-        }
-        hands = self._hands.find(image, pose[:, :2], visibility, head, starts, second_look)
+        hands = self._hands.find(image, pose[:, :2], visibility, head, {} if before is None else before.hands, second_look)
         return _Sighting(pose, visibility, world, head, face, hands, _next_region(result.region, width, height))
 
-    def _find_face(self, image: np.ndarray, pose: np.ndarray, person: Person | None) -> _Face | None:
-        """Where the body model sees the head, else where the face detector saw it."""
+    def _find_face(self, image: np.ndarray, pose: np.ndarray, person: Person | None, before: _Face | None) -> _Face | None:
+        """Where it was in the frame before, where the body model sees the head, else where the face detector saw it."""
         centre, size = pose[: MOUTH[1] + 1, :2].mean(0), _head_width(pose)
         eyes = pose[LEFT_EYE, :2] - pose[RIGHT_EYE, :2]
         turn = math.atan2(eyes[1], eyes[0]) if np.hypot(*eyes) > 1 and eyes[0] > 0 else 0.0
-        face = self._settled_face(image, Roi(float(centre[0]), float(centre[1]), 1.7 * size, turn))
+        face = None if before is None else self._settled_face(image, _face_region(before.points), FACE_RUNS_VIDEO)
+        if face is None:
+            face = self._settled_face(image, Roi(float(centre[0]), float(centre[1]), 1.7 * size, turn))
         if face is None and person is not None and person.face:
             centre, size = np.array([person.x, person.y]), person.head / HEAD_PER_FACE
             face = self._settled_face(image, Roi(person.x, person.y, 1.6 * size))
@@ -274,10 +267,10 @@ class MediaPipeKeypoints:
             return None  # nobody's or somebody else's
         return face
 
-    def _settled_face(self, image: np.ndarray, roi: Roi) -> _Face | None:
+    def _settled_face(self, image: np.ndarray, roi: Roi, runs: int = FACE_RUNS) -> _Face | None:
         """Repeats the face model on the region that its own landmarks ask for."""
         height, width = image.shape[:2]
-        for _ in range(4):
+        for _ in range(runs):
             result = self._face(image, roi)
             if result.face is None:
                 return None

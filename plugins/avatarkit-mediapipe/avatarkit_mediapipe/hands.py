@@ -7,7 +7,7 @@ was, and where hand and body agree about the wrist. The side is that of the body
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,13 @@ input_stream: "image"
 output_stream: "detections"
 node { calculator: "PalmDetectionCpu" input_stream: "IMAGE:image" output_stream: "DETECTIONS:detections" }
 """
+RECROP = """
+input_stream: "image"
+input_stream: "roi"
+output_stream: "refined"
+node { calculator: "HandRecropByRoiCpu" input_stream: "IMAGE:image" input_stream: "ROI:roi"
+  output_stream: "HAND_ROI_FROM_RECROP:refined" }
+"""
 PALM = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)  # points that define a hand's region
 CROP = 288  # pixels: side of an enlarged wrist crop
 TURNS = (0.0, -0.4, 0.4)  # radians: half hidden hands are often only believed from a region that is turned a little
@@ -40,6 +47,7 @@ MAX_WRIST_DISTANCE = 0.4  # between the body's wrist and the hand's, in head hei
 MIN_SIZE, MAX_SIZE = 0.25, 2.0  # of a hand, in head heights
 MIN_INSIDE = 0.25  # part of a hand's points that is in the picture
 MAX_DRIFT = 0.12  # of landmarks when the model is run again, in hand sizes
+SETTLED = 0.02  # drift at which it is not run a third time
 
 # Numbers of the body landmarks of each arm: shoulder, elbow, wrist, little finger, index finger, thumb.
 ARMS = {"left": (11, 13, 15, 17, 19, 21), "right": (12, 14, 16, 18, 20, 22)}
@@ -69,6 +77,7 @@ class HandFinder:
     def __init__(self) -> None:
         self._model = Graph(HAND)
         self._palms = Graph(PALMS)
+        self._recrop = Graph(RECROP)
 
     def find(
         self,
@@ -76,7 +85,7 @@ class HandFinder:
         pose: np.ndarray,
         visibility: np.ndarray,
         head: float,
-        starts: dict[str, list[np.ndarray]],
+        before: Mapping[str, Hand],
         second_look: tuple[float, ...] = (),
     ) -> dict[str, Hand]:
         """Hands by side, ``left`` and ``right`` of the person; those not seen are absent.
@@ -85,20 +94,29 @@ class HandFinder:
             image: (H, W, 3) uint8.
             pose: (33, 2) pixels. visibility: (33,).
             head: height of the head in pixels.
-            starts: (21, 2) pixels per side where a hand may be: from a first pass, from the frame before.
+            before: hands in the frame before, by side.
             second_look: sizes in head heights of enlarged crops around the wrists, where to look for hands that are not
                 found so; empty = not at all.
         """
         hands: dict[str, Hand] = {}
         for side, arm in ARMS.items():
-            wrist = pose[arm[2]]
-            settled = (self._settle(image, hand_roi(points), wrist, head) for points in starts[side])
-            found = next((hand for hand in settled if hand is not None), None)
-            if found is None and second_look and _may_be_seen(image, pose, visibility, arm, head):
-                found = self._second_look(image, pose, arm, head, second_look)
+            found = self._settle(image, hand_roi(before[side].points), pose[arm[2]], head) if side in before else None
+            if found is None and _may_be_seen(image, pose, visibility, arm, head):
+                found = self._first_look(image, pose, arm, head)
+                if found is None and second_look:
+                    found = self._second_look(image, pose, arm, head, second_look)
             if found is not None:
                 hands[side] = found
         return _without_doubles(hands, pose)
+
+    def _first_look(self, image: np.ndarray, pose: np.ndarray, arm: tuple[int, ...], head: float) -> Hand | None:
+        """A hand where the body model sees wrist and fingers."""
+        height, width = image.shape[:2]
+        refined = self._recrop(image, _arm_roi(pose, arm)).refined
+        if refined is None:
+            return None
+        region = Roi(refined.x_center * width, refined.y_center * height, refined.width * width, refined.rotation)
+        return self._settle(image, region, pose[arm[2]], head)
 
     def _second_look(
         self, image: np.ndarray, pose: np.ndarray, arm: tuple[int, ...], head: float, sizes: tuple[float, ...]
@@ -133,6 +151,8 @@ class HandFinder:
             if points is not None:
                 drift = float(np.abs(new - points).mean()) / size
             points, roi = new, hand_roi(new)
+            if drift < SETTLED:
+                break
         if points is None or drift > MAX_DRIFT:
             return None
         return Hand(points, float(np.clip(1 - drift / MAX_DRIFT * 0.4 - distance * 0.5, 0.2, 1.0)))
@@ -151,6 +171,15 @@ class HandFinder:
             crop = cv2.warpAffine(image, warp, (CROP, CROP), flags=flags, borderMode=cv2.BORDER_CONSTANT)
             for detection in self._palms(crop).detections or ():
                 yield _palm_roi(detection, x, y, side)
+
+
+def _arm_roi(pose: np.ndarray, arm: tuple[int, ...]) -> Roi:
+    """The square in which the model that looks closer expects the hand of an arm: around the middle finger's knuckle."""
+    wrist, little, index = pose[list(arm[2:5])]
+    knuckle = (2 * index + little) / 3
+    along = knuckle - wrist
+    turn = math.pi / 2 - math.atan2(-along[1], along[0])
+    return Roi(float(knuckle[0]), float(knuckle[1]), 5.4 * max(float(np.hypot(*along)), 1.0), turn)
 
 
 def hand_roi(points: np.ndarray) -> Roi:
