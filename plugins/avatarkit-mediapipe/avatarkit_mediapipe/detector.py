@@ -43,6 +43,7 @@ node { calculator: "FaceLandmarkCpu" input_stream: "IMAGE:image" input_stream: "
 """
 # Body landmarks: nose, inner to outer eyes, ears, corners of the mouth, shoulders; left is the person's.
 NOSE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, RIGHT_EAR, MOUTH, LEFT_SHOULDER, RIGHT_SHOULDER = 0, 2, 5, 7, 8, (9, 10), 11, 12
+OTHER_SIDE = [0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, *(k + 1 if k % 2 else k - 1 for k in range(11, 33))]  # left for right
 # Face landmarks: forehead, chin, both sides of the oval, outer corners of the eyes.
 FOREHEAD, CHIN, RIGHT_CHEEK, LEFT_CHEEK, RIGHT_CORNER, LEFT_CORNER = 10, 152, 234, 454, 33, 263
 HEAD_PER_OVAL = 1.3  # head height with hair over forehead to chin
@@ -248,6 +249,8 @@ class MediaPipeKeypoints:
         visibility = np.array([p.visibility for p in result.pose.landmark], np.float32)
         world = np.array([(p.x, p.y, p.z) for p in result.world.landmark], np.float32)
         face = self._find_face(image, pose, person, None if before is None else before.face)
+        if before is not None and face is None and _sides_swapped(pose, before.pose):
+            pose, visibility, world = pose[OTHER_SIDE], visibility[OTHER_SIDE], world[OTHER_SIDE]
         head = _head_height(pose, face)
         hands = self._hands.find(image, pose[:, :2], visibility, head, {} if before is None else before.hands, second_look)
         return _Sighting(pose, visibility, world, head, face, hands, _next_region(result.region, width, height))
@@ -287,6 +290,17 @@ def _checked(image: np.ndarray) -> np.ndarray:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise InputError(f"Keypoints need an (H, W, 3) uint8 picture, got {image.shape} {image.dtype}.")
     return image
+
+
+def _sides_swapped(now: np.ndarray, before: np.ndarray) -> bool:
+    """Whether left and right have changed places since the frame before, though the person stayed.
+
+    Without a face the body model may take a front for a back, from one frame to the next. Nobody turns that fast.
+    """
+    limbs = slice(LEFT_SHOULDER, None)
+    kept = np.linalg.norm(now[limbs, :2] - before[limbs, :2], axis=1).mean()
+    swapped = np.linalg.norm(now[OTHER_SIDE][limbs, :2] - before[limbs, :2], axis=1).mean()
+    return bool(swapped < 0.5 * kept)
 
 
 def _head_width(pose: np.ndarray) -> float:
