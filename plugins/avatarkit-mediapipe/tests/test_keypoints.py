@@ -16,7 +16,7 @@ from avatarkit.errors import InputError
 from avatarkit.interfaces import Context, KeypointDetector
 from avatarkit.keypoints import Keypoints
 from avatarkit_mediapipe.config import KeypointConfig
-from avatarkit_mediapipe.detector import MediaPipeKeypoints
+from avatarkit_mediapipe.detector import OTHER_SIDE, MediaPipeKeypoints, _sides_swapped
 from avatarkit_mediapipe.hands import Hand, _without_doubles, hand_roi
 
 NOSE_TIP, RIGHT_CORNER, LEFT_CORNER, CHIN = 1, 33, 263, 152
@@ -201,7 +201,7 @@ def test_nothing_is_written_to_the_terminal() -> None:
         from skimage import data
         from avatarkit.interfaces import Context
         from avatarkit_mediapipe.config import KeypointConfig
-        from avatarkit_mediapipe.detector import MediaPipeKeypoints
+        from avatarkit_mediapipe.detector import OTHER_SIDE, MediaPipeKeypoints, _sides_swapped
         import os
         MediaPipeKeypoints(KeypointConfig(), Context()).detect(data.astronaut())
         os.write(2, b"the end")
@@ -240,3 +240,14 @@ def test_one_hand_is_not_both() -> None:
     assert list(_without_doubles(same, pose)) == ["right"]
     both = {"left": Hand(hand(100, 100), 0.9), "right": Hand(hand(180, 100), 0.9)}
     assert list(_without_doubles(both, pose)) == ["left", "right"]
+
+
+def test_left_and_right_do_not_change_places_within_a_frame() -> None:
+    across = np.where(np.arange(33) % 2, 40.0, -40.0)  # the person's left is right in the picture
+    before = np.stack([across, 10.0 * np.arange(33), np.zeros(33)], 1).astype(np.float32)
+    moved = before + [8.0, -5.0, 0.0]
+    assert not _sides_swapped(moved, before)
+    assert _sides_swapped(moved[OTHER_SIDE], before)
+    in_profile = before * [0.0, 1.0, 1.0]
+    assert not _sides_swapped(in_profile[OTHER_SIDE], in_profile)  # nothing to tell them apart: as the detector says
+    np.testing.assert_array_equal(moved[OTHER_SIDE][OTHER_SIDE], moved)
