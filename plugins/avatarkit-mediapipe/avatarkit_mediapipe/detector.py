@@ -300,7 +300,7 @@ def _sides_swapped(now: np.ndarray, before: np.ndarray) -> bool:
     limbs = slice(LEFT_SHOULDER, None)
     kept = np.linalg.norm(now[limbs, :2] - before[limbs, :2], axis=1).mean()
     swapped = np.linalg.norm(now[OTHER_SIDE][limbs, :2] - before[limbs, :2], axis=1).mean()
-    return bool(swapped < 0.5 * kept)
+    return bool(swapped < 0.5 * kept and kept > 0.25 * _head_width(before))
 
 
 def _head_width(pose: np.ndarray) -> float:

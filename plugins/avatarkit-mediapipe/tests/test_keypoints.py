@@ -245,7 +245,7 @@ def test_one_hand_is_not_both() -> None:
 def test_left_and_right_do_not_change_places_within_a_frame() -> None:
     across = np.where(np.arange(33) % 2, 40.0, -40.0)  # the person's left is right in the picture
     before = np.stack([across, 10.0 * np.arange(33), np.zeros(33)], 1).astype(np.float32)
-    moved = before + [8.0, -5.0, 0.0]
+    moved = before + np.float32([8.0, -5.0, 0.0])
     assert not _sides_swapped(moved, before)
     assert _sides_swapped(moved[OTHER_SIDE], before)
     in_profile = before * [0.0, 1.0, 1.0]
