@@ -102,7 +102,7 @@ def load_subject(folder: Path) -> Subject:
         params=params_from_tensors(tensors, "params", facts["model"]),
         camera=cameras_from_tensors(tensors, "camera")[0],
         vertex_offsets=tensors["vertex_offsets"],
-        quality=Quality(quality["metrics"], quality["visible"], tuple(quality["warnings"])),
+        quality=Quality(quality["metrics"], quality["visible"], tuple(quality["warnings"]), tuple(quality.get("cut", ()))),
     )  # fmt: skip
 
 

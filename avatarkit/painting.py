@@ -309,7 +309,8 @@ def _hand_trust(subject: Subject, region: torch.Tensor, color: torch.Tensor) -> 
     around = torch.stack([sure, sure | maybe])[None].float()
     for _ in range(2):
         around = functional.avg_pool2d(around, 7, 1, 3, count_include_pad=False)
-    on_hands = (4.0 * around[0, 0]).clamp(max=1.0) if sure.any() else torch.ones(region.shape)
+    anywhere = not sure.any() or subject.quality.cut  # a hand at the picture's edge has no joints that say where it is
+    on_hands = torch.ones(region.shape) if anywhere else (4.0 * around[0, 0]).clamp(max=1.0)
     return 1.0 - (2.0 * around[0, 1]).clamp(max=1.0), on_hands
 
 
@@ -334,7 +335,7 @@ def _vertex_trust(subject: Subject, body: BodyModel, regions: torch.Tensor) -> t
             trust[limb(body, f"{side}_hand", outer=True)] = 0.0
         if not seen.get("legs", True):
             trust[limb(body, f"{side}_foot", outer=True)] = 0.0
-        if not seen.get(f"{side}_hand", True):
+        if subject.quality.hidden(f"{side}_hand"):
             trust[body.part(f"{side}_hand") > 0.5] = 0.0
         if not seen.get("feet", True):
             trust[body.part(f"{side}_foot") > 0.5] = 0.0

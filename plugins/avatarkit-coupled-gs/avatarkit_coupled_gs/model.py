@@ -91,10 +91,10 @@ class CoupledAvatar:
         self._to_device()
 
     def _unseen_hands(self, subject: Subject) -> torch.Tensor:
-        """(N,) bool: Gaussians of hands that the photo does not show; the fit may have put them in front of something."""
+        """(N,) bool: Gaussians of hands that something in the photo covers; the fit may have put them in front of it."""
         absent = torch.zeros(len(self.body.skinning_weights))
         for side in ("left", "right"):
-            if not subject.quality.visible.get(f"{side}_hand", True):
+            if subject.quality.hidden(f"{side}_hand"):
                 absent = torch.maximum(absent, self.body.part(f"{side}_hand"))
         return barycentric(absent[:, None], self.triangles, self.weights)[:, 0] > 0.5
 

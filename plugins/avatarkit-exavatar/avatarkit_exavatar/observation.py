@@ -82,6 +82,7 @@ class Observation:
         sets: name -> landmarks. head_pixels: diagonal of the face's box / 1.45, or its estimate without a face.
         width, height: of the picture. visible: as in ``Quality.visible``.
         hidden: names of pose groups below which the body is not in the picture, or behind something.
+        cut: as in ``Quality.cut``.
     """
 
     sets: dict[str, LandmarkSet]
@@ -90,6 +91,7 @@ class Observation:
     height: int
     visible: dict[str, bool]
     hidden: tuple[str, ...]
+    cut: tuple[str, ...] = ()
 
 
 class Observations(Sequence[Observation | None]):
@@ -163,7 +165,8 @@ def observe(keypoints: Keypoints, body: BodyModel, alpha: torch.Tensor | None = 
             score=torch.from_numpy(np.ascontiguousarray(score[rows], np.float32)),
             depth=None if depth is None else torch.from_numpy(np.ascontiguousarray(depth[rows], np.float32)),
         )
-    return Observation(sets, head, keypoints.width, keypoints.height, *_seen_parts(keypoints, sets))
+    cut = tuple(f"{side}_hand" for side in ("left", "right") if _cut_off(keypoints, side))
+    return Observation(sets, head, keypoints.width, keypoints.height, *_seen_parts(keypoints, sets, cut), cut)
 
 
 def thinned(observation: Observation) -> Observation:
@@ -228,7 +231,24 @@ def _body_trust(keypoints: Keypoints, alpha: torch.Tensor | None, head: float) -
     return trust.astype(np.float32)
 
 
-def _seen_parts(keypoints: Keypoints, sets: dict[str, LandmarkSet]) -> tuple[dict[str, bool], tuple[str, ...]]:
+def _cut_off(keypoints: Keypoints, side: str) -> bool:
+    """Whether the hand of a side begins in the picture and ends beyond its edge."""
+    if not keypoints.has("pose33") or keypoints.has(f"hand21_{side}"):
+        return False
+    first = 15 if side == "left" else 16
+    points, score = keypoints.points["pose33"], keypoints.scores["pose33"]
+    wrist = points[first]
+    tips = wrist + 2.0 * (points[[first + 2, first + 4]].mean(0) - wrist)  # the landmarks are knuckles
+
+    def within(point: np.ndarray) -> bool:
+        return bool(((point >= 0) & (point < (keypoints.width, keypoints.height))).all())
+
+    return bool(score[first] >= _GUESSED) and within(wrist) and not within(tips)
+
+
+def _seen_parts(
+    keypoints: Keypoints, sets: dict[str, LandmarkSet], cut: tuple[str, ...]
+) -> tuple[dict[str, bool], tuple[str, ...]]:
     """Which parts of the person are in the picture, and pose groups below which there is nothing to see."""
     trust = np.zeros(33)
     if "pose33" in sets:
@@ -239,7 +259,7 @@ def _seen_parts(keypoints: Keypoints, sets: dict[str, LandmarkSet]) -> tuple[dic
     hidden: list[str] = []
     for side, elbow, wrist in (("left", 13, 15), ("right", 14, 16)):
         hand = f"hand21_{side}" in sets
-        lower = hand or bool(trust[wrist] > _SEEN)
+        lower = hand or f"{side}_hand" in cut or bool(trust[wrist] > _SEEN)
         upper = bool(trust[elbow] > _SEEN)
         visible[f"{side}_hand"], visible[f"{side}_arm"] = hand, upper and lower
         if not upper and not lower:

@@ -77,11 +77,11 @@ def judge(
         vertices = body.vertices(params, moved)[0]
         metrics[name] = mask_overlap(vertices, body.faces, camera, matte, rasterizer)
     metrics["head_pixels"] = observation.head_pixels
-    return Quality(metrics, dict(observation.visible), tuple(_warnings(metrics, observation.visible)))
+    return Quality(metrics, dict(observation.visible), tuple(_warnings(metrics, observation)), observation.cut)
 
 
-def _warnings(metrics: dict[str, float], visible: dict[str, bool]) -> list[str]:
-    said = []
+def _warnings(metrics: dict[str, float], observation: Observation) -> list[str]:
+    visible, said = observation.visible, []
     if not visible["face"]:
         said.append("No face was found: expression and gaze are neutral, and the head's pose comes from body landmarks.")
     elif metrics.get("face_error_percent_head", 0.0) > _WARN_FACE:
@@ -90,7 +90,8 @@ def _warnings(metrics: dict[str, float], visible: dict[str, bool]) -> list[str]:
         said.append(f"The head is only {metrics['head_pixels']:.0f} pixels tall; details of the face are guesses.")
     for side in ("left", "right"):
         if not visible[f"{side}_hand"]:
-            said.append(f"The {side} hand was not seen: its fingers are a guess.")
+            where = "ends beyond the picture" if f"{side}_hand" in observation.cut else "was not seen"
+            said.append(f"The {side} hand {where}: its fingers are a guess.")
         elif metrics.get(f"{side}_hand_error_percent_head", 0.0) > _WARN_HAND:
             said.append(f"The {side} hand could not be fitted well.")
         if not visible[f"{side}_arm"]:

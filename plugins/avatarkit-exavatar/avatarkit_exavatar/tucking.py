@@ -50,7 +50,7 @@ def tuck_hands(
         size = (small.height, small.width)
         weight = interpolate(matte.alpha[None, None], size, mode="area")[0, 0].clamp(min=_BEHIND)
     for side in ("left", "right"):
-        if not observation.visible[f"{side}_hand"]:
+        if not observation.visible[f"{side}_hand"] and f"{side}_hand" not in observation.cut:
             stretches = _STRETCHES[:1] if observation.visible[f"{side}_arm"] else _STRETCHES
             x = _tucked(parameters, x, side, stretches, small, weight, rasterizer)
     return x
