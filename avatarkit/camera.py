@@ -52,6 +52,11 @@ class Camera:
         )
         return replace(self, K=self.K * scale, width=width, height=height)
 
+    def scaled_to(self, longest: int, most: float = 1.0) -> Camera:
+        """Camera of the same picture with this longer side in pixels, or ``most`` times its size if that is less."""
+        scale = min(longest / max(self.width, self.height), most)
+        return self.resized(round(self.width * scale), round(self.height * scale))
+
     def cropped(self, x: float, y: float, width: int, height: int) -> Camera:
         """The camera of the window whose top left corner is the pixel (x, y)."""
         K = self.K.clone()

@@ -69,6 +69,7 @@ def dominant_color(colors: torch.Tensor, weight: torch.Tensor, radius: float = 0
 def expected_colors(
     body: BodyModel,
     region: torch.Tensor,
+    bare: torch.Tensor,
     rest: torch.Tensor,
     color: torch.Tensor,
     seen: torch.Tensor,
@@ -79,7 +80,7 @@ def expected_colors(
 
     Args:
         body: the body model.
-        region: (V,) into ``REGIONS``. rest: (V, 3).
+        region: (V,) into ``REGIONS``. bare: (V,) bool, where the clothes end. rest: (V, 3).
         color: (V, 3) of the photo, with trust ``seen`` (V,).
         exposure: brightness of white things in the photo.
         hair_pixels: (n, 3) colours on the scalp and just off it.
@@ -91,7 +92,10 @@ def expected_colors(
 
     skin = _or_else(dominant_color(color[is_in["skin"]], seen[is_in["skin"]]), usual(_SKIN))
     hair = _hair_color(hair_pixels, skin)
-    clothes = _clothes_by_joint(body, is_in["clothes"], rest, color, seen, skin)
+    cloth, limbs = is_in["clothes"] & ~bare, is_in["clothes"] & bare
+    clothes = _clothes_by_joint(body, cloth, rest, color, seen, skin)
+    lit = _or_else(dominant_color(color[limbs], seen[limbs]), skin)
+    clothes[limbs] = 0.3 * lit + 0.7 * skin  # what is seen of bare arms may lie in the shade
     white = usual(_WHITE)
     redness = color[:, 0] - 0.5 * (color[:, 1] + color[:, 2])
     red = (12.0 * (redness - (skin[0] - 0.5 * (skin[1] + skin[2])))).clamp(-4.0, 4.0).exp()
@@ -120,6 +124,7 @@ def expected_colors(
         mask = is_in[name]
         wanted[mask] = expected.expand_as(color)[mask]
         strength[mask] = pull
+    strength[limbs] = 1 / 4
     return Expected(wanted, strength, skin, white)
 
 
@@ -137,7 +142,7 @@ def _clothes_by_joint(
 ) -> torch.Tensor:
     """(V, 3) what each part of the limbs and trunk wears, both sides alike.
 
-    What was not seen wears what the limb's next part does, or the trunk. Bare forearms and shins come out as skin.
+    What was not seen wears what the limb's next part does, or the trunk.
     """
     clothes = _or_else(dominant_color(color[cloth], seen[cloth]), 0.7 * skin.mean().expand(3))
     low = cloth & (rest[:, 1] < rest[cloth, 1].median()) if cloth.any() else cloth
@@ -152,8 +157,6 @@ def _clothes_by_joint(
         here = cloth & (pooled == min(number, int(other[number])))
         enough = float(seen[here].sum()) > 4.0
         found = dominant_color(color[here], seen[here]) if enough else None
-        if found is not None and float((found / found.sum() - skin / skin.sum()).norm()) < 0.03:
-            found = 0.5 * (found + skin)  # bare, perhaps in the shade
         worn = by_joint[parent] if parent in arms or parent in legs else trousers if number in legs else clothes
         by_joint.append(_or_else(found, worn))
     return torch.stack(by_joint)[joint]

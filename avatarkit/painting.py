@@ -26,6 +26,7 @@ from avatarkit.completion import (
 from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.mesh import Mesh, barycentric, vertex_normals
 from avatarkit.openings import face_openings, hand_areas
+from avatarkit.skin import bare_surface
 from avatarkit.subject import Subject
 from avatarkit.surface import REGIONS, grown, limb, mesh_edges, smoothstep, spread, surface_regions
 
@@ -69,6 +70,8 @@ class PhotoPainter:
             self.vertices = body.vertices(subject.params.batched(), subject.vertex_offsets)[0].float()
             self._rest = body.rest(subject.params.shape, torch.zeros(1, len(body.expression_names)))[0].float()
         self.regions = surface_regions(body, self._rest)
+        matte, meshes = subject.matte, renderer.meshes
+        self._bare = bare_surface(body, self.vertices, subject.camera, matte, subject.keypoints, meshes) > 0.5
         self._lids = grown(body.part("eyelids") > 0.5, body.faces, 3)
         self._photo = _PhotoMaps(subject, self.vertices, body.faces, self.regions, renderer)
         normals, trust = vertex_normals(self.vertices, body.faces), _vertex_trust(subject, body, self.regions)
@@ -86,12 +89,13 @@ class PhotoPainter:
         pair = region[edges].sort(1).values
         conductance = torch.where(pair[:, 0] == pair[:, 1], 1.0, 0.02)
         conductance[(pair[:, 0] == 0) & (pair[:, 1] == 1)] = 0.08  # nobody knows where a collar ends
+        conductance[self._bare[edges[:, 0]] != self._bare[edges[:, 1]]] = 0.02  # but of a sleeve the photo says it
         # Light differs a little between the sides; where they differ much, one of them shows something else.
         difference = color - other
         alike = torch.minimum(seen, other_seen) * torch.exp(-(difference.norm(dim=1) / 0.25).square())
         none, weak = torch.zeros_like(color), torch.full_like(seen, 0.03)
         light = spread(edges, conductance, difference, 20.0 * alike, none, weak)
-        expected = expected_colors(body, region, self._rest, color, seen, photo.exposure, photo.hair)
+        expected = expected_colors(body, region, self._bare, self._rest, color, seen, photo.exposure, photo.hair)
         known = seen + 0.3 * other_seen
         value = color * seen[:, None] + 0.3 * (other + light) * other_seen[:, None]
         value = value / known.clamp(min=1e-6)[:, None]
@@ -188,8 +192,8 @@ class _PhotoMaps:
         self, subject: Subject, vertices: torch.Tensor, faces: torch.Tensor, regions: torch.Tensor, renderer: Renderer
     ) -> None:
         photo, matte = subject.photo, subject.matte
-        scale = min(_WORKING_SIZE / max(photo.height, photo.width), 2.0)
-        self._camera = camera = subject.camera.resized(round(photo.width * scale), round(photo.height * scale))
+        self._camera = camera = subject.camera.scaled_to(_WORKING_SIZE, most=2.0)
+        scale = camera.width / photo.width
         with torch.no_grad():
             drawn = renderer.meshes.render(Mesh(vertices, faces), camera)
         hit = drawn.face_index >= 0

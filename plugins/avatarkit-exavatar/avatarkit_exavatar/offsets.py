@@ -30,6 +30,7 @@ _STRETCH = 0.015  # metres over which the plate bends easily
 _FADE = 0.12  # metres over which displacement fades from the silhouette
 _TOLERANCE = 0.002  # metres; smaller follows the silhouette more closely
 _MIRROR = 0.1  # weight of left-right symmetry, relative to fading
+_BARE, _LOOSE = 30.0, 0.9  # how much more bare skin stays where it is, and how much less its silhouette pulls at it
 _CROP = 2.0  # pixels from the picture's edge in which the silhouette is the crop's
 
 
@@ -54,7 +55,7 @@ def cotangent_laplacian(vertices: np.ndarray, faces: np.ndarray) -> tuple[sparse
 class _Plate:
     """The cost of displacements (free vertices) away from the silhouette."""
 
-    def __init__(self, body: BodyModel, rest: torch.Tensor) -> None:
+    def __init__(self, body: BodyModel, rest: torch.Tensor, bare: torch.Tensor) -> None:
         fixed = torch.zeros(len(rest))
         for name in _FIXED:
             fixed = torch.maximum(fixed, body.part(name))
@@ -66,7 +67,8 @@ class _Plate:
         other = sparse.coo_matrix((np.ones(count), (np.arange(count), mirror)), (count, count)).tocsr()
         odd = sparse.identity(count) - other
         mass = sparse.diags(area)
-        cost = _STRETCH**2 * bending + stiffness + (mass + _MIRROR * (odd.T @ mass @ odd)) / _FADE**2
+        held = sparse.diags(1.0 + _BARE * bare.double().numpy())
+        cost = _STRETCH**2 * bending + stiffness + (mass @ held + _MIRROR * (odd.T @ mass @ odd)) / _FADE**2
         self.cost = cost.tocsr()[self.free][:, self.free]
         normals = vertex_normals(rest, body.faces).double().numpy()
         smooth = splu((mass + 0.02**2 * stiffness).tocsc())
@@ -117,6 +119,7 @@ def fit_offsets(
     camera: Camera,
     matte: Matte,
     hidden: torch.Tensor,
+    bare: torch.Tensor,
     rasterizer: MeshRasterizer,
     limit: float,
 ) -> torch.Tensor:
@@ -124,16 +127,16 @@ def fit_offsets(
 
     Args:
         params: one frame. hidden: (V,) bool, parts that are not seen; they stay as they are.
+        bare: (V,) 0 to 1, bare skin: nothing stands off it, so a silhouette beyond it is the pose's fault.
         limit: metres, largest displacement.
 
     Returns:
         (V, 3) metres in rest space.
     """
-    scale = min(1.0, _PIXELS / max(camera.width, camera.height))
-    small = camera.resized(round(camera.width * scale), round(camera.height * scale))
+    small = camera.scaled_to(_PIXELS)
     inside = resize_alpha(matte.alpha, small.width, small.height).numpy()
     rest = body.rest(params.shape, params.expression[None])[0]
-    plate = _Plate(body, rest)
+    plate = _Plate(body, rest, bare)
     normals = torch.from_numpy(plate.normals).float()
     transforms = body.joint_transforms(
         body.skeleton(params.shape), params.root[None], params.translation[None], params.joints[None]
@@ -177,6 +180,7 @@ def fit_offsets(
         target = gap + rows_of @ moved[plate.free]
         target = np.clip(target, -_INWARD, limit)
         weight = metres[good] / _TOLERANCE  # silhouettes have the same say per length
+        weight = weight * (1.0 - _LOOSE * (bare.numpy()[corners] * bary[good]).sum(1))
         system = plate.cost + rows_of.T @ sparse.diags(weight) @ rows_of
         moved[plate.free] = splu(system.tocsc()).solve(rows_of.T @ (weight * target))
         moved = moved.clip(-_INWARD, limit)

@@ -13,6 +13,7 @@ from avatarkit.errors import InputError
 from avatarkit.interfaces import BodyModel, Context, MeshRasterizer
 from avatarkit.keypoints import Keypoints
 from avatarkit.photo import Photo
+from avatarkit.skin import bare_surface
 from avatarkit.subject import Matte, Subject
 from avatarkit_exavatar.anatomy import anatomy_of
 from avatarkit_exavatar.config import ExAvatarConfig
@@ -67,7 +68,8 @@ class ExAvatarTracker:
         offsets = torch.zeros(len(body.skinning_weights), 3)
         if self.config.offsets:
             hidden = hidden_vertices(body, observation)
-            offsets = fit_offsets(body, params, camera, matte, hidden, rasterizer, self.config.offset_limit)
+            bare = bare_surface(body, body.vertices(params)[0], camera, matte, keypoints, rasterizer)
+            offsets = fit_offsets(body, params, camera, matte, hidden, bare, rasterizer, self.config.offset_limit)
         quality = judge(body, parameters, params, offsets, observation, camera, matte, rasterizer)
         return Subject(photo, matte, keypoints, params, camera, offsets, quality)
 

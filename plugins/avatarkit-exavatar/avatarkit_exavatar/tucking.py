@@ -43,8 +43,7 @@ def tuck_hands(
     rasterizer: MeshRasterizer,
 ) -> torch.Tensor:
     """(P,) the same pose with the unseen hands as little visible on the person as they can be."""
-    scale = min(1.0, _PIXELS / max(camera.width, camera.height))
-    small = camera.resized(round(camera.width * scale), round(camera.height * scale))
+    small = camera.scaled_to(_PIXELS)
     weight = torch.ones(small.height, small.width)
     if matte is not None:
         size = (small.height, small.width)

@@ -32,9 +32,7 @@ def overhang(subject: Subject, vertices: torch.Tensor, body: BodyModel, renderer
         vertices: (V, 3) world, in the photo's pose.
         body: its model. renderer: draws the mesh.
     """
-    photo = subject.photo
-    scale = min(_WORKING_SIZE / max(photo.height, photo.width), 2.0)
-    camera = subject.camera.resized(round(photo.width * scale), round(photo.height * scale))
+    camera = subject.camera.scaled_to(_WORKING_SIZE, most=2.0)
     drawn = renderer.meshes.render(Mesh(vertices, body.faces), camera)
     hit = drawn.face_index >= 0
     found = torch.zeros(len(vertices))
