@@ -102,7 +102,7 @@ def load_subject(folder: Path) -> Subject:
         params=params_from_tensors(tensors, "params", facts["model"]),
         camera=cameras_from_tensors(tensors, "camera")[0],
         vertex_offsets=tensors["vertex_offsets"],
-        quality=Quality(quality["metrics"], quality["visible"], tuple(quality["warnings"]), tuple(quality.get("cut", ()))),
+        quality=Quality(quality["metrics"], quality["visible"], tuple(quality["warnings"]), tuple(quality.get("partly", ()))),
     )  # fmt: skip
 
 
@@ -122,8 +122,7 @@ def load_keypoints(folder: Path) -> list[Keypoints | None]:
     for key, tensor in tensors.items():
         frames[int(key.partition(".")[0])][key] = tensor
     return [
-        None if about is None else _keypoints_from_tensors(frames[i], str(i), about)
-        for i, about in enumerate(facts["frames"])
+        None if about is None else _keypoints_from_tensors(frames[i], str(i), about) for i, about in enumerate(facts["frames"])
     ]
 
 

@@ -17,7 +17,6 @@ from avatarkit.completion import (
     Expected,
     EyeColors,
     dental_arc,
-    dominant_color,
     expected_colors,
     hair_strands,
     luminance,
@@ -26,7 +25,7 @@ from avatarkit.completion import (
 from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.mesh import Mesh, barycentric, vertex_normals
 from avatarkit.openings import face_openings, hand_areas
-from avatarkit.skin import bare_surface
+from avatarkit.skin import bare_surface, skin_likeness
 from avatarkit.subject import Subject
 from avatarkit.surface import REGIONS, grown, limb, mesh_edges, smoothstep, spread, surface_regions
 
@@ -36,6 +35,7 @@ _WORKING_SIZE = 1024  # pixels along the photo's longer side for the visibility 
 _MIRRORED, _SPREAD = 0.4, 0.08  # confidence of completed colours against seen ones
 _UNFOLDING = ("eyeBlinkLeft", "eyeBlinkRight")  # expressions that bring folded skin to light
 _INNER = REGIONS.index("mouth")
+_GLOVED = 0.2  # part of a hand that looks like skin, below which it wears a glove
 _LOOKUP = 7  # numbers per point that a look into the photo needs
 
 
@@ -218,9 +218,7 @@ class _PhotoMaps:
         light = luminance(matte.foreground[inside]).sort().values if inside.any() else torch.tensor([0.85])
         self.exposure = float((light[int(0.95 * (len(light) - 1))] / 0.85).clamp(0.5, 1.0))
 
-    def lookup(
-        self, points: torch.Tensor, normals: torch.Tensor, trust: torch.Tensor, regions: torch.Tensor
-    ) -> torch.Tensor:
+    def lookup(self, points: torch.Tensor, normals: torch.Tensor, trust: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
         """(n, 7) what ``look`` needs of world points: x, y (-1 to 1 over the photo), depth, facing, trust, inner, hand.
 
         The last two say which points show only between lids or lips, and which belong to hands.
@@ -306,15 +304,18 @@ def _hand_trust(subject: Subject, region: torch.Tensor, color: torch.Tensor) -> 
     The fit may have put a hand elsewhere; without this, fingers would stick to sleeves and jackets.
     """
     sure, maybe = hand_areas(subject.keypoints, *region.shape)
-    on_face = region == REGIONS.index("skin")
-    skin = dominant_color(color[on_face], torch.ones(int(on_face.sum()))) if maybe.any() else None
-    if skin is not None:
-        maybe[maybe.clone()] = (color[maybe] - skin).norm(dim=-1) < 0.25
-    around = torch.stack([sure, sure | maybe])[None].float()
+    skin = skin_likeness(color, subject.keypoints)
+    skin = torch.ones(region.shape, dtype=torch.bool) if skin is None else skin > 0.5
+    around = torch.stack([sure, sure | (maybe & skin)])[None].float()
     for _ in range(2):
         around = functional.avg_pool2d(around, 7, 1, 3, count_include_pad=False)
-    anywhere = not sure.any() or subject.quality.cut  # a hand at the picture's edge has no joints that say where it is
-    on_hands = torch.ones(region.shape) if anywhere else (4.0 * around[0, 0]).clamp(max=1.0)
+    on_hands = (4.0 * around[0, 0]).clamp(max=1.0)
+    if subject.quality.partly:  # no joints say where such a hand is, but skin does; if it has hardly any, it wears a glove
+        loose = (region == REGIONS.index("hands")) & (on_hands < 0.1)
+        gloved = bool(loose.any()) and float(skin[loose].float().mean()) < _GLOVED
+        on_hands = torch.ones(region.shape) if gloved else torch.maximum(on_hands, skin.float())
+    elif not sure.any():
+        on_hands = torch.ones(region.shape)
     return 1.0 - (2.0 * around[0, 1]).clamp(max=1.0), on_hands
 
 

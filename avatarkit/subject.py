@@ -35,17 +35,17 @@ class Quality:
         metrics: name -> number, e.g. ``face_error_percent_head``, ``mask_iou``, ``head_pixels``.
         visible: part -> whether it was seen: ``face, left_hand, right_hand, left_arm, right_arm, legs, feet``.
         warnings: sentences for the user.
-        cut: parts that were not seen because the picture ends there: what it still holds of them is theirs.
+        partly: hands that no detector found, but of which something shows, since the picture or a sleeve ends there.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
     visible: dict[str, bool] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    cut: tuple[str, ...] = ()
+    partly: tuple[str, ...] = ()
 
     def hidden(self, part: str) -> bool:
         """Whether something in the picture covers the part: where the fit puts it, the photo shows something else."""
-        return not self.visible.get(part, True) and part not in self.cut
+        return not self.visible.get(part, True) and part not in self.partly
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,8 @@ class CoupledAvatar:
             texel = torch.cat([texel, torch.full((len(seeds.face), 3), -1)])
             confidence, shown = (torch.cat([t, torch.ones(len(seeds.face))]) for t in (confidence, shown))
         self.photo_confidence, self._shown = confidence, shown[:, None]
-        self._absent = self._unseen_hands(subject)
+        self._absent = self._undetected_hands(subject)
+        self._absent[: len(binding)] &= ~paint.seen
         # Open eyes fold the lids away: what the photo shows at their edge must not be painted over all of them.
         lids = barycentric(body.part("eyelids")[:, None], self.triangles, self.weights)
         self._held = (lids > 0.3).to(self.device)
@@ -90,13 +91,13 @@ class CoupledAvatar:
         self._connect(texel, scale)
         self._to_device()
 
-    def _unseen_hands(self, subject: Subject) -> torch.Tensor:
-        """(N,) bool: Gaussians of hands that something in the photo covers; the fit may have put them in front of it."""
-        absent = torch.zeros(len(self.body.skinning_weights))
+    def _undetected_hands(self, subject: Subject) -> torch.Tensor:
+        """(N,) bool: Gaussians of hands that no detector found; the fit may have put them in front of something."""
+        lost = torch.zeros(len(self.body.skinning_weights))
         for side in ("left", "right"):
-            if subject.quality.hidden(f"{side}_hand"):
-                absent = torch.maximum(absent, self.body.part(f"{side}_hand"))
-        return barycentric(absent[:, None], self.triangles, self.weights)[:, 0] > 0.5
+            if not subject.quality.visible.get(f"{side}_hand", True):
+                lost = torch.maximum(lost, self.body.part(f"{side}_hand"))
+        return barycentric(lost[:, None], self.triangles, self.weights)[:, 0] > 0.5
 
     def _grow(self, subject: Subject, renderer: Renderer) -> Seeds:
         """Adds the Gaussians that ``seed_uncovered`` asks for, carried back from the photo's pose to rest."""

@@ -82,7 +82,7 @@ class Observation:
         sets: name -> landmarks. head_pixels: diagonal of the face's box / 1.45, or its estimate without a face.
         width, height: of the picture. visible: as in ``Quality.visible``.
         hidden: names of pose groups below which the body is not in the picture, or behind something.
-        cut: as in ``Quality.cut``.
+        cut: hands that begin in the picture and end beyond its edge.
     """
 
     sets: dict[str, LandmarkSet]

@@ -31,7 +31,10 @@ logger = logging.getLogger("avatarkit.exavatar")
 
 @dataclass
 class PhotoFit:
-    """The unknowns of one photo and how far they have come; ``run`` does the stages in order."""
+    """The unknowns of one photo and how far they have come; ``run`` does the stages in order.
+
+    ``skin``: (H, W) 0 to 1, pixels that look like the person's skin. ``partly``: as in ``Quality``.
+    """
 
     body: BodyModel
     parameters: Parameters
@@ -41,8 +44,10 @@ class PhotoFit:
     matte: Matte | None
     rasterizer: MeshRasterizer
     context: Context
+    skin: torch.Tensor | None = None
     x: torch.Tensor = field(init=False)
     prior: Prior = field(init=False)
+    partly: tuple[str, ...] = ()
 
     def run(self) -> torch.Tensor:
         """(P,) the fitted vector."""
@@ -59,7 +64,10 @@ class PhotoFit:
         say("finding the details", 0.6)
         self._refine(self._free(shape="all"), self.config.detail_rounds)
         say("fitted", 1.0)
-        return tuck_hands(self.parameters, self.x, self.observation, self.camera, self.matte, self.rasterizer)
+        self.x, self.partly = tuck_hands(
+            self.parameters, self.x, self.observation, self.camera, self.matte, self.skin, self.rasterizer
+        )
+        return self.x
 
     def _free(self, shape: str = "none", fingers: bool = True, limbs: bool = True, face: bool = True) -> torch.Tensor:
         """(P,) bool, unknowns that a stage may change."""

@@ -66,8 +66,9 @@ def judge(
     camera: Camera,
     matte: Matte,
     rasterizer: MeshRasterizer,
+    partly: tuple[str, ...],
 ) -> Quality:
-    """Metrics, what was seen, and sentences for the user.
+    """Metrics, what was seen (``partly`` as in ``Quality``), and sentences for the user.
 
     Metrics besides those of ``landmark_errors``: ``mask_iou`` of the mesh with ``offsets`` (V, 3) and the matte,
     ``mask_iou_without_offsets``, and ``head_pixels``, the face box's diagonal / 1.45.
@@ -77,11 +78,11 @@ def judge(
         vertices = body.vertices(params, moved)[0]
         metrics[name] = mask_overlap(vertices, body.faces, camera, matte, rasterizer)
     metrics["head_pixels"] = observation.head_pixels
-    return Quality(metrics, dict(observation.visible), tuple(_warnings(metrics, observation)), observation.cut)
+    return Quality(metrics, dict(observation.visible), tuple(_warnings(metrics, observation.visible, partly)), partly)
 
 
-def _warnings(metrics: dict[str, float], observation: Observation) -> list[str]:
-    visible, said = observation.visible, []
+def _warnings(metrics: dict[str, float], visible: dict[str, bool], partly: tuple[str, ...]) -> list[str]:
+    said = []
     if not visible["face"]:
         said.append("No face was found: expression and gaze are neutral, and the head's pose comes from body landmarks.")
     elif metrics.get("face_error_percent_head", 0.0) > _WARN_FACE:
@@ -90,8 +91,8 @@ def _warnings(metrics: dict[str, float], observation: Observation) -> list[str]:
         said.append(f"The head is only {metrics['head_pixels']:.0f} pixels tall; details of the face are guesses.")
     for side in ("left", "right"):
         if not visible[f"{side}_hand"]:
-            where = "ends beyond the picture" if f"{side}_hand" in observation.cut else "was not seen"
-            said.append(f"The {side} hand {where}: its fingers are a guess.")
+            seen = "hardly" if f"{side}_hand" in partly else "not"
+            said.append(f"The {side} hand was {seen} seen: its fingers are a guess.")
         elif metrics.get(f"{side}_hand_error_percent_head", 0.0) > _WARN_HAND:
             said.append(f"The {side} hand could not be fitted well.")
         if not visible[f"{side}_arm"]:

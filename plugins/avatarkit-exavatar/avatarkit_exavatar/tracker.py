@@ -13,7 +13,7 @@ from avatarkit.errors import InputError
 from avatarkit.interfaces import BodyModel, Context, MeshRasterizer
 from avatarkit.keypoints import Keypoints
 from avatarkit.photo import Photo
-from avatarkit.skin import bare_surface
+from avatarkit.skin import bare_surface, skin_likeness
 from avatarkit.subject import Matte, Subject
 from avatarkit_exavatar.anatomy import anatomy_of
 from avatarkit_exavatar.config import ExAvatarConfig
@@ -63,14 +63,15 @@ class ExAvatarTracker:
         if not observation.sets.keys() & {"face478", "pose33"}:
             raise InputError("Neither a face nor a body was found in the photo; choose one that shows the person.")
         camera = front_camera(photo.width, photo.height, photo.focal)
-        fit = PhotoFit(body, parameters, self.config, observation, camera, matte, rasterizer, self.context)
+        skin = skin_likeness(matte.foreground, keypoints)
+        fit = PhotoFit(body, parameters, self.config, observation, camera, matte, rasterizer, self.context, skin)
         params = parameters.decode(fit.run())
         offsets = torch.zeros(len(body.skinning_weights), 3)
         if self.config.offsets:
             hidden = hidden_vertices(body, observation)
             bare = bare_surface(body, body.vertices(params)[0], camera, matte, keypoints, rasterizer)
             offsets = fit_offsets(body, params, camera, matte, hidden, bare, rasterizer, self.config.offset_limit)
-        quality = judge(body, parameters, params, offsets, observation, camera, matte, rasterizer)
+        quality = judge(body, parameters, params, offsets, observation, camera, matte, rasterizer, fit.partly)
         return Subject(photo, matte, keypoints, params, camera, offsets, quality)
 
     @torch.no_grad()

@@ -1,14 +1,17 @@
-"""Hands that nobody found are put where they do not show: tucked under the other arm, in a pocket, in a fist.
+"""Hands that nobody found are put where they do not show, or where skin shows that may be theirs.
 
-A hand's detector looks closely at every wrist that is seen. Where it finds no hand, the hand is hidden; yet the relaxed
-hand of the fit would lie open on whatever the photo shows there. Hiding is no matter of slopes, so bends of the wrist and
-curls of the fingers are tried and the least visible one is taken.
+A hand's detector looks closely at every wrist that is seen. Where it finds no hand, the hand is hidden, under the other arm
+or in a pocket, or little of it is seen; yet the relaxed hand of the fit would lie open on whatever the photo shows there.
+Hiding is no matter of slopes, so turns of the arm, bends of the wrist and curls of the fingers are tried, some at a time, and
+the least wrong ones are taken.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import interpolate
@@ -30,8 +33,28 @@ _THUMB = {"2": 0.6, "3": 0.8}
 _CURLS = (0.0, 0.5, 1.0)  # parts of a fist
 _BENDS, _ASIDE = (0.0, -0.4, 0.4, -0.8, 0.8, -1.2, 1.2), (0.0, -0.45, 0.45)  # radians at the wrist
 _STRETCHES = (0.0, -0.2, -0.4, -0.6)  # radians at the elbow of an arm that was not fully seen
-_CURLED, _BENT, _STRETCHED = 0.12, 0.05, 0.8  # what a fist, and a radian of each joint, must hide, as a part of the hand
+_INWARD, _ROLLS = (0.0, -0.5, -0.25, 0.25, 0.5), (0.0, -0.8, 0.8)  # radians about the upper arm, and about the forearm
+_CURLED, _BENT, _ROLLED, _STRETCHED = 0.06, 0.05, 0.03, 0.8  # what a fist, and a radian of each, must gain, as part of a hand
+_MOVED = 2.0  # what a wrist that was seen must gain to leave its place, per squared head height
 _BEHIND = 0.3  # a hand where the photo shows no person may be behind something that is not theirs
+_SHOWN = 0.15  # part of a hand that must lie on skin to be taken for seen
+
+
+@dataclass(frozen=True)
+class _Move:
+    """A change of one arm, in radians and parts of a fist."""
+
+    stretch: float = 0.0
+    inward: float = 0.0
+    roll: float = 0.0
+    bend: float = 0.0
+    aside: float = 0.0
+    curl: float = 0.0
+
+    @property
+    def cost(self) -> float:
+        turned = _BENT * (self.bend**2 + self.aside**2) + _ROLLED * (self.roll**2 + self.inward**2)
+        return _CURLED * self.curl + turned + _STRETCHED * self.stretch**2
 
 
 def tuck_hands(
@@ -40,62 +63,125 @@ def tuck_hands(
     observation: Observation,
     camera: Camera,
     matte: Matte | None,
+    skin: torch.Tensor | None,
     rasterizer: MeshRasterizer,
-) -> torch.Tensor:
-    """(P,) the same pose with the unseen hands as little visible on the person as they can be."""
+) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """Moves the hands that were not found.
+
+    Args:
+        x: (P,) the fit. skin: (H, W) 0 to 1, pixels that look like the person's skin; None where unknown.
+
+    Returns:
+        (P,) the fit with those hands as little wrong as they can be, and the hands of which something shows.
+    """
     small = camera.scaled_to(_PIXELS)
-    weight = torch.ones(small.height, small.width)
-    if matte is not None:
-        size = (small.height, small.width)
-        weight = interpolate(matte.alpha[None, None], size, mode="area")[0, 0].clamp(min=_BEHIND)
+    person = torch.ones(small.height, small.width) if matte is None else _shrunk(matte.alpha, small)
+    bare = torch.zeros_like(person) if skin is None else _shrunk(skin, small) * person
+    partly = list(observation.cut)
     for side in ("left", "right"):
-        if not observation.visible[f"{side}_hand"] and f"{side}_hand" not in observation.cut:
-            stretches = _STRETCHES[:1] if observation.visible[f"{side}_arm"] else _STRETCHES
-            x = _tucked(parameters, x, side, stretches, small, weight, rasterizer)
-    return x
+        if observation.visible[f"{side}_hand"] or f"{side}_hand" in observation.cut:
+            continue
+        arm = _Arm(parameters, x, side, observation, small, rasterizer)
+        if arm.movable:
+            x, on_skin = arm.tucked(person, bare)
+            if on_skin > _SHOWN:
+                partly.append(f"{side}_hand")
+    return x, tuple(partly)
 
 
-def _tucked(
-    parameters: Parameters,
-    x: torch.Tensor,
-    side: str,
-    stretches: tuple[float, ...],
-    camera: Camera,
-    weight: torch.Tensor,
-    rasterizer: MeshRasterizer,
-) -> torch.Tensor:
-    body = parameters.body
-    hand = vertices_below(body, f"{side}_wrist")[body.faces].all(1)
-    wrist, elbow = (parameters.group_slice(f"{side}_{name}") for name in ("wrist", "elbow"))
-    if wrist is None or elbow is None or not hand.any():
-        return x
-    number = parameters.anatomy.number[f"{side}_wrist"]
-    low, high = parameters.anatomy.low[number], parameters.anatomy.high[number]
-    best, least, whole = x, math.inf, 1.0
-    for stretch, curl, bend, aside in itertools.product(stretches, _CURLS, _BENDS, _ASIDE):
-        tried = _curled(parameters, x, side, curl)
-        tried[elbow.start] = min(float(tried[elbow.start]), max(float(tried[elbow.start]) + stretch, 0.0))
-        turned = tried[wrist] + torch.tensor([bend, aside, 0.0])
-        tried[wrist] = torch.minimum(torch.maximum(turned, low), high)
-        vertices = body.vertices(parameters.decode(tried))[0]
-        face = rasterizer.render(Mesh(vertices, body.faces), camera).face_index
-        shown = float((weight * hand[face.clamp(min=0)])[face >= 0].sum())
-        if stretch == curl == bend == aside == 0.0:
-            alone = rasterizer.render(Mesh(vertices, body.faces[hand]), camera).face_index
-            whole = max(float((alone >= 0).sum()), 1.0)
-        cost = shown / whole + _CURLED * curl + _BENT * (bend**2 + aside**2) + _STRETCHED * stretch**2
-        if cost < least:
-            best, least = tried, cost
-    return best
+def _shrunk(image: torch.Tensor, camera: Camera) -> torch.Tensor:
+    return interpolate(image[None, None], (camera.height, camera.width), mode="area")[0, 0]
 
 
-def _curled(parameters: Parameters, x: torch.Tensor, side: str, amount: float) -> torch.Tensor:
-    """(P,) with the fingers of a side moved towards a fist, by a part of the way."""
-    x = x.clone()
-    for names, fist in ((_FINGERS, _FIST), (("thumb",), _THUMB)):
-        for name in names:
-            for phalanx, bend in fist.items():
-                at = parameters.group_slice(f"{side}_{name}{phalanx}")
+class _Arm:
+    """One arm whose hand was not found."""
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        x: torch.Tensor,
+        side: str,
+        observation: Observation,
+        camera: Camera,
+        rasterizer: MeshRasterizer,
+    ) -> None:
+        self._parameters, self._x, self._side = parameters, x, side
+        self._camera, self._rasterizer = camera, rasterizer
+        body = parameters.body
+        self._vertices = vertices_below(body, f"{side}_wrist")
+        self._hand = self._vertices[body.faces].all(1)
+        self._seen = observation.visible[f"{side}_arm"]
+        self._head = observation.head_pixels * camera.width / observation.width
+        self._other = torch.zeros(len(body.skinning_weights), dtype=torch.bool)  # whose skin cannot be this hand's
+        for name in ("head", "right_hand" if side == "left" else "left_hand"):
+            self._other |= body.part(name) > 0.5
+        names = ("upper_arm_twist", "elbow", "forearm_twist", "wrist")
+        self._at = {name: parameters.group_slice(f"{side}_{name}") for name in names}
+
+    @property
+    def movable(self) -> bool:
+        """Whether the body has such an arm."""
+        return bool(self._hand.any()) and self._at["elbow"] is not None and self._at["wrist"] is not None
+
+    def tucked(self, person: torch.Tensor, bare: torch.Tensor) -> tuple[torch.Tensor, float]:
+        """(P,) the best pose found, and which part of the hand lies on skin in it; maps (H, W) say where the person is."""
+        body, camera, render = self._parameters.body, self._camera, self._rasterizer.render
+        vertices = body.vertices(self._parameters.decode(self._x))[0]
+        others = render(Mesh(vertices, body.faces[~self._hand]), camera).face_index
+        taken = (others >= 0) & self._other[body.faces[~self._hand][others.clamp(min=0)]].any(-1)
+        free = torch.where(taken, torch.zeros_like(bare), bare)
+        wrong = person.clamp(min=_BEHIND) - 2.0 * free  # skin asks for the hand, clothes refuse it
+        alone = render(Mesh(vertices, body.faces[self._hand]), camera).face_index
+        whole = max(float((alone >= 0).sum()), 1.0)
+        start = self._wrist(vertices)
+        best, pose, drawn, least = _Move(), self._x, alone, math.inf
+        for moves in (self._of_arm, self._of_wrist, self._of_fingers, self._of_wrist):
+            for move in moves(best):
+                tried = self._moved(move)
+                vertices = body.vertices(self._parameters.decode(tried))[0]
+                face = render(Mesh(vertices, body.faces), camera).face_index
+                shown = (face >= 0) & self._hand[face.clamp(min=0)]
+                cost = float(wrong[shown].sum()) / whole + move.cost
+                if self._seen:
+                    cost += _MOVED * float(((self._wrist(vertices) - start) / self._head).square().sum())
+                if cost < least:
+                    best, pose, drawn, least = move, tried, shown, cost
+        return pose, float(free[drawn].sum()) / whole
+
+    def _of_arm(self, best: _Move) -> Iterable[_Move]:
+        stretches = _STRETCHES[:1] if self._seen else _STRETCHES
+        for stretch, inward, curl in itertools.product(stretches, _INWARD, _CURLS[::2]):
+            yield _Move(stretch, inward, curl=curl)
+
+    def _of_wrist(self, best: _Move) -> Iterable[_Move]:
+        for roll, bend, aside in itertools.product(_ROLLS, _BENDS, _ASIDE):
+            yield _Move(best.stretch, best.inward, roll, bend, aside, best.curl)
+
+    def _of_fingers(self, best: _Move) -> Iterable[_Move]:
+        for curl in _CURLS:
+            yield _Move(best.stretch, best.inward, best.roll, best.bend, best.aside, curl)
+
+    def _wrist(self, vertices: torch.Tensor) -> torch.Tensor:
+        """(2,) pixels."""
+        return self._camera.project(vertices[self._vertices]).mean(0)
+
+    def _moved(self, move: _Move) -> torch.Tensor:
+        """(P,) the fit with a move, within the joints' limits."""
+        x = self._x.clone()
+        for names, fist in ((_FINGERS, _FIST), (("thumb",), _THUMB)):
+            for name, (phalanx, bend) in itertools.product(names, fist.items()):
+                at = self._parameters.group_slice(f"{self._side}_{name}{phalanx}")
                 if at is not None:
-                    x[at.start] += amount * (bend - x[at.start])
-    return x
+                    x[at.start] += move.curl * (bend - x[at.start])
+        mirrored = 1.0 if self._side == "left" else -1.0
+        self._turn(x, "upper_arm_twist", torch.tensor([0.0, 0.0, mirrored * move.inward]))
+        self._turn(x, "forearm_twist", torch.tensor([0.0, 0.0, mirrored * move.roll]))
+        self._turn(x, "elbow", torch.tensor([move.stretch, 0.0, 0.0]))
+        self._turn(x, "wrist", torch.tensor([move.bend, move.aside, 0.0]))
+        return x
+
+    def _turn(self, x: torch.Tensor, name: str, angles: torch.Tensor) -> None:
+        at = self._at[name]
+        if at is not None and angles.any():
+            anatomy, number = self._parameters.anatomy, self._parameters.anatomy.number[f"{self._side}_{name}"]
+            x[at] = torch.minimum(torch.maximum(x[at] + angles, anatomy.low[number]), anatomy.high[number])
