@@ -186,11 +186,34 @@ def test_fingers_that_nobody_found_show_less_than_an_open_hand(context, tracker)
         face = rasterizer.render(mesh, camera).face_index
         return int(fingers[body.faces[face[face >= 0]]].all(1).sum())
 
-    tucked = tuck_hands(tracker.parameters, x, observation, camera, None, rasterizer)
+    tucked, partly = tuck_hands(tracker.parameters, x, observation, camera, None, None, rasterizer)
     assert shown(tucked) < 0.8 * shown(x)
-    kept = ~(tracker.parameters.fingers("left") | tracker.parameters._marked("left_wrist"))
+    assert partly == ()
+    kept = ~(tracker.parameters.fingers("left") | tracker.parameters._marked("left_(wrist|elbow|.*arm_twist)"))
     at = tracker.parameters.layout.pose
     assert torch.equal(tucked[at][kept], x[at][kept])
+
+    open_hand = rasterizer.render(Mesh(body.vertices(params)[0], body.faces), camera).face_index
+    hand = vertices_below(body, "left_wrist")[body.faces[open_hand.clamp(min=0)]].all(-1) & (open_hand >= 0)
+    laid, partly = tuck_hands(tracker.parameters, x, observation, camera, None, hand.float(), rasterizer)
+    assert shown(laid) > shown(tucked)  # skin where the hand is: it stays
+    assert partly == ("left_hand",)
+
+
+def test_a_hand_beyond_the_edge_is_not_hidden(context):
+    params, camera = _truth(context)
+    _, _, keypoints = _seen(context, params, camera, keep=lambda name: name != "hand21_left")
+    assert observe(keypoints, context.get("body")).cut == ()
+    wrist = keypoints.points["pose33"][15]
+    knuckles = keypoints.points["pose33"][[17, 19]].mean(0)
+    direction = int(np.abs(knuckles - wrist).argmax())
+    size = [keypoints.width, keypoints.height]
+    if knuckles[direction] < wrist[direction]:  # mirrored, the hand points towards the far edge
+        keypoints.points["pose33"][:, direction] *= -1
+        keypoints.points["pose33"][:, direction] += size[direction]
+    size[direction] = int(keypoints.points["pose33"][15][direction] + 2)
+    cropped = replace(keypoints, width=size[0], height=size[1])
+    assert observe(cropped, context.get("body")).cut == ("left_hand",)
 
 
 def test_a_cut_parts_a_video_and_a_gap_does_not():

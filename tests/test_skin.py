@@ -1,0 +1,91 @@
+"""Bare skin in photos."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from avatarkit.keypoints import Keypoints
+from avatarkit.mesh import Mesh
+from avatarkit.painting import PhotoPainter
+from avatarkit.skin import _hem, bare_surface, skin_likeness
+from avatarkit.subject import Matte
+from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
+
+SKIN = torch.tensor([0.80, 0.60, 0.50])
+CLOTH = torch.tensor([0.45, 0.47, 0.52])
+
+
+def _face_at(x: float, y: float, size: int) -> Keypoints:
+    points = np.tile(np.array([[x, y]], np.float32), (478, 1))
+    return Keypoints(size, size, {"face478": points}, {"face478": np.ones(478, np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("color", "bare"),
+    [
+        (SKIN, True),
+        (0.55 * SKIN, True),  # in the shade
+        (torch.tensor([0.50, 0.32, 0.24]), True),  # lit by skin
+        (torch.tensor([0.95, 0.90, 0.88]), False),  # a white shirt in warm light
+        (CLOTH, False),
+        (torch.tensor([0.90, 0.35, 0.15]), False),  # orange
+        (torch.tensor([0.06, 0.045, 0.04]), False),  # nearly black
+    ],
+)
+def test_skin_is_told_by_its_hue(color, bare):
+    image = color.expand(40, 40, 3).clone()
+    image[:10] = SKIN
+    likeness = skin_likeness(image, _face_at(5, 5, 40))
+    assert (likeness[20:] > 0.5).all() == bare
+    assert (likeness[2:8] > 0.9).all()
+
+
+def test_nobody_knows_skin_without_a_face():
+    assert skin_likeness(torch.rand(8, 8, 3), None) is None
+    assert skin_likeness(torch.rand(8, 8, 3), _face_at(100, 100, 8)) is None
+
+
+def test_a_hem_lies_where_fewest_pixels_disagree():
+    along = torch.linspace(0, 1, 1000)
+    bare = (along > 0.6).float()
+    bare[::7] = 1 - bare[::7]
+    assert _hem(along, bare, torch.ones(1000)) == pytest.approx(0.6, abs=0.02)
+    seen = (along < 0.5).float()
+    assert _hem(along, torch.zeros(1000), seen) == 1.0  # the unseen rest wears the same
+    assert _hem(along, torch.ones(1000), seen) == -torch.inf
+    assert _hem(along, bare, torch.zeros(1000)) is None
+
+
+class TestSleeves:
+    """A person of one colour with bare forearms, of which the photo shows the front."""
+
+    @pytest.fixture
+    def subject(self):
+        subject, body, renderer = tiny_subject(size=160), TinyBody(), ReferenceRenderer()
+        vertices = body.vertices(subject.params)[0]
+        drawn = renderer.meshes.render(Mesh(vertices, body.faces), subject.camera)
+        naked = torch.isin(body._owner, torch.tensor([2, 4, 6]))[body.faces[drawn.face_index.clamp(min=0), 0]]
+        image = torch.where(naked[..., None], SKIN, CLOTH)
+        head = subject.camera.project(vertices[body._owner == 2].mean(0)[None])[0]
+        keypoints = _face_at(float(head[0]), float(head[1]), 160)
+        return replace(subject, matte=Matte(subject.matte.alpha, image), keypoints=keypoints)
+
+    def test_sleeves_end_all_around_the_arm(self, subject):
+        body, renderer = TinyBody(), ReferenceRenderer()
+        vertices = body.vertices(subject.params)[0]
+        bare = bare_surface(body, vertices, subject.camera, subject.matte, subject.keypoints, renderer.meshes)
+        for owner, expected in ((1, 0.0), (3, 0.0), (4, 1.0), (7, 0.0)):  # trunk, upper arm, forearm, thigh
+            of_it = body._owner == owner
+            assert ((bare > 0.5).float()[of_it] == expected).float().mean() > 0.9, owner
+
+    def test_colours_do_not_mix_across_them(self, subject):
+        body = TinyBody()
+        painter = PhotoPainter(subject, body, ReferenceRenderer())
+        behind = torch.nonzero((body._owner == 3)[body.faces].all(1))[:, 0]
+        paint = painter.paint(behind, torch.full((len(behind), 3), 1 / 3))
+        assert ((paint.rgb - CLOTH).norm(dim=1) < 0.1).float().mean() > 0.9
+        assert not paint.seen.all()
