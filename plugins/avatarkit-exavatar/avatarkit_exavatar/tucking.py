@@ -79,12 +79,12 @@ def tuck_hands(
     bare = torch.zeros_like(person) if skin is None else _shrunk(skin, small) * person
     partly = list(observation.cut)
     for side in ("left", "right"):
-        if observation.visible[f"{side}_hand"]:
+        if observation.visible[f"{side}_hand"] or f"{side}_hand" in observation.cut:
             continue
         arm = _Arm(parameters, x, side, observation, small, rasterizer)
         if arm.movable:
             x, on_skin = arm.tucked(person, bare)
-            if on_skin > _SHOWN and f"{side}_hand" not in partly:
+            if on_skin > _SHOWN:
                 partly.append(f"{side}_hand")
     return x, tuple(partly)
 
