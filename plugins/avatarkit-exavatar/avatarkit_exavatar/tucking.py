@@ -79,10 +79,12 @@ def tuck_hands(
     bare = torch.zeros_like(person) if skin is None else _shrunk(skin, small) * person
     partly = list(observation.cut)
     for side in ("left", "right"):
-        if observation.visible[f"{side}_hand"] or f"{side}_hand" in observation.cut:
+        if observation.visible[f"{side}_hand"]:
             continue
         arm = _Arm(parameters, x, side, observation, small, rasterizer)
-        if arm.movable:
+        if f"{side}_hand" in observation.cut:
+            x = arm.closed()
+        elif arm.movable:
             x, on_skin = arm.tucked(person, bare)
             if on_skin > _SHOWN:
                 partly.append(f"{side}_hand")
@@ -147,6 +149,10 @@ class _Arm:
                 if cost < least:
                     best, pose, drawn, least = move, tried, shown, cost
         return pose, float(free[drawn].sum()) / whole
+
+    def closed(self) -> torch.Tensor:
+        """(P,) the pose with the hand in a fist: open fingers would reach back into a picture that ends at the wrist."""
+        return self._moved(_Move(curl=1.0))
 
     def _of_arm(self, best: _Move) -> Iterable[_Move]:
         stretches = _STRETCHES[:1] if self._seen else _STRETCHES
