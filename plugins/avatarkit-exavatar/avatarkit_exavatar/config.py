@@ -41,6 +41,9 @@ class ExAvatarConfig:
     direction_weight: float = 0.5
     """Squared difference of a limb's direction from the detector's rough 3D."""
 
+    lean_weight: float = 10.0
+    """The same for the trunk, from hips to shoulders; the detector is right to about a sixth of a radian."""
+
     silhouette_weight: float = 150.0
     """Mean squared distance between silhouettes, in head heights."""
 

@@ -15,6 +15,7 @@ __all__ = ["landmark_terms", "set_points"]
 
 _FACE_SCALE = 0.06  # head heights
 _DIRECTION_FINE = 0.2  # share of the weight once the pose is roughly right: the rough 3D has said its part
+_TRUNK = ((23, 11), (24, 12))  # of the 33 body points: hip and shoulder of a side
 _BODY_SCALE = 6.0  # times the table's sigma
 
 
@@ -58,6 +59,8 @@ def landmark_terms(
         if seen.depth is not None and isinstance(seen.table, JointLandmarks):
             say = config.direction_weight * (1.0 if coarse > 1 else _DIRECTION_FINE)
             terms.append(_directions(body, seen, seen.table, turn, say))
+            if name == "pose33":
+                terms.append(_lean(body, seen, seen.table, turn, config.lean_weight))
     return terms
 
 
@@ -75,17 +78,32 @@ def _gaps(body: Points, seen: LandmarkSet, camera: Camera, head: float, config: 
 
 def _directions(body: Points, seen: LandmarkSet, table: JointLandmarks, turn: torch.Tensor, say: float) -> Directions:
     """Bones of a set whose rough depth is known; ``turn`` (3, 3) is world to camera."""
-    assert seen.depth is not None
     row = {int(number): k for k, number in enumerate(table.index)}
     bones = BODY_BONES if seen.name == "pose33" else tuple((a, b, 0.05) for a, b in HAND_BONES)
     known = [(row[a], row[b], share) for a, b, share in bones if a in row and b in row]
     start = torch.tensor([k[0] for k in known])
     end = torch.tensor([k[1] for k in known])
     share = torch.tensor([k[2] for k in known])
+    return _pointing(body, seen, start, end, turn, say * share)
+
+
+def _lean(body: Points, seen: LandmarkSet, table: JointLandmarks, turn: torch.Tensor, say: float) -> Directions:
+    """How the trunk leans forward or backward, from hips to shoulders: pixels hardly show it."""
+    row = {int(number): k for k, number in enumerate(table.index)}
+    pairs = [(row[a], row[b]) for a, b in _TRUNK if a in row and b in row]
+    start, end = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T
+    return _pointing(body, seen, start, end, turn, torch.full((len(pairs),), say))
+
+
+def _pointing(
+    body: Points, seen: LandmarkSet, start: torch.Tensor, end: torch.Tensor, turn: torch.Tensor, say: torch.Tensor
+) -> Directions:
+    """Bones between rows ``start`` and ``end`` (n,) of a set; ``turn`` (3, 3) is world to camera, ``say`` (n,) their weight."""
+    assert seen.depth is not None
     bone = (seen.depth[end] - seen.depth[start]) @ turn
     trust = torch.minimum(seen.score[start], seen.score[end]) ** 1.5
     return Directions(
         bones=body[torch.cat([end, start])],
         target=bone / bone.norm(dim=-1, keepdim=True).clamp_min(1e-6),
-        weight=say * share * trust,
+        weight=say * trust,
     )
