@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from avatarkit.camera import Camera, front_camera
 from avatarkit.components import Components
 from avatarkit.errors import InputError
 from avatarkit.keypoint_files import KeypointFiles
+from avatarkit.keypoints import Keypoints
 from avatarkit.mesh import Mesh
 from avatarkit.photo import read_photo
 from avatarkit.pictures import overlay, save_png
@@ -26,6 +27,7 @@ __all__ = ["MAX_SIDE", "Tracked", "relative", "track_file", "track_photo", "trac
 
 MAX_SIDE = 1280  # pixels; landmarks gain nothing from more
 _MAX_FPS = 60.0
+_FEW = 0.2  # of the frames
 
 Tell = Callable[[str, float], None]
 
@@ -112,7 +114,7 @@ def track_video(path: Path, components: Components, tell: Tell, work: Path | Non
 
     files.fill(images(), components.get("keypoints").detect_video)
     first = next((k for k in files if k is not None), None)
-    if first is None:
+    if first is None or _fleeting(files):
         files.remove()
         raise InputError(f"Nobody was found in {path.name}: the video must show one person from the front.")
     tell("fitting the body", 0.4)
@@ -121,6 +123,12 @@ def track_video(path: Path, components: Components, tell: Tell, work: Path | Non
     seen = sum(k is not None for k in files)
     files.remove()
     return Tracked(path, replace(motion, name=path.stem), camera, {"seen_percent": 100.0 * seen / len(motion)})
+
+
+def _fleeting(frames: Sequence[Keypoints | None]) -> bool:
+    """Whether what was seen is hardly a person: a body without a face now and then, as detectors see one in a hand or a tree."""
+    seen = [k for k in frames if k is not None]
+    return len(seen) < _FEW * len(frames) and not any(k.has("face478") for k in seen)
 
 
 def _key(path: Path, components: Components, fps: float) -> str:

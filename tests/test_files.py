@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,9 +13,10 @@ from avatarkit.body import Motion
 from avatarkit.camera import front_camera, orbit
 from avatarkit.cameras import read_camera, write_camera
 from avatarkit.errors import InputError
+from avatarkit.keypoints import Keypoints
 from avatarkit.motion_files import save_motion
 from avatarkit.testing import TinyBody, tiny_context, tiny_motion
-from avatarkit.tracking import relative
+from avatarkit.tracking import _fleeting, relative
 from avatarkit_cli.shared import find_motion
 
 BODY = TinyBody()
@@ -85,3 +87,14 @@ def test_what_is_no_camera_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(InputError, match="is no camera file"):
         read_camera(tmp_path / "c.json")
+
+
+def test_a_body_without_a_face_that_flashes_up_is_nobody():
+    def seen(*names):
+        points = {name: np.zeros((2, 2), np.float32) for name in names}
+        return Keypoints(8, 8, points, {name: np.ones(2, np.float32) for name in names})
+
+    nobody = [None] * 9
+    assert _fleeting([*nobody, seen("pose33")])
+    assert not _fleeting([*nobody, seen("pose33", "face478")])
+    assert not _fleeting([seen("pose33")] * 3 + nobody)

@@ -18,6 +18,7 @@ from avatarkit.registry import Registry
 from avatarkit.subject import Matte
 from avatarkit_exavatar.contour import vertices_below
 from avatarkit_exavatar.observation import observe
+from avatarkit_exavatar.smoothing import stiffness_for
 from avatarkit_exavatar.tucking import tuck_hands
 from avatarkit_exavatar.video import scenes
 
@@ -165,6 +166,39 @@ def test_what_a_detector_always_gets_wrong_about_a_person_is_taken_out_of_clips(
     for k, p in enumerate(moved):
         off = camera.project(body.vertices(motion.params[k])[0]) - camera.project(body.vertices(p)[0])
         assert off[trunk].norm(dim=1).mean() < 1.0, k
+
+
+def test_how_the_trunk_leans_is_taken_from_the_rough_3d(context, tracker):
+    params, camera = _truth(context)
+    body = context.get("body")
+    names = [g.name for g in body.pose_groups]
+    joints = [body.pose_groups[names.index(n)].joints[0] for n in ("left_hip", "right_hip", "left_shoulder", "right_shoulder")]
+
+    def lean(p):
+        """Radians that the shoulders are in front of the hips."""
+        skeleton = body.skeleton(p.shape)
+        A = body.joint_transforms(skeleton, p.root[None], p.translation[None], p.joints[None])[0, joints]
+        places = (A[:, :3, :3] @ skeleton.positions[joints][..., None])[..., 0] + A[:, :3, 3]
+        up = places[2:].mean(0) - places[:2].mean(0)
+        return float(torch.atan2(up[2], up[1])), camera.to_camera(places)
+
+    leaning = replace(params, root=torch.tensor([0.3, 0.0, 0.0]))
+    angle, places = lean(leaning)
+    photo, matte, keypoints = _seen(context, params, camera)
+    rough = np.zeros((33, 3), np.float32)
+    rough[[23, 24, 11, 12]] = places.numpy()
+    seen = replace(_seen(context, leaning, camera)[2], points_3d={"pose33": rough})
+    only = np.isin(np.arange(33), [11, 12, 23, 24]).astype(np.float32)
+    seen = replace(seen, scores={**seen.scores, "pose33": seen.scores["pose33"] * only})
+    found = tracker.track([seen] * 3, tracker.fit(photo, matte, keypoints), 25.0).params[1]
+    assert 0.5 * angle < lean(found)[0] - lean(params)[0] < 1.3 * angle
+
+
+def test_a_part_that_is_seen_now_and_then_is_held_as_firmly_as_one_that_is_always_seen():
+    always, cutoff = torch.ones(20, 1), torch.tensor([4.0])
+    sometimes = always * (torch.arange(20) % 2)[:, None]
+    ratio = stiffness_for(sometimes, cutoff, 25.0) / stiffness_for(always, cutoff, 25.0)
+    assert 0.2 < float(ratio) <= 1.0
 
 
 def test_nobody_is_one_sentence(tracker):
