@@ -45,6 +45,7 @@ _TRUNK = (*range(13), 23, 24)  # of the 33 body points
 _HINT = 0.15  # what the guess of a hidden point is worth, where it is on the person
 _GUESSED = 0.25  # score up to which a wrist is nothing but a guess: that forearm hangs at rest
 _AT_EDGE = 0.4  # what the points of a hand are worth that the picture's edge cuts off
+_ELBOW_BEYOND = 0.15  # head heights outside the picture from which an elbow leaves its hand to guessing
 _BEYOND = 0.5  # head heights outside the picture at which a point is a mere guess
 _SEEN, _LEG_SEEN = 0.25, 0.5  # trust from which a part counts as seen
 _HEAD_METRES = 0.163  # the measure of ``head_pixels`` on an average adult
@@ -227,7 +228,7 @@ def _body_trust(keypoints: Keypoints, alpha: torch.Tensor | None, head: float) -
         trust[first + 2 : 23 : 2] *= 0.1 if keypoints.has(f"hand21_{side}") else 0.25
         if keypoints.has(f"hand21_{side}"):
             trust[first] *= 0.1
-        elif score[first] < _GUESSED:
+        elif score[first] < _GUESSED or beyond[first - 2] > _ELBOW_BEYOND * head:
             trust[first:23:2] = 0.0
         elif _cut_off(keypoints, side):
             trust[first:23:2] = np.maximum(trust[first:23:2], _AT_EDGE)  # detectors doubt what is close to the edge

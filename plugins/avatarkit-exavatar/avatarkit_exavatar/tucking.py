@@ -130,6 +130,8 @@ class _Arm:
         body, camera, render = self._parameters.body, self._camera, self._rasterizer.render
         vertices = body.vertices(self._parameters.decode(self._x))[0]
         others = render(Mesh(vertices, body.faces[~self._hand]), camera).face_index
+        if not self._seen:
+            bare = torch.zeros_like(bare)  # skin is a hint for a hand at a wrist that was seen, not for one anywhere
         taken = (others >= 0) & self._other[body.faces[~self._hand][others.clamp(min=0)]].any(-1)
         free = torch.where(taken, torch.zeros_like(bare), bare)
         wrong = person.clamp(min=_BEHIND) - 2.0 * free  # skin asks for the hand, clothes refuse it
