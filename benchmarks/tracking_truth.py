@@ -251,8 +251,29 @@ def photos(components: Components, count: int, detect: bool, output: Path) -> li
     return rows
 
 
+def clip_errors(body: BodyModel, tracked: BodyParams, truth: BodyParams) -> dict[str, float]:
+    """Millimetres of the joints above the hips as seen from the head, jitter, and the jaw's error."""
+    a, b = joint_places(body, tracked), joint_places(body, truth)
+    names = [n.lower() for n in body.joint_names]
+    head = names.index("head")
+    wrists = [k for k, n in enumerate(names) if n.startswith("wrist") or n.endswith("wrist")]
+    relative = (a - a[:, head : head + 1]) - (b - b[:, head : head + 1])
+    upper = [k for k in range(len(names)) if b[:, k, 1].mean() > b[:, 0, 1].mean()]
+    row = {
+        "joints": float(relative[:, upper].norm(dim=-1).mean()) * 1000,
+        "wrists": float(relative[:, wrists].norm(dim=-1).mean()) * 1000,
+    }
+    for name, places in (("truth", b), ("tracked", a)):
+        jerk = places.diff(n=2, dim=0).norm(dim=-1)
+        row[f"jitter wrists {name}"] = float(jerk[:, wrists].mean()) * 1000
+        row[f"jitter head {name}"] = float(jerk[:, head].mean()) * 1000
+    e = (tracked.expression - truth.expression)[:, body.expression_names.index("jawOpen")]
+    row["jawOpen rms"] = float(e.square().mean().sqrt())
+    return row
+
+
 def clips(components: Components, output: Path) -> list[dict[str, Any]]:
-    """Rows of the table of clips: the shape comes from the first frame, two frames in the middle are lost."""
+    """Rows of the table of clips, two frames of which are lost: of a stranger, and of somebody whose photo is the first frame."""
     world, rows = World(components), []
     body, tracker = world.body, components.get("tracker")
     for number, motion in enumerate(components.get("motions").motions(3, 7)):
@@ -269,24 +290,11 @@ def clips(components: Components, output: Path) -> list[dict[str, Any]]:
         assert first is not None
         image = torch.full((camera.height, camera.width, 3), 0.5)
         subject = tracker.fit(Photo(image, None, "0" * 64, "first"), Matte(world.matte(truth[0], camera), image), first)
-        tracked = tracker.track(seen, subject, FPS).params
-        a, b = joint_places(body, tracked), joint_places(body, truth)
-        names = [n.lower() for n in body.joint_names]
-        head = names.index("head")
-        wrists = [k for k, n in enumerate(names) if n.startswith("wrist") or n.endswith("wrist")]
-        relative = (a - a[:, head : head + 1]) - (b - b[:, head : head + 1])
-        upper = [k for k in range(len(names)) if b[:, k, 1].mean() > b[:, 0, 1].mean()]
-        row: dict[str, Any] = {"clip": motion.name, "frames": FRAMES}
-        row["joints"] = float(relative[:, upper].norm(dim=-1).mean()) * 1000
-        row["wrists"] = float(relative[:, wrists].norm(dim=-1).mean()) * 1000
-        for name, places in (("truth", b), ("tracked", a)):
-            jerk = places.diff(n=2, dim=0).norm(dim=-1)
-            row[f"jitter wrists {name}"] = float(jerk[:, wrists].mean()) * 1000
-            row[f"jitter head {name}"] = float(jerk[:, head].mean()) * 1000
-        e = (tracked.expression - truth.expression)[:, body.expression_names.index("jawOpen")]
-        row["jawOpen rms"] = float(e.square().mean().sqrt())
-        rows.append(row)
-        print(json.dumps(row), flush=True)
+        for known in (None, subject):
+            tracked = tracker.track(seen, known, FPS, cameras=[camera] * FRAMES).params
+            row = {"clip": motion.name, "photo": known is not None} | clip_errors(body, tracked, truth)
+            rows.append(row)
+            print(json.dumps(row), flush=True)
     return rows
 
 

@@ -41,9 +41,6 @@ class ExAvatarConfig:
     direction_weight: float = 0.5
     """Squared difference of a limb's direction from the detector's rough 3D."""
 
-    lean_weight: float = 10.0
-    """The same for the trunk, from hips to shoulders; the detector is right to about a sixth of a radian."""
-
     silhouette_weight: float = 150.0
     """Mean squared distance between silhouettes, in head heights."""
 
@@ -79,6 +76,10 @@ class ExAvatarConfig:
 
     retrack_iterations: int = 4
     """Steps per frame of a clip whose pose is roughly known."""
+
+    lean_weight: float = 25.0
+    """In videos of strangers: squared difference of the trunk's direction, from hips to shoulders, from the detector's rough
+    3D. That is right to a sixth of a radian: too little for a photo, enough where many frames agree."""
 
     smoothing_rounds: int = 2
     """Joint improvements of all frames of a window with the penalty on acceleration."""

@@ -33,6 +33,7 @@ def landmark_terms(
     config: ExAvatarConfig,
     names: set[str],
     coarse: float = 1.0,
+    lean: float = 0.0,
 ) -> list[Term]:
     """Reprojection of the sets in ``names`` that were seen, and what goes with them.
 
@@ -40,6 +41,7 @@ def landmark_terms(
         points: set name -> the body's points.
         distance: metres from the camera, to turn what is known in metres into pixels.
         coarse: factor on the distance at which a landmark counts as an outlier.
+        lean: how much the rough 3D says about the trunk.
     """
     terms: list[Term] = []
     head = observation.head_pixels
@@ -59,8 +61,8 @@ def landmark_terms(
         if seen.depth is not None and isinstance(seen.table, JointLandmarks):
             say = config.direction_weight * (1.0 if coarse > 1 else _DIRECTION_FINE)
             terms.append(_directions(body, seen, seen.table, turn, say))
-            if name == "pose33":
-                terms.append(_lean(body, seen, seen.table, turn, config.lean_weight))
+            if name == "pose33" and lean > 0:
+                terms.append(_lean(body, seen, seen.table, turn, lean))
     return terms
 
 

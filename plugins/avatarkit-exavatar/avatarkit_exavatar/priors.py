@@ -15,7 +15,7 @@ _SIGMA_LOCAL, _SIGMA_BUILD, _SIGMA_PAIR = 0.5, 0.25, 0.13
 # Numbers that a clothed person hides or that would trade places with the distance: mean and spread.
 _KNOWN = (("age", 0.67, 0.07), ("height", 0.5, 0.1), ("cupsize", 0.25, 0.1), ("firmness", 0.5, 0.1),
           ("african", 0.5, 0.1), ("asian", 0.5, 0.1), ("caucasian", 0.5, 0.1))  # fmt: skip
-_LEAN = (0.15, 1.5, 0.15)  # pitch, yaw, roll of the whole body
+_LEAN = (0.09, 1.5, 0.15)  # pitch, yaw, roll of the whole body
 _RELAXED = 0.3  # of the spread, for fingers that were not seen
 
 

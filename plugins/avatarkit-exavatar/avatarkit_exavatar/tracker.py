@@ -15,6 +15,7 @@ from avatarkit.keypoints import Keypoints
 from avatarkit.photo import Photo
 from avatarkit.skin import bare_surface, skin_likeness
 from avatarkit.subject import Matte, Subject
+from avatarkit.threads import single_threaded
 from avatarkit_exavatar.anatomy import anatomy_of
 from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.contour import hidden_vertices
@@ -49,6 +50,7 @@ class ExAvatarTracker:
         return self._parameters
 
     @torch.no_grad()
+    @single_threaded()
     def fit(self, photo: Photo, matte: Matte, keypoints: Keypoints) -> Subject:
         """Finds shape, pose, expression, camera and surface of one photo.
 
@@ -75,6 +77,7 @@ class ExAvatarTracker:
         return Subject(photo, matte, keypoints, params, camera, offsets, quality)
 
     @torch.no_grad()
+    @single_threaded()
     def track(
         self,
         frames: Sequence[Keypoints | None],

@@ -85,7 +85,9 @@ class VideoTracker:
     def _terms(self, observation: Observation, camera: Camera, x: torch.Tensor) -> list[Term]:
         points = self._known(observation)
         distance = camera_distance(self.parameters, camera, x)
-        return landmark_terms(points, observation, camera, distance, self.config, set(points))
+        # Somebody's photo says how the detector errs about the trunk, but only as surely as one picture can.
+        lean = self.config.lean_weight if self.photo is None else 0.0
+        return landmark_terms(points, observation, camera, distance, self.config, set(points), lean=lean)
 
     def _forward(
         self,
