@@ -22,6 +22,7 @@ from avatarkit.posing import Poser
 from avatarkit.retargeting import Performer, retarget
 from avatarkit.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.smplx_motion import is_smplx, smplx_motion
+from avatarkit.threads import single_threaded
 
 __all__ = ["load_motion", "read_motion", "save_motion", "write_bvh"]
 
@@ -40,7 +41,7 @@ def save_motion(motion: Motion, body: BodyModel, path: Path | str) -> None:
     p = motion.params
     if p.model != body.name:
         raise InputError(f"The motion is for the body model {p.model!r}, not for {body.name!r}.")
-    with torch.no_grad():
+    with torch.no_grad(), single_threaded():
         rest = body.skeleton(p.shape).positions
     moving = {k: getattr(p, k).detach().cpu().numpy() for k in ("shape", "expression", "root", "translation", "joints")}
     facts = {"format": _FORMAT, "model": p.model, "name": motion.name, "fps": motion.fps, "loop": motion.loop}

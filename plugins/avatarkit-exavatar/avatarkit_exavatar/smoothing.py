@@ -24,8 +24,7 @@ def stiffness_for(diagonals: torch.Tensor, cutoff: torch.Tensor, fps: float) -> 
         diagonals: (T, P) half Hessians of the frames. cutoff: (P,) hertz.
     """
     omega = (2 * math.pi * cutoff / fps).clamp_max(0.9 * math.pi)
-    firmness = torch.maximum(diagonals.quantile(0.1, 0), 0.5 * diagonals.mean(0))  # the mean: parts that are seen now and then
-    return firmness / (2 * torch.sin(omega / 2)) ** 4
+    return diagonals.quantile(0.1, 0) / (2 * torch.sin(omega / 2)) ** 4
 
 
 def joint_step(

@@ -18,7 +18,6 @@ from avatarkit.registry import Registry
 from avatarkit.subject import Matte
 from avatarkit_exavatar.contour import vertices_below
 from avatarkit_exavatar.observation import observe
-from avatarkit_exavatar.smoothing import stiffness_for
 from avatarkit_exavatar.tucking import tuck_hands
 from avatarkit_exavatar.video import scenes
 
@@ -197,13 +196,6 @@ def test_how_the_trunk_leans_is_taken_from_the_rough_3d(context, tracker):
     seen = replace(seen, scores={**seen.scores, "pose33": seen.scores["pose33"] * only})
     found = tracker.track([seen] * 3, None, 25.0, cameras=[camera] * 3).params[1]
     assert 0.5 * angle < lean(found)[0] - lean(params)[0] < 1.3 * angle
-
-
-def test_a_part_that_is_seen_now_and_then_is_held_as_firmly_as_one_that_is_always_seen():
-    always, cutoff = torch.ones(20, 1), torch.tensor([4.0])
-    sometimes = always * (torch.arange(20) % 2)[:, None]
-    ratio = stiffness_for(sometimes, cutoff, 25.0) / stiffness_for(always, cutoff, 25.0)
-    assert 0.2 < float(ratio) <= 1.0
 
 
 def test_nobody_is_one_sentence(tracker):
