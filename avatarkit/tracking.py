@@ -126,7 +126,7 @@ def track_video(path: Path, components: Components, tell: Tell, work: Path | Non
 
 
 def _fleeting(frames: Sequence[Keypoints | None]) -> bool:
-    """Whether what was seen is hardly a person: a body now and then, mostly without a face, as detectors see in hands and trees."""
+    """Whether a body was seen in a few frames only, mostly without a face: detectors see such in hands and trees."""
     seen = [k for k in frames if k is not None]
     return len(seen) < _FEW * len(frames) and 2 * sum(k.has("face478") for k in seen) < len(seen)
 
