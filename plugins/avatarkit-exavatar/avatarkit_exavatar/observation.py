@@ -142,7 +142,8 @@ def observe(keypoints: Keypoints, body: BodyModel, alpha: torch.Tensor | None = 
     """Weighs what was detected.
 
     Args:
-        alpha: (H, W) matte; body points off the person lose their say, since detectors guess hidden limbs.
+        alpha: (H, W) matte of a photo; body points off the person lose their say, since detectors guess hidden limbs.
+            None for the frames of a video.
     """
     head = _head_pixels(keypoints)
     sets: dict[str, LandmarkSet] = {}
@@ -167,7 +168,8 @@ def observe(keypoints: Keypoints, body: BodyModel, alpha: torch.Tensor | None = 
             score=torch.from_numpy(np.ascontiguousarray(score[rows], np.float32)),
             depth=None if depth is None else torch.from_numpy(np.ascontiguousarray(depth[rows], np.float32)),
         )
-    cut = tuple(f"{side}_hand" for side in ("left", "right") if _cut_off(keypoints, side))
+    sides = ("left", "right") if alpha is not None else ()
+    cut = tuple(f"{side}_hand" for side in sides if _cut_off(keypoints, side))
     return Observation(sets, head, keypoints.width, keypoints.height, *_seen_parts(keypoints, sets, cut), cut)
 
 
@@ -206,6 +208,7 @@ def _body_trust(keypoints: Keypoints, alpha: torch.Tensor | None, head: float) -
     """(33,) weights of the body points."""
     points = keypoints.points["pose33"]
     score = keypoints.scores["pose33"]
+    still = alpha is not None  # a photo; in a video what comes and goes at the edge would start and stop an arm
     trust = np.clip((score - 0.1) / 0.9, 0.0, 1.0) ** 1.5
     trust = np.maximum(trust, _HINT)
     column, row = np.floor(points).astype(int).T
@@ -228,9 +231,9 @@ def _body_trust(keypoints: Keypoints, alpha: torch.Tensor | None, head: float) -
         trust[first + 2 : 23 : 2] *= 0.1 if keypoints.has(f"hand21_{side}") else 0.25
         if keypoints.has(f"hand21_{side}"):
             trust[first] *= 0.1
-        elif score[first] < _GUESSED or beyond[first - 2] > _ELBOW_BEYOND * head:
+        elif score[first] < _GUESSED or (still and beyond[first - 2] > _ELBOW_BEYOND * head):
             trust[first:23:2] = 0.0
-        elif _cut_off(keypoints, side):
+        elif still and _cut_off(keypoints, side):
             trust[first:23:2] = np.maximum(trust[first:23:2], _AT_EDGE)  # detectors doubt what is close to the edge
     return trust.astype(np.float32)
 
