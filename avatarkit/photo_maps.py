@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
+from scipy import ndimage
 from torch.nn import functional
 
 from avatarkit.camera import Camera
@@ -157,11 +158,20 @@ def _hand_trust(subject: Subject, region: torch.Tensor, color: torch.Tensor) -> 
     on_hands = (4.0 * around[0, 0]).clamp(max=1.0)
     if subject.quality.partly:  # no joints say where such a hand is, but skin does; if it has hardly any, it wears a glove
         loose = (region == REGIONS.index("hands")) & (on_hands < 0.1)
-        gloved = bool(loose.any()) and float(skin[loose].float().mean()) < _GLOVED
-        on_hands = torch.ones(region.shape) if gloved else torch.maximum(on_hands, skin.float())
+        on_hands = torch.ones(region.shape) if _gloved(loose, skin) else torch.maximum(on_hands, skin.float())
     elif not sure.any():
         on_hands = torch.ones(region.shape)
     return 1.0 - (2.0 * around[0, 1]).clamp(max=1.0), on_hands
+
+
+def _gloved(hands: torch.Tensor, skin: torch.Tensor) -> bool:
+    """Whether no hand among the pixels ``hands`` (H, W) shows skin; one that does speaks for both."""
+    number, count = ndimage.label(hands.numpy())
+    numbers = range(1, count + 1)
+    size = np.asarray(ndimage.sum_labels(hands.numpy(), number, numbers))
+    share = np.asarray(ndimage.mean(skin.numpy().astype(np.float32), number, numbers))
+    large = size > 0.1 * size.sum()
+    return bool(large.any()) and bool((share[large] < _GLOVED).all())
 
 
 def _hair_pixels(alpha: torch.Tensor, region: torch.Tensor, metre: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
@@ -170,7 +180,7 @@ def _hair_pixels(alpha: torch.Tensor, region: torch.Tensor, metre: torch.Tensor,
     if not scalp.any():
         return torch.zeros(0, 3)
     solid = _distance(alpha > 0.95) > 2.0  # what shines around the border is no hair
-    distance, (row, column) = distance_transform_edt((region < 0).numpy(), return_indices=True)
+    distance, (row, column) = ndimage.distance_transform_edt((region < 0).numpy(), return_indices=True)
     near = region[torch.from_numpy(row), torch.from_numpy(column)] == REGIONS.index("scalp")
     off = (region < 0) & near & (torch.from_numpy(distance).float() * metre < 0.06)
     return color[solid & (off | scalp)]
@@ -192,7 +202,7 @@ def _distance(mask: torch.Tensor) -> torch.Tensor:
     """(H, W) pixels to the nearest place where ``mask`` is False; large where there is none."""
     if bool(mask.all()):
         return torch.full(mask.shape, 1e6)
-    return torch.from_numpy(distance_transform_edt(mask.numpy())).float()
+    return torch.from_numpy(ndimage.distance_transform_edt(mask.numpy())).float()
 
 
 def _largest_step(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
