@@ -83,8 +83,7 @@ def main() -> None:
             for name, stage in row["stages"].items():
                 print(f"  {name:<14} {stage['seconds']:>8.1f} s {stage['peak_memory_mb']:>8.0f} MB")
             avatar = load(path)
-            source = avatar.components.get("motions")
-            motion = next(m for m in source.motions(len(source.names()), 0) if m.name == options.motion)
+            motion = avatar.components.get("motions").motion(options.motion)
             row |= {"gaussians": len(avatar.model.pose(avatar.photo_params).gaussians), "playing": []}
             middle = options.sizes[len(options.sizes) // 2]
             for size in options.sizes:
