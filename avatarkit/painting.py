@@ -84,7 +84,8 @@ class PhotoPainter:
         pair = region[edges].sort(1).values
         conductance = torch.where(pair[:, 0] == pair[:, 1], 1.0, 0.02)
         conductance[(pair[:, 0] == 0) & (pair[:, 1] == 1)] = 0.08  # nobody knows where a collar ends
-        conductance[self._bare[edges[:, 0]] != self._bare[edges[:, 1]]] = 0.02  # but of a sleeve the photo says it
+        hem = (pair[:, 1] == 0) & (self._bare[edges[:, 0]] != self._bare[edges[:, 1]])
+        conductance[hem] = 0.02  # but of a sleeve the photo says it
         # Light differs a little between the sides; where they differ much, one of them shows something else.
         difference = color - other
         alike = torch.minimum(seen, other_seen) * torch.exp(-(difference.norm(dim=1) / 0.25).square())
