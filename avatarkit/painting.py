@@ -23,7 +23,7 @@ from avatarkit.completion import (
 from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.mesh import barycentric, vertex_normals
 from avatarkit.photo_maps import LOOKUP, PhotoMaps
-from avatarkit.skin import bare_surface
+from avatarkit.skin import bare_surface, skin_likeness
 from avatarkit.subject import Subject
 from avatarkit.surface import REGIONS, grown, limb, mesh_edges, smoothstep, spread, surface_regions
 
@@ -65,8 +65,8 @@ class PhotoPainter:
             self.vertices = body.vertices(subject.params.batched(), subject.vertex_offsets)[0].float()
             self._rest = body.rest(subject.params.shape, torch.zeros(1, len(body.expression_names)))[0].float()
         self.regions = surface_regions(body, self._rest)
-        matte, meshes = subject.matte, renderer.meshes
-        self._bare = bare_surface(body, self.vertices, subject.camera, matte, subject.keypoints, meshes) > 0.5
+        matte, skin = subject.matte, skin_likeness(subject.matte.foreground, subject.keypoints)
+        self._bare = bare_surface(body, self.vertices, subject.camera, matte.alpha, skin, renderer.meshes) > 0.5
         self._lids = grown(body.part("eyelids") > 0.5, body.faces, 3)
         self._photo = PhotoMaps(subject, self.vertices, body.faces, self.regions, renderer)
         normals, trust = vertex_normals(self.vertices, body.faces), _vertex_trust(subject, body, self.regions)

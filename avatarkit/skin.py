@@ -9,7 +9,6 @@ from avatarkit.camera import Camera
 from avatarkit.interfaces import BodyModel, MeshRasterizer
 from avatarkit.keypoints import Keypoints
 from avatarkit.mesh import Mesh
-from avatarkit.subject import Matte
 from avatarkit.surface import limb, mesh_edges, spread
 
 __all__ = ["bare_surface", "skin_likeness"]
@@ -50,12 +49,12 @@ def skin_likeness(image: torch.Tensor, keypoints: Keypoints | None) -> torch.Ten
     middle = face.median(0).values
     off = (face - middle)[:, :2]
     near = off[off.norm(dim=1) <= off.norm(dim=1).median() * 2.5]
-    spread = near.T @ near / max(len(near) - 1, 1) + _SPREAD**2 * torch.eye(2)
+    covariance = near.T @ near / max(len(near) - 1, 1) + _SPREAD**2 * torch.eye(2)
     away = tone - middle
     hue = functional.normalize(middle[:2] - 1 / 3, dim=0)
     glow = (away[..., :2] @ hue).clamp(0.0, _VIVID * float((middle[:2] - 1 / 3).norm()))
     away[..., :2] -= glow[..., None] * hue
-    distance = (away[..., :2] @ torch.linalg.inv(spread) * away[..., :2]).sum(-1).clamp(min=0.0).sqrt()
+    distance = (away[..., :2] @ torch.linalg.inv(covariance) * away[..., :2]).sum(-1).clamp(min=0.0).sqrt()
     like = ((_UNLIKE - distance) / (_UNLIKE - _LIKE)).clamp(0.0, 1.0)
     redness = (tone[..., 0] - 1 / 3) / (middle[0] - 1 / 3).clamp(min=0.01)  # fair skin is close to grey, but never grey
     like = like * ((redness - _PALE) / (_WARM - _PALE)).clamp(0.0, 1.0)
@@ -66,8 +65,8 @@ def bare_surface(
     body: BodyModel,
     vertices: torch.Tensor,
     camera: Camera,
-    matte: Matte,
-    keypoints: Keypoints | None,
+    alpha: torch.Tensor,
+    likeness: torch.Tensor | None,
     rasterizer: MeshRasterizer,
 ) -> torch.Tensor:
     """(V,) 0 to 1: how likely each vertex is bare skin; where the photo does not show it, its surroundings decide.
@@ -75,13 +74,13 @@ def bare_surface(
     Sleeves and trouser legs end at one place all around a limb.
 
     Args:
-        vertices: (V, 3) in the photo's pose. camera: of the photo.
+        vertices: (V, 3) in the photo's pose. camera: of the photo. alpha: (H, W) its matte.
+        likeness: (H, W) from ``skin_likeness``; without it everything is dressed.
     """
-    likeness = skin_likeness(matte.foreground, keypoints)
     if likeness is None:
         return torch.zeros(len(vertices))
     small = camera.scaled_to(_PIXELS)
-    both = torch.stack([likeness, matte.alpha])[None]
+    both = torch.stack([likeness, alpha])[None]
     likeness, alpha = functional.interpolate(both, (small.height, small.width), mode="area")[0]
     drawn = rasterizer.render(Mesh(vertices, body.faces), small)
     solid = (drawn.face_index >= 0) & (alpha > 0.95)

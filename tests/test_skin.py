@@ -77,7 +77,8 @@ class TestSleeves:
     def test_sleeves_end_all_around_the_arm(self, subject):
         body, renderer = TinyBody(), ReferenceRenderer()
         vertices = body.vertices(subject.params)[0]
-        bare = bare_surface(body, vertices, subject.camera, subject.matte, subject.keypoints, renderer.meshes)
+        likeness = skin_likeness(subject.matte.foreground, subject.keypoints)
+        bare = bare_surface(body, vertices, subject.camera, subject.matte.alpha, likeness, renderer.meshes)
         for owner, expected in ((1, 0.0), (3, 0.0), (4, 1.0), (7, 0.0)):  # trunk, upper arm, forearm, thigh
             of_it = body._owner == owner
             assert ((bare > 0.5).float()[of_it] == expected).float().mean() > 0.9, owner

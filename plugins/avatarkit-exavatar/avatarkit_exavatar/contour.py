@@ -24,7 +24,7 @@ _CROP_MARGIN = 1.5  # pixels from the picture's edge within which a silhouette i
 
 
 def resize_alpha(alpha: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """(H, W) matte on a smaller grid."""
+    """(H, W) matte, or another map of the photo, on a smaller grid."""
     small = torch.nn.functional.interpolate(alpha[None, None], (height, width), mode="area")
     return small[0, 0]
 

@@ -71,7 +71,7 @@ class ExAvatarTracker:
         offsets = torch.zeros(len(body.skinning_weights), 3)
         if self.config.offsets:
             hidden = hidden_vertices(body, observation)
-            bare = bare_surface(body, body.vertices(params)[0], camera, matte, keypoints, rasterizer)
+            bare = bare_surface(body, body.vertices(params)[0], camera, matte.alpha, skin, rasterizer)
             bare[body.part("head") > 0.5] = 0.0  # hair may look like skin, and stands off
             offsets = fit_offsets(body, params, camera, matte, hidden, bare, rasterizer, self.config.offset_limit)
         quality = judge(body, parameters, params, offsets, observation, camera, matte, rasterizer, fit.partly)

@@ -14,13 +14,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import interpolate
 
 from avatarkit.camera import Camera
 from avatarkit.interfaces import MeshRasterizer
 from avatarkit.mesh import Mesh
 from avatarkit.subject import Matte
-from avatarkit_exavatar.contour import vertices_below
+from avatarkit_exavatar.contour import resize_alpha, vertices_below
 from avatarkit_exavatar.observation import Observation
 from avatarkit_exavatar.parameters import Parameters
 
@@ -75,8 +74,10 @@ def tuck_hands(
         (P,) the fit with those hands as little wrong as they can be, and the hands of which something shows.
     """
     small = camera.scaled_to(_PIXELS)
-    person = torch.ones(small.height, small.width) if matte is None else _shrunk(matte.alpha, small)
-    bare = torch.zeros_like(person) if skin is None else _shrunk(skin, small) * person
+    person = torch.ones(small.height, small.width)
+    if matte is not None:
+        person = resize_alpha(matte.alpha, small.width, small.height)
+    bare = torch.zeros_like(person) if skin is None else resize_alpha(skin, small.width, small.height) * person
     partly = list(observation.cut)
     for side in ("left", "right"):
         if observation.visible[f"{side}_hand"]:
@@ -89,10 +90,6 @@ def tuck_hands(
             if on_skin > _SHOWN:
                 partly.append(f"{side}_hand")
     return x, tuple(partly)
-
-
-def _shrunk(image: torch.Tensor, camera: Camera) -> torch.Tensor:
-    return interpolate(image[None, None], (camera.height, camera.width), mode="area")[0, 0]
 
 
 class _Arm:
