@@ -83,10 +83,9 @@ class MatteBorder:
     """The person's outline in the picture, ready to be matched many times."""
 
     def __init__(self, matte: Matte, camera: Camera, head_pixels: float, longer_side: int) -> None:
-        scale = min(1.0, longer_side / max(camera.width, camera.height))
-        self.width, self.height = round(camera.width * scale), round(camera.height * scale)
         self.camera = camera
-        self.small_camera = camera.resized(self.width, self.height)
+        self.small_camera = camera.scaled_to(longer_side)
+        self.width, self.height = self.small_camera.width, self.small_camera.height
         self.to_picture = np.array([camera.width / self.width, camera.height / self.height])
         self.head = head_pixels
         self.inside = resize_alpha(matte.alpha, self.width, self.height).numpy() > 0.5
