@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import distance_transform_edt, label
 
 from avatarkit.body import BodyParams
 from avatarkit.camera import Camera
@@ -16,6 +18,8 @@ from avatarkit.labels import LabelClip
 from avatarkit.mesh import Mesh
 from avatarkit.subject import Subject
 from avatarkit.surface import limb
+
+_OVERHANG = 0.03  # metres
 
 __all__ = ["PhotoViews", "View", "label_view", "photo_confidence", "photo_views"]
 
@@ -67,7 +71,8 @@ def photo_confidence(subject: Subject, body: BodyModel, renderer: Renderer) -> t
     """(H, W) 0 or 1: how far the photo's background speaks against the body.
 
     An arm that was not seen may be hidden by a table or a helmet: where the fit guesses it and the matte shows no person, the
-    photo says nothing about it.
+    photo says nothing about it. Where it stands out of the person by no more than ``_OVERHANG`` nothing hides it: there the
+    fit is a little too wide, as at a shoulder.
     """
     limbs = torch.zeros(len(body.skinning_weights), dtype=torch.bool)
     for side in ("left", "right"):
@@ -82,6 +87,13 @@ def photo_confidence(subject: Subject, body: BodyModel, renderer: Renderer) -> t
         face = drawn.face_index.clamp(min=0)
         guessed = (drawn.face_index >= 0) & limbs[body.faces[face]].any(-1)
         reach = 2 * max(1, round(0.006 * max(trust.shape))) + 1
+        outside = guessed & (subject.matte.alpha < 0.5)
+        pixel = drawn.depth / float(subject.camera.K[0, 0])
+        deep = torch.from_numpy(distance_transform_edt(subject.matte.alpha < 0.5)) * pixel > _OVERHANG
+        patches, count = label(outside.numpy(), np.ones((3, 3)))
+        hiding = np.zeros(count + 1, dtype=bool)
+        hiding[patches[(outside & deep).numpy()]] = True
+        guessed = torch.from_numpy(hiding[patches])
         near = F.max_pool2d(guessed[None, None].float(), reach, stride=1, padding=reach // 2)[0, 0]
         trust = torch.where((near > 0) & (subject.matte.alpha < 0.5), torch.zeros_like(trust), trust)
     return trust

@@ -37,6 +37,8 @@ class CoupledConfig:
     """Share of their pull on colours that labels keep; little where they know no more than the photo, as ``reproject`` does."""
     lr_scale: float = 5e-3
     """Adam step size of the logarithm of the scales (3DGS)."""
+    lr_opacity: float = 5e-2
+    """Adam step size of the logit of the opacity of Gaussians outside the surface (3DGS); those on it stay opaque."""
     min_scale: float = 3e-4
     """Metres; scales stay above."""
     max_scale: float = 2e-2

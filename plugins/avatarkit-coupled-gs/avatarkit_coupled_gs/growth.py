@@ -13,6 +13,9 @@ from avatarkit.mesh import MeshRendering
 
 __all__ = ["Seeds", "seed_uncovered"]
 
+_FAINT = 0.05  # alpha from which hair is seen
+_BORDER = 2.0  # pixels beside the mesh in which a matte's border is that of its sampling, not hair
+
 
 @dataclass(frozen=True)
 class Seeds:
@@ -21,7 +24,7 @@ class Seeds:
     Attributes:
         face: (M,) int64 face that each is bound to. barycentric: (M, 3) where on it.
         position: (M, 3) world, metres, in the photo's pose.
-        color: (M, 3) sRGB. scale: (M,) metres.
+        color: (M, 3) sRGB. scale: (M,) metres. opacity: (M,) with which all of them together cover as much as the matte says.
     """
 
     face: torch.Tensor
@@ -29,6 +32,7 @@ class Seeds:
     position: torch.Tensor
     color: torch.Tensor
     scale: torch.Tensor
+    opacity: torch.Tensor
 
 
 def seed_uncovered(subject: Subject, mesh: MeshRendering, layers: int, limit: int, scale_factor: float) -> Seeds:
@@ -44,11 +48,11 @@ def seed_uncovered(subject: Subject, mesh: MeshRendering, layers: int, limit: in
     """
     alpha = subject.matte.alpha.cpu().numpy()
     covered = mesh.face_index.cpu().numpy() >= 0
-    bare = (alpha > 0.5) & ~covered
+    to_mesh, nearest = distance_transform_edt(~covered, return_indices=True)
+    bare = ~covered & (alpha > np.where(to_mesh > _BORDER, _FAINT, 0.5))
     if not bare.any() or not covered.any():
         empty = torch.zeros(0, 3)
-        return Seeds(torch.zeros(0, dtype=torch.int64), empty, empty, empty, torch.zeros(0))
-    to_mesh, nearest = distance_transform_edt(~covered, return_indices=True)
+        return Seeds(torch.zeros(0, dtype=torch.int64), empty, empty, empty, torch.zeros(0), torch.zeros(0))
     # nothing hangs farther from the body than a third of its width in the picture: what does is not the person's
     reach = 0.33 * np.sqrt(covered.sum())
     bare &= to_mesh < reach
@@ -65,7 +69,9 @@ def seed_uncovered(subject: Subject, mesh: MeshRendering, layers: int, limit: in
     offsets = np.linspace(-1, 1, layers) if layers > 1 else np.zeros(1)
     z = (depth[:, None] + half[:, None] * offsets).ravel().astype(np.float32)
     repeat = len(offsets)
-    x, y, ny, nx, pixel = (np.repeat(a, repeat) for a in (x, y, ny, nx, pixel))
+    # transmittances multiply: what each Gaussian spreads over the pixels of its stride, times the layers, makes the matte's alpha
+    opacity = 1 - (1 - alpha[y, x].clip(max=0.99)) ** (1 / (2 * np.pi * scale_factor**2 * repeat))
+    x, y, ny, nx, pixel, opacity = (np.repeat(a, repeat) for a in (x, y, ny, nx, pixel, opacity))
     K = camera.K.numpy()
     in_camera = np.stack([(x + 0.5 - K[0, 2]) / K[0, 0] * z, (y + 0.5 - K[1, 2]) / K[1, 1] * z, z], 1)
     R, t = camera.T_camera_world[:3, :3], camera.T_camera_world[:3, 3]
@@ -77,4 +83,5 @@ def seed_uncovered(subject: Subject, mesh: MeshRendering, layers: int, limit: in
         position=position,
         color=subject.matte.foreground.cpu()[torch.from_numpy(y), torch.from_numpy(x)],
         scale=torch.from_numpy((pixel * stride * scale_factor).astype(np.float32)),
+        opacity=torch.from_numpy(opacity.astype(np.float32)),
     )

@@ -27,7 +27,7 @@ _SH0 = 0.28209479177387814  # zeroth spherical harmonic: rgb = 0.5 + _SH0 * sh0,
 # The paper's alpha = 1, as its rasteriser blends it: 3DGS lets no Gaussian cover more than 0.99 of what lies behind. With 1
 # itself, rasterisers that stop before the last light is gone would leave a tenth of the background in some pixels.
 _OPACITY = 0.99
-_LEARNT = ("dX", "dT", "log_scale", "sh0")
+_LEARNT = ("dX", "dT", "log_scale", "sh0", "opacity")
 _FIXED = ("shape", "triangles", "weights", "seed_offset")
 
 
@@ -37,6 +37,7 @@ class CoupledAvatar:
     Tensors, all in canonical (rest) space:
         dX: (N, 3) Gaussian deformation (eq. 4). dT: (V, 3) mesh deformation (eq. 5).
         log_scale: (N,) logarithm of the standard deviation in metres. sh0: (N, 3) colour.
+        opacity: (N,) logit; the surface is opaque (paper, section 3.1), what grows outside it learns how thin hair is.
         triangles, weights: (N, 3) binding (eq. 3). seed_offset: (N, 3) where a Gaussian grown outside the surface starts,
         relative to its binding; zero on the surface. shape: (S,) identity of the body model.
     """
@@ -45,7 +46,7 @@ class CoupledAvatar:
         self.config, self.context = config, context
         self.body: BodyModel = context.get("body")
         self.device = context.device
-        self.dX = self.dT = self.log_scale = self.sh0 = torch.zeros(0)
+        self.dX = self.dT = self.log_scale = self.sh0 = self.opacity = torch.zeros(0)
         self.shape = self.triangles = self.weights = self.seed_offset = torch.zeros(0)
         self.template = torch.zeros(0)
         self._topology: Topology | None = None
@@ -73,10 +74,11 @@ class CoupledAvatar:
         self.dT = subject.vertex_offsets.float().clone()
         self._prepare()
         color, texel, confidence, shown = paint.rgb, binding.texel, paint.confidence, paint.shown
-        scale = torch.full((len(binding),), -1.0)
+        scale, opacity = torch.full((len(binding),), -1.0), torch.full((len(binding),), _OPACITY)
         if config.grow:
             seeds = self._grow(subject, renderer)
             color = torch.cat([color, seeds.color])
+            opacity = torch.cat([opacity, seeds.opacity])
             scale = torch.cat([scale, seeds.scale])
             texel = torch.cat([texel, torch.full((len(seeds.face), 3), -1)])
             confidence, shown = (torch.cat([t, torch.ones(len(seeds.face))]) for t in (confidence, shown))
@@ -88,6 +90,7 @@ class CoupledAvatar:
         self._held = (lids > 0.3).to(self.device)
         self.dX = barycentric(self.dT, self.triangles, self.weights)
         self.sh0 = (color - 0.5) / _SH0
+        self.opacity = opacity.logit()
         self._connect(texel, scale)
         self._to_device()
 
@@ -145,6 +148,7 @@ class CoupledAvatar:
                 setattr(self, name, getattr(self, name).to(self.device))
         for name in _LEARNT:
             setattr(self, name, getattr(self, name).to(self.device).detach().requires_grad_())
+        self._grown = (self.seed_offset != 0).any(1)
 
     # ------------------------------------------------------------------------------------------------------- posing
 
@@ -186,9 +190,10 @@ class CoupledAvatar:
             whole = not isinstance(share, torch.Tensor) and share == 1
             sh0 = self.sh0 if whole else share * self.sh0 + (1 - share) * self.sh0.detach()
             sh0 = sh0 if self._held is None else torch.where(self._held, self.sh0.detach(), sh0)
-            return scales, 0.5 + _SH0 * sh0, _OPACITY * present
+            opacity = torch.where(self._grown, self.opacity, self.opacity.detach()).sigmoid()
+            return scales, 0.5 + _SH0 * sh0, opacity * present
 
-        scales, colors, opacities = self._while_unchanged(name, (self.log_scale, self.sh0), appearance)
+        scales, colors, opacities = self._while_unchanged(name, (self.log_scale, self.sh0, self.opacity), appearance)
         (bary_dT,) = self._while_unchanged("bary_dT", (self.dT,), lambda: (self.bary(self.dT),))
         mesh = Mesh(transform(at_vertices[:, 3:15], at_vertices[:, :3] + self.dT), self.body.faces.to(self.device))
         gaussians = Gaussians(means, scales * stretch, colors, opacities)
@@ -216,6 +221,7 @@ class CoupledAvatar:
             ParameterGroup("dT", (self.dT,), c.lr_position),
             ParameterGroup("color", (self.sh0,), c.lr_color),
             ParameterGroup("scale", (self.log_scale,), c.lr_scale),
+            ParameterGroup("opacity", (self.opacity,), c.lr_opacity),
         ]
 
     def state(self) -> dict[str, torch.Tensor]:
@@ -230,7 +236,7 @@ class CoupledAvatar:
         if missing:
             raise StoreError(f"the avatar's tensors are incomplete: {', '.join(missing)} missing; build it again")
         N, V = len(state["triangles"]), len(self.body.skinning_weights)
-        shapes = {"dX": (N, 3), "dT": (V, 3), "log_scale": (N,), "sh0": (N, 3), "triangles": (N, 3), "weights": (N, 3)}
+        shapes = {"dX": (N, 3), "dT": (V, 3), "log_scale": (N,), "sh0": (N, 3), "opacity": (N,), "triangles": (N, 3), "weights": (N, 3)}
         for name, expected in shapes.items():
             if tuple(state[name].shape) != expected:
                 raise StoreError(
