@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from avatarkit.threads import single_threaded
 from avatarkit_anny import phenotype
 from avatarkit_anny.build import SPARSE_UNIT, Tables
 
@@ -135,6 +136,7 @@ class BlendShapes:
         self._shaped = [(shape, vertices, result), *self._shaped[: _SUBSETS_KEPT - 1]]
         return result
 
+    @single_threaded()  # what is kept must not hang on who asked first
     def _evaluated(self, shape: torch.Tensor, coefficients: Coefficients, vertices: Vertices) -> torch.Tensor:
         weights = coefficients(shape)
         split = len(self._projection)

@@ -89,9 +89,13 @@ def _seen(context, params, camera, keep=lambda name: True):
 
 
 @pytest.fixture(scope="module")
-def fitted(context, tracker):
-    params, camera = _truth(context)
-    return params, camera, tracker.fit(*_seen(context, params, camera))
+def seen(context):
+    return _seen(context, *_truth(context))
+
+
+@pytest.fixture(scope="module")
+def fitted(context, tracker, seen):
+    return *_truth(context), tracker.fit(*seen)
 
 
 def test_landmarks_and_silhouette_are_met(fitted):
@@ -126,9 +130,8 @@ def test_legs_that_are_not_seen_stay_straight_and_are_said(context, fitted):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_same_photo_gives_the_same_bits_whatever_the_threads(context, tracker, fitted, threads):
-    params, camera, subject = fitted
-    seen, before = _seen(context, params, camera), torch.get_num_threads()
+def test_the_same_photo_gives_the_same_bits_whatever_the_threads(tracker, seen, fitted, threads):
+    subject, before = fitted[-1], torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         again = tracker.fit(*seen)
