@@ -9,6 +9,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 
 from avatarkit.interfaces import Subject
+from avatarkit.kernels.gaussians import DILATION
 from avatarkit.mesh import MeshRendering
 
 __all__ = ["Seeds", "seed_uncovered"]
@@ -69,8 +70,9 @@ def seed_uncovered(subject: Subject, mesh: MeshRendering, layers: int, limit: in
     offsets = np.linspace(-1, 1, layers) if layers > 1 else np.zeros(1)
     z = (depth[:, None] + half[:, None] * offsets).ravel().astype(np.float32)
     repeat = len(offsets)
-    # transmittances multiply: what each Gaussian spreads over the pixels of its stride, times the layers, makes the matte's alpha
-    opacity = 1 - (1 - alpha[y, x].clip(max=0.99)) ** (1 / (2 * np.pi * scale_factor**2 * repeat))
+    # transmittances multiply: what all that touch a pixel, each as wide as it is drawn, leave of it makes the matte's alpha
+    covering = 2 * np.pi * (scale_factor**2 + DILATION / stride**2) * repeat
+    opacity = 1 - (1 - alpha[y, x].clip(max=0.99)) ** (1 / covering)
     x, y, ny, nx, pixel, opacity = (np.repeat(a, repeat) for a in (x, y, ny, nx, pixel, opacity))
     K = camera.K.numpy()
     in_camera = np.stack([(x + 0.5 - K[0, 2]) / K[0, 0] * z, (y + 0.5 - K[1, 2]) / K[1, 1] * z, z], 1)

@@ -204,6 +204,7 @@ class CoupledAvatar:
     ) -> tuple[torch.Tensor, ...]:
         """What ``make`` gives; without a graph it is kept until an input is written or replaced."""
         if torch.is_grad_enabled() or any(t.is_inference() for t in inputs):
+            self._constants.clear()  # a fused optimiser writes without counting versions
             return make()
         state = [(t, t._version) for t in inputs]
         kept = self._constants.get(name)
@@ -236,7 +237,8 @@ class CoupledAvatar:
         if missing:
             raise StoreError(f"the avatar's tensors are incomplete: {', '.join(missing)} missing; build it again")
         N, V = len(state["triangles"]), len(self.body.skinning_weights)
-        shapes = {"dX": (N, 3), "dT": (V, 3), "log_scale": (N,), "sh0": (N, 3), "opacity": (N,), "triangles": (N, 3), "weights": (N, 3)}
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("dX", "sh0", "triangles", "weights", "seed_offset"), (N, 3))
+        shapes |= {"dT": (V, 3), "log_scale": (N,), "opacity": (N,)}
         for name, expected in shapes.items():
             if tuple(state[name].shape) != expected:
                 raise StoreError(

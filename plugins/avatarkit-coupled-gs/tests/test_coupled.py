@@ -82,7 +82,8 @@ def test_gaussians_are_opaque_isotropic_and_bounded(avatar, subject):
     with torch.no_grad():
         avatar.log_scale[0], avatar.log_scale[1] = 5.0, -50.0
     g = avatar.pose(subject.params).gaussians
-    assert (g.opacities == 0.99).all() and g.scales.shape == (len(g),)
+    on_surface = (avatar.seed_offset == 0).all(1)
+    assert torch.allclose(g.opacities[on_surface], torch.tensor(0.99)) and g.scales.shape == (len(g),)
     assert g.scales.max() <= avatar.config.max_scale * 1.001 and g.scales.min() >= avatar.config.min_scale * 0.999
 
 
@@ -147,6 +148,21 @@ def test_growth_covers_what_the_mesh_leaves_bare(context, subject):
     assert 0 < int(grown.sum()) <= avatar.config.grow_limit
     depth = avatar.pose(hat.params).gaussians.means[grown][:, 2]
     assert depth.max() - depth.min() > 0.005  # holds from the side
+
+
+def test_what_grows_is_as_thin_as_the_matte_and_learns_to_be(context, subject):
+    alpha = subject.matte.alpha.clone()
+    rows, columns = (alpha > 0.5).nonzero(as_tuple=True)
+    top, middle = int(rows.min()), int(columns.float().mean())
+    alpha[top - 6 : top, middle - 6 : middle + 7] = 0.4  # hair that stands on end
+    wild = replace(subject, matte=replace(subject.matte, alpha=alpha))
+    avatar = CoupledAvatar(CoupledConfig(resolution=96), context)
+    avatar.create(wild, [])
+    drawn = _step(avatar, wild, context).rendering
+    assert drawn.alpha[top - 4, middle].item() == pytest.approx(0.4, abs=0.15)
+    (gradient,) = torch.autograd.grad(drawn.alpha.sum(), avatar.opacity)
+    grown = (avatar.seed_offset != 0).any(1)
+    assert (gradient[~grown] == 0).all() and (gradient[grown] != 0).any()
 
 
 def test_state_round_trip_is_exact_and_damage_is_named(avatar, context, subject):
