@@ -182,7 +182,8 @@ class _Evaluation:
             inputs = {"landmarks": self.seen.key, "photo": self._key("tracking")}
             self.tracked = self._stage("tracked", ("body", "tracker"), inputs, {"fps": self.info.fps})
             if not self.tracked.ready:
-                motion = get("tracker").track(self.keypoints, self.subject, self.info.fps)
+                images = (image for _, image in self._frames())
+                motion = get("tracker").track(self.keypoints, self.subject, self.info.fps, images=images)
                 with self.tracked.write() as folder:
                     save_motions([motion], folder)
             self.motion: Motion = load_motions(self.tracked.folder)[0]

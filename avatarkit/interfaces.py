@@ -216,6 +216,7 @@ class Tracker(Protocol):
         fps: float,
         initial: BodyParams | None = None,
         cameras: Sequence[Camera] | None = None,
+        images: Iterable[np.ndarray] | None = None,
     ) -> Motion:
         """Tracks consecutive frames; with ``subject`` its shape stays fixed (paper, section 3.2: re-tracking).
 
@@ -225,6 +226,8 @@ class Tracker(Protocol):
             fps: frames per second.
             initial: (T,) parameters to start from.
             cameras: one per frame; None = the subject's camera, or a default one.
+            images: the frames themselves, (H, W, 3) uint8 in their order, for trackers that look closer than landmarks do;
+                read once. A tracker works without them, too.
 
         Returns:
             World poses (translation is absolute, as seen by the camera); ``valid`` marks frames that were seen.

@@ -53,9 +53,9 @@ def retrack(
     Args:
         clip: with ``params`` as requested. fps: of its frames. meshes: draws outlines.
     """
-    frames = (frame.numpy() for frame in clip.frames)
+    frames = [frame.numpy() for frame in clip.frames]
     try:
-        motion = tracker.track(list(detector.detect_video(frames)), subject, fps, clip.requested, clip.cameras)
+        motion = tracker.track(list(detector.detect_video(frames)), subject, fps, clip.requested, clip.cameras, frames)
     except InputError:  # nobody in the whole clip: that is the generator's fault, and no reason to lose the build
         return replace(clip, confidence=torch.zeros_like(clip.confidence)), Drift(float("nan"), 1.0, 0.0, 0.0)
     valid = torch.ones(len(clip), dtype=torch.bool) if motion.valid is None else motion.valid

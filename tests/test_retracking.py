@@ -29,8 +29,9 @@ class Answer:
     def __init__(self, params, valid):
         self.params, self.valid = params, valid
 
-    def track(self, frames, subject, fps, initial=None, cameras=None):
+    def track(self, frames, subject, fps, initial=None, cameras=None, images=None):
         assert frames == list(range(len(self.valid)))
+        assert [image.shape for image in images] == [(64, 64, 3)] * len(frames)
         assert cameras is not None
         return Motion("tracked", fps, self.params, valid=self.valid)
 

@@ -85,9 +85,10 @@ class Tracker(method.TinyTracker):
         fps: float,
         initial: BodyParams | None = None,
         cameras: Sequence[Camera] | None = None,
+        images: Iterable[np.ndarray] | None = None,
     ) -> Motion:
         """A person who steps aside is followed."""
-        motion = super().track(frames, subject, fps, initial, cameras)
+        motion = super().track(frames, subject, fps, initial, cameras, images)
         for k, frame in enumerate(frames):
             if frame is not None:
                 truth = _person(frame.width)

@@ -112,6 +112,7 @@ class TinyTracker:
         fps: float,
         initial: BodyParams | None = None,
         cameras: Sequence[Camera] | None = None,
+        images: Iterable[np.ndarray] | None = None,
     ) -> Motion:
         still = tiny_subject(self.context, size=SIZE).params if subject is None else subject.params
         valid = torch.tensor([frame is not None for frame in frames])

@@ -22,8 +22,8 @@ class Steady:
     def fit(self, photo, matte, keypoints):
         return self.base.fit(photo, matte, keypoints)
 
-    def track(self, frames, subject, fps, initial=None, cameras=None):
-        motion = self.base.track(frames, subject, fps, initial, cameras)
+    def track(self, frames, subject, fps, initial=None, cameras=None, images=None):
+        motion = self.base.track(frames, subject, fps, initial, cameras, images)
         moving = ("expression", "root", "translation", "joints")
         smooth = {name: self.smooth(getattr(motion.params, name)) for name in moving}
         return replace(motion, params=replace(motion.params, **smooth))

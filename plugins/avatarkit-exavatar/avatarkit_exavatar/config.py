@@ -81,6 +81,12 @@ class ExAvatarConfig:
     """In videos of strangers: squared difference of the trunk's direction, from hips to shoulders, from the detector's rough
     3D. That is right to a sixth of a radian: too little for a photo, enough where many frames agree."""
 
+    carried_rounds: int = 2
+    """In clips of somebody whose photo is known: how often a frame is compared with the photo, carried along by the body."""
+
+    carried_weight: float = 8000.0
+    """Mean squared distance between the photo's texture on the body and where the frame shows it, in head heights."""
+
     smoothing_rounds: int = 2
     """Joint improvements of all frames of a window with the penalty on acceleration."""
 

@@ -14,7 +14,7 @@ from avatarkit.mesh import Mesh
 from avatarkit.subject import Matte
 from avatarkit_exavatar.observation import Observation
 from avatarkit_exavatar.points import Identity, surface_points
-from avatarkit_exavatar.terms import Contour
+from avatarkit_exavatar.terms import Lines
 
 __all__ = ["MatteBorder", "hidden_vertices", "outline", "resize_alpha", "silhouette_weights", "vertices_below"]
 
@@ -105,7 +105,7 @@ class MatteBorder:
         inside_weight: float,
         weight: float,
         count: int,
-    ) -> Contour | None:
+    ) -> Lines | None:
         """The silhouette of a posed mesh with its nearest border points.
 
         Args:
@@ -140,7 +140,7 @@ class MatteBorder:
         hit = nearest[chosen]
         # Every silhouette pixel has the same say, however many of them were picked; matched ones out of all of them.
         share = weight / len(chosen) * (len(np.nonzero(ok)[0]) / max(1, len(ok)))
-        return Contour(
+        return Lines(
             points=surface_points(identity, table),
             camera=self.camera,
             target=torch.from_numpy(self.border[hit].astype(np.float32)),

@@ -17,7 +17,7 @@ from avatarkit_exavatar.points import Points
 
 _BACK = -0.6  # of the trunk's depth: what lies behind may stay behind, hands meet there too
 
-__all__ = ["Block", "Clearance", "Contour", "Directions", "Gaps", "Reprojection", "Term", "projection"]
+__all__ = ["Block", "Clearance", "Directions", "Gaps", "Lines", "Reprojection", "Term", "projection"]
 
 
 @dataclass(frozen=True)
@@ -143,11 +143,11 @@ class Directions:
 
 
 @dataclass(frozen=True)
-class Contour:
-    """The mesh's silhouette lies on the matte's border, measured across the border.
+class Lines:
+    """Points lie on lines of the picture, measured across them: the mesh's silhouette on the matte's border, edges on edges.
 
     Attributes:
-        points: n points of the silhouette. target: (n, 2) pixels on the border. normal: (n, 2) of the border.
+        points: n points. target: (n, 2) pixels on the lines. normal: (n, 2) of the lines.
         covered: (n,) bool, points inside the matte. Clothes may cover them, so they may widen the body but not pose it.
         unit: pixels that count as one. weight: (n,).
     """

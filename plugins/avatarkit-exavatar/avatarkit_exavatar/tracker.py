@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from avatarkit.body import BodyParams, Motion
@@ -86,6 +87,7 @@ class ExAvatarTracker:
         fps: float,
         initial: BodyParams | None = None,
         cameras: Sequence[Camera] | None = None,
+        images: Iterable[np.ndarray] | None = None,
     ) -> Motion:
         """Tracks consecutive frames with a fixed shape, smoothed without losing fast gestures.
 
@@ -107,12 +109,8 @@ class ExAvatarTracker:
         else:
             shape = self._shape_from(observations, cameras)
         parameters = Parameters(body, self.parameters.anatomy, shape)
-        photo = None
-        if subject is not None:
-            seen_there = observe(subject.keypoints, body, subject.matte.alpha)
-            photo = (seen_there, subject.camera, parameters.encode(subject.params))
-        tracker = VideoTracker(parameters, self.config, self.context, photo)
-        x = tracker.run(observations.then(thinned), cameras, fps, initial)
+        tracker = VideoTracker(parameters, self.config, self.context, subject)
+        x = tracker.run(observations.then(thinned), cameras, fps, initial, images)
         rows = [parameters.decode(row) for row in x]
         moving = {k: torch.stack([getattr(r, k) for r in rows]) for k in ("expression", "root", "translation", "joints")}
         return Motion("tracked", fps, BodyParams(body.name, shape.clone(), **moving), valid=torch.tensor(seen))

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from avatarkit.body import BodyParams
 from avatarkit.camera import Camera
-from avatarkit.interfaces import Context
+from avatarkit.interfaces import Context, Subject
+from avatarkit_exavatar.carried import CarriedPhoto, Sighting
 from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.kinematics import Kinematics
 from avatarkit_exavatar.landmarks import landmark_terms, set_points
-from avatarkit_exavatar.observation import Observation, Observations
+from avatarkit_exavatar.observation import Observation, Observations, observe
 from avatarkit_exavatar.parameters import Parameters
 from avatarkit_exavatar.personal import PersonalLandmarks
 from avatarkit_exavatar.points import Identity, Points
 from avatarkit_exavatar.priors import make_prior
 from avatarkit_exavatar.smoothing import joint_step, stiffness_for
-from avatarkit_exavatar.solver import Prior, minimise, normal_equations, total_cost
+from avatarkit_exavatar.solver import Normal, Prior, minimise, normal_equations, total_cost
 from avatarkit_exavatar.start import camera_distance, find_pose
 from avatarkit_exavatar.terms import Term
 
@@ -40,13 +42,13 @@ class VideoTracker:
 
     Attributes:
         parameters: with the person's shape as a constant.
-        photo: what the person's photo showed, its camera and its pose as a vector (P,); None for a stranger.
+        subject: the person and the photo; None for a stranger.
     """
 
     parameters: Parameters
     config: ExAvatarConfig
     context: Context
-    photo: tuple[Observation, Camera, torch.Tensor] | None = None
+    subject: Subject | None = None
 
     def __post_init__(self) -> None:
         assert self.parameters.shape is not None
@@ -54,7 +56,15 @@ class VideoTracker:
         self._identity = Identity(body, self.parameters.shape, movable=False)
         self._kinematics = Kinematics(body, self.parameters, self._identity)
         self._points: dict[str, Points] = {}
-        self._personal = None if self.photo is None else PersonalLandmarks.learn(self._kinematics, *self.photo)
+        self._personal: PersonalLandmarks | None = None
+        self._carried: CarriedPhoto | None = None
+        self._sightings: dict[int, Sighting] = {}  # frame -> where it shows the photo
+        if self.subject is not None:
+            seen = observe(self.subject.keypoints, body, self.subject.matte.alpha)
+            posed = self.parameters.encode(self.subject.params)
+            self._personal = PersonalLandmarks.learn(self._kinematics, seen, self.subject.camera, posed)
+            meshes = self.context.get("renderer").meshes
+            self._carried = CarriedPhoto(self.subject, self._identity, meshes, seen.head_pixels)
 
     def run(
         self,
@@ -62,14 +72,15 @@ class VideoTracker:
         cameras: Sequence[Camera],
         fps: float,
         initial: BodyParams | None,
+        images: Iterable[np.ndarray] | None,
     ) -> torch.Tensor:
         """(T, P) smoothed vectors."""
         hands = {side: any(o is not None and o.visible[f"{side}_hand"] for o in observations) for side in ("left", "right")}
         prior = make_prior(self.parameters.body, self.parameters, self.config, hands)
-        if self.photo is not None and self._personal is not None:
-            prior = replace(prior, mean=self.photo[2])  # what the clip does not show is as in the photo
+        if self.subject is not None and self._personal is not None:
+            prior = replace(prior, mean=self.parameters.encode(self.subject.params))  # where the clip shows nothing: as there
             observations = observations.then(self._personal.observation)
-        x, seen = self._forward(observations, cameras, prior, initial)
+        x, seen = self._forward(observations, cameras, prior, initial, images)
         for start, stop in scenes(x[:, self.parameters.layout.translation], seen, fps):
             x[start:stop] = self._smooth(x[start:stop], observations, start, cameras, prior, fps)
         return x
@@ -82,12 +93,17 @@ class VideoTracker:
         points = {name: self._points[name] for name in observation.sets}
         return points if self._personal is None else self._personal.points(points, observation)
 
-    def _terms(self, observation: Observation, camera: Camera, x: torch.Tensor) -> list[Term]:
+    def _terms(
+        self, observation: Observation, camera: Camera, x: torch.Tensor, sighting: Sighting | None = None
+    ) -> list[Term]:
         points = self._known(observation)
         distance = camera_distance(self.parameters, camera, x)
         # Somebody's photo says how the detector errs about the trunk, but only as surely as one picture can.
-        lean = self.config.lean_weight if self.photo is None else 0.0
-        return landmark_terms(points, observation, camera, distance, self.config, set(points), lean=lean)
+        lean = self.config.lean_weight if self.subject is None else 0.0
+        terms = landmark_terms(points, observation, camera, distance, self.config, set(points), lean=lean)
+        if sighting is not None and self._carried is not None:
+            terms += self._carried.terms(sighting, camera, observation.head_pixels, self.config.carried_weight)
+        return terms
 
     def _forward(
         self,
@@ -95,6 +111,7 @@ class VideoTracker:
         cameras: Sequence[Camera],
         prior: Prior,
         initial: BodyParams | None,
+        images: Iterable[np.ndarray] | None,
     ) -> tuple[torch.Tensor, list[bool]]:
         """(T, P) each frame on its own, started from its neighbour or from ``initial``; and which frames were seen."""
         rows: list[torch.Tensor | None] = []
@@ -102,7 +119,9 @@ class VideoTracker:
         last: torch.Tensor | None = None
         usual: list[float] = []
         steps = self.config.video_iterations if initial is None else self.config.retrack_iterations
+        pictures = iter(() if images is None else images)
         for number, (observation, camera) in enumerate(zip(observations, cameras, strict=True)):
+            image = next(pictures, None)
             self.context.progress("tracking", 0.6 * number / len(observations))
             given = None if initial is None else self.parameters.encode(initial[number])
             seen.append(observation is not None)
@@ -119,13 +138,34 @@ class VideoTracker:
                     if better < cost:
                         last, cost = anew, better
             usual = [*usual[-30:], cost]
+            if image is not None:
+                last = self._closer(number, image, observation, camera, prior, last)
             rows.append(last)
         return _bridged(rows, self.parameters.encode(self.parameters.body.neutral())), seen
 
+    def _closer(
+        self, number: int, image: np.ndarray, observation: Observation, camera: Camera, prior: Prior, x: torch.Tensor
+    ) -> torch.Tensor:
+        """(P,) improved by where the frame itself shows the photo, which is kept for the smoothing."""
+        for _ in range(self.config.carried_rounds if self._carried is not None else 0):
+            assert self._carried is not None
+            sighting = self._carried.find(image, camera, self.parameters.decode(x))
+            if sighting is None:
+                break
+            self._sightings[number] = sighting
+            x, _ = self._descend(observation, camera, prior, x, self.config.video_iterations, sighting)
+        return x
+
     def _descend(
-        self, observation: Observation, camera: Camera, prior: Prior, x: torch.Tensor, iterations: int
+        self,
+        observation: Observation,
+        camera: Camera,
+        prior: Prior,
+        x: torch.Tensor,
+        iterations: int,
+        sighting: Sighting | None = None,
     ) -> tuple[torch.Tensor, float]:
-        terms = self._terms(observation, camera, x)
+        terms = self._terms(observation, camera, x, sighting)
         free = torch.ones(self.parameters.layout.size, dtype=torch.bool)
         x = minimise(self._kinematics, x, terms, prior, free, iterations, damping=1e-3, tolerance=5e-3)
         return x, total_cost(self._kinematics, self._kinematics.pose(x), terms, prior)
@@ -153,16 +193,21 @@ class VideoTracker:
             window = observations[first + start : first + stop]
             before = x[max(0, start - 2) : start]
             for _ in range(self.config.smoothing_rounds):
-                normals = [self._model(x[t], window[t - start], cameras[first + t], prior) for t in range(start, stop)]
+                normals = [
+                    self._model(x[t], window[t - start], cameras[first + t], prior, self._sightings.get(first + t))
+                    for t in range(start, stop)
+                ]
                 diagonals = torch.stack([n.hessian.diagonal() for n in normals])
                 stiffness = stiffness_for(diagonals, self._cutoff(), fps)
                 free = torch.ones(x.shape[1], dtype=torch.bool)
                 x[start:stop] = joint_step(normals, x[start:stop], stiffness, before, prior.low, prior.high, free)
         return x
 
-    def _model(self, x: torch.Tensor, observation: Observation | None, camera: Camera, prior: Prior):  # type: ignore[no-untyped-def]
+    def _model(
+        self, x: torch.Tensor, observation: Observation | None, camera: Camera, prior: Prior, sighting: Sighting | None
+    ) -> Normal:
         """Quadratic model of one frame."""
-        terms = [] if observation is None else self._terms(observation, camera, x)
+        terms = [] if observation is None else self._terms(observation, camera, x, sighting)
         return normal_equations(self._kinematics, self._kinematics.pose(x), terms, self._loosened(prior, observation))
 
     def _loosened(self, prior: Prior, observation: Observation | None) -> Prior:

@@ -53,6 +53,8 @@ HAND_CROPS, HAND_CROPS_VIDEO = (0.9, 1.3, 1.8), (1.3,)  # in head heights
 BLURRED = 0.12  # sharpness of a face of 300 pixels after a blur of 8; usual photos have 0.2 to 0.7
 FACE_RUNS, FACE_RUNS_VIDEO = 4, 2  # of the face model: from a rough region, from the face in the frame before
 FACE_INSIDE = 0.6  # part of the face that has to be in the picture
+BODY_RUNS_VIDEO = 4  # of the body model in a video's first frame: where the person was detected, then from its own landmarks
+STEADY = 0.08  # change of the body's region, as part of its side or in radians, from which it is followed at once
 
 NOBODY = (
     "Nobody was found in the photo; use one that shows a person from the front, large enough (the head some 100 pixels "
@@ -152,7 +154,7 @@ class MediaPipeKeypoints:
                 people = self._people.find(image)
                 if people:
                     best = max(people, key=lambda p: p.head * p.score)
-                    now = self._look(image, best.roi, self._video_look, best)
+                    now = self._look(image, best.roi, self._video_look, best, runs=BODY_RUNS_VIDEO)
                     if now is not None and not _is_somebody(now, best):
                         now = None
             last = now
@@ -233,18 +235,25 @@ class MediaPipeKeypoints:
         second_look: tuple[float, ...],
         person: Person | None = None,
         before: _Sighting | None = None,
+        runs: int = 1,
     ) -> _Sighting | None:
         """All landmarks of the person in a region; None where there is none.
 
         Args:
             image: (H, W, 3) uint8. roi: of the body.
             second_look: see ``HandFinder.find``.
-            person: as detected. before: the person in the frame before.
+            person: as detected. before: the person in the frame before. runs: of the body model.
         """
         height, width = image.shape[:2]
         result = self._body(image, roi)
         if result.pose is None or result.world is None:
             return None
+        region = _next_region(result.region, roi, width, height)
+        for _ in range(runs - 1):
+            again = self._body(image, region)
+            if again.pose is None or again.world is None:
+                break
+            result, region = again, _next_region(again.region, region, width, height)
         pose = np.array([(p.x * width, p.y * height, p.z * width) for p in result.pose.landmark], np.float32)
         visibility = np.array([p.visibility for p in result.pose.landmark], np.float32)
         world = np.array([(p.x, p.y, p.z) for p in result.world.landmark], np.float32)
@@ -253,7 +262,7 @@ class MediaPipeKeypoints:
             pose, visibility, world = pose[OTHER_SIDE], visibility[OTHER_SIDE], world[OTHER_SIDE]
         head = _head_height(pose, face)
         hands = self._hands.find(image, pose[:, :2], visibility, head, {} if before is None else before.hands, second_look)
-        return _Sighting(pose, visibility, world, head, face, hands, _next_region(result.region, width, height))
+        return _Sighting(pose, visibility, world, head, face, hands, region)
 
     def _find_face(self, image: np.ndarray, pose: np.ndarray, person: Person | None, before: _Face | None) -> _Face | None:
         """Where it was in the frame before, where the body model sees the head, else where the face detector saw it."""
@@ -338,11 +347,24 @@ def _facing(points: np.ndarray, yaw: float) -> np.ndarray:
     return np.clip(1 + facing / 0.35, 0.1, 1).astype(np.float32)
 
 
-def _next_region(region: Any, width: int, height: int) -> Roi:
-    """Where the body model itself would look in the next frame: around the hips, as wide as the body is long."""
+def _next_region(region: Any, before: Roi, width: int, height: int) -> Roi:
+    """Where the body model itself would look next: around the hips, as wide as the body is long.
+
+    What it finds depends on where it looks, a pixel of its own being several of the picture. Of small changes of the region
+    only a part is followed, so that people who keep still are looked at through the same window.
+    """
     hip, rim = ((p.x * width, p.y * height) for p in region.landmark[:2])
     turn = math.pi / 2 - math.atan2(hip[1] - rim[1], rim[0] - hip[0])
-    return Roi(*hip, 2 * BODY_ROI * math.dist(hip, rim), turn)
+    size = 2 * BODY_ROI * math.dist(hip, rim)
+    turned = math.remainder(turn - before.rotation, 2 * math.pi)
+    change = max(math.dist(hip, (before.x, before.y)) / before.size, abs(math.log(size / before.size)), abs(turned))
+    gain = min(1.0, change / STEADY)
+    return Roi(
+        before.x + gain * (hip[0] - before.x),
+        before.y + gain * (hip[1] - before.y),
+        before.size + gain * (size - before.size),
+        before.rotation + gain * turned,
+    )
 
 
 def _is_somebody(sighting: _Sighting, person: Person) -> bool:
