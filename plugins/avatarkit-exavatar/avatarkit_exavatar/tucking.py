@@ -19,6 +19,7 @@ from avatarkit.camera import Camera
 from avatarkit.interfaces import MeshRasterizer
 from avatarkit.mesh import Mesh
 from avatarkit.subject import Matte
+from avatarkit.surface import limb
 from avatarkit_exavatar.contour import resize_alpha, vertices_below
 from avatarkit_exavatar.observation import Observation
 from avatarkit_exavatar.parameters import Parameters
@@ -33,9 +34,13 @@ _CURLS = (0.0, 0.5, 1.0)  # parts of a fist
 _BENDS, _ASIDE = (0.0, -0.4, 0.4, -0.8, 0.8, -1.2, 1.2), (0.0, -0.45, 0.45)  # radians at the wrist
 _STRETCHES = (0.0, -0.2, -0.4, -0.6)  # radians at the elbow of an arm that was not fully seen
 _INWARD, _ROLLS = (0.0, -0.5, -0.25, 0.25, 0.5), (0.0, -0.8, 0.8)  # radians about the upper arm, and about the forearm
+_PUSHES = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3)  # metres that a wrist goes back along its ray, under what lies before it
 _CURLED, _BENT, _ROLLED, _STRETCHED = 0.06, 0.05, 0.03, 0.8  # what a fist, and a radian of each, must gain, as part of a hand
+_PUSHED = 0.2  # what a metre back must gain
+_SUNK = 1.0  # what a part of a hand's area must gain by which a forearm that was seen sinks into something
 _MOVED = 2.0  # what a wrist that was seen must gain to leave its place, per squared head height
 _BEHIND = 0.3  # a hand where the photo shows no person may be behind something that is not theirs
+_STEPS = 6  # of Gauss and Newton, to push a wrist back
 _SHOWN = 0.15  # part of a hand that must lie on skin to be taken for seen
 
 
@@ -43,6 +48,7 @@ _SHOWN = 0.15  # part of a hand that must lie on skin to be taken for seen
 class _Move:
     """A change of one arm, in radians and parts of a fist."""
 
+    push: float = 0.0
     stretch: float = 0.0
     inward: float = 0.0
     roll: float = 0.0
@@ -53,7 +59,7 @@ class _Move:
     @property
     def cost(self) -> float:
         turned = _BENT * (self.bend**2 + self.aside**2) + _ROLLED * (self.roll**2 + self.inward**2)
-        return _CURLED * self.curl + turned + _STRETCHED * self.stretch**2
+        return _CURLED * self.curl + turned + _STRETCHED * self.stretch**2 + _PUSHED * self.push
 
 
 def tuck_hands(
@@ -109,12 +115,14 @@ class _Arm:
         body = parameters.body
         self._vertices = vertices_below(body, f"{side}_wrist")
         self._hand = self._vertices[body.faces].all(1)
+        self._forearm = limb(body, f"{side}_hand", outer=True)[body.faces].all(1) & ~self._hand
         self._seen = observation.visible[f"{side}_arm"]
         self._head = observation.head_pixels * camera.width / observation.width
         self._other = torch.zeros(len(body.skinning_weights), dtype=torch.bool)  # whose skin cannot be this hand's
         for name in ("head", "right_hand" if side == "left" else "left_hand"):
             self._other |= body.part(name) > 0.5
-        names = ("upper_arm_twist", "elbow", "forearm_twist", "wrist")
+        self._bases = {0.0: x}  # how far its wrist was pushed back -> (P,) the fit
+        names = ("shoulder", "upper_arm_twist", "elbow", "forearm_twist", "wrist")
         self._at = {name: parameters.group_slice(f"{side}_{name}") for name in names}
 
     @property
@@ -134,9 +142,9 @@ class _Arm:
         wrong = person.clamp(min=_BEHIND) - 2.0 * free  # skin asks for the hand, clothes refuse it
         alone = render(Mesh(vertices, body.faces[self._hand]), camera).face_index
         whole = max(float((alone >= 0).sum()), 1.0)
-        start = self._wrist(vertices)
+        start, sunk = self._wrist(self._x), self._sunk(vertices, render(Mesh(vertices, body.faces), camera).face_index)
         best, pose, drawn, least = _Move(), self._x, alone, math.inf
-        for moves in (self._of_arm, self._of_wrist, self._of_fingers, self._of_wrist):
+        for moves in (self._of_depth, self._of_arm, self._of_wrist, self._of_fingers, self._of_wrist):
             for move in moves(best):
                 tried = self._moved(move)
                 vertices = body.vertices(self._parameters.decode(tried))[0]
@@ -144,7 +152,8 @@ class _Arm:
                 shown = (face >= 0) & self._hand[face.clamp(min=0)]
                 cost = float(wrong[shown].sum()) / whole + move.cost
                 if self._seen:
-                    cost += _MOVED * float(((self._wrist(vertices) - start) / self._head).square().sum())
+                    cost += _SUNK * max(self._sunk(vertices, face) - sunk, 0.0) / whole
+                    cost += _MOVED * float(((self._wrist(tried) - start) / self._head).square().sum())
                 if cost < least:
                     best, pose, drawn, least = move, tried, shown, cost
         return pose, float(free[drawn].sum()) / whole
@@ -153,26 +162,35 @@ class _Arm:
         """(P,) the pose with the hand in a fist: open fingers would reach back into a picture that ends at the wrist."""
         return self._moved(_Move(curl=1.0))
 
+    def _of_depth(self, best: _Move) -> Iterable[_Move]:
+        for push, curl in itertools.product(_PUSHES if self._seen else _PUSHES[:1], _CURLS[::2]):
+            yield _Move(push, curl=curl)
+
     def _of_arm(self, best: _Move) -> Iterable[_Move]:
         stretches = _STRETCHES[:1] if self._seen else _STRETCHES
         for stretch, inward, curl in itertools.product(stretches, _INWARD, _CURLS[::2]):
-            yield _Move(stretch, inward, curl=curl)
+            yield _Move(best.push, stretch, inward, curl=curl)
 
     def _of_wrist(self, best: _Move) -> Iterable[_Move]:
         for roll, bend, aside in itertools.product(_ROLLS, _BENDS, _ASIDE):
-            yield _Move(best.stretch, best.inward, roll, bend, aside, best.curl)
+            yield _Move(best.push, best.stretch, best.inward, roll, bend, aside, best.curl)
 
     def _of_fingers(self, best: _Move) -> Iterable[_Move]:
         for curl in _CURLS:
-            yield _Move(best.stretch, best.inward, best.roll, best.bend, best.aside, curl)
+            yield _Move(best.push, best.stretch, best.inward, best.roll, best.bend, best.aside, curl)
 
-    def _wrist(self, vertices: torch.Tensor) -> torch.Tensor:
+    def _sunk(self, vertices: torch.Tensor, face: torch.Tensor) -> float:
+        """Pixels of the forearm that are hidden in a face index (H, W) of the whole body."""
+        forearm = self._rasterizer.render(Mesh(vertices, self._parameters.body.faces[self._forearm]), self._camera).face_index
+        return float(((forearm >= 0) & ~self._forearm[face.clamp(min=0)]).sum())
+
+    def _wrist(self, x: torch.Tensor) -> torch.Tensor:
         """(2,) pixels."""
-        return self._camera.project(vertices[self._vertices]).mean(0)
+        return self._camera.project(self._joints(x)[1])
 
     def _moved(self, move: _Move) -> torch.Tensor:
         """(P,) the fit with a move, within the joints' limits."""
-        x = self._x.clone()
+        x = self._pushed(move.push).clone()
         for names, fist in ((_FINGERS, _FIST), (("thumb",), _THUMB)):
             for name, (phalanx, bend) in itertools.product(names, fist.items()):
                 at = self._parameters.group_slice(f"{self._side}_{name}{phalanx}")
@@ -184,6 +202,41 @@ class _Arm:
         self._turn(x, "elbow", torch.tensor([move.stretch, 0.0, 0.0]))
         self._turn(x, "wrist", torch.tensor([move.bend, move.aside, 0.0]))
         return x
+
+    def _pushed(self, distance: float) -> torch.Tensor:
+        """(P,) the fit with the wrist ``distance`` metres farther back, and wrist and elbow where they were in the picture."""
+        if distance not in self._bases:
+            turning = [self._at[name] for name in ("shoulder", "upper_arm_twist", "elbow")]
+            at = torch.cat([torch.arange(a.start, a.stop) for a in turning if a is not None])
+            anatomy, first = self._parameters.anatomy, self._parameters.layout.pose.start
+            low, high = anatomy.low.flatten()[at - first], anatomy.high.flatten()[at - first]
+            start = self._joints(self._x)
+            eye, ray = self._camera.position, torch.nn.functional.normalize(start - self._camera.position, dim=-1)
+            goal = start[1] + distance * ray[1]
+
+            def residual(angles: torch.Tensor) -> torch.Tensor:
+                x = self._x.clone()
+                x[at] = angles
+                elbow, wrist = self._joints(x)
+                aside = (elbow - eye) - ((elbow - eye) @ ray[0]) * ray[0]
+                return torch.cat([(wrist - goal) / 0.005, aside / 0.02, angles - self._x[at]])
+
+            angles = self._bases[max(d for d in self._bases if d < distance)][at]
+            for _ in range(_STEPS):
+                now = residual(angles)
+                slope = torch.stack([(residual(angles + e) - now) / 1e-3 for e in 1e-3 * torch.eye(len(at))], 1)
+                angles = (angles - torch.linalg.lstsq(slope, now[:, None]).solution[:, 0]).clamp(low, high)
+            self._bases[distance] = self._x.clone()
+            self._bases[distance][at] = angles
+        return self._bases[distance]
+
+    def _joints(self, x: torch.Tensor) -> torch.Tensor:
+        """(2, 3) where elbow and wrist are."""
+        params, body = self._parameters.decode(x), self._parameters.body
+        skeleton = body.skeleton(params.shape)
+        A = body.joint_transforms(skeleton, params.root[None], params.translation[None], params.joints[None])[0]
+        j = [g.joints[0] for name in ("elbow", "wrist") for g in body.pose_groups if g.name == f"{self._side}_{name}"]
+        return (A[j, :3, :3] @ skeleton.positions[j][..., None])[..., 0] + A[j, :3, 3]
 
     def _turn(self, x: torch.Tensor, name: str, angles: torch.Tensor) -> None:
         at = self._at[name]
