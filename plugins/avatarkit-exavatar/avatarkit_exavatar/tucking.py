@@ -41,7 +41,7 @@ _SUNK = 1.0  # what a part of a hand's area must gain by which a forearm that wa
 _MOVED = 2.0  # what a wrist that was seen must gain to leave its place, per squared head height
 _BEHIND = 0.3  # a hand where the photo shows no person may be behind something that is not theirs
 _STEPS = 6  # of Gauss and Newton, to push a wrist back
-_SHOWN = 0.15  # part of a hand that must lie on skin to be taken for seen
+_SHOWN = 0.08  # part of a hand that must lie on skin to be taken for seen
 
 
 @dataclass(frozen=True)
