@@ -56,6 +56,7 @@ class PhotoPainter:
 
     Attributes:
         regions: (V,) int64 into ``surface.REGIONS``.
+        astray: (H, W) bool, pixels of the photo that show a hand where the mesh shows clothes.
         vertices: (V, 3) of the subject in the photo's pose, world.
     """
 
@@ -69,6 +70,7 @@ class PhotoPainter:
         self._bare = bare_surface(body, self.vertices, subject.camera, matte.alpha, skin, renderer.meshes) > 0.5
         self._lids = grown(body.part("eyelids") > 0.5, body.faces, 3)
         self._photo = PhotoMaps(subject, self.vertices, body.faces, self.regions, renderer)
+        self.astray = self._photo.astray
         normals, trust = vertex_normals(self.vertices, body.faces), _vertex_trust(subject, body, self.regions)
         direct = self._photo.lookup(self.vertices, normals, trust, self.regions)
         self._attributes = torch.cat([direct, direct[mirror]], 1)

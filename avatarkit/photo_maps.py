@@ -32,6 +32,7 @@ class PhotoMaps:
     Attributes:
         exposure: brightness of white things, 0.5 to 1.
         hair: (n, 3) colours of the scalp, and around it where the person is larger than the mesh.
+        astray: (H, W) bool, pixels of the photo that show a hand where the mesh shows clothes.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class PhotoMaps:
         soft = _blur(soft, max(0.5, 0.0015 * float(camera.K[0, 0] / typical)))  # 3 mm, in pixels of the halved picture
         self._soft = soft[:, :3] / soft[:, 3:]
         self._color = _channels_first(matte.foreground)
-        off_hands, on_hands = _hand_trust(subject, region, color)
+        off_hands, on_hands, astray = _hand_trust(subject, region, color)
+        self._astray = astray[None, None].float()
+        self.astray = functional.interpolate(self._astray, matte.alpha.shape)[0, 0] > 0.5
         self._trust = (alpha * trust * torch.stack([outer * off_hands, inner, outer * on_hands]))[None]
         self.hair = _hair_pixels(alpha, region, metre, color)
         far = functional.max_pool2d(drawn.depth[None, None], 3, stride=1, padding=1)
@@ -88,8 +91,9 @@ class PhotoMaps:
         return functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)[0, :, 0].T, trust
 
     def shown(self, at: torch.Tensor) -> torch.Tensor:
-        """(n,) 0 to 1: points (n, 7) from ``lookup`` that face the camera with nothing in front of them."""
-        return smoothstep(at[:, 3], 0.1, 0.35) * self._in_front(at)
+        """(n,) 0 to 1: points (n, 7) from ``lookup`` that face the camera with nothing in front of them, no hand either."""
+        hand = functional.grid_sample(self._astray, at[None, None, :, :2], padding_mode="border", align_corners=False)[0, 0, 0]
+        return smoothstep(at[:, 3], 0.1, 0.35) * self._in_front(at) * (1.0 - hand * (1.0 - at[:, 6]))
 
     def _in_front(self, at: torch.Tensor) -> torch.Tensor:
         """(n,) bool: the photo's frame holds the point, and the mesh does not hide it."""
@@ -144,14 +148,16 @@ def _opening_trust(subject: Subject, camera: Camera, scale: float) -> tuple[torc
     return smoothstep(outside, 0.2, 2.0), smoothstep(inside, 0.2, 1.5)  # lashes and the edge of the lips are nobody's
 
 
-def _hand_trust(subject: Subject, region: torch.Tensor, color: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(H, W) each, 0 to 1: pixels that can show anything but hands, and pixels that can show hands, by the landmarks.
+def _hand_trust(
+    subject: Subject, region: torch.Tensor, color: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(H, W) each: 0 to 1, pixels that can show anything but hands, and that can show hands, by the landmarks; bool, astray.
 
     The fit may have put a hand elsewhere; without this, fingers would stick to sleeves and jackets.
     """
     sure, maybe = hand_areas(subject.keypoints, *region.shape)
-    skin = skin_likeness(color, subject.keypoints)
-    skin = torch.ones(region.shape, dtype=torch.bool) if skin is None else skin > 0.5
+    likeness = skin_likeness(color, subject.keypoints)
+    skin = torch.ones(region.shape, dtype=torch.bool) if likeness is None else likeness > 0.5
     around = torch.stack([sure, sure | (maybe & skin)])[None].float()
     for _ in range(2):
         around = functional.avg_pool2d(around, 7, 1, 3, count_include_pad=False)
@@ -161,7 +167,10 @@ def _hand_trust(subject: Subject, region: torch.Tensor, color: torch.Tensor) -> 
         on_hands = torch.ones(region.shape) if _gloved(loose, skin) else torch.maximum(on_hands, skin.float())
     elif not sure.any():
         on_hands = torch.ones(region.shape)
-    return 1.0 - (2.0 * around[0, 1]).clamp(max=1.0), on_hands
+    astray = (around[0, 1] > 0.3) & skin & (region == REGIONS.index("clothes"))
+    if likeness is None:
+        astray = torch.zeros_like(astray)
+    return 1.0 - (2.0 * around[0, 1]).clamp(max=1.0), on_hands, astray
 
 
 def _gloved(hands: torch.Tensor, skin: torch.Tensor) -> bool:

@@ -90,3 +90,20 @@ class TestSleeves:
         paint = painter.paint(behind, torch.full((len(behind), 3), 1 / 3))
         assert ((paint.rgb - CLOTH).norm(dim=1) < 0.1).float().mean() > 0.9
         assert not paint.seen.all()
+
+    def test_a_hand_before_the_chest_is_not_the_chests(self, subject):
+        body = TinyBody()
+        chest = subject.camera.project(body.vertices(subject.params)[0][body._owner == 1].mean(0)[None])[0].numpy()
+        hand = chest + np.random.default_rng(0).uniform(-4, 4, (21, 2)).astype(np.float32)
+        image = subject.matte.foreground.clone()
+        x, y = chest.astype(int)
+        image[y - 8 : y + 9, x - 8 : x + 9] = SKIN
+        keypoints = replace(subject.keypoints, points={**subject.keypoints.points, "hand21_left": hand})
+        held = replace(subject, matte=replace(subject.matte, foreground=image), keypoints=keypoints)
+        painter = PhotoPainter(held, body, ReferenceRenderer())
+        assert painter.astray[y, x]
+        assert not painter.astray[y, x + 20 :].any()
+        front = torch.nonzero((body._owner == 1)[body.faces].all(1))[:, 0]
+        weights = torch.full((len(front), 3), 1 / 3)
+        before = PhotoPainter(subject, body, ReferenceRenderer()).paint(front, weights).shown
+        assert painter.paint(front, weights).shown.sum() < 0.9 * before.sum()

@@ -15,7 +15,7 @@ from avatarkit.mesh import Mesh, barycentric
 from avatarkit.painting import PhotoPainter
 from avatarkit_coupled_gs.binding import bind_to_surface, part_factors, photo_factors
 from avatarkit_coupled_gs.config import CoupledConfig
-from avatarkit_coupled_gs.growth import Seeds, seed_uncovered
+from avatarkit_coupled_gs.growth import Seeds, seed_astray, seed_uncovered
 from avatarkit_coupled_gs.linear import LinearMap
 from avatarkit_coupled_gs.skinning import skin_bound, transform
 from avatarkit_coupled_gs.surface import PosedSurface
@@ -67,7 +67,8 @@ class CoupledAvatar:
         if config.photo_factor > 1:
             fine = photo_factors(subject, body, renderer, config.resolution, fine, config.photo_factor)
         binding = bind_to_surface(body, config.resolution, fine)
-        paint = PhotoPainter(subject, body, renderer).paint(binding.face, binding.barycentric)
+        painter = PhotoPainter(subject, body, renderer)
+        paint = painter.paint(binding.face, binding.barycentric)
         self.shape = subject.params.shape.float()
         self.triangles, self.weights = binding.triangles, binding.barycentric
         self.seed_offset = torch.zeros(len(binding), 3)
@@ -76,7 +77,7 @@ class CoupledAvatar:
         color, texel, confidence, shown = paint.rgb, binding.texel, paint.confidence, paint.shown
         scale, opacity = torch.full((len(binding),), -1.0), torch.full((len(binding),), _OPACITY)
         if config.grow:
-            seeds = self._grow(subject, renderer)
+            seeds = self._grow(subject, renderer, painter.astray)
             color = torch.cat([color, seeds.color])
             opacity = torch.cat([opacity, seeds.opacity])
             scale = torch.cat([scale, seeds.scale])
@@ -102,13 +103,16 @@ class CoupledAvatar:
                 lost = torch.maximum(lost, self.body.part(f"{side}_hand"))
         return barycentric(lost[:, None], self.triangles, self.weights)[:, 0] > 0.5
 
-    def _grow(self, subject: Subject, renderer: Renderer) -> Seeds:
-        """Adds the Gaussians that ``seed_uncovered`` asks for, carried back from the photo's pose to rest."""
+    def _grow(self, subject: Subject, renderer: Renderer, astray: torch.Tensor) -> Seeds:
+        """Adds the Gaussians that ``growth`` asks for, carried back from the photo's pose to rest."""
         config = self.config
         surface = self.surface(subject.params).cpu()
         mesh = Mesh(transform(surface[:, 3:15], surface[:, :3] + self.dT), self.body.faces)
         seen = renderer.meshes.render(mesh, subject.camera)
         seeds = seed_uncovered(subject, seen, config.grow_layers, config.grow_limit, config.scale_factor)
+        hands = torch.maximum(self.body.part("left_hand"), self.body.part("right_hand"))[self.body.faces].mean(1) > 0.5
+        hand = hands[seen.face_index.cpu().clamp(min=0)] & (seen.face_index.cpu() >= 0)
+        seeds += seed_astray(subject, seen, hand.numpy(), astray.numpy(), config.grow_limit, config.scale_factor)
         triangles = self.body.faces[seeds.face]
         at = barycentric(surface, triangles, seeds.barycentric)
         T, A = at[:, :3], at[:, 3:15].reshape(-1, 3, 4)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from avatarkit.errors import PluginError, StoreError
 from avatarkit.interfaces import Context, TrainStep
-from avatarkit.mesh import barycentric
+from avatarkit.mesh import Mesh, barycentric
 from avatarkit.registry import Registry
 from avatarkit.testing import TinyBody, tiny_context, tiny_motion, tiny_subject
 from avatarkit_coupled_gs.binding import bind_to_surface, part_factors
 from avatarkit_coupled_gs.config import CoupledConfig, LaplacianConfig
+from avatarkit_coupled_gs.growth import seed_astray
 from avatarkit_coupled_gs.linear import LinearMap
 from avatarkit_coupled_gs.model import CoupledAvatar
 from avatarkit_coupled_gs.regularizers import Laplacian, MeshGaussianConsistency, MeshMask, NormalConsistency
@@ -163,6 +165,23 @@ def test_what_grows_is_as_thin_as_the_matte_and_learns_to_be(context, subject):
     (gradient,) = torch.autograd.grad(drawn.alpha.sum(), avatar.opacity)
     grown = (avatar.seed_offset != 0).any(1)
     assert (gradient[~grown] == 0).all() and (gradient[grown] != 0).any()
+
+
+def test_what_shows_beside_the_fitted_hand_is_bound_to_it_and_lies_before_the_rest(context, subject):
+    body = context.get("body")
+    drawn = context.get("renderer").meshes.render(Mesh(body.vertices(subject.params)[0], body.faces), subject.camera)
+    hit = (drawn.face_index >= 0).numpy()
+    hand, astray = hit.copy(), hit.copy()
+    middle = int(hit.nonzero()[1].mean())
+    hand[:, middle:], astray[:, :middle], astray[:, middle + 3 :] = False, False, False
+    seeds = seed_astray(subject, drawn, hand, astray, 10_000, 0.6)
+    assert 0 < len(seeds.face) <= astray.sum()  # not those too far from it
+    assert torch.isin(seeds.face, drawn.face_index[torch.from_numpy(hand)]).all()
+    x, y = subject.camera.project(seeds.position).long().T
+    assert torch.from_numpy(astray)[y, x].all()
+    assert (subject.camera.to_camera(seeds.position)[:, 2] < drawn.depth[y, x]).all()
+    nowhere = seed_astray(subject, drawn, np.zeros_like(hand), astray, 10_000, 0.6)
+    assert len(nowhere.face) == len((seeds + nowhere).face) - len(seeds.face) == 0
 
 
 def test_state_round_trip_is_exact_and_damage_is_named(avatar, context, subject):
