@@ -18,7 +18,6 @@ _FAINT = 0.05  # alpha from which hair is seen
 _BORDER = 2.0  # pixels beside the mesh in which a matte's border is that of its sampling, not hair
 
 _ASTRAY = 0.05  # metres that a hand's pixels may lie off the fitted hand
-_NOWHERE = np.zeros((2, 0), dtype=np.int64)
 _BEFORE = 0.012  # metres in front of the clothes that they hide
 
 
@@ -39,6 +38,11 @@ class Seeds:
     scale: torch.Tensor
     opacity: torch.Tensor
 
+    @classmethod
+    def none(cls) -> Seeds:
+        empty = torch.zeros(0, 3)
+        return cls(torch.zeros(0, dtype=torch.int64), empty, empty, empty, torch.zeros(0), torch.zeros(0))
+
     def __add__(self, other: Seeds) -> Seeds:
         names = [f.name for f in fields(self)]
         return Seeds(**{n: torch.cat([getattr(self, n), getattr(other, n)]) for n in names})
@@ -48,7 +52,8 @@ def seed_uncovered(subject: Subject, mesh: MeshRendering, layers: int, limit: in
     """Seeds Gaussians at matte pixels that the mesh leaves bare.
 
     Each is put at the depth of the nearest silhouette point of the mesh and bound to the triangle there. Around that depth lie
-    ``layers`` copies within a thickness that grows with the distance to the matte's border, as a rounded body would have.
+    ``layers`` layers within a thickness that grows with the distance to the matte's border, as a rounded body would have; those
+    behind the first, which the photo does not show, are half as dense.
 
     Args:
         subject: the tracked photo.
@@ -58,18 +63,23 @@ def seed_uncovered(subject: Subject, mesh: MeshRendering, layers: int, limit: in
     alpha = subject.matte.alpha.cpu().numpy()
     covered = mesh.face_index.cpu().numpy() >= 0
     if not covered.any():
-        return _seeds(subject, mesh, _NOWHERE, _NOWHERE, np.zeros((0, 1)), 1, scale_factor)
+        return Seeds.none()
     to_mesh, nearest = distance_transform_edt(~covered, return_indices=True)
     bare = ~covered & (alpha > np.where(to_mesh > _BORDER, _FAINT, 0.5))
     # nothing hangs farther from the body than a third of its width in the picture: what does is not the person's
     bare &= to_mesh < 0.33 * np.sqrt(covered.sum())
     inside = distance_transform_edt(np.pad(alpha > 0.5, 1))[1:-1, 1:-1]
-    at, stride = _picked(bare, layers, limit)
-    near = nearest[:, *at]
-    depth = mesh.depth.cpu().numpy()[*near]
-    half = np.minimum(inside[*at], 0.5 * to_mesh[*at] + 2.0) * depth / float(subject.camera.K[0, 0])
-    z = depth[:, None] + half[:, None] * (np.linspace(-1, 1, layers) if layers > 1 else np.zeros(1))
-    return _seeds(subject, mesh, at, near, z, stride, scale_factor)
+    stride = _stride(bare, 1 + (layers - 1) / 4, limit)
+    covering = _covering(scale_factor, stride) + (layers - 1) * _covering(scale_factor, 2 * stride)
+    depth = mesh.depth.cpu().numpy()[*nearest]
+    half = np.minimum(inside, 0.5 * to_mesh + 2.0) * depth / float(subject.camera.K[0, 0])
+    seeds = Seeds.none()
+    for layer, place in enumerate(np.linspace(-1, 1, layers) if layers > 1 else (0.0,)):
+        step = stride if layer == 0 else 2 * stride
+        at = _picked(bare, step)
+        z = (depth + place * half)[*at]
+        seeds += _seeds(subject, mesh, at, nearest[:, *at], z, step, scale_factor, covering)
+    return seeds
 
 
 def seed_astray(
@@ -81,33 +91,49 @@ def seed_astray(
         hand: (H, W) bool, where the mesh shows a hand. astray: (H, W) bool, see ``PhotoPainter.astray``.
     """
     if not (hand.any() and astray.any()):
-        return _seeds(subject, mesh, _NOWHERE, _NOWHERE, np.zeros((0, 1)), 1, scale_factor)
+        return Seeds.none()
     distance, nearest = distance_transform_edt(~hand, return_indices=True)
     depth = mesh.depth.cpu().numpy()
-    at, stride = _picked(astray & (distance * depth / float(subject.camera.K[0, 0]) < _ASTRAY), 1, limit)
+    astray = astray & (distance * depth / float(subject.camera.K[0, 0]) < _ASTRAY)
+    stride = _stride(astray, 1, limit)
+    at = _picked(astray, stride)
     near = nearest[:, *at]
-    z = np.minimum(depth[*near], depth[*at] - _BEFORE)[:, None]
-    return _seeds(subject, mesh, at, near, z, stride, scale_factor)
+    z = np.minimum(depth[*near], depth[*at] - _BEFORE)
+    return _seeds(subject, mesh, at, near, z, stride, scale_factor, _covering(scale_factor, stride))
 
 
-def _picked(mask: np.ndarray, layers: int, limit: int) -> tuple[np.ndarray, int]:
-    """(2, n) pixels of a mask, and the stride at which they come, so that ``layers`` of them are at most ``limit``."""
-    stride = max(1, int(np.ceil(np.sqrt(mask.sum() * layers / max(limit, 1)))))
+def _stride(mask: np.ndarray, times: float, limit: int) -> int:
+    """In pixels, of seeds that are at most ``limit`` where each pixel of a mask has ``times`` of them."""
+    return max(1, int(np.ceil(np.sqrt(mask.sum() * times / max(limit, 1)))))
+
+
+def _picked(mask: np.ndarray, stride: int) -> np.ndarray:
+    """(2, n) pixels of a mask."""
     at = np.stack(np.nonzero(mask))
-    return at[:, (at % stride == 0).all(0)], stride
+    return at[:, (at % stride == 0).all(0)]
+
+
+def _covering(scale_factor: float, stride: int) -> float:
+    """How many Gaussians of a layer a pixel's light passes, each as wide as it is drawn."""
+    return 2 * np.pi * (scale_factor**2 + DILATION / stride**2)
 
 
 def _seeds(
-    subject: Subject, mesh: MeshRendering, at: np.ndarray, near: np.ndarray, z: np.ndarray, stride: int, scale_factor: float
+    subject: Subject,
+    mesh: MeshRendering,
+    at: np.ndarray,
+    near: np.ndarray,
+    z: np.ndarray,
+    stride: int,
+    scale_factor: float,
+    covering: float,
 ) -> Seeds:
-    """At pixels (2, n), bound to what the mesh shows at others (2, n), in layers at depths (n, L)."""
-    camera, layers = subject.camera.to("cpu"), z.shape[1]
-    pixel = mesh.depth.cpu().numpy()[*near] / float(camera.K[0, 0])  # metres across one pixel
-    # transmittances multiply: what all that touch a pixel, each as wide as it is drawn, leave of it makes the matte's alpha
-    covering = 2 * np.pi * (scale_factor**2 + DILATION / stride**2) * layers
-    opacity = 1 - (1 - subject.matte.alpha.cpu().numpy()[*at].clip(max=0.99)) ** (1 / covering)
-    z = z.ravel().astype(np.float32)
-    x, y, ny, nx, pixel, opacity = (np.repeat(a, layers) for a in (*at[::-1], *near, pixel, opacity))
+    """At pixels (2, n) and depths (n,), bound to what the mesh shows at others (2, n); ``covering``: of all layers."""
+    camera = subject.camera.to("cpu")
+    (y, x), (ny, nx) = at, near
+    pixel = mesh.depth.cpu().numpy()[ny, nx] / float(camera.K[0, 0])  # metres across one pixel
+    # transmittances multiply: what all that touch a pixel leave of its light makes the matte's alpha
+    opacity = 1 - (1 - subject.matte.alpha.cpu().numpy()[y, x].clip(max=0.99)) ** (1 / covering)
     K = camera.K.numpy()
     in_camera = np.stack([(x + 0.5 - K[0, 2]) / K[0, 0] * z, (y + 0.5 - K[1, 2]) / K[1, 1] * z, z], 1)
     R, t = camera.T_camera_world[:3, :3], camera.T_camera_world[:3, 3]
