@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import torch
+from scipy.ndimage import gaussian_filter
+from torch.nn import functional
 
 from avatarkit.body import BodyParams
 from avatarkit.camera import Camera
@@ -25,6 +27,8 @@ _METRIC = {
     "pose33": "body_error_percent_head",
 }
 _TRUSTED = 0.5  # body points that count for the body error
+_FACE = 96  # pixels to which a face is scaled to see whether it is sharp
+_WARN_DARK, _WARN_SOFT = 0.2, 0.06  # brightest tenth of the face; share of its contrast in details of a hundredth of it
 _WARN_FACE, _WARN_HAND, _WARN_HEAD, _WARN_OVERLAP = 3.0, 8.0, 80.0, 0.6
 
 
@@ -78,7 +82,27 @@ def judge(
         vertices = body.vertices(params, moved)[0]
         metrics[name] = mask_overlap(vertices, body.faces, camera, matte, rasterizer)
     metrics["head_pixels"] = observation.head_pixels
-    return Quality(metrics, dict(observation.visible), tuple(_warnings(metrics, observation.visible, partly)), partly)
+    said = _warnings(metrics, observation.visible, partly)
+    if "face478" in observation.sets:
+        said = [*_of_the_picture(matte.foreground, observation.sets["face478"].pixels), *said]
+    return Quality(metrics, dict(observation.visible), tuple(said), partly)
+
+
+def _of_the_picture(image: torch.Tensor, face: torch.Tensor) -> list[str]:
+    """What light and focus of a picture (H, W, 3) do to a face, given by its landmarks (n, 2)."""
+    (x0, y0), (x1, y1) = face.amin(0).long().clamp(min=0).tolist(), face.amax(0).long().tolist()
+    window = image[y0 : y1 + 1, x0 : x1 + 1].mean(-1)
+    if min(window.shape) < 8:
+        return []
+    said = []
+    if float(window.quantile(0.9)) < _WARN_DARK:
+        said.append("The photo is very dark; one taken in good light would give better colours.")
+    size = (_FACE, max(8, round(_FACE * window.shape[1] / window.shape[0])))
+    small = functional.interpolate(window[None, None], size, mode="bilinear", align_corners=False, antialias=True)[0, 0]
+    fine = torch.from_numpy(gaussian_filter(small.numpy(), 1.0))
+    if float((small - fine).std() / small.std().clamp(min=1e-6)) < _WARN_SOFT:
+        said.append("The photo is blurred; a sharper one would give a better likeness.")
+    return said
 
 
 def _warnings(metrics: dict[str, float], visible: dict[str, bool], partly: tuple[str, ...]) -> list[str]:

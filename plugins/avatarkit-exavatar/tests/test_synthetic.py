@@ -18,6 +18,7 @@ from avatarkit.registry import Registry
 from avatarkit.subject import Matte
 from avatarkit_exavatar.contour import vertices_below
 from avatarkit_exavatar.observation import observe
+from avatarkit_exavatar.quality import _of_the_picture
 from avatarkit_exavatar.tucking import tuck_hands
 from avatarkit_exavatar.video import scenes
 
@@ -261,3 +262,12 @@ def test_a_cut_parts_a_video_and_a_gap_does_not():
     failed = torch.zeros(10, 3)
     failed[5, 2] = 2.0
     assert scenes(failed, [True] * 10, 25.0) == [(0, 10)]
+
+
+def test_dark_and_blurred_photos_are_said():
+    sharp = torch.rand(40, 40, 3, generator=torch.Generator().manual_seed(0)).repeat_interleave(4, 0).repeat_interleave(4, 1)
+    face = torch.tensor([[10.0, 10.0], [150.0, 150.0]])
+    assert not _of_the_picture(sharp, face)
+    assert "dark" in " ".join(_of_the_picture(0.1 * sharp, face))
+    soft = torch.linspace(0, 1, 160).expand(160, 160)[..., None].expand(-1, -1, 3)
+    assert "blurred" in " ".join(_of_the_picture(soft, face))
