@@ -25,6 +25,7 @@ from avatarkit_exavatar.offsets import fit_offsets
 from avatarkit_exavatar.parameters import Parameters
 from avatarkit_exavatar.photo import PhotoFit
 from avatarkit_exavatar.quality import judge
+from avatarkit_exavatar.teeth import lower_teeth
 from avatarkit_exavatar.video import VideoTracker
 
 __all__ = ["ExAvatarTracker"]
@@ -75,6 +76,7 @@ class ExAvatarTracker:
             bare = bare_surface(body, body.vertices(params)[0], camera, matte.alpha, skin, rasterizer)
             bare[body.part("head") > 0.5] = 0.0  # hair may look like skin, and stands off
             offsets = fit_offsets(body, params, camera, matte, hidden, bare, rasterizer, self.config.offset_limit)
+            offsets = lower_teeth(body, params, offsets, camera, matte, keypoints, rasterizer)
         quality = judge(body, parameters, params, offsets, observation, camera, matte, rasterizer, fit.partly)
         return Subject(photo, matte, keypoints, params, camera, offsets, quality)
 

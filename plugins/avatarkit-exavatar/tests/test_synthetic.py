@@ -19,6 +19,7 @@ from avatarkit.subject import Matte
 from avatarkit_exavatar.contour import vertices_below
 from avatarkit_exavatar.observation import observe
 from avatarkit_exavatar.quality import _of_the_picture
+from avatarkit_exavatar.teeth import lower_teeth, upper_teeth
 from avatarkit_exavatar.tucking import tuck_hands
 from avatarkit_exavatar.video import scenes
 
@@ -271,3 +272,25 @@ def test_dark_and_blurred_photos_are_said():
     assert "dark" in " ".join(_of_the_picture(0.1 * sharp, face))
     soft = torch.linspace(0, 1, 160).expand(160, 160)[..., None].expand(-1, -1, 3)
     assert "blurred" in " ".join(_of_the_picture(soft, face))
+
+
+def test_the_upper_teeth_come_down_to_where_a_smile_shows_them(context):
+    params, camera = _truth(context, size=768)
+    body, meshes = context.get("body"), context.get("renderer").meshes
+    expression = params.expression.clone()
+    for name, value in (("jawOpen", 0.25), ("mouthSmileLeft", 0.6), ("mouthSmileRight", 0.6)):
+        expression[body.expression_names.index(name)] = value
+    params = replace(params, expression=expression)
+    none = torch.zeros(len(body.skinning_weights), 3)
+    true = none.clone()
+    upper = upper_teeth(body, params.shape)
+    true[upper, 1] = -0.006
+    face = meshes.render(Mesh(body.vertices(params, true)[0], body.faces), camera).face_index
+    white = (body.part("teeth") > 0.5)[body.faces].all(1)[face.clamp(min=0)] & (face >= 0)
+    image = torch.where(white[..., None], torch.tensor([0.9, 0.88, 0.85]), torch.tensor([0.35, 0.15, 0.12]))
+    matte, keypoints = Matte((face >= 0).float(), image), _seen(context, params, camera)[2]
+    found = lower_teeth(body, params, none, camera, matte, keypoints, meshes)
+    assert found[upper, 1].eq(found[upper, 1][0]).all() and found[upper, 1][0].item() == pytest.approx(-0.006, abs=0.0021)
+    assert not found[~upper].any()
+    dark = Matte(matte.alpha, torch.full_like(image, 0.1) * torch.tensor([3.0, 1.0, 1.0]))
+    assert lower_teeth(body, params, none, camera, dark, keypoints, meshes)[upper, 1][0].item() == pytest.approx(-0.005)
