@@ -9,7 +9,6 @@ the least wrong ones are taken.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -36,6 +35,7 @@ _STRETCHES = (0.0, -0.2, -0.4, -0.6)  # radians at the elbow of an arm that was 
 _INWARD, _ROLLS = (0.0, -0.5, -0.25, 0.25, 0.5), (0.0, -0.8, 0.8)  # radians about the upper arm, and about the forearm
 _PUSHES = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3)  # metres that a wrist goes back along its ray, under what lies before it
 _CURLED, _BENT, _ROLLED, _STRETCHED = 0.06, 0.05, 0.03, 0.8  # what a fist, and a radian of each, must gain, as part of a hand
+_DEPTHS = 3  # of them, the best, are followed up
 _PUSHED = 0.2  # what a metre back must gain
 _SUNK = 1.0  # what a part of a hand's area must gain by which a forearm that was seen sinks into something
 _MOVED = 2.0  # what a wrist that was seen must gain to leave its place, per squared head height
@@ -60,6 +60,16 @@ class _Move:
     def cost(self) -> float:
         turned = _BENT * (self.bend**2 + self.aside**2) + _ROLLED * (self.roll**2 + self.inward**2)
         return _CURLED * self.curl + turned + _STRETCHED * self.stretch**2 + _PUSHED * self.push
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What a move costs, the fit (P,) with it, and which part of the hand lies on skin then."""
+
+    cost: float
+    move: _Move
+    pose: torch.Tensor
+    on_skin: float
 
 
 def tuck_hands(
@@ -143,26 +153,37 @@ class _Arm:
         alone = render(Mesh(vertices, body.faces[self._hand]), camera).face_index
         whole = max(float((alone >= 0).sum()), 1.0)
         start, sunk = self._wrist(self._x), self._sunk(vertices, render(Mesh(vertices, body.faces), camera).face_index)
-        best, pose, drawn, least = _Move(), self._x, alone, math.inf
-        for moves in (self._of_depth, self._of_arm, self._of_wrist, self._of_fingers, self._of_wrist):
-            for move in moves(best):
-                tried = self._moved(move)
-                vertices = body.vertices(self._parameters.decode(tried))[0]
-                face = render(Mesh(vertices, body.faces), camera).face_index
-                shown = (face >= 0) & self._hand[face.clamp(min=0)]
-                cost = float(wrong[shown].sum()) / whole + move.cost
-                if self._seen:
-                    cost += _SUNK * max(self._sunk(vertices, face) - sunk, 0.0) / whole
-                    cost += _MOVED * float(((self._wrist(tried) - start) / self._head).square().sum())
-                if cost < least:
-                    best, pose, drawn, least = move, tried, shown, cost
-        return pose, float(free[drawn].sum()) / whole
+
+        def tried(move: _Move) -> _Trial:
+            pose = self._moved(move)
+            vertices = body.vertices(self._parameters.decode(pose))[0]
+            face = render(Mesh(vertices, body.faces), camera).face_index
+            shown = (face >= 0) & self._hand[face.clamp(min=0)]
+            cost = float(wrong[shown].sum()) / whole + move.cost
+            if self._seen:
+                cost += _SUNK * max(self._sunk(vertices, face) - sunk, 0.0) / whole
+                cost += _MOVED * float(((self._wrist(pose) - start) / self._head).square().sum())
+            return _Trial(cost, move, pose, float(free[shown].sum()) / whole)
+
+        def cost(trial: _Trial) -> float:
+            return trial.cost
+
+        depths: dict[float, _Trial] = {}
+        for trial in map(tried, self._of_depth()):
+            depths[trial.move.push] = min(depths.get(trial.move.push, trial), trial, key=cost)
+        found = []
+        for best in sorted(depths.values(), key=cost)[:_DEPTHS]:
+            for moves in (self._of_arm, self._of_wrist, self._of_fingers, self._of_wrist):
+                best = min((best, *map(tried, moves(best.move))), key=cost)
+            found.append(best)
+        best = min(found, key=cost)
+        return best.pose, best.on_skin
 
     def closed(self) -> torch.Tensor:
         """(P,) the pose with the hand in a fist: open fingers would reach back into a picture that ends at the wrist."""
         return self._moved(_Move(curl=1.0))
 
-    def _of_depth(self, best: _Move) -> Iterable[_Move]:
+    def _of_depth(self) -> Iterable[_Move]:
         for push, curl in itertools.product(_PUSHES if self._seen else _PUSHES[:1], _CURLS[::2]):
             yield _Move(push, curl=curl)
 
