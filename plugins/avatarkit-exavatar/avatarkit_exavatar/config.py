@@ -94,13 +94,19 @@ class ExAvatarConfig:
     """Frames that are smoothed together."""
 
     body_cutoff: float = 3.5
-    """Hertz: half of a movement of trunk and limbs at this frequency is taken for noise."""
+    """Hertz: half of a movement of the body at this frequency is taken for noise."""
 
-    hand_cutoff: float = 4.0
+    arm_cutoff: float = 7.0
+    """The same for arms whose hands are seen."""
+
+    hand_cutoff: float = 8.0
     """The same for fingers."""
 
     face_cutoff: float = 7.0
     """The same for facial actions; blinks and speech are fast."""
+
+    fast_gesture: float = 8.0
+    """Radians per second squared, after smoothing, from which a joint is let go: noise has less, waving hands have more."""
 
     shape_frames: int = 3
     """Frames of a video of a stranger from which the shape is taken."""

@@ -45,6 +45,7 @@ _TRUNK = (*range(13), 23, 24)  # of the 33 body points
 _HINT = 0.15  # what the guess of a hidden point is worth, where it is on the person
 _GUESSED = 0.25  # score up to which a wrist is nothing but a guess: that forearm hangs at rest
 _AT_EDGE = 0.4  # what the points of a hand are worth that the picture's edge cuts off
+_ELBOW_SEEN = 0.5  # score of an elbow that tells where its wrist has gone
 _ELBOW_BEYOND = 0.15  # head heights outside the picture from which an elbow leaves its hand to guessing
 _BEYOND = 0.5  # head heights outside the picture at which a point is a mere guess
 _SEEN, _LEG_SEEN = 0.25, 0.5  # trust from which a part counts as seen
@@ -214,7 +215,8 @@ def _body_trust(keypoints: Keypoints, alpha: torch.Tensor | None, head: float) -
     column, row = np.floor(points).astype(int).T
     inside = (column >= 0) & (row >= 0) & (column < keypoints.width) & (row < keypoints.height)
     beyond = np.maximum(np.maximum(-points, points - (keypoints.width, keypoints.height)), 0.0).max(1)
-    trust = trust * np.clip(1.0 - beyond / (_BEYOND * head), 0.1, 1.0)  # a shoulder just below the picture is no mere guess
+    near = np.clip(1.0 - beyond / (_BEYOND * head), 0.1, 1.0)
+    trust = trust * near  # a shoulder just below the picture is no mere guess
     if alpha is not None:
         away = ndimage.distance_transform_edt(alpha.numpy() < 0.3)
         off = np.zeros(len(points))
@@ -233,6 +235,8 @@ def _body_trust(keypoints: Keypoints, alpha: torch.Tensor | None, head: float) -
             trust[first] *= 0.1
         elif score[first] < _GUESSED or (still and beyond[first - 2] > _ELBOW_BEYOND * head):
             trust[first:23:2] = 0.0
+            if not still and beyond[first] > 0 and score[first - 2] > _ELBOW_SEEN:
+                trust[first] = _HINT * near[first]  # it has just left the picture, and does not turn back
         elif still and _cut_off(keypoints, side):
             trust[first:23:2] = np.maximum(trust[first:23:2], _AT_EDGE)  # detectors doubt what is close to the edge
     return trust.astype(np.float32)

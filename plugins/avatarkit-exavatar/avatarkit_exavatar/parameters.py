@@ -128,7 +128,11 @@ class Parameters:
 
     def arm(self, side: str) -> torch.Tensor:
         """(3 G,) bool, angles of an arm from the collar to the wrist."""
-        return self._marked(rf"{side}_(collar|shoulder|upper_arm_twist|elbow|forearm_twist|wrist)")
+        return self._marked(rf"{side}_(collar|shoulder)") | self.forearm(side)
+
+    def forearm(self, side: str) -> torch.Tensor:
+        """(3 G,) bool, angles that do not move the elbow: what a picture says nothing of where it ends there."""
+        return self._marked(rf"{side}_(upper_arm_twist|elbow|forearm_twist|wrist)")
 
     def eyes(self) -> torch.Tensor:
         """(3 G,) bool, angles of the eyes."""

@@ -2,8 +2,8 @@
 
 Each frame brings its quadratic model (what the pictures say), neighbours are tied by a penalty on acceleration. The
 penalty of an unknown is set from how firmly the pictures hold it, so that every one of them lets through the same
-frequencies: half of a movement at the cutoff remains, fast gestures below it stay. Where pictures say nothing, the
-penalty alone bridges the gap.
+frequencies: half of a movement at the cutoff remains, fast gestures below it stay. Of accelerations that noise does not
+have, a second look lets the rest through. Where pictures say nothing, the penalty alone bridges the gap.
 """
 
 from __future__ import annotations
@@ -14,23 +14,28 @@ import torch
 
 from avatarkit_exavatar.solver import Normal
 
+_TRIES = 2  # the second knows which movements are fast
+
 __all__ = ["joint_step", "stiffness_for"]
 
 
-def stiffness_for(diagonals: torch.Tensor, cutoff: torch.Tensor, fps: float) -> torch.Tensor:
+def stiffness_for(diagonals: torch.Tensor, shown: torch.Tensor, cutoff: torch.Tensor, fps: float) -> torch.Tensor:
     """(P,) weight of squared acceleration (per frame squared).
 
     Args:
-        diagonals: (T, P) half Hessians of the frames. cutoff: (P,) hertz.
+        diagonals: (T, P) half Hessians of the frames. shown: (T, P) bool, where frames say something of an unknown; the others
+            are bridged, and tell nothing of how firm it is. cutoff: (P,) hertz.
     """
     omega = (2 * math.pi * cutoff / fps).clamp_max(0.9 * math.pi)
-    return diagonals.quantile(0.1, 0) / (2 * torch.sin(omega / 2)) ** 4
+    known = torch.where(shown | ~shown.any(0), diagonals, torch.nan)
+    return known.nanquantile(0.1, 0) / (2 * torch.sin(omega / 2)) ** 4
 
 
 def joint_step(
     normals: list[Normal],
     x: torch.Tensor,
     stiffness: torch.Tensor,
+    fast: torch.Tensor,
     before: torch.Tensor,
     low: torch.Tensor,
     high: torch.Tensor,
@@ -40,6 +45,7 @@ def joint_step(
 
     Args:
         normals: T models at ``x``. x: (T, P). stiffness: (P,).
+        fast: (P,) accelerations (per frame squared) that are no noise: from there on the penalty gives way.
         before: (k, P) finished frames just before the window, k at most 2.
         low, high: (P,) bounds. free: (P,) bool.
 
@@ -49,34 +55,46 @@ def joint_step(
     at = free.nonzero()[:, 0]
     k = len(before)
     full = torch.cat([before, x])[:, at].double()
-    mu = stiffness[at].double()
     # Second differences: rows of the operator over finished and free frames.
     length = len(full)
     D = torch.zeros(max(length - 2, 0), length, dtype=torch.float64)
     for row in range(len(D)):
         D[row, row : row + 3] = torch.tensor([1.0, -2.0, 1.0], dtype=torch.float64)
-    pull = (D.T @ (D @ full))[k:] * mu  # (T, p) half gradient of the penalty
-    band = (D.T @ D)[k:, k:]
+    hessians = torch.stack([n.hessian[at][:, at] for n in normals]).double()
+    gradients = torch.stack([n.gradient[at] for n in normals]).double()
+    lowest, highest, here = low[at], high[at], x[:, at]
+    stiff = stiffness[at].double().repeat(len(D), 1)  # of each second difference
+    new = here
+    for _ in range(_TRIES):
+        g = gradients + (D.T @ (stiff * (D @ full)))[k:]  # half gradient with the penalty
+        bands = [torch.einsum("rt,rt,rp->tp", D[:, lag:], D[:, : length - lag], stiff)[k:] for lag in range(3)]
+        held = (here <= lowest) & (g > 0) | (here >= highest) & (g < 0)
+        H = hessians.clone()
+        H.diagonal(dim1=1, dim2=2).mul_(1 + 1e-3).add_(bands[0] + 1e-6 + held * 1e8)
+        step = _banded_solve(H, bands[1], bands[2], -g)
+        new = torch.minimum(torch.maximum(here + step.float(), lowest), highest)
+        acceleration = _lasting(D @ torch.cat([full[:k], new.double()]))
+        stiff = stiffness[at].double() / (1 + (acceleration / fast[at]).square())
+    out = x.clone()
+    out[:, at] = new
+    return out
 
-    H = torch.stack([n.hessian[at][:, at] for n in normals]).double()
-    g = torch.stack([n.gradient[at] for n in normals]).double() + pull
-    lowest, highest = low[at], high[at]
-    here = x[:, at]
-    held = (here <= lowest) & (g > 0) | (here >= highest) & (g < 0)
-    diagonal = H.diagonal(dim1=1, dim2=2)
-    diagonal.mul_(1 + 1e-3).add_(band.diagonal()[:, None] * mu + 1e-6 + held * 1e8)
-    step = _banded_solve(H, band, mu, -g)
-    new = x.clone()
-    new[:, at] = torch.minimum(torch.maximum(here + step.float(), lowest), highest)
-    return new
+
+def _lasting(acceleration: torch.Tensor) -> torch.Tensor:
+    """(T, p) mean of three neighbours: what gestures have over several frames, and a single frame that is off has not."""
+    if len(acceleration) < 3:
+        return torch.zeros_like(acceleration)
+    around = torch.cat([acceleration[:1], acceleration, acceleration[-1:]])
+    return (around[:-2] + around[1:-1] + around[2:]) / 3
 
 
-def _banded_solve(H: torch.Tensor, band: torch.Tensor, mu: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Solves the block system with blocks H (T, p, p) on the diagonal and band[s, t] diag(mu) off it, |s - t| <= 2.
+def _banded_solve(H: torch.Tensor, near: torch.Tensor, far: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Solves the block system with blocks H (T, p, p) on the diagonal and diagonal ones off it.
 
     Block Cholesky: L has three block diagonals.
 
     Args:
+        near: (T - 1, p) between a frame and the one before it. far: (T - 2, p) and the one before that.
         right: (T, p).
     """
     count = len(right)
@@ -87,20 +105,20 @@ def _banded_solve(H: torch.Tensor, band: torch.Tensor, mu: torch.Tensor, right: 
     for t in range(count):
         C, r = H[t], right[t]
         if t >= 2:
-            below = torch.linalg.solve_triangular(L0[t - 2], torch.diag(band[t, t - 2] * mu), upper=False).T
+            below = torch.linalg.solve_triangular(L0[t - 2], torch.diag(far[t - 2]), upper=False).T
             L2.append(below)
             C = C - below @ below.T
             r = r - below @ y[t - 2]
         else:
             L2.append(torch.zeros(0, 0, dtype=H.dtype))
         if t >= 1:
-            B = torch.diag(band[t, t - 1] * mu)
+            B = torch.diag(near[t - 1])
             if t >= 2:
                 B = B - L2[t] @ L1[t - 1].T
-            near = torch.linalg.solve_triangular(L0[t - 1], B.T, upper=False).T
-            L1.append(near)
-            C = C - near @ near.T
-            r = r - near @ y[t - 1]
+            close = torch.linalg.solve_triangular(L0[t - 1], B.T, upper=False).T
+            L1.append(close)
+            C = C - close @ close.T
+            r = r - close @ y[t - 1]
         else:
             L1.append(torch.zeros(0, 0, dtype=H.dtype))
         L0.append(torch.linalg.cholesky(C))

@@ -18,7 +18,7 @@ from avatarkit_exavatar.kinematics import Kinematics
 from avatarkit_exavatar.landmarks import landmark_terms, set_points
 from avatarkit_exavatar.observation import Observation, Observations, observe
 from avatarkit_exavatar.parameters import Parameters
-from avatarkit_exavatar.personal import PersonalLandmarks
+from avatarkit_exavatar.personal import PersonalLandmarks, shake
 from avatarkit_exavatar.points import Identity, Points
 from avatarkit_exavatar.priors import make_prior
 from avatarkit_exavatar.smoothing import joint_step, stiffness_for
@@ -60,11 +60,8 @@ class VideoTracker:
         self._carried: CarriedPhoto | None = None
         self._sightings: dict[int, Sighting] = {}  # frame -> where it shows the photo
         if self.subject is not None:
-            seen = observe(self.subject.keypoints, body, self.subject.matte.alpha)
-            posed = self.parameters.encode(self.subject.params)
-            self._personal = PersonalLandmarks.learn(self._kinematics, seen, self.subject.camera, posed)
-            meshes = self.context.get("renderer").meshes
-            self._carried = CarriedPhoto(self.subject, self._identity, meshes, seen.head_pixels)
+            head = observe(self.subject.keypoints, body, self.subject.matte.alpha).head_pixels
+            self._carried = CarriedPhoto(self.subject, self._identity, self.context.get("renderer").meshes, head)
 
     def run(
         self,
@@ -77,11 +74,15 @@ class VideoTracker:
         """(T, P) smoothed vectors."""
         hands = {side: any(o is not None and o.visible[f"{side}_hand"] for o in observations) for side in ("left", "right")}
         prior = make_prior(self.parameters.body, self.parameters, self.config, hands)
-        if self.subject is not None and self._personal is not None:
-            prior = replace(prior, mean=self.parameters.encode(self.subject.params))  # where the clip shows nothing: as there
+        if self.subject is not None:
+            photo = self.subject
+            there = self.parameters.encode(photo.params)
+            prior = replace(prior, mean=there)  # what the clip does not show is as in the photo
+            seen = observe(photo.keypoints, self.parameters.body, photo.matte.alpha)
+            self._personal = PersonalLandmarks.learn(self._kinematics, seen, photo.camera, there, shake(observations))
             observations = observations.then(self._personal.observation)
-        x, seen = self._forward(observations, cameras, prior, initial, images)
-        for start, stop in scenes(x[:, self.parameters.layout.translation], seen, fps):
+        x, valid = self._forward(observations, cameras, prior, initial, images)
+        for start, stop in scenes(x[:, self.parameters.layout.translation], valid, fps):
             x[start:stop] = self._smooth(x[start:stop], observations, start, cameras, prior, fps)
         return x
 
@@ -93,13 +94,11 @@ class VideoTracker:
         points = {name: self._points[name] for name in observation.sets}
         return points if self._personal is None else self._personal.points(points, observation)
 
-    def _terms(
-        self, observation: Observation, camera: Camera, x: torch.Tensor, sighting: Sighting | None = None
-    ) -> list[Term]:
+    def _terms(self, observation: Observation, camera: Camera, x: torch.Tensor, sighting: Sighting | None = None) -> list[Term]:
         points = self._known(observation)
         distance = camera_distance(self.parameters, camera, x)
-        # Somebody's photo says how the detector errs about the trunk, but only as surely as one picture can.
-        lean = self.config.lean_weight if self.subject is None else 0.0
+        # Somebody's photo says how the trunk leans; where chance blurs that, the mean of all frames knows better.
+        lean = self.config.lean_weight * (1.0 if self._personal is None else 1.0 - self._personal.sure)
         terms = landmark_terms(points, observation, camera, distance, self.config, set(points), lean=lean)
         if sighting is not None and self._carried is not None:
             terms += self._carried.terms(sighting, camera, observation.head_pixels, self.config.carried_weight)
@@ -192,15 +191,17 @@ class VideoTracker:
             stop = min(total, start + size + _OVERLAP)
             window = observations[first + start : first + stop]
             before = x[max(0, start - 2) : start]
+            shown = torch.stack([self._shown(o) for o in window])
+            cutoff, fast = self._pace(window, fps)
             for _ in range(self.config.smoothing_rounds):
                 normals = [
                     self._model(x[t], window[t - start], cameras[first + t], prior, self._sightings.get(first + t))
                     for t in range(start, stop)
                 ]
                 diagonals = torch.stack([n.hessian.diagonal() for n in normals])
-                stiffness = stiffness_for(diagonals, self._cutoff(), fps)
+                stiffness = stiffness_for(diagonals, shown, cutoff, fps)
                 free = torch.ones(x.shape[1], dtype=torch.bool)
-                x[start:stop] = joint_step(normals, x[start:stop], stiffness, before, prior.low, prior.high, free)
+                x[start:stop] = joint_step(normals, x[start:stop], stiffness, fast, before, prior.low, prior.high, free)
         return x
 
     def _model(
@@ -212,26 +213,41 @@ class VideoTracker:
 
     def _loosened(self, prior: Prior, observation: Observation | None) -> Prior:
         """The prior with less say on what this frame does not show."""
-        at = self.parameters.layout
-        factor = torch.ones(at.size)
-        if observation is None:
-            factor[:] = _UNSEEN
-        else:
-            for side in ("left", "right"):
-                if not observation.visible[f"{side}_hand"]:
-                    factor[at.pose][self.parameters.fingers(side)] = _UNSEEN
-            if not observation.visible["face"]:
-                factor[at.expression] = _UNSEEN
+        factor = torch.where(self._shown(observation), 1.0, _UNSEEN)
         return replace(prior, precision=prior.precision * factor, sparsity=prior.sparsity * factor)
 
-    def _cutoff(self) -> torch.Tensor:
-        """(P,) hertz above which movement is taken for noise."""
-        at = self.parameters.layout
-        cutoff = torch.full((at.size,), self.config.body_cutoff)
-        cutoff[at.expression] = self.config.face_cutoff
+    def _shown(self, observation: Observation | None) -> torch.Tensor:
+        """(P,) bool, unknowns of which a frame says something."""
+        at, par = self.parameters.layout, self.parameters
+        if observation is None:
+            return torch.zeros(at.size, dtype=torch.bool)
+        shown = torch.ones(at.size, dtype=torch.bool)
+        shown[at.expression] = observation.visible["face"]
         for side in ("left", "right"):
-            cutoff[at.pose][self.parameters.fingers(side)] = self.config.hand_cutoff
-        return cutoff
+            if not observation.visible[f"{side}_hand"]:
+                shown[at.pose] &= ~par.fingers(side)
+            if f"{side}_elbow" in observation.hidden:
+                shown[at.pose] &= ~par.arm(side)
+            elif not observation.visible[f"{side}_arm"]:
+                shown[at.pose] &= ~par.forearm(side)
+        return shown
+
+    def _pace(self, window: Sequence[Observation | None], fps: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """(P,) hertz above which movement is taken for noise, and (P,) accelerations per frame squared that are none.
+
+        Arms whose hands are seen are known well enough to be let go; a wrist alone is off by centimetres in every frame.
+        """
+        at, par = self.parameters.layout, self.parameters
+        cutoff, fast = torch.full((at.size,), self.config.body_cutoff), torch.full((at.size,), torch.inf)
+        cutoff[at.expression] = self.config.face_cutoff
+        fast[at.pose] = self.config.fast_gesture / fps**2
+        for side in ("left", "right"):
+            cutoff[at.pose][par.fingers(side)] = self.config.hand_cutoff
+            if any(o is not None and o.visible[f"{side}_hand"] for o in window):
+                cutoff[at.pose][par.arm(side)] = self.config.arm_cutoff
+            else:
+                fast[at.pose][par.arm(side)] = torch.inf
+        return cutoff, fast
 
 
 def scenes(translation: torch.Tensor, seen: Sequence[bool], fps: float) -> list[tuple[int, int]]:
