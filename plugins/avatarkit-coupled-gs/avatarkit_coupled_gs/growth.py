@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from avatarkit.interfaces import Subject
 from avatarkit.kernels.gaussians import DILATION
@@ -18,6 +19,7 @@ _FAINT = 0.05  # alpha from which hair is seen
 _BORDER = 2.0  # pixels beside the mesh in which a matte's border is that of its sampling, not hair
 
 _ASTRAY = 0.05  # metres that a hand's pixels may lie off the fitted hand
+_EVEN = 0.006  # metres over which their depth is evened, or they would stand in steps when seen from the side
 _BEFORE = 0.012  # metres in front of the clothes that they hide
 
 
@@ -94,12 +96,16 @@ def seed_astray(
         return Seeds.none()
     distance, nearest = distance_transform_edt(~hand, return_indices=True)
     depth = mesh.depth.cpu().numpy()
-    astray = astray & (distance * depth / float(subject.camera.K[0, 0]) < _ASTRAY)
+    metre = depth / float(subject.camera.K[0, 0])  # across one pixel
+    astray = astray & (distance * metre < _ASTRAY)
+    if not astray.any():
+        return Seeds.none()
+    z = np.minimum(depth[*nearest], depth - _BEFORE)
+    blur = partial(gaussian_filter, sigma=_EVEN / float(np.median(metre[astray])))
+    z = blur(np.where(astray, z, 0.0)) / blur(astray.astype(np.float64)).clip(min=1e-6)
     stride = _stride(astray, 1, limit)
     at = _picked(astray, stride)
-    near = nearest[:, *at]
-    z = np.minimum(depth[*near], depth[*at] - _BEFORE)
-    return _seeds(subject, mesh, at, near, z, stride, scale_factor, _covering(scale_factor, stride))
+    return _seeds(subject, mesh, at, nearest[:, *at], z[*at], stride, scale_factor, _covering(scale_factor, stride))
 
 
 def _stride(mask: np.ndarray, times: float, limit: int) -> int:
