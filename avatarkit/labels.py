@@ -28,6 +28,7 @@ class LabelClip:
         params: parameters after re-tracking; equal to ``requested`` where a generator is exact.
         cameras: one for each frame.
         facts: what is worth knowing about it: where it came from, how far it strayed; plain values, for the manifest.
+            ``from_photo``: its colours are the photo's, completed, and know no more.
     """
 
     name: str

@@ -103,7 +103,7 @@ class PhotoPainter:
         to_hair, to_skin = (value - expected.color).norm(dim=1), (value - expected.skin).norm(dim=1)
         hair_like = smoothstep(to_skin / (to_hair + to_skin).clamp(min=1e-6), 0.35, 0.6)
         known = torch.where(scalp, known * hair_like, known)  # or the forehead would spread to the nape
-        cloth = (region == REGIONS.index("clothes")) & ~self._bare
+        cloth = region == REGIONS.index("clothes")
         odd = smoothstep((value - expected.color).norm(dim=1), 0.2, 0.45)
         known = torch.where(cloth, known * (1.0 - 0.95 * odd), known)  # cuffs, badges and ties end where they are seen to
         base = spread(edges, conductance, value, 30.0 * known, expected.color, expected.strength).clamp(0.0, 1.0)

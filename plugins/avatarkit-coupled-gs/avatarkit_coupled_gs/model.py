@@ -54,11 +54,14 @@ class CoupledAvatar:
         self._bary: LinearMap | None = None
         self._constants: dict[str, tuple[list[tuple[torch.Tensor, int]], tuple[torch.Tensor, ...]]] = {}
         self._held: torch.Tensor | None = None
+        self._label_color = 1.0
 
     # ------------------------------------------------------------------------------------------------ initialisation
 
     def create(self, subject: Subject, labels: Sequence[LabelClip]) -> None:
-        """See ``AvatarModel.create``; the labels are not needed."""
+        """See ``AvatarModel.create``; of the labels only whether they know more than the photo matters."""
+        if labels and all(clip.facts.get("from_photo") for clip in labels):
+            self._label_color = self.config.label_color
         config, body, renderer = self.config, self.body, self.context.get("renderer")
         eye, hand = config.eye_factor, config.hand_factor
         factors = {"face": config.face_factor, "eyelids": 2 * config.face_factor, "left_hand": hand, "right_hand": hand}
@@ -178,7 +181,7 @@ class CoupledAvatar:
 
     def pose(self, params: BodyParams) -> Posed:
         """G and M of eq. 4 and 5 for one frame; ``fields``: dX, dT, bary_dT."""
-        return self._posed(params, "body", self.config.label_color, torch.ones_like(self.log_scale))
+        return self._posed(params, "body", self._label_color, torch.ones_like(self.log_scale))
 
     def pose_for_photo(self, params: BodyParams) -> Posed:
         """See ``AvatarModel.pose_for_photo``; hands that were not seen are left out."""

@@ -10,6 +10,7 @@ import torch
 
 from avatarkit.errors import PluginError, StoreError
 from avatarkit.interfaces import Context, TrainStep
+from avatarkit.labels import LabelClip
 from avatarkit.mesh import Mesh, barycentric
 from avatarkit.registry import Registry
 from avatarkit.testing import TinyBody, tiny_context, tiny_motion, tiny_subject
@@ -280,3 +281,14 @@ def test_neighbours_close_seams_and_never_leave_the_surface():
     assert 16 in near[3].tolist()  # across the seam
     gap = (positions[near] - positions[:, None]).norm(dim=-1)
     assert gap.max() <= 2.0
+
+
+@pytest.mark.parametrize(("facts", "learns"), [({"from_photo": True}, False), ({}, True)])
+def test_labels_teach_colours_only_where_they_know_more_than_the_photo(context, subject, facts, learns):
+    rgb, alpha = torch.zeros(1, 8, 8, 3, dtype=torch.uint8), torch.zeros(1, 8, 8, dtype=torch.uint8)
+    params = subject.params.batched()
+    clip = LabelClip("a", "body", rgb, alpha, alpha, params, params, (subject.camera,), facts)
+    avatar = CoupledAvatar(CoupledConfig(resolution=48, label_color=0.0), context)
+    avatar.create(subject, [clip])
+    colors = avatar.pose(subject.params).gaussians.colors
+    assert (torch.autograd.grad(colors.sum(), avatar.sh0)[0].abs().sum() > 0) == learns
