@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from avatarkit import BodyParams, Camera, Context, Keypoints, Matte, Motion, Photo, Subject
@@ -38,8 +39,9 @@ class Example:
         fps: float,
         initial: BodyParams | None = None,
         cameras: Sequence[Camera] | None = None,
+        images: Iterable[np.ndarray] | None = None,
     ) -> Motion:
-        motion: Motion = self.base.track(frames, subject, fps, initial, cameras)
+        motion: Motion = self.base.track(frames, subject, fps, initial, cameras, images)
         p = motion.params
         root, translation, joints = self._smooth(p.root), self._smooth(p.translation), self._smooth(p.joints)
         return replace(motion, params=replace(p, root=root, translation=translation, joints=joints))
