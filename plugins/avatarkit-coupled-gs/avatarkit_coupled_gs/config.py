@@ -26,7 +26,7 @@ class CoupledConfig:
     grow: bool = True
     """Seed Gaussians outside the surface where the matte shows hair or cloth that the mesh does not cover."""
     grow_layers: int = 3
-    """Depth layers of each such seed, so that they hold when seen from the side."""
+    """Layers of such seeds, so that they hold when seen from the side; those behind the first are half as dense."""
     grow_limit: int = 40000
     """At most so many seeded Gaussians."""
     lr_position: float = 1e-4

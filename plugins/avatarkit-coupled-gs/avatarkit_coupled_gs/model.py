@@ -60,8 +60,8 @@ class CoupledAvatar:
 
     def create(self, subject: Subject, labels: Sequence[LabelClip]) -> None:
         """See ``AvatarModel.create``; of the labels only whether they know more than the photo matters."""
-        if labels and all(clip.facts.get("from_photo") for clip in labels):
-            self._label_color = self.config.label_color
+        known = bool(labels) and all(clip.facts.get("from_photo") for clip in labels)
+        self._label_color = self.config.label_color if known else 1.0
         config, body, renderer = self.config, self.body, self.context.get("renderer")
         eye, hand = config.eye_factor, config.hand_factor
         factors = {"face": config.face_factor, "eyelids": 2 * config.face_factor, "left_hand": hand, "right_hand": hand}
@@ -114,7 +114,8 @@ class CoupledAvatar:
         seen = renderer.meshes.render(mesh, subject.camera)
         seeds = seed_uncovered(subject, seen, config.grow_layers, config.grow_limit, config.scale_factor)
         hands = torch.maximum(self.body.part("left_hand"), self.body.part("right_hand"))[self.body.faces].mean(1) > 0.5
-        hand = hands[seen.face_index.cpu().clamp(min=0)] & (seen.face_index.cpu() >= 0)
+        face = seen.face_index.cpu()
+        hand = (face >= 0) & hands[face.clamp(min=0)]
         seeds += seed_astray(subject, seen, hand.numpy(), astray.numpy(), config.grow_limit, config.scale_factor)
         triangles = self.body.faces[seeds.face]
         at = barycentric(surface, triangles, seeds.barycentric)

@@ -17,7 +17,6 @@ from avatarkit.camera import Camera
 from avatarkit.interfaces import BodyModel, MeshRasterizer
 from avatarkit.mesh import Mesh, vertex_normals
 from avatarkit.subject import Matte
-from avatarkit.surface import REGIONS, surface_regions
 from avatarkit_exavatar.contour import outline, resize_alpha
 from avatarkit_exavatar.terms import projection
 
@@ -29,7 +28,6 @@ _ROUNDS = 4
 _INWARD = 0.03  # metres that the surface may go in
 _STRETCH = 0.015  # metres over which the plate bends easily
 _FADE = 0.12  # metres over which displacement fades from the silhouette
-_SCALP = 1.0  # weight of fading on the scalp, where hair stands off all around
 _TOLERANCE = 0.002  # metres; smaller follows the silhouette more closely
 _MIRROR = 0.1  # weight of left-right symmetry, relative to fading
 _BARE, _LOOSE = 30.0, 0.9  # how much more bare skin stays where it is, and how much less its silhouette pulls at it
@@ -69,8 +67,7 @@ class _Plate:
         other = sparse.coo_matrix((np.ones(count), (np.arange(count), mirror)), (count, count)).tocsr()
         odd = sparse.identity(count) - other
         mass = sparse.diags(area)
-        scalp = (surface_regions(body, rest) == REGIONS.index("scalp")).double().numpy()
-        held = sparse.diags((1.0 + _BARE * bare.double().numpy()) * _SCALP**scalp)
+        held = sparse.diags(1.0 + _BARE * bare.double().numpy())
         cost = _STRETCH**2 * bending + stiffness + (mass @ held + _MIRROR * (odd.T @ mass @ odd)) / _FADE**2
         self.cost = cost.tocsr()[self.free][:, self.free]
         normals = vertex_normals(rest, body.faces).double().numpy()

@@ -59,9 +59,6 @@ class VideoTracker:
         self._personal: PersonalLandmarks | None = None
         self._carried: CarriedPhoto | None = None
         self._sightings: dict[int, Sighting] = {}  # frame -> where it shows the photo
-        if self.subject is not None:
-            head = observe(self.subject.keypoints, body, self.subject.matte.alpha).head_pixels
-            self._carried = CarriedPhoto(self.subject, self._identity, self.context.get("renderer").meshes, head)
 
     def run(
         self,
@@ -81,6 +78,9 @@ class VideoTracker:
             seen = observe(photo.keypoints, self.parameters.body, photo.matte.alpha)
             self._personal = PersonalLandmarks.learn(self._kinematics, seen, photo.camera, there, shake(observations))
             observations = observations.then(self._personal.observation)
+            if images is not None:
+                meshes = self.context.get("renderer").meshes
+                self._carried = CarriedPhoto(photo, self._identity, meshes, seen.head_pixels)
         x, valid = self._forward(observations, cameras, prior, initial, images)
         for start, stop in scenes(x[:, self.parameters.layout.translation], valid, fps):
             x[start:stop] = self._smooth(x[start:stop], observations, start, cameras, prior, fps)
@@ -146,8 +146,9 @@ class VideoTracker:
         self, number: int, image: np.ndarray, observation: Observation, camera: Camera, prior: Prior, x: torch.Tensor
     ) -> torch.Tensor:
         """(P,) improved by where the frame itself shows the photo, which is kept for the smoothing."""
-        for _ in range(self.config.carried_rounds if self._carried is not None else 0):
-            assert self._carried is not None
+        if self._carried is None:
+            return x
+        for _ in range(self.config.carried_rounds):
             sighting = self._carried.find(image, camera, self.parameters.decode(x))
             if sighting is None:
                 break

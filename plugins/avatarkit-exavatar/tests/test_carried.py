@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from avatarkit.camera import front_camera
-from avatarkit.interfaces import Context
 from avatarkit.keypoints import Keypoints
 from avatarkit.mesh import Mesh, barycentric
 from avatarkit.photo import Photo
@@ -18,15 +17,6 @@ from avatarkit.registry import Registry
 from avatarkit.subject import Matte, Quality, Subject
 
 SIZE = 320
-
-
-@pytest.fixture(scope="module")
-def context():
-    registry, slots = Registry.load(), {}
-    context = Context(get=lambda slot, name=None: slots[slot])
-    slots["body"] = registry.get("body", "anny").create({}, context)
-    slots["renderer"] = registry.get("renderer", "cpu").create({}, context)
-    return context
 
 
 def _picture(context, params, camera):
@@ -114,7 +104,6 @@ def test_pictures_of_something_else_change_nothing_much(context, clip):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_bits_do_not_hang_on_threads(context, clip, threads):
-
     _, once = _error(context, clip, clip[1])
     before = cv2.getNumThreads()
     cv2.setNumThreads(threads)

@@ -10,7 +10,6 @@ import torch
 
 from avatarkit.camera import front_camera
 from avatarkit.errors import InputError
-from avatarkit.interfaces import Context
 from avatarkit.keypoints import Keypoints
 from avatarkit.mesh import Mesh, barycentric
 from avatarkit.photo import Photo
@@ -24,15 +23,6 @@ from avatarkit_exavatar.tucking import tuck_hands
 from avatarkit_exavatar.video import scenes
 
 SETS = ("pose33", "hand21_left", "hand21_right")
-
-
-@pytest.fixture(scope="module")
-def context():
-    registry, slots = Registry.load(), {}
-    context = Context(get=lambda slot, name=None: slots[slot])
-    slots["body"] = registry.get("body", "anny").create({}, context)
-    slots["renderer"] = registry.get("renderer", "cpu").create({}, context)
-    return context
 
 
 @pytest.fixture(scope="module")
