@@ -31,7 +31,7 @@ __all__ = ["VideoTracker", "scenes"]
 logger = logging.getLogger("avatarkit.exavatar")
 
 _LOST = 3.0  # a frame that fits so much worse than usual is sought anew
-_UNSEEN = 0.02  # of the prior's firmness where the pictures say nothing: neighbours know better
+_UNSEEN = 0.02  # of the prior's firmness where only other frames say something: they know better
 _LEAP_METRES, _LEAP_SPEED = 0.35, 6.0  # metres in one frame, metres per second: more is a cut
 _OVERLAP = 8  # frames of the next window that a window looks ahead to
 
@@ -193,11 +193,12 @@ class VideoTracker:
             window = observations[first + start : first + stop]
             before = x[max(0, start - 2) : start]
             shown = torch.stack([self._shown(o) for o in window])
+            bridged = ~shown & shown.any(0)
             cutoff, fast = self._pace(window, fps)
             for _ in range(self.config.smoothing_rounds):
                 normals = [
-                    self._model(x[t], window[t - start], cameras[first + t], prior, self._sightings.get(first + t))
-                    for t in range(start, stop)
+                    self._model(x[t], window[k], cameras[first + t], _loosened(prior, bridged[k]), self._sightings.get(first + t))
+                    for k, t in enumerate(range(start, stop))
                 ]
                 diagonals = torch.stack([n.hessian.diagonal() for n in normals])
                 stiffness = stiffness_for(diagonals, shown, cutoff, fps)
@@ -210,12 +211,7 @@ class VideoTracker:
     ) -> Normal:
         """Quadratic model of one frame."""
         terms = [] if observation is None else self._terms(observation, camera, x, sighting)
-        return normal_equations(self._kinematics, self._kinematics.pose(x), terms, self._loosened(prior, observation))
-
-    def _loosened(self, prior: Prior, observation: Observation | None) -> Prior:
-        """The prior with less say on what this frame does not show."""
-        factor = torch.where(self._shown(observation), 1.0, _UNSEEN)
-        return replace(prior, precision=prior.precision * factor, sparsity=prior.sparsity * factor)
+        return normal_equations(self._kinematics, self._kinematics.pose(x), terms, prior)
 
     def _shown(self, observation: Observation | None) -> torch.Tensor:
         """(P,) bool, unknowns of which a frame says something."""
@@ -249,6 +245,12 @@ class VideoTracker:
             else:
                 fast[at.pose][par.arm(side)] = torch.inf
         return cutoff, fast
+
+
+def _loosened(prior: Prior, bridged: torch.Tensor) -> Prior:
+    """The prior with less say on unknowns (P,) that this frame does not show and others do."""
+    factor = torch.where(bridged, _UNSEEN, 1.0)
+    return replace(prior, precision=prior.precision * factor, sparsity=prior.sparsity * factor)
 
 
 def scenes(translation: torch.Tensor, seen: Sequence[bool], fps: float) -> list[tuple[int, int]]:
