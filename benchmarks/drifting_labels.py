@@ -56,7 +56,7 @@ class DriftingLabeler:
         asked = place(subject, motion, self.config.frames)
         gain = 1 + self.config.cast * torch.randn(3, generator=g)
         frames = (shown.frames.float() * gain).clamp(0, 255).round().to(torch.uint8)
-        return replace(shown, frames=frames, requested=asked, params=asked)
+        return replace(shown, frames=frames, requested=asked, params=asked, facts={})
 
     def _drifted(self, motion: Motion, g: torch.Generator) -> Motion:
         body, p = self.context.get("body"), motion.params
