@@ -45,7 +45,7 @@ log = logging.getLogger("avatarkit.evaluation")
 
 METHODS = ("avatar", "still", "mesh")
 _LONGEST = 300  # frames of a clip that are tracked
-_SIDE = 1080  # pixels, longer side of the frames as they are read; the photo is one of them
+_SIDE = 1920  # pixels, longer side of the frames as they are read; the photo is one of them
 _COMPARED_SIDE = 512  # pixels, longer side of the person's window as it is compared
 _MARGIN = 0.05  # of the person's longer side, white around them in that window
 
