@@ -331,6 +331,7 @@ def load(path: Path | str, registry: Registry | None = None, device: str = "auto
         raise StoreError(f"The avatar {Path(path).name} is incomplete: {error} is missing. Build it again.") from None
 
 
+@single_threaded()  # what follows from the identity must not hang on how many threads work
 def assemble(components: Components, tensors: Mapping[str, torch.Tensor], manifest: Mapping[str, Any]) -> LoadedAvatar:
     """Makes an avatar from the tensors of its folder; KeyError where one is missing."""
     body, model = components.get("body"), components.get("avatar")

@@ -40,6 +40,7 @@ from avatarkit.registry import Registry
 from avatarkit.report import render_report
 from avatarkit.retracking import retrack
 from avatarkit.store import Stage, Store, load_tensors, read_json, save_tensors, write_json
+from avatarkit.threads import single_threaded
 from avatarkit.training import LossTerm, TrainingConfig, TrainingReport, train
 from avatarkit.views import photo_confidence
 
@@ -246,6 +247,7 @@ class _Run:
         losses = {c.name: [c.use, dict(c.options), c.weight, c.start, list(c.on)] for c in self.recipe.losses}
         stage = self._stage("avatar", ("body", "renderer", "avatar"), inputs, {"training": asdict(config), "losses": losses})
 
+        @single_threaded()
         def make(folder: Path) -> None:
             self.progress.update("initialising", 0.0)
             avatar = self.components.get("avatar")

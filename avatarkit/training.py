@@ -77,6 +77,19 @@ class TrainingReport:
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
 
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Inside, torch adds up in the same order in every run: on one thread of its own, the rasterisers keep theirs."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with single_threaded():
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@_deterministic()
 def train(
     avatar: AvatarModel,
     subject: Subject,
@@ -113,11 +126,10 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = group["lr_start"] * (config.lr_end + (1 - config.lr_end) * falling)
         optimizer.zero_grad(set_to_none=True)
-        with _deterministic():
-            values = _losses(avatar, view, terms, renderer, step, g)
-            if values:
-                torch.stack(list(values.values())).sum().backward()
-                optimizer.step()
+        values = _losses(avatar, view, terms, renderer, step, g)
+        if values:
+            torch.stack(list(values.values())).sum().backward()
+            optimizer.step()
         if step % max(1, config.steps // 200) == 0:
             for name, value in values.items():
                 report.curves.setdefault(name, []).append((step, float(value.detach())))
@@ -126,18 +138,6 @@ def train(
             _save(optimizer, report, checkpoints)
         progress(f"step {step + 1} of {config.steps}", (step + 1) / config.steps)
     return report
-
-
-@contextmanager
-def _deterministic() -> Iterator[None]:
-    """Inside, torch adds up in the same order in every run: on one thread of its own, the rasterisers keep theirs."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        with single_threaded():
-            yield
-    finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 def _losses(

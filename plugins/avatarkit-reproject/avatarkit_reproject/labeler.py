@@ -17,6 +17,7 @@ from avatarkit.painting import PhotoPainter
 from avatarkit.subject import Subject
 from avatarkit.surface import smoothstep
 from avatarkit.texture import inpaint
+from avatarkit.threads import single_threaded
 from avatarkit_reproject.config import Config
 from avatarkit_reproject.framing import frame_cameras, place, shown_vertices
 from avatarkit_reproject.rim import overhang, rim_confidence
@@ -53,6 +54,7 @@ class ReprojectLabeler:
         self._config, self._context = config, context
         self._last: tuple[Subject, _Prepared] | None = None
 
+    @single_threaded()
     def generate(self, subject: Subject, motion: Motion, seed: int) -> LabelClip:
         """See ``PseudoLabeler.generate``; ``params`` equal ``requested``, since the mesh is drawn in that very pose."""
         config, body, renderer = self._config, self._context.get("body"), self._context.get("renderer")
