@@ -17,7 +17,7 @@ from avatarkit.body import JointLandmarks, SurfaceLandmarks
 from avatarkit.interfaces import BodyModel, Skeleton
 from avatarkit.mesh import barycentric
 
-__all__ = ["Identity", "Points", "Slopes", "joint_points", "surface_points"]
+__all__ = ["Identity", "Points", "Slopes", "joint_points", "near_joints", "surface_points"]
 
 _KINK = 0.01  # how far from a shape its slopes to either side are taken
 
@@ -170,4 +170,15 @@ def joint_points(identity: Identity, landmarks: JointLandmarks) -> Points:
         weights=torch.nn.functional.one_hot(landmarks.joint, len(body.joint_names)).float(),
         by_expression=torch.zeros(n, 3, len(body.expression_names)),
         by_shape=None if identity.by_shape is None else identity.by_shape.map(ride),
+    )
+
+
+def near_joints(identity: Identity, joints: list[int], shift: torch.Tensor | None = None) -> Points:
+    """Joints as points, or points that are shifted (n, 3) from them in rest space."""
+    rest = identity.skeleton.positions[joints]
+    return Points(
+        rest=rest if shift is None else rest + shift,
+        weights=torch.nn.functional.one_hot(torch.tensor(joints), len(identity.skeleton.positions)).float(),
+        by_expression=torch.zeros(len(joints), 3, len(identity.body.expression_names)),
+        by_shape=None if identity.by_shape is None else identity.by_shape[joints],
     )

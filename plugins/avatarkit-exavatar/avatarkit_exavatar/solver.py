@@ -39,6 +39,12 @@ class Prior:
     ratio: torch.Tensor
     pair_precision: torch.Tensor
 
+    @classmethod
+    def near(cls, x: torch.Tensor, precision: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> Prior:
+        """Everything stays near a vector, within bounds; each (P,)."""
+        none = torch.zeros(0)
+        return cls(x, precision, torch.zeros_like(x), low, high, torch.zeros(0, 2, dtype=torch.int64), none, none)
+
     def cost(self, x: torch.Tensor) -> torch.Tensor:
         """() of the vector (P,)."""
         difference = x[self.pairs[:, 0]] - self.ratio * x[self.pairs[:, 1]]

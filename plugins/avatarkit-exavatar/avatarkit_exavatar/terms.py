@@ -17,7 +17,7 @@ from avatarkit_exavatar.points import Points
 
 _BACK = -0.6  # of the trunk's depth: what lies behind may stay behind, hands meet there too
 
-__all__ = ["Block", "Clearance", "Directions", "Gaps", "Lines", "Reprojection", "Term", "projection"]
+__all__ = ["Block", "Clearance", "Directions", "Gaps", "Lines", "Places", "Reprojection", "Term", "projection"]
 
 
 @dataclass(frozen=True)
@@ -170,6 +170,25 @@ class Lines:
             jacobian = body.derivative(posed, self.points, across @ rows)
             jacobian[self.covered, :, : body.parameters.layout.expression.start] = 0.0
         return Block(residual, jacobian, self.weight, self.scale)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Points lie at places in the world, as far as some directions tell.
+
+    Attributes:
+        points: n points. target: (n, 3) metres.
+        rows: (n, k, 3) what each point is measured along, divided by the metres that count as one.
+    """
+
+    points: Points
+    target: torch.Tensor
+    rows: torch.Tensor
+
+    def __call__(self, body: Kinematics, posed: Posed, derive: bool) -> Block:
+        away = body.world(posed, self.points) - self.target
+        jacobian = body.derivative(posed, self.points, self.rows) if derive else None
+        return Block((self.rows @ away[..., None])[..., 0], jacobian, torch.ones(len(away)))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from avatarkit_exavatar.points import Identity, Points
+from avatarkit_exavatar.points import Identity, near_joints
 from avatarkit_exavatar.terms import Clearance
 
 __all__ = ["clearance"]
@@ -12,17 +12,6 @@ __all__ = ["clearance"]
 _LIMBS = ("elbow", "wrist", "middle1", "middle3")
 _FLESH = (0.04, 0.03, 0.015, 0.01)  # metres around those joints
 _TRUNK = ("spine1", "spine2", "spine3")
-
-
-def _joints(identity: Identity, joints: list[int], shift: torch.Tensor | None = None) -> Points:
-    """Joints as points, possibly shifted in rest space."""
-    rest = identity.skeleton.positions[joints]
-    return Points(
-        rest=rest if shift is None else rest + shift,
-        weights=torch.nn.functional.one_hot(torch.tensor(joints), len(identity.skeleton.positions)).float(),
-        by_expression=torch.zeros(len(joints), 3, len(identity.body.expression_names)),
-        by_shape=None if identity.by_shape is None else identity.by_shape[joints],
-    )
 
 
 def clearance(identity: Identity, weight: float) -> Clearance:
@@ -59,9 +48,9 @@ def clearance(identity: Identity, weight: float) -> Clearance:
         axes.append(torch.stack([half[0], torch.tensor(0.12), half[2]]))
     usable = bool(kept and limbs)
     return Clearance(
-        limbs=_joints(identity, limbs if usable else [0], torch.stack(shift) if usable else None),
+        limbs=near_joints(identity, limbs if usable else [0], torch.stack(shift) if usable else None),
         radius=torch.tensor(flesh if usable else [0.0]),
-        trunk=_joints(identity, kept if usable else [0], torch.stack(centres) if usable else None),
+        trunk=near_joints(identity, kept if usable else [0], torch.stack(centres) if usable else None),
         joint=torch.tensor(kept if usable else [0]),
         axes=torch.stack(axes) if usable else torch.full((1, 3), 1e-3),
         unit=0.01,

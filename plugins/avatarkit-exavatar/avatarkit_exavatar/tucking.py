@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -20,8 +21,12 @@ from avatarkit.mesh import Mesh
 from avatarkit.subject import Matte
 from avatarkit.surface import limb
 from avatarkit_exavatar.contour import resize_alpha, vertices_below
+from avatarkit_exavatar.kinematics import Kinematics
 from avatarkit_exavatar.observation import Observation
 from avatarkit_exavatar.parameters import Parameters
+from avatarkit_exavatar.points import Identity, Points, near_joints
+from avatarkit_exavatar.solver import Prior, minimise
+from avatarkit_exavatar.terms import Places
 
 __all__ = ["tuck_hands"]
 
@@ -35,12 +40,14 @@ _STRETCHES = (0.0, -0.2, -0.4, -0.6)  # radians at the elbow of an arm that was 
 _INWARD, _ROLLS = (0.0, -0.5, -0.25, 0.25, 0.5), (0.0, -0.8, 0.8)  # radians about the upper arm, and about the forearm
 _PUSHES = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3)  # metres that a wrist goes back along its ray, under what lies before it
 _CURLED, _BENT, _ROLLED, _STRETCHED = 0.06, 0.05, 0.03, 0.8  # what a fist, and a radian of each, must gain, as part of a hand
-_DEPTHS = 3  # of them, the best, are followed up
+_DEPTHS = 4  # of them, the best, are followed up
 _PUSHED = 0.2  # what a metre back must gain
 _SUNK = 1.0  # what a part of a hand's area must gain by which a forearm that was seen sinks into something
+_CROSSED = 0.25  # of it, where it is the other arm: which of two that cross lies before the other, pixels hardly tell
 _MOVED = 2.0  # what a wrist that was seen must gain to leave its place, per squared head height
 _BEHIND = 0.3  # a hand where the photo shows no person may be behind something that is not theirs
-_STEPS = 6  # of Gauss and Newton, to push a wrist back
+_STEPS = 12  # that push a wrist back
+_WRIST_OFF, _ELBOW_ASIDE = 0.005, 0.02  # metres from where they should be then that weigh as much as a radian
 _SHOWN = 0.08  # part of a hand that must lie on skin to be taken for seen
 
 
@@ -126,19 +133,28 @@ class _Arm:
         self._vertices = vertices_below(body, f"{side}_wrist")
         self._hand = self._vertices[body.faces].all(1)
         self._forearm = limb(body, f"{side}_hand", outer=True)[body.faces].all(1) & ~self._hand
+        other = "right" if side == "left" else "left"
+        self._crossing = vertices_below(body, f"{other}_shoulder")[body.faces].all(1)
         self._seen = observation.visible[f"{side}_arm"]
         self._head = observation.head_pixels * camera.width / observation.width
         self._other = torch.zeros(len(body.skinning_weights), dtype=torch.bool)  # whose skin cannot be this hand's
-        for name in ("head", "right_hand" if side == "left" else "left_hand"):
+        for name in ("head", f"{other}_hand"):
             self._other |= body.part(name) > 0.5
         self._bases = {0.0: x}  # how far its wrist was pushed back -> (P,) the fit
         names = ("shoulder", "upper_arm_twist", "elbow", "forearm_twist", "wrist")
         self._at = {name: parameters.group_slice(f"{side}_{name}") for name in names}
+        self._kinematics = Kinematics(body, parameters, Identity(body, x[parameters.layout.shape], movable=False))
 
     @property
     def movable(self) -> bool:
         """Whether the body has such an arm."""
         return bool(self._hand.any()) and self._at["elbow"] is not None and self._at["wrist"] is not None
+
+    @cached_property
+    def _ends(self) -> Points:
+        """Elbow and wrist."""
+        joints = {g.name: g.joints[0] for g in self._parameters.body.pose_groups}
+        return near_joints(self._kinematics.identity, [joints[f"{self._side}_{name}"] for name in ("elbow", "wrist")])
 
     def tucked(self, person: torch.Tensor, bare: torch.Tensor) -> tuple[torch.Tensor, float]:
         """(P,) the best pose found, and which part of the hand lies on skin in it; maps (H, W) say where the person is."""
@@ -201,9 +217,10 @@ class _Arm:
             yield _Move(best.push, best.stretch, best.inward, best.roll, best.bend, best.aside, curl)
 
     def _sunk(self, vertices: torch.Tensor, face: torch.Tensor) -> float:
-        """Pixels of the forearm that are hidden in a face index (H, W) of the whole body."""
+        """Pixels of the forearm that are hidden in a face index (H, W) of the whole body; less if by the other arm."""
         forearm = self._rasterizer.render(Mesh(vertices, self._parameters.body.faces[self._forearm]), self._camera).face_index
-        return float(((forearm >= 0) & ~self._forearm[face.clamp(min=0)]).sum())
+        hidden = ((forearm >= 0) & ~self._forearm[face.clamp(min=0)]).float()
+        return float((hidden * torch.where(self._crossing[face.clamp(min=0)], _CROSSED, 1.0)).sum())
 
     def _wrist(self, x: torch.Tensor) -> torch.Tensor:
         """(2,) pixels."""
@@ -227,37 +244,27 @@ class _Arm:
     def _pushed(self, distance: float) -> torch.Tensor:
         """(P,) the fit with the wrist ``distance`` metres farther back, and wrist and elbow where they were in the picture."""
         if distance not in self._bases:
-            turning = [self._at[name] for name in ("shoulder", "upper_arm_twist", "elbow")]
-            at = torch.cat([torch.arange(a.start, a.stop) for a in turning if a is not None])
-            anatomy, first = self._parameters.anatomy, self._parameters.layout.pose.start
-            low, high = anatomy.low.flatten()[at - first], anatomy.high.flatten()[at - first]
+            free = torch.zeros_like(self._x, dtype=torch.bool)
+            for at in (self._at["shoulder"], self._at["upper_arm_twist"], self._at["elbow"]):
+                if at is not None:
+                    free[at] = True
+            low, high = self._x.clone(), self._x.clone()
+            anatomy, pose = self._parameters.anatomy, self._parameters.layout.pose
+            low[pose] = torch.where(free[pose], anatomy.low.flatten(), low[pose])
+            high[pose] = torch.where(free[pose], anatomy.high.flatten(), high[pose])
             start = self._joints(self._x)
-            eye, ray = self._camera.position, torch.nn.functional.normalize(start - self._camera.position, dim=-1)
-            goal = start[1] + distance * ray[1]
-
-            def residual(angles: torch.Tensor) -> torch.Tensor:
-                x = self._x.clone()
-                x[at] = angles
-                elbow, wrist = self._joints(x)
-                aside = (elbow - eye) - ((elbow - eye) @ ray[0]) * ray[0]
-                return torch.cat([(wrist - goal) / 0.005, aside / 0.02, angles - self._x[at]])
-
-            angles = self._bases[max(d for d in self._bases if d < distance)][at]
-            for _ in range(_STEPS):
-                now = residual(angles)
-                slope = torch.stack([(residual(angles + e) - now) / 1e-3 for e in 1e-3 * torch.eye(len(at))], 1)
-                angles = (angles - torch.linalg.lstsq(slope, now[:, None]).solution[:, 0]).clamp(low, high)
-            self._bases[distance] = self._x.clone()
-            self._bases[distance][at] = angles
+            ray = torch.nn.functional.normalize(start - self._camera.position, dim=-1)
+            target = torch.stack([start[0], start[1] + distance * ray[1]])
+            aside = torch.eye(3) - ray[0, :, None] * ray[0]
+            reach = Places(self._ends, target, torch.stack([aside / _ELBOW_ASIDE, torch.eye(3) / _WRIST_OFF]))
+            nearest = self._bases[max(d for d in self._bases if d < distance)]
+            near = Prior.near(self._x, free.float(), low, high)
+            self._bases[distance] = minimise(self._kinematics, nearest, [reach], near, free, _STEPS)
         return self._bases[distance]
 
     def _joints(self, x: torch.Tensor) -> torch.Tensor:
         """(2, 3) where elbow and wrist are."""
-        params, body = self._parameters.decode(x), self._parameters.body
-        skeleton = body.skeleton(params.shape)
-        A = body.joint_transforms(skeleton, params.root[None], params.translation[None], params.joints[None])[0]
-        j = [g.joints[0] for name in ("elbow", "wrist") for g in body.pose_groups if g.name == f"{self._side}_{name}"]
-        return (A[j, :3, :3] @ skeleton.positions[j][..., None])[..., 0] + A[j, :3, 3]
+        return self._kinematics.world(self._kinematics.pose(x), self._ends)
 
     def _turn(self, x: torch.Tensor, name: str, angles: torch.Tensor) -> None:
         at = self._at[name]
