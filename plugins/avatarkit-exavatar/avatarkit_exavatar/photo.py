@@ -28,10 +28,12 @@ __all__ = ["PhotoFit"]
 
 logger = logging.getLogger("avatarkit.exavatar")
 
+_BLIND_ROUNDS = 2  # without a matte: nothing is matched anew, only what changes with the shape is worked out again
+
 
 @dataclass
 class PhotoFit:
-    """The unknowns of one photo and how far they have come; ``run`` does the stages in order.
+    """The unknowns of one photo and how far they have come; ``run`` does the stages in order, then ``hide_hands``.
 
     ``skin``: (H, W) 0 to 1, pixels that look like the person's skin. ``partly``: as in ``Quality``.
     """
@@ -64,6 +66,10 @@ class PhotoFit:
         say("finding the details", 0.6)
         self._refine(self._free(shape="all"), self.config.detail_rounds)
         say("fitted", 1.0)
+        return self.x
+
+    def hide_hands(self) -> torch.Tensor:
+        """(P,) the same with hands that nobody found where they do not show; fills ``partly``."""
         self.x, self.partly = tuck_hands(
             self.parameters, self.x, self.observation, self.camera, self.matte, self.skin, self.rasterizer
         )
@@ -95,7 +101,7 @@ class PhotoFit:
         if self.matte is not None:
             border = MatteBorder(self.matte, self.camera, self.observation.head_pixels, self.config.silhouette_pixels)
         vertex_weight = silhouette_weights(self.body, self.observation)
-        for _ in range(rounds):
+        for _ in range(rounds if border is not None else min(rounds, _BLIND_ROUNDS)):
             kinematics, points = self._identity(movable=True)
             terms = self._terms(points)
             silhouette = (

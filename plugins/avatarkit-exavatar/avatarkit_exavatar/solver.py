@@ -75,8 +75,12 @@ class Normal:
     hessian: torch.Tensor
 
 
-def normal_equations(body: Kinematics, posed: Posed, terms: Sequence[Term], prior: Prior) -> Normal:
-    """Gauss-Newton model of everything at one pose."""
+def normal_equations(
+    body: Kinematics, posed: Posed, terms: Sequence[Term], prior: Prior, free: torch.Tensor | None = None
+) -> Normal:
+    """Gauss-Newton model of everything at one pose; the terms' part of it for the unknowns ``free`` (P,) alone."""
+    size = len(posed.x)
+    columns = torch.arange(size) if free is None else free.nonzero()[:, 0]
     rows, values = [], []
     cost = prior.cost(posed.x)
     for term in terms:
@@ -84,12 +88,14 @@ def normal_equations(body: Kinematics, posed: Posed, terms: Sequence[Term], prio
         assert block.jacobian is not None
         cost = cost + block.cost()
         root = block.trust().sqrt()[:, None]
-        rows.append((block.jacobian * root[..., None]).flatten(0, 1))
+        jacobian = block.jacobian if len(columns) == size else block.jacobian[..., columns]
+        rows.append((jacobian * root[..., None]).flatten(0, 1))
         values.append((block.residual * root).flatten())
-    size = len(posed.x)
-    J = torch.cat(rows) if rows else torch.zeros(0, size)
+    J = torch.cat(rows) if rows else torch.zeros(0, len(columns))
     r = torch.cat(values) if values else torch.zeros(0)
-    gradient, hessian = J.T @ r, J.T @ J
+    gradient, hessian = torch.zeros(size), torch.zeros(size, size)
+    gradient[columns] = J.T @ r
+    hessian[columns[:, None], columns] = J.T @ J
     prior.add(posed.x, gradient, hessian)
     return Normal(float(cost), gradient, hessian)
 
@@ -140,7 +146,7 @@ def minimise(
     normal = None
     for number in range(iterations):
         if normal is None:
-            normal = normal_equations(body, posed, terms, prior)
+            normal = normal_equations(body, posed, terms, prior, free)
         candidate = body.pose(step(normal, x, prior, free, damping))
         cost = total_cost(body, candidate, terms, prior)
         gain = normal.cost - cost

@@ -69,7 +69,8 @@ class ExAvatarTracker:
         camera = front_camera(photo.width, photo.height, photo.focal)
         skin = skin_likeness(matte.foreground, keypoints)
         fit = PhotoFit(body, parameters, self.config, observation, camera, matte, rasterizer, self.context, skin)
-        params = parameters.decode(fit.run())
+        fit.run()
+        params = parameters.decode(fit.hide_hands())
         offsets = torch.zeros(len(body.skinning_weights), 3)
         if self.config.offsets:
             hidden = hidden_vertices(body, observation)
@@ -109,7 +110,7 @@ class ExAvatarTracker:
         if subject is not None:
             shape = subject.params.shape
         else:
-            shape = self._shape_from(observations, cameras)
+            shape = self._shape_from(observations.then(thinned), cameras)
         parameters = Parameters(body, self.parameters.anatomy, shape)
         tracker = VideoTracker(parameters, self.config, self.context, subject)
         x = tracker.run(observations.then(thinned), cameras, fps, initial, images)

@@ -31,6 +31,7 @@ __all__ = ["VideoTracker", "scenes"]
 logger = logging.getLogger("avatarkit.exavatar")
 
 _LOST = 3.0  # a frame that fits so much worse than usual is sought anew
+_HELPED, _WORSE = 0.9, 1.5  # of the cost: what a search must reach to be of use; when one that was of none is tried again
 _UNSEEN = 0.02  # of the prior's firmness where only other frames say something: they know better
 _LEAP_METRES, _LEAP_SPEED = 0.35, 6.0  # metres in one frame, metres per second: more is a cut
 _OVERLAP = 8  # frames of the next window that a window looks ahead to
@@ -117,6 +118,7 @@ class VideoTracker:
         seen: list[bool] = []
         last: torch.Tensor | None = None
         usual: list[float] = []
+        vain = 0.0  # the cost up to which a search is of no use: the last one, a moment ago, was not
         steps = self.config.video_iterations if initial is None else self.config.retrack_iterations
         pictures = iter(() if images is None else images)
         for number, (observation, camera) in enumerate(zip(observations, cameras, strict=True)):
@@ -132,10 +134,14 @@ class VideoTracker:
                 last, cost = self._search(observation, camera, prior)
             else:
                 last, cost = self._descend(observation, camera, prior, start, steps)
-                if usual and cost > _LOST * sorted(usual)[len(usual) // 2]:
+                lost = bool(usual) and cost > _LOST * sorted(usual)[len(usual) // 2]
+                if lost and cost > vain:
                     anew, better = self._search(observation, camera, prior)
+                    vain = _WORSE * cost if better > _HELPED * cost else 0.0
                     if better < cost:
                         last, cost = anew, better
+                elif not lost:
+                    vain = 0.0
             usual = [*usual[-30:], cost]
             if image is not None:
                 last = self._closer(number, image, observation, camera, prior, last)
