@@ -27,6 +27,9 @@ _SKIN = (0.72, 0.55, 0.46)
 _WHITE = (0.82, 0.78, 0.71)
 _MOUTH = (0.45, 0.17, 0.16)
 _TONGUE = (0.70, 0.40, 0.38)
+_HAND_LIGHT = 1.06  # brightness of hands against faces: the median of seven photos that show both
+_HAND_SEEN, _GLOVE_SEEN = 10.0, 30.0  # vertices of hands from which their skin, and gloves, are known
+_SIDES = 0.3  # how much darker the sides of fingers are than their backs
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,9 @@ def expected_colors(
     front = rest[is_in["lips"], 2].max() if is_in["lips"].any() else rest[:, 2].max()
     depth = (front - rest[:, 2]).clamp(min=0.0)[:, None]  # metres behind the lips: the cavity darkens
     hand = is_in["hands"]
-    palm = dominant_color(color[hand], seen[hand]) if float(seen[hand].sum()) > 30.0 else skin
-    hands = _or_else(palm, skin) * _hollows(rest, vertex_normals(rest, body.faces), hand)[:, None]
+    normals = vertex_normals(rest, body.faces)
+    shade = _hollows(rest, normals, hand) * _rounding(body, normals)
+    hands = _hand_color(color[hand], seen[hand], skin) * shade[:, None]
     hands = hands * (1.0 + body.part("nails")[:, None] * skin.new_tensor([0.12, 0.06, 0.08]))
     table = {
         "clothes": (clothes, 1 / 25),
@@ -171,6 +175,30 @@ def _hair_color(pixels: torch.Tensor, skin: torch.Tensor) -> torch.Tensor:
     if len(unlike) > 0.1 * len(pixels):
         return unlike.median(0).values  # of lit strands and of shade: the brightest or the darkest would be a wig
     return _or_else(dominant_color(pixels, torch.ones(len(pixels))), skin)
+
+
+def _hand_color(color: torch.Tensor, seen: torch.Tensor, skin: torch.Tensor) -> torch.Tensor:
+    """(3,) of hands of which (n, 3) were seen with trust (n,): of their skin, or of gloves where they show none."""
+    chroma = color / color.sum(1, keepdim=True).clamp(min=0.02) - skin / skin.sum()
+    bright = luminance(color) / luminance(skin).clamp(min=0.02)
+    like = torch.exp(-(chroma.norm(dim=1) / 0.06).square()) * smoothstep(bright, 0.3, 0.6)
+    if float((seen * like).sum()) > _HAND_SEEN:
+        return _or_else(dominant_color(color, seen * like), skin)
+    if float(seen.sum()) > _GLOVE_SEEN:
+        return _or_else(dominant_color(color, seen), skin)
+    return (_HAND_LIGHT * skin).clamp(max=1.0)
+
+
+def _rounding(body: BodyModel, normals: torch.Tensor) -> torch.Tensor:
+    """(V,) shading of hands: backs and palms face the light more often than the sides of fingers, which set them apart."""
+    shade = torch.ones(len(normals))
+    for side in ("left", "right"):
+        hand, nails = body.part(f"{side}_hand") > 0.5, body.part("nails") > 0.5
+        nails = nails & hand
+        if nails.any():
+            back = functional.normalize(normals[nails].mean(0), dim=0)
+            shade[hand] = 1.0 - _SIDES * (1.0 - (normals[hand] @ back).abs())
+    return shade
 
 
 def _hollows(rest: torch.Tensor, normals: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ from scipy import ndimage
 from torch.nn import functional
 
 from avatarkit.camera import Camera
-from avatarkit.completion import luminance
+from avatarkit.completion import dominant_color, luminance
 from avatarkit.interfaces import Renderer
 from avatarkit.mesh import Mesh
 from avatarkit.openings import face_openings, hand_areas
@@ -23,6 +23,8 @@ LOOKUP = 7
 
 _WORKING_SIZE = 1024  # pixels along the photo's longer side for the visibility test
 _INNER = REGIONS.index("mouth")
+_WORN = 0.05  # metres from a hand at which its watch and cuff end
+_ODD = 0.25  # difference of sRGB colours from which something is not made of the clothes around it
 _GLOVED = 0.2  # part of a hand that looks like skin, below which it wears a glove
 
 
@@ -56,7 +58,7 @@ class PhotoMaps:
         soft = _blur(soft, max(0.5, 0.0015 * float(camera.K[0, 0] / typical)))  # 3 mm, in pixels of the halved picture
         self._soft = soft[:, :3] / soft[:, 3:]
         self._color = _channels_first(matte.foreground)
-        off_hands, on_hands, astray = _hand_trust(subject, region, color)
+        off_hands, on_hands, astray = _hand_trust(subject, region, color, metre)
         self._astray = astray[None, None].float()
         self.astray = functional.interpolate(self._astray, matte.alpha.shape)[0, 0] > 0.5
         self._trust = (alpha * trust * torch.stack([outer * off_hands, inner, outer * on_hands]))[None]
@@ -149,11 +151,11 @@ def _opening_trust(subject: Subject, camera: Camera, scale: float) -> tuple[torc
 
 
 def _hand_trust(
-    subject: Subject, region: torch.Tensor, color: torch.Tensor
+    subject: Subject, region: torch.Tensor, color: torch.Tensor, metre: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(H, W) each: 0 to 1, pixels that can show anything but hands, and that can show hands, by the landmarks; bool, astray.
 
-    The fit may have put a hand elsewhere; without this, fingers would stick to sleeves and jackets.
+    The fit may have put a hand elsewhere; without this, fingers, watches and cuffs would stick to sleeves and jackets.
     """
     sure, maybe = hand_areas(subject.keypoints, *region.shape)
     likeness = skin_likeness(color, subject.keypoints)
@@ -167,10 +169,24 @@ def _hand_trust(
         on_hands = torch.ones(region.shape) if _gloved(loose, skin) else torch.maximum(on_hands, skin.float())
     elif not sure.any():
         on_hands = torch.ones(region.shape)
-    astray = (around[0, 1] > 0.3) & skin & (region == REGIONS.index("clothes"))
     if likeness is None:
-        astray = torch.zeros_like(astray)
-    return 1.0 - (2.0 * around[0, 1]).clamp(max=1.0), on_hands, astray
+        return 1.0 - (2.0 * around[0, 1]).clamp(max=1.0), on_hands, torch.zeros_like(skin)
+    clothes = region == REGIONS.index("clothes")
+    hands = (around[0, 1] > 0.3) & skin
+    worn = _worn(hands & clothes, clothes & ~hands, color, metre)
+    return 1.0 - torch.maximum((2.0 * around[0, 1]).clamp(max=1.0), worn.float()), on_hands, (hands & clothes) | worn
+
+
+def _worn(hands: torch.Tensor, clothes: torch.Tensor, color: torch.Tensor, metre: torch.Tensor) -> torch.Tensor:
+    """(H, W) bool: what hands wear: pixels of ``clothes`` close to ``hands`` in another colour than the clothes around them."""
+    if not hands.any():
+        return torch.zeros_like(hands)
+    away = _distance(~hands) * metre
+    cloth = clothes & (away > _WORN) & (away < 4 * _WORN)
+    usual = dominant_color(color[cloth], torch.ones(int(cloth.sum())))
+    if usual is None:
+        return torch.zeros_like(hands)
+    return clothes & (away < _WORN) & ((color - usual).norm(dim=-1) > _ODD)
 
 
 def _gloved(hands: torch.Tensor, skin: torch.Tensor) -> bool:
