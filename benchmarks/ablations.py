@@ -60,6 +60,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "no growth": ("avatar.grow=false",),
     "face_factor 1": ("avatar.face_factor=1",),
     "no detail crops": ("training.detail_share=0",),
+    "photo_share 0.5": ("training.photo_share=0.5",),
     "no confidence": ("training.confidence=false",),
     "straying, not calibrated": (*DRIFT, "labels.calibrate=false"),
     "LPIPS on the photo too": ('losses.perceptual.on=["photo", "body", "head"]',),
