@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from avatarkit.completion import _hand_color
 from avatarkit.keypoints import Keypoints
 from avatarkit.mesh import Mesh
 from avatarkit.painting import PhotoPainter
@@ -60,6 +61,14 @@ def test_a_hem_lies_where_fewest_pixels_disagree():
     assert _hem(along, bare, torch.zeros(1000)) is None
 
 
+def test_hands_have_the_colour_of_their_skin():
+    shown = torch.cat([CLOTH.expand(200, 3), (0.9 * SKIN).expand(50, 3)])  # fitted a little off, most of it shows a sleeve
+    assert torch.allclose(_hand_color(shown, torch.ones(250), SKIN), 0.9 * SKIN, atol=0.03)
+    assert torch.allclose(_hand_color(shown[:200], torch.ones(200), SKIN), CLOTH, atol=0.01)  # a glove
+    unseen = _hand_color(shown, torch.zeros(250), SKIN)
+    assert torch.allclose(unseen / unseen.sum(), SKIN / SKIN.sum(), atol=0.01)
+
+
 class TestSleeves:
     """A person of one colour with bare forearms, of which the photo shows the front."""
 
@@ -97,12 +106,14 @@ class TestSleeves:
         hand = chest + np.random.default_rng(0).uniform(-4, 4, (21, 2)).astype(np.float32)
         image = subject.matte.foreground.clone()
         x, y = chest.astype(int)
-        image[y - 8 : y + 9, x - 8 : x + 9] = SKIN
+        image[y - 5 : y + 6, x - 5 : x + 6] = SKIN
+        image[y - 3 : y + 4, x + 6 : x + 9] = 0.95  # a cuff
+        image[y - 22 : y - 18, x - 2 : x + 3] = 0.95  # a badge
         keypoints = replace(subject.keypoints, points={**subject.keypoints.points, "hand21_left": hand})
         held = replace(subject, matte=replace(subject.matte, foreground=image), keypoints=keypoints)
         painter = PhotoPainter(held, body, ReferenceRenderer())
-        assert painter.astray[y, x]
-        assert not painter.astray[y, x + 20 :].any()
+        assert painter.astray[y, x] and painter.astray[y, x + 7]
+        assert not painter.astray[y, x + 20 :].any() and not painter.astray[: y - 12].any()
         front = torch.nonzero((body._owner == 1)[body.faces].all(1))[:, 0]
         weights = torch.full((len(front), 3), 1 / 3)
         before = PhotoPainter(subject, body, ReferenceRenderer()).paint(front, weights).shown
