@@ -40,11 +40,11 @@ _STRETCHES = (0.0, -0.2, -0.4, -0.6)  # radians at the elbow of an arm that was 
 _INWARD, _ROLLS = (0.0, -0.5, -0.25, 0.25, 0.5), (0.0, -0.8, 0.8)  # radians about the upper arm, and about the forearm
 _PUSHES = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3)  # metres that a wrist goes back along its ray, under what lies before it
 _CURLED, _BENT, _ROLLED, _STRETCHED = 0.06, 0.05, 0.03, 0.8  # what a fist, and a radian of each, must gain, as part of a hand
-_DEPTHS = 4  # of them, the best, are followed up
 _PUSHED = 0.2  # what a metre back must gain
 _SUNK = 1.0  # what a part of a hand's area must gain by which a forearm that was seen sinks into something
 _CROSSED = 0.25  # of it, where it is the other arm: which of two that cross lies before the other, pixels hardly tell
 _MOVED = 2.0  # what a wrist that was seen must gain to leave its place, per squared head height
+_ASKING = 4.0  # weight of skin that nothing else explains, against clothes that the hand would lie on
 _BEHIND = 0.3  # a hand where the photo shows no person may be behind something that is not theirs
 _STEPS = 12  # that push a wrist back
 _WRIST_OFF, _ELBOW_ASIDE = 0.005, 0.02  # metres from where they should be then that weigh as much as a radian
@@ -101,13 +101,14 @@ def tuck_hands(
     if matte is not None:
         person = resize_alpha(matte.alpha, small.width, small.height)
     bare = torch.zeros_like(person) if skin is None else resize_alpha(skin, small.width, small.height) * person
-    partly = list(observation.cut)
+    partly = []
     for side in ("left", "right"):
         if observation.visible[f"{side}_hand"]:
             continue
         arm = _Arm(parameters, x, side, observation, small, rasterizer)
-        if f"{side}_hand" in observation.cut:
+        if f"{side}_hand" in observation.cut and not (arm.movable and arm.on_clothes(arm.closed(), person - bare)):
             x = arm.closed()
+            partly.append(f"{side}_hand")
         elif arm.movable:
             x, on_skin = arm.tucked(person, bare)
             if on_skin > _SHOWN:
@@ -165,7 +166,7 @@ class _Arm:
             bare = torch.zeros_like(bare)  # skin is a hint for a hand at a wrist that was seen, not for one anywhere
         taken = (others >= 0) & self._other[body.faces[~self._hand][others.clamp(min=0)]].any(-1)
         free = torch.where(taken, torch.zeros_like(bare), bare)
-        wrong = person.clamp(min=_BEHIND) - 2.0 * free  # skin asks for the hand, clothes refuse it
+        wrong = person.clamp(min=_BEHIND) - _ASKING * free  # skin asks for the hand, clothes refuse it
         alone = render(Mesh(vertices, body.faces[self._hand]), camera).face_index
         whole = max(float((alone >= 0).sum()), 1.0)
         start, sunk = self._wrist(self._x), self._sunk(vertices, render(Mesh(vertices, body.faces), camera).face_index)
@@ -188,12 +189,19 @@ class _Arm:
         for trial in map(tried, self._of_depth()):
             depths[trial.move.push] = min(depths.get(trial.move.push, trial), trial, key=cost)
         found = []
-        for best in sorted(depths.values(), key=cost)[:_DEPTHS]:
+        for best in depths.values():
             for moves in (self._of_arm, self._of_wrist, self._of_fingers, self._of_wrist):
                 best = min((best, *map(tried, moves(best.move))), key=cost)
             found.append(best)
         best = min(found, key=cost)
         return best.pose, best.on_skin
+
+    def on_clothes(self, x: torch.Tensor, dressed: torch.Tensor) -> bool:
+        """Whether the hand of a pose lies where the photo shows clothes (H, W) for the most part."""
+        vertices = self._parameters.body.vertices(self._parameters.decode(x))[0]
+        face = self._rasterizer.render(Mesh(vertices, self._parameters.body.faces), self._camera).face_index
+        shown = (face >= 0) & self._hand[face.clamp(min=0)]
+        return bool(shown.any()) and float(dressed[shown].mean()) > 0.5
 
     def closed(self) -> torch.Tensor:
         """(P,) the pose with the hand in a fist: open fingers would reach back into a picture that ends at the wrist."""
