@@ -2,6 +2,7 @@
 
     python benchmarks/tracking_truth.py photos -n 20              exact landmarks with noise
     python benchmarks/tracking_truth.py photos -n 20 --detect     rendered photos through MediaPipe
+    python benchmarks/tracking_truth.py photos -n 20 --alike      half bodies of people who differ in build alone
     python benchmarks/tracking_truth.py clips                     three clips of built-in motions
 
 The people are made with Anny, the body model that is fitted, and the tables that place landmarks on it come from renders
@@ -61,8 +62,8 @@ def uniform(random: Random, low: float, high: float) -> float:
     return low + (high - low) * float(torch.rand((), generator=random))
 
 
-def stranger(body: BodyModel, random: Random) -> torch.Tensor:
-    """(S,) a build, and small signed changes that are alike left and right."""
+def stranger(body: BodyModel, random: Random, alike: bool = False) -> torch.Tensor:
+    """(S,) a build, and small signed changes that are alike left and right; none where people are ``alike``."""
     shape = body.neutral().shape
     build = shape != 0
     for name in BUILD:
@@ -71,7 +72,7 @@ def stranger(body: BodyModel, random: Random) -> torch.Tensor:
     for k, name in enumerate(body.shape_names):
         if name.startswith("r-") and "l-" + name[2:] in body.shape_names:
             change[k] = change[body.shape_names.index("l-" + name[2:])]
-    return torch.where(build, shape, change.clamp(-0.5, 0.5))
+    return torch.where(build, shape, torch.zeros_like(change) if alike else change.clamp(-0.5, 0.5))
 
 
 def posed(parameters: Parameters, shape: torch.Tensor, random: Random) -> BodyParams:
@@ -221,13 +222,13 @@ def joint_places(body: BodyModel, params: BodyParams) -> torch.Tensor:
     return (A[..., :3, :3] @ skeleton.positions[..., None])[..., 0] + A[..., :3, 3]
 
 
-def photos(components: Components, count: int, detect: bool, output: Path) -> list[dict[str, Any]]:
+def photos(components: Components, count: int, detect: bool, alike: bool, output: Path) -> list[dict[str, Any]]:
     """Rows of the table, one per person; a refused picture has the reason."""
     world, rows = World(components), []
     for number in range(count):
         random = torch.Generator().manual_seed(1000 + number)
-        crop = list(CROPS)[number % len(CROPS)]
-        truth, camera = framed(posed(world.parameters, stranger(world.body, random), random), crop)
+        crop = "half" if alike else list(CROPS)[number % len(CROPS)]
+        truth, camera = framed(posed(world.parameters, stranger(world.body, random, alike), random), crop)
         image = world.picture(truth, camera, random)
         alpha = world.matte(truth, camera)
         photo = Photo(torch.from_numpy(image).float() / 255, None, "0" * 64, f"{number}.png")
@@ -251,6 +252,15 @@ def photos(components: Components, count: int, detect: bool, output: Path) -> li
     return rows
 
 
+def sized_error(body: BodyModel, tracked: BodyParams, truth: BodyParams, a: torch.Tensor, b: torch.Tensor) -> float:
+    """Millimetres between joints (T, n, 3), the last of which is the head, once both faces are equally large."""
+    face = body.part("face") > 0.5
+    x, y = (body.rest(p.shape, p.expression[:1])[0][face] for p in (tracked, truth))
+    size = (y - y.mean(0)).norm(dim=1).mean() / (x - x.mean(0)).norm(dim=1).mean()
+    away = (a - a[:, -1:]) * size - (b - b[:, -1:])
+    return float(away[:, :-1].norm(dim=-1).mean()) * 1000
+
+
 def clip_errors(body: BodyModel, tracked: BodyParams, truth: BodyParams) -> dict[str, float]:
     """Millimetres of the joints above the hips as seen from the head, jitter, and the jaw's error."""
     a, b = joint_places(body, tracked), joint_places(body, truth)
@@ -262,6 +272,7 @@ def clip_errors(body: BodyModel, tracked: BodyParams, truth: BodyParams) -> dict
     row = {
         "joints": float(relative[:, upper].norm(dim=-1).mean()) * 1000,
         "wrists": float(relative[:, wrists].norm(dim=-1).mean()) * 1000,
+        "joints, head's size": sized_error(body, tracked, truth, a[:, [*upper, head]], b[:, [*upper, head]]),
     }
     for name, places in (("truth", b), ("tracked", a)):
         jerk = places.diff(n=2, dim=0).norm(dim=-1)
@@ -314,16 +325,17 @@ def main() -> None:
     parser.add_argument("what", choices=["photos", "clips"])
     parser.add_argument("-n", type=int, default=20, help="people")
     parser.add_argument("--detect", action="store_true", help="let the detector look at renders")
+    parser.add_argument("--alike", action="store_true", help="people who differ in build alone, half body")
     parser.add_argument("-o", "--output", type=Path, default=Path("tracking-report"))
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     components = Components(Recipe.load("standard"))
     with torch.no_grad():
         if options.what == "photos":
-            rows = photos(components, options.n, options.detect, options.output)
+            rows = photos(components, options.n, options.detect, options.alike, options.output)
         else:
             rows = clips(components, options.output)
-    name = f"truth-{options.what}{'-detect' if options.detect else ''}.json"
+    name = f"truth-{options.what}{'-detect' if options.detect else ''}{'-alike' if options.alike else ''}.json"
     (options.output / name).write_text(json.dumps(rows, indent=2) + "\n")
     print(show(rows))
 
