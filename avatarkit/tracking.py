@@ -27,7 +27,7 @@ __all__ = ["MAX_SIDE", "Tracked", "relative", "track_file", "track_photo", "trac
 
 MAX_SIDE = 1280  # pixels; landmarks gain nothing from more
 _MAX_FPS = 60.0
-_FEW = 0.2  # of the frames
+_FEW = 0.35  # of the frames
 
 Tell = Callable[[str, float], None]
 

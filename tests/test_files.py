@@ -98,4 +98,4 @@ def test_a_body_without_a_face_that_flashes_up_is_nobody():
     assert _fleeting([*nobody, seen("pose33")])
     assert _fleeting([*nobody * 2, seen("pose33"), seen("pose33"), seen("pose33", "face478")])
     assert not _fleeting([*nobody, seen("pose33", "face478")])
-    assert not _fleeting([seen("pose33")] * 3 + nobody)
+    assert not _fleeting([seen("pose33")] * 6 + nobody)
