@@ -7,8 +7,9 @@ Every row is ``avatarkit evaluate`` with a changed recipe: one frame of a clip i
 tracked in the rest and compared with it. Rows of a clip share tracking and whatever else they have in common, and a run that
 was interrupted goes on where it was. Writes ``ablations.json``, ``ablations.md`` and ``ablations.png``.
 
-The rows about re-tracking and colours need labels that stray. Reprojected ones are exact, so ``drifting_labels.py`` stands in
-for a diffusion model there: compare these rows with ``straying labels``, not with ``full``.
+Reprojected labels know no more than the photo and are exact. So ``witness_labels.py`` and ``drifting_labels.py`` stand in for
+a diffusion model: the former shows frames of the clip itself, as a perfect one would, the latter strays from what it was asked
+for. Their rows are compared with ``witness`` and ``straying labels``, not with ``full``.
 """
 
 from __future__ import annotations
@@ -32,26 +33,41 @@ from avatarkit_cli.progress import make_progress
 
 FULL = "full"
 STRAYING = "straying labels"
+WITNESS = "witness"
+SEEN = (
+    "body_labels.use=witness", "body_labels.video={clip}", "labels.body_clips=1", "labels.head_clips=0",
+    "training.photo_share=0.5",
+)  # fmt: skip
+MESH = tuple(f"losses.{name}.weight=0" for name in ("normal", "mesh-mask", "consistency"))
+L1 = (
+    "losses.perceptual.weight=0", "losses.label-l1.use=rgb-l1", "losses.label-l1.weight=0.2",
+    'losses.label-l1.on=["body", "head"]',
+)  # fmt: skip
+PAPER = ("losses.label-colors.weight=0", "avatar.label_color=1")
 DRIFT = ("body_labels.use=drifting", "labels.head_clips=0")
 WEIGHTS = ("normal", "mesh-mask", "consistency", "laplacian", "perceptual", "rgb", "ssim", "alpha")
-"""Terms of the objective in the order in which section 3.4 names their weights."""
+LEFT_TO_RIGHT = ("1e-2", "1e-1", "1e2", "2e-1", "8e-1", "1e-1", "4e-1", "0")
+"""Terms of the objective in the order in which section 3.4 names their weights, and the weights as they stand."""
 
 ROWS: dict[str, tuple[str, ...]] = {
     FULL: (),
     # the paper's ablations
     "no labels": ("labels.body_clips=0", "labels.head_clips=0"),
-    "labels by L1": (
-        "losses.perceptual.weight=0", "losses.label-l1.use=rgb-l1", "losses.label-l1.weight=0.2",
-        'losses.label-l1.on=["body", "head"]',
-    ),
-    "no mesh constraints": tuple(f"losses.{name}.weight=0" for name in ("normal", "mesh-mask", "consistency")),
+    "labels by L1": (*PAPER, *L1),
+    "no mesh constraints": MESH,
+    "L_MGC as in the paper": ("losses.consistency.weight=100",),
     "no Laplacian": ("losses.laplacian.weight=0",),
+    WITNESS: SEEN,
+    "witness, by LPIPS alone": (*SEEN, *PAPER),
+    "witness, by L1": (*SEEN, *PAPER, *L1),
+    "witness, no mesh constraints": (*SEEN, *MESH),
+    "witness, no Laplacian": (*SEEN, "losses.laplacian.weight=0"),
+    "witness, not calibrated": (*SEEN, "labels.calibrate=false"),
     STRAYING: DRIFT,
     "straying, not re-tracked": (*DRIFT, "labels.retrack=false"),
     # how the seven printed weights are read: ours is `full`; these lack the value of another term
-    "weights left to right": tuple(
-        f"losses.{name}.weight={value}"
-        for name, value in zip(WEIGHTS, ("1e-2", "1e-1", "1e2", "2e-1", "8e-1", "1e-1", "4e-1", "0"), strict=True)
+    "weights left to right": (
+        *PAPER, *(f"losses.{name}.weight={value}" for name, value in zip(WEIGHTS, LEFT_TO_RIGHT, strict=True)),
     ),
     "Laplacian x 100": ("losses.laplacian.weight=100",),
     # our own options
@@ -77,11 +93,12 @@ def measure(
     clips: Sequence[Path], rows: Sequence[str], output: Path, preset: str, settings: Sequence[str], frames: int, seed: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """One row after the other: its name, and clip -> what ``evaluate`` returns."""
-    registry = Registry.load([Path(__file__).with_name("drifting_labels.py")])
+    registry = Registry.load([Path(__file__).with_name(f"{kind}_labels.py") for kind in ("drifting", "witness")])
     for row in rows:
-        recipe = Recipe.load(preset, settings=(*QUICK, *settings, *ROWS[row]))
         results = {}
         for clip in clips:
+            changes = (change.replace("{clip}", str(clip.resolve())) for change in ROWS[row])
+            recipe = Recipe.load(preset, settings=(*QUICK, *settings, *changes))
             folder = output / clip.stem
             print(f"{clip.name}: {row}", file=sys.stderr, flush=True)
             with make_progress() as progress:
@@ -102,7 +119,7 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
         "|---" * (1 + 2 * len(heads)) + "|",
     ]
     for row, results in found.items():
-        base = STRAYING if row.startswith("straying,") else FULL
+        base = next((b for b in (STRAYING, WITNESS) if row.startswith(f"{b.split()[0]},")), FULL)
         cells = [
             _cell(results, found.get(base) if row != base else None, name, face) for face in (False, True) for name in NUMBERS
         ]

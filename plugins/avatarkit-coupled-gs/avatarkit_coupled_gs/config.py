@@ -34,7 +34,7 @@ class CoupledConfig:
     lr_color: float = 2.5e-3
     """Adam step size of the colours, as zeroth-order spherical harmonics (3DGS)."""
     label_color: float = 1.0
-    """Share of their pull on colours that labels painted from the photo (``reproject``) keep; all others keep all of it."""
+    """Share of their pull on colours that losses on labels keep; with 0 only the loss ``label-colors`` teaches them."""
     lr_scale: float = 5e-3
     """Adam step size of the logarithm of the scales (3DGS)."""
     lr_opacity: float = 5e-2

@@ -18,7 +18,7 @@ __all__ = ["Seeds", "seed_astray", "seed_uncovered"]
 _FAINT = 0.05  # alpha from which hair is seen
 _BORDER = 2.0  # pixels beside the mesh in which a matte's border is that of its sampling, not hair
 
-_ASTRAY = 0.02  # metres that a hand's pixels may lie off the fitted hand
+_ASTRAY = 0.05  # metres that a hand's pixels may lie off the fitted hand
 _EVEN = 0.006  # metres over which their depth is evened, or they would stand in steps when seen from the side
 _BEFORE = 0.012  # metres in front of the clothes that they hide
 

@@ -54,14 +54,14 @@ class CoupledAvatar:
         self._bary: LinearMap | None = None
         self._constants: dict[str, tuple[list[tuple[torch.Tensor, int]], tuple[torch.Tensor, ...]]] = {}
         self._held: torch.Tensor | None = None
-        self._label_color = 1.0
+        self._taught = torch.full((1, 1), config.label_color)
+        self.hidden: torch.Tensor | None = None  # (N, 1) 0 to 1, what labels show and the photo does not; None: they know no more
 
     # ------------------------------------------------------------------------------------------------ initialisation
 
     def create(self, subject: Subject, labels: Sequence[LabelClip]) -> None:
         """See ``AvatarModel.create``; of the labels only whether they know more than the photo matters."""
-        known = bool(labels) and all(clip.facts.get("from_photo") for clip in labels)
-        self._label_color = self.config.label_color if known else 1.0
+        known = all(clip.facts.get("from_photo") for clip in labels)
         config, body, renderer = self.config, self.body, self.context.get("renderer")
         eye, hand = config.eye_factor, config.hand_factor
         factors = {"face": config.face_factor, "eyelids": 2 * config.face_factor, "left_hand": hand, "right_hand": hand}
@@ -87,6 +87,7 @@ class CoupledAvatar:
             texel = torch.cat([texel, torch.full((len(seeds.face), 3), -1)])
             confidence, shown = (torch.cat([t, torch.ones(len(seeds.face))]) for t in (confidence, shown))
         self.photo_confidence, self._shown = confidence, shown[:, None]
+        self.hidden = None if known else 1 - self._shown
         self._absent = self._undetected_hands(subject)
         self._absent[: len(binding)] &= ~paint.seen
         # Open eyes fold the lids away: what the photo shows at their edge must not be painted over all of them.
@@ -151,8 +152,9 @@ class CoupledAvatar:
         self.template = self._surface.template
 
     def _to_device(self) -> None:
-        for name in (*_FIXED, "template", "log_scale_start", "sh0_start", "photo_confidence", "_shown", "_absent"):
-            if hasattr(self, name):
+        made = ("template", "log_scale_start", "sh0_start", "photo_confidence", "_shown", "_absent", "_taught", "hidden")
+        for name in (*_FIXED, *made):
+            if isinstance(getattr(self, name, None), torch.Tensor):
                 setattr(self, name, getattr(self, name).to(self.device))
         for name in _LEARNT:
             setattr(self, name, getattr(self, name).to(self.device).detach().requires_grad_())
@@ -182,24 +184,26 @@ class CoupledAvatar:
 
     def pose(self, params: BodyParams) -> Posed:
         """G and M of eq. 4 and 5 for one frame; ``fields``: dX, dT, bary_dT."""
-        return self._posed(params, "body", self._label_color, torch.ones_like(self.log_scale))
+        return self._posed(params, "body", self._taught, torch.ones_like(self.log_scale))
 
     def pose_for_photo(self, params: BodyParams) -> Posed:
         """See ``AvatarModel.pose_for_photo``; hands that were not seen are left out."""
         return self._posed(params, "photo", self._shown, (~self._absent).float())
 
-    def _posed(self, params: BodyParams, name: str, share: float | torch.Tensor, present: torch.Tensor) -> Posed:
+    def colors(self, share: torch.Tensor) -> torch.Tensor:
+        """(N, 3) sRGB, of which a ``share`` (N, 1), 0 to 1, learns."""
+        sh0 = share * self.sh0 + (1 - share) * self.sh0.detach()
+        return 0.5 + _SH0 * (sh0 if self._held is None else torch.where(self._held, self.sh0.detach(), sh0))
+
+    def _posed(self, params: BodyParams, name: str, share: torch.Tensor, present: torch.Tensor) -> Posed:
         """With colours of which a ``share`` learns, and Gaussians that are ``present`` (N,)."""
         at_vertices = self.surface(params)
         means, stretch = skin_bound(at_vertices, self.triangles, self.weights, self.seed_offset, self.dX)
 
         def appearance() -> tuple[torch.Tensor, ...]:
             scales = self.log_scale.exp().clamp(self.config.min_scale, self.config.max_scale)
-            whole = not isinstance(share, torch.Tensor) and share == 1
-            sh0 = self.sh0 if whole else share * self.sh0 + (1 - share) * self.sh0.detach()
-            sh0 = sh0 if self._held is None else torch.where(self._held, self.sh0.detach(), sh0)
             opacity = torch.where(self._grown, self.opacity, self.opacity.detach()).sigmoid()
-            return scales, 0.5 + _SH0 * sh0, opacity * present
+            return scales, self.colors(share), opacity * present
 
         scales, colors, opacities = self._while_unchanged(name, (self.log_scale, self.sh0, self.opacity), appearance)
         (bary_dT,) = self._while_unchanged("bary_dT", (self.dT,), lambda: (self.bary(self.dT),))

@@ -1,4 +1,4 @@
-"""L_S (paper, eq. 10): what the source image says, pixel by pixel.
+"""L_S (paper, eq. 10): what the source image says, pixel by pixel; and colours that only labels show.
 
 All terms weigh pixels by the confidence of the view. Colours are compared inside the matte only, and at the opacity that the
 rendering has: L_alpha alone says how much of a pixel the person covers, or the random background would turn the border grey.
@@ -6,12 +6,15 @@ rendering has: L_alpha alone says how much of a pixel the person covers, or the 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from avatarkit.interfaces import Context, TrainStep
 from avatarkit.losses import l1, ssim_map, weighted_mean
+from avatarkit_coupled_gs.regularizers import coupled
 
-__all__ = ["AlphaL1", "RgbL1", "Ssim"]
+__all__ = ["AlphaL1", "LabelColors", "RgbL1", "Ssim"]
 
 
 def _target(step: TrainStep) -> torch.Tensor:
@@ -52,3 +55,27 @@ class AlphaL1:
     def __call__(self, step: TrainStep) -> torch.Tensor:
         """Mean absolute difference between matte and accumulated opacity."""
         return weighted_mean((step.rendering.alpha - step.alpha).abs(), step.confidence)
+
+
+class LabelColors:
+    """L1 on labels that teaches nothing but colours which the photo does not show.
+
+    Not the paper's: its perceptual term (eq. 9) does not say what colour a hand has, and in few steps it speckles what it may
+    paint. Labels are imperfect, so that neither the geometry nor what the photo shows follows their pixels.
+    """
+
+    def __init__(self, config: None, context: Context) -> None:
+        self._context = context
+
+    def __call__(self, step: TrainStep) -> torch.Tensor:
+        """Mean absolute difference of colours over trusted pixels of the person; 0 where labels know no more than the photo."""
+        avatar = coupled(step)
+        if avatar.hidden is None:
+            return step.background.new_zeros(())
+        fixed = step.posed.gaussians
+        gaussians = replace(
+            fixed, means=fixed.means.detach(), scales=fixed.scales.detach(), opacities=fixed.opacities.detach(),
+            colors=avatar.colors(avatar.hidden),
+        )  # fmt: skip
+        drawn = self._context.get("renderer").gaussians.render(gaussians, step.camera, step.background)
+        return weighted_mean(l1(drawn.rgb, _target(step)), step.confidence * step.alpha)

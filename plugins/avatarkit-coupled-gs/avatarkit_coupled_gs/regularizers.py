@@ -9,12 +9,13 @@ from avatarkit.interfaces import Context, TrainStep
 from avatarkit_coupled_gs.config import LaplacianConfig
 from avatarkit_coupled_gs.model import CoupledAvatar
 
-__all__ = ["Laplacian", "MeshGaussianConsistency", "MeshMask", "NormalConsistency"]
+__all__ = ["Laplacian", "MeshGaussianConsistency", "MeshMask", "NormalConsistency", "coupled"]
 
 
-def _coupled(step: TrainStep) -> CoupledAvatar:
+def coupled(step: TrainStep) -> CoupledAvatar:
+    """The avatar of a step, for losses that look into it."""
     if not isinstance(step.avatar, CoupledAvatar):
-        raise PluginError("the mesh constraints of coupled-gs need the avatar coupled-gs; leave them out of the recipe")
+        raise PluginError("losses of coupled-gs need the avatar coupled-gs; leave them out of the recipe")
     return step.avatar
 
 
@@ -30,7 +31,7 @@ class NormalConsistency:
         Taken in canonical space, so that bent joints cost nothing; relative to rest, so that fingers, ears and lips are not
         flattened (the paper leaves both unsaid).
         """
-        avatar = _coupled(step)
+        avatar = coupled(step)
         bend = avatar.topology.edge_bend(avatar.template + avatar.dT)
         return torch.relu(bend - avatar.topology.rest_bend).mean()
 
@@ -70,7 +71,7 @@ class Laplacian:
         For scale and colour the first value's own Laplacian is subtracted: what the photo and the sampling put there at
         the start costs nothing.
         """
-        avatar, c = _coupled(step), self.config
+        avatar, c = coupled(step), self.config
         fields = torch.cat(
             [
                 avatar.dX * c.position**0.5,
