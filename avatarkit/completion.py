@@ -98,7 +98,8 @@ def expected_colors(
     cloth, limbs = is_in["clothes"] & ~bare, is_in["clothes"] & bare
     clothes = _clothes_by_joint(body, cloth, rest, color, seen, skin)
     lit = _or_else(dominant_color(color[limbs], seen[limbs]), skin)
-    clothes[limbs] = 0.3 * lit + 0.7 * skin  # what is seen of bare arms may lie in the shade
+    shaded = bool(luminance(lit) < luminance(skin))
+    clothes[limbs] = 0.3 * lit + 0.7 * skin if shaded else lit  # of bare arms only their shadow may be seen
     white = usual(_WHITE)
     redness = color[:, 0] - 0.5 * (color[:, 1] + color[:, 2])
     red = (12.0 * (redness - (skin[0] - 0.5 * (skin[1] + skin[2])))).clamp(-4.0, 4.0).exp()

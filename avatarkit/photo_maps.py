@@ -173,7 +173,7 @@ def _hand_trust(
         return 1.0 - (2.0 * around[0, 1]).clamp(max=1.0), on_hands, torch.zeros_like(skin)
     clothes = region == REGIONS.index("clothes")
     hands = (around[0, 1] > 0.3) & skin
-    worn = _worn(hands & clothes, clothes & ~hands, color, metre)
+    worn = _worn(hands & clothes, clothes & ~skin, color, metre)
     return 1.0 - torch.maximum((2.0 * around[0, 1]).clamp(max=1.0), worn.float()), on_hands, (hands & clothes) | worn
 
 

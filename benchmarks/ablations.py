@@ -55,7 +55,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "no labels": ("labels.body_clips=0", "labels.head_clips=0"),
     "labels by L1": (*PAPER, *L1),
     "no mesh constraints": MESH,
-    "L_MGC as in the paper": ("losses.consistency.weight=100",),
+    "L_MGC / 10": ("losses.consistency.weight=10",),
     "no Laplacian": ("losses.laplacian.weight=0",),
     WITNESS: SEEN,
     "witness, by LPIPS alone": (*SEEN, *PAPER),
