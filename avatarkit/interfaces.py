@@ -369,7 +369,10 @@ class TrainStep:
 
 @runtime_checkable
 class Loss(Protocol):
-    """One term of the objective (eq. 7, 9, 10), unweighted; the recipe gives weight, start step and kinds of step."""
+    """One term of the objective (eq. 7, 9, 10), unweighted; the recipe gives weight, start step and kinds of step.
+
+    It may offer ``applies_to(avatar) -> bool`` besides: of avatars for which it says no it is left out, with a warning.
+    """
 
     def __call__(self, step: TrainStep) -> torch.Tensor:
         """() scalar."""

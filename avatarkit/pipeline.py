@@ -41,7 +41,7 @@ from avatarkit.report import render_report
 from avatarkit.retracking import retrack
 from avatarkit.store import Stage, Store, load_tensors, read_json, save_tensors, write_json
 from avatarkit.threads import single_threaded
-from avatarkit.training import LossTerm, TrainingConfig, TrainingReport, train
+from avatarkit.training import LossTerm, TrainingConfig, TrainingReport, applicable, train
 from avatarkit.views import photo_confidence
 
 __all__ = ["STAGES", "LabelsConfig", "build", "load_tracked_subject"]
@@ -254,7 +254,8 @@ class _Run:
             avatar.create(subject, clips)
             with torch.no_grad():
                 self._require("avatar", contracts.require_posed, avatar.pose(subject.params))
-            terms = [LossTerm(c.name, self.components.loss(c), c.weight, c.start, c.on) for c in self.recipe.losses]
+            asked = [LossTerm(c.name, self.components.loss(c), c.weight, c.start, c.on) for c in self.recipe.losses]
+            terms = applicable(asked, avatar)
             renderer = self.components.get("renderer")
             confidence = photo_confidence(subject, self.components.get("body"), renderer)
             report = train(

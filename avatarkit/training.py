@@ -19,7 +19,7 @@ from avatarkit.store import load_tensors, save_tensors
 from avatarkit.threads import single_threaded
 from avatarkit.views import View, photo_views
 
-__all__ = ["LossTerm", "TrainingConfig", "TrainingReport", "train"]
+__all__ = ["LossTerm", "TrainingConfig", "TrainingReport", "applicable", "train"]
 
 log = logging.getLogger("avatarkit.training")
 
@@ -75,6 +75,14 @@ class TrainingReport:
 
     steps: int = 0
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+
+def applicable(terms: Sequence[LossTerm], avatar: AvatarModel) -> list[LossTerm]:
+    """The terms that can be had of an avatar; what is left out is said."""
+    fitting = [t for t in terms if not hasattr(t.loss, "applies_to") or t.loss.applies_to(avatar)]
+    if left_out := [t.name for t in terms if t not in fitting]:
+        log.warning("the losses %s are of another kind of avatar, and are left out", ", ".join(left_out))
+    return fitting
 
 
 @contextmanager

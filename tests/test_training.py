@@ -12,7 +12,7 @@ from avatarkit.gaussians import Gaussians
 from avatarkit.interfaces import ParameterGroup, Posed, TrainStep
 from avatarkit.labels import LabelClip
 from avatarkit.testing import ReferenceRenderer, tiny_context, tiny_motion, tiny_subject
-from avatarkit.training import LossTerm, TrainingConfig, train
+from avatarkit.training import LossTerm, TrainingConfig, applicable, train
 from avatarkit.views import label_view, photo_views
 
 
@@ -101,6 +101,16 @@ def test_labels_without_confidence_teach_nothing(subject):
     blind = replace(clip, confidence=torch.zeros_like(clip.confidence))
     avatar, _ = _train(subject, 6, labels=[blind], on=("body",))
     assert (avatar.colors == 0.5).all()
+
+
+def test_losses_of_another_avatar_are_left_out_and_said(caplog):
+    class Choosy:
+        def applies_to(self, avatar):
+            return avatar == "mine"
+
+    terms = [LossTerm("any", lambda step: torch.zeros(()), 1.0), LossTerm("choosy", Choosy(), 1.0)]
+    assert [t.name for t in applicable(terms, "mine")] == ["any", "choosy"] and not caplog.messages
+    assert [t.name for t in applicable(terms, "yours")] == ["any"] and "choosy" in caplog.text
 
 
 def test_views_show_the_photo_at_the_asked_size_and_details_lie_inside(subject):

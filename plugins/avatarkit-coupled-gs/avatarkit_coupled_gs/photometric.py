@@ -12,7 +12,7 @@ import torch
 
 from avatarkit.interfaces import Context, TrainStep
 from avatarkit.losses import l1, ssim_map, weighted_mean
-from avatarkit_coupled_gs.regularizers import coupled
+from avatarkit_coupled_gs.regularizers import OfCoupled
 
 __all__ = ["AlphaL1", "LabelColors", "RgbL1", "Ssim"]
 
@@ -57,7 +57,7 @@ class AlphaL1:
         return weighted_mean((step.rendering.alpha - step.alpha).abs(), step.confidence)
 
 
-class LabelColors:
+class LabelColors(OfCoupled):
     """L1 on labels that teaches nothing but colours which the photo does not show.
 
     Not the paper's: its perceptual term (eq. 9) does not say what colour a hand has, and in few steps it speckles what it may
@@ -69,7 +69,7 @@ class LabelColors:
 
     def __call__(self, step: TrainStep) -> torch.Tensor:
         """Mean absolute difference of colours over trusted pixels of the person; 0 where labels know no more than the photo."""
-        avatar = coupled(step)
+        avatar = self.avatar(step)
         if avatar.hidden is None:
             return step.background.new_zeros(())
         fixed = step.posed.gaussians

@@ -5,21 +5,29 @@ from __future__ import annotations
 import torch
 
 from avatarkit.errors import PluginError
-from avatarkit.interfaces import Context, TrainStep
+from avatarkit.interfaces import AvatarModel, Context, TrainStep
 from avatarkit_coupled_gs.config import LaplacianConfig
 from avatarkit_coupled_gs.model import CoupledAvatar
 
-__all__ = ["Laplacian", "MeshGaussianConsistency", "MeshMask", "NormalConsistency", "coupled"]
+__all__ = ["Laplacian", "MeshGaussianConsistency", "MeshMask", "NormalConsistency", "OfCoupled"]
 
 
-def coupled(step: TrainStep) -> CoupledAvatar:
-    """The avatar of a step, for losses that look into it."""
-    if not isinstance(step.avatar, CoupledAvatar):
-        raise PluginError("losses of coupled-gs need the avatar coupled-gs; leave them out of the recipe")
-    return step.avatar
+class OfCoupled:
+    """What losses have in common that look into the coupled avatar."""
+
+    def applies_to(self, avatar: AvatarModel) -> bool:
+        """See ``Loss``."""
+        return isinstance(avatar, CoupledAvatar)
+
+    @staticmethod
+    def avatar(step: TrainStep) -> CoupledAvatar:
+        """That of a step."""
+        if not isinstance(step.avatar, CoupledAvatar):
+            raise PluginError("this loss needs the avatar coupled-gs; leave it out of the recipe")
+        return step.avatar
 
 
-class NormalConsistency:
+class NormalConsistency(OfCoupled):
     """L_normal: normals of neighbouring faces of the deformed mesh agree as well as on the undeformed one."""
 
     def __init__(self, config: None, context: Context) -> None:
@@ -31,7 +39,7 @@ class NormalConsistency:
         Taken in canonical space, so that bent joints cost nothing; relative to rest, so that fingers, ears and lips are not
         flattened (the paper leaves both unsaid).
         """
-        avatar = coupled(step)
+        avatar = self.avatar(step)
         bend = avatar.topology.edge_bend(avatar.template + avatar.dT)
         return torch.relu(bend - avatar.topology.rest_bend).mean()
 
@@ -48,7 +56,7 @@ class MeshMask:
         return ((mask - step.alpha).abs() * step.confidence).sum() / step.confidence.sum().clamp(min=1e-6)
 
 
-class MeshGaussianConsistency:
+class MeshGaussianConsistency(OfCoupled):
     """L_MGC (eq. 8) = |dX - Bary(dT)|_1, mean over Gaussians, in metres; gradients reach both fields."""
 
     def __init__(self, config: None, context: Context) -> None:
@@ -59,7 +67,7 @@ class MeshGaussianConsistency:
         return (step.posed.fields["dX"] - step.posed.fields["bary_dT"]).abs().sum(-1).mean()
 
 
-class Laplacian:
+class Laplacian(OfCoupled):
     """L_lap: dX, scale and colour are smooth over the initial connectivity on the canonical surface."""
 
     def __init__(self, config: LaplacianConfig, context: Context) -> None:
@@ -71,7 +79,7 @@ class Laplacian:
         For scale and colour the first value's own Laplacian is subtracted: what the photo and the sampling put there at
         the start costs nothing.
         """
-        avatar, c = coupled(step), self.config
+        avatar, c = self.avatar(step), self.config
         fields = torch.cat(
             [
                 avatar.dX * c.position**0.5,
