@@ -40,6 +40,7 @@ _STRETCHES = (0.0, -0.2, -0.4, -0.6)  # radians at the elbow of an arm that was 
 _INWARD, _ROLLS = (0.0, -0.5, -0.25, 0.25, 0.5), (0.0, -0.8, 0.8)  # radians about the upper arm, and about the forearm
 _PUSHES = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3)  # metres that a wrist goes back along its ray, under what lies before it
 _CURLED, _BENT, _ROLLED, _STRETCHED = 0.06, 0.05, 0.03, 0.8  # what a fist, and a radian of each, must gain, as part of a hand
+_DEPTHS = 4  # of them, the best, are followed up
 _PUSHED = 0.2  # what a metre back must gain
 _SUNK = 1.0  # what a part of a hand's area must gain by which a forearm that was seen sinks into something
 _CROSSED = 0.25  # of it, where it is the other arm: which of two that cross lies before the other, pixels hardly tell
@@ -106,7 +107,7 @@ def tuck_hands(
         if observation.visible[f"{side}_hand"]:
             continue
         arm = _Arm(parameters, x, side, observation, small, rasterizer)
-        if f"{side}_hand" in observation.cut and not (arm.movable and arm.on_clothes(arm.closed(), person - bare)):
+        if f"{side}_hand" in observation.cut and not (arm.movable and arm.on_a_sleeve(arm.closed(), person - bare)):
             x = arm.closed()
             partly.append(f"{side}_hand")
         elif arm.movable:
@@ -189,19 +190,22 @@ class _Arm:
         for trial in map(tried, self._of_depth()):
             depths[trial.move.push] = min(depths.get(trial.move.push, trial), trial, key=cost)
         found = []
-        for best in depths.values():
+        for best in sorted(depths.values(), key=cost)[:_DEPTHS]:
             for moves in (self._of_arm, self._of_wrist, self._of_fingers, self._of_wrist):
                 best = min((best, *map(tried, moves(best.move))), key=cost)
             found.append(best)
         best = min(found, key=cost)
         return best.pose, best.on_skin
 
-    def on_clothes(self, x: torch.Tensor, dressed: torch.Tensor) -> bool:
-        """Whether the hand of a pose lies where the photo shows clothes (H, W) for the most part."""
+    def on_a_sleeve(self, x: torch.Tensor, dressed: torch.Tensor) -> bool:
+        """Whether the hand of a pose lies on the other arm for the most part, and the photo shows clothes (H, W) there."""
+        faces = self._parameters.body.faces
         vertices = self._parameters.body.vertices(self._parameters.decode(x))[0]
-        face = self._rasterizer.render(Mesh(vertices, self._parameters.body.faces), self._camera).face_index
+        face = self._rasterizer.render(Mesh(vertices, faces), self._camera).face_index
         shown = (face >= 0) & self._hand[face.clamp(min=0)]
-        return bool(shown.any()) and float(dressed[shown].mean()) > 0.5
+        below = self._rasterizer.render(Mesh(vertices, faces[~self._hand]), self._camera).face_index
+        sleeve = (below >= 0) & self._crossing[~self._hand][below.clamp(min=0)]
+        return bool(shown.any()) and float((dressed * sleeve)[shown].mean()) > 0.5
 
     def closed(self) -> torch.Tensor:
         """(P,) the pose with the hand in a fist: open fingers would reach back into a picture that ends at the wrist."""
