@@ -16,6 +16,8 @@ from avatarkit_cpu.workers import Workers, spans
 
 __all__ = ["CpuMeshRasterizer"]
 
+_KEPT = 3  # meshes
+
 
 @dataclass(frozen=True)
 class _Topology:
@@ -58,12 +60,12 @@ class CpuMeshRasterizer:
     """Draws meshes on the CPU; the same bits on any number of threads.
 
     Implements ``MeshRasterizer``. Works in the floating type of the vertices: float32, or float64 for checks of
-    gradients. The edges of the last mesh are kept, so drawing poses of one mesh finds them once.
+    gradients. The edges of the last few meshes are kept, so drawing poses of one mesh, or of parts of it, finds them once.
     """
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
-        self._topology: _Topology | None = None
+        self._topologies: tuple[_Topology, ...] = ()  # the last one first
 
     def render(self, mesh: Mesh, camera: Camera) -> MeshRendering:
         """Draws a mesh, see ``avatarkit.kernels.meshes``.
@@ -75,9 +77,11 @@ class CpuMeshRasterizer:
         vertices, faces = mesh.vertices, mesh.faces
         if vertices.ndim != 2 or vertices.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
             raise ValueError(f"a mesh has (V, 3) vertices and (F, 3) faces, not {vertices.shape} and {faces.shape}")
-        topology = self._topology
-        if topology is None or not topology.fits(faces, len(vertices)):
-            topology = self._topology = _Topology.of(faces.contiguous(), len(vertices))
+        kept = self._topologies
+        topology = next((t for t in kept if t.fits(faces, len(vertices))), None)
+        if topology is None:
+            topology = _Topology.of(faces.contiguous(), len(vertices))
+        self._topologies = (topology, *(t for t in kept if t is not topology))[:_KEPT]
         return MeshRendering(*_Draw.apply(vertices, camera, topology, self._workers))
 
 

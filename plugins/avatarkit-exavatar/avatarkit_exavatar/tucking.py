@@ -142,6 +142,7 @@ class _Arm:
         self._other = torch.zeros(len(body.skinning_weights), dtype=torch.bool)  # whose skin cannot be this hand's
         for name in ("head", f"{other}_hand"):
             self._other |= body.part(name) > 0.5
+        self._forearms: dict[tuple[float, ...], torch.Tensor] = {}  # how it was moved -> (H, W) where its forearm is drawn alone
         self._bases = {0.0: x}  # how far its wrist was pushed back -> (P,) the fit
         names = ("shoulder", "upper_arm_twist", "elbow", "forearm_twist", "wrist")
         self._at = {name: parameters.group_slice(f"{side}_{name}") for name in names}
@@ -170,7 +171,7 @@ class _Arm:
         wrong = person.clamp(min=_BEHIND) - _ASKING * free  # skin asks for the hand, clothes refuse it
         alone = render(Mesh(vertices, body.faces[self._hand]), camera).face_index
         whole = max(float((alone >= 0).sum()), 1.0)
-        start, sunk = self._wrist(self._x), self._sunk(vertices, render(Mesh(vertices, body.faces), camera).face_index)
+        start, sunk = self._wrist(self._x), self._sunk(_Move(), vertices, render(Mesh(vertices, body.faces), camera).face_index)
 
         def tried(move: _Move) -> _Trial:
             pose = self._moved(move)
@@ -179,7 +180,7 @@ class _Arm:
             shown = (face >= 0) & self._hand[face.clamp(min=0)]
             cost = float(wrong[shown].sum()) / whole + move.cost
             if self._seen:
-                cost += _SUNK * max(self._sunk(vertices, face) - sunk, 0.0) / whole
+                cost += _SUNK * max(self._sunk(move, vertices, face) - sunk, 0.0) / whole
                 cost += _MOVED * float(((self._wrist(pose) - start) / self._head).square().sum())
             return _Trial(cost, move, pose, float(free[shown].sum()) / whole)
 
@@ -228,10 +229,13 @@ class _Arm:
         for curl in _CURLS:
             yield _Move(best.push, best.stretch, best.inward, best.roll, best.bend, best.aside, curl)
 
-    def _sunk(self, vertices: torch.Tensor, face: torch.Tensor) -> float:
+    def _sunk(self, move: _Move, vertices: torch.Tensor, face: torch.Tensor) -> float:
         """Pixels of the forearm that are hidden in a face index (H, W) of the whole body; less if by the other arm."""
-        forearm = self._rasterizer.render(Mesh(vertices, self._parameters.body.faces[self._forearm]), self._camera).face_index
-        hidden = ((forearm >= 0) & ~self._forearm[face.clamp(min=0)]).float()
+        moved = move.push, move.stretch, move.inward, move.roll
+        if moved not in self._forearms:
+            alone = Mesh(vertices, self._parameters.body.faces[self._forearm])
+            self._forearms[moved] = self._rasterizer.render(alone, self._camera).face_index >= 0
+        hidden = (self._forearms[moved] & ~self._forearm[face.clamp(min=0)]).float()
         return float((hidden * torch.where(self._crossing[face.clamp(min=0)], _CROSSED, 1.0)).sum())
 
     def _wrist(self, x: torch.Tensor) -> torch.Tensor:
