@@ -24,6 +24,7 @@ LOOKUP = 7
 _WORKING_SIZE = 1024  # pixels along the photo's longer side for the visibility test
 _INNER = REGIONS.index("mouth")
 _WORN = 0.05  # metres from a hand at which its watch and cuff end
+_GOES_ON = 0.05  # part of a thing that lies farther off, from which it is not the hand's
 _ODD = 0.25  # difference of sRGB colours from which something is not made of the clothes around it
 _GLOVED = 0.2  # part of a hand that looks like skin, below which it wears a glove
 
@@ -178,7 +179,10 @@ def _hand_trust(
 
 
 def _worn(hands: torch.Tensor, clothes: torch.Tensor, color: torch.Tensor, metre: torch.Tensor) -> torch.Tensor:
-    """(H, W) bool: what hands wear: pixels of ``clothes`` close to ``hands`` in another colour than the clothes around them."""
+    """(H, W) bool: what hands wear: small things among ``clothes``, close to ``hands``, of another colour than those around them.
+
+    What goes on away from the hand is hair, or another garment.
+    """
     if not hands.any():
         return torch.zeros_like(hands)
     away = _distance(~hands) * metre
@@ -186,7 +190,11 @@ def _worn(hands: torch.Tensor, clothes: torch.Tensor, color: torch.Tensor, metre
     usual = dominant_color(color[cloth], torch.ones(int(cloth.sum())))
     if usual is None:
         return torch.zeros_like(hands)
-    return clothes & (away < _WORN) & ((color - usual).norm(dim=-1) > _ODD)
+    odd = clothes & (away < 2 * _WORN) & ((color - usual).norm(dim=-1) > _ODD)
+    number, count = ndimage.label(odd.numpy())
+    beyond = np.asarray(ndimage.mean(away.numpy() > _WORN, number, range(1, count + 1)))
+    small = np.concatenate([[False], beyond < _GOES_ON])
+    return torch.from_numpy(small[number]) & (away < _WORN)
 
 
 def _gloved(hands: torch.Tensor, skin: torch.Tensor) -> bool:

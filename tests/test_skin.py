@@ -109,11 +109,13 @@ class TestSleeves:
         image[y - 5 : y + 6, x - 5 : x + 6] = SKIN
         image[y - 3 : y + 4, x + 6 : x + 9] = 0.95  # a cuff
         image[y - 22 : y - 18, x - 2 : x + 3] = 0.95  # a badge
+        image[y - 3 : y + 30, x - 9 : x - 6] = 0.95  # a braid that goes on
         keypoints = replace(subject.keypoints, points={**subject.keypoints.points, "hand21_left": hand})
         held = replace(subject, matte=replace(subject.matte, foreground=image), keypoints=keypoints)
         painter = PhotoPainter(held, body, ReferenceRenderer())
         assert painter.astray[y, x] and painter.astray[y, x + 7]
         assert not painter.astray[y, x + 20 :].any() and not painter.astray[: y - 12].any()
+        assert not painter.astray[y, x - 8]
         front = torch.nonzero((body._owner == 1)[body.faces].all(1))[:, 0]
         weights = torch.full((len(front), 3), 1 / 3)
         before = PhotoPainter(subject, body, ReferenceRenderer()).paint(front, weights).shown
