@@ -27,7 +27,7 @@ _SKIN = (0.72, 0.55, 0.46)
 _WHITE = (0.82, 0.78, 0.71)
 _MOUTH = (0.45, 0.17, 0.16)
 _TONGUE = (0.70, 0.40, 0.38)
-_HAND_LIGHT = 1.06  # brightness of hands against faces: the median of seven photos that show both
+_HAND_LIGHT = 1.06  # brightness of hands against faces: the median of six photos that show both
 _HAND_SEEN, _GLOVE_SEEN = 10.0, 30.0  # vertices of hands from which their skin, and gloves, are known
 _SIDES = 0.3  # how much darker the sides of fingers are than their backs
 

@@ -170,12 +170,13 @@ def _hand_trust(
         on_hands = torch.ones(region.shape) if _gloved(loose, skin) else torch.maximum(on_hands, skin.float())
     elif not sure.any():
         on_hands = torch.ones(region.shape)
-    if likeness is None:
-        return 1.0 - (2.0 * around[0, 1]).clamp(max=1.0), on_hands, torch.zeros_like(skin)
-    clothes = region == REGIONS.index("clothes")
-    hands = (around[0, 1] > 0.3) & skin
-    worn = _worn(hands & clothes, clothes & ~skin, color, metre)
-    return 1.0 - torch.maximum((2.0 * around[0, 1]).clamp(max=1.0), worn.float()), on_hands, (hands & clothes) | worn
+    off_hands, astray = 1.0 - (2.0 * around[0, 1]).clamp(max=1.0), torch.zeros_like(skin)
+    if likeness is not None:
+        clothes = region == REGIONS.index("clothes")
+        astray = (around[0, 1] > 0.3) & skin & clothes
+        worn = _worn(astray, clothes & ~skin, color, metre)
+        off_hands, astray = off_hands * ~worn, astray | worn
+    return off_hands, on_hands, astray
 
 
 def _worn(hands: torch.Tensor, clothes: torch.Tensor, color: torch.Tensor, metre: torch.Tensor) -> torch.Tensor:
