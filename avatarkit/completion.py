@@ -29,6 +29,7 @@ _MOUTH = (0.45, 0.17, 0.16)
 _TONGUE = (0.70, 0.40, 0.38)
 _HAND_LIGHT = 1.06  # brightness of hands against faces: the median of six photos that show both
 _HAND_SEEN, _GLOVE_SEEN = 10.0, 30.0  # vertices of hands from which their skin, and gloves, are known
+_ENOUGH = 0.1  # part of what a joint moves, from which its clothes are known
 _SIDES = 0.3  # how much darker the sides of fingers are than their backs
 
 
@@ -160,7 +161,7 @@ def _clothes_by_joint(
     by_joint: list[torch.Tensor] = []
     for number, parent in enumerate(body.parents):
         here = cloth & (pooled == min(number, int(other[number])))
-        enough = float(seen[here].sum()) > 4.0
+        enough = float(seen[here].sum()) > max(4.0, _ENOUGH * int(here.sum()))
         found = dominant_color(color[here], seen[here]) if enough else None
         worn = by_joint[parent] if parent in arms or parent in legs else trousers if number in legs else clothes
         by_joint.append(_or_else(found, worn))

@@ -25,11 +25,14 @@ from avatarkit.mesh import barycentric, vertex_normals
 from avatarkit.photo_maps import LOOKUP, PhotoMaps
 from avatarkit.skin import bare_surface, skin_likeness
 from avatarkit.subject import Subject
-from avatarkit.surface import REGIONS, grown, limb, mesh_edges, smoothstep, spread, surface_regions
+from avatarkit.surface import REGIONS, forearms, grown, limb, mesh_edges, near, smoothstep, spread, surface_regions
 
 __all__ = ["Paint", "PhotoPainter"]
 
 _MIRRORED, _SPREAD = 0.4, 0.08  # confidence of completed colours against seen ones
+_ODD = 0.2, 0.45  # difference from the clothes around up to which a colour is theirs, and from which it is not
+_ONE_SIDED = 0.1, 0.3  # the same, of what the other side would be painted with
+_TOUCHING = 0.02  # metres off a forearm up to which it hides the trunk
 _UNFOLDING = ("eyeBlinkLeft", "eyeBlinkRight")  # expressions that bring folded skin to light
 _INNER = REGIONS.index("mouth")
 
@@ -67,11 +70,14 @@ class PhotoPainter:
             self._rest = body.rest(subject.params.shape, torch.zeros(1, len(body.expression_names)))[0].float()
         self.regions = surface_regions(body, self._rest)
         matte, skin = subject.matte, skin_likeness(subject.matte.foreground, subject.keypoints)
-        self._bare = bare_surface(body, self.vertices, subject.camera, matte.alpha, skin, renderer.meshes) > 0.5
         self._lids = grown(body.part("eyelids") > 0.5, body.faces, 3)
-        self._photo = PhotoMaps(subject, self.vertices, body.faces, self.regions, renderer)
+        arms = (limb(body, "left_hand") | limb(body, "right_hand")).long() + forearms(body).long()
+        self._photo = PhotoMaps(subject, self.vertices, body.faces, self.regions, arms, renderer)
         self.astray = self._photo.astray
+        clear = matte.alpha * ~self._photo.covered  # a hand before clothes does not bare them
+        self._bare = bare_surface(body, self.vertices, subject.camera, clear, skin, renderer.meshes) > 0.5
         normals, trust = vertex_normals(self.vertices, body.faces), _vertex_trust(subject, body, self.regions)
+        trust[(arms == 0) & near(self.vertices, self.vertices[arms == 2], _TOUCHING)] = 0.0
         direct = self._photo.lookup(self.vertices, normals, trust, self.regions)
         self._attributes = torch.cat([direct, direct[mirror]], 1)
         self._fill(body, direct)
@@ -94,18 +100,19 @@ class PhotoPainter:
         none, weak = torch.zeros_like(color), torch.full_like(seen, 0.03)
         light = spread(edges, conductance, difference, 20.0 * alike, none, weak)
         expected = expected_colors(body, region, self._bare, self._rest, color, seen, photo.exposure, photo.hair)
-        known = seen + 0.3 * other_seen
-        value = color * seen[:, None] + 0.3 * (other + light) * other_seen[:, None]
-        value = value / known.clamp(min=1e-6)[:, None]
+        mirrored = 0.3 * other_seen
+        value = color * seen[:, None] + (other + light) * mirrored[:, None]
+        value = value / (seen + mirrored).clamp(min=1e-6)[:, None]
+        cloth = region == REGIONS.index("clothes")
+        odd = cloth * smoothstep((value - expected.color).norm(dim=1), *_ODD)
+        # Cuffs, badges and ties end where they are seen to, and the other side has none.
+        known = seen * (1.0 - 0.95 * odd) + mirrored * (1.0 - odd)
         guessed = (region >= _INNER) | (region == REGIONS.index("lips")) | self._lids  # lashes and brow shade the lids
         known = torch.where(guessed, 0.0, known)
         scalp = region == REGIONS.index("scalp")
         to_hair, to_skin = (value - expected.color).norm(dim=1), (value - expected.skin).norm(dim=1)
         hair_like = smoothstep(to_skin / (to_hair + to_skin).clamp(min=1e-6), 0.35, 0.6)
         known = torch.where(scalp, known * hair_like, known)  # or the forehead would spread to the nape
-        cloth = region == REGIONS.index("clothes")
-        odd = smoothstep((value - expected.color).norm(dim=1), 0.2, 0.45)
-        known = torch.where(cloth, known * (1.0 - 0.95 * odd), known)  # cuffs, badges and ties end where they are seen to
         base = spread(edges, conductance, value, 30.0 * known, expected.color, expected.strength).clamp(0.0, 1.0)
 
         eye = region == REGIONS.index("eyes")
@@ -117,8 +124,8 @@ class PhotoPainter:
                 direction[ball] = functional.normalize(self._rest[ball] - centre, dim=-1)
         teeth = region == REGIONS.index("teeth")
         arc = torch.where(teeth, dental_arc(self._rest, teeth), 0.0)
-        flags = torch.stack([eye, scalp, teeth, arc], 1)
-        self._below = torch.cat([base, light, direction, flags], 1)
+        flags = torch.stack([eye, scalp, teeth, arc, cloth], 1)
+        self._below = torch.cat([base, light, direction, expected.color, flags], 1)
         self._eyes = self._estimate_eyes(expected)
         self._strand_contrast = self._measure_strands()
 
@@ -170,14 +177,16 @@ class PhotoPainter:
         value = barycentric(torch.cat([self._attributes[:, LOOKUP:], self._below], 1), triangles, weights)
         color, seen = self._photo.look(value[:, :LOOKUP])
         value = value[:, LOOKUP:]
-        base, light, direction = value[:, :9].split(3, -1)
-        is_eye, hair, teeth, arc = value[:, 9:].unbind(-1)
+        base, light, direction, usual = value[:, :12].split(3, -1)
+        is_eye, hair, teeth, arc, cloth = value[:, 12:].unbind(-1)
         direction = functional.normalize(direction, dim=-1)
         base = base * (1.0 + self._strand_contrast * hair * hair_strands(direction))[:, None]
         base = base * (1.0 - teeth * tooth_gaps(arc))[:, None]
         base = torch.where(is_eye[:, None] > 0.5, self._eyes(direction), base)
-        copied = smoothstep(seen, 0.05, 0.5) * (is_eye <= 0.5)
-        rgb = copied[:, None] * (color + light) + (1.0 - copied)[:, None] * base
+        color = color + light
+        odd = cloth * smoothstep((color - usual).norm(dim=1), *_ONE_SIDED)
+        copied = smoothstep(seen, 0.05, 0.5) * (is_eye <= 0.5) * (1.0 - odd)
+        rgb = copied[:, None] * color + (1.0 - copied)[:, None] * base
         return rgb, copied * _MIRRORED * seen + (1.0 - copied) * _SPREAD
 
 

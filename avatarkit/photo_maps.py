@@ -12,6 +12,7 @@ from avatarkit.completion import dominant_color, luminance
 from avatarkit.interfaces import Renderer
 from avatarkit.mesh import Mesh
 from avatarkit.openings import face_openings, hand_areas
+from avatarkit.overhang import arm_overhang
 from avatarkit.skin import skin_likeness
 from avatarkit.subject import Subject
 from avatarkit.surface import REGIONS, smoothstep
@@ -26,6 +27,8 @@ _INNER = REGIONS.index("mouth")
 _WORN = 0.05  # metres from a hand at which its watch and cuff end
 _GOES_ON = 0.05  # part of a thing that lies farther off, from which it is not the hand's
 _ODD = 0.25  # difference of sRGB colours from which something is not made of the clothes around it
+_SHADE = 0.02  # metres beside an arm in which the trunk lies in its shade
+_PERHAPS = 0.35  # chance that it shows an arm from which nobody takes a pixel's colour for the trunk's
 _GLOVED = 0.2  # part of a hand that looks like skin, below which it wears a glove
 
 
@@ -36,11 +39,19 @@ class PhotoMaps:
         exposure: brightness of white things, 0.5 to 1.
         hair: (n, 3) colours of the scalp, and around it where the person is larger than the mesh.
         astray: (H, W) bool, pixels of the photo that show a hand where the mesh shows clothes.
+        covered: (H, W) bool, pixels of the photo that may show a hand or forearm where the mesh shows the trunk.
     """
 
     def __init__(
-        self, subject: Subject, vertices: torch.Tensor, faces: torch.Tensor, regions: torch.Tensor, renderer: Renderer
+        self,
+        subject: Subject,
+        vertices: torch.Tensor,
+        faces: torch.Tensor,
+        regions: torch.Tensor,
+        arms: torch.Tensor,
+        renderer: Renderer,
     ) -> None:
+        """For a posed mesh with ``regions`` and ``arms`` (V,): 1 for upper arms, 2 for forearms and hands, else 0."""
         photo, matte = subject.photo, subject.matte
         self._camera = camera = subject.camera.scaled_to(_WORKING_SIZE, most=2.0)
         scale = camera.width / photo.width
@@ -49,7 +60,9 @@ class PhotoMaps:
         hit = drawn.face_index >= 0
         typical = drawn.depth[hit].median() if hit.any() else torch.tensor(1.0)
         metre = torch.where(hit, drawn.depth, typical) / camera.K[0, 0]  # size of a pixel on the surface
-        region = torch.where(hit, regions[faces[drawn.face_index.clamp(min=0), 0]], -1)
+        shown = faces[drawn.face_index.clamp(min=0), 0]
+        region, arm = torch.where(hit, regions[shown], -1), torch.where(hit, arms[shown], -1)
+        forearm, trunk = arm == 2, (arm == 0) & (region == REGIONS.index("clothes"))
         alpha = _resize(matte.alpha[..., None], camera.height, camera.width)[..., 0]
         trust = _border_trust(alpha, drawn.depth, hit, region, metre, metre * scale)
         color = _resize(matte.foreground, camera.height, camera.width)
@@ -60,8 +73,13 @@ class PhotoMaps:
         self._soft = soft[:, :3] / soft[:, 3:]
         self._color = _channels_first(matte.foreground)
         off_hands, on_hands, astray = _hand_trust(subject, region, color, metre)
-        self._astray = astray[None, None].float()
-        self.astray = functional.interpolate(self._astray, matte.alpha.shape)[0, 0] > 0.5
+        overhang = arm_overhang(color, alpha, forearm, trunk, float(typical / camera.K[0, 0])) > _PERHAPS
+        shaded = smoothstep(_distance(~(forearm | overhang)) * metre, 0.0, _SHADE)
+        off_hands = torch.where(trunk, off_hands * shaded, off_hands)
+        self._covered = (astray | overhang)[None, None].float()
+        self.astray, self.covered = (
+            functional.interpolate(m[None, None].float(), matte.alpha.shape)[0, 0] > 0.5 for m in (astray, trunk & astray | overhang)
+        )
         self._trust = (alpha * trust * torch.stack([outer * off_hands, inner, outer * on_hands]))[None]
         self.hair = _hair_pixels(alpha, region, metre, color)
         far = functional.max_pool2d(drawn.depth[None, None], 3, stride=1, padding=1)
@@ -94,9 +112,9 @@ class PhotoMaps:
         return functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)[0, :, 0].T, trust
 
     def shown(self, at: torch.Tensor) -> torch.Tensor:
-        """(n,) 0 to 1: points (n, 7) from ``lookup`` that face the camera with nothing in front of them, no hand either."""
-        hand = functional.grid_sample(self._astray, at[None, None, :, :2], padding_mode="border", align_corners=False)[0, 0, 0]
-        return smoothstep(at[:, 3], 0.1, 0.35) * self._in_front(at) * (1.0 - hand * (1.0 - at[:, 6]))
+        """(n,) 0 to 1: points (n, 7) from ``lookup`` that face the camera with nothing in front of them, no hand or arm either."""
+        other = functional.grid_sample(self._covered, at[None, None, :, :2], padding_mode="border", align_corners=False)[0, 0, 0]
+        return smoothstep(at[:, 3], 0.1, 0.35) * self._in_front(at) * (1.0 - other * (1.0 - at[:, 6]))
 
     def _in_front(self, at: torch.Tensor) -> torch.Tensor:
         """(n,) bool: the photo's frame holds the point, and the mesh does not hide it."""

@@ -8,15 +8,18 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 import torch
+from scipy.spatial import cKDTree
 
 from avatarkit.interfaces import BodyModel
 
 __all__ = [
     "REGIONS",
+    "forearms",
     "grown",
     "limb",
     "limb_joints",
     "mesh_edges",
+    "near",
     "smoothstep",
     "spread",
     "strongest_joint",
@@ -49,6 +52,14 @@ def grown(mask: torch.Tensor, faces: torch.Tensor, rings: int) -> torch.Tensor:
     return mask
 
 
+def near(points: torch.Tensor, others: torch.Tensor, distance: float) -> torch.Tensor:
+    """(n,) bool, points (n, 3) within a distance of any of the others (m, 3)."""
+    if not len(others):
+        return torch.zeros(len(points), dtype=torch.bool)
+    off, _ = cKDTree(others.numpy()).query(points.numpy(), distance_upper_bound=distance)
+    return torch.from_numpy(off < distance)
+
+
 def strongest_joint(body: BodyModel) -> torch.Tensor:
     """(V,) int64, the joint that moves each vertex most."""
     return body.skinning_indices.gather(1, body.skinning_weights.argmax(1, keepdim=True))[:, 0]
@@ -79,6 +90,15 @@ def limb(body: BodyModel, part: str, outer: bool = False) -> torch.Tensor:
         chain = [j for j in joints if j not in set(joint[end].tolist())]
         joints = [j for j in joints if j not in chain[: (len(chain) + 1) // 2]]
     return torch.isin(joint, torch.tensor(joints or [-1])) | end
+
+
+def forearms(body: BodyModel) -> torch.Tensor:
+    """(V,) bool, what bends at the elbows; nothing of bodies that have none."""
+    below = {g.joints[0] for g in body.pose_groups if g.name in ("left_elbow", "right_elbow")}
+    for joint, parent in enumerate(body.parents):  # parents come first
+        if parent in below:
+            below.add(joint)
+    return torch.isin(strongest_joint(body), torch.tensor(sorted(below) or [-1]))
 
 
 def surface_regions(body: BodyModel, rest: torch.Tensor) -> torch.Tensor:
