@@ -27,7 +27,7 @@ _INNER = REGIONS.index("mouth")
 _WORN = 0.05  # metres from a hand at which its watch and cuff end
 _GOES_ON = 0.05  # part of a thing that lies farther off, from which it is not the hand's
 _ODD = 0.25  # difference of sRGB colours from which something is not made of the clothes around it
-_SHADE = 0.02  # metres beside an arm in which the trunk lies in its shade
+_SHADE = 0.02  # metres beside a forearm in which the trunk lies in its shade
 _PERHAPS = 0.35  # chance that it shows an arm from which nobody takes a pixel's colour for the trunk's
 _GLOVED = 0.2  # part of a hand that looks like skin, below which it wears a glove
 
@@ -74,11 +74,12 @@ class PhotoMaps:
         self._color = _channels_first(matte.foreground)
         off_hands, on_hands, astray = _hand_trust(subject, region, color, metre)
         overhang = arm_overhang(color, alpha, forearm, trunk, float(typical / camera.K[0, 0])) > _PERHAPS
-        shaded = smoothstep(_distance(~(forearm | overhang)) * metre, 0.0, _SHADE)
-        off_hands = torch.where(trunk, off_hands * shaded, off_hands)
-        self._covered = (astray | overhang)[None, None].float()
+        lit = torch.where(trunk, smoothstep(_distance(~(forearm | overhang)) * metre, 0.0, _SHADE), 1.0)
+        off_hands = off_hands * lit
+        self._covered = torch.where(astray, 1.0, 1.0 - lit)[None, None]
         self.astray, self.covered = (
-            functional.interpolate(m[None, None].float(), matte.alpha.shape)[0, 0] > 0.5 for m in (astray, trunk & astray | overhang)
+            functional.interpolate(m[None, None].float(), matte.alpha.shape)[0, 0] > 0.5
+            for m in (astray, trunk & astray | overhang)
         )
         self._trust = (alpha * trust * torch.stack([outer * off_hands, inner, outer * on_hands]))[None]
         self.hair = _hair_pixels(alpha, region, metre, color)
@@ -112,7 +113,7 @@ class PhotoMaps:
         return functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)[0, :, 0].T, trust
 
     def shown(self, at: torch.Tensor) -> torch.Tensor:
-        """(n,) 0 to 1: points (n, 7) from ``lookup`` that face the camera with nothing in front of them, no hand or arm either."""
+        """(n,) 0 to 1: points (n, 7) from ``lookup`` that face the camera with nothing before them, no hand or arm either."""
         other = functional.grid_sample(self._covered, at[None, None, :, :2], padding_mode="border", align_corners=False)[0, 0, 0]
         return smoothstep(at[:, 3], 0.1, 0.35) * self._in_front(at) * (1.0 - other * (1.0 - at[:, 6]))
 
