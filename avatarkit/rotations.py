@@ -22,7 +22,8 @@ def axis_angle_to_matrix(axis_angle: torch.Tensor) -> torch.Tensor:
 
 
 def matrix_to_axis_angle(matrix: torch.Tensor) -> torch.Tensor:
-    """(..., 3, 3) -> (..., 3) radians, angle at most pi; not differentiable near pi."""
-    import roma
+    """(..., 3, 3) -> (..., 3) radians, angle at most pi; a constant, without derivatives."""
+    from scipy.spatial.transform import Rotation
 
-    return roma.rotmat_to_rotvec(matrix)
+    turns = Rotation.from_matrix(matrix.detach().reshape(-1, 3, 3).double().cpu().numpy())
+    return torch.from_numpy(turns.as_rotvec()).to(matrix).reshape(matrix.shape[:-1])

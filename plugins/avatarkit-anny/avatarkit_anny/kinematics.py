@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import roma
 import torch
+
+from avatarkit.rotations import axis_angle_to_matrix
 
 __all__ = ["Tree", "nearest_rotations"]
 
@@ -35,7 +36,7 @@ class Tree:
             (B, J, 4, 4).
         """
         batch = root.shape[0]
-        rotation = roma.rotvec_to_rotmat(torch.cat([root[:, None], joints[:, 1:]], 1))
+        rotation = axis_angle_to_matrix(torch.cat([root[:, None], joints[:, 1:]], 1))
         # Each joint turns about its own head; the root also moves there.
         target = torch.cat([translation[:, None], heads[None, 1:].expand(batch, -1, -1)], 1)
         shift = target - (rotation @ heads[..., None])[..., 0]
@@ -51,5 +52,6 @@ class Tree:
 def nearest_rotations(matrices: torch.Tensor) -> torch.Tensor:
     """Rotations (..., 3, 3) closest to ``matrices``, as constants: the derivative of an SVD is not stable."""
     with torch.no_grad():
-        rotations: torch.Tensor = roma.special_procrustes(matrices)
-    return rotations
+        U, _, Vh = torch.linalg.svd(matrices)
+        U[..., 2] *= torch.linalg.det(U @ Vh).sign()[..., None]  # a turn, not a mirror
+        return U @ Vh

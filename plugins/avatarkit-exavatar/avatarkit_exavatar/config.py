@@ -39,7 +39,8 @@ class ExAvatarConfig:
     """Squared error of each body or hand landmark, in units of how well it is known."""
 
     direction_weight: float = 0.5
-    """Squared difference of a limb's direction from the detector's rough 3D."""
+    """Squared difference of a limb's direction from the detector's rough 3D, which finds the pose. Once that is roughly right
+    it counts in full along the view in videos, where many frames agree on it, and a fifth of it otherwise."""
 
     silhouette_weight: float = 150.0
     """Mean squared distance between silhouettes, in head heights."""
@@ -78,7 +79,7 @@ class ExAvatarConfig:
     """Steps per frame of a clip whose pose is roughly known."""
 
     lean_weight: float = 25.0
-    """In videos of strangers: squared difference of the trunk's direction, from hips to shoulders, from the detector's rough
+    """In videos: squared difference of the trunk's direction, from hips to shoulders, from the detector's rough
     3D. That is right to a sixth of a radian: too little for a photo, enough where many frames agree."""
 
     carried_rounds: int = 2
@@ -109,4 +110,7 @@ class ExAvatarConfig:
     """Radians per second squared, after smoothing, from which a joint is let go: noise has less, waving hands have more."""
 
     shape_frames: int = 3
-    """Frames of a video of a stranger from which the shape is taken."""
+    """Frames of a video of a stranger whose shape is that with which all are tracked."""
+
+    shared_frames: int = 12
+    """Frames that then tell the shape together."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from avatarkit.body import JointLandmarks, SurfaceLandmarks
@@ -33,7 +35,7 @@ def landmark_terms(
     config: ExAvatarConfig,
     names: set[str],
     coarse: float = 1.0,
-    lean: float = 0.0,
+    steady: bool = False,
 ) -> list[Term]:
     """Reprojection of the sets in ``names`` that were seen, and what goes with them.
 
@@ -41,7 +43,8 @@ def landmark_terms(
         points: set name -> the body's points.
         distance: metres from the camera, to turn what is known in metres into pixels.
         coarse: factor on the distance at which a landmark counts as an outlier.
-        lean: how much the rough 3D says about the trunk.
+        steady: whether the rough 3D is that of many frames (``SteadyDepth``), which is good enough to tell how far limbs reach
+            and how the trunk leans.
     """
     terms: list[Term] = []
     head = observation.head_pixels
@@ -60,9 +63,10 @@ def landmark_terms(
             terms.append(Reprojection(body, camera, seen.pixels, unit, config.body_weight * seen.weight, _BODY_SCALE * coarse))
         if seen.depth is not None and isinstance(seen.table, JointLandmarks):
             say = config.direction_weight * (1.0 if coarse > 1 else _DIRECTION_FINE)
-            terms.append(_directions(body, seen, seen.table, turn, say))
-            if name == "pose33" and lean > 0:
-                terms.append(_lean(body, seen, seen.table, turn, lean))
+            depth = config.direction_weight if steady else say
+            terms.append(_directions(body, seen, seen.table, turn, say, depth))
+            if name == "pose33" and steady:
+                terms.append(_lean(body, seen, seen.table, turn, config.lean_weight))
     return terms
 
 
@@ -78,15 +82,17 @@ def _gaps(body: Points, seen: LandmarkSet, camera: Camera, head: float, config: 
     )
 
 
-def _directions(body: Points, seen: LandmarkSet, table: JointLandmarks, turn: torch.Tensor, say: float) -> Directions:
-    """Bones of a set whose rough depth is known; ``turn`` (3, 3) is world to camera."""
+def _directions(
+    body: Points, seen: LandmarkSet, table: JointLandmarks, turn: torch.Tensor, say: float, depth: float
+) -> Directions:
+    """Bones of a set whose rough 3D is known, with its say across the view and along it."""
     row = {int(number): k for k, number in enumerate(table.index)}
     bones = BODY_BONES if seen.name == "pose33" else tuple((a, b, 0.05) for a, b in HAND_BONES)
     known = [(row[a], row[b], share) for a, b, share in bones if a in row and b in row]
     start = torch.tensor([k[0] for k in known])
     end = torch.tensor([k[1] for k in known])
     share = torch.tensor([k[2] for k in known])
-    return _pointing(body, seen, start, end, turn, say * share)
+    return _pointing(body, seen, start, end, turn, share, say, depth)
 
 
 def _lean(body: Points, seen: LandmarkSet, table: JointLandmarks, turn: torch.Tensor, say: float) -> Directions:
@@ -94,18 +100,27 @@ def _lean(body: Points, seen: LandmarkSet, table: JointLandmarks, turn: torch.Te
     row = {int(number): k for k, number in enumerate(table.index)}
     pairs = [(row[a], row[b]) for a, b in _TRUNK if a in row and b in row]
     start, end = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T
-    return _pointing(body, seen, start, end, turn, torch.full((len(pairs),), say))
+    return _pointing(body, seen, start, end, turn, torch.ones(len(pairs)), say, say)
 
 
 def _pointing(
-    body: Points, seen: LandmarkSet, start: torch.Tensor, end: torch.Tensor, turn: torch.Tensor, say: torch.Tensor
+    body: Points,
+    seen: LandmarkSet,
+    start: torch.Tensor,
+    end: torch.Tensor,
+    turn: torch.Tensor,
+    share: torch.Tensor,
+    say: float,
+    depth: float,
 ) -> Directions:
-    """Bones between rows ``start`` and ``end`` (n,) of a set; ``turn`` (3, 3) is world to camera, ``say`` (n,) their weight."""
+    """Bones between rows ``start`` and ``end`` (n,) of a set, with their shares (n,); ``turn`` (3, 3) is world to camera."""
     assert seen.depth is not None
     bone = (seen.depth[end] - seen.depth[start]) @ turn
     trust = torch.minimum(seen.score[start], seen.score[end]) ** 1.5
+    weights = torch.tensor([math.sqrt(say), math.sqrt(say), math.sqrt(depth)])
     return Directions(
         bones=body[torch.cat([end, start])],
         target=bone / bone.norm(dim=-1, keepdim=True).clamp_min(1e-6),
-        weight=say * trust,
+        rows=weights[:, None] * turn,
+        weight=share * trust,
     )

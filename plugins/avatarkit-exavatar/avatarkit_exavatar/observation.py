@@ -44,6 +44,7 @@ FACE_GAPS = (
 _TRUNK = (*range(13), 23, 24)  # of the 33 body points
 _HINT = 0.15  # what the guess of a hidden point is worth, where it is on the person
 _GUESSED = 0.25  # score up to which a wrist is nothing but a guess: that forearm hangs at rest
+_JUST_OUT = 0.4  # what a wrist of a video is worth that has left the picture while its elbow is seen
 _AT_EDGE = 0.4  # what the points of a hand are worth that the picture's edge cuts off
 _ELBOW_SEEN = 0.5  # score of an elbow that tells where its wrist has gone
 _ELBOW_BEYOND = 0.15  # head heights outside the picture from which an elbow leaves its hand to guessing
@@ -236,7 +237,7 @@ def _body_trust(keypoints: Keypoints, alpha: torch.Tensor | None, head: float) -
         elif score[first] < _GUESSED or (still and beyond[first - 2] > _ELBOW_BEYOND * head):
             trust[first:23:2] = 0.0
             if not still and beyond[first] > 0 and score[first - 2] > _ELBOW_SEEN:
-                trust[first] = _HINT * near[first]  # it has just left the picture, and does not turn back
+                trust[first] = _JUST_OUT * near[first]  # it has just left the picture, and does not turn back
         elif still and _cut_off(keypoints, side):
             trust[first:23:2] = np.maximum(trust[first:23:2], _AT_EDGE)  # detectors doubt what is close to the edge
     return trust.astype(np.float32)

@@ -78,6 +78,10 @@ class Parameters:
         self.group = torch.tensor([p[1] for p in pairs])
         self.share = torch.tensor([p[2] for p in pairs])
 
+    def knowing(self, shape: torch.Tensor) -> Parameters:
+        """The same of a person whose shape (S,) is known."""
+        return Parameters(self.body, self.anatomy, shape.clone())
+
     def joints(self, x: torch.Tensor) -> torch.Tensor:
         """(J, 3) axis-angle of every joint from the vector (P,)."""
         angles = x[self.layout.pose].reshape(-1, 3)

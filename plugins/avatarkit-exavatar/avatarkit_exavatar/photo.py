@@ -28,8 +28,6 @@ __all__ = ["PhotoFit"]
 
 logger = logging.getLogger("avatarkit.exavatar")
 
-_BLIND_ROUNDS = 2  # without a matte: nothing is matched anew, only what changes with the shape is worked out again
-
 
 @dataclass
 class PhotoFit:
@@ -43,7 +41,7 @@ class PhotoFit:
     config: ExAvatarConfig
     observation: Observation
     camera: Camera
-    matte: Matte | None
+    matte: Matte
     rasterizer: MeshRasterizer
     context: Context
     skin: torch.Tensor | None = None
@@ -97,25 +95,19 @@ class PhotoFit:
 
     def _refine(self, free: torch.Tensor, rounds: int) -> None:
         """Everything with the silhouette, which is matched anew every round."""
-        border = None
-        if self.matte is not None:
-            border = MatteBorder(self.matte, self.camera, self.observation.head_pixels, self.config.silhouette_pixels)
+        border = MatteBorder(self.matte, self.camera, self.observation.head_pixels, self.config.silhouette_pixels)
         vertex_weight = silhouette_weights(self.body, self.observation)
-        for _ in range(rounds if border is not None else min(rounds, _BLIND_ROUNDS)):
+        for _ in range(rounds):
             kinematics, points = self._identity(movable=True)
             terms = self._terms(points)
-            silhouette = (
-                None
-                if border is None
-                else border.match(
-                    kinematics.identity,
-                    self.body.vertices(self.parameters.decode(self.x))[0],
-                    self.rasterizer,
-                    vertex_weight,
-                    self.config.silhouette_inside,
-                    self.config.silhouette_weight,
-                    self.config.silhouette_points,
-                )
+            silhouette = border.match(
+                kinematics.identity,
+                self.body.vertices(self.parameters.decode(self.x))[0],
+                self.rasterizer,
+                vertex_weight,
+                self.config.silhouette_inside,
+                self.config.silhouette_weight,
+                self.config.silhouette_points,
             )
             if silhouette is not None:
                 terms.append(silhouette)

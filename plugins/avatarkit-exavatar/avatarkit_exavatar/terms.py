@@ -124,11 +124,12 @@ class Directions:
 
     Attributes:
         bones: 2n joints as points, where the bones end and then where they start.
-        target: (n, 3) unit vectors in the world. weight: (n,).
+        target: (n, 3) unit vectors in the world. rows: (3, 3) what differences are measured along. weight: (n,).
     """
 
     bones: Points
     target: torch.Tensor
+    rows: torch.Tensor
     weight: torch.Tensor
 
     def __call__(self, body: Kinematics, posed: Posed, derive: bool) -> Block:
@@ -137,9 +138,9 @@ class Directions:
         unit = bone / length
         jacobian = None
         if derive:
-            rows = (torch.eye(3) - unit[:, :, None] * unit[:, None, :]) / length[..., None]
+            rows = self.rows @ (torch.eye(3) - unit[:, :, None] * unit[:, None, :]) / length[..., None]
             jacobian = _difference(body.derivative(posed, self.bones, rows.repeat(2, 1, 1)))
-        return Block(unit - self.target, jacobian, self.weight)
+        return Block((unit - self.target) @ self.rows.T, jacobian, self.weight)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,11 +19,13 @@ from avatarkit.threads import single_threaded
 from avatarkit_exavatar.anatomy import anatomy_of
 from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.contour import hidden_vertices
-from avatarkit_exavatar.observation import Observation, Observations, observe, thinned
+from avatarkit_exavatar.depth import SteadyDepth
+from avatarkit_exavatar.observation import Observations, observe, thinned
 from avatarkit_exavatar.offsets import fit_offsets
 from avatarkit_exavatar.parameters import Parameters
 from avatarkit_exavatar.photo import PhotoFit
 from avatarkit_exavatar.quality import judge
+from avatarkit_exavatar.shared_shape import first_shape
 from avatarkit_exavatar.teeth import lower_teeth
 from avatarkit_exavatar.video import VideoTracker
 
@@ -106,40 +107,16 @@ class ExAvatarTracker:
         if cameras is None:
             first = next(k for k in frames if k is not None)
             cameras = [subject.camera if subject is not None else front_camera(first.width, first.height)] * len(frames)
-        observations = Observations(frames, lambda keypoints: observe(keypoints, body))
+        observations = Observations(SteadyDepth(frames, fps), lambda keypoints: thinned(observe(keypoints, body)))
         if subject is not None:
-            shape = subject.params.shape
+            known = self.parameters.knowing(subject.params.shape)
         else:
-            shape = self._shape_from(observations.then(thinned), cameras)
-        parameters = Parameters(body, self.parameters.anatomy, shape)
-        tracker = VideoTracker(parameters, self.config, self.context, subject)
-        x = tracker.run(observations.then(thinned), cameras, fps, initial, images)
-        rows = [parameters.decode(row) for row in x]
+            known = first_shape(self.parameters, self.config, observations, cameras)
+        tracker = VideoTracker(known, self.config, self.context, subject)
+        x = tracker.run(observations, cameras, fps, initial, images)
+        rows = [tracker.parameters.decode(row) for row in x]
         moving = {k: torch.stack([getattr(r, k) for r in rows]) for k in ("expression", "root", "translation", "joints")}
-        return Motion("tracked", fps, BodyParams(body.name, shape.clone(), **moving), valid=torch.tensor(seen))
-
-    def _shape_from(self, observations: Observations, cameras: Sequence[Camera]) -> torch.Tensor:
-        """(S,) median of the shapes of the best frames."""
-        worth = [(_worth(o), k) for k, o in enumerate(observations) if o is not None]
-        best = [k for _, k in sorted(worth, key=lambda pair: (-pair[0], pair[1]))]
-        spread = best[:: max(1, len(best) // (4 * self.config.shape_frames))][: self.config.shape_frames]
-        shapes = []
-        for number in spread:
-            observation = observations[number]
-            assert observation is not None
-            fit = PhotoFit(
-                self.parameters.body, self.parameters, self.config, observation, cameras[number], None, self._rasterizer(),
-                replace(self.context, progress=lambda *_: None),
-            )  # fmt: skip
-            shapes.append(self.parameters.decode(fit.run()).shape)
-        return torch.stack(shapes).median(0).values
+        return Motion("tracked", fps, BodyParams(body.name, rows[0].shape, **moving), valid=torch.tensor(seen))
 
     def _rasterizer(self) -> MeshRasterizer:
         return self.context.get("renderer").meshes
-
-
-def _worth(observation: Observation) -> float:
-    """How much a frame says about the shape."""
-    sets = observation.sets
-    body = sets["pose33"].weight.mean().item() if "pose33" in sets else 0.0
-    return len(sets) + 2 * ("face478" in sets) + body

@@ -21,6 +21,7 @@ from avatarkit_exavatar.parameters import Parameters
 from avatarkit_exavatar.personal import PersonalLandmarks, shake
 from avatarkit_exavatar.points import Identity, Points
 from avatarkit_exavatar.priors import make_prior
+from avatarkit_exavatar.shared_shape import agreed_shape
 from avatarkit_exavatar.smoothing import joint_step, stiffness_for
 from avatarkit_exavatar.solver import Normal, Prior, minimise, normal_equations, total_cost
 from avatarkit_exavatar.start import camera_distance, find_pose
@@ -42,7 +43,7 @@ class VideoTracker:
     """One person with a known shape, in a sequence.
 
     Attributes:
-        parameters: with the person's shape as a constant.
+        parameters: with the person's shape as a constant; that of a stranger is a first guess.
         subject: the person and the photo; None for a stranger.
     """
 
@@ -52,14 +53,18 @@ class VideoTracker:
     subject: Subject | None = None
 
     def __post_init__(self) -> None:
-        assert self.parameters.shape is not None
-        body = self.parameters.body
-        self._identity = Identity(body, self.parameters.shape, movable=False)
-        self._kinematics = Kinematics(body, self.parameters, self._identity)
-        self._points: dict[str, Points] = {}
+        self._know(self.parameters)
         self._personal: PersonalLandmarks | None = None
         self._carried: CarriedPhoto | None = None
         self._sightings: dict[int, Sighting] = {}  # frame -> where it shows the photo
+
+    def _know(self, parameters: Parameters) -> None:
+        """From here on the person has the shape of ``parameters``."""
+        assert parameters.shape is not None
+        self.parameters = parameters
+        self._identity = Identity(parameters.body, parameters.shape, movable=False)
+        self._kinematics = Kinematics(parameters.body, parameters, self._identity)
+        self._points: dict[str, Points] = {}
 
     def run(
         self,
@@ -69,7 +74,7 @@ class VideoTracker:
         initial: BodyParams | None,
         images: Iterable[np.ndarray] | None,
     ) -> torch.Tensor:
-        """(T, P) smoothed vectors."""
+        """(T, P) smoothed vectors; the shape of a stranger is a better one afterwards."""
         hands = {side: any(o is not None and o.visible[f"{side}_hand"] for o in observations) for side in ("left", "right")}
         prior = make_prior(self.parameters.body, self.parameters, self.config, hands)
         if self.subject is not None:
@@ -78,11 +83,13 @@ class VideoTracker:
             prior = replace(prior, mean=there)  # what the clip does not show is as in the photo
             seen = observe(photo.keypoints, self.parameters.body, photo.matte.alpha)
             self._personal = PersonalLandmarks.learn(self._kinematics, seen, photo.camera, there, shake(observations))
-            observations = observations.then(self._personal.observation)
             if images is not None:
                 meshes = self.context.get("renderer").meshes
                 self._carried = CarriedPhoto(photo, self._identity, meshes, seen.head_pixels)
         x, valid = self._forward(observations, cameras, prior, initial, images)
+        if self.subject is None:
+            parameters, x = agreed_shape(self.parameters, self.config, observations, cameras, x)
+            self._know(parameters)
         for start, stop in scenes(x[:, self.parameters.layout.translation], valid, fps):
             x[start:stop] = self._smooth(x[start:stop], observations, start, cameras, prior, fps)
         return x
@@ -98,9 +105,7 @@ class VideoTracker:
     def _terms(self, observation: Observation, camera: Camera, x: torch.Tensor, sighting: Sighting | None = None) -> list[Term]:
         points = self._known(observation)
         distance = camera_distance(self.parameters, camera, x)
-        # Somebody's photo says how the trunk leans; where chance blurs that, the mean of all frames knows better.
-        lean = self.config.lean_weight * (1.0 if self._personal is None else 1.0 - self._personal.sure)
-        terms = landmark_terms(points, observation, camera, distance, self.config, set(points), lean=lean)
+        terms = landmark_terms(points, observation, camera, distance, self.config, set(points), steady=True)
         if sighting is not None and self._carried is not None:
             terms += self._carried.terms(sighting, camera, observation.head_pixels, self.config.carried_weight)
         return terms

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import roma
 import torch
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from avatarkit import __version__
 from avatarkit.body import BodyParams, Motion
@@ -134,8 +134,8 @@ def _document(options: dict[str, Any]) -> Gltf:
 
 def quaternions(axis_angle: torch.Tensor) -> np.ndarray:
     """(..., 3) radians -> (..., 4) unit x y z w, float32."""
-    q = roma.rotvec_to_unitquat(axis_angle.double()).numpy()
-    return (q / np.linalg.norm(q, axis=-1, keepdims=True)).astype(np.float32)
+    turns = Rotation.from_rotvec(axis_angle.double().reshape(-1, 3).numpy())
+    return turns.as_quat().reshape(*axis_angle.shape[:-1], 4).astype(np.float32)
 
 
 def _add_material(gltf: Gltf, texture: torch.Tensor) -> int:
