@@ -3,7 +3,7 @@
     python benchmarks/tracking_truth.py photos -n 20              exact landmarks with noise
     python benchmarks/tracking_truth.py photos -n 20 --detect     rendered photos through MediaPipe
     python benchmarks/tracking_truth.py photos -n 20 --alike      half bodies of people who differ in build alone
-    python benchmarks/tracking_truth.py clips                     three clips of built-in motions
+    python benchmarks/tracking_truth.py clips -n 3                three clips of built-in motions, three people in each
 
 The people are made with Anny, the body model that is fitted, and the tables that place landmarks on it come from renders
 of Anny, too. The numbers therefore say how well the fit solves what it is given; real people are harder. They look through
@@ -14,7 +14,8 @@ bodies, 5 mm for hands, 4 cm for the rough depth. Points outside the picture hav
 
 ``own`` is the mean distance of a part's vertices inside the picture after the part itself was aligned (turn, shift, scale):
 its shape and the pose inside it. ``head`` is that after the heads were laid on each other and made equally large: the whole
-pose as seen from the head. Jitter is the mean size of joints' second differences.
+pose as seen from the head. Jitter is the mean size of joints' second differences. Joints of clips are those above the hips;
+``shown`` are those inside the picture.
 """
 
 from __future__ import annotations
@@ -252,27 +253,30 @@ def photos(components: Components, count: int, detect: bool, alike: bool, output
     return rows
 
 
-def sized_error(body: BodyModel, tracked: BodyParams, truth: BodyParams, a: torch.Tensor, b: torch.Tensor) -> float:
-    """Millimetres between joints (T, n, 3), the last of which is the head, once both faces are equally large."""
+def face_ratio(body: BodyModel, tracked: BodyParams, truth: BodyParams) -> float:
+    """How much larger the true face is: how large somebody is and how far away, a picture does not tell."""
     face = body.part("face") > 0.5
     x, y = (body.rest(p.shape, p.expression[:1])[0][face] for p in (tracked, truth))
-    size = (y - y.mean(0)).norm(dim=1).mean() / (x - x.mean(0)).norm(dim=1).mean()
-    away = (a - a[:, -1:]) * size - (b - b[:, -1:])
-    return float(away[:, :-1].norm(dim=-1).mean()) * 1000
+    return float((y - y.mean(0)).norm(dim=1).mean() / (x - x.mean(0)).norm(dim=1).mean())
 
 
-def clip_errors(body: BodyModel, tracked: BodyParams, truth: BodyParams) -> dict[str, float]:
+def clip_errors(body: BodyModel, tracked: BodyParams, truth: BodyParams, camera: Camera) -> dict[str, float]:
     """Millimetres of the joints above the hips as seen from the head, jitter, and the jaw's error."""
     a, b = joint_places(body, tracked), joint_places(body, truth)
     names = [n.lower() for n in body.joint_names]
     head = names.index("head")
     wrists = [k for k, n in enumerate(names) if n.startswith("wrist") or n.endswith("wrist")]
-    relative = (a - a[:, head : head + 1]) - (b - b[:, head : head + 1])
-    upper = [k for k in range(len(names)) if b[:, k, 1].mean() > b[:, 0, 1].mean()]
+    from_head, truly = a - a[:, head : head + 1], b - b[:, head : head + 1]
+    upper = [k for k in range(len(names)) if k != head and b[:, k, 1].mean() > b[:, 0, 1].mean()]
+    at = camera.project(b.reshape(-1, 3)).reshape(*b.shape[:2], 2)
+    shown = ((at >= 0) & (at < torch.tensor([camera.width, camera.height]))).all(-1)[:, upper]
+    away = (from_head - truly).norm(dim=-1) * 1000
+    sized = (from_head * face_ratio(body, tracked, truth) - truly).norm(dim=-1) * 1000
     row = {
-        "joints": float(relative[:, upper].norm(dim=-1).mean()) * 1000,
-        "wrists": float(relative[:, wrists].norm(dim=-1).mean()) * 1000,
-        "joints, head's size": sized_error(body, tracked, truth, a[:, [*upper, head]], b[:, [*upper, head]]),
+        "joints": float(away[:, upper].mean()),
+        "joints shown": float(away[:, upper][shown].mean()),
+        "joints shown, head's size": float(sized[:, upper][shown].mean()),
+        "wrists": float(away[:, wrists].mean()),
     }
     for name, places in (("truth", b), ("tracked", a)):
         jerk = places.diff(n=2, dim=0).norm(dim=-1)
@@ -283,12 +287,13 @@ def clip_errors(body: BodyModel, tracked: BodyParams, truth: BodyParams) -> dict
     return row
 
 
-def clips(components: Components, output: Path) -> list[dict[str, Any]]:
-    """Rows of the table of clips, two frames of which are lost: of a stranger, and of somebody whose photo is the first frame."""
+def clips(components: Components, count: int, output: Path) -> list[dict[str, Any]]:
+    """Rows of the table of clips, two frames of which are lost: of strangers, and of people whose photo is the first frame."""
     world, rows = World(components), []
     body, tracker = world.body, components.get("tracker")
-    for number, motion in enumerate(components.get("motions").motions(3, 7)):
-        random = torch.Generator().manual_seed(2000 + number)
+    cases = [(m, n, p) for n, m in enumerate(components.get("motions").motions(3, 7)) for p in range(count)]
+    for motion, number, person in cases:
+        random = torch.Generator().manual_seed(2000 + number + 100 * person)
         at = (torch.arange(FRAMES) * motion.fps / FPS).round().long().clamp(max=len(motion) - 1)
         moving = replace(motion.params[at], shape=stranger(body, random))
         truth, camera = framed(moving, "half")
@@ -303,10 +308,21 @@ def clips(components: Components, output: Path) -> list[dict[str, Any]]:
         subject = tracker.fit(Photo(image, None, "0" * 64, "first"), Matte(world.matte(truth[0], camera), image), first)
         for known in (None, subject):
             tracked = tracker.track(seen, known, FPS, cameras=[camera] * FRAMES).params
-            row = {"clip": motion.name, "photo": known is not None} | clip_errors(body, tracked, truth)
-            rows.append(row)
-            print(json.dumps(row), flush=True)
+            errors = clip_errors(body, tracked, truth, camera)
+            rows.append({"clip": motion.name, "person": person, "photo": known is not None} | errors)
+            print(json.dumps(rows[-1]), flush=True)
     return rows
+
+
+def show_clips(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table of means over the people of each clip."""
+    columns = [k for k, v in rows[0].items() if isinstance(v, float)]
+    lines = ["| clip | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for clip, photo in dict.fromkeys((r["clip"], r["photo"]) for r in rows):
+        mine = [r for r in rows if (r["clip"], r["photo"]) == (clip, photo)]
+        cells = [f"{statistics.mean(r[k] for r in mine):.3g}" for k in columns]
+        lines.append(f"| {clip}{', photo' if photo else ''} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def show(rows: list[dict[str, Any]]) -> str:
@@ -323,7 +339,7 @@ def show(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["photos", "clips"])
-    parser.add_argument("-n", type=int, default=20, help="people")
+    parser.add_argument("-n", type=int, default=20, help="people, of clips in each")
     parser.add_argument("--detect", action="store_true", help="let the detector look at renders")
     parser.add_argument("--alike", action="store_true", help="people who differ in build alone, half body")
     parser.add_argument("-o", "--output", type=Path, default=Path("tracking-report"))
@@ -334,10 +350,10 @@ def main() -> None:
         if options.what == "photos":
             rows = photos(components, options.n, options.detect, options.alike, options.output)
         else:
-            rows = clips(components, options.output)
+            rows = clips(components, options.n, options.output)
     name = f"truth-{options.what}{'-detect' if options.detect else ''}{'-alike' if options.alike else ''}.json"
     (options.output / name).write_text(json.dumps(rows, indent=2) + "\n")
-    print(show(rows))
+    print(show(rows) if options.what == "photos" else show_clips(rows))
 
 
 if __name__ == "__main__":
