@@ -20,11 +20,11 @@ __all__ = ["joint_step", "stiffness_for"]
 
 
 def stiffness_for(diagonals: torch.Tensor, shown: torch.Tensor, cutoff: torch.Tensor, fps: float) -> torch.Tensor:
-    """(P,) weight of squared acceleration (per frame squared).
+    """(T, P) weight of squared acceleration (per frame squared).
 
     Args:
         diagonals: (T, P) half Hessians of the frames. shown: (T, P) bool, where frames say something of an unknown; the others
-            are bridged, and tell nothing of how firm it is. cutoff: (P,) hertz.
+            are bridged, and tell nothing of how firm it is. cutoff: (T, P) hertz.
     """
     omega = (2 * math.pi * cutoff / fps).clamp_max(0.9 * math.pi)
     known = torch.where(shown | ~shown.any(0), diagonals, torch.nan)
@@ -44,8 +44,8 @@ def joint_step(
     """One step of all frames.
 
     Args:
-        normals: T models at ``x``. x: (T, P). stiffness: (P,).
-        fast: (P,) accelerations (per frame squared) that are no noise: from there on the penalty gives way.
+        normals: T models at ``x``. x: (T, P). stiffness: (T, P).
+        fast: (T, P) accelerations (per frame squared) that are no noise: from there on the penalty gives way.
         before: (k, P) finished frames just before the window, k at most 2.
         low, high: (P,) bounds. free: (P,) bool.
 
@@ -63,7 +63,9 @@ def joint_step(
     hessians = torch.stack([n.hessian[at][:, at] for n in normals]).double()
     gradients = torch.stack([n.gradient[at] for n in normals]).double()
     lowest, highest, here = low[at], high[at], x[:, at]
-    stiff = stiffness[at].double().repeat(len(D), 1)  # of each second difference
+    middle = (torch.arange(len(D)) + 1 - k).clamp(0, len(x) - 1)  # frame of each second difference
+    firm, fast = stiffness[middle][:, at].double(), fast[middle][:, at]
+    stiff = firm
     new = here
     for _ in range(_TRIES):
         g = gradients + (D.T @ (stiff * (D @ full)))[k:]  # half gradient with the penalty
@@ -74,7 +76,7 @@ def joint_step(
         step = _banded_solve(H, bands[1], bands[2], -g)
         new = torch.minimum(torch.maximum(here + step.float(), lowest), highest)
         acceleration = _lasting(D @ torch.cat([full[:k], new.double()]))
-        stiff = stiffness[at].double() / (1 + (acceleration / fast[at]).square())
+        stiff = firm / (1 + (acceleration / fast).square())
     out = x.clone()
     out[:, at] = new
     return out

@@ -35,6 +35,7 @@ _LOST = 3.0  # a frame that fits so much worse than usual is sought anew
 _HELPED, _WORSE = 0.9, 1.5  # of the cost: what a search must reach to be of use; when one that was of none is tried again
 _UNSEEN = 0.02  # of the prior's firmness where only other frames say something: they know better
 _LEAP_METRES, _LEAP_SPEED = 0.35, 6.0  # metres in one frame, metres per second: more is a cut
+_GLIMPSE = 2  # frames to either side of one that shows a hand in which its arm is known well
 _OVERLAP = 8  # frames of the next window that a window looks ahead to
 
 
@@ -241,20 +242,22 @@ class VideoTracker:
         return shown
 
     def _pace(self, window: Sequence[Observation | None], fps: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """(P,) hertz above which movement is taken for noise, and (P,) accelerations per frame squared that are none.
+        """(T, P) hertz above which movement is taken for noise, and (T, P) accelerations per frame squared that are none.
 
-        Arms whose hands are seen are known well enough to be let go; a wrist alone is off by centimetres in every frame.
+        Arms are known well enough to be let go while their hands are seen; a wrist alone is off by centimetres in every frame.
         """
         at, par = self.parameters.layout, self.parameters
-        cutoff, fast = torch.full((at.size,), self.config.body_cutoff), torch.full((at.size,), torch.inf)
-        cutoff[at.expression] = self.config.face_cutoff
-        fast[at.pose] = self.config.fast_gesture / fps**2
+        cutoff = torch.full((len(window), at.size), self.config.body_cutoff)
+        fast = torch.full_like(cutoff, torch.inf)
+        cutoff[:, at.expression] = self.config.face_cutoff
+        fast[:, at.pose] = self.config.fast_gesture / fps**2
         for side in ("left", "right"):
-            cutoff[at.pose][par.fingers(side)] = self.config.hand_cutoff
-            if any(o is not None and o.visible[f"{side}_hand"] for o in window):
-                cutoff[at.pose][par.arm(side)] = self.config.arm_cutoff
-            else:
-                fast[at.pose][par.arm(side)] = torch.inf
+            cutoff[:, at.pose][:, par.fingers(side)] = self.config.hand_cutoff
+            seen = torch.tensor([o is not None and o.visible[f"{side}_hand"] for o in window])
+            near = torch.nn.functional.max_pool1d(seen.float()[None], 2 * _GLIMPSE + 1, 1, _GLIMPSE)[0] > 0
+            arm = par.arm(side)
+            cutoff[:, at.pose][:, arm] = torch.where(near, self.config.arm_cutoff, self.config.body_cutoff)[:, None]
+            fast[:, at.pose][:, arm] = torch.where(near, self.config.fast_gesture / fps**2, torch.inf)[:, None]
         return cutoff, fast
 
 
