@@ -28,6 +28,7 @@ __all__ = ["MAX_SIDE", "Tracked", "relative", "track_file", "track_photo", "trac
 MAX_SIDE = 1280  # pixels; landmarks gain nothing from more
 _MAX_FPS = 60.0
 _FEW = 0.35  # of the frames
+_OFTEN = 0.25  # of the frames with somebody: others that are seen less are passers-by, or none
 
 Tell = Callable[[str, float], None]
 
@@ -121,14 +122,23 @@ def track_video(path: Path, components: Components, tell: Tell, work: Path | Non
     camera = front_camera(first.width, first.height)
     motion = components.get("tracker").track(files, None, fps, cameras=[camera] * len(files))
     seen = sum(k is not None for k in files)
+    warnings: tuple[str, ...] = ()
+    if _crowded(files):
+        warnings = (f"Several people are in {path.name}: the largest is followed; crop the video to the one you want.",)
     files.remove()
-    return Tracked(path, replace(motion, name=path.stem), camera, {"seen_percent": 100.0 * seen / len(motion)})
+    return Tracked(path, replace(motion, name=path.stem), camera, {"seen_percent": 100.0 * seen / len(motion)}, warnings)
 
 
 def _fleeting(frames: Sequence[Keypoints | None]) -> bool:
     """Whether a body was seen in a few frames only, mostly without a face: detectors see such in hands and trees."""
     seen = [k for k in frames if k is not None]
     return len(seen) < _FEW * len(frames) and 2 * sum(k.has("face478") for k in seen) < len(seen)
+
+
+def _crowded(frames: Sequence[Keypoints | None]) -> bool:
+    """Whether several people were counted often enough that it is no mistake of the detector."""
+    counts = [k.person_count for k in frames if k is not None]
+    return sum(count > 1 for count in counts) > _OFTEN * len(counts)
 
 
 def _key(path: Path, components: Components, fps: float) -> str:

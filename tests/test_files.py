@@ -16,7 +16,7 @@ from avatarkit.errors import InputError
 from avatarkit.keypoints import Keypoints
 from avatarkit.motion_files import save_motion
 from avatarkit.testing import TinyBody, tiny_context, tiny_motion
-from avatarkit.tracking import _fleeting, relative
+from avatarkit.tracking import _crowded, _fleeting, relative
 from avatarkit_cli.shared import find_motion
 
 BODY = TinyBody()
@@ -99,3 +99,11 @@ def test_a_body_without_a_face_that_flashes_up_is_nobody():
     assert _fleeting([*nobody * 2, seen("pose33"), seen("pose33"), seen("pose33", "face478")])
     assert not _fleeting([*nobody, seen("pose33", "face478")])
     assert not _fleeting([seen("pose33")] * 6 + nobody)
+
+
+def test_several_people_in_a_video_are_said_unless_a_detector_slipped():
+    one = Keypoints(8, 8, {}, {})
+    two = replace(one, person_count=2)
+    assert _crowded([None, one, two, two])
+    assert not _crowded([None, one, one, one, two])
+    assert not _crowded([None])

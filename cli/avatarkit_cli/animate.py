@@ -19,6 +19,7 @@ from avatarkit_cli.shared import (
     parse_size,
     print_json,
     say,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -117,4 +118,7 @@ def _from_video(video: Path, avatar: LoadedAvatar, progress: Progress) -> Motion
     from avatarkit.tracking import relative, track_video
 
     with progress.stage("tracking"):
-        return relative(track_video(video, avatar.components, progress.update).motion)
+        tracked = track_video(video, avatar.components, progress.update)
+    for warning in tracked.warnings:
+        tell(f"Note: {warning}")
+    return relative(tracked.motion)

@@ -53,6 +53,7 @@ HAND_CROPS, HAND_CROPS_VIDEO = (0.9, 1.3, 1.8), (1.3,)  # in head heights
 BLURRED = 0.12  # sharpness of a face of 300 pixels after a blur of 8; usual photos have 0.2 to 0.7
 FACE_RUNS, FACE_RUNS_VIDEO = 4, 2  # of the face model: from a rough region, from the face in the frame before
 FACE_INSIDE = 0.6  # part of the face that has to be in the picture
+COUNT_EVERY = 12  # frames of a video between two counts of its people
 BODY_RUNS_VIDEO = 4  # of the body model in a video's first frame: where the person was detected, then from its own landmarks
 STEADY = 0.08  # change of the body's region, as part of its side or in radians, from which it is followed at once
 
@@ -141,11 +142,14 @@ class MediaPipeKeypoints:
         return _keypoints(sighting, image.shape[1], image.shape[0], len(people))
 
     def detect_video(self, images: Iterable[np.ndarray]) -> Iterator[Keypoints | None]:
-        """See ``KeypointDetector.detect_video``; of several people the largest is followed."""
+        """See ``KeypointDetector.detect_video``; of several people the largest is followed, and now and then all are counted."""
         last: _Sighting | None = None
-        for image in images:
+        count = 1
+        for number, image in enumerate(images):
             image = brightened(_checked(image))
             now = None
+            if number % COUNT_EVERY == 0:
+                count = max(1, len(comparable(self._people.find(image))))
             if last is not None:
                 now = self._look(image, last.region, self._video_look, before=last)
                 if now is not None and not _follows(now, last):
@@ -158,7 +162,7 @@ class MediaPipeKeypoints:
                     if now is not None and not _is_somebody(now, best):
                         now = None
             last = now
-            yield None if now is None else _keypoints(now, image.shape[1], image.shape[0], 1)
+            yield None if now is None else _keypoints(now, image.shape[1], image.shape[0], count)
 
     def everyone(self, image: np.ndarray) -> list[Keypoints]:
         """All people but passers-by, left to right, (H, W, 3) uint8; nobody is refused."""

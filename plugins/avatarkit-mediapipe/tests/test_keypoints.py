@@ -196,6 +196,14 @@ def test_videos_are_read_lazily_and_followed(detector: MediaPipeKeypoints, astro
     np.testing.assert_allclose(np.diff(noses), [4, 8, 4], atol=1.5)
 
 
+def test_people_in_a_video_are_counted(detector: MediaPipeKeypoints, astronaut: np.ndarray) -> None:
+    both = np.concatenate([astronaut, astronaut[:, ::-1]], 1)
+    for image, people in ((astronaut, 1), (both, 2)):
+        (found,) = detector.detect_video([image])
+        assert found is not None
+        assert found.person_count == people
+
+
 def test_nothing_is_written_to_the_terminal() -> None:
     code = """
         from skimage import data
