@@ -25,13 +25,25 @@ from avatarkit.mesh import barycentric, vertex_normals
 from avatarkit.photo_maps import LOOKUP, PhotoMaps
 from avatarkit.skin import bare_surface, skin_likeness
 from avatarkit.subject import Subject
-from avatarkit.surface import REGIONS, forearms, grown, limb, mesh_edges, near, smoothstep, spread, surface_regions
+from avatarkit.surface import (
+    REGIONS,
+    forearms,
+    grown,
+    limb,
+    mesh_edges,
+    near,
+    smoothstep,
+    spread,
+    surface_regions,
+    without_specks,
+)
 
 __all__ = ["Paint", "PhotoPainter"]
 
 _MIRRORED, _SPREAD = 0.4, 0.08  # confidence of completed colours against seen ones
 _ODD = 0.2, 0.45  # difference from the clothes around up to which a colour is theirs, and from which it is not
 _ONE_SIDED = 0.1, 0.3  # the same, of what the other side would be painted with
+_LEAST_BARE = 40  # vertices of a patch of bare skin: clothes, too, are skin-coloured here and there
 _TOUCHING = 0.02  # metres off a forearm up to which it hides the trunk
 _UNFOLDING = ("eyeBlinkLeft", "eyeBlinkRight")  # expressions that bring folded skin to light
 _INNER = REGIONS.index("mouth")
@@ -75,7 +87,8 @@ class PhotoPainter:
         self._photo = PhotoMaps(subject, self.vertices, body.faces, self.regions, arms, renderer)
         self.astray = self._photo.astray
         clear = matte.alpha * ~self._photo.covered  # a hand before clothes does not bare them
-        self._bare = bare_surface(body, self.vertices, subject.camera, clear, skin, renderer.meshes) > 0.5
+        bare = bare_surface(body, self.vertices, subject.camera, clear, skin, renderer.meshes) > 0.5
+        self._bare = without_specks(bare, mesh_edges(body.faces), _LEAST_BARE)
         normals, trust = vertex_normals(self.vertices, body.faces), _vertex_trust(subject, body, self.regions)
         trust[(arms == 0) & near(self.vertices, self.vertices[arms == 2], _TOUCHING)] = 0.0
         direct = self._photo.lookup(self.vertices, normals, trust, self.regions)
@@ -106,7 +119,7 @@ class PhotoPainter:
         cloth = region == REGIONS.index("clothes")
         odd = cloth * smoothstep((value - expected.color).norm(dim=1), *_ODD)
         # Cuffs, badges and ties end where they are seen to, and the other side has none.
-        known = seen * (1.0 - 0.95 * odd) + mirrored * (1.0 - odd)
+        known = (seen + mirrored) * (1.0 - odd)
         guessed = (region >= _INNER) | (region == REGIONS.index("lips")) | self._lids  # lashes and brow shade the lids
         known = torch.where(guessed, 0.0, known)
         scalp = region == REGIONS.index("scalp")

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import scipy.sparse
+import scipy.sparse.csgraph
 import scipy.sparse.linalg
 import torch
 from scipy.spatial import cKDTree
@@ -24,6 +25,7 @@ __all__ = [
     "spread",
     "strongest_joint",
     "surface_regions",
+    "without_specks",
 ]
 
 REGIONS = ("clothes", "skin", "scalp", "hands", "lips", "feet", "mouth", "teeth", "tongue", "eyes")
@@ -50,6 +52,14 @@ def grown(mask: torch.Tensor, faces: torch.Tensor, rings: int) -> torch.Tensor:
         near = faces[mask[faces].any(1)].reshape(-1)
         mask = mask.index_fill(0, near, True)
     return mask
+
+
+def without_specks(mask: torch.Tensor, edges: torch.Tensor, least: int) -> torch.Tensor:
+    """(V,) bool, a set of vertices without those of its connected parts that have fewer than ``least``."""
+    i, j = edges[mask[edges].all(1)].numpy().T
+    graph = scipy.sparse.coo_matrix((np.ones(len(i)), (i, j)), shape=(len(mask), len(mask)))
+    part = torch.from_numpy(scipy.sparse.csgraph.connected_components(graph, directed=False)[1]).long()
+    return mask & (torch.bincount(part, minlength=len(mask))[part] >= least)
 
 
 def near(points: torch.Tensor, others: torch.Tensor, distance: float) -> torch.Tensor:

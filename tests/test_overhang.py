@@ -14,7 +14,7 @@ from avatarkit.overhang import arm_overhang
 from avatarkit.painting import PhotoPainter
 from avatarkit.rotations import axis_angle_to_matrix
 from avatarkit.subject import Matte
-from avatarkit.surface import forearms, near
+from avatarkit.surface import forearms, near, without_specks
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
 
 JACKET = torch.tensor([0.20, 0.22, 0.30])
@@ -79,6 +79,13 @@ def _turn(one, other):
     """(3,) axis-angle that turns one direction into another the short way."""
     a, b = (functional.normalize(torch.tensor(v), dim=0) for v in (one, other))
     return functional.normalize(torch.linalg.cross(a, b), dim=0) * (a @ b).acos()
+
+
+def test_specks_are_small_connected_parts():
+    edges = torch.tensor([[0, 1], [1, 2], [3, 4], [2, 3]])
+    mask = torch.tensor([True, True, True, False, True, True])
+    assert without_specks(mask, edges, 2).tolist() == [True, True, True, False, False, False]
+    assert not without_specks(mask, edges, 4).any()
 
 
 def test_the_trunk_behind_a_forearm_is_painted_as_beside_it():
