@@ -180,22 +180,29 @@ def _hand_trust(
     sure, maybe = hand_areas(subject.keypoints, *region.shape)
     likeness = skin_likeness(color, subject.keypoints)
     skin = torch.ones(region.shape, dtype=torch.bool) if likeness is None else likeness > 0.5
-    around = torch.stack([sure, sure | (maybe & skin)])[None].float()
-    for _ in range(2):
-        around = functional.avg_pool2d(around, 7, 1, 3, count_include_pad=False)
-    on_hands = (4.0 * around[0, 0]).clamp(max=1.0)
+    on_hands = (4.0 * _softened(sure)).clamp(max=1.0)
+    gloved = False
     if subject.quality.partly:  # no joints say where such a hand is, but skin does; if it has hardly any, it wears a glove
-        loose = (region == REGIONS.index("hands")) & (on_hands < 0.1)
-        on_hands = torch.ones(region.shape) if _gloved(loose, skin) else torch.maximum(on_hands, skin.float())
+        gloved = _gloved((region == REGIONS.index("hands")) & (on_hands < 0.1), skin)
+        on_hands = torch.ones(region.shape) if gloved else torch.maximum(on_hands, skin.float())
     elif not sure.any():
         on_hands = torch.ones(region.shape)
-    off_hands, astray = 1.0 - (2.0 * around[0, 1]).clamp(max=1.0), torch.zeros_like(skin)
+    around = _softened(sure if gloved else sure | (maybe & skin))
+    off_hands, astray = 1.0 - (2.0 * around).clamp(max=1.0), torch.zeros_like(skin)
     if likeness is not None:
         clothes = region == REGIONS.index("clothes")
-        astray = (around[0, 1] > 0.3) & skin & clothes
+        astray = (around > 0.3) & skin & clothes
         worn = _worn(astray, clothes & ~skin, color, metre)
         off_hands, astray = off_hands * ~worn, astray | worn
     return off_hands, on_hands, astray
+
+
+def _softened(mask: torch.Tensor) -> torch.Tensor:
+    """(H, W) 0 to 1, a mask with soft borders."""
+    soft = mask[None, None].float()
+    for _ in range(2):
+        soft = functional.avg_pool2d(soft, 7, 1, 3, count_include_pad=False)
+    return soft[0, 0]
 
 
 def _worn(hands: torch.Tensor, clothes: torch.Tensor, color: torch.Tensor, metre: torch.Tensor) -> torch.Tensor:

@@ -120,3 +120,27 @@ class TestSleeves:
         weights = torch.full((len(front), 3), 1 / 3)
         before = PhotoPainter(subject, body, ReferenceRenderer()).paint(front, weights).shown
         assert painter.paint(front, weights).shown.sum() < 0.9 * before.sum()
+
+    @pytest.mark.parametrize("gloved", [False, True])
+    def test_a_gloved_hand_shows_no_skin(self, subject, gloved):
+        """Where only the body's landmarks tell of a hand, skin beside it is the hand's, unless it wears a glove."""
+        body = TinyBody()
+        chest = subject.camera.project(body.vertices(subject.params)[0][body._owner == 1].mean(0)[None])[0].numpy()
+        pose = np.tile(chest, (33, 1)).astype(np.float32)
+        pose[[19, 21]] += np.array([4, 0], np.float32)
+        image = subject.matte.foreground.clone()
+        if gloved:
+            below = torch.arange(len(image))[:, None] > chest[1]  # arms, not the face
+            image[(image == SKIN).all(-1) & below] = torch.tensor([0.2, 0.2, 0.5])
+        x, y = chest.astype(int)
+        image[y - 2 : y + 3, x - 2 : x + 3] = SKIN
+        seen = subject.keypoints
+        points, scores = {**seen.points, "pose33": pose}, {**seen.scores, "pose33": np.ones(33, np.float32)}
+        held = replace(
+            subject,
+            matte=replace(subject.matte, foreground=image),
+            keypoints=replace(seen, points=points, scores=scores),
+            quality=replace(subject.quality, partly=("left_hand",)),
+        )
+        astray = PhotoPainter(held, body, ReferenceRenderer()).astray
+        assert bool(astray[y, x]) != gloved
