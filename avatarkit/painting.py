@@ -22,7 +22,7 @@ from avatarkit.completion import (
 )
 from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.mesh import barycentric, vertex_normals
-from avatarkit.photo_maps import LOOKUP, PhotoMaps
+from avatarkit.photo_maps import FACING, LOOKUP, PhotoMaps
 from avatarkit.skin import bare_surface, skin_likeness
 from avatarkit.subject import Subject
 from avatarkit.surface import (
@@ -90,8 +90,8 @@ class PhotoPainter:
         bare = bare_surface(body, self.vertices, subject.camera, clear, skin, renderer.meshes) > 0.5
         self._bare = without_specks(bare, mesh_edges(body.faces), _LEAST_BARE)
         normals, trust = vertex_normals(self.vertices, body.faces), _vertex_trust(subject, body, self.regions)
-        trust[(arms == 0) & near(self.vertices, self.vertices[arms == 2], _TOUCHING)] = 0.0
         direct = self._photo.lookup(self.vertices, normals, trust, self.regions)
+        direct[(arms == 0) & near(self.vertices, self.vertices[arms == 2], _TOUCHING), FACING] = -1.0  # it faces a forearm
         self._attributes = torch.cat([direct, direct[mirror]], 1)
         self._fill(body, direct)
 

@@ -17,10 +17,10 @@ from avatarkit.skin import skin_likeness
 from avatarkit.subject import Subject
 from avatarkit.surface import REGIONS, smoothstep
 
-__all__ = ["LOOKUP", "PhotoMaps"]
+__all__ = ["FACING", "LOOKUP", "PhotoMaps"]
 
-LOOKUP = 7
-"""Numbers per point that a look into the photo needs."""
+LOOKUP, FACING = 7, 3
+"""Numbers per point that a look into the photo needs, and which of them is the cosine between its normal and the camera."""
 
 _WORKING_SIZE = 1024  # pixels along the photo's longer side for the visibility test
 _INNER = REGIONS.index("mouth")
@@ -108,14 +108,14 @@ class PhotoMaps:
         grid = at[None, None, :, :2]
         trust = functional.grid_sample(self._trust, grid, padding_mode="border", align_corners=False)[0, :, 0]
         trust = trust[0] + at[:, 5] * (trust[1] - trust[0]) + at[:, 6] * (trust[2] - trust[0])
-        trust = trust * at[:, 4] * smoothstep(at[:, 3], 0.2, 0.65) * self._in_front(at)
+        trust = trust * at[:, 4] * smoothstep(at[:, FACING], 0.2, 0.65) * self._in_front(at)
         picture = self._soft if soft else self._color
         return functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)[0, :, 0].T, trust
 
     def shown(self, at: torch.Tensor) -> torch.Tensor:
         """(n,) 0 to 1: points (n, 7) from ``lookup`` that face the camera with nothing before them, no hand or arm either."""
         other = functional.grid_sample(self._covered, at[None, None, :, :2], padding_mode="border", align_corners=False)[0, 0, 0]
-        return smoothstep(at[:, 3], 0.1, 0.35) * self._in_front(at) * (1.0 - other * (1.0 - at[:, 6]))
+        return smoothstep(at[:, FACING], 0.1, 0.35) * self._in_front(at) * (1.0 - other * (1.0 - at[:, 6]))
 
     def _in_front(self, at: torch.Tensor) -> torch.Tensor:
         """(n,) bool: the photo's frame holds the point, and the mesh does not hide it."""
