@@ -76,7 +76,8 @@ class PhotoMaps:
         overhang = arm_overhang(color, alpha, forearm, trunk, float(typical / camera.K[0, 0])) > _PERHAPS
         lit = torch.where(trunk, smoothstep(_distance(~(forearm | overhang)) * metre, 0.0, _SHADE), 1.0)
         off_hands = off_hands * lit
-        self._covered = torch.where(astray, 1.0, 1.0 - lit)[None, None]
+        covered = torch.where(astray, 1.0, 1.0 - lit)[None, None]
+        self._covered = functional.max_pool2d(covered, 5, stride=1, padding=2)  # what lies behind an outline is not shown, either
         self.astray, self.covered = (
             functional.interpolate(m[None, None].float(), matte.alpha.shape)[0, 0] > 0.5
             for m in (astray, trunk & astray | overhang)
