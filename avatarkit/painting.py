@@ -116,7 +116,7 @@ class PhotoPainter:
         mirrored = 0.3 * other_seen
         value = color * seen[:, None] + (other + light) * mirrored[:, None]
         value = value / (seen + mirrored).clamp(min=1e-6)[:, None]
-        cloth = region == REGIONS.index("clothes")
+        cloth = (region == REGIONS.index("clothes")) & ~self._bare
         odd = cloth * smoothstep((value - expected.color).norm(dim=1), *_ODD)
         # Cuffs, badges and ties end where they are seen to, and the other side has none.
         known = (seen + mirrored) * (1.0 - odd)
