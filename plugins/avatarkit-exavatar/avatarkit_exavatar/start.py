@@ -23,7 +23,7 @@ __all__ = ["camera_distance", "find_pose", "starting_point"]
 
 _HEAD_METRES = 0.163
 _PRONATIONS = (-0.9, 0.9)  # turns of the forearm, radians
-_FIRST_STEPS, _PROMISING, _TRIAL_STEPS = 5, 3, 12  # every start is looked at, the best are followed
+_TRIAL_STEPS = 15
 _FIRM = 4.0  # factor on the rough depth while starts are compared
 
 
@@ -127,9 +127,10 @@ def _best_arm(
                 other[twist] = torch.tensor([0.0, 0.0, angle])
                 turned.append(other)
         starts += turned
-    for steps, left in ((_FIRST_STEPS, _PROMISING), (_TRIAL_STEPS, 1)):
-        starts = [minimise(kinematics, start, terms, prior, free, steps) for start in starts]
-        costs = [total_cost(kinematics, kinematics.pose(start), terms, prior) for start in starts]
-        best = sorted(range(len(starts)), key=costs.__getitem__)[:left]
-        starts = [starts[k] for k in best]
-    return starts[0]
+    best, least = x, math.inf
+    for start in starts:
+        other = minimise(kinematics, start, terms, prior, free, _TRIAL_STEPS)
+        cost = total_cost(kinematics, kinematics.pose(other), terms, prior)
+        if cost < least:
+            best, least = other, cost
+    return best
