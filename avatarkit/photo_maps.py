@@ -29,6 +29,7 @@ _GOES_ON = 0.05  # part of a thing that lies farther off, from which it is not t
 _ODD = 0.25  # difference of sRGB colours from which something is not made of the clothes around it
 _SHADE = 0.02  # metres beside a forearm in which the trunk lies in its shade
 _PERHAPS = 0.35  # chance that it shows an arm from which nobody takes a pixel's colour for the trunk's
+_SURELY = 0.55  # the same from which the trunk learns nothing of what a pixel shows, either
 _GLOVED = 0.2  # part of a hand that looks like skin, below which it wears a glove
 
 
@@ -73,11 +74,11 @@ class PhotoMaps:
         self._soft = soft[:, :3] / soft[:, 3:]
         self._color = _channels_first(matte.foreground)
         off_hands, on_hands, astray = _hand_trust(subject, region, color, metre)
-        overhang = arm_overhang(color, alpha, forearm, trunk, float(typical / camera.K[0, 0])) > _PERHAPS
+        likely = arm_overhang(color, alpha, forearm, trunk, float(typical / camera.K[0, 0]))
+        overhang = likely > _PERHAPS
         lit = torch.where(trunk, smoothstep(_distance(~(forearm | overhang)) * metre, 0.0, _SHADE), 1.0)
         off_hands = off_hands * lit
-        covered = torch.where(astray, 1.0, 1.0 - lit)[None, None]
-        self._covered = functional.max_pool2d(covered, 5, stride=1, padding=2)  # what lies behind an outline is not shown, either
+        self._covered = (astray | (likely > _SURELY)).float()[None, None]  # what hides it, the trunk does not learn
         self.astray, self.covered = (
             functional.interpolate(m[None, None].float(), matte.alpha.shape)[0, 0] > 0.5
             for m in (astray, trunk & astray | overhang)
