@@ -15,7 +15,7 @@ __all__ = ["doctor"]
 
 _PACKAGES = (
     "avatarkit", "torch", "numpy", "safetensors", "pluggy", "pillow", "av", "mediapipe", "opencv-contrib-python",
-    "anny", "numba", "scipy", "scikit-image", "roma", "stlpips-pytorch", "typer", "rich",
+    "anny", "numba", "scipy", "scikit-image", "stlpips-pytorch", "typer", "rich",
 )  # fmt: skip
 _FREE_GB = 2.0
 
