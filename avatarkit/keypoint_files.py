@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 
 from avatarkit.keypoints import Keypoints
+from avatarkit.sequences import LazySequence
 from avatarkit.store import disk_errors
 
 __all__ = ["CHUNK", "KeypointFiles"]
@@ -21,7 +21,7 @@ CHUNK = 240  # frames of one file; the detector starts anew with each, so that a
 _KEY = "key.json"
 
 
-class KeypointFiles(Sequence[Keypoints | None]):
+class KeypointFiles(LazySequence[Keypoints | None]):
     """Frames of one video in files of ``CHUNK`` frames; frames in which nobody was seen are None.
 
     Args:
@@ -67,17 +67,8 @@ class KeypointFiles(Sequence[Keypoints | None]):
     def __len__(self) -> int:
         return sum(self._lengths)
 
-    @overload
-    def __getitem__(self, index: int) -> Keypoints | None: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Keypoints | None]: ...
-    def __getitem__(self, index: int | slice) -> Keypoints | list[Keypoints | None] | None:
-        if isinstance(index, slice):
-            return [self[k] for k in range(*index.indices(len(self)))]
-        if index < 0:
-            index += len(self)
-        if not 0 <= index < len(self):
-            raise IndexError(index)
+    def at(self, index: int) -> Keypoints | None:
+        """The landmarks of frame ``index``."""
         number = index // CHUNK
         if self._held[0] != number:
             with np.load(self._path(number), allow_pickle=False) as file:

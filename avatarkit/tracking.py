@@ -131,8 +131,8 @@ def track_video(path: Path, components: Components, tell: Tell, work: Path | Non
 
 def _fleeting(frames: Sequence[Keypoints | None]) -> bool:
     """Whether a body was seen in a few frames only, mostly without a face: detectors see such in hands and trees."""
-    seen = [k for k in frames if k is not None]
-    return len(seen) < _FEW * len(frames) and 2 * sum(k.has("face478") for k in seen) < len(seen)
+    faces = [k.has("face478") for k in frames if k is not None]
+    return len(faces) < _FEW * len(frames) and 2 * sum(faces) < len(faces)
 
 
 def _crowded(frames: Sequence[Keypoints | None]) -> bool:

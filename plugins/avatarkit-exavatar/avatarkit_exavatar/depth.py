@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import overload
 
 import numpy as np
 
 from avatarkit.keypoints import Keypoints
+from avatarkit.sequences import LazySequence
 
 __all__ = ["SteadyDepth"]
 
@@ -21,7 +21,7 @@ _SECONDS = 0.16  # standard deviation of the frames' weights
 _ACROSS = 0.08  # metres across the view within which depth is the same
 
 
-class SteadyDepth(Sequence[Keypoints | None]):
+class SteadyDepth(LazySequence[Keypoints | None]):
     """The frames of a video with steadier ``points_3d``.
 
     Args:
@@ -36,13 +36,8 @@ class SteadyDepth(Sequence[Keypoints | None]):
     def __len__(self) -> int:
         return len(self._frames)
 
-    @overload
-    def __getitem__(self, index: int) -> Keypoints | None: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Keypoints | None]: ...
-    def __getitem__(self, index: int | slice) -> Keypoints | list[Keypoints | None] | None:
-        if isinstance(index, slice):
-            return [self[k] for k in range(*index.indices(len(self)))]
+    def at(self, index: int) -> Keypoints | None:
+        """The landmarks of frame ``index``."""
         frame = self._frames[index]
         if frame is None or not frame.points_3d:
             return frame

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import overload
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from scipy import ndimage
 from avatarkit.body import JointLandmarks, SurfaceLandmarks
 from avatarkit.interfaces import BodyModel
 from avatarkit.keypoints import Keypoints
+from avatarkit.sequences import LazySequence
 
 __all__ = [
     "BODY_BONES",
@@ -98,7 +98,7 @@ class Observation:
     cut: tuple[str, ...] = ()
 
 
-class Observations(Sequence[Observation | None]):
+class Observations(LazySequence[Observation | None]):
     """What the frames of a video say, worked out when asked for: a long video needs no memory for it.
 
     Args:
@@ -108,20 +108,11 @@ class Observations(Sequence[Observation | None]):
     def __init__(self, frames: Sequence[Keypoints | None], make: Callable[[Keypoints], Observation]) -> None:
         self._frames, self._make = frames, make
 
-    def then(self, change: Callable[[Observation], Observation]) -> Observations:
-        """The same with a further change."""
-        return Observations(self._frames, lambda keypoints: change(self._make(keypoints)))
-
     def __len__(self) -> int:
         return len(self._frames)
 
-    @overload
-    def __getitem__(self, index: int) -> Observation | None: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Observation | None]: ...
-    def __getitem__(self, index: int | slice) -> Observation | list[Observation | None] | None:
-        if isinstance(index, slice):
-            return [self[k] for k in range(*index.indices(len(self)))]
+    def at(self, index: int) -> Observation | None:
+        """What frame ``index`` says."""
         keypoints = self._frames[index]
         if keypoints is None or not keypoints.points.keys() & {"face478", "pose33"}:
             return None

@@ -82,6 +82,12 @@ class Parameters:
         """The same of a person whose shape (S,) is known."""
         return Parameters(self.body, self.anatomy, shape.clone())
 
+    def free(self, details: bool) -> torch.Tensor:
+        """(P,) bool, unknowns that a stage may change: with every shape number, or those of the general build alone."""
+        free = torch.ones(self.layout.size, dtype=torch.bool)
+        free[self.layout.shape] = details | (self.body.neutral().shape != 0)
+        return free
+
     def joints(self, x: torch.Tensor) -> torch.Tensor:
         """(J, 3) axis-angle of every joint from the vector (P,)."""
         angles = x[self.layout.pose].reshape(-1, 3)

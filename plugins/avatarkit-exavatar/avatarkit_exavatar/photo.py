@@ -60,9 +60,9 @@ class PhotoFit:
         kinematics, points = self._identity(movable=False)
         self.x = find_pose(kinematics, points, self.observation, self.camera, self.prior, self.config)
         say("finding the build", 0.3)
-        self._refine(self._free(shape="build"), self.config.shape_rounds)
+        self._refine(self.parameters.free(details=False), self.config.shape_rounds)
         say("finding the details", 0.6)
-        self._refine(self._free(shape="all"), self.config.detail_rounds)
+        self._refine(self.parameters.free(details=True), self.config.detail_rounds)
         say("fitted", 1.0)
         return self.x
 
@@ -72,17 +72,6 @@ class PhotoFit:
             self.parameters, self.x, self.observation, self.camera, self.matte, self.skin, self.rasterizer
         )
         return self.x
-
-    def _free(self, shape: str = "none", fingers: bool = True, limbs: bool = True, face: bool = True) -> torch.Tensor:
-        """(P,) bool, unknowns that a stage may change."""
-        par, at = self.parameters, self.parameters.layout
-        free = torch.ones(at.size, dtype=torch.bool)
-        angles = torch.ones(3 * at.groups, dtype=torch.bool) if limbs else par.trunk()
-        free[at.pose] = angles & (fingers | ~par.fingers()) & (face | ~par.eyes())
-        free[at.expression] = face
-        build = self.body.neutral().shape != 0
-        free[at.shape] = {"none": torch.zeros_like(build), "build": build, "all": torch.ones_like(build)}[shape]
-        return free
 
     def _identity(self, movable: bool) -> tuple[Kinematics, dict[str, Points]]:
         identity = Identity(self.body, self.x[self.parameters.layout.shape], movable)

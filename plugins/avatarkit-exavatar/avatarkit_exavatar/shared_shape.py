@@ -20,7 +20,7 @@ from avatarkit_exavatar.observation import Observation, Observations
 from avatarkit_exavatar.parameters import Parameters
 from avatarkit_exavatar.points import Identity, Points
 from avatarkit_exavatar.priors import make_prior
-from avatarkit_exavatar.solver import Normal, Prior, normal_equations, total_cost
+from avatarkit_exavatar.solver import Normal, Prior, held_by_bounds, moved, normal_equations, total_cost
 from avatarkit_exavatar.start import camera_distance, find_pose
 from avatarkit_exavatar.terms import Term
 from avatarkit_exavatar.torso import clearance
@@ -29,7 +29,6 @@ __all__ = ["SharedShape", "agreed_shape", "first_shape"]
 
 _ALIKE = 0.5  # detectors err alike in all frames: T of them tell as much as T to this power would that err by chance
 _ROUNDS = 2  # how often the body is linearised anew
-_LONGEST = 0.6  # what one step may change at most, as in ``solver.step``
 
 
 def first_shape(
@@ -119,9 +118,7 @@ class SharedShape:
             x: (T, P), with one shape in all.
             details: whether every shape number is free, or those of the general build alone.
         """
-        at, body = self._parameters.layout, self._parameters.body
-        free = torch.ones(at.size, dtype=torch.bool)
-        free[at.shape] = details | (body.neutral().shape != 0)
+        at, body, free = self._parameters.layout, self._parameters.body, self._parameters.free(details)
         for _ in range(_ROUNDS):
             identity = Identity(body, x[0, at.shape], movable=True)
             kinematics = Kinematics(body, self._parameters, identity)
@@ -169,8 +166,7 @@ class SharedShape:
         low, high = self._priors[0].low, self._priors[0].high
         gradient = torch.stack([n.gradient for n in normals])
         gradient[:, at.shape] = gradient[:, at.shape].sum(0)
-        held = (x <= low) & (gradient > 0) | (x >= high) & (gradient < 0)
-        move = free & ~held  # (T, P); the shape's part is the same in all frames
+        move = free & ~held_by_bounds(x, gradient, low, high)  # (T, P); the shape's part is the same in all frames
         shape = torch.arange(at.size)[at.shape]
         shape = shape[move[0, at.shape]]
         left, right = torch.zeros(len(shape), len(shape), dtype=torch.float64), torch.zeros(len(shape), dtype=torch.float64)
@@ -191,5 +187,4 @@ class SharedShape:
         change[:, shape] = by_shape.float()
         for row, (own, solved) in zip(change, eliminated, strict=True):
             row[own] = -(solved[:, -1] + solved[:, :-1] @ by_shape).float()
-        change *= min(1.0, _LONGEST / max(float(change.abs().max()), 1e-9))
-        return torch.minimum(torch.maximum(x + change, low), high)
+        return moved(x, change, low, high)

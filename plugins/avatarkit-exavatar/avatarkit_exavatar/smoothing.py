@@ -12,7 +12,7 @@ import math
 
 import torch
 
-from avatarkit_exavatar.solver import Normal
+from avatarkit_exavatar.solver import Normal, held_by_bounds
 
 _TRIES = 2  # the second knows which movements are fast
 
@@ -70,7 +70,7 @@ def joint_step(
     for _ in range(_TRIES):
         g = gradients + (D.T @ (stiff * (D @ full)))[k:]  # half gradient with the penalty
         bands = [torch.einsum("rt,rt,rp->tp", D[:, lag:], D[:, : length - lag], stiff)[k:] for lag in range(3)]
-        held = (here <= lowest) & (g > 0) | (here >= highest) & (g < 0)
+        held = held_by_bounds(here, g, lowest, highest)
         H = hessians.clone()
         H.diagonal(dim1=1, dim2=2).mul_(1 + 1e-3).add_(bands[0] + 1e-6 + held * 1e8)
         step = _banded_solve(H, bands[1], bands[2], -g)

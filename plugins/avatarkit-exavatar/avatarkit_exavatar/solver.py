@@ -15,7 +15,7 @@ logger = logging.getLogger("avatarkit.exavatar")
 
 _LONGEST = 0.6  # radians, metres or shape numbers that one step may change: the model holds no further
 
-__all__ = ["Normal", "Prior", "minimise", "normal_equations"]
+__all__ = ["Normal", "Prior", "held_by_bounds", "minimise", "moved", "normal_equations", "total_cost"]
 
 
 @dataclass(frozen=True)
@@ -100,17 +100,26 @@ def normal_equations(
     return Normal(float(cost), gradient, hessian)
 
 
+def held_by_bounds(x: torch.Tensor, gradient: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """(..., P) bool, unknowns at a bound that the gradient would push beyond it."""
+    return (x <= low) & (gradient > 0) | (x >= high) & (gradient < 0)
+
+
+def moved(x: torch.Tensor, change: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """(..., P) after a change, which is shortened where the model would not hold, inside the bounds."""
+    change = change * min(1.0, _LONGEST / max(float(change.abs().max()), 1e-9))
+    return torch.minimum(torch.maximum(x + change, low), high)
+
+
 def step(normal: Normal, x: torch.Tensor, prior: Prior, free: torch.Tensor, damping: float) -> torch.Tensor:
     """(P,) next vector: a damped Newton step on the free unknowns that ends inside the bounds."""
-    held = (x <= prior.low) & (normal.gradient > 0) | (x >= prior.high) & (normal.gradient < 0)
-    move = (free & ~held).nonzero()[:, 0]
+    move = (free & ~held_by_bounds(x, normal.gradient, prior.low, prior.high)).nonzero()[:, 0]
     H = normal.hessian[move][:, move].double()
     H.diagonal().mul_(1 + damping).add_(1e-9)
     g = normal.gradient[move].double()
     change = torch.zeros_like(x)
     change[move] = -torch.cholesky_solve(g[:, None], torch.linalg.cholesky(H))[:, 0].float()
-    change *= min(1.0, _LONGEST / max(float(change.abs().max()), 1e-9))
-    return torch.minimum(torch.maximum(x + change, prior.low), prior.high)
+    return moved(x, change, prior.low, prior.high)
 
 
 def total_cost(body: Kinematics, posed: Posed, terms: Sequence[Term], prior: Prior) -> float:

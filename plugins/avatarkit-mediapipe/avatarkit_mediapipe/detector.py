@@ -147,15 +147,16 @@ class MediaPipeKeypoints:
         count = 1
         for number, image in enumerate(images):
             image = brightened(_checked(image))
-            now = None
+            now, people = None, None
             if number % COUNT_EVERY == 0:
-                count = max(1, len(comparable(self._people.find(image))))
+                people = self._people.find(image)
+                count = max(1, len(comparable(people)))
             if last is not None:
                 now = self._look(image, last.region, self._video_look, before=last)
                 if now is not None and not _follows(now, last):
                     now = None
             if now is None:
-                people = self._people.find(image)
+                people = self._people.find(image) if people is None else people
                 if people:
                     best = max(people, key=lambda p: p.head * p.score)
                     now = self._look(image, best.roi, self._video_look, best, runs=BODY_RUNS_VIDEO)
