@@ -27,7 +27,6 @@ from avatarkit.skin import bare_surface, skin_likeness
 from avatarkit.subject import Subject
 from avatarkit.surface import (
     REGIONS,
-    forearms,
     grown,
     limb,
     mesh_edges,
@@ -35,6 +34,7 @@ from avatarkit.surface import (
     smoothstep,
     spread,
     surface_regions,
+    vertices_below,
     without_specks,
 )
 
@@ -83,7 +83,8 @@ class PhotoPainter:
         self.regions = surface_regions(body, self._rest)
         matte, skin = subject.matte, skin_likeness(subject.matte.foreground, subject.keypoints)
         self._lids = grown(body.part("eyelids") > 0.5, body.faces, 3)
-        arms = (limb(body, "left_hand") | limb(body, "right_hand")).long() + forearms(body).long()
+        forearms = vertices_below(body, "left_elbow", "right_elbow")
+        arms = (limb(body, "left_hand") | limb(body, "right_hand")).long() + forearms.long()
         self._photo = PhotoMaps(subject, self.vertices, body.faces, self.regions, arms, renderer)
         self.astray = self._photo.astray
         clear = matte.alpha * ~self._photo.covered  # a hand before clothes does not bare them

@@ -15,7 +15,6 @@ from avatarkit.interfaces import BodyModel
 
 __all__ = [
     "REGIONS",
-    "forearms",
     "grown",
     "limb",
     "limb_joints",
@@ -25,6 +24,7 @@ __all__ = [
     "spread",
     "strongest_joint",
     "surface_regions",
+    "vertices_below",
     "without_specks",
 ]
 
@@ -102,9 +102,9 @@ def limb(body: BodyModel, part: str, outer: bool = False) -> torch.Tensor:
     return torch.isin(joint, torch.tensor(joints or [-1])) | end
 
 
-def forearms(body: BodyModel) -> torch.Tensor:
-    """(V,) bool, what bends at the elbows; nothing of bodies that have none."""
-    below = {g.joints[0] for g in body.pose_groups if g.name in ("left_elbow", "right_elbow")}
+def vertices_below(body: BodyModel, *groups: str) -> torch.Tensor:
+    """(V,) bool, vertices that move mostly with the first joint of these pose groups, or with joints that hang on it."""
+    below = {g.joints[0] for g in body.pose_groups if g.name in groups}
     for joint, parent in enumerate(body.parents):  # parents come first
         if parent in below:
             below.add(joint)

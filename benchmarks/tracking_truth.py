@@ -42,7 +42,7 @@ from avatarkit.keypoints import Keypoints
 from avatarkit.mesh import Mesh
 from avatarkit.photo import Photo
 from avatarkit.subject import Matte, Subject
-from avatarkit_exavatar.contour import vertices_below
+from avatarkit.surface import vertices_below
 from avatarkit_exavatar.kinematics import Kinematics
 from avatarkit_exavatar.landmarks import set_points
 from avatarkit_exavatar.observation import LandmarkSet

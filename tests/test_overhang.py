@@ -14,7 +14,7 @@ from avatarkit.overhang import arm_overhang
 from avatarkit.painting import PhotoPainter
 from avatarkit.rotations import axis_angle_to_matrix
 from avatarkit.subject import Matte
-from avatarkit.surface import forearms, near, without_specks
+from avatarkit.surface import near, vertices_below, without_specks
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
 
 JACKET = torch.tensor([0.20, 0.22, 0.30])
@@ -65,7 +65,7 @@ def test_where_no_arm_is_there_is_no_sleeve(crossed):
 
 def test_forearms_end_at_the_elbows():
     body = TinyBody()
-    names = {body.joint_names[k] for k in body._owner[forearms(body)].unique().tolist()}
+    names = {body.joint_names[k] for k in body._owner[vertices_below(body, "left_elbow", "right_elbow")].unique().tolist()}
     assert names == {"left_elbow", "right_elbow"}
 
 

@@ -12,11 +12,12 @@ from avatarkit.camera import Camera
 from avatarkit.interfaces import BodyModel, MeshRasterizer
 from avatarkit.mesh import Mesh
 from avatarkit.subject import Matte
+from avatarkit.surface import vertices_below
 from avatarkit_exavatar.observation import Observation
 from avatarkit_exavatar.points import Identity, surface_points
 from avatarkit_exavatar.terms import Lines
 
-__all__ = ["MatteBorder", "hidden_vertices", "outline", "resize_alpha", "silhouette_weights", "vertices_below"]
+__all__ = ["MatteBorder", "hidden_vertices", "outline", "resize_alpha", "silhouette_weights"]
 
 _REACH = 0.4  # head heights within which a border point may belong to a point of the mesh
 _SCALP = 0.05  # say of the scalp
@@ -46,14 +47,6 @@ def outline(mask: np.ndarray, smooth: float) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([rows, columns], 1), normal
 
 
-def vertices_below(body: BodyModel, *groups: str) -> torch.Tensor:
-    """(V,) bool, vertices that move mostly with the first joint of these pose groups, or with joints that hang on it."""
-    joints = body.skinning_indices[torch.arange(len(body.skinning_indices)), body.skinning_weights.argmax(1)]
-    first = {g.name: g.joints[0] for g in body.pose_groups}
-    below = {joint for name in groups if name in first for joint in _below(body, first[name])}
-    return torch.isin(joints, torch.tensor(sorted(below), dtype=joints.dtype))
-
-
 def hidden_vertices(body: BodyModel, observation: Observation) -> torch.Tensor:
     """(V,) bool, vertices of hands, arms and legs that are not in the picture."""
     return vertices_below(body, *observation.hidden)
@@ -68,15 +61,6 @@ def silhouette_weights(body: BodyModel, observation: Observation) -> tuple[torch
     outside[(body.part("head") > 0.5) & (body.part("face") < 0.5)] = _SCALP
     outside[hidden_vertices(body, observation)] = 0.0
     return outside, outside
-
-
-def _below(body: BodyModel, joint: int) -> list[int]:
-    """The joint and everything that hangs on it."""
-    out = [joint]
-    for k, parent in enumerate(body.parents):
-        if parent in out:
-            out.append(k)
-    return out
 
 
 class MatteBorder:

@@ -19,8 +19,8 @@ from avatarkit.camera import Camera
 from avatarkit.interfaces import MeshRasterizer
 from avatarkit.mesh import Mesh
 from avatarkit.subject import Matte
-from avatarkit.surface import limb
-from avatarkit_exavatar.contour import resize_alpha, vertices_below
+from avatarkit.surface import limb, vertices_below
+from avatarkit_exavatar.contour import resize_alpha
 from avatarkit_exavatar.kinematics import Kinematics
 from avatarkit_exavatar.observation import Observation
 from avatarkit_exavatar.parameters import Parameters

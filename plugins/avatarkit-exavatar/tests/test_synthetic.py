@@ -15,7 +15,7 @@ from avatarkit.mesh import Mesh, barycentric
 from avatarkit.photo import Photo
 from avatarkit.registry import Registry
 from avatarkit.subject import Matte
-from avatarkit_exavatar.contour import vertices_below
+from avatarkit.surface import vertices_below
 from avatarkit_exavatar.observation import observe
 from avatarkit_exavatar.quality import _of_the_picture
 from avatarkit_exavatar.teeth import lower_teeth, upper_teeth
