@@ -26,6 +26,7 @@ from avatarkit.comparison import METRICS, REVISION, compare, mean_scores, resize
 from avatarkit.components import Components
 from avatarkit.config import Recipe
 from avatarkit.errors import ConfigError, InputError
+from avatarkit.files import disk_errors
 from avatarkit.interfaces import Subject
 from avatarkit.keypoints import Keypoints
 from avatarkit.mesh import Mesh
@@ -35,7 +36,7 @@ from avatarkit.pictures import load_png, save_png
 from avatarkit.pipeline import build, load_tracked_subject
 from avatarkit.progress import Progress, SilentProgress
 from avatarkit.registry import Registry
-from avatarkit.store import Stage, Store, disk_errors, read_json, write_json
+from avatarkit.store import Stage, Store, read_json, write_json
 from avatarkit.texture import sample_texture, texture_from_photo
 from avatarkit.video import VideoWriter, probe, read_frames
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from avatarkit.files import disk_errors
 from avatarkit.keypoints import Keypoints
 from avatarkit.sequences import LazySequence
-from avatarkit.store import disk_errors
 
 __all__ = ["CHUNK", "KeypointFiles"]
 

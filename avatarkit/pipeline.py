@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -23,12 +23,13 @@ from avatarkit.artefacts import (
     save_subject,
 )
 from avatarkit.body import Motion
-from avatarkit.bundle import workspace, write_bundle
+from avatarkit.bundle import check_extras, recover, workspace, write_bundle
 from avatarkit.calibration import calibrated
 from avatarkit.components import Components
 from avatarkit.config import Recipe
 from avatarkit.descriptors import Component, error_text, where
 from avatarkit.errors import AvatarkitError, ConfigError, PluginError, StageError
+from avatarkit.files import only_user
 from avatarkit.interfaces import Subject
 from avatarkit.labels import LabelClip
 from avatarkit.metrics import photo_metrics
@@ -47,6 +48,8 @@ from avatarkit.views import photo_confidence
 __all__ = ["STAGES", "LabelsConfig", "build", "load_tracked_subject"]
 
 log = logging.getLogger("avatarkit.pipeline")
+
+T = TypeVar("T")
 
 STAGES = ("tracking", "motions", "body-labels", "head-labels", "avatar", "preview")
 """What ``--from`` may name; the stages from there on are made again."""
@@ -108,39 +111,46 @@ def build(
     recipe = recipe or Recipe.load(preset="paper" if torch.cuda.is_available() else "standard")
     progress = progress or SilentProgress()
     plan(photo, output, recipe, registry, device).require_ready()
-    picture = read_photo(Path(photo))
-    run = _Run(output, Components(recipe, registry, device, seed, progress), seed, start, fresh, progress)
-
-    subject, tracking = run.track(picture, person)
-    motions, motions_stage = run.motions()
-    body_clips = run.labels("body", subject, tracking, motions, motions_stage)
-    head_clips = run.labels("head", subject, tracking, motions, motions_stage)
-    clips = [clip for clip, _ in body_clips + head_clips if clip.confidence.any()]
-    tensors, training = run.train(subject, tracking, clips, [stage for _, stage in body_clips + head_clips])
-
-    tensors |= params_to_tensors(subject.params, "photo") | cameras_to_tensors((subject.camera,), "camera")
-    tensors["box"] = _person_box(subject)
-    manifest = run.manifest(picture, subject, consent)
-    manifest["labels"] = {clip.name: dict(clip.facts) for clip, _ in body_clips + head_clips}
-    extras = run.preview(tensors, manifest, subject, clips, training)
     if keep_photo:
-        extras[f"photo{Path(photo).suffix.lower()}"] = Path(photo)
-    write_bundle(output, tensors, manifest, extras)
+        check_extras(output, (f"photo{Path(photo).suffix.lower()}",))
+    picture = read_photo(Path(photo))
+    with only_user(output):
+        recover(output)
+        components = Components(recipe, registry, device, seed, progress)
+        run = _Run(output, components, seed, STAGES[0] if fresh else start, progress)
+        tensors, manifest, extras = run.all_stages(picture, person, consent)
+        if keep_photo:
+            extras[f"photo{Path(photo).suffix.lower()}"] = Path(photo)
+        write_bundle(output, tensors, manifest, extras)
     return output
 
 
 class _Run:
     """One run of ``build``: each method is a stage that is taken from the store where nothing that it depends on changed."""
 
-    def __init__(
-        self, output: Path, components: Components, seed: int, start: str | None, fresh: bool, progress: Progress
-    ) -> None:
+    def __init__(self, output: Path, components: Components, seed: int, start: str | None, progress: Progress) -> None:
         self.components, self.recipe, self.seed, self.progress = components, components.recipe, seed, progress
         self.store = Store(workspace(output))
-        if fresh:
-            self.store.clear()
+        self.store.sweep()
         self.again = STAGES[STAGES.index(start) :] if start else ()
         self.records: dict[str, dict[str, Any]] = {}
+
+    def all_stages(
+        self, photo: Photo, person: int | None, consent: str | None
+    ) -> tuple[dict[str, torch.Tensor], dict[str, Any], dict[str, Path | bytes | str]]:
+        """The method, stage by stage; returns tensors, manifest and further files of the avatar."""
+        subject, tracking = self.track(photo, person)
+        motions, motions_stage = self.motions()
+        body_clips = self.labels("body", subject, tracking, motions, motions_stage)
+        head_clips = self.labels("head", subject, tracking, motions, motions_stage)
+        clips = [clip for clip, _ in body_clips + head_clips if clip.confidence.any()]
+        tensors, training = self.train(subject, tracking, clips, [stage for _, stage in body_clips + head_clips])
+
+        tensors |= params_to_tensors(subject.params, "photo") | cameras_to_tensors((subject.camera,), "camera")
+        tensors["box"] = _person_box(subject)
+        manifest = self.manifest(photo, subject, consent)
+        manifest["labels"] = {clip.name: dict(clip.facts) for clip, _ in body_clips + head_clips}
+        return tensors, manifest, self.preview(tensors, manifest, subject, clips, training)
 
     # ------------------------------------------------------------------------------------------------------- the stages
 
@@ -163,8 +173,7 @@ class _Run:
             self._require("tracker", contracts.require_subject, subject, photo, get("body"))
             save_subject(subject, folder)
 
-        self._run(stage, "tracking", "tracker", make)
-        return load_subject(stage.folder), stage
+        return self._run(stage, "tracking", "tracker", make, load_subject), stage
 
     def motions(self) -> tuple[list[Motion], Stage]:
         """Stage 2: motions to make labels from."""
@@ -183,8 +192,7 @@ class _Run:
                 self._require("motions", contracts.require_motion, motion, self.components.get("body"))
             save_motions(motions, folder)
 
-        self._run(stage, "motions", "motions", make)
-        return load_motions(stage.folder), stage
+        return self._run(stage, "motions", "motions", make, load_motions), stage
 
     def labels(
         self, region: str, subject: Subject, tracking: Stage, motions: list[Motion], motions_stage: Stage
@@ -212,8 +220,7 @@ class _Run:
                 self._require(slot, contracts.require_clip, clip, self.components.get("body"))
                 save_clip(self._aligned(slot, clip, subject, motion), folder)
 
-            self._run(stage, f"{region}-labels", slot, make)
-            made.append((load_clip(stage.folder), stage))
+            made.append((self._run(stage, f"{region}-labels", slot, make, load_clip), stage))
         return made
 
     def _aligned(self, slot: str, clip: LabelClip, subject: Subject, motion: Motion) -> LabelClip:
@@ -264,10 +271,11 @@ class _Run:
             save_tensors(folder / "avatar.safetensors", avatar.state())
             write_json(folder / "training.json", asdict(report))
 
-        self._run(stage, "avatar", "avatar", make)
-        tensors = load_tensors(stage.folder / "avatar.safetensors")
-        report = read_json(stage.folder / "training.json")
-        return {f"avatar.{k}": v for k, v in tensors.items()}, TrainingReport(report["steps"], report["curves"])
+        def read(folder: Path) -> tuple[dict[str, torch.Tensor], TrainingReport]:
+            tensors, report = load_tensors(folder / "avatar.safetensors"), read_json(folder / "training.json")
+            return {f"avatar.{k}": v for k, v in tensors.items()}, TrainingReport(report["steps"], report["curves"])
+
+        return self._run(stage, "avatar", "avatar", make, read)
 
     def preview(
         self,
@@ -287,8 +295,7 @@ class _Run:
             write_json(folder / "metrics.json", metrics)
             write_preview(avatar, folder, config, self.progress.update)
 
-        self._run(stage, "preview", "motions", make)
-        manifest["metrics"] |= read_json(stage.folder / "metrics.json")
+        manifest["metrics"] |= self._run(stage, "preview", "motions", make, lambda folder: read_json(folder / "metrics.json"))
         manifest["stages"] = self.records
         extras: dict[str, Path | bytes | str] = {p.name: p for p in stage.folder.glob("preview.*")}
         extras["report.html"] = render_report(subject, clips, training, avatar, manifest, stage.folder)
@@ -327,11 +334,22 @@ class _Run:
             wrong = f"{component.owner} of {component.maker} answers wrongly: {violation}."
             raise PluginError(f"{wrong} {component.remedy}") from None
 
-    def _run(self, stage: Stage, group: str, slot: str, make: Callable[[Path], None]) -> None:
-        """Makes the stage unless it is there; a foreign exception is wrapped once, naming the owner."""
+    def _run(self, stage: Stage, group: str, slot: str, make: Callable[[Path], None], read: Callable[[Path], T]) -> T:
+        """Makes the stage unless it is there, and reads its results.
+
+        A foreign exception of ``make`` is wrapped once, naming the owner. Results of an earlier run that cannot be read are made
+        again.
+        """
         if group in self.again:
             stage.discard()
         reused = stage.ready
+        if reused:
+            try:
+                found = read(stage.folder)
+            except (AvatarkitError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                log.warning("The kept results of the stage %s cannot be read (%s); they are made again.", stage.name, error)
+                stage.discard()
+                reused = False
         with self.progress.stage(group):
             if not reused:
                 log.info("%s: %s", stage.name, stage.why_changed())
@@ -345,6 +363,7 @@ class _Run:
         record = stage.record
         self.records[stage.name] = {k: record[k] for k in ("key", "seconds", "peak_memory_mb")} | {"reused": reused}
         self.components.registry.stage_finished(stage.name, str(stage.folder), record["seconds"])
+        return found if reused else read(stage.folder)
 
     @staticmethod
     def _failed(stage: str, component: Component, error: Exception) -> StageError:

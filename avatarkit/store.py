@@ -10,7 +10,9 @@ import dataclasses
 import errno
 import hashlib
 import json
+import logging
 import os
+import re
 import shutil
 import sys
 import time
@@ -23,23 +25,27 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from avatarkit.errors import StoreError
+from avatarkit.errors import InputError, StoreError
+from avatarkit.files import disk_errors, disk_sentence, relative_name, sha256_of, sync, sync_folder, write_text, writing
+from avatarkit.plain import BadText, parse_json, read_text
 
 __all__ = [
     "Stage",
     "Store",
     "content_key",
-    "disk_errors",
     "load_tensors",
     "peak_memory_mb",
     "read_json",
     "save_tensors",
-    "sync_folder",
     "write_json",
 ]
 
+log = logging.getLogger("avatarkit.store")
+
 _RECORD = "stage.json"
+_STAGE_FOLDER = re.compile(r"[\w.-]+-[0-9a-f]{16}(\.partial|\.tmp)?")
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+_MOST_JSON_BYTES = 64 << 20
 
 
 class Store:
@@ -51,11 +57,8 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
-        self._asked: set[str] = set()
 
-    def stage(
-        self, name: str, component: str, revision: int, config: Any, seed: int, inputs: Mapping[str, str]
-    ) -> Stage:
+    def stage(self, name: str, component: str, revision: int, config: Any, seed: int, inputs: Mapping[str, str]) -> Stage:
         """One stage, identified by everything that its result depends on.
 
         Args:
@@ -73,20 +76,14 @@ class Store:
             "seed": seed,
             "inputs": dict(inputs),
         }
-        stage = Stage(self.root, name, parts)
-        self._asked.add(stage.folder.name)
-        return stage
+        return Stage(self.root, name, parts)
 
-    def prune(self) -> None:
-        """Deletes the stages that this object was not asked for."""
+    def sweep(self) -> None:
+        """Deletes half-written stages of runs that were killed; the caller holds the lock of the output."""
         if self.root.is_dir():
-            for folder in self.root.iterdir():
-                if folder.is_dir() and (folder / _RECORD).is_file() and folder.name not in self._asked:
+            for folder in self.root.glob("*.tmp"):
+                if _STAGE_FOLDER.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
                     shutil.rmtree(folder, ignore_errors=True)
-
-    def clear(self) -> None:
-        """Deletes all stages and all partial work."""
-        shutil.rmtree(self.root, ignore_errors=True)
 
 
 class Stage:
@@ -102,20 +99,35 @@ class Stage:
         self.parts = dict(parts)
         self.key = content_key(parts)
         self.folder = root / f"{name}-{self.key[:16]}"
+        self._verified: bool | None = None
         self._started = time.perf_counter()
         _reset_peak_memory()
 
     @property
     def ready(self) -> bool:
-        """Whether the results are there, whole; a damaged folder is not."""
+        """Whether the results are there, whole: each file is compared with its checksum. A damaged folder is not."""
+        if self._verified is None:
+            self._verified = (self.folder / _RECORD).exists() and self._verify()
+        return self._verified
+
+    def _verify(self) -> bool:
         try:
-            record = json.loads((self.folder / _RECORD).read_text(encoding="utf-8"))
+            record = read_json(self.folder / _RECORD)
             files = record["files"]
-            return record["key"] == self.key and all(
-                (self.folder / name).stat().st_size == size for name, size in files.items()
+            if any(isinstance(entry, int) for entry in files.values()):  # sizes: of a version before checksums
+                return False
+            names = {relative_name(name) for name in files}
+            whole = (
+                record["key"] == self.key
+                and None not in names
+                and all(sha256_of(self.folder / name) == sha256 for name, sha256 in files.items())
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return False
+            record["seconds"] + record["peak_memory_mb"]
+        except (OSError, StoreError, KeyError, TypeError, AttributeError):
+            whole = False
+        if not whole:
+            log.warning("The kept results of the stage %s are damaged or incomplete; they are made again.", self.name)
+        return whole
 
     @property
     def record(self) -> dict[str, Any]:
@@ -152,7 +164,7 @@ class Stage:
         except OSError as error:  # from the body: the disk's, or somebody else's
             if error.errno not in _DISK:
                 raise
-            raise StoreError(_disk_sentence(Path(error.filename or self.folder), error.errno, error)) from error
+            raise StoreError(disk_sentence(Path(error.filename or self.folder), error.errno, error)) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
             with suppress(OSError):
@@ -160,9 +172,7 @@ class Stage:
         shutil.rmtree(self.folder.with_name(f"{self.folder.name}.partial"), ignore_errors=True)
 
     def _commit(self, temporary: Path) -> None:
-        files = {
-            p.relative_to(temporary).as_posix(): p.stat().st_size for p in sorted(temporary.rglob("*")) if p.is_file()
-        }
+        files = {p.relative_to(temporary).as_posix(): sha256_of(p) for p in sorted(temporary.rglob("*")) if p.is_file()}
         record = {
             "key": self.key,
             "parts": self.parts,
@@ -175,10 +185,12 @@ class Stage:
         if self.folder.exists():  # damaged, or made again on purpose
             shutil.rmtree(self.folder)
         os.replace(temporary, self.folder)
-        _sync(self.folder.parent)
+        sync(self.folder.parent)
+        self._verified = None
 
     def discard(self) -> None:
         """Deletes the results and the partial work, so that the stage is made again."""
+        self._verified = False
         for folder in (self.folder, self.folder.with_name(f"{self.folder.name}.partial")):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -187,10 +199,10 @@ class Stage:
         earlier = []
         for path in self.folder.parent.glob(f"{self.name}-*/{_RECORD}"):
             try:
-                parts = json.loads(path.read_text(encoding="utf-8"))["parts"]
+                parts = read_json(path)["parts"]
                 if parts["stage"] == self.name:
                     earlier.append((path.stat().st_mtime, path.parent, parts))
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, StoreError, KeyError, TypeError):
                 continue
         if not earlier:
             return "not made yet"
@@ -237,34 +249,6 @@ def _plain(value: Any) -> Any:
 # ---------------------------------------------------------------------------------------------------------------- files
 
 
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turns what the operating system says about ``path`` into one sentence.
-
-    Raises:
-        StoreError: instead of OSError, or of safetensors' own word for it.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            _disk_sentence(Path(error.filename) if error.filename else path, error.errno, error)
-        ) from error
-    except SafetensorError as error:
-        number = errno.ENOSPC if "os error 28" in str(error) else None
-        raise StoreError(_disk_sentence(path, number, error)) from error
-
-
-def _disk_sentence(path: Path, number: int | None, error: Exception) -> str:
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk is full: {path} could not be written. Free some space and run the same command again."
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{path} may not be written or read: {os.strerror(number or 0)}. Choose another folder with -o."
-    if number == errno.ENOTDIR:
-        return f"{path} cannot be made, because a part of its path is a file."
-    return f"{path} could not be written or read: {getattr(error, 'strerror', None) or error}."
-
-
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Writes named tensors as safetensors; equal tensors give equal bytes.
 
@@ -279,15 +263,12 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
             t = t.clone()
         seen.add(t.data_ptr())
         ready[name] = t
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.tmp")
+    with writing(path) as temporary:
         try:
             save_file(ready, str(temporary), dict(metadata) if metadata else None)
-            temporary.chmod(path.parent.stat().st_mode & 0o666)  # save_file leaves it to its owner alone
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        except SafetensorError as error:
+            full = "os error 28" in str(error)
+            raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from error
 
 
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
@@ -303,7 +284,7 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, to
     except (SafetensorError, ValueError) as error:
         raise StoreError(f"{path} is damaged: {error}.") from error
     except OSError as error:
-        raise StoreError(_disk_sentence(path, error.errno, error)) from error
+        raise StoreError(disk_sentence(path, error.errno, error)) from error
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -312,51 +293,26 @@ def write_json(path: Path, data: Any) -> None:
     Raises:
         StoreError: no space, no permission.
     """
-    text = json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.tmp")
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    write_text(path, json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object.
+    """Reads a JSON object, within the bounds of ``parse_json``.
 
     Raises:
         StoreError: the file is missing or damaged.
     """
+    if not path.exists():
+        raise StoreError(f"{path} is missing.")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise StoreError(f"{path} is missing.") from error
-    except OSError as error:
-        raise StoreError(_disk_sentence(path, error.errno, error)) from error
-    except ValueError as error:
+        data = parse_json(read_text(path, "JSON file", _MOST_JSON_BYTES))
+    except InputError as error:
+        raise StoreError(str(error)) from error
+    except BadText as error:
         raise StoreError(f"{path} is damaged: {error}.") from error
     if not isinstance(data, dict):
         raise StoreError(f"{path} is damaged: it holds no JSON object.")
     return data
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes sure that all files below ``folder`` are on the disk."""
-    for path in sorted(folder.rglob("*")):
-        _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return  # Windows has no handle for folders
-    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # --------------------------------------------------------------------------------------------------------------- memory

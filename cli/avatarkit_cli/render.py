@@ -48,8 +48,8 @@ def render(
     registry = load_registry(plugin)
 
     from avatarkit.animation import load
+    from avatarkit.files import disk_errors
     from avatarkit.pictures import save_png
-    from avatarkit.store import disk_errors
 
     loaded = load(avatar, registry, device)
     params = None if pose is None else find_pose(pose, loaded)

@@ -106,8 +106,8 @@ def add(
     import shutil
 
     from avatarkit.errors import InputError
+    from avatarkit.files import disk_errors
     from avatarkit.paths import find_weights, weights_folder
-    from avatarkit.store import disk_errors
 
     known = _known(name)
     if not file.exists():
@@ -187,8 +187,8 @@ def _fetch_all(about: Weights, listing: Listing, report: Any) -> Path:
     import shutil
 
     from avatarkit.errors import StoreError
+    from avatarkit.files import disk_errors
     from avatarkit.paths import weights_folder, write_weights_record
-    from avatarkit.store import disk_errors
     from avatarkit_cli.downloads import fetch_file
 
     folder = weights_folder() / ".partial" / f"{about.name}-{listing.commit[:12]}"
