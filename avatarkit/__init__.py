@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from avatarkit.animation import LoadedAvatar, load
     from avatarkit.api import build
-    from avatarkit.body import BodyParams, Motion
-    from avatarkit.bundle import read_bundle, read_manifest
-    from avatarkit.camera import Camera
+    from avatarkit.types.body import BodyParams, Motion
+    from avatarkit.storage.bundle import read_bundle, read_manifest
+    from avatarkit.types.camera import Camera
     from avatarkit.components import Components
     from avatarkit.config import Recipe, presets
-    from avatarkit.descriptors import Component
+    from avatarkit.registry.specs import Component
     from avatarkit.errors import (
         AvatarkitError,
         ConfigError,
@@ -37,17 +37,18 @@ if TYPE_CHECKING:
         StageError,
         StoreError,
     )
-    from avatarkit.frames import Frame
-    from avatarkit.gaussians import Gaussians
+    from avatarkit.types.frames import Frame
+    from avatarkit.types.gaussians import Gaussians
     from avatarkit.hookspecs import Licence, Needs, hookimpl
     from avatarkit.interfaces import Context
-    from avatarkit.keypoints import Keypoints
-    from avatarkit.labels import LabelClip
-    from avatarkit.mesh import Mesh
-    from avatarkit.photo import Photo, read_photo
-    from avatarkit.progress import Progress
+    from avatarkit.types.keypoints import Keypoints
+    from avatarkit.types.pseudo_labels import LabelClip
+    from avatarkit.types.mesh import Mesh
+    from avatarkit.io.photo import read_photo
+    from avatarkit.types.photo import Photo
+    from avatarkit.utils.progress import Progress
     from avatarkit.registry import Registry
-    from avatarkit.subject import Matte, Subject
+    from avatarkit.types.subject import Matte, Subject
     from avatarkit.tracking import track_file
 
 __version__ = "0.1.0"

@@ -8,8 +8,8 @@ from pathlib import Path
 from avatarkit.components import resolve_device
 from avatarkit.config import Recipe
 from avatarkit.errors import ConfigError
-from avatarkit.pipeline import build as build_from_recipe
-from avatarkit.progress import Progress
+from avatarkit.pipeline.build import build as build_from_recipe
+from avatarkit.utils.progress import Progress
 from avatarkit.registry import Registry
 
 __all__ = ["build", "choose_recipe"]

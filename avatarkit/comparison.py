@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from avatarkit.keypoints import Keypoints
+from avatarkit.types.keypoints import Keypoints
 
 __all__ = ["METRICS", "REGIONS", "REVISION", "compare", "mean_scores", "resized", "windows"]
 

@@ -10,8 +10,8 @@ import torch
 from avatarkit.config import Choice, LossChoice, Recipe
 from avatarkit.errors import ConfigError, MissingDevice
 from avatarkit.interfaces import Context
-from avatarkit.paths import cache_folder
-from avatarkit.progress import Progress, SilentProgress
+from avatarkit.utils.paths import cache_folder
+from avatarkit.utils.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from avatarkit.registry import Component, Registry

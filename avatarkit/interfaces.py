@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 
-from avatarkit.body import BodyParams, JointLandmarks, Motion, PoseGroup, SurfaceLandmarks
-from avatarkit.camera import Camera
-from avatarkit.gaussians import GaussianRendering, Gaussians
-from avatarkit.keypoints import Keypoints
-from avatarkit.labels import LabelClip
-from avatarkit.mesh import Mesh, MeshRendering
-from avatarkit.photo import Photo
-from avatarkit.subject import Matte, Subject
+from avatarkit.types.body import BodyParams, JointLandmarks, Motion, PoseGroup, SurfaceLandmarks
+from avatarkit.types.camera import Camera
+from avatarkit.types.gaussians import GaussianRendering, Gaussians
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.types.mesh import Mesh, MeshRendering
+from avatarkit.types.photo import Photo
+from avatarkit.types.subject import Matte, Subject
 
 if TYPE_CHECKING:
     import numpy as np

@@ -26,9 +26,9 @@ import torch
 
 from avatarkit.config import Recipe
 from avatarkit.evaluation import evaluate
-from avatarkit.pictures import load_png, save_png
+from avatarkit.io.image import load_png, save_png
 from avatarkit.registry import Registry
-from avatarkit.store import write_json
+from avatarkit.storage.stage_cache import write_json
 from avatarkit_cli.progress import make_progress
 
 FULL = "full"

@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 
 from avatarkit.animation import LoadedAvatar, load
-from avatarkit.body import Motion
+from avatarkit.types.body import Motion
 from avatarkit.comparison import resized
 from avatarkit.tracking import relative, track_video
-from avatarkit.video import VideoWriter, read_frames
+from avatarkit.io.video import VideoWriter, read_frames
 from avatarkit_cli.shared import find_motion
 
 

@@ -39,11 +39,11 @@ from typing import Any
 import numba
 import torch
 
-from avatarkit.camera import Camera, front_camera
-from avatarkit.gaussians import GaussianRendering, Gaussians
+from avatarkit.types.camera import Camera, front_camera
+from avatarkit.types.gaussians import GaussianRendering, Gaussians
 from avatarkit.interfaces import Context
-from avatarkit.kernels.gaussians import ALPHA_MAX, ALPHA_MIN, NEAR, TRANSMITTANCE_MIN, project_gaussians, render_gaussians
-from avatarkit.mesh import Mesh
+from avatarkit.reference.gaussians import ALPHA_MAX, ALPHA_MIN, NEAR, TRANSMITTANCE_MIN, project_gaussians, render_gaussians
+from avatarkit.types.mesh import Mesh
 from avatarkit_cpu.config import Config
 from avatarkit_cpu.renderer import CpuRenderer
 from avatarkit_cuda.on_cpu import gsplat_on_cpu
@@ -139,7 +139,7 @@ def splat(rasterizer: Any, gaussians: Gaussians, camera: Camera, repeats: int) -
 
 
 class TorchTiles:
-    """A tiled splatter in plain torch, for comparison: the formulas of ``avatarkit.kernels.gaussians``."""
+    """A tiled splatter in plain torch, for comparison: the formulas of ``avatarkit.reference.gaussians``."""
 
     side = 16
 

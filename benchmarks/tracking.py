@@ -25,7 +25,7 @@ from PIL import Image
 from avatarkit.components import Components
 from avatarkit.config import Recipe
 from avatarkit.errors import InputError
-from avatarkit.photo import read_photo
+from avatarkit.io.photo import read_photo
 from avatarkit_exavatar.overlay import overlay
 
 COLUMNS = {

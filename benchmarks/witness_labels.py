@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avatarkit.body import Motion
+from avatarkit.types.body import Motion
 from avatarkit.comparison import resized
 from avatarkit.errors import ConfigError
 from avatarkit.hookspecs import Register, hookimpl
 from avatarkit.interfaces import Context, Subject
 from avatarkit.labelling.frames import cut_out
-from avatarkit.labels import LabelClip
-from avatarkit.video import read_frames
+from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.io.video import read_frames
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from avatarkit.body import Motion
+from avatarkit.types.body import Motion
 from avatarkit.config import Recipe
 from avatarkit.errors import InputError
 from avatarkit.hookspecs import hookimpl

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from avatarkit.animation import follow
-from avatarkit.pipeline import _without_folders
+from avatarkit.pipeline.build import _without_folders
 
 
 def _path(T: int, **axes: torch.Tensor) -> torch.Tensor:

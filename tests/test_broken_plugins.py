@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from avatarkit.pictures import save_png
+from avatarkit.io.image import save_png
 from avatarkit.registry import Registry
 from avatarkit.testing import tiny_subject
 from avatarkit_cli.main import app

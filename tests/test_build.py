@@ -20,8 +20,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from avatarkit.animation import load
-from avatarkit.bundle import read_bundle
-from avatarkit.pictures import save_png
+from avatarkit.storage.bundle import read_bundle
+from avatarkit.io.image import save_png
 from avatarkit.registry import Registry
 from avatarkit.testing import tiny_subject
 from avatarkit_cli.main import app

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from avatarkit import bundle
-from avatarkit.bundle import read_bundle, read_manifest, workspace, write_bundle
+from avatarkit.storage import bundle
+from avatarkit.storage.bundle import read_bundle, read_manifest, workspace, write_bundle
 from avatarkit.errors import InputError, StoreError
 
 TENSORS = {"avatar.x": torch.arange(6.0).reshape(2, 3), "box": torch.tensor([1, 2])}

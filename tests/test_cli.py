@@ -21,9 +21,9 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from avatarkit.bundle import write_bundle
+from avatarkit.storage.bundle import write_bundle
 from avatarkit.errors import ConfigError, InputError, StageError
-from avatarkit.progress import Progress, SilentProgress
+from avatarkit.utils.progress import Progress, SilentProgress
 from avatarkit_cli.main import app
 from avatarkit_cli.progress import BarProgress, LineProgress, make_progress
 from avatarkit_cli.shared import parse_size
@@ -155,12 +155,12 @@ def test_an_unknown_command_or_flag_is_exit_code_2() -> None:
     ],
 )
 def test_exit_codes(error: BaseException, code: int, texts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    import avatarkit.bundle
+    import avatarkit.storage.bundle
 
     def fails(path: Path) -> None:
         raise error
 
-    monkeypatch.setattr(avatarkit.bundle, "read_manifest", fails)
+    monkeypatch.setattr(avatarkit.storage.bundle, "read_manifest", fails)
     result = run("info", "x.avatar")
     assert result.exit_code == code
     for text in texts:

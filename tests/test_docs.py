@@ -204,7 +204,7 @@ def boxes() -> dict[str, tuple[list[Path], tuple[str, ...]]]:
         "report": modules("report", "preview"),
         "store": modules("store", "bundle"),
         "values": modules(*values),
-        "kernels": (sorted((core / "kernels").glob("*.py")), ("avatarkit.kernels",)),
+        "kernels": (sorted((core / "kernels").glob("*.py")), ("avatarkit.reference",)),
         "cli": (sorted((ROOT / "cli" / "avatarkit_cli").glob("*.py")), ("avatarkit_cli",)),
         "plugins": (
             [p for p in ROOT.glob("plugins/*/avatarkit_*/**/*.py") if "tests" not in p.parts],

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-import avatarkit.plan
+import avatarkit.pipeline.plan
 import avatarkit_cli.build
 from avatarkit.config import Recipe
 from avatarkit.testing import tiny_subject
@@ -84,8 +84,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
         patch.setenv("AVATARKIT_CACHE", str(folder / "cache"))
         patch.setattr(Recipe, "section", WORLD.small_section)
         patch.setattr(avatarkit_cli.build, "sample_photo", lambda name: folder / "ada.jpg")
-        needed = avatarkit.plan.requirements  # stand-ins need no weights, wherever the options of the real ones look for them
-        patch.setattr(avatarkit.plan, "requirements", lambda *a, **k: [r for r in needed(*a, **k) if r.kind != "setup"])
+        needed = avatarkit.pipeline.plan.requirements  # stand-ins need no weights, wherever the options of the real ones look for them
+        patch.setattr(avatarkit.pipeline.plan, "requirements", lambda *a, **k: [r for r in needed(*a, **k) if r.kind != "setup"])
         made = CliRunner().invoke(app, ["build", "ada.jpg", "--preset", "draft"])
         assert made.exit_code == 0, made.output
         yield folder

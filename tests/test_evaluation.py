@@ -18,12 +18,12 @@ from typer.testing import CliRunner, Result
 from avatarkit.animation import load
 from avatarkit.comparison import METRICS, compare, mean_scores, windows
 from avatarkit.evaluation import losses_to
-from avatarkit.keypoints import Keypoints
-from avatarkit.mesh import Mesh
-from avatarkit.pictures import load_png
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.mesh import Mesh
+from avatarkit.io.image import load_png
 from avatarkit.registry import Registry
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
-from avatarkit.video import VideoWriter
+from avatarkit.io.video import VideoWriter
 from avatarkit_cli.main import app
 
 PLUGIN = Path(__file__).with_name("tiny_plugin.py")

@@ -10,9 +10,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from avatarkit.pictures import save_png
+from avatarkit.io.image import save_png
 from avatarkit.registry import Registry
-from avatarkit.store import load_tensors
+from avatarkit.storage.stage_cache import load_tensors
 from avatarkit.testing import Material, check_component, tiny_subject
 from avatarkit_cli.main import app
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.body import Motion
-from avatarkit.camera import front_camera, orbit
-from avatarkit.cameras import read_camera, write_camera
+from avatarkit.types.body import Motion
+from avatarkit.types.camera import front_camera, orbit
+from avatarkit.io.camera_json import read_camera, write_camera
 from avatarkit.errors import InputError
-from avatarkit.keypoints import Keypoints
-from avatarkit.motion_files import save_motion
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.motion.files import save_motion
 from avatarkit.testing import TinyBody, tiny_context, tiny_motion
 from avatarkit.tracking import _crowded, _fleeting, relative
 from avatarkit_cli.shared import find_motion

@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from avatarkit.camera import Camera, front_camera, orbit
-from avatarkit.gaussians import GaussianRendering, Gaussians
-from avatarkit.kernels.gaussians import project_gaussians, render_gaussians
-from avatarkit.kernels.meshes import render_mesh
-from avatarkit.mesh import Mesh
+from avatarkit.types.camera import Camera, front_camera, orbit
+from avatarkit.types.gaussians import GaussianRendering, Gaussians
+from avatarkit.reference.gaussians import project_gaussians, render_gaussians
+from avatarkit.reference.meshes import render_mesh
+from avatarkit.types.mesh import Mesh
 
 BACKGROUND = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
 

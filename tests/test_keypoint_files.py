@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pytest
 
-from avatarkit.keypoint_files import CHUNK, KeypointFiles
-from avatarkit.keypoints import Keypoints
+from avatarkit.io.keypoint_cache import CHUNK, KeypointFiles
+from avatarkit.types.keypoints import Keypoints
 
 COUNT = CHUNK + 30
 

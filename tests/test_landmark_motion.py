@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.body import Motion
+from avatarkit.types.body import Motion
 from avatarkit.errors import InputError
-from avatarkit.motion_files import read_motion
-from avatarkit.pose_file import read_pose_file
+from avatarkit.motion.files import read_motion
+from avatarkit.motion.pose_format import read_pose_file
 from avatarkit.testing import TinyBody
 
 BODY = TinyBody()

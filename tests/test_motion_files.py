@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit import retargeting
-from avatarkit.body import Motion
+from avatarkit.motion import retargeting
+from avatarkit.types.body import Motion
 from avatarkit.errors import InputError, StoreError
-from avatarkit.joint_names import SMPLX_JOINTS, recognise
-from avatarkit.motion_files import load_motion, read_motion, save_motion, write_bvh
-from avatarkit.posing import Poser, frame, rotation_between, swing_twist
-from avatarkit.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from avatarkit.motion.skeleton import SMPLX_JOINTS, recognise
+from avatarkit.motion.files import load_motion, read_motion, save_motion, write_bvh
+from avatarkit.motion.pose_solver import Poser, frame, rotation_between, swing_twist
+from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.testing import TinyBody
 
 BODY = TinyBody()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avatarkit.errors import ConfigError
-from avatarkit.options import did_you_mean, make_config, options_of
+from avatarkit.config.options import did_you_mean, make_config, options_of
 
 
 @dataclass(frozen=True)

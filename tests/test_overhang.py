@@ -9,12 +9,12 @@ import torch
 from scipy.ndimage import binary_dilation
 from torch.nn import functional
 
-from avatarkit.mesh import Mesh
-from avatarkit.overhang import arm_overhang
-from avatarkit.painting import PhotoPainter
-from avatarkit.rotations import axis_angle_to_matrix
-from avatarkit.subject import Matte
-from avatarkit.surface import near, vertices_below, without_specks
+from avatarkit.types.mesh import Mesh
+from avatarkit.appearance.overhang import arm_overhang
+from avatarkit.appearance.painter import PhotoPainter
+from avatarkit.geometry.rotations import axis_angle_to_matrix
+from avatarkit.types.subject import Matte
+from avatarkit.geometry.mesh_graph import near, vertices_below, without_specks
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
 
 JACKET = torch.tensor([0.20, 0.22, 0.30])

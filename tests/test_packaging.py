@@ -108,7 +108,7 @@ def test_every_module_says_what_it_exports(module: str) -> None:
     "statement",
     [
         "import avatarkit",
-        "import avatarkit.registry, avatarkit.config, avatarkit.hookspecs, avatarkit.errors, avatarkit.progress",
+        "import avatarkit.registry, avatarkit.config, avatarkit.hookspecs, avatarkit.errors, avatarkit.utils.progress",
         "import avatarkit_cli.main",
         "from avatarkit import Recipe, Registry, ConfigError, hookimpl",
     ],

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from avatarkit.errors import InputError
-from avatarkit.photo import photo_from_array, read_photo
+from avatarkit.io.photo import photo_from_array, read_photo
 
 
 @pytest.fixture(scope="module")

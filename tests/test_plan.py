@@ -20,8 +20,8 @@ from avatarkit.errors import (
     PluginError,
     StoreError,
 )
-from avatarkit.needs import Requirement
-from avatarkit.plan import Plan, PlanStep, plan
+from avatarkit.registry.requirements import Requirement
+from avatarkit.pipeline.plan import Plan, PlanStep, plan
 from avatarkit.registry import KINDS, Registry
 
 PLUGIN = """

@@ -15,7 +15,7 @@ import pytest
 from avatarkit.config import Choice
 from avatarkit.errors import AvatarkitError, ConfigError, MissingDependency, PluginError
 from avatarkit.interfaces import Context
-from avatarkit.needs import requirements
+from avatarkit.registry.requirements import requirements
 from avatarkit.registry import Registry
 
 GOOD = """
@@ -286,12 +286,12 @@ def test_listing_loads_no_heavy_library() -> None:
     """In a fresh interpreter: all installed plugins are loaded and listed without torch or numpy."""
     program = """
         import json, sys
-        import avatarkit.config, avatarkit.needs
+        import avatarkit.config, avatarkit.registry.requirements
         from avatarkit.registry import KINDS, Registry
         registry = Registry.load()
         for kind in KINDS:
             for component in registry.components(kind).values():
-                avatarkit.needs.requirements(component)
+                avatarkit.registry.requirements.requirements(component)
         heavy = {"torch", "numpy", "scipy", "mediapipe", "cv2", "anny", "numba", "PIL", "av"} & set(sys.modules)
         print(json.dumps({"heavy": sorted(heavy), "plugins": len(registry.plugins)}))
     """

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.report import advice
-from avatarkit.report_parts import chart, dots, image, slider, table, turntable
+from avatarkit.report.page import advice
+from avatarkit.report.parts import chart, dots, image, slider, table, turntable
 
 GREY = torch.full((40, 30, 3), 0.5)
 

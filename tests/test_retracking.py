@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from avatarkit.animation import place
-from avatarkit.body import Motion
+from avatarkit.types.body import Motion
 from avatarkit.errors import InputError
-from avatarkit.labels import LabelClip
-from avatarkit.mesh import Mesh
-from avatarkit.retracking import retrack
+from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.types.mesh import Mesh
+from avatarkit.labelling.retracking import retrack
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_motion, tiny_subject
 
 

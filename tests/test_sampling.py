@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from avatarkit.calibration import ColorMap, calibrated
-from avatarkit.labels import LabelClip
-from avatarkit.sampling import Sampler, frame_confidence
-from avatarkit.subject import Subject
+from avatarkit.labelling.color_transfer import ColorMap, calibrated
+from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.training.sampler import Sampler, frame_confidence
+from avatarkit.types.subject import Subject
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
-from avatarkit.training import TrainingConfig
-from avatarkit.views import photo_views
+from avatarkit.training.loop import TrainingConfig
+from avatarkit.training.views import photo_views
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.completion import _hand_color
-from avatarkit.keypoints import Keypoints
-from avatarkit.mesh import Mesh
-from avatarkit.painting import PhotoPainter
-from avatarkit.skin import _hem, bare_surface, skin_likeness
-from avatarkit.subject import Matte
+from avatarkit.appearance.color_priors import _hand_color
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.mesh import Mesh
+from avatarkit.appearance.painter import PhotoPainter
+from avatarkit.appearance.skin import _hem, bare_surface, skin_likeness
+from avatarkit.types.subject import Matte
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
 
 SKIN = torch.tensor([0.80, 0.60, 0.50])

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 
 from avatarkit.errors import StoreError
-from avatarkit.store import Stage, Store, content_key, disk_errors, load_tensors, read_json, save_tensors, write_json
+from avatarkit.storage.stage_cache import Stage, Store, content_key, disk_errors, load_tensors, read_json, save_tensors, write_json
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def test_a_kill_in_the_middle_of_writing_leaves_no_stage_and_the_next_run_finish
     program = f"""
         import os, signal
         from pathlib import Path
-        from avatarkit.store import Store
+        from avatarkit.storage.stage_cache import Store
         a = Store(Path({str(tmp_path)!r})).stage("tracking", "fit", 1, None, 0, {{}})
         (a.scratch / "checkpoint").write_text("x")
         with a.write() as folder:

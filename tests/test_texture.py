@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.completion import dominant_color, tooth_gaps
-from avatarkit.keypoints import Keypoints
-from avatarkit.mesh import Mesh, barycentric, vertex_normals
-from avatarkit.openings import face_openings, hand_areas
-from avatarkit.painting import PhotoPainter
-from avatarkit.subject import Quality
-from avatarkit.surface import limb, mesh_edges, spread
+from avatarkit.appearance.color_priors import dominant_color, tooth_gaps
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.mesh import Mesh, barycentric, vertex_normals
+from avatarkit.appearance.openings import face_openings, hand_areas
+from avatarkit.appearance.painter import PhotoPainter
+from avatarkit.types.subject import Quality
+from avatarkit.geometry.mesh_graph import limb, mesh_edges, spread
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_context, tiny_subject
-from avatarkit.texture import inpaint, sample_texture, texture_from_photo, uv_positions
+from avatarkit.appearance.texture import inpaint, sample_texture, texture_from_photo, uv_positions
 
 
 class RememberingMeshes:
@@ -97,7 +97,7 @@ class TestUVMap:
         assert torch.equal(uv_positions(Twice, 64).face_index, uv_positions(body, 64).face_index)
 
     def test_large_maps_are_made_in_batches(self, body, monkeypatch):
-        from avatarkit import texture
+        from avatarkit.appearance import texture
 
         whole = uv_positions(body, 128)
         batches = texture._batches

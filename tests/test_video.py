@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from avatarkit.errors import InputError, StoreError
-from avatarkit.video import VideoWriter, probe, read_frames
+from avatarkit.io.video import VideoWriter, probe, read_frames
 
 
 def frame(number: int, width: int = 96, height: int = 64) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from avatarkit.paths import find_weights, weights_record
+from avatarkit.utils.paths import find_weights, weights_record
 from avatarkit_cli import downloads
 from avatarkit_cli.main import app
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from avatarkit.body import Motion
+from avatarkit.types.body import Motion
 from avatarkit.errors import InputError
 from avatarkit.interfaces import Matter
-from avatarkit.photo import Photo
+from avatarkit.types.photo import Photo
 
 __all__ = ["CutOut", "cut_out", "thinned"]
 

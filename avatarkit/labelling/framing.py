@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.nn.functional import conv2d, pad
 
-from avatarkit.camera import Camera
-from avatarkit.subject import Subject
+from avatarkit.types.camera import Camera
+from avatarkit.types.subject import Subject
 
 __all__ = ["Window", "blur", "crop", "person_window", "subject_window"]
 

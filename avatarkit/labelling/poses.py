@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from avatarkit.body import BodyParams, JointLandmarks, SurfaceLandmarks
-from avatarkit.camera import Camera
+from avatarkit.types.body import BodyParams, JointLandmarks, SurfaceLandmarks
+from avatarkit.types.camera import Camera
 from avatarkit.errors import PluginError
 from avatarkit.interfaces import BodyModel
 from avatarkit.labelling.wholebody import COUNT, EARS, FACE, HANDS, HEAD, from_sets
-from avatarkit.mesh import Mesh, barycentric
+from avatarkit.types.mesh import Mesh, barycentric
 
 __all__ = ["landmark_positions", "observe"]
 

@@ -12,11 +12,11 @@ from typing import Any, Literal
 import torch
 
 from avatarkit import interfaces
-from avatarkit.contracts import Violation
-from avatarkit.descriptors import Component
+from avatarkit.validation import Violation
+from avatarkit.registry.specs import Component
 from avatarkit.errors import AvatarkitError, ConfigError
-from avatarkit.needs import requirements
-from avatarkit.options import options_of
+from avatarkit.registry.requirements import requirements
+from avatarkit.config.options import options_of
 from avatarkit.testing.material import Material
 from avatarkit.testing.method import memory_registry
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from avatarkit.body import JointLandmarks, SurfaceLandmarks
+from avatarkit.types.body import JointLandmarks, SurfaceLandmarks
 from avatarkit.labelling.wholebody import FACE68
 
 __all__ = ["tiny_landmarks"]

@@ -7,12 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avatarkit.body import Motion
+from avatarkit.types.body import Motion
 from avatarkit.interfaces import BodyModel, Context, Renderer
-from avatarkit.keypoints import Keypoints
-from avatarkit.labels import LabelClip
-from avatarkit.photo import Photo, read_photo
-from avatarkit.subject import Matte, Subject
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.io.photo import read_photo
+from avatarkit.types.photo import Photo
+from avatarkit.types.subject import Matte, Subject
 from avatarkit.testing.method import (
     TinyAvatar,
     TinyAvatarConfig,

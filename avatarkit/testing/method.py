@@ -12,21 +12,21 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from avatarkit.body import BodyParams, Motion
-from avatarkit.camera import Camera
+from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.camera import Camera
 from avatarkit.config import Recipe
 from avatarkit.errors import InputError, StoreError
-from avatarkit.gaussians import Gaussians
+from avatarkit.types.gaussians import Gaussians
 from avatarkit.hookspecs import Licence, hookimpl
 from avatarkit.interfaces import Context, ParameterGroup, Posed, TrainStep
-from avatarkit.keypoints import Keypoints
-from avatarkit.labels import LabelClip
-from avatarkit.mesh import Mesh
-from avatarkit.photo import Photo
-from avatarkit.pictures import save_png
-from avatarkit.pipeline import build
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.types.mesh import Mesh
+from avatarkit.types.photo import Photo
+from avatarkit.io.image import save_png
+from avatarkit.pipeline.build import build
 from avatarkit.registry import KINDS, Registry
-from avatarkit.subject import Matte, Quality, Subject
+from avatarkit.types.subject import Matte, Quality, Subject
 from avatarkit.testing.tiny import tiny_motion, tiny_subject
 
 __all__ = [

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from avatarkit import contracts
-from avatarkit.body import JointLandmarks, SurfaceLandmarks
+from avatarkit import validation as contracts
+from avatarkit.types.body import JointLandmarks, SurfaceLandmarks
 from avatarkit.errors import InputError
-from avatarkit.mesh import skin
-from avatarkit.photo import photo_from_array
+from avatarkit.types.mesh import skin
+from avatarkit.io.photo import photo_from_array
 from avatarkit.testing.conformance import Case, Check, Skipped, expect
 from avatarkit.testing.tiny import tiny_motion
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from avatarkit import contracts
+from avatarkit import validation as contracts
 from avatarkit.errors import AvatarkitError, StoreError
-from avatarkit.gaussians import Gaussians
+from avatarkit.types.gaussians import Gaussians
 from avatarkit.interfaces import AvatarModel, TrainStep
-from avatarkit.mesh import Mesh
+from avatarkit.types.mesh import Mesh
 from avatarkit.testing.conformance import Case, Check, expect
 from avatarkit.testing.material import Material
 from avatarkit.testing.people import same
@@ -172,7 +172,7 @@ def _gaussians(material: Material) -> Gaussians:
 
 
 def _splats_agree_with_the_reference(case: Case) -> None:
-    """Pictures are within 0.02 of the slow reference in ``avatarkit.kernels``, in the middle within 0.001."""
+    """Pictures are within 0.02 of the slow reference in ``avatarkit.reference``, in the middle within 0.001."""
     camera, g = case.material.subject.camera, _gaussians(case.material)
     ours = case.make().gaussians.render(g, camera, BACKGROUND)
     contracts.require_rendering(ours, camera)

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from avatarkit.body import BodyParams, JointLandmarks, Motion, PoseGroup, SurfaceLandmarks
-from avatarkit.camera import Camera, front_camera
+from avatarkit.types.body import BodyParams, JointLandmarks, Motion, PoseGroup, SurfaceLandmarks
+from avatarkit.types.camera import Camera, front_camera
 from avatarkit.errors import ConfigError
-from avatarkit.gaussians import GaussianRendering, Gaussians
+from avatarkit.types.gaussians import GaussianRendering, Gaussians
 from avatarkit.interfaces import BodyModel, Context, GaussianRasterizer, MeshRasterizer, Renderer, Skeleton, Subject
-from avatarkit.kernels.gaussians import render_gaussians
-from avatarkit.kernels.meshes import render_mesh
-from avatarkit.keypoints import Keypoints
-from avatarkit.mesh import Mesh, MeshRendering, skin
-from avatarkit.photo import Photo
-from avatarkit.rotations import axis_angle_to_matrix
-from avatarkit.subject import Matte, Quality
+from avatarkit.reference.gaussians import render_gaussians
+from avatarkit.reference.meshes import render_mesh
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.mesh import Mesh, MeshRendering, skin
+from avatarkit.types.photo import Photo
+from avatarkit.geometry.rotations import axis_angle_to_matrix
+from avatarkit.types.subject import Matte, Quality
 from avatarkit.testing.landmarks import tiny_landmarks
 
 __all__ = ["ReferenceRenderer", "TinyBody", "tiny_context", "tiny_motion", "tiny_subject"]
@@ -169,7 +169,7 @@ class _Meshes:
 
 
 class ReferenceRenderer:
-    """The slow torch rasterisers of ``avatarkit.kernels`` as a renderer."""
+    """The slow torch rasterisers of ``avatarkit.reference`` as a renderer."""
 
     def __init__(self, config: Any = None, context: Context | None = None) -> None:
         self.gaussians: GaussianRasterizer = _Splats()

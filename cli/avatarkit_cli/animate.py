@@ -24,8 +24,8 @@ from avatarkit_cli.shared import (
 
 if TYPE_CHECKING:
     from avatarkit.animation import LoadedAvatar
-    from avatarkit.body import Motion
-    from avatarkit.progress import Progress
+    from avatarkit.types.body import Motion
+    from avatarkit.utils.progress import Progress
 
 __all__ = ["animate"]
 
@@ -67,8 +67,8 @@ def animate(
     registry = load_registry(plugin)
 
     from avatarkit.animation import load
-    from avatarkit.cameras import read_camera
-    from avatarkit.video import VideoWriter
+    from avatarkit.io.camera_json import read_camera
+    from avatarkit.io.video import VideoWriter
 
     started = time.monotonic()
     with make_progress() as progress:

@@ -12,7 +12,7 @@ from avatarkit_cli.progress import make_progress
 from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, load_registry, print_json, say, table, tell, verbose
 
 if TYPE_CHECKING:
-    from avatarkit.plan import Plan
+    from avatarkit.pipeline.plan import Plan
     from avatarkit.registry import Component
 
 __all__ = ["build", "sample_photo"]
@@ -93,15 +93,15 @@ def build(
     chosen = choose_recipe(preset, recipe, flags, settings or (), device)
     registry = load_registry(plugin)
     if dry_run:
-        from avatarkit.plan import plan
+        from avatarkit.pipeline.plan import plan
 
         planned = plan(photo, output, chosen, registry, device)
         print_json(planned.to_dict()) if as_json else _show_plan(planned)
         planned.require_ready()
         return
 
-    from avatarkit.bundle import read_manifest
-    from avatarkit.pipeline import build as build_avatar
+    from avatarkit.storage.bundle import read_manifest
+    from avatarkit.pipeline.build import build as build_avatar
 
     with make_progress() as progress:
         path = build_avatar(
@@ -138,7 +138,7 @@ def sample_photo(name: str) -> Path:
         ConfigError: there is none of that name. MissingDependency: its package is not here.
     """
     from avatarkit.errors import ConfigError, MissingDependency
-    from avatarkit.options import did_you_mean
+    from avatarkit.config.options import did_you_mean
 
     if name not in _SAMPLES:
         raise ConfigError(f"There is no sample {name!r}.{did_you_mean(name, _SAMPLES)} There is: {', '.join(_SAMPLES)}.")

@@ -10,7 +10,7 @@ from avatarkit_cli.shared import say, table
 
 if TYPE_CHECKING:
     from avatarkit.config import Recipe
-    from avatarkit.descriptors import Component
+    from avatarkit.registry.specs import Component
     from avatarkit.registry import Registry
     from avatarkit.testing import Finding, Material
 

@@ -102,7 +102,7 @@ def _folders() -> list[dict[str, str]]:
     import shutil
     from pathlib import Path
 
-    from avatarkit.paths import cache_folder, writable_home
+    from avatarkit.utils.paths import cache_folder, writable_home
 
     checks = []
     for name, folder in (("cache folder", cache_folder()), ("current folder", Path.cwd())):
@@ -123,7 +123,7 @@ def _folders() -> list[dict[str, str]]:
 
 def _components(registry: Registry) -> list[dict[str, str]]:
     from avatarkit.config import presets
-    from avatarkit.needs import requirements
+    from avatarkit.registry.requirements import requirements
     from avatarkit.registry import KINDS
 
     default = _used_by("standard") if "standard" in presets() else set()

@@ -45,7 +45,7 @@ def evaluate(
 
     from avatarkit.errors import InputError
     from avatarkit.evaluation import evaluate as evaluate_clip
-    from avatarkit.store import write_json
+    from avatarkit.storage.stage_cache import write_json
 
     results: dict[str, Any] = {}
     failed: dict[str, str] = {}

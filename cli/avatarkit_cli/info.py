@@ -20,7 +20,7 @@ def info(
 
     Components, licences, consent, times and measures.
     """
-    from avatarkit.bundle import read_manifest
+    from avatarkit.storage.bundle import read_manifest
 
     manifest = read_manifest(avatar)
     if as_json:

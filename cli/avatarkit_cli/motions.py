@@ -64,7 +64,7 @@ def convert(
 ) -> None:
     """Write a motion as a BVH or npz file, played by the body model."""
     from avatarkit.errors import ConfigError
-    from avatarkit.motion_files import save_motion, write_bvh
+    from avatarkit.motion.files import save_motion, write_bvh
 
     kind = output.suffix.lower()
     if kind not in (".bvh", ".npz"):

@@ -114,7 +114,7 @@ def check(
 
 def _find(registry: Registry, name: str) -> list[Component]:
     from avatarkit.errors import PluginError
-    from avatarkit.options import did_you_mean
+    from avatarkit.config.options import did_you_mean
     from avatarkit.registry import KINDS
 
     kind, slash, rest = name.partition("/")
@@ -156,7 +156,7 @@ def _list(registry: Registry, as_json: bool) -> None:
 
 def _missing(component: Component) -> list[str]:
     """Needs that are not met, found without importing anything; devices are left to ``doctor``."""
-    from avatarkit.needs import requirements
+    from avatarkit.registry.requirements import requirements
 
     return [r.name for r in requirements(component) if not r.met]
 
@@ -184,7 +184,7 @@ def _details(component: Component) -> dict[str, Any]:
 
 
 def _show(component: Component) -> None:
-    from avatarkit.needs import requirements
+    from avatarkit.registry.requirements import requirements
 
     licence = component.licence
     commercial = {True: "commercial use allowed", False: "no commercial use", None: "commercial use: ask the source"}

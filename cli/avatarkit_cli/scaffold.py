@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from avatarkit.errors import ConfigError, StoreError
-from avatarkit.options import did_you_mean
+from avatarkit.config.options import did_you_mean
 from avatarkit.registry import KINDS
 
 __all__ = ["render_project", "write_project"]

@@ -13,7 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from avatarkit.animation import LoadedAvatar
-    from avatarkit.body import BodyParams, Motion
+    from avatarkit.types.body import BodyParams, Motion
     from avatarkit.components import Components
     from avatarkit.interfaces import Context
     from avatarkit.registry import Registry
@@ -105,7 +105,7 @@ def find_motion(name: str, components: Components | Context) -> Motion:
     Raises:
         InputError: there is no such motion, or the file cannot be used.
     """
-    from avatarkit.motion_files import read_motion
+    from avatarkit.motion.files import read_motion
 
     source = components.get("motions")
     if name in source.names() or not (Path(name).suffix or Path(name).exists()):

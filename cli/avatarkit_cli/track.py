@@ -44,7 +44,7 @@ def track(
     registry = load_registry(plugin)
 
     from avatarkit.components import Components
-    from avatarkit.motion_files import save_motion
+    from avatarkit.motion.files import save_motion
     from avatarkit.tracking import relative, track_file, write_overlay
 
     with make_progress() as progress:

@@ -46,7 +46,7 @@ class _Known:
         return f"avatarkit weights fetch {self.name}" if fetch else f"avatarkit weights add {self.name} FILE"
 
     def to_dict(self) -> dict[str, Any]:
-        from avatarkit.paths import find_weights, weights_record
+        from avatarkit.utils.paths import find_weights, weights_record
 
         path, about = find_weights(self.name), self.about
         return {
@@ -67,7 +67,7 @@ class _Known:
 @app.command("list")
 def list_weights(as_json: JsonFlag = False) -> None:
     """List all weights that installed components know: source, size, licence, and whether they are here."""
-    from avatarkit.paths import find_weights
+    from avatarkit.utils.paths import find_weights
 
     known = [known for _, known in sorted(_all().items())]
     if as_json:
@@ -88,7 +88,7 @@ def list_weights(as_json: JsonFlag = False) -> None:
 def where(name: Name) -> None:
     """Print where a checkpoint lies."""
     from avatarkit.errors import MissingWeights
-    from avatarkit.paths import find_weights
+    from avatarkit.utils.paths import find_weights
 
     known = _known(name)
     path = find_weights(name)
@@ -106,8 +106,8 @@ def add(
     import shutil
 
     from avatarkit.errors import InputError
-    from avatarkit.files import disk_errors
-    from avatarkit.paths import find_weights, weights_folder
+    from avatarkit.utils.files import disk_errors
+    from avatarkit.utils.paths import find_weights, weights_folder
 
     known = _known(name)
     if not file.exists():
@@ -138,7 +138,7 @@ def fetch(
     What was cut off goes on when the command is given again. AVATARKIT_OFFLINE=1 forbids it; HF_TOKEN opens gated ones.
     """
     from avatarkit.errors import MissingWeights
-    from avatarkit.paths import find_weights
+    from avatarkit.utils.paths import find_weights
     from avatarkit_cli.downloads import list_files, offline
 
     known = _known(name)
@@ -187,8 +187,8 @@ def _fetch_all(about: Weights, listing: Listing, report: Any) -> Path:
     import shutil
 
     from avatarkit.errors import StoreError
-    from avatarkit.files import disk_errors
-    from avatarkit.paths import weights_folder, write_weights_record
+    from avatarkit.utils.files import disk_errors
+    from avatarkit.utils.paths import weights_folder, write_weights_record
     from avatarkit_cli.downloads import fetch_file
 
     folder = weights_folder() / ".partial" / f"{about.name}-{listing.commit[:12]}"
@@ -251,7 +251,7 @@ def _all() -> dict[str, _Known]:
 
 def _known(name: str) -> _Known:
     from avatarkit.errors import ConfigError
-    from avatarkit.options import did_you_mean
+    from avatarkit.config.options import did_you_mean
 
     known = _all()
     if name not in known:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avatarkit.camera import front_camera
+from avatarkit.types.camera import front_camera
 from avatarkit.labelling.framing import crop, person_window
 
 sides = st.integers(100, 3000)

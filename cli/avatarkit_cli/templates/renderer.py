@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 
 from avatarkit import Camera, Context, Gaussians, Mesh
-from avatarkit.gaussians import GaussianRendering
-from avatarkit.kernels.gaussians import render_gaussians
-from avatarkit.kernels.meshes import render_mesh
-from avatarkit.mesh import MeshRendering
+from avatarkit.types.gaussians import GaussianRendering
+from avatarkit.reference.gaussians import render_gaussians
+from avatarkit.reference.meshes import render_mesh
+from avatarkit.types.mesh import MeshRendering
 
 
 @dataclass(frozen=True)

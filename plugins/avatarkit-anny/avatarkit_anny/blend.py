@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from avatarkit.threads import single_threaded
+from avatarkit.utils.threads import single_threaded
 from avatarkit_anny import phenotype
 from avatarkit_anny.build import SPARSE_UNIT, Tables
 

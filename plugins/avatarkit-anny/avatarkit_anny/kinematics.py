@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from avatarkit.rotations import axis_angle_to_matrix
+from avatarkit.geometry.rotations import axis_angle_to_matrix
 
 __all__ = ["Tree", "nearest_rotations"]
 

@@ -10,7 +10,7 @@ from importlib import resources
 import numpy as np
 import torch
 
-from avatarkit.body import JointLandmarks, SurfaceLandmarks
+from avatarkit.types.body import JointLandmarks, SurfaceLandmarks
 
 __all__ = ["JOINT_SETS", "face_landmarks", "joint_landmarks"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from avatarkit.body import BodyParams, JointLandmarks, SurfaceLandmarks
+from avatarkit.types.body import BodyParams, JointLandmarks, SurfaceLandmarks
 from avatarkit.interfaces import Context, Skeleton
-from avatarkit.mesh import skin
+from avatarkit.types.mesh import skin
 from avatarkit_anny import phenotype
 from avatarkit_anny.blend import BlendShapes, Coefficients
 from avatarkit_anny.build import PARTS

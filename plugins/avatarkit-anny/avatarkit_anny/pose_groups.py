@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avatarkit.body import PoseGroup
+from avatarkit.types.body import PoseGroup
 
 __all__ = ["pose_groups"]
 

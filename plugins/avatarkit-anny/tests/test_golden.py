@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.body import BodyParams
+from avatarkit.types.body import BodyParams
 
 CASES = range(6)
 METRE_TOLERANCE = 2e-4

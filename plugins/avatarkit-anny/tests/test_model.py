@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from avatarkit.body import BodyParams
+from avatarkit.types.body import BodyParams
 from avatarkit.interfaces import BodyModel, Context
 from avatarkit_anny.config import AnnyConfig
 from avatarkit_anny.model import AnnyBody

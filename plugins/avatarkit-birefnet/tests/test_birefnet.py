@@ -7,8 +7,8 @@ import torch
 import avatarkit_birefnet
 from avatarkit.errors import ConfigError, InputError, MissingWeights
 from avatarkit.interfaces import Context
-from avatarkit.keypoints import Keypoints
-from avatarkit.photo import Photo
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.photo import Photo
 from avatarkit_birefnet.config import BiRefNetConfig
 from avatarkit_birefnet.matter import BiRefNetMatte, foreground_colours
 

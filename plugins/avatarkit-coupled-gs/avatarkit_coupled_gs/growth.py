@@ -10,8 +10,8 @@ import torch
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from avatarkit.interfaces import Subject
-from avatarkit.kernels.gaussians import DILATION
-from avatarkit.mesh import MeshRendering
+from avatarkit.reference.gaussians import DILATION
+from avatarkit.types.mesh import MeshRendering
 
 __all__ = ["Seeds", "seed_astray", "seed_uncovered"]
 

@@ -7,7 +7,7 @@ from threading import Lock
 
 import torch
 
-from avatarkit.body import BodyParams
+from avatarkit.types.body import BodyParams
 from avatarkit.interfaces import BodyModel
 from avatarkit_coupled_gs.linear import LinearMap
 from avatarkit_coupled_gs.skinning import transform

@@ -1,4 +1,4 @@
-"""Kernels per tile: front-to-back blending and its derivative. The formulas stand in ``avatarkit.kernels.gaussians``.
+"""Kernels per tile: front-to-back blending and its derivative. The formulas stand in ``avatarkit.reference.gaussians``.
 
 A tile is cut into blocks of 4 x 4 pixels, and a block is one vector of 16 lanes: a small Gaussian touches few blocks.
 What a tile keeps of its pixels is laid out block by block: the vectors of one block lie side by side. Sets of blocks are
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from avatarkit.kernels.gaussians import ALPHA_MAX, ALPHA_MIN, TRANSMITTANCE_MIN
+from avatarkit.reference.gaussians import ALPHA_MAX, ALPHA_MIN, TRANSMITTANCE_MIN
 from avatarkit_cpu.compiled import kernel
 from avatarkit_cpu.lanes import (
     LANES,

@@ -11,8 +11,8 @@ from typing import Any
 
 from numba import njit
 
-import avatarkit.kernels.gaussians
-import avatarkit.kernels.meshes
+import avatarkit.reference.gaussians
+import avatarkit.reference.meshes
 
 __all__ = ["kernel"]
 
@@ -40,7 +40,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 @cache
 def _fingerprint() -> str:
     """Hash of every source that a kernel may depend on."""
-    core = [Path(avatarkit.kernels.gaussians.__file__), Path(avatarkit.kernels.meshes.__file__)]
+    core = [Path(avatarkit.reference.gaussians.__file__), Path(avatarkit.reference.meshes.__file__)]
     digest = hashlib.sha256()
     for path in [*sorted(Path(__file__).parent.glob("*.py")), *core]:
         digest.update(path.read_bytes())

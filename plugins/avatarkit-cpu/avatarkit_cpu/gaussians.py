@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from avatarkit.camera import Camera
-from avatarkit.gaussians import GaussianRendering, Gaussians
+from avatarkit.types.camera import Camera
+from avatarkit.types.gaussians import GaussianRendering, Gaussians
 from avatarkit_cpu.binning import count_tiles, depth_order, fill_tiles, slot_offsets
 from avatarkit_cpu.blending import PIXELS, blend, blend_backward
 from avatarkit_cpu.buffers import Buffers
@@ -33,7 +33,7 @@ class CpuGaussianRasterizer:
         self._machine = _Machine(workers, Buffers())
 
     def render(self, gaussians: Gaussians, camera: Camera, background: torch.Tensor) -> GaussianRendering:
-        """Splats Gaussians, see ``avatarkit.kernels.gaussians``.
+        """Splats Gaussians, see ``avatarkit.reference.gaussians``.
 
         Args:
             gaussians: N of them on the CPU; N may be 0.

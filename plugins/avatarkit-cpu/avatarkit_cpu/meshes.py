@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from avatarkit.camera import Camera
-from avatarkit.mesh import Mesh, MeshRendering
+from avatarkit.types.camera import Camera
+from avatarkit.types.mesh import Mesh, MeshRendering
 from avatarkit_cpu.projection import camera_numbers
 from avatarkit_cpu.triangles import antialias, cover, project_vertices, shade, silhouettes, vertex_gradients
 from avatarkit_cpu.workers import Workers, spans
@@ -68,7 +68,7 @@ class CpuMeshRasterizer:
         self._topologies: tuple[_Topology, ...] = ()  # the last one first
 
     def render(self, mesh: Mesh, camera: Camera) -> MeshRendering:
-        """Draws a mesh, see ``avatarkit.kernels.meshes``.
+        """Draws a mesh, see ``avatarkit.reference.meshes``.
 
         Args:
             mesh: V vertices and F faces on the CPU; both may be 0.

@@ -1,4 +1,4 @@
-"""Kernels per Gaussian: projection with culling, and its derivative; formulas: ``avatarkit.kernels.gaussians``."""
+"""Kernels per Gaussian: projection with culling, and its derivative; formulas: ``avatarkit.reference.gaussians``."""
 
 # mypy: ignore-errors
 # Numba finds the types of kernels, per call; Python's cannot express them.
@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
-from avatarkit.camera import Camera
-from avatarkit.kernels.gaussians import ALPHA_MIN, CLAMP_MARGIN, DILATION, NEAR
+from avatarkit.types.camera import Camera
+from avatarkit.reference.gaussians import ALPHA_MIN, CLAMP_MARGIN, DILATION, NEAR
 from avatarkit_cpu.compiled import kernel
 from avatarkit_cpu.lanes import LANES, load, prefetch, splat, store
 

@@ -1,4 +1,4 @@
-"""Kernels for triangle meshes: z-buffer, silhouettes, antialiasing; formulas: ``avatarkit.kernels.meshes``."""
+"""Kernels for triangle meshes: z-buffer, silhouettes, antialiasing; formulas: ``avatarkit.reference.meshes``."""
 
 # mypy: ignore-errors
 # Numba finds the types of kernels, per call; Python's cannot express them.
@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from avatarkit.kernels.meshes import NEAR
+from avatarkit.reference.meshes import NEAR
 from avatarkit_cpu.compiled import kernel
 
 __all__ = ["antialias", "cover", "project_vertices", "shade", "silhouettes", "vertex_gradients"]

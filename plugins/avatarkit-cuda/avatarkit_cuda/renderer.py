@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from avatarkit.errors import MissingDependency, MissingDevice
-from avatarkit.gaussians import GaussianRendering, Gaussians
+from avatarkit.types.gaussians import GaussianRendering, Gaussians
 from avatarkit.interfaces import Camera, Context
-from avatarkit.mesh import Mesh, MeshRendering
+from avatarkit.types.mesh import Mesh, MeshRendering
 
 __all__ = ["CudaRenderer", "clip_positions", "gsplat_arguments"]
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from avatarkit.errors import InputError, MissingWeights
 from avatarkit.interfaces import Context, KeypointDetector
-from avatarkit.keypoints import Keypoints
-from avatarkit.paths import find_weights
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.utils.paths import find_weights
 from avatarkit_dwpose.config import DwposeConfig
 from avatarkit_dwpose.networks import PeopleNetwork, PointsNetwork
 from avatarkit_dwpose.sets import HANDS, as_pose33

@@ -6,7 +6,7 @@ import pytest
 
 from avatarkit.errors import ConfigError, InputError, MissingWeights
 from avatarkit.interfaces import Context
-from avatarkit.keypoints import Keypoints
+from avatarkit.types.keypoints import Keypoints
 from avatarkit_dwpose import register_keypoint_detectors
 from avatarkit_dwpose.config import DwposeConfig
 from avatarkit_dwpose.detector import DwposeKeypoints

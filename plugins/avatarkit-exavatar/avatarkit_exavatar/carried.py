@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import torch
 
-from avatarkit.body import BodyParams, SurfaceLandmarks
-from avatarkit.camera import Camera
+from avatarkit.types.body import BodyParams, SurfaceLandmarks
+from avatarkit.types.camera import Camera
 from avatarkit.interfaces import MeshRasterizer, Subject
-from avatarkit.mesh import Mesh, MeshRendering, barycentric
+from avatarkit.types.mesh import Mesh, MeshRendering, barycentric
 from avatarkit_exavatar.contour import resize_alpha
 from avatarkit_exavatar.points import Identity, Points, surface_points
 from avatarkit_exavatar.terms import Lines

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from avatarkit.keypoints import Keypoints
-from avatarkit.sequences import LazySequence
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.utils.sequences import LazySequence
 
 __all__ = ["SteadyDepth"]
 

@@ -6,8 +6,8 @@ import math
 
 import torch
 
-from avatarkit.body import JointLandmarks, SurfaceLandmarks
-from avatarkit.camera import Camera
+from avatarkit.types.body import JointLandmarks, SurfaceLandmarks
+from avatarkit.types.camera import Camera
 from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.observation import BODY_BONES, FACE_GAPS, HAND_BONES, LandmarkSet, Observation
 from avatarkit_exavatar.points import Identity, Points, joint_points, surface_points

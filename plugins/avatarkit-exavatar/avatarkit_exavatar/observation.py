@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from avatarkit.body import JointLandmarks, SurfaceLandmarks
+from avatarkit.types.body import JointLandmarks, SurfaceLandmarks
 from avatarkit.interfaces import BodyModel
-from avatarkit.keypoints import Keypoints
-from avatarkit.sequences import LazySequence
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.utils.sequences import LazySequence
 
 __all__ = [
     "BODY_BONES",

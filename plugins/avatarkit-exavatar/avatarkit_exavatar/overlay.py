@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from avatarkit.body import BodyParams, SurfaceLandmarks
-from avatarkit.camera import Camera
+from avatarkit.types.body import BodyParams, SurfaceLandmarks
+from avatarkit.types.camera import Camera
 from avatarkit.interfaces import BodyModel, MeshRasterizer
-from avatarkit.keypoints import Keypoints
-from avatarkit.mesh import Mesh, vertex_normals
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.mesh import Mesh, vertex_normals
 from avatarkit_exavatar.anatomy import anatomy_of
 from avatarkit_exavatar.kinematics import Kinematics
 from avatarkit_exavatar.landmarks import set_points

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from avatarkit.body import BodyParams
+from avatarkit.types.body import BodyParams
 from avatarkit.interfaces import BodyModel
 from avatarkit_exavatar.anatomy import Anatomy
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from avatarkit.camera import Camera
+from avatarkit.types.camera import Camera
 from avatarkit_exavatar.kinematics import Kinematics
 from avatarkit_exavatar.landmarks import set_points
 from avatarkit_exavatar.observation import Observation, Observations

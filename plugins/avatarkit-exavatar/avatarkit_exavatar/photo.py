@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from avatarkit.camera import Camera
+from avatarkit.types.camera import Camera
 from avatarkit.interfaces import BodyModel, Context, MeshRasterizer
-from avatarkit.subject import Matte
+from avatarkit.types.subject import Matte
 from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.contour import MatteBorder, silhouette_weights
 from avatarkit_exavatar.kinematics import Kinematics

@@ -6,11 +6,11 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch.nn import functional
 
-from avatarkit.body import BodyParams
-from avatarkit.camera import Camera
+from avatarkit.types.body import BodyParams
+from avatarkit.types.camera import Camera
 from avatarkit.interfaces import BodyModel, MeshRasterizer
-from avatarkit.mesh import Mesh
-from avatarkit.subject import Matte, Quality
+from avatarkit.types.mesh import Mesh
+from avatarkit.types.subject import Matte, Quality
 from avatarkit_exavatar.kinematics import Kinematics
 from avatarkit_exavatar.landmarks import set_points
 from avatarkit_exavatar.observation import Observation

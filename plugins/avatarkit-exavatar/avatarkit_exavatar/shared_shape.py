@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from avatarkit.camera import Camera
+from avatarkit.types.camera import Camera
 from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.kinematics import Kinematics
 from avatarkit_exavatar.landmarks import landmark_terms, set_points

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import torch
 
-from avatarkit.camera import Camera
+from avatarkit.types.camera import Camera
 from avatarkit_exavatar.kinematics import Kinematics, Posed
 from avatarkit_exavatar.points import Points
 

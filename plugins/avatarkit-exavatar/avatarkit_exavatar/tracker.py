@@ -7,15 +7,15 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
-from avatarkit.body import BodyParams, Motion
-from avatarkit.camera import Camera, front_camera
+from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.camera import Camera, front_camera
 from avatarkit.errors import InputError
 from avatarkit.interfaces import BodyModel, Context, MeshRasterizer
-from avatarkit.keypoints import Keypoints
-from avatarkit.photo import Photo
-from avatarkit.skin import bare_surface, skin_likeness
-from avatarkit.subject import Matte, Subject
-from avatarkit.threads import single_threaded
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.photo import Photo
+from avatarkit.appearance.skin import bare_surface, skin_likeness
+from avatarkit.types.subject import Matte, Subject
+from avatarkit.utils.threads import single_threaded
 from avatarkit_exavatar.anatomy import anatomy_of
 from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.contour import hidden_vertices

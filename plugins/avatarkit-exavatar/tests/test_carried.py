@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.camera import front_camera
-from avatarkit.keypoints import Keypoints
-from avatarkit.mesh import Mesh, barycentric
-from avatarkit.photo import Photo
+from avatarkit.types.camera import front_camera
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.mesh import Mesh, barycentric
+from avatarkit.types.photo import Photo
 from avatarkit.registry import Registry
-from avatarkit.subject import Matte, Quality, Subject
+from avatarkit.types.subject import Matte, Quality, Subject
 
 SIZE = 320
 

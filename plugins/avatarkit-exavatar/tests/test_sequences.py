@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.camera import front_camera
-from avatarkit.keypoints import Keypoints
+from avatarkit.types.camera import front_camera
+from avatarkit.types.keypoints import Keypoints
 from avatarkit.registry import Registry
 from avatarkit_exavatar.depth import SteadyDepth
 from avatarkit_exavatar.observation import Observations, observe

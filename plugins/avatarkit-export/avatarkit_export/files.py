@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from avatarkit.errors import ConfigError, InputError
-from avatarkit.files import disk_errors
+from avatarkit.utils.files import disk_errors
 
 __all__ = ["SYNTHETIC", "check_options", "check_suffix", "provenance", "write_file"]
 

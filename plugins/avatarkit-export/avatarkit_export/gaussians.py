@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from avatarkit.body import BodyParams
+from avatarkit.types.body import BodyParams
 from avatarkit.errors import InputError
-from avatarkit.gaussians import Gaussians
+from avatarkit.types.gaussians import Gaussians
 from avatarkit.interfaces import AvatarModel
 
 __all__ = ["SH0", "posed_gaussians"]

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from avatarkit import __version__
-from avatarkit.body import BodyParams, Motion
+from avatarkit.types.body import BodyParams, Motion
 from avatarkit.interfaces import AvatarModel, Context
 from avatarkit_export.bake import bake_texture
 from avatarkit_export.config import GlbConfig, VrmConfig

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from avatarkit.body import BodyParams
+from avatarkit.types.body import BodyParams
 from avatarkit.interfaces import AvatarModel, Context
 from avatarkit_export.files import check_options, check_suffix, provenance, write_file
 from avatarkit_export.gaussians import SH0, posed_gaussians

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from avatarkit.body import BodyParams
+from avatarkit.types.body import BodyParams
 from avatarkit.errors import InputError
 from avatarkit.interfaces import AvatarModel, Context
 from avatarkit_export.files import check_options, check_suffix, provenance, write_file

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from avatarkit.body import BodyParams
+from avatarkit.types.body import BodyParams
 from avatarkit.errors import PluginError
 from avatarkit.interfaces import AvatarModel, BodyModel, Context
 from avatarkit_export.config import VrmConfig

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 
 from avatarkit.animation import place
-from avatarkit.body import BodyParams, Motion
-from avatarkit.camera import Camera
+from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.camera import Camera
 from avatarkit.errors import InputError, PluginError
 from avatarkit.interfaces import AvatarModel, BodyModel
-from avatarkit.mesh import barycentric
+from avatarkit.types.mesh import barycentric
 
 __all__ = ["avatar_arrays", "motion_arrays", "pack", "page_head"]
 

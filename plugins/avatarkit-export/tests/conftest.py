@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from avatarkit.body import BodyParams, Motion
+from avatarkit.types.body import BodyParams, Motion
 from avatarkit.errors import InputError
 from avatarkit.interfaces import AvatarModel, Context, Subject
 from avatarkit.registry import Registry

@@ -19,8 +19,8 @@ import torch
 from PIL import Image
 
 from avatarkit.animation import place
-from avatarkit.body import BodyParams
-from avatarkit.camera import orbit
+from avatarkit.types.body import BodyParams
+from avatarkit.types.camera import orbit
 from avatarkit.interfaces import AvatarModel, Context, Subject
 from avatarkit.registry import Registry
 from avatarkit.testing import tiny_motion
@@ -180,9 +180,9 @@ def test_three_vrm_plays_an_expression_and_moves_a_bone(registry: Registry, tmp_
 
 
 def doll(body: Any) -> Any:
-    from avatarkit.gaussians import Gaussians
+    from avatarkit.types.gaussians import Gaussians
     from avatarkit.interfaces import Posed
-    from avatarkit.mesh import Mesh
+    from avatarkit.types.mesh import Mesh
 
     class Doll:
         """The bare body model with a Gaussian on each vertex."""

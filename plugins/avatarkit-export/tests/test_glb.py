@@ -13,10 +13,10 @@ import torch
 import trimesh
 from PIL import Image
 
-from avatarkit.body import BodyParams
+from avatarkit.types.body import BodyParams
 from avatarkit.errors import ConfigError, InputError, PluginError
 from avatarkit.interfaces import AvatarModel, Context, Posed
-from avatarkit.mesh import Mesh
+from avatarkit.types.mesh import Mesh
 from avatarkit.registry import Registry
 from avatarkit.testing import tiny_motion
 from avatarkit_export.bake import bake_texture

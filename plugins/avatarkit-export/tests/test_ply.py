@@ -9,9 +9,9 @@ import pytest
 import torch
 import trimesh
 
-from avatarkit.body import BodyParams
+from avatarkit.types.body import BodyParams
 from avatarkit.errors import ConfigError, InputError, StoreError
-from avatarkit.gaussians import Gaussians
+from avatarkit.types.gaussians import Gaussians
 from avatarkit.interfaces import AvatarModel, Context, Subject
 from avatarkit.registry import Registry
 

@@ -10,9 +10,9 @@ import gsply
 import pytest
 import torch
 
-from avatarkit.body import BodyParams
+from avatarkit.types.body import BodyParams
 from avatarkit.errors import InputError
-from avatarkit.gaussians import Gaussians
+from avatarkit.types.gaussians import Gaussians
 from avatarkit.interfaces import AvatarModel, Context, Subject
 from avatarkit.registry import Registry
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from avatarkit.body import BodyParams
+from avatarkit.types.body import BodyParams
 from avatarkit.errors import InputError, PluginError
-from avatarkit.gaussians import Gaussians
+from avatarkit.types.gaussians import Gaussians
 from avatarkit.interfaces import AvatarModel, BodyModel, Context, Posed
-from avatarkit.mesh import Mesh
+from avatarkit.types.mesh import Mesh
 from avatarkit.registry import Registry
 
 

@@ -17,10 +17,10 @@ import pytest
 import torch
 
 from avatarkit.animation import place
-from avatarkit.body import BodyParams
+from avatarkit.types.body import BodyParams
 from avatarkit.errors import ConfigError, InputError, PluginError
 from avatarkit.interfaces import AvatarModel, Context, Posed, Subject
-from avatarkit.motion_files import save_motion
+from avatarkit.motion.files import save_motion
 from avatarkit.registry import Registry
 from avatarkit.testing import tiny_motion
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from avatarkit.paths import find_weights
+from avatarkit.utils.paths import find_weights
 
 __all__ = ["FILES", "VECTORS_FILE", "LivePortraitConfig", "find_file"]
 

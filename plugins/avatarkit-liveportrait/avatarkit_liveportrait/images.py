@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import torch
 
-from avatarkit.camera import Camera
+from avatarkit.types.camera import Camera
 from avatarkit.errors import InputError
-from avatarkit.keypoints import Keypoints
+from avatarkit.types.keypoints import Keypoints
 from avatarkit.labelling.wholebody import FACE, FACE68
 
 __all__ = ["FaceCrop", "border_mask", "face_points", "network_input", "paste", "picture", "square_window", "warp"]

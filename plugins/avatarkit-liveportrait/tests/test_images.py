@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.camera import front_camera
+from avatarkit.types.camera import front_camera
 from avatarkit.errors import InputError
-from avatarkit.keypoints import Keypoints
+from avatarkit.types.keypoints import Keypoints
 from avatarkit_liveportrait.images import (
     FaceCrop,
     border_mask,

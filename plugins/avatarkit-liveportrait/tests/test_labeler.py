@@ -11,13 +11,13 @@ import torch
 
 from avatarkit.errors import ConfigError, InputError, MissingWeights
 from avatarkit.interfaces import PseudoLabeler
-from avatarkit.keypoints import Keypoints
+from avatarkit.types.keypoints import Keypoints
 from avatarkit.labelling import driving
 from avatarkit.labelling.driving import HeadPainter, head_motion
 from avatarkit.labelling.frames import thinned
-from avatarkit.mesh import MeshRendering
-from avatarkit.options import make_config
-from avatarkit.subject import Matte
+from avatarkit.types.mesh import MeshRendering
+from avatarkit.config.options import make_config
+from avatarkit.types.subject import Matte
 from avatarkit.testing import ReferenceRenderer, tiny_context, tiny_motion, tiny_subject
 from avatarkit_liveportrait.config import LivePortraitConfig
 from avatarkit_liveportrait.images import FaceCrop, face_points

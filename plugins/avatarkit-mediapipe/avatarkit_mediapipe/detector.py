@@ -13,7 +13,7 @@ import numpy as np
 
 from avatarkit.errors import InputError
 from avatarkit.interfaces import Context
-from avatarkit.keypoints import Keypoints
+from avatarkit.types.keypoints import Keypoints
 from avatarkit_mediapipe.config import KeypointConfig
 from avatarkit_mediapipe.graphs import Graph, Roi, brightened
 from avatarkit_mediapipe.hands import Hand, HandFinder

@@ -11,9 +11,9 @@ import torch
 
 from avatarkit.errors import InputError
 from avatarkit.interfaces import Context
-from avatarkit.keypoints import Keypoints
-from avatarkit.photo import Photo
-from avatarkit.subject import Matte
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.photo import Photo
+from avatarkit.types.subject import Matte
 from avatarkit_mediapipe.config import KeypointConfig, MatteConfig
 from avatarkit_mediapipe.detector import MediaPipeKeypoints
 from avatarkit_mediapipe.graphs import brightened

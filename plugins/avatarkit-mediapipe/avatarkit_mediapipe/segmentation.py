@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from avatarkit.keypoints import Keypoints
+from avatarkit.types.keypoints import Keypoints
 from avatarkit_mediapipe.graphs import Graph
 
 __all__ = ["Anatomy", "Segmenter", "anatomy"]

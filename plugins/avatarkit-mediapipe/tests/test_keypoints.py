@@ -14,7 +14,7 @@ from skimage import data
 
 from avatarkit.errors import InputError
 from avatarkit.interfaces import Context, KeypointDetector
-from avatarkit.keypoints import Keypoints
+from avatarkit.types.keypoints import Keypoints
 from avatarkit_mediapipe.config import KeypointConfig
 from avatarkit_mediapipe.detector import OTHER_SIDE, MediaPipeKeypoints, _sides_swapped
 from avatarkit_mediapipe.hands import Hand, _without_doubles, hand_roi

@@ -11,9 +11,10 @@ from skimage import data
 
 from avatarkit.errors import InputError
 from avatarkit.interfaces import Context, Matter
-from avatarkit.keypoints import Keypoints
-from avatarkit.photo import Photo, photo_from_array
-from avatarkit.subject import Matte
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.io.photo import photo_from_array
+from avatarkit.types.photo import Photo
+from avatarkit.types.subject import Matte
 from avatarkit_mediapipe.config import KeypointConfig, MatteConfig
 from avatarkit_mediapipe.detector import MediaPipeKeypoints
 from avatarkit_mediapipe.matter import MediaPipeMatte

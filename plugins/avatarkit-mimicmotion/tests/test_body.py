@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.camera import front_camera
+from avatarkit.types.camera import front_camera
 from avatarkit.errors import AvatarkitError
 from avatarkit.interfaces import Context
 from avatarkit.labelling.framing import Window

@@ -10,11 +10,11 @@ import torch
 
 from avatarkit.errors import ConfigError, InputError, MissingWeights
 from avatarkit.interfaces import PseudoLabeler
-from avatarkit.keypoints import Keypoints
+from avatarkit.types.keypoints import Keypoints
 from avatarkit.labelling.frames import thinned
 from avatarkit.labelling.poses import observe
-from avatarkit.options import make_config
-from avatarkit.subject import Matte
+from avatarkit.config.options import make_config
+from avatarkit.types.subject import Matte
 from avatarkit.testing import TinyBody, tiny_context, tiny_motion, tiny_subject
 from avatarkit_mimicmotion.config import MimicMotionConfig
 from avatarkit_mimicmotion.labeler import MimicMotionLabeler, _alignment, _detected

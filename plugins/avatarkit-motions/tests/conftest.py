@@ -4,7 +4,7 @@ import torch
 from avatarkit.components import Components
 from avatarkit.config import SLOTS, Recipe
 from avatarkit.interfaces import BodyModel
-from avatarkit.posing import Poser
+from avatarkit.motion.pose_solver import Poser
 from avatarkit_motions.source import BuiltinMotions
 
 

@@ -9,7 +9,7 @@ from scipy.io import wavfile
 from scipy.signal import lfilter
 
 from avatarkit.errors import InputError
-from avatarkit.sound import read_sound
+from avatarkit.io.audio import read_sound
 from avatarkit_motions.alignment import align
 from avatarkit_motions.hearing import RATE, listen
 from avatarkit_motions.speech import HeardSpeech, ReadSpeech

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from avatarkit.camera import front_camera
-from avatarkit.gaussians import GaussianRendering
+from avatarkit.types.camera import front_camera
+from avatarkit.types.gaussians import GaussianRendering
 from avatarkit.interfaces import Context, TrainStep
 from avatarkit_perceptual.config import StLpipsConfig
 from avatarkit_perceptual.losses import ShiftTolerantLpips

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avatarkit.errors import ConfigError, InputError, MissingRequirement, MissingWeights
-from avatarkit.paths import find_weights
+from avatarkit.utils.paths import find_weights
 
 if TYPE_CHECKING:
     from avatarkit_portrait4d.config import Portrait4DConfig

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from avatarkit.camera import Camera
+from avatarkit.types.camera import Camera
 from avatarkit.errors import InputError
 
 __all__ = ["SIZE", "Alignment", "align", "crop_camera", "five_points", "parameters"]

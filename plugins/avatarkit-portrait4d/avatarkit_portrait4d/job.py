@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from avatarkit.errors import InputError
-from avatarkit.files import disk_errors
+from avatarkit.utils.files import disk_errors
 from avatarkit_portrait4d.faces import SIZE
 
 __all__ = ["Face", "Job"]

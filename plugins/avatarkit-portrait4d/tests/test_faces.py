@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.camera import front_camera
+from avatarkit.types.camera import front_camera
 from avatarkit.errors import InputError
 from avatarkit_portrait4d.faces import align, crop_camera, five_points, parameters
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import torch
 
-from avatarkit.body import BodyParams, Motion
-from avatarkit.camera import Camera, orbit
+from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.camera import Camera, orbit
 from avatarkit.interfaces import BodyModel
-from avatarkit.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from avatarkit.subject import Subject
-from avatarkit.surface import limb
+from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from avatarkit.types.subject import Subject
+from avatarkit.geometry.mesh_graph import limb
 
 __all__ = ["frame_cameras", "place", "shown_vertices"]
 

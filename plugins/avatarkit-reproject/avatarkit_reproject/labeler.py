@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn import functional
 
-from avatarkit.body import Motion
-from avatarkit.camera import Camera
+from avatarkit.types.body import Motion
+from avatarkit.types.camera import Camera
 from avatarkit.interfaces import BodyModel, Context, Renderer
-from avatarkit.labels import LabelClip
-from avatarkit.mesh import Mesh, MeshRendering
-from avatarkit.painting import PhotoPainter
-from avatarkit.subject import Subject
-from avatarkit.surface import smoothstep
-from avatarkit.texture import inpaint
-from avatarkit.threads import single_threaded
+from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.types.mesh import Mesh, MeshRendering
+from avatarkit.appearance.painter import PhotoPainter
+from avatarkit.types.subject import Subject
+from avatarkit.geometry.mesh_graph import smoothstep
+from avatarkit.appearance.texture import inpaint
+from avatarkit.utils.threads import single_threaded
 from avatarkit_reproject.config import Config
 from avatarkit_reproject.framing import frame_cameras, place, shown_vertices
 from avatarkit_reproject.rim import overhang, rim_confidence

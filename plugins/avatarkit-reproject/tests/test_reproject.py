@@ -10,10 +10,10 @@ import torch
 
 from avatarkit.errors import ConfigError
 from avatarkit.interfaces import PseudoLabeler
-from avatarkit.mesh import Mesh
-from avatarkit.options import make_config
-from avatarkit.rotations import axis_angle_to_matrix
-from avatarkit.subject import Quality
+from avatarkit.types.mesh import Mesh
+from avatarkit.config.options import make_config
+from avatarkit.geometry.rotations import axis_angle_to_matrix
+from avatarkit.types.subject import Quality
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_context, tiny_motion, tiny_subject
 from avatarkit_reproject.config import Config
 from avatarkit_reproject.framing import frame_cameras, place, shown_vertices

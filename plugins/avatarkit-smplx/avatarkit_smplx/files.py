@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from avatarkit.errors import InputError, MissingWeights
-from avatarkit.paths import find_weights
+from avatarkit.utils.paths import find_weights
 
 __all__ = ["UV_WEIGHTS", "WEIGHTS", "find_model", "load_smplx", "read_uv"]
 

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from avatarkit.errors import ConfigError, InputError, MissingWeights
 from avatarkit.interfaces import PseudoLabeler
-from avatarkit.options import make_config
-from avatarkit.subject import Matte
+from avatarkit.config.options import make_config
+from avatarkit.types.subject import Matte
 from avatarkit.testing import tiny_context, tiny_motion, tiny_subject
 from avatarkit_wan.config import WanConfig
 from avatarkit_wan.labeler import WanLabeler, _filled

@@ -1,0 +1,277 @@
+"""What colours a person's surface is likely to have where the photo does not show it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from avatarkit.interfaces import BodyModel
+from avatarkit.types.mesh import vertex_normals
+from avatarkit.geometry.mesh_graph import REGIONS, limb_joints, smoothstep, strongest_joint
+
+__all__ = [
+    "Expected",
+    "EyeColors",
+    "dental_arc",
+    "dominant_color",
+    "expected_colors",
+    "hair_strands",
+    "luminance",
+    "tooth_gaps",
+]
+
+_SKIN = (0.72, 0.55, 0.46)
+_WHITE = (0.82, 0.78, 0.71)
+_MOUTH = (0.45, 0.17, 0.16)
+_TONGUE = (0.70, 0.40, 0.38)
+_HAND_LIGHT = 1.06  # brightness of hands against faces: the median of six photos that show both
+_HAND_SEEN, _GLOVE_SEEN = 10.0, 30.0  # vertices of hands from which their skin, and gloves, are known
+_ENOUGH = 0.1  # part of what a joint moves, from which its clothes are known
+_SIDES = 0.3  # how much darker the sides of fingers are than their backs
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Colours where nothing near was seen.
+
+    Attributes:
+        color: (V, 3). strength: (V,) how strongly to pull there, against 1 per edge of the surface.
+        skin, white: (3,) of this person in this light.
+    """
+
+    color: torch.Tensor
+    strength: torch.Tensor
+    skin: torch.Tensor
+    white: torch.Tensor
+
+
+def luminance(rgb: torch.Tensor) -> torch.Tensor:
+    """Rec. 601 luma (...) of sRGB (..., 3)."""
+    return rgb @ rgb.new_tensor([0.299, 0.587, 0.114])
+
+
+def dominant_color(colors: torch.Tensor, weight: torch.Tensor, radius: float = 0.18) -> torch.Tensor | None:
+    """(3,) the colour that most of (n, 3) lie near: two colours do not mix into a third. None without weight."""
+    if float(weight.sum()) < 1e-3:
+        return None
+    steps = 6
+    cell = (colors.clamp(0.0, 1.0) * steps).round().long()
+    number = (cell[:, 0] * (steps + 1) + cell[:, 1]) * (steps + 1) + cell[:, 2]
+    mass = torch.zeros((steps + 1) ** 3).index_add(0, number, weight)
+    smooth = functional.avg_pool3d(mass.reshape(1, 1, steps + 1, steps + 1, steps + 1), 3, 1, 1).reshape(-1)
+    best = int((smooth + 0.2 * mass).argmax())
+    centre = torch.tensor([best // (steps + 1) ** 2, best // (steps + 1) % (steps + 1), best % (steps + 1)]) / steps
+    for _ in range(4):  # mean shift
+        near = weight * torch.exp(-0.5 * ((colors - centre) / radius).square().sum(-1))
+        centre = (colors * near[:, None]).sum(0) / near.sum().clamp(min=1e-9)
+    return centre
+
+
+def expected_colors(
+    body: BodyModel,
+    region: torch.Tensor,
+    bare: torch.Tensor,
+    rest: torch.Tensor,
+    color: torch.Tensor,
+    seen: torch.Tensor,
+    exposure: float,
+    hair_pixels: torch.Tensor,
+) -> Expected:
+    """Guesses the colour of every region from what was seen of it.
+
+    Args:
+        body: the body model.
+        region: (V,) into ``REGIONS``. bare: (V,) bool, where the clothes end. rest: (V, 3).
+        color: (V, 3) of the photo, with trust ``seen`` (V,).
+        exposure: brightness of white things in the photo.
+        hair_pixels: (n, 3) colours on the scalp and just off it.
+    """
+    is_in = {name: region == k for k, name in enumerate(REGIONS)}
+
+    def usual(rgb: tuple[float, float, float]) -> torch.Tensor:
+        return color.new_tensor(rgb) * exposure
+
+    skin = _or_else(dominant_color(color[is_in["skin"]], seen[is_in["skin"]]), usual(_SKIN))
+    hair = _hair_color(hair_pixels, skin)
+    cloth, limbs = is_in["clothes"] & ~bare, is_in["clothes"] & bare
+    clothes = _clothes_by_joint(body, cloth, rest, color, seen, skin)
+    lit = _or_else(dominant_color(color[limbs], seen[limbs]), skin)
+    shaded = bool(luminance(lit) < luminance(skin))
+    clothes[limbs] = 0.3 * lit + 0.7 * skin if shaded else lit  # of bare arms only their shadow may be seen
+    white = usual(_WHITE)
+    redness = color[:, 0] - 0.5 * (color[:, 1] + color[:, 2])
+    red = (12.0 * (redness - (skin[0] - 0.5 * (skin[1] + skin[2])))).clamp(-4.0, 4.0).exp()
+    usual_lips = skin * skin.new_tensor([0.92, 0.72, 0.74])
+    lips = _or_else(dominant_color(color[is_in["lips"]], (seen * red)[is_in["lips"]], 0.1), usual_lips)
+    front = rest[is_in["lips"], 2].max() if is_in["lips"].any() else rest[:, 2].max()
+    depth = (front - rest[:, 2]).clamp(min=0.0)[:, None]  # metres behind the lips: the cavity darkens
+    hand = is_in["hands"]
+    normals = vertex_normals(rest, body.faces)
+    shade = _hollows(rest, normals, hand) * _rounding(body, normals)
+    hands = _hand_color(color[hand], seen[hand], skin) * shade[:, None]
+    hands = hands * (1.0 + body.part("nails")[:, None] * skin.new_tensor([0.12, 0.06, 0.08]))
+    table = {
+        "clothes": (clothes, 1 / 25),
+        "skin": (skin, 1 / 300),
+        "scalp": (hair, 1 / 10),
+        "hands": (hands, 1.0),
+        "lips": (0.85 * lips + 0.15 * usual_lips, 1 / 20),
+        "feet": (0.4 * clothes, 1 / 50),
+        "mouth": (usual(_MOUTH) * (1.1 - depth / 0.06).clamp(0.4, 1.0), 100.0),
+        "teeth": (white * (1.3 - depth / 0.06).clamp(0.3, 1.0), 100.0),
+        "tongue": (usual(_TONGUE) * (1.15 - depth / 0.08).clamp(0.35, 1.0), 100.0),
+        "eyes": (white, 100.0),
+    }
+    wanted, strength = torch.zeros_like(color), torch.zeros_like(seen)
+    for name, (expected, pull) in table.items():
+        mask = is_in[name]
+        wanted[mask] = expected.expand_as(color)[mask]
+        strength[mask] = pull
+    strength[limbs] = 1 / 4
+    return Expected(wanted, strength, skin, white)
+
+
+def _or_else(found: torch.Tensor | None, fallback: torch.Tensor) -> torch.Tensor:
+    return fallback if found is None else found
+
+
+def _clothes_by_joint(
+    body: BodyModel,
+    cloth: torch.Tensor,
+    rest: torch.Tensor,
+    color: torch.Tensor,
+    seen: torch.Tensor,
+    skin: torch.Tensor,
+) -> torch.Tensor:
+    """(V, 3) what each part of the limbs and trunk wears, both sides alike.
+
+    What was not seen wears what the limb's next part does, or the trunk.
+    """
+    clothes = _or_else(dominant_color(color[cloth], seen[cloth]), 0.7 * skin.mean().expand(3))
+    low = cloth & (rest[:, 1] < rest[cloth, 1].median()) if cloth.any() else cloth
+    trousers = _or_else(dominant_color(color[low], seen[low]), clothes)
+    joint, other = strongest_joint(body), body.mirror()[1]
+    pooled = torch.minimum(joint, other[joint])
+    arms, legs = (
+        {j for side in ("left", "right") for j in limb_joints(body, f"{side}_{end}")} for end in ("hand", "foot")
+    )
+    by_joint: list[torch.Tensor] = []
+    for number, parent in enumerate(body.parents):
+        here = cloth & (pooled == min(number, int(other[number])))
+        enough = float(seen[here].sum()) > max(4.0, _ENOUGH * int(here.sum()))
+        found = dominant_color(color[here], seen[here]) if enough else None
+        worn = by_joint[parent] if parent in arms or parent in legs else trousers if number in legs else clothes
+        by_joint.append(_or_else(found, worn))
+    return torch.stack(by_joint)[joint]
+
+
+def _hair_color(pixels: torch.Tensor, skin: torch.Tensor) -> torch.Tensor:
+    """(3,) what most of (n, 3) look like that are not skin (3,) in more or less light; skin for the bald."""
+    if not len(pixels):
+        return skin
+    light = ((pixels @ skin) / (skin @ skin)).clamp(0.5, 1.6)
+    unlike = pixels[(pixels - light[:, None] * skin).norm(dim=1) > 0.1]
+    if len(unlike) > 0.1 * len(pixels):
+        return unlike.median(0).values  # of lit strands and of shade: the brightest or the darkest would be a wig
+    return _or_else(dominant_color(pixels, torch.ones(len(pixels))), skin)
+
+
+def _hand_color(color: torch.Tensor, seen: torch.Tensor, skin: torch.Tensor) -> torch.Tensor:
+    """(3,) of hands of which (n, 3) were seen with trust (n,): of their skin, or of gloves where they show none."""
+    chroma = color / color.sum(1, keepdim=True).clamp(min=0.02) - skin / skin.sum()
+    bright = luminance(color) / luminance(skin).clamp(min=0.02)
+    like = torch.exp(-(chroma.norm(dim=1) / 0.06).square()) * smoothstep(bright, 0.3, 0.6)
+    if float((seen * like).sum()) > _HAND_SEEN:
+        return _or_else(dominant_color(color, seen * like), skin)
+    if float(seen.sum()) > _GLOVE_SEEN:
+        return _or_else(dominant_color(color, seen), skin)
+    return (_HAND_LIGHT * skin).clamp(max=1.0)
+
+
+def _rounding(body: BodyModel, normals: torch.Tensor) -> torch.Tensor:
+    """(V,) shading of hands: backs and palms face the light more often than the sides of fingers, which set them apart."""
+    shade = torch.ones(len(normals))
+    for side in ("left", "right"):
+        hand, nails = body.part(f"{side}_hand") > 0.5, body.part("nails") > 0.5
+        nails = nails & hand
+        if nails.any():
+            back = functional.normalize(normals[nails].mean(0), dim=0)
+            shade[hand] = 1.0 - _SIDES * (1.0 - (normals[hand] @ back).abs())
+    return shade
+
+
+def _hollows(rest: torch.Tensor, normals: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(V,) shading of the vertices in ``mask``, else 1: darker where the surface around rises, as between fingers."""
+    shade = torch.ones(len(rest))
+    for side in (rest[:, 0] > 0, rest[:, 0] <= 0):
+        chosen = torch.nonzero(mask & side)[:, 0]
+        if not len(chosen):
+            continue
+        step = rest[chosen] - rest[chosen, None]  # (n, n, 3), from row to column
+        distance = step.norm(dim=-1).clamp(min=1e-6)
+        weight = torch.exp(-((distance / 0.012) ** 2))
+        rise = ((step * normals[chosen][:, None]).sum(-1) / distance).clamp(min=0.0)
+        shade[chosen] = 1.04 - 0.9 * (rise * weight).sum(1) / weight.sum(1)
+    return shade
+
+
+def hair_strands(direction: torch.Tensor) -> torch.Tensor:
+    """(n,) about -1 to 1: strands that run down from the crown; directions (n, 3) are seen from the head's centre."""
+    crown = direction.new_tensor([0.0, 0.88, -0.48])
+    side = direction.new_tensor([1.0, 0.0, 0.0])
+    front = torch.linalg.cross(side, crown)
+    down = (direction @ crown).clamp(-1.0, 1.0).acos()
+    turn = torch.atan2(direction @ side, direction @ front)
+    total = torch.zeros_like(turn)
+    for k, waves in enumerate((17, 29, 53, 83, 131)):
+        bend = 0.10 * torch.sin(2.3 * down + 1.7 * k) + 0.03 * torch.sin(7.0 * down + 3 * turn + k)
+        total = total + torch.sin(waves * (turn + bend) + 2.4 * k) * torch.cos(3.1 * down + 5 * turn + 1.9 * k)
+    return total * smoothstep(down, 0.02, 0.25) / math.sqrt(5.0)
+
+
+def dental_arc(rest: torch.Tensor, teeth: torch.Tensor) -> torch.Tensor:
+    """(V,) metres along the row of teeth from its middle, for rest vertices (V, 3); ``teeth`` (V,) bool are theirs."""
+    if not teeth.any():
+        return torch.zeros(len(rest))
+    front = rest[teeth, 2].max()
+    return torch.hypot(rest[:, 0], (front - rest[:, 2]).clamp(min=0.0)) * rest[:, 0].sign()
+
+
+def tooth_gaps(arc: torch.Tensor) -> torch.Tensor:
+    """(n,) 0 to 0.25, darkness between neighbouring teeth at a place along the row in metres."""
+    borders = arc.new_tensor([0.0, 8.0, 15.0, 23.0, 31.0, 40.0, 50.0]) * 1e-3
+    off = (arc.abs()[:, None] - borders).abs().amin(1)
+    return 0.25 * torch.exp(-0.5 * (off / 0.6e-3) ** 2)
+
+
+@dataclass(frozen=True)
+class EyeColors:
+    """Colours of an eyeball by the angle from its axis.
+
+    Attributes:
+        iris, sclera: (3,).
+    """
+
+    iris: torch.Tensor
+    sclera: torch.Tensor
+
+    @classmethod
+    def estimate(cls, angle: torch.Tensor, color: torch.Tensor, seen: torch.Tensor, expected: Expected) -> EyeColors:
+        """From points of both eyes: degrees off the axis (n,), colours (n, 3), trust (n,)."""
+        iris = dominant_color(color, seen * ((angle > 13) & (angle < 24)), 0.1)
+        bright = seen * ((angle > 36) & (angle < 65)) * smoothstep(luminance(color), 0.25, 0.6)
+        sclera = dominant_color(color, bright, 0.12)
+        if sclera is None or float(sclera.max() - sclera.min()) > 0.35 * float(sclera.max()):
+            sclera = expected.white
+        return cls(expected.skin * 0.35 if iris is None else iris, 0.47 * (sclera + expected.white))
+
+    def __call__(self, axis: torch.Tensor) -> torch.Tensor:
+        """(n, 3) colours at unit directions (n, 3) from the centre of the eyeball; the axis is +z."""
+        angle = axis[:, 2].clamp(-1.0, 1.0).acos().rad2deg()
+        pupil = 1.0 - smoothstep(angle, 9.0, 12.0)
+        limbus = 1.0 - 0.45 * smoothstep(angle, 22.0, 28.0)
+        white = smoothstep(angle, 27.0, 31.0)[:, None]
+        return self.iris * (limbus * (1.0 - 0.85 * pupil))[:, None] * (1.0 - white) + self.sclera * white

@@ -1,0 +1,131 @@
+"""Which pixels of a photo show bare skin, judged by the colours of the face."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from avatarkit.types.camera import Camera
+from avatarkit.interfaces import BodyModel, MeshRasterizer
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.mesh import Mesh
+from avatarkit.geometry.mesh_graph import limb, mesh_edges, spread
+
+__all__ = ["bare_surface", "skin_likeness"]
+
+# Points of ``face478`` on cheeks and nose: there hardly ever grows hair, and nothing else is painted.
+_BARE = (50, 101, 36, 205, 187, 123, 117, 118, 119, 147, 280, 330, 266, 425, 411, 352, 346, 347, 348, 376, 4, 5, 195, 197, 6)
+_SPREAD = 0.018  # of chromaticity, at least
+_DARKEST, _LIGHTEST = -1.4, 0.7  # natural logarithm of brightness, against the face
+_LIKE, _UNLIKE = 2.2, 3.6  # standard deviations up to which a colour is skin's, and from which it is not
+_LEAST_SEEN = 200.0  # weight of what is seen of a limb from which it tells where its sleeve ends
+_PIXELS = 512  # longer side of the picture in which bare skin is told from clothes
+_SURE, _MIRRORED, _DRESSED = 20.0, 4.0, 0.02  # weights of what is seen, of its mirror image, and of clothes everywhere
+_VIVID = 0.7  # how much more vivid than the face skin may be
+_PALE, _WARM = 0.35, 0.55  # redness against the face's up to which a colour is grey, and from which it may be skin's
+
+
+def skin_likeness(image: torch.Tensor, keypoints: Keypoints | None) -> torch.Tensor | None:
+    """(H, W) 0 to 1; None where no face tells what the person's skin looks like.
+
+    Skin in shade keeps its hue, or glows in it where skin lights skin, so colours are compared by chromaticity, with the
+    spread that the face itself has.
+
+    Args:
+        image: (H, W, 3) sRGB 0 to 1. keypoints: of the photo, in its own pixels.
+    """
+    if keypoints is None or not keypoints.has("face478"):
+        return None
+    height, width = image.shape[:2]
+    points = torch.as_tensor(keypoints.points["face478"][list(_BARE)], dtype=torch.float32)
+    column, row = (points * torch.tensor([width / keypoints.width, height / keypoints.height])).long().unbind(-1)
+    inside = (row >= 0) & (column >= 0) & (row < height) & (column < width)
+    if int(inside.sum()) < len(_BARE) // 2:
+        return None
+    smooth = functional.avg_pool2d(image.permute(2, 0, 1)[None], 3, 1, 1, count_include_pad=False)[0].permute(1, 2, 0)
+    total = smooth.sum(-1, keepdim=True).clamp(min=0.02)
+    tone = torch.cat([smooth[..., :2] / total, total.log()], -1)  # (H, W, 3) r, g, brightness
+    face = tone[row[inside], column[inside]]
+    middle = face.median(0).values
+    off = (face - middle)[:, :2]
+    near = off[off.norm(dim=1) <= off.norm(dim=1).median() * 2.5]
+    covariance = near.T @ near / max(len(near) - 1, 1) + _SPREAD**2 * torch.eye(2)
+    away = tone - middle
+    hue = functional.normalize(middle[:2] - 1 / 3, dim=0)
+    glow = (away[..., :2] @ hue).clamp(0.0, _VIVID * float((middle[:2] - 1 / 3).norm()))
+    away[..., :2] -= glow[..., None] * hue
+    distance = (away[..., :2] @ torch.linalg.inv(covariance) * away[..., :2]).sum(-1).clamp(min=0.0).sqrt()
+    like = ((_UNLIKE - distance) / (_UNLIKE - _LIKE)).clamp(0.0, 1.0)
+    redness = (tone[..., 0] - 1 / 3) / (middle[0] - 1 / 3).clamp(min=0.01)  # fair skin is close to grey, but never grey
+    like = like * ((redness - _PALE) / (_WARM - _PALE)).clamp(0.0, 1.0)
+    return like * ((away[..., 2] > _DARKEST) & (away[..., 2] < _LIGHTEST))
+
+
+def bare_surface(
+    body: BodyModel,
+    vertices: torch.Tensor,
+    camera: Camera,
+    alpha: torch.Tensor,
+    likeness: torch.Tensor | None,
+    rasterizer: MeshRasterizer,
+) -> torch.Tensor:
+    """(V,) 0 to 1: how likely each vertex is bare skin; where the photo does not show it, its surroundings decide.
+
+    Sleeves and trouser legs end at one place all around a limb.
+
+    Args:
+        vertices: (V, 3) in the photo's pose. camera: of the photo. alpha: (H, W) its matte.
+        likeness: (H, W) from ``skin_likeness``; without it everything is dressed.
+    """
+    if likeness is None:
+        return torch.zeros(len(vertices))
+    small = camera.scaled_to(_PIXELS)
+    both = torch.stack([likeness, alpha])[None]
+    likeness, alpha = functional.interpolate(both, (small.height, small.width), mode="area")[0]
+    drawn = rasterizer.render(Mesh(vertices, body.faces), small)
+    solid = (drawn.face_index >= 0) & (alpha > 0.95)
+    corners = body.faces[drawn.face_index[solid]].reshape(-1)
+    share = drawn.barycentric[solid]
+    weight = torch.zeros(len(vertices)).index_add(0, corners, share.reshape(-1))
+    bare = torch.zeros(len(vertices)).index_add(0, corners, (share * likeness[solid][:, None]).reshape(-1))
+    bare = bare / weight.clamp(min=1e-6)
+    mirror = body.mirror()[0]
+    own, other = _SURE * weight.clamp(max=1.0), _MIRRORED * weight[mirror].clamp(max=1.0)
+    known = own + other
+    value = (own * bare + other * bare[mirror]) / known.clamp(min=1e-6)
+    rest = body.rest(body.neutral().shape, torch.zeros(1, len(body.expression_names)))[0]
+    for end in ("hand", "foot"):
+        along = torch.full((len(rest),), torch.nan)
+        for part in (f"left_{end}", f"right_{end}"):
+            tip = body.part(part) > 0.5
+            on_limb = limb(body, part) & ~tip
+            along[on_limb] = _along(rest[on_limb], rest[tip])
+        limbs = torch.nonzero(~along.isnan())[:, 0]
+        hem = _hem(along[limbs], value[limbs], known[limbs])
+        if hem is not None:
+            value[limbs], known[limbs] = (along[limbs] > hem).float(), _SURE
+    edges = mesh_edges(body.faces)
+    prior = torch.zeros(len(vertices), 1)
+    weak = torch.full((len(vertices),), _DRESSED)
+    return spread(edges, torch.ones(len(edges)), value[:, None], known, prior, weak)[:, 0].clamp(0.0, 1.0)
+
+
+def _along(points: torch.Tensor, tip: torch.Tensor) -> torch.Tensor:
+    """(n,) metres of a limb's points (n, 3) towards its hand or foot (m, 3)."""
+    toward = functional.normalize(tip.mean(0) - points.mean(0), dim=0)
+    return (points - tip.mean(0)) @ toward
+
+
+def _hem(along: torch.Tensor, bare: torch.Tensor, weight: torch.Tensor) -> float | None:
+    """Where on a pair of limbs cloth ends; None where too little of them was seen.
+
+    Args:
+        along: (n,) metres towards the end of the limb. bare: (n,) 0 to 1, with weight (n,).
+    """
+    if float(weight.sum()) < _LEAST_SEEN:
+        return None
+    along, order = along.sort()
+    wrong = torch.cumsum((weight * (2.0 * bare - 1.0))[order], 0)  # skin that would be covered, less cloth that would be
+    wrong = torch.cat([torch.zeros(1), wrong])
+    least = int(torch.nonzero(wrong <= wrong.min() + 1e-3)[-1])  # what is not seen wears what its neighbour does
+    return float(along[least - 1]) if least else -torch.inf

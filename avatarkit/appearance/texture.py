@@ -1,0 +1,169 @@
+"""A body's surface in its UV square: which point each texel shows, and a texture made from one photo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from avatarkit.interfaces import BodyModel, Renderer
+from avatarkit.appearance.painter import PhotoPainter
+from avatarkit.types.subject import Subject
+
+__all__ = ["Texture", "UVMap", "inpaint", "sample_texture", "texture_from_photo", "uv_positions"]
+
+_EDGE = 1e-9  # barycentric slack, so that a texel centre on a shared edge belongs to at least one triangle
+
+
+@dataclass(frozen=True)
+class UVMap:
+    """Which surface point lies under each texel centre (paper, eq. 3).
+
+    Row 0 is the top of the UV square (v = 1), column 0 its left (u = 0).
+
+    Attributes:
+        face_index: (R, R) int64 triangle number, -1 where the square is empty.
+        barycentric: (R, R, 3) weights of the triangle's corners; zero where empty.
+    """
+
+    face_index: torch.Tensor
+    barycentric: torch.Tensor
+
+    @property
+    def covered(self) -> torch.Tensor:
+        """(R, R) bool, texels that show surface."""
+        return self.face_index >= 0
+
+
+@dataclass(frozen=True)
+class Texture:
+    """Colours in the UV square, laid out as ``UVMap``.
+
+    Attributes:
+        rgb: (R, R, 3) sRGB 0 to 1, defined everywhere (also between the charts, so that look-ups do not bleed).
+        confidence: (R, R) 0 to 1; 1 = seen frontally, little where the colour was completed, 0 off the charts.
+        seen: (R, R) bool, texels whose colour is the photo's own.
+    """
+
+    rgb: torch.Tensor
+    confidence: torch.Tensor
+    seen: torch.Tensor
+
+
+def uv_positions(body: BodyModel, resolution: int) -> UVMap:
+    """Rasterises the UV triangles at texel centres; where charts overlap the lowest triangle number wins.
+
+    Args:
+        body: gives ``uv`` and ``uv_faces``.
+        resolution: texels along each side of the square (paper, section 3.1: 512).
+    """
+    corners = body.uv.detach().cpu().double()[body.uv_faces.cpu()]  # (F, 3, 2)
+    corners = torch.stack([corners[..., 0], 1.0 - corners[..., 1]], -1) * resolution - 0.5  # texel centres at integers
+    low = corners.amin(1).sub(1e-6).ceil().long().clamp(0, resolution)
+    high = corners.amax(1).add(1e-6).floor().long().clamp(-1, resolution - 1)
+    size = (high - low + 1).clamp(min=0)  # (F, 2) texels in each bounding box
+    count = size[:, 0] * size[:, 1]
+    owner = torch.full((resolution * resolution,), len(corners), dtype=torch.int64)
+    first = 0
+    for last in _batches(count, 4_000_000):
+        face = torch.repeat_interleave(torch.arange(first, last), count[first:last])
+        rank = torch.arange(len(face)) - torch.repeat_interleave(
+            count[first:last].cumsum(0) - count[first:last], count[first:last]
+        )
+        width = size[face, 0]
+        texel = torch.stack([low[face, 0] + rank % width, low[face, 1] + rank // width], -1)
+        inside = (_barycentric_2d(corners[face], texel.double()) >= -_EDGE).all(-1)
+        flat = texel[inside, 1] * resolution + texel[inside, 0]
+        owner.scatter_reduce_(0, flat, face[inside], "amin")
+        first = last
+    owner[owner == len(corners)] = -1
+    face_index = owner.reshape(resolution, resolution)
+    rows, columns = torch.nonzero(face_index >= 0, as_tuple=True)
+    weights = _barycentric_2d(corners[face_index[rows, columns]], torch.stack([columns, rows], -1).double())
+    weights = weights.clamp(min=0.0)
+    barycentric = torch.zeros(resolution, resolution, 3)
+    barycentric[rows, columns] = (weights / weights.sum(-1, keepdim=True)).float()
+    return UVMap(face_index, barycentric)
+
+
+def _batches(count: torch.Tensor, limit: int) -> list[int]:
+    """Ends of runs of triangles whose bounding boxes together hold about ``limit`` texels."""
+    run = (count.cumsum(0) // limit).tolist()
+    return [i for i in range(1, len(run)) if run[i] != run[i - 1]] + [len(run)]
+
+
+def _barycentric_2d(corners: torch.Tensor, point: torch.Tensor) -> torch.Tensor:
+    """Weights (n, 3) of points (n, 2) in triangles (n, 3, 2); -1 for triangles without area."""
+    a, b, c = corners.unbind(-2)
+
+    def cross(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        return p[..., 0] * q[..., 1] - p[..., 1] * q[..., 0]
+
+    area = cross(b - a, c - a)
+    flat = area.abs() < 1e-12
+    area = torch.where(flat, torch.ones_like(area), area)
+    weights = torch.stack([cross(c - b, point - b), cross(a - c, point - c), cross(b - a, point - a)], -1)
+    return torch.where(flat[:, None], -torch.ones_like(weights), weights / area[:, None])
+
+
+def texture_from_photo(
+    subject: Subject, body: BodyModel, renderer: Renderer, resolution: int = 512, painter: PhotoPainter | None = None
+) -> Texture:
+    """Colours the whole surface of a tracked person: what the photo shows, then what can be completed from it.
+
+    Args:
+        subject: the tracked photo.
+        body: its body model.
+        renderer: its mesh rasteriser decides what is visible.
+        resolution: texels along each side.
+        painter: of the same subject, where there is one already.
+    """
+    uv_map = uv_positions(body, resolution)
+    painter = painter or PhotoPainter(subject, body, renderer)
+    covered = uv_map.covered
+    paint = painter.paint(uv_map.face_index[covered], uv_map.barycentric[covered])
+    rgb = torch.zeros(resolution, resolution, 3)
+    confidence = torch.zeros(resolution, resolution)
+    seen = torch.zeros(resolution, resolution, dtype=torch.bool)
+    rgb[covered], confidence[covered], seen[covered] = paint.rgb, paint.confidence, paint.seen
+    return Texture(inpaint(rgb, covered.float()), confidence, seen)
+
+
+def inpaint(image: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Fills (H, W, C) smoothly where ``weight`` (H, W) is 0 by push-pull over a pyramid of halved images."""
+    levels = [(image.permute(2, 0, 1)[None] * weight[None, None], weight[None, None])]
+    while max(levels[-1][1].shape[-2:]) > 1:
+        color, w = (
+            functional.avg_pool2d(t, 2, ceil_mode=True, count_include_pad=False) for t in levels[-1]
+        )  # premultiplied colours and their weights shrink alike
+        levels.append((color, w))
+    color, w = levels.pop()
+    filled = color / w.clamp(min=1e-8)
+    while levels:
+        color, w = levels.pop()
+        coarse = functional.interpolate(filled, size=w.shape[-2:], mode="bilinear", align_corners=False)
+        known = w.clamp(max=1.0)
+        filled = torch.where(w > 0, color / w.clamp(min=1e-8), coarse) * known + coarse * (1 - known)
+    return filled[0].permute(1, 2, 0)
+
+
+def sample_texture(
+    texture: torch.Tensor, body: BodyModel, face_index: torch.Tensor, barycentric: torch.Tensor
+) -> torch.Tensor:
+    """Bilinear look-up of surface points in a texture.
+
+    Args:
+        texture: (R, R, C), laid out as ``UVMap``.
+        body: gives ``uv`` and ``uv_faces``.
+        face_index: (n,) triangle numbers. barycentric: (n, 3).
+
+    Returns:
+        (n, C).
+    """
+    uv = (body.uv[body.uv_faces[face_index]] * barycentric[..., None]).sum(-2)
+    grid = torch.stack([2.0 * uv[:, 0] - 1.0, 1.0 - 2.0 * uv[:, 1]], -1)[None, None]
+    picked = functional.grid_sample(
+        texture.permute(2, 0, 1)[None], grid.to(texture.dtype), padding_mode="border", align_corners=False
+    )
+    return picked[0, :, 0].T

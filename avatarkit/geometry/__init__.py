@@ -1,0 +1,1 @@
+"""Rotations, and graphs on meshes."""

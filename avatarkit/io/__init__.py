@@ -1,0 +1,1 @@
+"""Readers and writers of photos, pictures, videos, sounds and cameras."""

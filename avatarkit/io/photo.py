@@ -1,0 +1,315 @@
+"""The user's photo, and reading it from a file."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from avatarkit.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["Photo", "photo_from_array", "read_photo"]
+
+log = logging.getLogger("avatarkit.io.photo")
+
+# Nothing else is opened: some of Pillow's other formats start helper programs or are no photos.
+FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "TIFF", "GIF", "BMP", "DIB", "JPEG2000", "PPM", "MPO")
+KNOWN = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP or GIF"
+MIN_SIDE = 64  # pixels: nobody can be tracked below
+MAX_ASPECT = 12.0
+MAX_MEGAPIXELS_JPEG = 200.0  # decoded at a fraction of its size, so memory stays small
+MAX_MEGAPIXELS = 100.0  # other formats have to be decoded whole, at 4 bytes per pixel
+SENSOR_ASPECTS = (4 / 3, 3 / 2, 16 / 9)
+FULL_FRAME_DIAGONAL = math.hypot(36.0, 24.0)  # millimetres
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An upright picture.
+
+    Attributes:
+        image: (H, W, 3) float32 sRGB, 0 to 1.
+        alpha: (H, W) float32 where the file itself carries a matte, else None.
+        sha256: of the file's bytes.
+        name: file name without its folder.
+        focal: focal length in pixels from the file's metadata, else None.
+    """
+
+    image: torch.Tensor
+    alpha: torch.Tensor | None
+    sha256: str
+    name: str
+    focal: float | None = None
+
+    @property
+    def height(self) -> int:
+        return int(self.image.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.image.shape[1])
+
+    def to_uint8(self) -> np.ndarray:
+        """(H, W, 3) uint8 sRGB, as detectors want it."""
+        return (self.image.clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy()
+
+
+def photo_from_array(image: np.ndarray, name: str = "array") -> Photo:
+    """A photo that is in memory already.
+
+    Args:
+        image: (H, W, 3) uint8 sRGB, upright.
+        name: what messages and manifests call it; its hash is that of the pixels.
+
+    Raises:
+        InputError: another shape or type, or too small.
+    """
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise InputError(f"{name}: expected an (H, W, 3) uint8 array, got {image.shape} {image.dtype}.")
+    _check_size(image.shape[1], image.shape[0], name)
+    image = np.ascontiguousarray(image)
+    digest = hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()
+    return Photo(torch.from_numpy(image.astype(np.float32) / 255), None, digest, name)
+
+
+def read_photo(path: str | Path, max_side: int = 2048) -> Photo:
+    """Reads a picture file: upright, in sRGB, not larger than needed; of an animation the first frame.
+
+    Grey, palette, 1-bit, 16-bit and CMYK files and embedded colour profiles are converted. Metadata other than the
+    focal length (place, time, camera) is dropped.
+
+    Args:
+        path: JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, or, where pillow-heif is installed, HEIC.
+        max_side: larger pictures are scaled down to this many pixels on the longer side.
+
+    Raises:
+        InputError: one sentence that says what is wrong with the file and what to do.
+    """
+    path = Path(path)
+    name = path.name
+    data_hash = _hash(path)
+    with _open(path) as image:
+        _check_size(*image.size, name)
+        _check_pixels(image, name)
+        scale = min(1.0, max_side / max(image.size))
+        original = image.size
+        try:
+            image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+            image.load()
+        except Exception as error:  # each decoder has its own kinds of errors; all mean the same to the user
+            log.debug("%s: %s", name, error)
+            raise InputError(
+                f"{name} is damaged or cut off: only a part of the picture is there; copy or download the file again."
+            ) from error
+        exif = _exif(image)
+        profile = image.info.get("icc_profile")
+        pixels = _to_srgb(_scaled(_to_8_bit(image, name), original, scale), profile, name)
+        pixels = _upright(pixels, exif.get(0x0112, 1))
+    array = torch.from_numpy(np.array(pixels, dtype=np.float32) / 255)
+    alpha = array[..., 3].contiguous() if array.shape[2] == 4 and array[..., 3].min() < 1 else None
+    if alpha is not None and float(alpha.max()) < 0.5:
+        raise InputError(f"{name} is transparent everywhere; save the photo without its transparency.")
+    focal = _focal(exif, original)
+    return Photo(
+        array[..., :3].contiguous(),
+        alpha,
+        data_hash,
+        name,
+        None if focal is None else focal * max(pixels.size) / max(original),
+    )
+
+
+def _hash(path: Path) -> str:
+    """sha256 of the file, with the plain mistakes found on the way."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the path of one photo.")
+    digest, size = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+                size += len(block)
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}; check its name and folder.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
+    if size == 0:
+        raise InputError(f"{path.name} is empty (0 bytes); copy or download the photo again.")
+    return digest.hexdigest()
+
+
+def _open(path: Path) -> Image.Image:
+    """Reads the header only.
+
+    Pillow's own ``open`` stops at a pixel count that cannot be set without changing it for the whole program, and that
+    is too low for pictures that are decoded at a fraction of their size; so its formats are tried here one by one.
+    """
+    from PIL import Image
+
+    try:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    except ImportError:
+        pass  # optional: HEIC files are then refused with words
+    Image.init()
+    with path.open("rb") as file:
+        prefix = file.read(512)
+    for name in FORMATS:
+        factory, accept = Image.OPEN.get(name, (None, None))
+        verdict = accept(prefix[:16]) if accept else True
+        if factory is None or not verdict or isinstance(verdict, str):
+            continue
+        try:
+            return factory(path, str(path))  # type: ignore[arg-type]  # the stub leaves paths out
+        except Exception as error:
+            if accept:
+                log.debug("%s as %s: %s", path.name, name, error)
+                raise InputError(
+                    f"{path.name} begins like a {name} picture but is damaged; copy or download the file again."
+                ) from error
+    raise InputError(f"{path.name} {_what_it_is(prefix)}")
+
+
+def _what_it_is(prefix: bytes) -> str:
+    """The rest of a sentence about a file that is no picture we read."""
+    start = prefix.lstrip().lower()
+    if prefix[4:8] == b"ftyp" and prefix[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
+        return "is a HEIC photo; install the package pillow-heif, or save the photo as JPEG."
+    if start.startswith((b"<!doctype", b"<html")) or b"<html" in start:
+        return "is a web page, not a photo; save the picture itself, not the page around it."
+    if start.startswith((b"<svg", b"<?xml", b"%pdf", b"%!ps")):
+        return f"is a document or drawing, not a photo; save it as {KNOWN}."
+    if prefix[4:8] == b"ftyp" or prefix[:4] in (b"RIFF", b"\x1aE\xdf\xa3"):
+        return "is a video or sound file, not a photo; save one frame of it as a picture and use that."
+    if all(c in b"\t\n\r" or c >= 32 for c in prefix):
+        return f"is a text file, not a photo; give a {KNOWN} file."
+    return f"is not a photo that can be read; save it as {KNOWN}."
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    if min(width, height) < MIN_SIDE:
+        raise InputError(
+            f"{name} is too small ({width}x{height} pixels); give a photo with at least {MIN_SIDE} pixels on each "
+            "side, better 512 or more."
+        )
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise InputError(f"{name} is a strip of {width}x{height} pixels; crop it to the person.")
+
+
+def _check_pixels(image: Image.Image, name: str) -> None:
+    limit = MAX_MEGAPIXELS_JPEG if image.format in ("JPEG", "MPO") else MAX_MEGAPIXELS
+    megapixels = image.width * image.height / 1e6
+    if megapixels > limit:
+        raise InputError(
+            f"{name} is too large ({image.width}x{image.height}, {megapixels:.0f} million pixels; the limit is "
+            f"{limit:.0f}); scale it down, 4000 pixels on the longer side are plenty."
+        )
+
+
+def _exif(image: Image.Image) -> dict[int, Any]:
+    """Orientation and lens tags; a broken block counts as none."""
+    try:
+        exif = image.getexif()
+        return {**dict(exif), **dict(exif.get_ifd(0x8769))}
+    except Exception as error:
+        log.debug("metadata cannot be read: %s", error)
+        return {}
+
+
+def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
+    """L, LA, RGB, RGBA or CMYK with 8 bits per channel."""
+    from PIL import Image
+
+    if image.mode in ("L", "LA", "RGB", "RGBA", "CMYK"):
+        if image.mode in ("L", "RGB") and "transparency" in image.info:
+            return image.convert("RGBA")
+        return image
+    if image.mode in ("P", "PA"):
+        return image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, dtype=np.float32)
+        full = 1.0 if image.mode == "F" and values.max() <= 1 else 65535.0 if values.max() > 255 else 255.0
+        return Image.fromarray(np.clip(values * (255 / full) + 0.5, 0, 255).astype(np.uint8))
+    try:
+        return image.convert("L" if image.mode == "1" else "RGBA" if image.mode == "RGBa" else "RGB")
+    except ValueError as error:
+        raise InputError(f"{name} has colours of the kind {image.mode}; save it as an RGB picture.") from error
+
+
+def _scaled(image: Image.Image, original: tuple[int, int], scale: float) -> Image.Image:
+    from PIL import Image
+
+    if scale == 1.0:
+        return image
+    size = (max(1, round(original[0] * scale)), max(1, round(original[1] * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Image:
+    """RGB or RGBA in sRGB; alpha is left alone."""
+    from PIL import Image, ImageCms
+
+    alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
+    colours = image.convert({"LA": "L", "RGBA": "RGB"}.get(image.mode, image.mode))
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if "srgb" not in ImageCms.getProfileDescription(source).lower():
+                target = ImageCms.createProfile("sRGB")
+                colours = ImageCms.profileToProfile(colours, source, target, outputMode="RGB") or colours
+        except (ImageCms.PyCMSError, OSError, ValueError) as error:
+            log.debug("%s: colour profile is not used: %s", name, error)
+    colours = colours.convert("RGB")
+    if alpha is None:
+        return colours
+    return Image.merge("RGBA", (*colours.split(), alpha))
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Applies the EXIF orientation, 1 to 8."""
+    from PIL.Image import Transpose
+
+    turn = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _focal(exif: dict[int, Any], size: tuple[int, int]) -> float | None:
+    """Focal length in pixels of the stored picture, where its metadata say so believably.
+
+    Tags: FocalLengthIn35mmFilm (0xA405, relates to the diagonal), else FocalLength (0x920A) with FocalPlaneXResolution
+    (0xA20E) and its unit (0xA210). Editors keep these tags when they crop, so a picture that has not the
+    shape of a camera's sensor any more is not believed, and neither is an angle of view that no usual lens has.
+    """
+    longer, shorter = max(size), min(size)
+    if all(abs(longer / shorter / aspect - 1) > 0.01 for aspect in SENSOR_ASPECTS):
+        return None
+    try:
+        if equivalent := float(exif.get(0xA405, 0)):
+            focal = equivalent / FULL_FRAME_DIAGONAL * math.hypot(*size)
+        else:
+            pixels = max(float(exif[0xA002]), float(exif[0xA003]))
+            millimetres = pixels / float(exif[0xA20E]) * {2: 25.4, 3: 10.0, 4: 1.0}[int(exif.get(0xA210, 2))]
+            focal = float(exif[0x920A]) / millimetres * longer
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    return focal if 0.5 * longer < focal < 6 * longer else None

@@ -1,1 +1,0 @@
-"""Slow, readable torch references of both rasterisers: the truth that the fast ones are tested against."""

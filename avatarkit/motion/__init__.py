@@ -1,0 +1,1 @@
+"""Motion files of all kinds, and how they are carried over to a body model."""

@@ -1,0 +1,276 @@
+"""Biovision hierarchies: reading and writing.
+
+A file holds a skeleton (offsets of joints in their parents' axes, all axes parallel at zero) and, per frame, Euler
+angles of every joint and the position of the root.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from avatarkit.types.body import Motion
+from avatarkit.errors import InputError, StoreError
+from avatarkit.interfaces import BodyModel
+from avatarkit.geometry.rotations import axis_angle_to_matrix
+
+__all__ = ["Bvh", "read_bvh", "write_bvh"]
+
+_MOST_JOINTS = 2_000
+_MOST_NUMBERS = 200_000_000
+_CENTIMETRES = 100.0
+
+
+@dataclass(frozen=True)
+class Bvh:
+    """What a file says, in its own units and axes.
+
+    Attributes:
+        names: J joints, root first, parents before children. parents: -1 for the root.
+        offsets: (J, 3) from the parent. tips: joint -> (3,) end of a joint without children.
+        rotations: (T, J, 3, 3) relative to the parent. positions: (T, 3) of the root.
+        placed: whether ``positions`` was in the file.
+        fps: frames per second.
+    """
+
+    names: tuple[str, ...]
+    parents: tuple[int, ...]
+    offsets: torch.Tensor
+    tips: dict[int, torch.Tensor]
+    rotations: torch.Tensor
+    positions: torch.Tensor
+    placed: bool
+    fps: float
+
+    def world_rotations(self) -> torch.Tensor:
+        """(T, J, 3, 3): from each joint's axes to the world's."""
+        world = [self.rotations[:, 0]]
+        for j, parent in enumerate(self.parents[1:], start=1):
+            world.append(world[parent] @ self.rotations[:, j])
+        return torch.stack(world, 1)
+
+    def rest_positions(self) -> torch.Tensor:
+        """(J, 3) joints at zero, from the root."""
+        places = [torch.zeros(3, dtype=torch.float64)]
+        for j, parent in enumerate(self.parents[1:], start=1):
+            places.append(places[parent] + self.offsets[j])
+        return torch.stack(places)
+
+
+class _Words:
+    """The words of the HIERARCHY part, one after the other."""
+
+    def __init__(self, text: str, source: str) -> None:
+        self.source, self._words, self._at = source, text.split(), 0
+
+    def next(self) -> str:
+        if self._at >= len(self._words):
+            raise self.wrong("ends in the middle of its skeleton")
+        self._at += 1
+        return self._words[self._at - 1]
+
+    def numbers(self, count: int) -> list[float]:
+        try:
+            values = [float(self.next()) for _ in range(count)]
+        except ValueError:
+            raise self.wrong("has something else where numbers should be in its skeleton") from None
+        if not all(math.isfinite(v) and abs(v) < 1e9 for v in values):
+            raise self.wrong("has an impossible number in its skeleton")
+        return values
+
+    def wrong(self, what: str) -> InputError:
+        return InputError(f"{self.source} is a damaged BVH file: it {what}. Export it again.")
+
+
+def read_bvh(path: Path) -> Bvh:
+    """Reads a file.
+
+    Raises:
+        InputError: it is not a BVH file, or damaged.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace")
+    head, mark, tail = text.partition("MOTION")
+    words = _Words(head, path.name)
+    if not mark or words.next() != "HIERARCHY":
+        raise InputError(f"{path.name} is not a complete BVH file: it has no HIERARCHY and MOTION parts.")
+    names, parents, offsets, channels, tips = _hierarchy(words)
+    values, fps = _frames(tail, sum(len(c) for c in channels), words)
+    rotations = torch.eye(3, dtype=torch.float64).repeat(len(values), len(names), 1, 1)
+    positions = torch.zeros(len(values), 3, dtype=torch.float64)
+    column, placed = 0, False
+    for j, kinds in enumerate(channels):
+        for kind in kinds:
+            axis = "xyz".index(kind[0])
+            if kind[1:] == "rotation":
+                vector = torch.zeros(len(values), 3, dtype=torch.float64)
+                vector[:, axis] = torch.deg2rad(values[:, column])
+                rotations[:, j] = rotations[:, j] @ axis_angle_to_matrix(vector)
+            elif j == 0:
+                positions[:, axis] = values[:, column]
+                placed = True
+            column += 1
+    return Bvh(
+        tuple(names),
+        tuple(parents),
+        torch.tensor(offsets, dtype=torch.float64),
+        tips,
+        rotations,
+        positions,
+        placed,
+        fps,
+    )
+
+
+def _hierarchy(
+    words: _Words,
+) -> tuple[list[str], list[int], list[list[float]], list[list[str]], dict[int, torch.Tensor]]:
+    names: list[str] = []
+    parents: list[int] = []
+    offsets: list[list[float]] = []
+    channels: list[list[str]] = []
+    tips: dict[int, torch.Tensor] = {}
+    stack: list[int] = []  # -2 stands for an end site
+    pending: int | None = None
+    while True:
+        word = words.next()
+        if word in ("ROOT", "JOINT"):
+            if (word == "ROOT") != (not names) or len(names) >= _MOST_JOINTS:
+                raise words.wrong("has more than one root, or too many joints")
+            name = words.next()
+            while (more := words.next()) != "{":  # names may hold spaces
+                name += " " + more
+            names.append(name)
+            parents.append(stack[-1] if stack else -1)
+            offsets.append([0.0, 0.0, 0.0])
+            channels.append([])
+            stack.append(len(names) - 1)
+            if parents[-1] < 0 and len(names) > 1:
+                raise words.wrong("has a joint in an impossible place")
+        elif word == "End":
+            words.next()
+            if words.next() != "{" or not stack:
+                raise words.wrong("has an end site in an impossible place")
+            pending = stack[-1]
+            stack.append(-2)
+        elif word == "OFFSET" and stack:
+            xyz = words.numbers(3)
+            if stack[-1] == -2 and pending is not None:
+                tips[pending] = torch.tensor(xyz, dtype=torch.float64)
+            else:
+                offsets[stack[-1]] = xyz
+        elif word == "CHANNELS" and stack and stack[-1] >= 0:
+            count = int(words.numbers(1)[0])
+            kinds = [words.next().lower() for _ in range(min(max(count, 0), 6))]
+            if any(k[:1] not in "xyz" or k[1:] not in ("rotation", "position") for k in kinds):
+                raise words.wrong("has channels other than rotations and positions")
+            channels[stack[-1]] = kinds
+        elif word == "}" and stack:
+            stack.pop()
+            if not stack:
+                return names, parents, offsets, channels, tips
+        else:
+            raise words.wrong(f"has the word {word[:30]!r} in an impossible place")
+
+
+def _frames(text: str, width: int, words: _Words) -> tuple[torch.Tensor, float]:
+    """(T, width) values and frames per second."""
+    lines = iter(text.split("\n"))
+    count, step = -1, 0.0
+    try:
+        for line in lines:
+            name, colon, value = line.partition(":")
+            if not colon:
+                if line.strip():
+                    break
+                continue
+            if name.strip().lower() == "frames":
+                count = int(float(value))
+            elif name.strip().lower() == "frame time":
+                step = float(value)
+                break
+    except (ValueError, OverflowError):
+        raise words.wrong("has no number of frames or no frame time") from None
+    if count < 1 or not 1e-4 <= step <= 10 or width < 1:
+        raise words.wrong("has no frames, or an impossible frame time")
+    if count * width > _MOST_NUMBERS:
+        raise words.wrong("promises more frames than can be held")
+    try:
+        values = np.array(" ".join(lines).split(), dtype=np.float64)
+    except ValueError:
+        raise words.wrong("has something else where numbers should be in its frames") from None
+    if len(values) < count * width:
+        raise words.wrong(f"promises {count} frames but holds {len(values) // width}")
+    values = values[: count * width].reshape(count, width)
+    if not np.isfinite(values).all() or np.abs(values).max() > 1e9:
+        raise words.wrong("has impossible numbers in its frames")
+    return torch.from_numpy(values), _rate(step)
+
+
+def _rate(step: float) -> float:
+    """Frames per second; files round the time of a frame, so 0.041667 seconds mean 24."""
+    fps = 1 / step
+    return float(round(fps)) if abs(fps - round(fps)) < 1e-4 * fps else fps
+
+
+def write_bvh(motion: Motion, body: BodyModel, path: Path) -> None:
+    """Writes a motion for other programs: all joints of the body model, centimetres, y up, zero = its rest pose.
+
+    Expressions have no place in a BVH file and are left out.
+
+    Raises:
+        InputError: the motion is for another body model. StoreError: the file cannot be written.
+    """
+    p = motion.params
+    if p.model != body.name:
+        raise InputError(f"The motion is for the body model {p.model!r}, not for {body.name!r}.")
+    with torch.no_grad():
+        places = body.skeleton(p.shape).positions.double().cpu() * _CENTIMETRES
+    offsets = [places[j] - (places[parent] if parent >= 0 else 0) for j, parent in enumerate(body.parents)]
+    children: list[list[int]] = [[] for _ in body.joint_names]
+    for j, parent in enumerate(body.parents[1:], start=1):
+        children[parent].append(j)
+    order: list[int] = []
+    lines = ["HIERARCHY"]
+
+    def write(j: int, depth: int) -> None:
+        order.append(j)
+        pad = "\t" * depth
+        lines.append(f"{pad}{'JOINT' if depth else 'ROOT'} {body.joint_names[j]}")
+        lines.append(pad + "{")
+        lines.append(f"{pad}\tOFFSET {_row(offsets[j])}")
+        position = "" if depth else "Xposition Yposition Zposition "
+        lines.append(f"{pad}\tCHANNELS {3 if depth else 6} {position}Zrotation Xrotation Yrotation")
+        for child in children[j]:
+            write(child, depth + 1)
+        if not children[j]:
+            tip = offsets[j] * 0.5 if depth else torch.tensor([0.0, 1.0, 0.0])
+            lines.extend([f"{pad}\tEnd Site", pad + "\t{", f"{pad}\t\tOFFSET {_row(tip)}", pad + "\t}"])
+        lines.append(pad + "}")
+
+    write(0, 0)
+    vectors = p.joints.double().cpu().clone()
+    vectors[:, 0] = p.root.double().cpu()
+    angles = _zxy(axis_angle_to_matrix(vectors))[:, order]
+    position = places[0] + p.translation.double().cpu() * _CENTIMETRES
+    lines += ["MOTION", f"Frames: {len(motion)}", f"Frame Time: {1 / motion.fps:.8f}"]
+    lines += [_row(torch.cat([a, b.flatten()])) for a, b in zip(position, angles, strict=True)]
+    try:
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _row(values: torch.Tensor) -> str:
+    return " ".join(f"{v:.6f}" for v in values.tolist())
+
+
+def _zxy(R: torch.Tensor) -> torch.Tensor:
+    """Degrees (..., 3) such that R = Z(first) X(second) Y(third)."""
+    x = torch.asin(R[..., 2, 1].clamp(-1, 1))
+    z = torch.atan2(-R[..., 0, 1], R[..., 1, 1])
+    y = torch.atan2(-R[..., 2, 0], R[..., 2, 2])
+    return torch.rad2deg(torch.stack([z, x, y], -1))

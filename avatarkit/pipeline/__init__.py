@@ -1,0 +1,1 @@
+"""The method: plan a build, run its stages."""

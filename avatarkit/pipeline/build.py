@@ -1,0 +1,392 @@
+"""The method, top to bottom: one photo becomes an avatar in five stages (paper, Fig. 2)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from avatarkit import __version__
+from avatarkit import validation as contracts
+from avatarkit.animation import assemble
+from avatarkit.storage.serialization import cameras_to_tensors, load_clip, load_motions, load_subject, params_to_tensors, save_clip, save_motions, save_subject
+from avatarkit.types.body import Motion
+from avatarkit.storage.bundle import check_extras, recover, workspace, write_bundle
+from avatarkit.labelling.color_transfer import calibrated
+from avatarkit.components import Components
+from avatarkit.config import Recipe
+from avatarkit.registry.specs import Component, error_text, where
+from avatarkit.errors import AvatarkitError, ConfigError, PluginError, StageError
+from avatarkit.utils.files import only_user
+from avatarkit.interfaces import Subject
+from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.metrics import photo_metrics
+from avatarkit.io.photo import read_photo
+from avatarkit.types.photo import Photo
+from avatarkit.pipeline.plan import plan
+from avatarkit.report.preview import PreviewConfig, write_preview
+from avatarkit.utils.progress import Progress, SilentProgress
+from avatarkit.registry import Registry
+from avatarkit.report.page import render_report
+from avatarkit.labelling.retracking import retrack
+from avatarkit.storage.stage_cache import Stage, Store, load_tensors, read_json, save_tensors, write_json
+from avatarkit.utils.threads import single_threaded
+from avatarkit.training.loop import LossTerm, TrainingConfig, TrainingReport, applicable, train
+from avatarkit.training.views import photo_confidence
+
+__all__ = ["STAGES", "LabelsConfig", "build", "load_tracked_subject"]
+
+log = logging.getLogger("avatarkit.pipeline.build")
+
+T = TypeVar("T")
+
+STAGES = ("tracking", "motions", "body-labels", "head-labels", "avatar", "preview")
+"""What ``--from`` may name; the stages from there on are made again."""
+
+
+@dataclass(frozen=True)
+class LabelsConfig:
+    """How many clips of pseudo-labels to make, in the table ``[labels]``."""
+
+    body_clips: int = 4
+    """Clips of the whole body in other poses."""
+    head_clips: int = 3
+    """Clips of the head with other expressions."""
+    retrack: bool = True
+    """Track the frames of generators that do not keep exactly to the requested pose (paper, section 3.2)."""
+    calibrate: bool = True
+    """Bring the colours of such frames to the photo's, by one line per channel and clip."""
+
+
+def build(
+    photo: Path | str,
+    output: Path | str | None = None,
+    *,
+    recipe: Recipe | None = None,
+    registry: Registry | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    start: str | None = None,
+    fresh: bool = False,
+    consent: str | None = None,
+    keep_photo: bool = False,
+    person: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Builds an avatar from one photo.
+
+    A run that was interrupted goes on where it was; stages whose inputs and options are unchanged are taken from the cache.
+
+    Args:
+        photo: picture of one person. output: the avatar's folder; None = ``<photo>.avatar`` here.
+        recipe: components and numbers; None = the preset for the device.
+        registry: where components are found; None = all installed plugins.
+        device: ``auto``, ``cpu`` or ``cuda``. seed: of everything random.
+        start: stage to make again, with all after it. fresh: make all stages again.
+        consent: what the person agreed to, for the manifest. keep_photo: put the photo into the folder.
+        person: which one, counted from 1 left to right, where there are several.
+        progress: shown to the user.
+
+    Returns:
+        The avatar's folder.
+
+    Raises:
+        AvatarkitError: see ``errors.py``; nothing half written is left behind.
+    """
+    if start is not None and start not in STAGES:
+        raise ConfigError(f"There is no stage {start!r}; the stages are {', '.join(STAGES)}.")
+    output = Path(output) if output is not None else Path.cwd() / f"{Path(photo).stem}.avatar"
+    registry = registry or Registry.load()
+    recipe = recipe or Recipe.load(preset="paper" if torch.cuda.is_available() else "standard")
+    progress = progress or SilentProgress()
+    plan(photo, output, recipe, registry, device).require_ready()
+    if keep_photo:
+        check_extras(output, (f"photo{Path(photo).suffix.lower()}",))
+    picture = read_photo(Path(photo))
+    with only_user(output):
+        recover(output)
+        components = Components(recipe, registry, device, seed, progress)
+        run = _Run(output, components, seed, STAGES[0] if fresh else start, progress)
+        tensors, manifest, extras = run.all_stages(picture, person, consent)
+        if keep_photo:
+            extras[f"photo{Path(photo).suffix.lower()}"] = Path(photo)
+        write_bundle(output, tensors, manifest, extras)
+    return output
+
+
+class _Run:
+    """One run of ``build``: each method is a stage that is taken from the store where nothing that it depends on changed."""
+
+    def __init__(self, output: Path, components: Components, seed: int, start: str | None, progress: Progress) -> None:
+        self.components, self.recipe, self.seed, self.progress = components, components.recipe, seed, progress
+        self.store = Store(workspace(output))
+        self.store.sweep()
+        self.again = STAGES[STAGES.index(start) :] if start else ()
+        self.records: dict[str, dict[str, Any]] = {}
+
+    def all_stages(
+        self, photo: Photo, person: int | None, consent: str | None
+    ) -> tuple[dict[str, torch.Tensor], dict[str, Any], dict[str, Path | bytes | str]]:
+        """The method, stage by stage; returns tensors, manifest and further files of the avatar."""
+        subject, tracking = self.track(photo, person)
+        motions, motions_stage = self.motions()
+        body_clips = self.labels("body", subject, tracking, motions, motions_stage)
+        head_clips = self.labels("head", subject, tracking, motions, motions_stage)
+        clips = [clip for clip, _ in body_clips + head_clips if clip.confidence.any()]
+        tensors, training = self.train(subject, tracking, clips, [stage for _, stage in body_clips + head_clips])
+
+        tensors |= params_to_tensors(subject.params, "photo") | cameras_to_tensors((subject.camera,), "camera")
+        tensors["box"] = _person_box(subject)
+        manifest = self.manifest(photo, subject, consent)
+        manifest["labels"] = {clip.name: dict(clip.facts) for clip, _ in body_clips + head_clips}
+        return tensors, manifest, self.preview(tensors, manifest, subject, clips, training)
+
+    # ------------------------------------------------------------------------------------------------------- the stages
+
+    def track(self, photo: Photo, person: int | None) -> tuple[Subject, Stage]:
+        """Stage 1: matte, landmarks and the fitted body."""
+        slots = ("matter", "keypoints", "body", "tracker")
+        stage = self._stage("tracking", slots, {"photo": photo.sha256}, {"person": person})
+
+        def make(folder: Path) -> None:
+            get, tell = self.components.get, self.progress.update
+            tell("finding the person", 0.0)
+            image = (photo.image * 255).round().to(torch.uint8).numpy()
+            keypoints = get("keypoints").detect(image, person)
+            self._require("keypoints", contracts.require_keypoints, keypoints, photo.width, photo.height)
+            tell("cutting the person out", 0.1)
+            matte = get("matter").matte(photo, keypoints)
+            self._require("matter", contracts.require_matte, matte, photo)
+            tell("fitting the body", 0.25)
+            subject = get("tracker").fit(photo, matte, keypoints)
+            self._require("tracker", contracts.require_subject, subject, photo, get("body"))
+            save_subject(subject, folder)
+
+        return self._run(stage, "tracking", "tracker", make, load_subject), stage
+
+    def motions(self) -> tuple[list[Motion], Stage]:
+        """Stage 2: motions to make labels from."""
+        config = self.recipe.section("labels", LabelsConfig)
+        counts = {
+            region: count if self.recipe.slots[f"{region}_labels"].use else 0
+            for region, count in (("body", config.body_clips), ("head", config.head_clips))
+        }
+        stage = self._stage("motions", ("body", "motions"), {}, counts)
+
+        def make(folder: Path) -> None:
+            count = sum(counts.values())
+            source = self.components.get("motions") if count else None
+            motions = list(source.motions(count, self.seed)) if source else []
+            for motion in motions:
+                self._require("motions", contracts.require_motion, motion, self.components.get("body"))
+            save_motions(motions, folder)
+
+        return self._run(stage, "motions", "motions", make, load_motions), stage
+
+    def labels(
+        self, region: str, subject: Subject, tracking: Stage, motions: list[Motion], motions_stage: Stage
+    ) -> list[tuple[LabelClip, Stage]]:
+        """Stages 3 and 4: one clip for each motion, each cached on its own."""
+        slot = f"{region}_labels"
+        if not self.recipe.slots[slot].use:
+            return []
+        config = self.recipe.section("labels", LabelsConfig)
+        first = 0 if region == "body" else len(motions) - config.head_clips
+        chosen = list(enumerate(motions))[first : first + (config.body_clips if region == "body" else config.head_clips)]
+        shows = getattr(self.components.get(slot), "regions", (region,)) if chosen else (region,)
+        if region not in shows:
+            owner = self.components.descriptor(slot).owner
+            raise ConfigError(f"{owner} shows the {' and the '.join(shows)}, and cannot make {region} labels; see {slot}.")
+        made = []
+        for number, motion in chosen:
+            inputs = {"tracking": tracking.key, "motions": motions_stage.key}
+            switches = {"retrack": config.retrack, "calibrate": config.calibrate}
+            stage = self._stage(f"{region}-labels-{number}", (slot, "renderer"), inputs, switches)
+
+            def make(folder: Path, motion: Motion = motion, number: int = number) -> None:
+                self.progress.update(f"{motion.name}", (number - first) / len(chosen))
+                clip = self.components.get(slot).generate(subject, motion, self.seed + number)
+                self._require(slot, contracts.require_clip, clip, self.components.get("body"))
+                save_clip(self._aligned(slot, clip, subject, motion), folder)
+
+            made.append((self._run(stage, f"{region}-labels", slot, make, load_clip), stage))
+        return made
+
+    def _aligned(self, slot: str, clip: LabelClip, subject: Subject, motion: Motion) -> LabelClip:
+        """The clip with the parameters that its frames really show, in the photo's colours."""
+        get, config = self.components.get, self.recipe.section("labels", LabelsConfig)
+        if getattr(get(slot), "exact", False):
+            return clip
+        facts = dict(clip.facts)
+        if config.retrack:
+            fps, meshes = len(clip) / max(len(motion), 1) * motion.fps, get("renderer").meshes
+            self.progress.update(f"tracking {motion.name} again", None)
+            clip, drift = retrack(clip, subject, get("body"), get("keypoints"), get("tracker"), meshes, fps)
+            facts["drift"] = {k: round(v, 3) if v == v else None for k, v in asdict(drift).items()}
+            log.info("clip %s strays %.0f mm from its request, lost %.0f %%", clip.name, drift.mean_mm, drift.lost * 100)
+            if not clip.confidence.any():
+                log.warning("clip %s does not show the person, and is left out", clip.name)
+            elif drift.lost + drift.doubted > 0.5:
+                log.warning("clip %s: more than half of its frames do not show the person as asked", clip.name)
+        if config.calibrate and clip.confidence.any():
+            clip, colors = calibrated(clip, subject, get("body"), get("renderer"))
+            facts["colours"] = None if colors is None else {"gain": colors.gain.tolist(), "offset": colors.offset.tolist()}
+            log.info("clip %s: colours %s", clip.name, colors)
+        return replace(clip, facts=facts)
+
+    def train(
+        self, subject: Subject, tracking: Stage, clips: list[LabelClip], label_stages: list[Stage]
+    ) -> tuple[dict[str, torch.Tensor], TrainingReport]:
+        """Stage 5: the avatar."""
+        config = self.recipe.section("training", TrainingConfig)
+        inputs = {"tracking": tracking.key} | {s.name: s.key for s in label_stages}
+        losses = {c.name: [c.use, dict(c.options), c.weight, c.start, list(c.on)] for c in self.recipe.losses}
+        stage = self._stage("avatar", ("body", "renderer", "avatar"), inputs, {"training": asdict(config), "losses": losses})
+
+        @single_threaded()
+        def make(folder: Path) -> None:
+            self.progress.update("initialising", 0.0)
+            avatar = self.components.get("avatar")
+            avatar.create(subject, clips)
+            with torch.no_grad():
+                self._require("avatar", contracts.require_posed, avatar.pose(subject.params))
+            asked = [LossTerm(c.name, self.components.loss(c), c.weight, c.start, c.on) for c in self.recipe.losses]
+            terms = applicable(asked, avatar)
+            renderer = self.components.get("renderer")
+            confidence = photo_confidence(subject, self.components.get("body"), renderer)
+            report = train(
+                avatar, subject, clips, terms, config, renderer, self.seed, stage.scratch, self.progress.update, confidence
+            )
+            save_tensors(folder / "avatar.safetensors", avatar.state())
+            write_json(folder / "training.json", asdict(report))
+
+        def read(folder: Path) -> tuple[dict[str, torch.Tensor], TrainingReport]:
+            tensors, report = load_tensors(folder / "avatar.safetensors"), read_json(folder / "training.json")
+            return {f"avatar.{k}": v for k, v in tensors.items()}, TrainingReport(report["steps"], report["curves"])
+
+        return self._run(stage, "avatar", "avatar", make, read)
+
+    def preview(
+        self,
+        tensors: dict[str, torch.Tensor],
+        manifest: dict[str, Any],
+        subject: Subject,
+        clips: list[LabelClip],
+        training: TrainingReport,
+    ) -> dict[str, Path | bytes | str]:
+        """Pictures and the report, and the measured quality into the manifest; returns the files."""
+        config = self.recipe.section("preview", PreviewConfig)
+        stage = self._stage("preview", ("motions", "renderer"), {"avatar": self.records["avatar"]["key"]}, asdict(config))
+        avatar = assemble(self.components, tensors, manifest)
+
+        def make(folder: Path) -> None:
+            metrics = photo_metrics(avatar, subject)
+            write_json(folder / "metrics.json", metrics)
+            write_preview(avatar, folder, config, self.progress.update)
+
+        manifest["metrics"] |= self._run(stage, "preview", "motions", make, lambda folder: read_json(folder / "metrics.json"))
+        manifest["stages"] = self.records
+        extras: dict[str, Path | bytes | str] = {p.name: p for p in stage.folder.glob("preview.*")}
+        extras["report.html"] = render_report(subject, clips, training, avatar, manifest, stage.folder)
+        return extras
+
+    # -------------------------------------------------------------------------------------------------------- machinery
+
+    def manifest(self, photo: Photo, subject: Subject, consent: str | None) -> dict[str, Any]:
+        """How this avatar came to be; ``bundle.write_bundle`` adds the format."""
+        used = {s: self.components.descriptor(s) for s, c in self.recipe.slots.items() if c.use}
+        return {
+            "avatarkit": __version__,
+            "components": {s: {"name": d.name, "version": d.plugin.version} for s, d in used.items()},
+            "recipe": _without_folders(self.recipe.to_dict()),
+            "seed": self.seed,
+            "device": str(self.components.device),
+            "inputs": {"photo": photo.sha256},
+            "stages": self.records,
+            "metrics": dict(subject.quality.metrics),
+            "seen": dict(subject.quality.visible),
+            "warnings": list(subject.quality.warnings),
+            "licences": {d.name: asdict(d.licence) for d in used.values()},
+            "consent": consent,
+        }
+
+    def _stage(self, name: str, slots: tuple[str, ...], inputs: dict[str, str], config: dict[str, Any]) -> Stage:
+        """A stage whose key holds what fills ``slots``."""
+        return self.store.stage(name, slots[-1], 1, {"slots": self.components.identities(slots), **config}, self.seed, inputs)
+
+    def _require(self, slot: str, contract: Callable[..., None], *values: Any) -> None:
+        """Stops at what a component gave that is not what its interface promises."""
+        try:
+            contract(*values)
+        except contracts.Violation as violation:
+            component = self.components.descriptor(slot)
+            wrong = f"{component.owner} of {component.maker} answers wrongly: {violation}."
+            raise PluginError(f"{wrong} {component.remedy}") from None
+
+    def _run(self, stage: Stage, group: str, slot: str, make: Callable[[Path], None], read: Callable[[Path], T]) -> T:
+        """Makes the stage unless it is there, and reads its results.
+
+        A foreign exception of ``make`` is wrapped once, naming the owner. Results of an earlier run that cannot be read are made
+        again.
+        """
+        if group in self.again:
+            stage.discard()
+        reused = stage.ready
+        if reused:
+            try:
+                found = read(stage.folder)
+            except (AvatarkitError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                log.warning("The kept results of the stage %s cannot be read (%s); they are made again.", stage.name, error)
+                stage.discard()
+                reused = False
+        with self.progress.stage(group):
+            if not reused:
+                log.info("%s: %s", stage.name, stage.why_changed())
+                try:
+                    with stage.write() as folder:
+                        make(folder)
+                except AvatarkitError:
+                    raise
+                except Exception as error:
+                    raise self._failed(stage.name, self.components.culprit(error, slot), error) from error
+        record = stage.record
+        self.records[stage.name] = {k: record[k] for k in ("key", "seconds", "peak_memory_mb")} | {"reused": reused}
+        self.components.registry.stage_finished(stage.name, str(stage.folder), record["seconds"])
+        return found if reused else read(stage.folder)
+
+    @staticmethod
+    def _failed(stage: str, component: Component, error: Exception) -> StageError:
+        text = f"The stage {stage} failed in {component.owner} of {component.maker}: {error_text(error)}. {component.remedy}"
+        return StageError(text, None if component.bundled else where(component.plugin))
+
+
+def _person_box(subject: Subject) -> torch.Tensor:
+    """(4,) x0, y0, x1, y1 of the matte in pixels."""
+    ys, xs = (subject.matte.alpha > 0.5).nonzero(as_tuple=True)
+    return torch.stack([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]).float()
+
+
+def load_tracked_subject(store: Path, manifest: dict[str, Any]) -> Subject:
+    """The tracked photo of a finished avatar, from its cache.
+
+    Raises:
+        StoreError: the cache was deleted.
+    """
+    return load_subject(store / f"tracking-{manifest['stages']['tracking']['key'][:16]}")
+
+
+def _without_folders(value: Any) -> Any:
+    """Options with the names of files only: an avatar never holds a path of its maker's disk."""
+    if isinstance(value, Mapping):
+        return {k: _without_folders(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_folders(v) for v in value]
+    if isinstance(value, (str, Path)):
+        path = Path(value)
+        told = path.is_absolute() or str(value).startswith("~") or (len(path.parts) > 1 and path.exists())
+        return path.name if told else value
+    return value

@@ -1,0 +1,167 @@
+"""What a build is going to do, and whether everything that it needs is here: before any stage runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avatarkit.storage.bundle import workspace
+from avatarkit.components import resolve_device
+from avatarkit.config import Choice, Recipe
+from avatarkit.errors import (
+    InputError,
+    MissingDependency,
+    MissingDevice,
+    MissingRequirement,
+    MissingWeights,
+    StoreError,
+)
+from avatarkit.pipeline.estimates import Estimate, estimates
+from avatarkit.hookspecs import Licence
+from avatarkit.registry.requirements import Requirement, requirements
+from avatarkit.utils.paths import writable_home
+from avatarkit.registry import Component, Registry
+
+__all__ = ["Plan", "PlanStep", "plan"]
+
+_FREE_MB = 300  # stages, clips and checkpoints of one standard build
+
+
+@dataclass(frozen=True)
+class PlanStep:
+    """A slot of the recipe, or a term of the objective, and what fills it.
+
+    Attributes:
+        slot: ``tracker``, ``losses.rgb``, ... component: its descriptor; None = the slot is empty.
+        config: all options with their values, defaults too. requirements: what it needs.
+    """
+
+    slot: str
+    component: Component | None
+    config: dict[str, Any]
+    requirements: tuple[Requirement, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A build before it starts.
+
+    Attributes:
+        photo: its file name. output: the avatar's folder. recipe: its name. device: ``cpu``, ``cuda``.
+        steps: one for each slot and each term of the objective. estimates: memory and time of the heavy ones.
+    """
+
+    photo: str
+    output: str
+    recipe: str
+    device: str
+    steps: tuple[PlanStep, ...]
+    estimates: tuple[Estimate, ...] = ()
+
+    @property
+    def missing(self) -> tuple[tuple[PlanStep, Requirement], ...]:
+        """What is not here, each thing once; a missing device for each component that cannot do without."""
+        found: dict[tuple[str, str, str], tuple[PlanStep, Requirement]] = {}
+        for step in self.steps:
+            for requirement in step.requirements:
+                whose = step.slot if requirement.kind == "device" else ""
+                if not requirement.met:
+                    found.setdefault((requirement.kind, requirement.name, whose), (step, requirement))
+        return tuple(found.values())
+
+    @property
+    def licences(self) -> dict[str, Licence]:
+        """Component (``tracker 'exavatar'``) -> its terms."""
+        return {step.component.owner: step.component.licence for step in self.steps if step.component}
+
+    def require_ready(self) -> None:
+        """Does nothing where everything is here.
+
+        Raises:
+            MissingRequirement: naming everything that is missing, and what helps.
+        """
+        if not self.missing:
+            return
+        lines = []
+        for step, requirement in self.missing:
+            owner = step.component.owner if step.component else step.slot
+            needs = "" if requirement.kind == "setup" else " needs"
+            lines.append(f"  - {owner}{needs or ':'} {requirement.text}")
+        kinds = {requirement.kind for _, requirement in self.missing}
+        errors = {"module": MissingDependency, "weights": MissingWeights, "device": MissingDevice}
+        error = errors.get(kinds.pop(), MissingRequirement) if len(kinds) == 1 else MissingRequirement
+        raise error(f"The recipe {self.recipe!r} needs what is not here yet:\n" + "\n".join(lines))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "photo": self.photo,
+            "output": self.output,
+            "recipe": self.recipe,
+            "device": self.device,
+            "ready": not self.missing,
+            "estimates": [dataclasses.asdict(estimate) for estimate in self.estimates],
+            "steps": [
+                {
+                    "slot": step.slot,
+                    "component": step.component.name if step.component else None,
+                    "plugin": step.component.plugin.name if step.component else None,
+                    "options": step.config,
+                    "needs": [dataclasses.asdict(r) for r in step.requirements],
+                    "licence": dataclasses.asdict(step.component.licence) if step.component else None,
+                }
+                for step in self.steps
+            ],
+        }
+
+
+def plan(photo: Path | str, output: Path | str | None, recipe: Recipe, registry: Registry, device: str) -> Plan:
+    """Looks a build over without doing any of it.
+
+    Args:
+        photo: the picture; only its presence is checked. output: the avatar's folder; None = ``<photo>.avatar`` here.
+        recipe: components and numbers. registry: where components are found. device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        ConfigError: an option is unknown or wrong.
+        PluginError: a component is not installed.
+        MissingDevice: CUDA is asked for and is not there.
+        InputError: there is no such photo.
+        StoreError: the output cannot be written there.
+    """
+    photo = Path(photo)
+    if not photo.is_file():
+        raise InputError(f"{photo} is a folder, not a photo." if photo.is_dir() else f"There is no photo {photo}.")
+    output = Path(output) if output is not None else Path.cwd() / f"{photo.stem}.avatar"
+    _check_writable(output)
+    used = resolve_device(device).type
+    recipe.check_sections()
+    choices: list[Choice] = [*recipe.slots.values(), *recipe.losses]
+    steps = tuple(_step(choice, registry, used) for choice in choices)
+    components, configs = ({step.slot: getattr(step, name) for step in steps} for name in ("component", "config"))
+    return Plan(photo.name, str(output), recipe.name, used, steps, estimates(recipe, components, configs, used))
+
+
+def _step(choice: Choice, registry: Registry, device: str) -> PlanStep:
+    if choice.use is None:
+        return PlanStep(choice.slot, None, {}, ())
+    component = registry.get(choice.kind, choice.use)
+    config = component.make_config(choice.options, choice.origins)
+    values = {} if config is None else dataclasses.asdict(config)
+    return PlanStep(choice.slot, component, values, requirements(component, device, values, config))
+
+
+def _check_writable(output: Path) -> None:
+    """Folders are made as needed; what exists of the path decides."""
+    workspace(output)
+    folder, writable = writable_home(output.absolute().parent)
+    if not writable:
+        raise StoreError(f"The folder {folder} may not be written. Choose another one with -o.")
+    free = shutil.disk_usage(folder).free / 1e6
+    if free < _FREE_MB:
+        raise StoreError(
+            f"Only {free:.0f} MB are free on the disk of {folder}, and a build needs about {_FREE_MB}. Free some space."
+        )

@@ -1,0 +1,1 @@
+"""Slow, readable rasterizers: the truth that the fast ones are tested against."""

@@ -1,0 +1,1 @@
+"""Finds plugins, asks them what they offer, and makes components."""

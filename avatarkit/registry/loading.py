@@ -1,0 +1,132 @@
+"""Imports plugins so that none can take the program down: not by raising, not by exiting, not by hanging. Light to import."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import threading
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+
+from avatarkit import __version__
+from avatarkit.registry.specs import Plugin, error_text
+from avatarkit.errors import PluginError
+
+__all__ = ["LoadFailure", "check_version", "import_entry_point", "import_file", "import_seconds", "leave_out"]
+
+
+class LoadFailure(Exception):
+    """A plugin cannot be loaded.
+
+    Attributes:
+        message: what is wrong. remedy: what to do.
+    """
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.message, self.remedy = message, remedy
+
+
+def leave_out(plugin: Plugin) -> str:
+    """How to get rid of a broken plugin."""
+    installed = plugin.distribution and not plugin.distribution.endswith(".py")
+    return f"pip uninstall {plugin.distribution}" if installed else f"leave {plugin.name!r} out with AVATARKIT_PLUGINS"
+
+
+def import_seconds(environ: Mapping[str, str]) -> float:
+    """How long the import of one plugin may take, from ``AVATARKIT_IMPORT_SECONDS``; 30 where it says nothing sensible."""
+    try:
+        return max(0.1, float(environ.get("AVATARKIT_IMPORT_SECONDS", "30")))
+    except ValueError:
+        return 30.0
+
+
+def import_entry_point(entry: metadata.EntryPoint, plugin: Plugin, seconds: float) -> ModuleType:
+    """The module that an entry point names, imported on a thread of its own that is given up after ``seconds``.
+
+    Raises:
+        LoadFailure: it cannot be imported, exits or hangs.
+    """
+    found: list[ModuleType] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(entry.load())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work, name=f"import of {entry.name}", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if found:
+        return found[0]
+    if not failed:
+        raise LoadFailure(
+            f"Its import hangs: it was given up after {seconds:g} s.",
+            f"A plugin's __init__ must import nothing heavy and wait for nothing. Ask its makers, or {leave_out(plugin)}.",
+        )
+    error = failed[0]
+    if isinstance(error, (KeyboardInterrupt, MemoryError)):
+        raise error
+    remedy = f"Update it, ask its makers, or {leave_out(plugin)}."
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name != entry.module:
+        missing = error.name.partition(".")[0]
+        if missing != entry.module.partition(".")[0]:
+            remedy = f"pip install {missing}, or {leave_out(plugin)}."
+    raise LoadFailure(f"It cannot be imported: {error_text(error)}.", remedy) from error
+
+
+def check_version(distribution: metadata.Distribution | None, plugin: Plugin) -> None:
+    """Whether the plugin's distribution wants this version of avatarkit.
+
+    Raises:
+        LoadFailure: it pins another one.
+    """
+    if distribution is None or plugin.distribution == "avatarkit":
+        return
+    for text in distribution.requires or ():
+        if not text.lower().startswith("avatarkit"):
+            continue
+        from packaging.requirements import InvalidRequirement, Requirement  # 10 ms that few need
+
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        if requirement.name.lower() != "avatarkit" or (requirement.marker and not requirement.marker.evaluate()):
+            continue
+        if not requirement.specifier.contains(__version__, prereleases=True):
+            raise LoadFailure(
+                f"It needs avatarkit{requirement.specifier}, and this is {__version__}.",
+                f'pip install --upgrade {plugin.distribution}, or pip install "avatarkit{requirement.specifier}".',
+            )
+
+
+def import_file(path: Path) -> ModuleType:
+    """A one-off plugin. It raises what went wrong: the user asked for exactly this file.
+
+    Raises:
+        PluginError: it is no Python file, or cannot be imported.
+    """
+    name = path.stem
+    if not path.is_file() or path.suffix != ".py" or not name.isidentifier():
+        raise PluginError(f"--plugin {path} must be an existing Python file whose name is an identifier, e.g. my_loss.py.")
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        if getattr(loaded, "__file__", None) != str(path.resolve()):
+            raise PluginError(f"--plugin {path}: a module named {name!r} is loaded already; give the file another name.")
+        return loaded
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[name] = loaded  # so that its targets "my_loss:MyLoss" can be imported
+    try:
+        spec.loader.exec_module(loaded)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise PluginError(f"--plugin {path} cannot be loaded: {error_text(error)}") from error
+    return loaded

@@ -1,0 +1,272 @@
+"""Finds plugins, asks them what they have, and makes components.
+
+One broken plugin never breaks the rest: what went wrong is kept as a ``Problem`` and everything that the plugin had
+registered is taken back. Light to import: no torch, no plugin before ``Registry.load``.
+
+Environment: ``AVATARKIT_PLUGINS=a,b`` loads only these; ``AVATARKIT_STRICT=1`` raises where a Problem would be kept;
+``AVATARKIT_TRACE=1`` writes hook calls to stderr; a plugin whose import takes longer than ``AVATARKIT_IMPORT_SECONDS`` (30) is
+left out.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from avatarkit import hookspecs
+from avatarkit.config import Choice
+from avatarkit.registry.specs import Component, Plugin, Problem, error_text, make_register, where
+from avatarkit.errors import ConfigError, PluginError
+from avatarkit.registry.loading import LoadFailure, check_version, import_entry_point, import_file, import_seconds, leave_out
+from avatarkit.config.options import did_you_mean
+
+__all__ = ["ENTRY_POINT_GROUP", "KINDS", "Component", "Plugin", "Problem", "Registry"]
+
+ENTRY_POINT_GROUP = "avatarkit"
+
+KINDS: dict[str, str] = {
+    "matter": "register_matters",
+    "keypoints": "register_keypoint_detectors",
+    "body": "register_body_models",
+    "tracker": "register_trackers",
+    "motions": "register_motion_sources",
+    "labels": "register_pseudo_labelers",
+    "avatar": "register_avatars",
+    "loss": "register_losses",
+    "renderer": "register_renderers",
+    "exporter": "register_exporters",
+}
+"""Kind of component -> the hook that registers it."""
+
+
+@dataclass
+class Registry:
+    """All components that installed plugins offer; make one with ``load``.
+
+    Attributes:
+        plugins: that were loaded, by name. problems: what is wrong with plugins.
+        known: (kind, name) -> how to get a component that is known but not installed.
+    """
+
+    plugins: dict[str, Plugin] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    known: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    _components: dict[tuple[str, str], list[Component]] = field(default_factory=dict)
+    _manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager("avatarkit"))
+    _strict: bool = False
+
+    @classmethod
+    def load(
+        cls,
+        files: Iterable[Path | str] = (),
+        *,
+        known: Mapping[tuple[str, str], str] | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> Registry:
+        """Loads the plugins that are installed, then ``files``.
+
+        Args:
+            files: Python files with hook implementations, for one-offs.
+            known: see the attribute.
+            environ: where the ``AVATARKIT_...`` switches are read.
+
+        Raises:
+            PluginError: a file cannot be loaded, or ``AVATARKIT_STRICT`` is set and a plugin is broken.
+        """
+        registry = cls(known=known or {}, _strict=environ.get("AVATARKIT_STRICT", "0") not in ("", "0"))
+        registry._manager.add_hookspecs(hookspecs)
+        if environ.get("AVATARKIT_TRACE", "0") not in ("", "0"):
+            registry._manager.trace.root.setwriter(sys.stderr.write)
+            registry._manager.enable_tracing()
+        allowed = environ.get("AVATARKIT_PLUGINS")
+        names = None if allowed is None else {name.strip() for name in allowed.split(",") if name.strip()}
+        registry._load_entry_points(names, import_seconds(environ))
+        for file in files:
+            path = Path(file)
+            registry.add(import_file(path), path.stem, str(path))
+        return registry
+
+    # ---------------------------------------------------------------------------------------------------------- look-up
+
+    def components(self, kind: str) -> dict[str, Component]:
+        """Name -> component, sorted by name; names that two plugins claim are left out."""
+        self._check_kind(kind)
+        return {
+            name: found[0] for (k, name), found in sorted(self._components.items()) if k == kind and len(found) == 1
+        }
+
+    def all_components(self) -> list[Component]:
+        """Of all kinds, by kind and name."""
+        return [component for kind in KINDS for component in self.components(kind).values()]
+
+    def get(self, kind: str, name: str) -> Component:
+        """One component.
+
+        Raises:
+            PluginError: there is none of that name, or two plugins claim it.
+        """
+        self._check_kind(kind)
+        found = self._components.get((kind, name), [])
+        if len(found) > 1:
+            raise PluginError(_clash(found))
+        if found:
+            return found[0]
+        if (kind, name) in self.known:
+            raise PluginError(f"{kind} {name!r} is not installed. {self.known[kind, name]}")
+        names = list(self.components(kind))
+        elsewhere = sorted(k for k, n in self._components if n == name)
+        hint = f" (It is of the kind {elsewhere[0]}.)" if elsewhere else did_you_mean(name, names)
+        listed = f"Installed: {', '.join(names)}." if names else "No plugin offers one."
+        broken = f" {len(self.problems)} plugin problem(s): see avatarkit plugins list." if self.problems else ""
+        raise PluginError(f"There is no component {name!r} of the kind {kind}.{hint} {listed}{broken}")
+
+    def create(self, choice: Choice, context: Any) -> Any:
+        """Makes what a slot of a recipe asks for; see ``Component.create``.
+
+        Raises:
+            ConfigError: the slot is empty.
+        """
+        if choice.use is None:
+            raise ConfigError(f"The slot {choice.slot!r} of the recipe is empty.")
+        return self.get(choice.kind, choice.use).create(choice.options, context, choice.origins)
+
+    def stage_finished(self, stage: str, folder: str, seconds: float) -> None:
+        """Tells observing plugins; one that raises is recorded and does not disturb the build."""
+        for implementation in list(self._manager.hook.stage_finished.get_hookimpls()):
+            arguments = {"stage": stage, "folder": folder, "seconds": seconds}
+            try:
+                implementation.function(*(arguments[name] for name in implementation.argnames))
+            except Exception as error:
+                self._hook_raised(implementation.plugin_name, "stage_finished", error)
+
+    def register_commands(self, cli: Any) -> None:
+        """Lets plugins add commands to the command line."""
+        for implementation in list(self._manager.hook.register_commands.get_hookimpls()):
+            try:
+                implementation.function(*([cli] if implementation.argnames else []))
+            except Exception as error:
+                self._hook_raised(implementation.plugin_name, "register_commands", error)
+
+    def _hook_raised(self, name: str, hook: str, error: Exception) -> None:
+        plugin = self.plugins[name]
+        self._problem(plugin, f"Its hook {hook} raised {error_text(error)}", f"Ask its makers, or {leave_out(plugin)}.")
+
+    def _check_kind(self, kind: str) -> None:
+        if kind not in KINDS:
+            raise PluginError(
+                f"There is no kind of component {kind!r}.{did_you_mean(kind, KINDS)} Kinds: {', '.join(KINDS)}."
+            )
+
+    # ---------------------------------------------------------------------------------------------------------- loading
+
+    def _load_entry_points(self, allowed: set[str] | None, seconds: float) -> None:
+        seen: set[tuple[str, str]] = set()
+        entries = sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name)
+        for entry in entries:
+            if (entry.name, entry.value) in seen or (allowed is not None and entry.name not in allowed):
+                continue
+            seen.add((entry.name, entry.value))
+            plugin = Plugin(entry.name, entry.dist.version if entry.dist else "", entry.dist.name if entry.dist else "")
+            try:
+                check_version(entry.dist, plugin)
+                module = import_entry_point(entry, plugin, seconds)
+            except LoadFailure as failure:
+                self._problem(plugin, failure.message, failure.remedy, failure.__cause__)
+                continue
+            self._add(plugin, module)
+        for name in sorted((allowed or set()) - {entry.name for entry in entries}):
+            hint = did_you_mean(name, {entry.name for entry in entries})
+            self._problem(Plugin(name), f"AVATARKIT_PLUGINS names it, but no such plugin is installed.{hint}")
+
+    def add(self, module: Any, name: str, distribution: str = "") -> None:
+        """Adds a module, or another object with hook implementations, that is imported already.
+
+        Raises:
+            PluginError: something is wrong with it.
+        """
+        before = len(self.problems)
+        self._add(Plugin(name, distribution=distribution), module)
+        if len(self.problems) > before:
+            raise PluginError(f"Plugin {name!r}: {self.problems[before]}")
+
+    def _add(self, plugin: Plugin, module: ModuleType) -> None:
+        """Registers one plugin's hooks and components, or nothing of it."""
+        if plugin.name in self.plugins:
+            other = self.plugins[plugin.name]
+            message = f"Two plugins have this name: {where(other)} and {where(plugin)}; the second is left out."
+            self._problem(plugin, message, f"Uninstall one: {leave_out(plugin)}.")
+            return
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                self._manager.register(module, name=plugin.name)
+            added = self._collect(plugin)
+        except (Exception, SystemExit) as error:
+            if self._manager.has_plugin(plugin.name):
+                self._manager.unregister(name=plugin.name)
+            self._problem(plugin, f"It is left out: {error_text(error)}", self._hook_remedy(error, plugin), error)
+            return
+        self.plugins[plugin.name] = plugin
+        for component in added:
+            claims = self._components.setdefault((component.kind, component.name), [])
+            claims.append(component)
+            if len(claims) > 1:
+                self._problem(plugin, _clash(claims))
+        for warning in caught:
+            if issubclass(warning.category, DeprecationWarning):
+                self._problem(plugin, str(warning.message), "It works for now; its makers should change it.")
+        self._report_misspelt_hooks(plugin)
+
+    def _hook_remedy(self, error: BaseException, plugin: Plugin) -> str:
+        if isinstance(error, pluggy.PluginValidationError):
+            return f"It was made for another version of avatarkit: update it, update avatarkit, or {leave_out(plugin)}."
+        return f"Update it, ask its makers, or {leave_out(plugin)}."
+
+    def _collect(self, plugin: Plugin) -> list[Component]:
+        """Calls the plugin's own ``register_...`` hooks."""
+        others = {m for n, m in self._manager.list_name_plugin() if n != plugin.name}
+        added: list[Component] = []
+        for kind, hook in KINDS.items():
+            caller = self._manager.subset_hook_caller(hook, remove_plugins=others)
+            try:
+                caller(register=make_register(kind, plugin, added))
+            except Exception as error:
+                raise PluginError(f"its hook {hook} raised {error_text(error)}") from error
+        return added
+
+    def _report_misspelt_hooks(self, plugin: Plugin) -> None:
+        """pluggy takes any name; a hook that nobody calls is a typo, or meant for a newer version."""
+        for caller in self._manager.get_hookcallers(self._manager.get_plugin(plugin.name)) or ():
+            if caller.has_spec():
+                continue
+            for implementation in caller.get_hookimpls():
+                if implementation.plugin_name == plugin.name and not implementation.optionalhook:
+                    known = [name for name, _ in inspect.getmembers(hookspecs, inspect.isfunction)]
+                    hint = did_you_mean(caller.name, known)
+                    remedy = "The rest of the plugin works." if hint else "The rest works; a newer avatarkit may know it."
+                    self._problem(plugin, f"There is no hook {caller.name!r}.{hint}", remedy)
+
+    def _problem(self, plugin: Plugin, message: str, remedy: str = "", error: BaseException | None = None) -> None:
+        distribution = " ".join(filter(None, (plugin.distribution, plugin.version)))
+        problem = Problem(plugin.name, message, remedy, distribution)
+        if self._strict:
+            raise PluginError(f"Plugin {plugin.name!r}: {problem}") from error
+        self.problems.append(problem)
+
+
+def _clash(claims: list[Component]) -> str:
+    first, second = claims[0], claims[-1]
+    return (
+        f"{first.owner} is registered by two plugins, {where(first.plugin)} and {where(second.plugin)}. "
+        "Uninstall one of them or leave one out with AVATARKIT_PLUGINS."
+    )

@@ -1,0 +1,76 @@
+"""What a component needs, and whether it is here; found without importing any of it. Light to import."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from avatarkit.utils.paths import find_weights
+
+if TYPE_CHECKING:
+    from avatarkit.registry import Component
+
+__all__ = ["Requirement", "module_present", "requirements"]
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """Something that a component needs.
+
+    Attributes:
+        kind: of thing; ``setup`` is what the component's config asks for. name: of the module, the weights or the device.
+        met: whether it is here. remedy: the command, or the change, that helps where it is not.
+    """
+
+    kind: Literal["module", "weights", "device", "setup"]
+    name: str
+    met: bool
+    remedy: str
+
+    @property
+    def text(self) -> str:
+        """What is needed, and what helps: ``the weights 'x': avatarkit weights add ...``."""
+        return self.remedy if self.kind == "setup" else f"the {self.kind} {self.name!r}: {self.remedy}"
+
+
+def requirements(
+    component: Component, device: str | None = None, options: Mapping[str, Any] | None = None, config: Any = None
+) -> tuple[Requirement, ...]:
+    """What a component needs, each met or not.
+
+    Args:
+        component: its descriptor.
+        device: ``cpu`` or ``cuda``; None leaves the need for a device out.
+        options: of the component; where one of them names a file or folder that exists, the user brings their own
+            weights and the component checks them itself.
+        config: of the component; where it has a method ``preflight() -> list[str]``, that says in sentences what is missing.
+    """
+    found = [
+        Requirement("module", name, module_present(name), component.install_hint(name))
+        for name in component.needs.modules
+    ]
+    own = any(isinstance(v, (str, Path)) and str(v) and Path(v).exists() for v in (options or {}).values())
+    about = {weights.name: weights for weights in component.needs.sources}
+    for name in component.needs.weights:
+        terms = about[name].licence if name in about else component.licence.weights
+        command = f"fetch {name}" if name in about and about[name].repository else f"add {name} FILE"
+        remedy = f"avatarkit weights {command} (licence: {terms})"
+        found.append(Requirement("weights", name, own or find_weights(name) is not None, remedy))
+    if component.needs.device is not None and device is not None:
+        remedy = f"there is none here; choose another {component.kind} component (avatarkit plugins list), or another machine"
+        found.append(Requirement("device", component.needs.device, device == component.needs.device, remedy))
+    preflight = getattr(config, "preflight", None)
+    if preflight is not None and all(requirement.met for requirement in found if requirement.kind != "device"):
+        found += [Requirement("setup", component.name, False, sentence) for sentence in preflight()]
+    return tuple(found)
+
+
+def module_present(name: str) -> bool:
+    """Whether a module can be found, without importing it."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError, AttributeError):
+        return False

@@ -1,0 +1,200 @@
+"""What a plugin is, what it registers, and what is wrong with it. Light to import."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from avatarkit.errors import AvatarkitError, ConfigError, MissingDependency, PluginError
+from avatarkit.hookspecs import Licence, Needs
+from avatarkit.config.options import Option, make_config, options_of
+
+__all__ = ["Component", "Plugin", "Problem", "error_text", "make_register", "where"]
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """Where components come from.
+
+    Attributes:
+        name: of the entry point, or of the file given with ``--plugin``.
+        version: of the distribution that it belongs to. distribution: its name, or the path of the file.
+    """
+
+    name: str
+    version: str = ""
+    distribution: str = ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with a plugin.
+
+    Attributes:
+        plugin: whose. message: what is wrong, in a sentence or two. remedy: what to do about it.
+        distribution: in which the plugin came, with its version; the path of a file; "" where it is not known.
+    """
+
+    plugin: str
+    message: str
+    remedy: str = ""
+    distribution: str = ""
+
+    @property
+    def owner(self) -> str:
+        """``'x' of avatarkit-x 1.2``."""
+        return f"{self.plugin!r} of {self.distribution}" if self.distribution else repr(self.plugin)
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".rstrip()
+
+
+@dataclass(frozen=True)
+class Component:
+    """What a plugin registered; see ``hookspecs.Register`` for the fields."""
+
+    kind: str
+    name: str
+    plugin: Plugin
+    target: str
+    config: str | None = None
+    summary: str = ""
+    needs: Needs = Needs()
+    extra: str | None = None
+    licence: Licence = Licence()
+    revision: int = 1
+
+    @property
+    def owner(self) -> str:
+        """How messages call it: ``tracker 'exavatar'``."""
+        return f"{self.kind} {self.name!r}"
+
+    @property
+    def maker(self) -> str:
+        """Whose it is, for messages: ``plugin 'x' of avatarkit-x 1.2``."""
+        return f"plugin {where(self.plugin)}"
+
+    @property
+    def bundled(self) -> bool:
+        """Whether it comes with avatarkit itself."""
+        return self.plugin.distribution == "avatarkit"
+
+    @property
+    def remedy(self) -> str:
+        """What helps where it is at fault."""
+        whose = "report it to avatarkit" if self.bundled else f"report it to the makers of {where(self.plugin)}"
+        return f"Take another component of the kind {self.kind}, or {whose}."
+
+    def config_type(self) -> type | None:
+        """The config class, imported now; None where there are no options."""
+        return None if self.config is None else self._import(self.config)
+
+    def options(self) -> tuple[Option, ...]:
+        """The options with their help."""
+        cls = self.config_type()
+        return () if cls is None else options_of(cls)
+
+    def make_config(self, options: Mapping[str, Any], origins: Mapping[str, str] | None = None) -> Any:
+        """The checked config for ``options``; None where the component has none.
+
+        Raises:
+            ConfigError: an option is unknown or wrong.
+        """
+        cls = self.config_type()
+        if cls is None:
+            if options:
+                source = (origins or {}).get(next(iter(options)))
+                raise ConfigError(
+                    f"{self.owner} has no options, but {next(iter(options))!r} was given"
+                    + (f" (from {source})." if source else ".")
+                )
+            return None
+        return make_config(cls, options, owner=self.owner, origins=origins)
+
+    def create(self, options: Mapping[str, Any], context: Any, origins: Mapping[str, str] | None = None) -> Any:
+        """Imports the component and makes one.
+
+        Raises:
+            ConfigError: an option is unknown or wrong.
+            MissingDependency: a module that it needs is not installed.
+            PluginError: it cannot be imported or made.
+        """
+        config = self.make_config(options, origins)
+        cls = self._import(self.target)
+        try:
+            return cls(config, context)
+        except AvatarkitError:
+            raise
+        except Exception as error:
+            raise PluginError(f"{self.owner} of {self.maker} could not be made: {error_text(error)}. {self.remedy}") from error
+
+    def _import(self, path: str) -> type:
+        module, _, name = path.partition(":")
+        try:
+            found = getattr(importlib.import_module(module), name)
+        except AvatarkitError:
+            raise
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if missing in {need.partition(".")[0] for need in self.needs.modules}:
+                raise MissingDependency(
+                    f"{self.owner} needs the Python module {missing!r}: {self.install_hint(missing)}"
+                ) from error
+            if missing and missing != module.partition(".")[0]:
+                hint = f"pip install {missing} (the plugin's makers should declare it in Needs and in their project)."
+                raise MissingDependency(f"{self.owner} of {self.maker}: there is no module {missing!r}. {hint}") from error
+            raise PluginError(self._cannot_import(path, error)) from error
+        except Exception as error:
+            raise PluginError(self._cannot_import(path, error)) from error
+        if not isinstance(found, type):
+            raise PluginError(f"{self.owner} of {self.maker}: {path} is not a class. {self.remedy}")
+        return found
+
+    def _cannot_import(self, path: str, error: Exception) -> str:
+        return f"{self.owner} of {self.maker}: {path} cannot be imported: {error_text(error)}. {self.remedy}"
+
+    def install_hint(self, module: str) -> str:
+        """The command that brings a missing module."""
+        wanted = f'"{self.plugin.distribution or "avatarkit"}[{self.extra}]"' if self.extra else module
+        return f"pip install {wanted}"
+
+
+def make_register(kind: str, plugin: Plugin, added: list[Component]) -> Callable[..., None]:
+    """The ``register`` that a hook is handed."""
+
+    def register(
+        name: str,
+        *,
+        target: str,
+        config: str | None = None,
+        summary: str = "",
+        needs: Needs = Needs(),
+        extra: str | None = None,
+        licence: Licence = Licence(),
+        revision: int = 1,
+    ) -> None:
+        for path in (target, config):
+            if path is not None and not all(part.isidentifier() for part in path.replace(":", ".").split(".")):
+                raise ValueError(f"{path!r} of {kind} {name!r} is not of the form package.module:Class")
+            if path is not None and path.count(":") != 1:
+                raise ValueError(f"{path!r} of {kind} {name!r} is not of the form package.module:Class")
+        if any(other.kind == kind and other.name == name for other in added):
+            raise ValueError(f"{kind} {name!r} is registered twice")
+        added.append(Component(kind, name, plugin, target, config, summary, needs, extra, licence, revision))
+
+    return register
+
+
+def where(plugin: Plugin) -> str:
+    """A plugin with the distribution that it came in."""
+    if not plugin.distribution:
+        return repr(plugin.name)
+    return f"{plugin.name!r} of {' '.join(filter(None, (plugin.distribution, plugin.version)))}"
+
+
+def error_text(error: BaseException) -> str:
+    """The kind of an error and its text on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,1 @@
+"""The page, pictures and films that come with an avatar."""

@@ -1,0 +1,193 @@
+"""The values of the pipeline as files: safetensors for numbers, JSON for the rest. Nothing here can execute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.camera import Camera
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.types.photo import Photo
+from avatarkit.storage.stage_cache import load_tensors, read_json, save_tensors, write_json
+from avatarkit.types.subject import Matte, Quality, Subject
+
+__all__ = [
+    "cameras_from_tensors",
+    "cameras_to_tensors",
+    "load_clip",
+    "load_keypoints",
+    "load_motions",
+    "load_subject",
+    "params_from_tensors",
+    "params_to_tensors",
+    "save_clip",
+    "save_keypoints",
+    "save_motions",
+    "save_subject",
+]
+
+_MOVING = ("expression", "root", "translation", "joints")
+
+
+def _write(folder: Path, name: str, tensors: Mapping[str, torch.Tensor], facts: Any) -> None:
+    save_tensors(folder / f"{name}.safetensors", tensors)
+    write_json(folder / f"{name}.json", facts)
+
+
+def _read(folder: Path, name: str) -> tuple[dict[str, torch.Tensor], Any]:
+    return load_tensors(folder / f"{name}.safetensors"), read_json(folder / f"{name}.json")
+
+
+def params_to_tensors(params: BodyParams, prefix: str) -> dict[str, torch.Tensor]:
+    """Tensors of ``params`` under ``prefix.``; the model's name is not among them."""
+    return {f"{prefix}.{k}": getattr(params, k) for k in ("shape", *_MOVING)}
+
+
+def params_from_tensors(tensors: Mapping[str, torch.Tensor], prefix: str, model: str) -> BodyParams:
+    """The inverse of ``params_to_tensors``."""
+    return BodyParams(model, **{k: tensors[f"{prefix}.{k}"] for k in ("shape", *_MOVING)})
+
+
+def cameras_to_tensors(cameras: tuple[Camera, ...], prefix: str) -> dict[str, torch.Tensor]:
+    """(T, 3, 3), (T, 4, 4) and (T, 2) sizes of cameras."""
+    return {
+        f"{prefix}.K": torch.stack([c.K for c in cameras]),
+        f"{prefix}.T_camera_world": torch.stack([c.T_camera_world for c in cameras]),
+        f"{prefix}.size": torch.tensor([[c.width, c.height] for c in cameras]),
+    }
+
+
+def cameras_from_tensors(tensors: Mapping[str, torch.Tensor], prefix: str) -> tuple[Camera, ...]:
+    """The inverse of ``cameras_to_tensors``."""
+    K, T, size = (tensors[f"{prefix}.{k}"] for k in ("K", "T_camera_world", "size"))
+    return tuple(Camera(K[i], T[i], int(size[i, 0]), int(size[i, 1])) for i in range(len(K)))
+
+
+def save_subject(subject: Subject, folder: Path) -> None:
+    """Writes ``subject.safetensors`` and ``subject.json``."""
+    k = subject.keypoints
+    tensors = {
+        "image": subject.photo.image,
+        "alpha": subject.matte.alpha,
+        "foreground": subject.matte.foreground,
+        "vertex_offsets": subject.vertex_offsets,
+        **params_to_tensors(subject.params, "params"),
+        **cameras_to_tensors((subject.camera,), "camera"),
+    }
+    tensors |= _keypoints_to_tensors(k, "keypoints")
+    facts = {
+        "model": subject.params.model,
+        "photo": {"sha256": subject.photo.sha256, "name": subject.photo.name, "focal": subject.photo.focal},
+        "keypoints": _keypoints_facts(k),
+        "quality": asdict(subject.quality),
+    }
+    _write(folder, "subject", tensors, facts)
+
+
+def load_subject(folder: Path) -> Subject:
+    """The inverse of ``save_subject``."""
+    tensors, facts = _read(folder, "subject")
+    quality = facts["quality"]
+    return Subject(
+        photo=Photo(tensors["image"], None, **facts["photo"]),
+        matte=Matte(tensors["alpha"], tensors["foreground"]),
+        keypoints=_keypoints_from_tensors(tensors, "keypoints", facts["keypoints"]),
+        params=params_from_tensors(tensors, "params", facts["model"]),
+        camera=cameras_from_tensors(tensors, "camera")[0],
+        vertex_offsets=tensors["vertex_offsets"],
+        quality=Quality(quality["metrics"], quality["visible"], tuple(quality["warnings"]), tuple(quality.get("partly", ()))),
+    )  # fmt: skip
+
+
+def save_keypoints(frames: Sequence[Keypoints | None], folder: Path) -> None:
+    """Writes ``keypoints.safetensors`` and ``keypoints.json``: the landmarks of a clip, None where nobody was seen."""
+    tensors: dict[str, torch.Tensor] = {}
+    for i, k in enumerate(frames):
+        if k is not None:
+            tensors |= _keypoints_to_tensors(k, str(i))
+    _write(folder, "keypoints", tensors, {"frames": [None if k is None else _keypoints_facts(k) for k in frames]})
+
+
+def load_keypoints(folder: Path) -> list[Keypoints | None]:
+    """The inverse of ``save_keypoints``."""
+    tensors, facts = _read(folder, "keypoints")
+    frames: list[dict[str, torch.Tensor]] = [{} for _ in facts["frames"]]
+    for key, tensor in tensors.items():
+        frames[int(key.partition(".")[0])][key] = tensor
+    return [
+        None if about is None else _keypoints_from_tensors(frames[i], str(i), about) for i, about in enumerate(facts["frames"])
+    ]
+
+
+def _keypoints_to_tensors(keypoints: Keypoints, prefix: str) -> dict[str, torch.Tensor]:
+    return {
+        f"{prefix}.{kind}.{name}": torch.from_numpy(np.ascontiguousarray(array, np.float32))
+        for kind in ("points", "scores", "points_3d")
+        for name, array in getattr(keypoints, kind).items()
+    }
+
+
+def _keypoints_facts(keypoints: Keypoints) -> dict[str, Any]:
+    box = [float(v) for v in keypoints.box]
+    return {"size": [keypoints.width, keypoints.height], "box": box, "person_count": keypoints.person_count}
+
+
+def _keypoints_from_tensors(tensors: Mapping[str, torch.Tensor], prefix: str, facts: Mapping[str, Any]) -> Keypoints:
+    sets: dict[str, dict[str, np.ndarray]] = {"points": {}, "scores": {}, "points_3d": {}}
+    for key, tensor in tensors.items():
+        if key.startswith(f"{prefix}."):
+            _, kind, name = key.split(".", 2)
+            sets[kind][name] = tensor.numpy()
+    width, height = facts["size"]
+    return Keypoints(width, height, **sets, box=tuple(facts["box"]), person_count=facts["person_count"])
+
+
+def save_motions(motions: list[Motion], folder: Path) -> None:
+    """Writes ``motions.safetensors`` and ``motions.json``."""
+    tensors: dict[str, torch.Tensor] = {}
+    facts = []
+    for i, m in enumerate(motions):
+        tensors |= params_to_tensors(m.params, str(i))
+        if m.valid is not None:
+            tensors[f"{i}.valid"] = m.valid
+        facts.append({"name": m.name, "fps": m.fps, "loop": m.loop, "model": m.params.model})
+    _write(folder, "motions", tensors, {"motions": facts})
+
+
+def load_motions(folder: Path) -> list[Motion]:
+    """The inverse of ``save_motions``."""
+    tensors, facts = _read(folder, "motions")
+    return [
+        Motion(f["name"], f["fps"], params_from_tensors(tensors, str(i), f["model"]), f["loop"], tensors.get(f"{i}.valid"))
+        for i, f in enumerate(facts["motions"])
+    ]
+
+
+def save_clip(clip: LabelClip, folder: Path) -> None:
+    """Writes ``clip.safetensors`` and ``clip.json``."""
+    tensors = {k: getattr(clip, k) for k in ("frames", "alpha", "confidence")}
+    tensors |= params_to_tensors(clip.requested, "requested") | params_to_tensors(clip.params, "params")
+    tensors |= cameras_to_tensors(clip.cameras, "cameras")
+    facts = {"name": clip.name, "region": clip.region, "model": clip.params.model, "facts": dict(clip.facts)}
+    _write(folder, "clip", tensors, facts)
+
+
+def load_clip(folder: Path) -> LabelClip:
+    """The inverse of ``save_clip``."""
+    tensors, facts = _read(folder, "clip")
+    return LabelClip(
+        name=facts["name"],
+        region=facts["region"],
+        requested=params_from_tensors(tensors, "requested", facts["model"]),
+        params=params_from_tensors(tensors, "params", facts["model"]),
+        cameras=cameras_from_tensors(tensors, "cameras"),
+        facts=facts.get("facts", {}),
+        **{k: tensors[k] for k in ("frames", "alpha", "confidence")},
+    )

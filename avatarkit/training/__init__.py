@@ -1,0 +1,1 @@
+"""The optimization: views, samplers, the loop."""

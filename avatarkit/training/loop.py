@@ -1,0 +1,223 @@
+"""The optimisation loop: which view comes next, which losses apply, when to save."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from avatarkit.errors import StoreError
+from avatarkit.interfaces import AvatarModel, Loss, Renderer, Subject, TrainStep
+from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.training.sampler import Sampler
+from avatarkit.storage.stage_cache import load_tensors, save_tensors
+from avatarkit.utils.threads import single_threaded
+from avatarkit.training.views import View, photo_views
+
+__all__ = ["LossTerm", "TrainingConfig", "TrainingReport", "applicable", "train"]
+
+log = logging.getLogger("avatarkit.training.loop")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Options of the loop."""
+
+    steps: int = 600
+    """Optimisation steps; 0 keeps the avatar as it was initialised."""
+    resolution: int = 512
+    """Longest side of the photo while training, in pixels."""
+    photo_share: float = 0.5
+    """Part of the steps that look at the photo; the rest is shared by the label clips."""
+    head_share: float = 0.34
+    """Part of the label steps that look at head clips."""
+    detail_share: float = 0.4
+    """Part of the photo steps that look at the face or a hand at the photo's full resolution."""
+    confidence: bool = True
+    """Labels count as far as they may be trusted: frames are drawn, and pixels weighed, by confidence."""
+    lr_end: float = 0.1
+    """The step sizes fall to this part of themselves along half a cosine."""
+    adam_eps: float = 1e-7
+    """Added to Adam's denominator. With almost none (3DGS: 1e-15) Gaussians that are hardly seen move as fast as all others, on
+    nothing but noise: the gradient of a colour that is seen is about 1e-6."""
+    checkpoint_every: int = 100
+    """Steps between checkpoints, from which a killed build goes on."""
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """A loss with its place in the objective.
+
+    Attributes:
+        name: for the curves. loss: the term. weight: lambda. start: first step at which it counts.
+        on: kinds of step: ``photo``, ``body``, ``head``.
+    """
+
+    name: str
+    loss: Loss
+    weight: float
+    start: int = 0
+    on: tuple[str, ...] = ("photo",)
+
+
+@dataclass
+class TrainingReport:
+    """What happened.
+
+    Attributes:
+        steps: how many steps were made. curves: term -> list of (step, weighted value), thinned.
+    """
+
+    steps: int = 0
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+
+def applicable(terms: Sequence[LossTerm], avatar: AvatarModel) -> list[LossTerm]:
+    """The terms that can be had of an avatar; what is left out is said."""
+    fitting = [t for t in terms if not hasattr(t.loss, "applies_to") or t.loss.applies_to(avatar)]
+    if left_out := [t.name for t in terms if t not in fitting]:
+        log.warning("the losses %s are of another kind of avatar, and are left out", ", ".join(left_out))
+    return fitting
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Inside, torch adds up in the same order in every run: on one thread of its own, the rasterisers keep theirs."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with single_threaded():
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@_deterministic()
+def train(
+    avatar: AvatarModel,
+    subject: Subject,
+    labels: Sequence[LabelClip],
+    terms: Sequence[LossTerm],
+    config: TrainingConfig,
+    renderer: Renderer,
+    seed: int,
+    checkpoints: Path | None = None,
+    progress: Callable[[str, float], None] = lambda message, fraction: None,
+    confidence: torch.Tensor | None = None,
+) -> TrainingReport:
+    """Fits an initialised avatar to the photo and the labels with Adam (paper, sections 3.3 and 3.4).
+
+    Every step draws from a generator seeded by (seed, step), so a run that was interrupted and goes on from its checkpoint gives
+    the same avatar, bit for bit, as one that was not.
+
+    Args:
+        checkpoints: folder for the latest checkpoint; None = none is kept.
+        progress: told about every step. confidence: (H, W) of the photo's pixels, see ``views.photo_confidence``.
+    """
+    groups = avatar.parameter_groups()
+    optimizer = torch.optim.Adam(
+        [{"params": list(g.tensors), "lr": g.lr, "lr_start": g.lr} for g in groups], betas=(0.9, 0.999), eps=config.adam_eps,
+        fused=True,
+    )
+    report = TrainingReport()
+    start = _resume(optimizer, report, checkpoints)
+    sampler = Sampler(photo_views(subject, config.resolution, confidence), labels, config)
+    for step in range(start, config.steps):
+        g = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        view = sampler.draw(g)
+        falling = 0.5 * (1 + math.cos(math.pi * step / config.steps))
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr_start"] * (config.lr_end + (1 - config.lr_end) * falling)
+        optimizer.zero_grad(set_to_none=True)
+        values = _losses(avatar, view, terms, renderer, step, g)
+        if values:
+            torch.stack(list(values.values())).sum().backward()
+            optimizer.step()
+        if step % max(1, config.steps // 200) == 0:
+            for name, value in values.items():
+                report.curves.setdefault(name, []).append((step, float(value.detach())))
+        report.steps = step + 1
+        if checkpoints is not None and (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps:
+            _save(optimizer, report, checkpoints)
+        progress(f"step {step + 1} of {config.steps}", (step + 1) / config.steps)
+    return report
+
+
+def _losses(
+    avatar: AvatarModel, view: View, terms: Sequence[LossTerm], renderer: Renderer, step: int, g: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """Weighted terms of one view, by name; empty where no term applies."""
+    active = [t for t in terms if view.kind in t.on and step >= t.start and t.weight != 0]
+    if not active:
+        return {}
+    background = torch.rand(3, generator=g).to(view.image.device)
+    pose = getattr(avatar, "pose_for_photo", avatar.pose) if view.kind == "photo" else avatar.pose
+    posed = pose(view.params)
+    rendering = renderer.gaussians.render(posed.gaussians, view.camera, background)
+    target = view.image * view.alpha[..., None] + background * (1 - view.alpha[..., None])
+    cache: list[torch.Tensor] = []
+
+    def mesh_mask() -> torch.Tensor:
+        if not cache:
+            if posed.mesh is None:
+                raise StoreError("a loss asks for the mesh's mask, but this avatar has no mesh")
+            cache.append(renderer.meshes.render(posed.mesh, view.camera).mask)
+        return cache[0]
+
+    train_step = TrainStep(
+        step, view.kind, target, view.alpha, view.confidence, view.camera, background, rendering, posed, avatar,
+        mesh_mask, g, view.image,
+    )  # fmt: skip
+    return {t.name: t.weight * t.loss(train_step) for t in active}
+
+
+# ------------------------------------------------------------------------------------------------------- checkpoints
+
+
+def _parameters(optimizer: torch.optim.Adam) -> list[torch.Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _save(optimizer: torch.optim.Adam, report: TrainingReport, folder: Path) -> None:
+    """Writes one file atomically: what is learnt, Adam's moments and the curves."""
+    tensors = {"step": torch.tensor(report.steps)}
+    for i, p in enumerate(_parameters(optimizer)):
+        tensors[f"{i}.value"] = p
+        for key, value in optimizer.state.get(p, {}).items():
+            tensors[f"{i}.{key}"] = value
+    for name, points in report.curves.items():
+        tensors[f"curve.{name}"] = torch.tensor(points, dtype=torch.float64)
+    save_tensors(folder / "checkpoint.safetensors", tensors)
+
+
+def _resume(optimizer: torch.optim.Adam, report: TrainingReport, folder: Path | None) -> int:
+    """Takes up the latest checkpoint; returns the step to go on with."""
+    path = None if folder is None else folder / "checkpoint.safetensors"
+    if path is None or not path.is_file():
+        return 0
+    parameters = _parameters(optimizer)
+    try:
+        tensors = load_tensors(path)
+        fits = all(tensors[f"{i}.value"].shape == p.shape for i, p in enumerate(parameters))
+    except (StoreError, KeyError):  # a checkpoint is a convenience: a damaged one is not worth failing for
+        fits = False
+    if not fits:
+        log.warning("the training checkpoint cannot be used; training starts again")
+        return 0
+    for i, p in enumerate(parameters):
+        with torch.no_grad():
+            p.copy_(tensors[f"{i}.value"])
+        if f"{i}.step" in tensors:
+            moments = {k: tensors[f"{i}.{k}"].to(p.device) for k in ("exp_avg", "exp_avg_sq")}
+            optimizer.state[p] = {"step": tensors[f"{i}.step"], **moments}
+    for key, points in tensors.items():
+        if key.startswith("curve."):
+            report.curves[key.removeprefix("curve.")] = [(int(s), float(v)) for s, v in points.tolist()]
+    report.steps = int(tensors["step"])
+    log.info("training goes on from step %d", report.steps)
+    return report.steps

@@ -1,0 +1,150 @@
+"""What the optimiser looks at: the photo as a whole, its details at full resolution, and frames of label clips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import distance_transform_edt, label
+
+from avatarkit.types.body import BodyParams
+from avatarkit.types.camera import Camera
+from avatarkit.interfaces import BodyModel, Renderer
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.types.mesh import Mesh
+from avatarkit.types.subject import Subject
+from avatarkit.geometry.mesh_graph import limb
+
+_OVERHANG = 0.03  # metres
+
+__all__ = ["PhotoViews", "View", "label_view", "photo_confidence", "photo_views"]
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture to learn from.
+
+    Attributes:
+        kind: what it shows.
+        image: (H, W, 3) foreground colours. alpha: (H, W). confidence: (H, W).
+        camera: of the picture. params: of the person in it.
+    """
+
+    kind: Literal["photo", "body", "head"]
+    image: torch.Tensor
+    alpha: torch.Tensor
+    confidence: torch.Tensor
+    camera: Camera
+    params: BodyParams
+
+
+@dataclass(frozen=True)
+class PhotoViews:
+    """Views of the photo.
+
+    Attributes:
+        full: the whole photo at working resolution.
+        details: face and hands at the photo's own resolution (at most the working resolution across).
+    """
+
+    full: View
+    details: tuple[View, ...]
+
+
+def photo_views(subject: Subject, resolution: int, confidence: torch.Tensor | None = None) -> PhotoViews:
+    """Cuts the views out of the tracked photo.
+
+    Args:
+        resolution: longest side of each, pixels. confidence: (H, W) of the photo's pixels; None = one everywhere.
+    """
+    trust = torch.ones_like(subject.matte.alpha) if confidence is None else confidence
+    whole = (0, 0, subject.photo.width, subject.photo.height)
+    details = tuple(_photo_view(subject, trust, window, resolution) for window in _details(subject.keypoints))
+    return PhotoViews(_photo_view(subject, trust, whole, resolution), details)
+
+
+def photo_confidence(subject: Subject, body: BodyModel, renderer: Renderer) -> torch.Tensor:
+    """(H, W) 0 or 1: how far the photo's background speaks against the body.
+
+    An arm that was not seen may be hidden by a table or a helmet: where the fit guesses it and the matte shows no person, the
+    photo says nothing about it. Where it stands out of the person by no more than ``_OVERHANG`` nothing hides it: there the
+    fit is a little too wide, as at a shoulder.
+    """
+    limbs = torch.zeros(len(body.skinning_weights), dtype=torch.bool)
+    for side in ("left", "right"):
+        seen = subject.quality.visible
+        if not (seen.get(f"{side}_arm", True) and seen.get(f"{side}_hand", True)):
+            limbs |= limb(body, f"{side}_hand")
+    trust = torch.ones_like(subject.matte.alpha)
+    if limbs.any():
+        with torch.no_grad():
+            vertices = body.vertices(subject.params, subject.vertex_offsets)[0]
+            drawn = renderer.meshes.render(Mesh(vertices, body.faces), subject.camera)
+        face = drawn.face_index.clamp(min=0)
+        guessed = (drawn.face_index >= 0) & limbs[body.faces[face]].any(-1)
+        reach = 2 * max(1, round(0.006 * max(trust.shape))) + 1
+        outside = guessed & (subject.matte.alpha < 0.5)
+        pixel = drawn.depth / float(subject.camera.K[0, 0])
+        deep = torch.from_numpy(distance_transform_edt(subject.matte.alpha < 0.5)) * pixel > _OVERHANG
+        patches, count = label(outside.numpy(), np.ones((3, 3)))
+        hiding = np.zeros(count + 1, dtype=bool)
+        hiding[patches[(outside & deep).numpy()]] = True
+        guessed = torch.from_numpy(hiding[patches])
+        near = F.max_pool2d(guessed[None, None].float(), reach, stride=1, padding=reach // 2)[0, 0]
+        trust = torch.where((near > 0) & (subject.matte.alpha < 0.5), torch.zeros_like(trust), trust)
+    return trust
+
+
+def label_view(clip: LabelClip, index: int) -> View:
+    """One frame of a clip."""
+    return View(
+        kind=clip.region,
+        image=clip.frames[index].float() / 255,
+        alpha=clip.alpha[index].float() / 255,
+        confidence=clip.confidence[index].float() / 255,
+        camera=clip.cameras[index],
+        params=clip.params[index],
+    )
+
+
+def _photo_view(
+    subject: Subject, confidence: torch.Tensor, window: tuple[int, int, int, int], resolution: int
+) -> View:
+    x, y, w, h = window
+    camera = subject.camera.cropped(x, y, w, h)
+    alpha = subject.matte.alpha[y : y + h, x : x + w]
+    trust = confidence[y : y + h, x : x + w]
+    image = subject.matte.foreground[y : y + h, x : x + w]
+    scale = resolution / max(w, h)
+    if scale < 1:
+        size = (max(1, round(h * scale)), max(1, round(w * scale)))
+        layers = [image * alpha[..., None], alpha[..., None], image, trust[..., None]]
+        weighted = torch.cat(layers, -1).permute(2, 0, 1)[None]
+        small = F.interpolate(weighted, size=size, mode="area")[0].permute(1, 2, 0)
+        alpha = small[..., 3]
+        # colours weigh by alpha, so that what lies behind the person does not leak in when pixels merge
+        image = torch.where(alpha[..., None] > 0.02, small[..., :3] / alpha[..., None].clamp(min=0.02), small[..., 4:7])
+        trust = small[..., 7]
+        camera = camera.resized(size[1], size[0])
+    return View("photo", image.contiguous(), alpha.contiguous(), trust.contiguous(), camera, subject.params)
+
+
+def _details(keypoints: Keypoints) -> list[tuple[int, int, int, int]]:
+    """Windows (x, y, width, height) around the face, with hair, and around each hand."""
+    windows = []
+    for name, margin in (("face478", 0.6), ("hand21_left", 0.4), ("hand21_right", 0.4)):
+        if not keypoints.has(name):
+            continue
+        points = keypoints.points[name]
+        low, high = points.min(0), points.max(0)
+        centre, side = (low + high) / 2, float((high - low).max()) * (1 + 2 * margin)
+        x0, y0 = (max(0, int(v - side / 2)) for v in centre)
+        x1 = min(keypoints.width, int(centre[0] + side / 2) + 1)
+        y1 = min(keypoints.height, int(centre[1] + side / 2) + 1)
+        if x1 - x0 >= 24 and y1 - y0 >= 24:
+            windows.append((x0, y0, x1 - x0, y1 - y0))
+    return windows

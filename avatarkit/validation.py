@@ -1,0 +1,214 @@
+"""What the interfaces promise about the values that cross between plugins and the core, as checks.
+
+The pipeline looks at each value once, where it comes out of a plugin, so that a fault is told with its owner and does not
+surface three stages later; ``avatarkit.testing`` uses the same checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.camera import Camera
+from avatarkit.types.gaussians import GaussianRendering, Gaussians
+from avatarkit.interfaces import BodyModel, Posed
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.types.mesh import Mesh, MeshRendering
+from avatarkit.types.photo import Photo
+from avatarkit.types.subject import Matte, Subject
+
+__all__ = [
+    "Violation",
+    "require_camera",
+    "require_clip",
+    "require_keypoints",
+    "require_matte",
+    "require_mesh_rendering",
+    "require_motion",
+    "require_params",
+    "require_posed",
+    "require_rendering",
+    "require_scalar",
+    "require_subject",
+    "require_tensor",
+    "require_type",
+]
+
+
+class Violation(Exception):
+    """A value is not what its interface promises; the text says what is wrong with it."""
+
+
+def require_type(value: Any, cls: type, what: str) -> None:
+    """``value`` is a ``cls``."""
+    if not isinstance(value, cls):
+        raise Violation(f"{what} is of the type {type(value).__name__}, not {cls.__name__}")
+
+
+def require_tensor(
+    value: Any,
+    shape: Sequence[int | str],
+    what: str,
+    dtype: torch.dtype = torch.float32,
+    low: float | None = None,
+    high: float | None = None,
+) -> None:
+    """``value`` is a tensor of ``shape`` (letters match any number) and ``dtype`` with finite values in ``low`` to ``high``."""
+    require_type(value, torch.Tensor, what)
+    wanted = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+    fits = value.ndim == len(shape) and all(isinstance(n, str) or n == m for n, m in zip(shape, value.shape, strict=True))
+    if not fits:
+        raise Violation(f"{what} has the shape {tuple(value.shape)}, not {wanted}")
+    if value.dtype != dtype:
+        raise Violation(f"{what} is of the type {value.dtype}, not {dtype}")
+    values = value.detach()
+    if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+        raise Violation(f"{what} holds numbers that are not finite")
+    for limit, wrong in ((low, low is not None and values < low - 1e-5), (high, high is not None and values > high + 1e-5)):
+        if isinstance(wrong, torch.Tensor) and bool(wrong.any()):
+            raise Violation(f"{what} holds values from {float(values.min()):.3g} to {float(values.max()):.3g}, beyond {limit:g}")
+
+
+def _require_array(value: Any, shape: Sequence[int | str], what: str) -> None:
+    require_type(value, np.ndarray, what)
+    require_tensor(torch.from_numpy(np.ascontiguousarray(value)), shape, what)
+
+
+def require_matte(value: Any, photo: Photo) -> None:
+    """A ``Matte`` of the photo's size."""
+    require_type(value, Matte, "the matte")
+    size = (photo.height, photo.width)
+    require_tensor(value.alpha, size, "alpha", low=0, high=1)
+    require_tensor(value.foreground, (*size, 3), "foreground", low=0, high=1)
+
+
+def require_keypoints(value: Any, width: int, height: int) -> None:
+    """``Keypoints`` of a picture of that size, points and scores in step."""
+    require_type(value, Keypoints, "what was detected")
+    if (value.width, value.height) != (width, height):
+        raise Violation(f"the keypoints are of a picture of {value.width} x {value.height}, not of {width} x {height} pixels")
+    if not value.points:
+        raise Violation("the keypoints hold no set of points")
+    if set(value.points) != set(value.scores):
+        raise Violation(f"points are of the sets {sorted(value.points)}, scores of {sorted(value.scores)}")
+    for name, points in value.points.items():
+        _require_array(points, ("n", 2), f"points[{name!r}]")
+        _require_array(value.scores[name], (len(points),), f"scores[{name!r}]")
+        if value.scores[name].size and not (value.scores[name].min() >= -1e-5 and value.scores[name].max() <= 1 + 1e-5):
+            raise Violation(f"scores[{name!r}] are not within 0 to 1")
+        if name in value.points_3d:
+            _require_array(value.points_3d[name], (len(points), 3), f"points_3d[{name!r}]")
+    if len(value.box) != 4 or not all(np.isfinite(value.box)):
+        raise Violation(f"the box {value.box} is not x0, y0, x1, y1")
+
+
+def require_params(value: Any, body: BodyModel, batch: Sequence[int | str], what: str = "the parameters") -> None:
+    """``BodyParams`` of ``body``; ``batch`` is () for one frame and ("T",) for a motion."""
+    require_type(value, BodyParams, what)
+    if value.model != body.name:
+        raise Violation(f"{what} are for the body model {value.model!r}, not for {body.name!r}")
+    require_tensor(value.shape, (len(body.shape_names),), f"shape of {what}")
+    require_tensor(value.root, (*batch, 3), f"root of {what}")
+    batch = value.batch_shape
+    require_tensor(value.expression, (*batch, len(body.expression_names)), f"expression of {what}")
+    require_tensor(value.translation, (*batch, 3), f"translation of {what}")
+    require_tensor(value.joints, (*batch, len(body.joint_names), 3), f"joints of {what}")
+
+
+def require_camera(value: Any, what: str = "the camera") -> None:
+    """A ``Camera`` that sees something."""
+    require_type(value, Camera, what)
+    require_tensor(value.K, (3, 3), f"K of {what}")
+    require_tensor(value.T_camera_world, (4, 4), f"T_camera_world of {what}")
+    if min(value.width, value.height) < 1 or min(float(value.K[0, 0]), float(value.K[1, 1])) <= 0:
+        raise Violation(f"{what} has no picture or no focal length")
+
+
+def require_subject(value: Any, photo: Photo, body: BodyModel) -> None:
+    """A ``Subject`` whose parts fit each other, the photo and the body model."""
+    require_type(value, Subject, "the subject")
+    require_params(value.params, body, (), "the subject's parameters")
+    require_camera(value.camera)
+    if (value.camera.width, value.camera.height) != (value.photo.width, value.photo.height):
+        raise Violation(
+            f"the camera is {value.camera.width} x {value.camera.height}, the photo "
+            f"{value.photo.width} x {value.photo.height} pixels"
+        )
+    require_matte(value.matte, value.photo)
+    require_tensor(value.vertex_offsets, (len(body.skinning_weights), 3), "vertex_offsets")
+
+
+def require_motion(value: Any, body: BodyModel) -> None:
+    """A ``Motion`` of at least one frame for ``body``."""
+    require_type(value, Motion, "the motion")
+    require_params(value.params, body, ("T",), f"motion {value.name!r}")
+    if not len(value) or not value.fps > 0:
+        raise Violation(f"motion {value.name!r} has {len(value)} frames at {value.fps:g} per second")
+    if value.valid is not None:
+        require_tensor(value.valid, (len(value),), f"valid of motion {value.name!r}", torch.bool)
+
+
+def require_clip(value: Any, body: BodyModel, region: str | None = None) -> None:
+    """A ``LabelClip`` whose frames, mattes, parameters and cameras belong together."""
+    require_type(value, LabelClip, "the clip")
+    if value.region not in ("body", "head") or region not in (None, value.region):
+        raise Violation(f"the clip's region is {value.region!r}, not {region or 'body or head'!r}")
+    require_tensor(value.frames, ("T", "H", "W", 3), "frames", torch.uint8)
+    T, H, W, _ = value.frames.shape
+    if not T:
+        raise Violation("the clip has no frames")
+    require_tensor(value.alpha, (T, H, W), "alpha", torch.uint8)
+    require_tensor(value.confidence, (T, H, W), "confidence", torch.uint8)
+    require_params(value.requested, body, (T,), "the requested parameters")
+    require_params(value.params, body, (T,), "the clip's parameters")
+    if len(value.cameras) != T:
+        raise Violation(f"the clip has {T} frames and {len(value.cameras)} cameras")
+    for camera in value.cameras:
+        require_camera(camera, "a camera of the clip")
+        if (camera.width, camera.height) != (W, H):
+            raise Violation(f"a camera of the clip is {camera.width} x {camera.height}, its frames are {W} x {H} pixels")
+
+
+def require_posed(value: Any, body: BodyModel | None = None) -> None:
+    """``Posed`` with Gaussians in step with each other and, where there is one, a sound mesh."""
+    require_type(value, Posed, "the posed avatar")
+    g = value.gaussians
+    require_type(g, Gaussians, "gaussians")
+    require_tensor(g.means, ("N", 3), "means")
+    N = len(g)
+    require_tensor(g.scales, (N,), "scales", low=0)
+    require_tensor(g.colors, (N, 3), "colors")
+    require_tensor(g.opacities, (N,), "opacities", low=0, high=1)
+    if value.mesh is not None:
+        require_type(value.mesh, Mesh, "mesh")
+        require_tensor(value.mesh.vertices, ("V", 3), "vertices of the mesh")
+        require_tensor(value.mesh.faces, ("F", 3), "faces of the mesh", torch.int64, 0, len(value.mesh.vertices) - 1)
+
+
+def require_rendering(value: Any, camera: Camera) -> None:
+    """A ``GaussianRendering`` of the camera's size."""
+    require_type(value, GaussianRendering, "the rendering")
+    size = (camera.height, camera.width)
+    require_tensor(value.rgb, (*size, 3), "rgb")
+    require_tensor(value.alpha, size, "alpha", low=0, high=1)
+    require_tensor(value.depth, size, "depth")
+
+
+def require_mesh_rendering(value: Any, camera: Camera, faces: int) -> None:
+    """A ``MeshRendering`` of the camera's size."""
+    require_type(value, MeshRendering, "the rendering")
+    size = (camera.height, camera.width)
+    require_tensor(value.mask, size, "mask", low=0, high=1)
+    require_tensor(value.face_index, size, "face_index", torch.int64, -1, faces - 1)
+    require_tensor(value.barycentric, (*size, 3), "barycentric")
+    require_tensor(value.depth, size, "depth")
+
+
+def require_scalar(value: Any) -> None:
+    """A () tensor that is finite."""
+    require_tensor(value, (), "the loss")
