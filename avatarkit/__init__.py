@@ -19,12 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from avatarkit.animation import LoadedAvatar, load
     from avatarkit.api import build
-    from avatarkit.types.body import BodyParams, Motion
-    from avatarkit.storage.bundle import read_bundle, read_manifest
-    from avatarkit.types.camera import Camera
     from avatarkit.components import Components
     from avatarkit.config import Recipe, presets
-    from avatarkit.registry.specs import Component
     from avatarkit.errors import (
         AvatarkitError,
         ConfigError,
@@ -37,60 +33,64 @@ if TYPE_CHECKING:
         StageError,
         StoreError,
     )
-    from avatarkit.types.frames import Frame
-    from avatarkit.types.gaussians import Gaussians
     from avatarkit.hookspecs import Licence, Needs, hookimpl
     from avatarkit.interfaces import Context
-    from avatarkit.types.keypoints import Keypoints
-    from avatarkit.types.pseudo_labels import LabelClip
-    from avatarkit.types.mesh import Mesh
     from avatarkit.io.photo import read_photo
-    from avatarkit.types.photo import Photo
-    from avatarkit.utils.progress import Progress
     from avatarkit.registry import Registry
-    from avatarkit.types.subject import Matte, Subject
+    from avatarkit.registry.specs import Component
+    from avatarkit.storage.bundle import read_bundle, read_manifest
     from avatarkit.tracking import track_file
+    from avatarkit.types.body import BodyParams, Motion
+    from avatarkit.types.camera import Camera
+    from avatarkit.types.frames import Frame
+    from avatarkit.types.gaussians import Gaussians
+    from avatarkit.types.keypoints import Keypoints
+    from avatarkit.types.mesh import Mesh
+    from avatarkit.types.photo import Photo
+    from avatarkit.types.pseudo_labels import LabelClip
+    from avatarkit.types.subject import Matte, Subject
+    from avatarkit.utils.progress import Progress
 
 __version__ = "0.1.0"
 
 _HOMES: dict[str, str] = {
     "AvatarkitError": "errors",
-    "BodyParams": "body",
-    "Camera": "camera",
-    "Component": "descriptors",
+    "BodyParams": "types.body",
+    "Camera": "types.camera",
+    "Component": "registry.specs",
     "Components": "components",
     "ConfigError": "errors",
     "Context": "interfaces",
-    "Frame": "frames",
-    "Gaussians": "gaussians",
+    "Frame": "types.frames",
+    "Gaussians": "types.gaussians",
     "InputError": "errors",
-    "Keypoints": "keypoints",
-    "LabelClip": "labels",
+    "Keypoints": "types.keypoints",
+    "LabelClip": "types.pseudo_labels",
     "Licence": "hookspecs",
     "LoadedAvatar": "animation",
-    "Matte": "subject",
-    "Mesh": "mesh",
+    "Matte": "types.subject",
+    "Mesh": "types.mesh",
     "MissingDependency": "errors",
     "MissingDevice": "errors",
     "MissingRequirement": "errors",
     "MissingWeights": "errors",
-    "Motion": "body",
+    "Motion": "types.body",
     "Needs": "hookspecs",
-    "Photo": "photo",
+    "Photo": "types.photo",
     "PluginError": "errors",
-    "Progress": "progress",
+    "Progress": "utils.progress",
     "Recipe": "config",
     "Registry": "registry",
     "StageError": "errors",
     "StoreError": "errors",
-    "Subject": "subject",
+    "Subject": "types.subject",
     "build": "api",
     "hookimpl": "hookspecs",
     "load": "animation",
     "presets": "config",
-    "read_bundle": "bundle",
-    "read_manifest": "bundle",
-    "read_photo": "photo",
+    "read_bundle": "storage.bundle",
+    "read_manifest": "storage.bundle",
+    "read_photo": "io.photo",
     "track_file": "tracking",
 }
 """Public name -> the module that it lives in."""

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from avatarkit.storage.serialization import cameras_from_tensors, params_from_tensors
-from avatarkit.types.body import BodyParams, Motion
-from avatarkit.storage.bundle import read_bundle
-from avatarkit.types.camera import Camera, orbit
 from avatarkit.components import Components
 from avatarkit.config import Recipe
 from avatarkit.errors import InputError, StoreError
+from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from avatarkit.interfaces import AvatarModel, BodyModel, Renderer
+from avatarkit.io.image import encode_png
+from avatarkit.storage.bundle import read_bundle
+from avatarkit.storage.serialization import cameras_from_tensors, params_from_tensors
+from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.camera import Camera, orbit
 from avatarkit.types.frames import Frame
 from avatarkit.types.gaussians import Gaussians
-from avatarkit.interfaces import AvatarModel, BodyModel, Renderer
-from avatarkit.report.html import avatar_card, avatar_line
-from avatarkit.io.image import encode_png
-from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from avatarkit.utils.html import avatar_card, avatar_line
 from avatarkit.utils.threads import ahead, single_threaded
 
 if TYPE_CHECKING:

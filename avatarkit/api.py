@@ -9,8 +9,8 @@ from avatarkit.components import resolve_device
 from avatarkit.config import Recipe
 from avatarkit.errors import ConfigError
 from avatarkit.pipeline.build import build as build_from_recipe
-from avatarkit.utils.progress import Progress
 from avatarkit.registry import Registry
+from avatarkit.utils.progress import Progress
 
 __all__ = ["build", "choose_recipe"]
 

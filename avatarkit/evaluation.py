@@ -18,27 +18,27 @@ import numpy as np
 import torch
 
 from avatarkit.animation import LoadedAvatar, load
-from avatarkit.storage.serialization import load_keypoints, load_motions, save_keypoints, save_motions
-from avatarkit.types.body import BodyParams, Motion
-from avatarkit.storage.bundle import workspace
-from avatarkit.types.camera import Camera
-from avatarkit.comparison import METRICS, REVISION, compare, mean_scores, resized, windows
+from avatarkit.appearance.texture import sample_texture, texture_from_photo
 from avatarkit.components import Components
 from avatarkit.config import Recipe
 from avatarkit.errors import ConfigError, InputError
-from avatarkit.utils.files import disk_errors
 from avatarkit.interfaces import Subject
+from avatarkit.io.image import load_png, save_png
+from avatarkit.io.photo import photo_from_array
+from avatarkit.io.video import VideoWriter, probe, read_frames
+from avatarkit.metrics import METRICS, REVISION, compare, mean_scores, resized, windows
+from avatarkit.pipeline.build import build, load_tracked_subject
+from avatarkit.registry import Registry
+from avatarkit.registry.requirements import requirements
+from avatarkit.storage.bundle import workspace
+from avatarkit.storage.serialization import load_keypoints, load_motions, save_keypoints, save_motions
+from avatarkit.storage.stage_cache import Stage, Store, read_json, write_json
+from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.camera import Camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
-from avatarkit.registry.requirements import requirements
-from avatarkit.io.photo import photo_from_array
-from avatarkit.io.image import load_png, save_png
-from avatarkit.pipeline.build import build, load_tracked_subject
+from avatarkit.utils.files import disk_errors
 from avatarkit.utils.progress import Progress, SilentProgress
-from avatarkit.registry import Registry
-from avatarkit.storage.stage_cache import Stage, Store, read_json, write_json
-from avatarkit.appearance.texture import sample_texture, texture_from_photo
-from avatarkit.io.video import VideoWriter, probe, read_frames
 
 __all__ = ["METHODS", "METRICS", "evaluate", "losses_to"]
 

@@ -21,9 +21,9 @@ from avatarkit.types.body import BodyParams, JointLandmarks, Motion, PoseGroup, 
 from avatarkit.types.camera import Camera
 from avatarkit.types.gaussians import GaussianRendering, Gaussians
 from avatarkit.types.keypoints import Keypoints
-from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.mesh import Mesh, MeshRendering
 from avatarkit.types.photo import Photo
+from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Matte, Subject
 
 if TYPE_CHECKING:

@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avatarkit.types.body import Motion
-from avatarkit.types.camera import Camera, front_camera
 from avatarkit.components import Components
 from avatarkit.errors import InputError
-from avatarkit.utils.files import disk_errors
+from avatarkit.io.image import overlay, save_png
 from avatarkit.io.keypoint_cache import KeypointFiles
+from avatarkit.io.photo import read_photo
+from avatarkit.io.video import VideoWriter, probe, read_frames
+from avatarkit.storage.stage_cache import content_key
+from avatarkit.types.body import Motion
+from avatarkit.types.camera import Camera, front_camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
-from avatarkit.io.photo import read_photo
-from avatarkit.io.image import overlay, save_png
-from avatarkit.storage.stage_cache import content_key
-from avatarkit.io.video import VideoWriter, probe, read_frames
+from avatarkit.utils.files import disk_errors
 
 __all__ = ["MAX_SIDE", "Tracked", "relative", "track_file", "track_photo", "track_video", "write_overlay"]
 

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from avatarkit.interfaces import BodyModel, Posed
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera
 from avatarkit.types.gaussians import GaussianRendering, Gaussians
-from avatarkit.interfaces import BodyModel, Posed
 from avatarkit.types.keypoints import Keypoints
-from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.mesh import Mesh, MeshRendering
 from avatarkit.types.photo import Photo
+from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Matte, Subject
 
 __all__ = [

@@ -24,8 +24,8 @@ import torch
 
 import avatarkit
 from avatarkit.animation import LoadedAvatar, load
-from avatarkit.types.body import Motion
 from avatarkit.io.video import VideoWriter
+from avatarkit.types.body import Motion
 from avatarkit_cli.build import sample_photo
 
 

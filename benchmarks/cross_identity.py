@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 
 from avatarkit.animation import LoadedAvatar, load
-from avatarkit.types.body import Motion
-from avatarkit.comparison import resized
-from avatarkit.tracking import relative, track_video
 from avatarkit.io.video import VideoWriter, read_frames
+from avatarkit.metrics import resized
+from avatarkit.tracking import relative, track_video
+from avatarkit.types.body import Motion
 from avatarkit_cli.shared import find_motion
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from avatarkit.types.body import Motion
+from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.hookspecs import Register, hookimpl
 from avatarkit.interfaces import Context, Subject
+from avatarkit.types.body import Motion
 from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit_reproject.config import Config
 from avatarkit_reproject.framing import place
 from avatarkit_reproject.labeler import ReprojectLabeler

@@ -39,10 +39,10 @@ from typing import Any
 import numba
 import torch
 
-from avatarkit.types.camera import Camera, front_camera
-from avatarkit.types.gaussians import GaussianRendering, Gaussians
 from avatarkit.interfaces import Context
 from avatarkit.reference.gaussians import ALPHA_MAX, ALPHA_MIN, NEAR, TRANSMITTANCE_MIN, project_gaussians, render_gaussians
+from avatarkit.types.camera import Camera, front_camera
+from avatarkit.types.gaussians import GaussianRendering, Gaussians
 from avatarkit.types.mesh import Mesh
 from avatarkit_cpu.config import Config
 from avatarkit_cpu.renderer import CpuRenderer

@@ -19,14 +19,14 @@ import cv2
 import numpy as np
 import torch
 
-from avatarkit.types.body import BodyParams, Motion
 from avatarkit.components import Components
 from avatarkit.config import Recipe
+from avatarkit.io.video import probe, read_frames
+from avatarkit.tracking import MAX_SIDE
+from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.mesh import Mesh, MeshRendering
 from avatarkit.types.photo import Photo
 from avatarkit.types.subject import Subject
-from avatarkit.tracking import MAX_SIDE
-from avatarkit.io.video import probe, read_frames
 
 LONGEST, EVERY, INSIDE = 480, 5, 0.95
 

@@ -32,17 +32,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from avatarkit.types.body import BodyParams
-from avatarkit.types.camera import Camera, front_camera
 from avatarkit.components import Components
 from avatarkit.config import Recipe
 from avatarkit.errors import InputError
+from avatarkit.geometry.mesh_graph import vertices_below
 from avatarkit.interfaces import BodyModel
+from avatarkit.types.body import BodyParams
+from avatarkit.types.camera import Camera, front_camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
 from avatarkit.types.photo import Photo
 from avatarkit.types.subject import Matte, Subject
-from avatarkit.geometry.mesh_graph import vertices_below
 from avatarkit_exavatar.kinematics import Kinematics
 from avatarkit_exavatar.landmarks import set_points
 from avatarkit_exavatar.observation import LandmarkSet

@@ -24,14 +24,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from avatarkit.types.body import BodyParams, Motion
-from avatarkit.types.camera import front_camera
 from avatarkit.components import Components
 from avatarkit.config import Recipe
 from avatarkit.errors import InputError
 from avatarkit.interfaces import BodyModel
-from avatarkit.tracking import MAX_SIDE
 from avatarkit.io.video import probe, read_frames
+from avatarkit.tracking import MAX_SIDE
+from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.camera import front_camera
 from avatarkit_exavatar.observation import observe
 from avatarkit_exavatar.overlay import draw_mesh, part_colours
 from avatarkit_exavatar.quality import landmark_errors

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avatarkit.types.body import Motion
-from avatarkit.comparison import resized
 from avatarkit.errors import ConfigError
 from avatarkit.hookspecs import Register, hookimpl
 from avatarkit.interfaces import Context, Subject
-from avatarkit.labelling.frames import cut_out
-from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.io.video import read_frames
+from avatarkit.labelling.frames import cut_out
+from avatarkit.metrics import resized
+from avatarkit.types.body import Motion
+from avatarkit.types.pseudo_labels import LabelClip
 
 
 @dataclass(frozen=True)

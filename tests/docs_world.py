@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from avatarkit.types.body import Motion
 from avatarkit.config import Recipe
 from avatarkit.errors import InputError
 from avatarkit.hookspecs import hookimpl
 from avatarkit.registry import KINDS, Registry
 from avatarkit.testing import method
 from avatarkit.testing.tiny import ReferenceRenderer, TinyBody
+from avatarkit.types.body import Motion
 
 NAMES = ("idle", "talk", "wave", "nod")
 INSTALLED = Registry.load(environ={})

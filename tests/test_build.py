@@ -20,9 +20,9 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from avatarkit.animation import load
-from avatarkit.storage.bundle import read_bundle
 from avatarkit.io.image import save_png
 from avatarkit.registry import Registry
+from avatarkit.storage.bundle import read_bundle
 from avatarkit.testing import tiny_subject
 from avatarkit_cli.main import app
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from avatarkit.errors import InputError, StoreError
 from avatarkit.storage import bundle
 from avatarkit.storage.bundle import read_bundle, read_manifest, workspace, write_bundle
-from avatarkit.errors import InputError, StoreError
 
 TENSORS = {"avatar.x": torch.arange(6.0).reshape(2, 3), "box": torch.tensor([1, 2])}
 

@@ -21,8 +21,8 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from avatarkit.storage.bundle import write_bundle
 from avatarkit.errors import ConfigError, InputError, StageError
+from avatarkit.storage.bundle import write_bundle
 from avatarkit.utils.progress import Progress, SilentProgress
 from avatarkit_cli.main import app
 from avatarkit_cli.progress import BarProgress, LineProgress, make_progress

@@ -84,7 +84,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
         patch.setenv("AVATARKIT_CACHE", str(folder / "cache"))
         patch.setattr(Recipe, "section", WORLD.small_section)
         patch.setattr(avatarkit_cli.build, "sample_photo", lambda name: folder / "ada.jpg")
-        needed = avatarkit.pipeline.plan.requirements  # stand-ins need no weights, wherever the options of the real ones look for them
+        needed = avatarkit.pipeline.plan.requirements
+        # stand-ins need no weights, wherever the options of the real ones look for them
         patch.setattr(avatarkit.pipeline.plan, "requirements", lambda *a, **k: [r for r in needed(*a, **k) if r.kind != "setup"])
         made = CliRunner().invoke(app, ["build", "ada.jpg", "--preset", "draft"])
         assert made.exit_code == 0, made.output

@@ -16,14 +16,14 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from avatarkit.animation import load
-from avatarkit.comparison import METRICS, compare, mean_scores, windows
 from avatarkit.evaluation import losses_to
-from avatarkit.types.keypoints import Keypoints
-from avatarkit.types.mesh import Mesh
 from avatarkit.io.image import load_png
+from avatarkit.io.video import VideoWriter
+from avatarkit.metrics import METRICS, compare, mean_scores, windows
 from avatarkit.registry import Registry
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
-from avatarkit.io.video import VideoWriter
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.mesh import Mesh
 from avatarkit_cli.main import app
 
 PLUGIN = Path(__file__).with_name("tiny_plugin.py")

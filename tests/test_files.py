@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.types.body import Motion
-from avatarkit.types.camera import front_camera, orbit
-from avatarkit.io.camera_json import read_camera, write_camera
 from avatarkit.errors import InputError
-from avatarkit.types.keypoints import Keypoints
+from avatarkit.io.camera_json import read_camera, write_camera
 from avatarkit.motion.files import save_motion
 from avatarkit.testing import TinyBody, tiny_context, tiny_motion
 from avatarkit.tracking import _crowded, _fleeting, relative
+from avatarkit.types.body import Motion
+from avatarkit.types.camera import front_camera, orbit
+from avatarkit.types.keypoints import Keypoints
 from avatarkit_cli.shared import find_motion
 
 BODY = TinyBody()

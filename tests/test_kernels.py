@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from avatarkit.types.camera import Camera, front_camera, orbit
-from avatarkit.types.gaussians import GaussianRendering, Gaussians
 from avatarkit.reference.gaussians import project_gaussians, render_gaussians
 from avatarkit.reference.meshes import render_mesh
+from avatarkit.types.camera import Camera, front_camera, orbit
+from avatarkit.types.gaussians import GaussianRendering, Gaussians
 from avatarkit.types.mesh import Mesh
 
 BACKGROUND = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.types.body import Motion
 from avatarkit.errors import InputError
 from avatarkit.motion.files import read_motion
 from avatarkit.motion.pose_format import read_pose_file
 from avatarkit.testing import TinyBody
+from avatarkit.types.body import Motion
 
 BODY = TinyBody()
 POINTS = {  # pixels of somebody who stands with hanging arms; the person's left is on the right

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.motion import retargeting
-from avatarkit.types.body import Motion
 from avatarkit.errors import InputError, StoreError
-from avatarkit.motion.skeleton import SMPLX_JOINTS, recognise
+from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from avatarkit.motion import retargeting
 from avatarkit.motion.files import load_motion, read_motion, save_motion, write_bvh
 from avatarkit.motion.pose_solver import Poser, frame, rotation_between, swing_twist
-from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from avatarkit.motion.skeleton import SMPLX_JOINTS, recognise
 from avatarkit.testing import TinyBody
+from avatarkit.types.body import Motion
 
 BODY = TinyBody()
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avatarkit.errors import ConfigError
 from avatarkit.config.options import did_you_mean, make_config, options_of
+from avatarkit.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ import torch
 from scipy.ndimage import binary_dilation
 from torch.nn import functional
 
-from avatarkit.types.mesh import Mesh
 from avatarkit.appearance.overhang import arm_overhang
 from avatarkit.appearance.painter import PhotoPainter
-from avatarkit.geometry.rotations import axis_angle_to_matrix
-from avatarkit.types.subject import Matte
 from avatarkit.geometry.mesh_graph import near, vertices_below, without_specks
+from avatarkit.geometry.rotations import axis_angle_to_matrix
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
+from avatarkit.types.mesh import Mesh
+from avatarkit.types.subject import Matte
 
 JACKET = torch.tensor([0.20, 0.22, 0.30])
 CUFF = torch.tensor([0.90, 0.90, 0.92])

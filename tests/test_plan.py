@@ -20,9 +20,9 @@ from avatarkit.errors import (
     PluginError,
     StoreError,
 )
-from avatarkit.registry.requirements import Requirement
 from avatarkit.pipeline.plan import Plan, PlanStep, plan
 from avatarkit.registry import KINDS, Registry
+from avatarkit.registry.requirements import Requirement
 
 PLUGIN = """
     from dataclasses import dataclass

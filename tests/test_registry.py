@@ -15,8 +15,8 @@ import pytest
 from avatarkit.config import Choice
 from avatarkit.errors import AvatarkitError, ConfigError, MissingDependency, PluginError
 from avatarkit.interfaces import Context
-from avatarkit.registry.requirements import requirements
 from avatarkit.registry import Registry
+from avatarkit.registry.requirements import requirements
 
 GOOD = """
     from avatarkit.hookspecs import Licence, Needs, hookimpl

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from avatarkit.animation import place
-from avatarkit.types.body import Motion
 from avatarkit.errors import InputError
-from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit.types.mesh import Mesh
 from avatarkit.labelling.retracking import retrack
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_motion, tiny_subject
+from avatarkit.types.body import Motion
+from avatarkit.types.mesh import Mesh
+from avatarkit.types.pseudo_labels import LabelClip
 
 
 class Finder:

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from avatarkit.config.sections import TrainingConfig
 from avatarkit.labelling.color_transfer import ColorMap, calibrated
-from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit.training.sampler import Sampler, frame_confidence
-from avatarkit.types.subject import Subject
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
-from avatarkit.training.loop import TrainingConfig
+from avatarkit.training.sampler import Sampler, frame_confidence
 from avatarkit.training.views import photo_views
+from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.types.subject import Subject
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from avatarkit.appearance.color_priors import _hand_color
-from avatarkit.types.keypoints import Keypoints
-from avatarkit.types.mesh import Mesh
 from avatarkit.appearance.painter import PhotoPainter
 from avatarkit.appearance.skin import _hem, bare_surface, skin_likeness
-from avatarkit.types.subject import Matte
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.mesh import Mesh
+from avatarkit.types.subject import Matte
 
 SKIN = torch.tensor([0.80, 0.60, 0.50])
 CLOTH = torch.tensor([0.45, 0.47, 0.52])

@@ -18,7 +18,16 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 
 from avatarkit.errors import StoreError
-from avatarkit.storage.stage_cache import Stage, Store, content_key, disk_errors, load_tensors, read_json, save_tensors, write_json
+from avatarkit.storage.stage_cache import (
+    Stage,
+    Store,
+    content_key,
+    disk_errors,
+    load_tensors,
+    read_json,
+    save_tensors,
+    write_json,
+)
 
 
 @dataclass(frozen=True)

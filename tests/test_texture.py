@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from avatarkit.appearance.color_priors import dominant_color, tooth_gaps
-from avatarkit.types.keypoints import Keypoints
-from avatarkit.types.mesh import Mesh, barycentric, vertex_normals
 from avatarkit.appearance.openings import face_openings, hand_areas
 from avatarkit.appearance.painter import PhotoPainter
-from avatarkit.types.subject import Quality
+from avatarkit.appearance.texture import inpaint, sample_texture, texture_from_photo, uv_positions
 from avatarkit.geometry.mesh_graph import limb, mesh_edges, spread
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_context, tiny_subject
-from avatarkit.appearance.texture import inpaint, sample_texture, texture_from_photo, uv_positions
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.mesh import Mesh, barycentric, vertex_normals
+from avatarkit.types.subject import Quality
 
 
 class RememberingMeshes:

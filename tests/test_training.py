@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from avatarkit.storage.serialization import load_clip, load_motions, load_subject, save_clip, save_motions, save_subject
-from avatarkit.types.gaussians import Gaussians
+from avatarkit.config.sections import TrainingConfig
 from avatarkit.interfaces import ParameterGroup, Posed, TrainStep
-from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.storage.serialization import load_clip, load_motions, load_subject, save_clip, save_motions, save_subject
 from avatarkit.testing import ReferenceRenderer, tiny_context, tiny_motion, tiny_subject
-from avatarkit.training.loop import LossTerm, TrainingConfig, applicable, train
+from avatarkit.training.loop import LossTerm, applicable, train
 from avatarkit.training.views import label_view, photo_views
+from avatarkit.types.gaussians import Gaussians
+from avatarkit.types.pseudo_labels import LabelClip
 
 
 class Blob:

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avatarkit.types.camera import front_camera, orbit
-from avatarkit.losses import l1, ssim_map, weighted_mean
-from avatarkit.types.mesh import barycentric, skin, vertex_normals
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.testing import TinyBody
+from avatarkit.types.camera import front_camera, orbit
+from avatarkit.types.mesh import barycentric, skin, vertex_normals
+from avatarkit_coupled_gs.image_losses import l1, ssim_map, weighted_mean
 
 angles = st.lists(st.floats(-2.9, 2.9), min_size=3, max_size=3).map(lambda v: torch.tensor(v, dtype=torch.float64))
 

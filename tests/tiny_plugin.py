@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from avatarkit.types.body import BodyParams, Motion
-from avatarkit.types.camera import Camera
 from avatarkit.hookspecs import Licence, hookimpl
 from avatarkit.interfaces import Posed
-from avatarkit.types.keypoints import Keypoints
-from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit.types.photo import Photo
-from avatarkit.types.subject import Matte, Subject
 from avatarkit.testing import method, tiny_subject
+from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.camera import Camera
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.photo import Photo
+from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.types.subject import Matte, Subject
 
 _calls: Counter[str] = Counter()
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
+from avatarkit.geometry.mesh_graph import REGIONS, limb_joints, smoothstep, strongest_joint
 from avatarkit.interfaces import BodyModel
 from avatarkit.types.mesh import vertex_normals
-from avatarkit.geometry.mesh_graph import REGIONS, limb_joints, smoothstep, strongest_joint
 
 __all__ = [
     "Expected",

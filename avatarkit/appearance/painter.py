@@ -11,13 +11,32 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from avatarkit.appearance.color_priors import Expected, EyeColors, dental_arc, expected_colors, hair_strands, luminance, tooth_gaps
+from avatarkit.appearance.color_priors import (
+    Expected,
+    EyeColors,
+    dental_arc,
+    expected_colors,
+    hair_strands,
+    luminance,
+    tooth_gaps,
+)
+from avatarkit.appearance.skin import bare_surface, skin_likeness
+from avatarkit.appearance.visibility import FACING, LOOKUP, PhotoMaps
+from avatarkit.geometry.mesh_graph import (
+    REGIONS,
+    grown,
+    limb,
+    mesh_edges,
+    near,
+    smoothstep,
+    spread,
+    surface_regions,
+    vertices_below,
+    without_specks,
+)
 from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.types.mesh import barycentric, vertex_normals
-from avatarkit.appearance.visibility import FACING, LOOKUP, PhotoMaps
-from avatarkit.appearance.skin import bare_surface, skin_likeness
 from avatarkit.types.subject import Subject
-from avatarkit.geometry.mesh_graph import REGIONS, grown, limb, mesh_edges, near, smoothstep, spread, surface_regions, vertices_below, without_specks
 
 __all__ = ["Paint", "PhotoPainter"]
 

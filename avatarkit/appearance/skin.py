@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from avatarkit.types.camera import Camera
+from avatarkit.geometry.mesh_graph import limb, mesh_edges, spread
 from avatarkit.interfaces import BodyModel, MeshRasterizer
+from avatarkit.types.camera import Camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
-from avatarkit.geometry.mesh_graph import limb, mesh_edges, spread
 
 __all__ = ["bare_surface", "skin_likeness"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.appearance.painter import PhotoPainter
+from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.types.subject import Subject
 
 __all__ = ["Texture", "UVMap", "inpaint", "sample_texture", "texture_from_photo", "uv_positions"]

@@ -7,15 +7,15 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from avatarkit.types.camera import Camera
 from avatarkit.appearance.color_priors import dominant_color, luminance
-from avatarkit.interfaces import Renderer
-from avatarkit.types.mesh import Mesh
 from avatarkit.appearance.openings import face_openings, hand_areas
 from avatarkit.appearance.overhang import arm_overhang
 from avatarkit.appearance.skin import skin_likeness
-from avatarkit.types.subject import Subject
 from avatarkit.geometry.mesh_graph import REGIONS, smoothstep
+from avatarkit.interfaces import Renderer
+from avatarkit.types.camera import Camera
+from avatarkit.types.mesh import Mesh
+from avatarkit.types.subject import Subject
 
 __all__ = ["FACING", "LOOKUP", "PhotoMaps"]
 

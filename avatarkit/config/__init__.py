@@ -1,1 +1,5 @@
-"""Recipes, and the options of components."""
+"""Recipes, and the options of components. Light to import."""
+
+from avatarkit.config.recipe import OPTIONAL_SLOTS, SECTIONS, SLOTS, Choice, LossChoice, Recipe, presets
+
+__all__ = ["OPTIONAL_SLOTS", "SECTIONS", "SLOTS", "Choice", "LossChoice", "Recipe", "presets"]

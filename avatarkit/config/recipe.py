@@ -20,7 +20,6 @@ component in a slot drops the options that lower layers gave to the old one. Lig
 
 from __future__ import annotations
 
-import importlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -28,8 +27,9 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from avatarkit.errors import ConfigError
 from avatarkit.config.options import did_you_mean, make_config
+from avatarkit.config.sections import SECTIONS
+from avatarkit.errors import ConfigError
 
 __all__ = ["OPTIONAL_SLOTS", "SECTIONS", "SLOTS", "Choice", "LossChoice", "Recipe", "presets"]
 
@@ -51,13 +51,6 @@ SLOTS: dict[str, str] = {
 
 OPTIONAL_SLOTS = frozenset({"body_labels", "head_labels", "perceptual"})
 """Slots that may say ``use = "none"``."""
-
-SECTIONS: dict[str, str] = {
-    "training": "avatarkit.training.loop:TrainingConfig",
-    "labels": "avatarkit.pipeline.build:LabelsConfig",
-    "preview": "avatarkit.report.preview:PreviewConfig",
-}
-"""Tables of a recipe that are no slots -> their config classes, imported when asked for."""
 
 _KINDS_OF_STEP = ("photo", "body", "head")
 _Path = tuple[str, ...]
@@ -200,8 +193,7 @@ class Recipe:
 
     def resolved(self, name: str) -> Any:
         """A table that is no slot, as the config class that ``SECTIONS`` names for it."""
-        module, _, cls = SECTIONS[name].partition(":")
-        return self.section(name, getattr(importlib.import_module(module), cls))
+        return self.section(name, SECTIONS[name])
 
     def section(self, name: str, cls: type[T]) -> T:
         """A table that is no slot (``training``, ``labels``, ``preview``) as its config class."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from avatarkit.types.camera import Camera
 from avatarkit.errors import InputError, StoreError
 from avatarkit.storage.stage_cache import read_json, write_json
+from avatarkit.types.camera import Camera
 
 __all__ = ["read_camera", "write_camera"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avatarkit.types.camera import Camera
 from avatarkit.interfaces import Renderer
+from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import Mesh, vertex_normals
 
 __all__ = ["encode_png", "load_png", "overlay", "save_png", "shade_mesh"]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from avatarkit.utils.files import disk_errors
 from avatarkit.types.keypoints import Keypoints
+from avatarkit.utils.files import disk_errors
 from avatarkit.utils.sequences import LazySequence
 
 __all__ = ["CHUNK", "KeypointFiles"]

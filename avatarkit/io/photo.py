@@ -1,4 +1,4 @@
-"""The user's photo, and reading it from a file."""
+"""Reading the user's photo from a file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import io
 import logging
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +13,12 @@ import numpy as np
 import torch
 
 from avatarkit.errors import InputError
+from avatarkit.types.photo import Photo
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Photo", "photo_from_array", "read_photo"]
+__all__ = ["photo_from_array", "read_photo"]
 
 log = logging.getLogger("avatarkit.io.photo")
 
@@ -31,37 +31,6 @@ MAX_MEGAPIXELS_JPEG = 200.0  # decoded at a fraction of its size, so memory stay
 MAX_MEGAPIXELS = 100.0  # other formats have to be decoded whole, at 4 bytes per pixel
 SENSOR_ASPECTS = (4 / 3, 3 / 2, 16 / 9)
 FULL_FRAME_DIAGONAL = math.hypot(36.0, 24.0)  # millimetres
-
-
-@dataclass(frozen=True)
-class Photo:
-    """An upright picture.
-
-    Attributes:
-        image: (H, W, 3) float32 sRGB, 0 to 1.
-        alpha: (H, W) float32 where the file itself carries a matte, else None.
-        sha256: of the file's bytes.
-        name: file name without its folder.
-        focal: focal length in pixels from the file's metadata, else None.
-    """
-
-    image: torch.Tensor
-    alpha: torch.Tensor | None
-    sha256: str
-    name: str
-    focal: float | None = None
-
-    @property
-    def height(self) -> int:
-        return int(self.image.shape[0])
-
-    @property
-    def width(self) -> int:
-        return int(self.image.shape[1])
-
-    def to_uint8(self) -> np.ndarray:
-        """(H, W, 3) uint8 sRGB, as detectors want it."""
-        return (self.image.clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy()
 
 
 def photo_from_array(image: np.ndarray, name: str = "array") -> Photo:

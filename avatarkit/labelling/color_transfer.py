@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn import functional
 
+from avatarkit.interfaces import BodyModel, Renderer, Subject
 from avatarkit.types.body import BodyParams
 from avatarkit.types.camera import Camera
-from avatarkit.interfaces import BodyModel, Renderer, Subject
-from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.mesh import Mesh
+from avatarkit.types.pseudo_labels import LabelClip
 
 __all__ = ["ColorMap", "calibrated"]
 

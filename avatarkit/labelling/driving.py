@@ -15,11 +15,11 @@ import torch
 from torch.nn import functional as F
 
 from avatarkit.animation import place
+from avatarkit.appearance.painter import PhotoPainter
+from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera
-from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.types.mesh import Mesh
-from avatarkit.appearance.painter import PhotoPainter
 from avatarkit.types.subject import Subject
 
 __all__ = ["HeadPainter", "head_motion"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from avatarkit.types.body import Motion
 from avatarkit.errors import InputError
 from avatarkit.interfaces import Matter
+from avatarkit.types.body import Motion
 from avatarkit.types.photo import Photo
 
 __all__ = ["CutOut", "cut_out", "thinned"]

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from avatarkit.types.body import BodyParams, JointLandmarks, SurfaceLandmarks
-from avatarkit.types.camera import Camera
 from avatarkit.errors import PluginError
 from avatarkit.interfaces import BodyModel
 from avatarkit.labelling.wholebody import COUNT, EARS, FACE, HANDS, HEAD, from_sets
+from avatarkit.types.body import BodyParams, JointLandmarks, SurfaceLandmarks
+from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import Mesh, barycentric
 
 __all__ = ["landmark_positions", "observe"]

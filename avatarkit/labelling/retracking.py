@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn.functional import interpolate
 
-from avatarkit.types.body import BodyParams
 from avatarkit.errors import InputError
 from avatarkit.interfaces import BodyModel, KeypointDetector, MeshRasterizer, Subject, Tracker
-from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.types.body import BodyParams
 from avatarkit.types.mesh import Mesh
+from avatarkit.types.pseudo_labels import LabelClip
 
 __all__ = ["Drift", "retrack"]
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avatarkit.types.body import Motion
 from avatarkit.errors import InputError, StoreError
-from avatarkit.interfaces import BodyModel
 from avatarkit.geometry.rotations import axis_angle_to_matrix
+from avatarkit.interfaces import BodyModel
+from avatarkit.types.body import Motion
 
 __all__ = ["Bvh", "read_bvh", "write_bvh"]
 

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avatarkit.types.body import BodyParams, Motion
-from avatarkit.motion.bvh import Bvh, read_bvh, write_bvh
 from avatarkit.errors import InputError, StoreError
+from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.interfaces import BodyModel
-from avatarkit.motion.skeleton import recognise
+from avatarkit.motion.bvh import Bvh, read_bvh, write_bvh
 from avatarkit.motion.lifting import landmark_motion
 from avatarkit.motion.pose_format import is_pose_file, read_pose_file
 from avatarkit.motion.pose_solver import Poser
 from avatarkit.motion.retargeting import Performer, retarget
-from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from avatarkit.motion.skeleton import recognise
 from avatarkit.motion.smplx import is_smplx, smplx_motion
+from avatarkit.types.body import BodyParams, Motion
 from avatarkit.utils.threads import single_threaded
 
 __all__ = ["load_motion", "read_motion", "save_motion", "write_bvh"]

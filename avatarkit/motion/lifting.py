@@ -12,11 +12,11 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from avatarkit.types.body import BodyParams, Motion
 from avatarkit.errors import InputError
+from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.motion.pose_format import LandmarkTrack
 from avatarkit.motion.pose_solver import Poser, frame
-from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from avatarkit.types.body import BodyParams, Motion
 
 __all__ = ["landmark_motion"]
 

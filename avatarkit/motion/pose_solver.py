@@ -26,8 +26,8 @@ from collections.abc import Mapping
 
 import torch
 
-from avatarkit.interfaces import BodyModel
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from avatarkit.interfaces import BodyModel
 
 __all__ = ["FINGERS", "PARENTS", "SIDES", "Poser", "frame", "rotation_between", "swing_twist"]
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from avatarkit.types.body import BodyParams, Motion
 from avatarkit.errors import InputError
 from avatarkit.motion.pose_solver import FINGERS, SIDES, Poser, frame, rotation_between
+from avatarkit.types.body import BodyParams, Motion
 
 __all__ = ["Performer", "retarget"]
 

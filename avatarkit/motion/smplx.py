@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avatarkit.types.body import BodyParams, Motion
 from avatarkit.errors import InputError
+from avatarkit.geometry.rotations import axis_angle_to_matrix
 from avatarkit.interfaces import BodyModel
-from avatarkit.motion.skeleton import SMPLX_JOINTS
 from avatarkit.motion.pose_solver import PARENTS, Poser
 from avatarkit.motion.retargeting import Performer, retarget
-from avatarkit.geometry.rotations import axis_angle_to_matrix
+from avatarkit.motion.skeleton import SMPLX_JOINTS
+from avatarkit.types.body import BodyParams, Motion
 
 __all__ = ["is_smplx", "smplx_motion"]
 

@@ -4,41 +4,50 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from avatarkit import __version__
-from avatarkit import validation as contracts
+from avatarkit import __version__, validation
 from avatarkit.animation import assemble
-from avatarkit.storage.serialization import cameras_to_tensors, load_clip, load_motions, load_subject, params_to_tensors, save_clip, save_motions, save_subject
-from avatarkit.types.body import Motion
-from avatarkit.storage.bundle import check_extras, recover, workspace, write_bundle
-from avatarkit.labelling.color_transfer import calibrated
 from avatarkit.components import Components
 from avatarkit.config import Recipe
-from avatarkit.registry.specs import Component, error_text, where
+from avatarkit.config.sections import LabelsConfig, PreviewConfig, TrainingConfig
 from avatarkit.errors import AvatarkitError, ConfigError, PluginError, StageError
-from avatarkit.utils.files import only_user
 from avatarkit.interfaces import Subject
-from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit.metrics import photo_metrics
 from avatarkit.io.photo import read_photo
-from avatarkit.types.photo import Photo
-from avatarkit.pipeline.plan import plan
-from avatarkit.report.preview import PreviewConfig, write_preview
-from avatarkit.utils.progress import Progress, SilentProgress
-from avatarkit.registry import Registry
-from avatarkit.report.page import render_report
+from avatarkit.labelling.color_transfer import calibrated
 from avatarkit.labelling.retracking import retrack
+from avatarkit.metrics import photo_metrics
+from avatarkit.pipeline.plan import plan
+from avatarkit.registry import Registry
+from avatarkit.registry.specs import Component, error_text, where
+from avatarkit.report.page import render_report
+from avatarkit.report.preview import write_preview
+from avatarkit.storage.bundle import check_extras, recover, workspace, write_bundle
+from avatarkit.storage.serialization import (
+    cameras_to_tensors,
+    load_clip,
+    load_motions,
+    load_subject,
+    params_to_tensors,
+    save_clip,
+    save_motions,
+    save_subject,
+)
 from avatarkit.storage.stage_cache import Stage, Store, load_tensors, read_json, save_tensors, write_json
-from avatarkit.utils.threads import single_threaded
-from avatarkit.training.loop import LossTerm, TrainingConfig, TrainingReport, applicable, train
+from avatarkit.training.loop import LossTerm, TrainingReport, applicable, train
 from avatarkit.training.views import photo_confidence
+from avatarkit.types.body import Motion
+from avatarkit.types.photo import Photo
+from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.utils.files import only_user
+from avatarkit.utils.progress import Progress, SilentProgress
+from avatarkit.utils.threads import single_threaded
 
-__all__ = ["STAGES", "LabelsConfig", "build", "load_tracked_subject"]
+__all__ = ["STAGES", "build", "load_tracked_subject"]
 
 log = logging.getLogger("avatarkit.pipeline.build")
 
@@ -46,20 +55,6 @@ T = TypeVar("T")
 
 STAGES = ("tracking", "motions", "body-labels", "head-labels", "avatar", "preview")
 """What ``--from`` may name; the stages from there on are made again."""
-
-
-@dataclass(frozen=True)
-class LabelsConfig:
-    """How many clips of pseudo-labels to make, in the table ``[labels]``."""
-
-    body_clips: int = 4
-    """Clips of the whole body in other poses."""
-    head_clips: int = 3
-    """Clips of the head with other expressions."""
-    retrack: bool = True
-    """Track the frames of generators that do not keep exactly to the requested pose (paper, section 3.2)."""
-    calibrate: bool = True
-    """Bring the colours of such frames to the photo's, by one line per channel and clip."""
 
 
 def build(
@@ -157,13 +152,13 @@ class _Run:
             tell("finding the person", 0.0)
             image = (photo.image * 255).round().to(torch.uint8).numpy()
             keypoints = get("keypoints").detect(image, person)
-            self._require("keypoints", contracts.require_keypoints, keypoints, photo.width, photo.height)
+            self._require("keypoints", validation.require_keypoints, keypoints, photo.width, photo.height)
             tell("cutting the person out", 0.1)
             matte = get("matter").matte(photo, keypoints)
-            self._require("matter", contracts.require_matte, matte, photo)
+            self._require("matter", validation.require_matte, matte, photo)
             tell("fitting the body", 0.25)
             subject = get("tracker").fit(photo, matte, keypoints)
-            self._require("tracker", contracts.require_subject, subject, photo, get("body"))
+            self._require("tracker", validation.require_subject, subject, photo, get("body"))
             save_subject(subject, folder)
 
         return self._run(stage, "tracking", "tracker", make, load_subject), stage
@@ -182,7 +177,7 @@ class _Run:
             source = self.components.get("motions") if count else None
             motions = list(source.motions(count, self.seed)) if source else []
             for motion in motions:
-                self._require("motions", contracts.require_motion, motion, self.components.get("body"))
+                self._require("motions", validation.require_motion, motion, self.components.get("body"))
             save_motions(motions, folder)
 
         return self._run(stage, "motions", "motions", make, load_motions), stage
@@ -210,7 +205,7 @@ class _Run:
             def make(folder: Path, motion: Motion = motion, number: int = number) -> None:
                 self.progress.update(f"{motion.name}", (number - first) / len(chosen))
                 clip = self.components.get(slot).generate(subject, motion, self.seed + number)
-                self._require(slot, contracts.require_clip, clip, self.components.get("body"))
+                self._require(slot, validation.require_clip, clip, self.components.get("body"))
                 save_clip(self._aligned(slot, clip, subject, motion), folder)
 
             made.append((self._run(stage, f"{region}-labels", slot, make, load_clip), stage))
@@ -253,7 +248,7 @@ class _Run:
             avatar = self.components.get("avatar")
             avatar.create(subject, clips)
             with torch.no_grad():
-                self._require("avatar", contracts.require_posed, avatar.pose(subject.params))
+                self._require("avatar", validation.require_posed, avatar.pose(subject.params))
             asked = [LossTerm(c.name, self.components.loss(c), c.weight, c.start, c.on) for c in self.recipe.losses]
             terms = applicable(asked, avatar)
             renderer = self.components.get("renderer")
@@ -322,7 +317,7 @@ class _Run:
         """Stops at what a component gave that is not what its interface promises."""
         try:
             contract(*values)
-        except contracts.Violation as violation:
+        except validation.Violation as violation:
             component = self.components.descriptor(slot)
             wrong = f"{component.owner} of {component.maker} answers wrongly: {violation}."
             raise PluginError(f"{wrong} {component.remedy}") from None

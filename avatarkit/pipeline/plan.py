@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avatarkit.storage.bundle import workspace
 from avatarkit.components import resolve_device
 from avatarkit.config import Choice, Recipe
 from avatarkit.errors import (
@@ -19,11 +18,12 @@ from avatarkit.errors import (
     MissingWeights,
     StoreError,
 )
-from avatarkit.pipeline.estimates import Estimate, estimates
 from avatarkit.hookspecs import Licence
-from avatarkit.registry.requirements import Requirement, requirements
-from avatarkit.utils.paths import writable_home
+from avatarkit.pipeline.estimates import Estimate, estimates
 from avatarkit.registry import Component, Registry
+from avatarkit.registry.requirements import Requirement, requirements
+from avatarkit.storage.bundle import workspace
+from avatarkit.utils.paths import writable_home
 
 __all__ = ["Plan", "PlanStep", "plan"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 
 from avatarkit import __version__
-from avatarkit.registry.specs import Plugin, error_text
 from avatarkit.errors import PluginError
+from avatarkit.registry.specs import Plugin, error_text
 
 __all__ = ["LoadFailure", "check_version", "import_entry_point", "import_file", "import_seconds", "leave_out"]
 

@@ -25,10 +25,10 @@ import pluggy
 
 from avatarkit import hookspecs
 from avatarkit.config import Choice
-from avatarkit.registry.specs import Component, Plugin, Problem, error_text, make_register, where
+from avatarkit.config.options import did_you_mean
 from avatarkit.errors import ConfigError, PluginError
 from avatarkit.registry.loading import LoadFailure, check_version, import_entry_point, import_file, import_seconds, leave_out
-from avatarkit.config.options import did_you_mean
+from avatarkit.registry.specs import Component, Plugin, Problem, error_text, make_register, where
 
 __all__ = ["ENTRY_POINT_GROUP", "KINDS", "Component", "Plugin", "Problem", "Registry"]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from avatarkit.config.options import Option, make_config, options_of
 from avatarkit.errors import AvatarkitError, ConfigError, MissingDependency, PluginError
 from avatarkit.hookspecs import Licence, Needs
-from avatarkit.config.options import Option, make_config, options_of
 
 __all__ = ["Component", "Plugin", "Problem", "error_text", "make_register", "where"]
 

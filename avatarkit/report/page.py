@@ -14,11 +14,11 @@ import torch
 
 from avatarkit.animation import LoadedAvatar
 from avatarkit.interfaces import Subject
-from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit.types.mesh import Mesh
 from avatarkit.io.image import overlay
 from avatarkit.report.parts import chart, dots, figure, image, jpeg, section, slider, table, turntable
 from avatarkit.training.loop import TrainingReport
+from avatarkit.types.mesh import Mesh
+from avatarkit.types.pseudo_labels import LabelClip
 
 __all__ = ["advice", "render_report"]
 
@@ -79,7 +79,7 @@ def render_report(
         _origin(manifest),
     ]
     filled = {"TITLE": title, "TURNS": str(len(_TURNS)), "BODY": "\n".join(s for s in sections if s)}
-    page = resources.files("avatarkit").joinpath("report_page.html").read_text(encoding="utf-8")
+    page = resources.files("avatarkit.report").joinpath("page.html").read_text(encoding="utf-8")
     return re.sub("@([A-Z]+)@", lambda match: filled[match[1]], page)
 
 

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from avatarkit.animation import LoadedAvatar, place
+from avatarkit.config.sections import PreviewConfig
 from avatarkit.io.image import save_png
 from avatarkit.io.video import VideoWriter
 
-__all__ = ["PreviewConfig", "write_preview"]
-
-
-@dataclass(frozen=True)
-class PreviewConfig:
-    """The table ``[preview]`` of a recipe."""
-
-    height: int = 384
-    """Of the pictures and the film, in pixels."""
-    seconds: float = 4.0
-    """Length of the film."""
-    fps: int = 15
-    """Frames per second of the film."""
-    motion: str = "talk"
-    """Built-in motion that the film plays while the camera turns."""
+__all__ = ["write_preview"]
 
 
 def write_preview(

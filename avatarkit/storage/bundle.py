@@ -25,8 +25,8 @@ from typing import Any
 import torch
 
 from avatarkit.errors import InputError, StoreError
-from avatarkit.utils.files import disk_errors, install, only_user, relative_name, sha256_of, sync, sync_folder, temporary_folder
 from avatarkit.storage.stage_cache import load_tensors, read_json, save_tensors, write_json
+from avatarkit.utils.files import disk_errors, install, only_user, relative_name, sha256_of, sync, sync_folder, temporary_folder
 
 __all__ = ["FORMAT_VERSION", "Bundle", "check_extras", "read_bundle", "read_manifest", "recover", "workspace", "write_bundle"]
 

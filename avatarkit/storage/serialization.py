@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from avatarkit.storage.stage_cache import load_tensors, read_json, save_tensors, write_json
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera
 from avatarkit.types.keypoints import Keypoints
-from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.photo import Photo
-from avatarkit.storage.stage_cache import load_tensors, read_json, save_tensors, write_json
+from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Matte, Quality, Subject
 
 __all__ = [

@@ -12,13 +12,13 @@ from typing import Any, Literal
 import torch
 
 from avatarkit import interfaces
-from avatarkit.validation import Violation
-from avatarkit.registry.specs import Component
+from avatarkit.config.options import options_of
 from avatarkit.errors import AvatarkitError, ConfigError
 from avatarkit.registry.requirements import requirements
-from avatarkit.config.options import options_of
+from avatarkit.registry.specs import Component
 from avatarkit.testing.material import Material
 from avatarkit.testing.method import memory_registry
+from avatarkit.validation import Violation
 
 __all__ = [
     "PROTOCOLS",

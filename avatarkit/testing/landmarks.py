@@ -7,8 +7,8 @@ import math
 import numpy as np
 import torch
 
-from avatarkit.types.body import JointLandmarks, SurfaceLandmarks
 from avatarkit.labelling.wholebody import FACE68
+from avatarkit.types.body import JointLandmarks, SurfaceLandmarks
 
 __all__ = ["tiny_landmarks"]
 

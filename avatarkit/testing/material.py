@@ -7,13 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avatarkit.types.body import Motion
 from avatarkit.interfaces import BodyModel, Context, Renderer
-from avatarkit.types.keypoints import Keypoints
-from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.io.photo import read_photo
-from avatarkit.types.photo import Photo
-from avatarkit.types.subject import Matte, Subject
 from avatarkit.testing.method import (
     TinyAvatar,
     TinyAvatarConfig,
@@ -27,6 +22,11 @@ from avatarkit.testing.method import (
     TinyTrackerConfig,
 )
 from avatarkit.testing.tiny import ReferenceRenderer, TinyBody, tiny_motion, tiny_subject
+from avatarkit.types.body import Motion
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.photo import Photo
+from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.types.subject import Matte, Subject
 
 if TYPE_CHECKING:
     from avatarkit.components import Components

@@ -12,22 +12,22 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from avatarkit.types.body import BodyParams, Motion
-from avatarkit.types.camera import Camera
 from avatarkit.config import Recipe
 from avatarkit.errors import InputError, StoreError
-from avatarkit.types.gaussians import Gaussians
 from avatarkit.hookspecs import Licence, hookimpl
 from avatarkit.interfaces import Context, ParameterGroup, Posed, TrainStep
-from avatarkit.types.keypoints import Keypoints
-from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit.types.mesh import Mesh
-from avatarkit.types.photo import Photo
 from avatarkit.io.image import save_png
 from avatarkit.pipeline.build import build
 from avatarkit.registry import KINDS, Registry
-from avatarkit.types.subject import Matte, Quality, Subject
 from avatarkit.testing.tiny import tiny_motion, tiny_subject
+from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.camera import Camera
+from avatarkit.types.gaussians import Gaussians
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.mesh import Mesh
+from avatarkit.types.photo import Photo
+from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.types.subject import Matte, Quality, Subject
 
 __all__ = [
     "TINY_RECIPE",

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from avatarkit import validation as contracts
-from avatarkit.types.body import JointLandmarks, SurfaceLandmarks
+from avatarkit import validation
 from avatarkit.errors import InputError
-from avatarkit.types.mesh import skin
 from avatarkit.io.photo import photo_from_array
 from avatarkit.testing.conformance import Case, Check, Skipped, expect
 from avatarkit.testing.tiny import tiny_motion
+from avatarkit.types.body import JointLandmarks, SurfaceLandmarks
+from avatarkit.types.mesh import skin
 
 __all__ = ["PEOPLE_CHECKS", "same"]
 
@@ -58,13 +58,13 @@ def _a_matte_has_the_size_of_the_photo(case: Case) -> None:
     """alpha (H, W) and foreground (H, W, 3), float32 within 0 to 1; the photo stays as it was."""
     photo = case.material.photo
     before = unchanged(photo)
-    contracts.require_matte(case.make().matte(photo, case.material.keypoints), photo)
+    validation.require_matte(case.make().matte(photo, case.material.keypoints), photo)
     expect(same(before, photo), "the photo that was handed over was changed")
 
 
 def _a_matte_needs_no_keypoints(case: Case) -> None:
     """``keypoints`` may be left out."""
-    contracts.require_matte(case.make().matte(case.material.photo), case.material.photo)
+    validation.require_matte(case.make().matte(case.material.photo), case.material.photo)
 
 
 def _the_same_photo_gives_the_same_matte(case: Case) -> None:
@@ -80,7 +80,7 @@ def _a_matte_of_nobody_is_an_input_error(case: Case) -> None:
         matte = case.make().matte(photo)
     except InputError:
         return
-    contracts.require_matte(matte, photo)
+    validation.require_matte(matte, photo)
     expect(float(matte.alpha.mean()) < 0.05, "somebody was cut out of an even grey picture")
 
 
@@ -92,7 +92,7 @@ def _landmarks_are_sets_with_scores(case: Case) -> None:
     photo = case.material.photo
     image = photo.to_uint8()
     before = image.copy()
-    contracts.require_keypoints(case.make().detect(image), photo.width, photo.height)
+    validation.require_keypoints(case.make().detect(image), photo.width, photo.height)
     expect(np.array_equal(image, before), "the picture that was handed over was changed")
 
 
@@ -108,7 +108,7 @@ def _a_picture_of_nobody_is_an_input_error(case: Case) -> None:
         case.make().detect(_blank())
     except InputError:
         return
-    raise contracts.Violation("landmarks were found in an even grey picture, where InputError is due")
+    raise validation.Violation("landmarks were found in an even grey picture, where InputError is due")
 
 
 def _a_video_is_followed_lazily(case: Case) -> None:
@@ -123,7 +123,7 @@ def _a_video_is_followed_lazily(case: Case) -> None:
     answers = iter(case.make().detect_video(frames()))
     first = [next(answers) for _ in range(3)]
     expect(next(read) < 60, "the whole video was read before the first answer")
-    contracts.require_keypoints(first[0], photo.width, photo.height)
+    validation.require_keypoints(first[0], photo.width, photo.height)
     expect(first[2] is None, "somebody was seen in an even grey frame")
 
 
@@ -134,11 +134,11 @@ def _tables_fit_together(case: Case) -> None:
     """Faces, atlas, skinning weights, joints and names have the shapes that ``BodyModel`` says."""
     body = case.make()
     V, J = len(body.skinning_weights), len(body.joint_names)
-    contracts.require_tensor(body.faces, ("F", 3), "faces", torch.int64, 0, V - 1)
-    contracts.require_tensor(body.uv, ("U", 2), "uv", low=0, high=1)
-    contracts.require_tensor(body.uv_faces, (len(body.faces), 3), "uv_faces", torch.int64, 0, len(body.uv) - 1)
-    contracts.require_tensor(body.skinning_indices, (V, "K"), "skinning_indices", torch.int64, 0, J - 1)
-    contracts.require_tensor(body.skinning_weights, tuple(body.skinning_indices.shape), "skinning_weights", low=0)
+    validation.require_tensor(body.faces, ("F", 3), "faces", torch.int64, 0, V - 1)
+    validation.require_tensor(body.uv, ("U", 2), "uv", low=0, high=1)
+    validation.require_tensor(body.uv_faces, (len(body.faces), 3), "uv_faces", torch.int64, 0, len(body.uv) - 1)
+    validation.require_tensor(body.skinning_indices, (V, "K"), "skinning_indices", torch.int64, 0, J - 1)
+    validation.require_tensor(body.skinning_weights, tuple(body.skinning_indices.shape), "skinning_weights", low=0)
     error = float((body.skinning_weights.sum(1) - 1).abs().max())
     expect(error < 1e-4, f"rows of skinning_weights do not sum to one (off by {error:.2g})")
     expect(len(body.parents) == J and body.parents[0] == -1, "parents does not hold J numbers with -1 first")
@@ -153,7 +153,7 @@ def _neutral_parameters_are_at_rest(case: Case) -> None:
     """``neutral()`` is one frame without rotation; posed it is the rest pose."""
     body = case.make()
     p = body.neutral()
-    contracts.require_params(p, body, ())
+    validation.require_params(p, body, ())
     expect(not p.joints.any() and not p.root.any(), "neutral() turns joints")
     rest = body.rest(p.shape, p.expression[None])[0]
     root = body.skeleton(p.shape).positions[0]
@@ -168,14 +168,14 @@ def _vertices_are_the_skinned_rest_pose(case: Case) -> None:
     p = replace(tiny_motion(body, frames=3).params, shape=body.neutral().shape)
     V, B = len(body.skinning_weights), len(p.root)
     rest = body.rest(p.shape, p.expression)
-    contracts.require_tensor(rest, (B, V, 3), "rest()")
+    validation.require_tensor(rest, (B, V, 3), "rest()")
     skeleton = body.skeleton(p.shape)
-    contracts.require_tensor(skeleton.positions, (len(body.joint_names), 3), "skeleton().positions")
+    validation.require_tensor(skeleton.positions, (len(body.joint_names), 3), "skeleton().positions")
     A = body.joint_transforms(skeleton, p.root, p.translation, p.joints)
-    contracts.require_tensor(A, (B, len(body.joint_names), 4, 4), "joint_transforms()")
+    validation.require_tensor(A, (B, len(body.joint_names), 4, 4), "joint_transforms()")
     offsets = torch.linspace(0, 0.01, V)[:, None].expand(V, 3)
     vertices = body.vertices(p, offsets)
-    contracts.require_tensor(vertices, (B, V, 3), "vertices()")
+    validation.require_tensor(vertices, (B, V, 3), "vertices()")
     error = float((skin(rest + offsets, body.skinning_indices, body.skinning_weights, A) - vertices).abs().max())
     expect(error < 1e-3, f"vertices() is {error * 1000:.1f} mm off the skinned rest pose")
     size = float((rest[0].amax(0) - rest[0].amin(0)).max())
@@ -191,12 +191,12 @@ def _parts_of_the_mesh_can_be_asked_for(case: Case) -> None:
     whole = body.rest(p.shape, p.expression[None])
     expect(torch.allclose(body.rest(p.shape, p.expression[None], some), whole[:, some], atol=1e-5), "rest(subset) differs")
     for part in _PARTS:
-        contracts.require_tensor(body.part(part), (V,), f"part({part!r})", low=0, high=1)
+        validation.require_tensor(body.part(part), (V,), f"part({part!r})", low=0, high=1)
     try:
         body.part("no such part")
     except KeyError:
         return
-    raise contracts.Violation("part('no such part') raises no KeyError")
+    raise validation.Violation("part('no such part') raises no KeyError")
 
 
 def _gradients_reach_shape_expression_and_pose(case: Case) -> None:
@@ -221,8 +221,8 @@ def _landmark_tables_are_sound(case: Case) -> None:
         table = body.landmarks(name)
         expect(table is None or isinstance(table, (SurfaceLandmarks, JointLandmarks)), f"landmarks({name!r}) is no table")
     vertices, joints = body.mirror()
-    contracts.require_tensor(vertices, (len(body.skinning_weights),), "mirror()[0]", torch.int64, 0)
-    contracts.require_tensor(joints, (len(body.joint_names),), "mirror()[1]", torch.int64, 0)
+    validation.require_tensor(vertices, (len(body.skinning_weights),), "mirror()[0]", torch.int64, 0)
+    validation.require_tensor(joints, (len(body.joint_names),), "mirror()[1]", torch.int64, 0)
     expect(torch.equal(joints[joints], torch.arange(len(joints))), "mirror() of joints is not its own inverse")
 
 
@@ -232,7 +232,7 @@ def _landmark_tables_are_sound(case: Case) -> None:
 def _a_photo_becomes_a_subject(case: Case) -> None:
     """``fit`` gives parameters of the build's body model, a camera of the photo's size and offsets (V, 3)."""
     m = case.material
-    contracts.require_subject(case.make().fit(m.photo, m.matte, m.keypoints), m.photo, m.body)
+    validation.require_subject(case.make().fit(m.photo, m.matte, m.keypoints), m.photo, m.body)
 
 
 def _the_same_photo_gives_the_same_subject(case: Case) -> None:
@@ -249,7 +249,7 @@ def _clips_are_tracked_with_the_shape_kept(case: Case) -> None:
     subject = tracker.fit(m.photo, m.matte, m.keypoints)
     frames = [m.keypoints, m.keypoints, None, m.keypoints]
     motion = tracker.track(frames, subject, 10.0)
-    contracts.require_motion(motion, m.body)
+    validation.require_motion(motion, m.body)
     expect(len(motion) == len(frames), f"{len(frames)} frames became {len(motion)}")
     expect(torch.equal(motion.params.shape, subject.params.shape), "the subject's shape was not kept")
     expect(motion.valid is not None and not motion.valid[2], "the frame without landmarks is not marked in ``valid``")
@@ -258,7 +258,7 @@ def _clips_are_tracked_with_the_shape_kept(case: Case) -> None:
 def _clips_of_strangers_are_tracked(case: Case) -> None:
     """``track`` works without a subject."""
     m = case.material
-    contracts.require_motion(case.make().track([m.keypoints] * 3, None, 10.0), m.body)
+    validation.require_motion(case.make().track([m.keypoints] * 3, None, 10.0), m.body)
 
 
 # ------------------------------------------------------------------------------------------------------------ motions
@@ -270,7 +270,7 @@ def _every_motion_fits_the_body_model(case: Case) -> None:
     expect(source.names() and len(set(source.names())) == len(source.names()), "names() is empty or names twice")
     for name in source.names():
         expect(source.describe(name) and "\n" not in source.describe(name), f"describe({name!r}) is not one line")
-        contracts.require_motion(source.motion(name), case.material.body)
+        validation.require_motion(source.motion(name), case.material.body)
 
 
 def _an_unknown_motion_is_an_input_error(case: Case) -> None:
@@ -279,7 +279,7 @@ def _an_unknown_motion_is_an_input_error(case: Case) -> None:
         case.make().motion("no such motion")
     except InputError:
         return
-    raise contracts.Violation("motion('no such motion') raises no InputError")
+    raise validation.Violation("motion('no such motion') raises no InputError")
 
 
 def _motions_for_labels_follow_the_seed(case: Case) -> None:
@@ -287,7 +287,7 @@ def _motions_for_labels_follow_the_seed(case: Case) -> None:
     once, again = (list(case.make().motions(3, 7)) for _ in range(2))
     expect(len(once) == 3, f"motions(3, seed) gave {len(once)}")
     for motion in once:
-        contracts.require_motion(motion, case.material.body)
+        validation.require_motion(motion, case.material.body)
     expect(all(map(same, once, again)), "the same seed gave other motions")
 
 
@@ -299,7 +299,7 @@ def _a_motion_becomes_a_clip(case: Case) -> None:
     m = case.material
     before = unchanged((m.subject, m.motion))
     clip = case.make().generate(m.subject, m.motion, 0)
-    contracts.require_clip(clip, m.body)
+    validation.require_clip(clip, m.body)
     expect(same(before, (m.subject, m.motion)), "the subject or the motion that was handed over was changed")
     expect(clip.alpha.any(), "the clip shows nobody")
 

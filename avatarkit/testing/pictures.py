@@ -11,15 +11,15 @@ from typing import Any
 
 import torch
 
-from avatarkit import validation as contracts
+from avatarkit import validation
 from avatarkit.errors import AvatarkitError, StoreError
-from avatarkit.types.gaussians import Gaussians
 from avatarkit.interfaces import AvatarModel, TrainStep
-from avatarkit.types.mesh import Mesh
 from avatarkit.testing.conformance import Case, Check, expect
 from avatarkit.testing.material import Material
 from avatarkit.testing.people import same
 from avatarkit.testing.tiny import ReferenceRenderer
+from avatarkit.types.gaussians import Gaussians
+from avatarkit.types.mesh import Mesh
 
 __all__ = ["PICTURE_CHECKS", "train_step"]
 
@@ -37,10 +37,10 @@ def _created(case: Case) -> AvatarModel:
 
 def _a_subject_becomes_gaussians(case: Case) -> None:
     """``create`` and ``pose`` give (N) Gaussians and, where there is one, a mesh; labels may be absent."""
-    contracts.require_posed(_created(case).pose(case.material.subject.params))
+    validation.require_posed(_created(case).pose(case.material.subject.params))
     alone = case.make()
     alone.create(case.material.subject, [])
-    contracts.require_posed(alone.pose(case.material.subject.params))
+    validation.require_posed(alone.pose(case.material.subject.params))
 
 
 def _the_avatar_moves_and_keeps_its_own_shape(case: Case) -> None:
@@ -91,7 +91,7 @@ def _a_damaged_state_is_a_store_error(case: Case) -> None:
             case.make().load({k: v for k, v in state.items() if k != name})
         except StoreError:
             continue
-        raise contracts.Violation(f"a state without {name!r} is taken, where StoreError is due")
+        raise validation.Violation(f"a state without {name!r} is taken, where StoreError is due")
 
 
 def _the_same_subject_gives_the_same_avatar(case: Case) -> None:
@@ -136,12 +136,12 @@ def _a_step_gives_a_scalar(case: Case) -> None:
     """() and finite, for each kind of step."""
     loss = case.make()
     for kind in ("photo", "body", "head"):
-        contracts.require_scalar(loss(_step(case, kind=kind)))
+        validation.require_scalar(loss(_step(case, kind=kind)))
 
 
 def _nobody_in_the_picture_is_fine(case: Case) -> None:
     """An empty matte gives a finite value too."""
-    contracts.require_scalar(case.make()(_step(case, empty=True)))
+    validation.require_scalar(case.make()(_step(case, empty=True)))
 
 
 def _gradients_are_finite(case: Case) -> None:
@@ -175,7 +175,7 @@ def _splats_agree_with_the_reference(case: Case) -> None:
     """Pictures are within 0.02 of the slow reference in ``avatarkit.reference``, in the middle within 0.001."""
     camera, g = case.material.subject.camera, _gaussians(case.material)
     ours = case.make().gaussians.render(g, camera, BACKGROUND)
-    contracts.require_rendering(ours, camera)
+    validation.require_rendering(ours, camera)
     truth = ReferenceRenderer().gaussians.render(g, camera, BACKGROUND)
     for name in ("rgb", "alpha"):
         error = (getattr(ours, name) - getattr(truth, name)).abs()
@@ -208,7 +208,7 @@ def _nothing_to_draw_is_the_background(case: Case) -> None:
     behind = replace(g, means=g.means * torch.tensor([1.0, 1.0, -1.0]))
     for set_ in (none, behind):
         drawn = renderer.gaussians.render(set_, camera, BACKGROUND)
-        contracts.require_rendering(drawn, camera)
+        validation.require_rendering(drawn, camera)
         expect(torch.allclose(drawn.rgb, BACKGROUND.expand_as(drawn.rgb)), "the picture is not the background")
 
 
@@ -217,7 +217,7 @@ def _meshes_agree_with_the_reference(case: Case) -> None:
     m = case.material
     mesh = Mesh(m.body.vertices(m.subject.params)[0].detach(), m.body.faces)
     ours = case.make().meshes.render(mesh, m.subject.camera)
-    contracts.require_mesh_rendering(ours, m.subject.camera, len(mesh.faces))
+    validation.require_mesh_rendering(ours, m.subject.camera, len(mesh.faces))
     truth = ReferenceRenderer().meshes.render(mesh, m.subject.camera)
     agree = float((ours.face_index == truth.face_index).float().mean())
     expect(agree > 0.98, f"another triangle than the reference's at {100 * (1 - agree):.1f} of 100 pixels")
@@ -300,7 +300,7 @@ def _a_place_that_cannot_be_written_is_told(case: Case) -> None:
             _written(case, folder / "file")
         except AvatarkitError:
             return
-        raise contracts.Violation("writing into a folder that is a file raised nothing")
+        raise validation.Violation("writing into a folder that is a file raised nothing")
 
     _in_a_folder(work)
 

@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from avatarkit.types.body import BodyParams, JointLandmarks, Motion, PoseGroup, SurfaceLandmarks
-from avatarkit.types.camera import Camera, front_camera
 from avatarkit.errors import ConfigError
-from avatarkit.types.gaussians import GaussianRendering, Gaussians
+from avatarkit.geometry.rotations import axis_angle_to_matrix
 from avatarkit.interfaces import BodyModel, Context, GaussianRasterizer, MeshRasterizer, Renderer, Skeleton, Subject
 from avatarkit.reference.gaussians import render_gaussians
 from avatarkit.reference.meshes import render_mesh
+from avatarkit.testing.landmarks import tiny_landmarks
+from avatarkit.types.body import BodyParams, JointLandmarks, Motion, PoseGroup, SurfaceLandmarks
+from avatarkit.types.camera import Camera, front_camera
+from avatarkit.types.gaussians import GaussianRendering, Gaussians
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh, MeshRendering, skin
 from avatarkit.types.photo import Photo
-from avatarkit.geometry.rotations import axis_angle_to_matrix
 from avatarkit.types.subject import Matte, Quality
-from avatarkit.testing.landmarks import tiny_landmarks
 
 __all__ = ["ReferenceRenderer", "TinyBody", "tiny_context", "tiny_motion", "tiny_subject"]
 

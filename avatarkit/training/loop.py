@@ -11,42 +11,18 @@ from pathlib import Path
 
 import torch
 
+from avatarkit.config.sections import TrainingConfig
 from avatarkit.errors import StoreError
 from avatarkit.interfaces import AvatarModel, Loss, Renderer, Subject, TrainStep
-from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit.training.sampler import Sampler
 from avatarkit.storage.stage_cache import load_tensors, save_tensors
-from avatarkit.utils.threads import single_threaded
+from avatarkit.training.sampler import Sampler
 from avatarkit.training.views import View, photo_views
+from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.utils.threads import single_threaded
 
-__all__ = ["LossTerm", "TrainingConfig", "TrainingReport", "applicable", "train"]
+__all__ = ["LossTerm", "TrainingReport", "applicable", "train"]
 
-log = logging.getLogger("avatarkit.training.loop")
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Options of the loop."""
-
-    steps: int = 600
-    """Optimisation steps; 0 keeps the avatar as it was initialised."""
-    resolution: int = 512
-    """Longest side of the photo while training, in pixels."""
-    photo_share: float = 0.5
-    """Part of the steps that look at the photo; the rest is shared by the label clips."""
-    head_share: float = 0.34
-    """Part of the label steps that look at head clips."""
-    detail_share: float = 0.4
-    """Part of the photo steps that look at the face or a hand at the photo's full resolution."""
-    confidence: bool = True
-    """Labels count as far as they may be trusted: frames are drawn, and pixels weighed, by confidence."""
-    lr_end: float = 0.1
-    """The step sizes fall to this part of themselves along half a cosine."""
-    adam_eps: float = 1e-7
-    """Added to Adam's denominator. With almost none (3DGS: 1e-15) Gaussians that are hardly seen move as fast as all others, on
-    nothing but noise: the gradient of a colour that is seen is about 1e-6."""
-    checkpoint_every: int = 100
-    """Steps between checkpoints, from which a killed build goes on."""
+log = logging.getLogger("avatarkit.training")
 
 
 @dataclass(frozen=True)

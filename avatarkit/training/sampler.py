@@ -8,8 +8,8 @@ from typing import Protocol
 
 import torch
 
-from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.training.views import PhotoViews, View, label_view
+from avatarkit.types.pseudo_labels import LabelClip
 
 __all__ = ["Sampler", "Shares", "frame_confidence"]
 

@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt, label
 
+from avatarkit.geometry.mesh_graph import limb
+from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.types.body import BodyParams
 from avatarkit.types.camera import Camera
-from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.types.keypoints import Keypoints
-from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.mesh import Mesh
+from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Subject
-from avatarkit.geometry.mesh_graph import limb
 
 _OVERHANG = 0.03  # metres
 

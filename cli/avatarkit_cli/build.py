@@ -100,8 +100,8 @@ def build(
         planned.require_ready()
         return
 
-    from avatarkit.storage.bundle import read_manifest
     from avatarkit.pipeline.build import build as build_avatar
+    from avatarkit.storage.bundle import read_manifest
 
     with make_progress() as progress:
         path = build_avatar(
@@ -137,8 +137,8 @@ def sample_photo(name: str) -> Path:
     Raises:
         ConfigError: there is none of that name. MissingDependency: its package is not here.
     """
-    from avatarkit.errors import ConfigError, MissingDependency
     from avatarkit.config.options import did_you_mean
+    from avatarkit.errors import ConfigError, MissingDependency
 
     if name not in _SAMPLES:
         raise ConfigError(f"There is no sample {name!r}.{did_you_mean(name, _SAMPLES)} There is: {', '.join(_SAMPLES)}.")

@@ -10,8 +10,8 @@ from avatarkit_cli.shared import say, table
 
 if TYPE_CHECKING:
     from avatarkit.config import Recipe
-    from avatarkit.registry.specs import Component
     from avatarkit.registry import Registry
+    from avatarkit.registry.specs import Component
     from avatarkit.testing import Finding, Material
 
 __all__ = ["check", "show"]

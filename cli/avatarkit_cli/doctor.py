@@ -123,8 +123,8 @@ def _folders() -> list[dict[str, str]]:
 
 def _components(registry: Registry) -> list[dict[str, str]]:
     from avatarkit.config import presets
-    from avatarkit.registry.requirements import requirements
     from avatarkit.registry import KINDS
+    from avatarkit.registry.requirements import requirements
 
     default = _used_by("standard") if "standard" in presets() else set()
     device = _device_type()

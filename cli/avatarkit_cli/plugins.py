@@ -113,8 +113,8 @@ def check(
 
 
 def _find(registry: Registry, name: str) -> list[Component]:
-    from avatarkit.errors import PluginError
     from avatarkit.config.options import did_you_mean
+    from avatarkit.errors import PluginError
     from avatarkit.registry import KINDS
 
     kind, slash, rest = name.partition("/")

@@ -48,8 +48,8 @@ def render(
     registry = load_registry(plugin)
 
     from avatarkit.animation import load
-    from avatarkit.utils.files import disk_errors
     from avatarkit.io.image import save_png
+    from avatarkit.utils.files import disk_errors
 
     loaded = load(avatar, registry, device)
     params = None if pose is None else find_pose(pose, loaded)

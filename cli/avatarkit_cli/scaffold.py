@@ -6,8 +6,8 @@ import re
 from importlib import resources
 from pathlib import Path
 
-from avatarkit.errors import ConfigError, StoreError
 from avatarkit.config.options import did_you_mean
+from avatarkit.errors import ConfigError, StoreError
 from avatarkit.registry import KINDS
 
 __all__ = ["render_project", "write_project"]

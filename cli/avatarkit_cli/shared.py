@@ -13,10 +13,10 @@ import typer
 
 if TYPE_CHECKING:
     from avatarkit.animation import LoadedAvatar
-    from avatarkit.types.body import BodyParams, Motion
     from avatarkit.components import Components
     from avatarkit.interfaces import Context
     from avatarkit.registry import Registry
+    from avatarkit.types.body import BodyParams, Motion
 
 __all__ = [
     "Device",

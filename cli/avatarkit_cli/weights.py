@@ -250,8 +250,8 @@ def _all() -> dict[str, _Known]:
 
 
 def _known(name: str) -> _Known:
-    from avatarkit.errors import ConfigError
     from avatarkit.config.options import did_you_mean
+    from avatarkit.errors import ConfigError
 
     known = _all()
     if name not in known:

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avatarkit.types.camera import front_camera
 from avatarkit.labelling.framing import crop, person_window
+from avatarkit.types.camera import front_camera
 
 sides = st.integers(100, 3000)
 shares = st.floats(0, 1)

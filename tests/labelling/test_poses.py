@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.types.camera import front_camera
 from avatarkit.errors import PluginError
 from avatarkit.labelling.poses import HIDDEN_DETAIL, HIDDEN_HEAD, VISIBLE, landmark_positions, observe
 from avatarkit.labelling.wholebody import from_sets
 from avatarkit.testing import ReferenceRenderer, TinyBody
+from avatarkit.types.camera import front_camera
 
 
 @pytest.fixture

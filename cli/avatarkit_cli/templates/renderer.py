@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from avatarkit import Camera, Context, Gaussians, Mesh
-from avatarkit.types.gaussians import GaussianRendering
 from avatarkit.reference.gaussians import render_gaussians
 from avatarkit.reference.meshes import render_mesh
+from avatarkit.types.gaussians import GaussianRendering
 from avatarkit.types.mesh import MeshRendering
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from avatarkit.types.body import BodyParams, JointLandmarks, SurfaceLandmarks
 from avatarkit.interfaces import Context, Skeleton
+from avatarkit.types.body import BodyParams, JointLandmarks, SurfaceLandmarks
 from avatarkit.types.mesh import skin
 from avatarkit_anny import phenotype
 from avatarkit_anny.blend import BlendShapes, Coefficients

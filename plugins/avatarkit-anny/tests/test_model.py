@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from avatarkit.types.body import BodyParams
 from avatarkit.interfaces import BodyModel, Context
+from avatarkit.types.body import BodyParams
 from avatarkit_anny.config import AnnyConfig
 from avatarkit_anny.model import AnnyBody
 

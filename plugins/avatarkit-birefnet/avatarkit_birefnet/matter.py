@@ -14,9 +14,9 @@ from scipy.special import expit
 from avatarkit.errors import InputError, MissingWeights
 from avatarkit.interfaces import Context
 from avatarkit.types.keypoints import Keypoints
-from avatarkit.utils.paths import find_weights
 from avatarkit.types.photo import Photo
 from avatarkit.types.subject import Matte
+from avatarkit.utils.paths import find_weights
 from avatarkit_birefnet.config import BiRefNetConfig
 
 __all__ = ["BiRefNetMatte", "foreground_colours"]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
+from avatarkit.appearance.texture import uv_positions
 from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.types.mesh import Mesh
 from avatarkit.types.subject import Subject
-from avatarkit.appearance.texture import uv_positions
 
 __all__ = ["Binding", "bind_to_surface", "part_factors", "photo_factors"]
 

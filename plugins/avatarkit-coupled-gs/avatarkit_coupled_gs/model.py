@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from avatarkit.types.body import BodyParams
-from avatarkit.errors import StoreError
-from avatarkit.types.gaussians import Gaussians
-from avatarkit.interfaces import BodyModel, Context, ParameterGroup, Posed, Renderer, Subject
-from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit.types.mesh import Mesh, barycentric
 from avatarkit.appearance.painter import PhotoPainter
+from avatarkit.errors import StoreError
+from avatarkit.interfaces import BodyModel, Context, ParameterGroup, Posed, Renderer, Subject
+from avatarkit.types.body import BodyParams
+from avatarkit.types.gaussians import Gaussians
+from avatarkit.types.mesh import Mesh, barycentric
+from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit_coupled_gs.binding import bind_to_surface, part_factors, photo_factors
 from avatarkit_coupled_gs.config import CoupledConfig
 from avatarkit_coupled_gs.growth import Seeds, seed_astray, seed_uncovered

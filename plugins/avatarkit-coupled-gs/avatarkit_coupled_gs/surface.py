@@ -7,8 +7,8 @@ from threading import Lock
 
 import torch
 
-from avatarkit.types.body import BodyParams
 from avatarkit.interfaces import BodyModel
+from avatarkit.types.body import BodyParams
 from avatarkit_coupled_gs.linear import LinearMap
 from avatarkit_coupled_gs.skinning import transform
 

@@ -10,10 +10,10 @@ import torch
 
 from avatarkit.errors import PluginError, StoreError
 from avatarkit.interfaces import Context, TrainStep
-from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit.types.mesh import Mesh, barycentric
 from avatarkit.registry import Registry
 from avatarkit.testing import TinyBody, tiny_context, tiny_motion, tiny_subject
+from avatarkit.types.mesh import Mesh, barycentric
+from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit_coupled_gs.binding import bind_to_surface, part_factors
 from avatarkit_coupled_gs.config import CoupledConfig, LaplacianConfig
 from avatarkit_coupled_gs.growth import seed_astray

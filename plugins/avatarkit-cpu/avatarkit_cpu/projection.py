@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
-from avatarkit.types.camera import Camera
 from avatarkit.reference.gaussians import ALPHA_MIN, CLAMP_MARGIN, DILATION, NEAR
+from avatarkit.types.camera import Camera
 from avatarkit_cpu.compiled import kernel
 from avatarkit_cpu.lanes import LANES, load, prefetch, splat, store
 

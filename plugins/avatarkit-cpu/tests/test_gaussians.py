@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avatarkit.reference.gaussians import render_gaussians
 from avatarkit.types.camera import Camera, front_camera, orbit
 from avatarkit.types.gaussians import GaussianRendering, Gaussians
-from avatarkit.reference.gaussians import render_gaussians
 from avatarkit_cpu.gaussians import CpuGaussianRasterizer
 from avatarkit_cpu.workers import Workers
 

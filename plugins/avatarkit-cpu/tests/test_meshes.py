@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avatarkit.types.camera import Camera, front_camera, orbit
 from avatarkit.reference.meshes import render_mesh
+from avatarkit.types.camera import Camera, front_camera, orbit
 from avatarkit.types.mesh import Mesh
 from avatarkit_cpu.meshes import CpuMeshRasterizer
 from avatarkit_cpu.workers import Workers

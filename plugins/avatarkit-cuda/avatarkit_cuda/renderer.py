@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from avatarkit.errors import MissingDependency, MissingDevice
-from avatarkit.types.gaussians import GaussianRendering, Gaussians
 from avatarkit.interfaces import Camera, Context
+from avatarkit.types.gaussians import GaussianRendering, Gaussians
 from avatarkit.types.mesh import Mesh, MeshRendering
 
 __all__ = ["CudaRenderer", "clip_positions", "gsplat_arguments"]

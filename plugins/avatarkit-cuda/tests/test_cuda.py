@@ -8,12 +8,12 @@ import inspect
 import pytest
 import torch
 
-from avatarkit.types.camera import Camera, front_camera, orbit
 from avatarkit.errors import MissingDependency, MissingDevice
-from avatarkit.types.gaussians import Gaussians
 from avatarkit.interfaces import Context
 from avatarkit.reference.gaussians import project_gaussians, render_gaussians
 from avatarkit.reference.meshes import render_mesh
+from avatarkit.types.camera import Camera, front_camera, orbit
+from avatarkit.types.gaussians import Gaussians
 from avatarkit.types.mesh import Mesh
 from avatarkit_cuda.on_cpu import gsplat_on_cpu
 from avatarkit_cuda.renderer import CudaRenderer, _Gsplat, _library, _Nvdiffrast, clip_positions, gsplat_arguments

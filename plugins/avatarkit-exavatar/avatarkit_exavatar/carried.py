@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import torch
 
+from avatarkit.interfaces import MeshRasterizer, Subject
 from avatarkit.types.body import BodyParams, SurfaceLandmarks
 from avatarkit.types.camera import Camera
-from avatarkit.interfaces import MeshRasterizer, Subject
 from avatarkit.types.mesh import Mesh, MeshRendering, barycentric
 from avatarkit_exavatar.contour import resize_alpha
 from avatarkit_exavatar.points import Identity, Points, surface_points

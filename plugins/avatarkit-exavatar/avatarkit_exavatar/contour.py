@@ -7,12 +7,12 @@ import torch
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from avatarkit.geometry.mesh_graph import vertices_below
+from avatarkit.interfaces import BodyModel, MeshRasterizer
 from avatarkit.types.body import SurfaceLandmarks
 from avatarkit.types.camera import Camera
-from avatarkit.interfaces import BodyModel, MeshRasterizer
 from avatarkit.types.mesh import Mesh
 from avatarkit.types.subject import Matte
-from avatarkit.geometry.mesh_graph import vertices_below
 from avatarkit_exavatar.observation import Observation
 from avatarkit_exavatar.points import Identity, surface_points
 from avatarkit_exavatar.terms import Lines

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import torch
 
+from avatarkit.geometry.rotations import matrix_to_axis_angle
 from avatarkit.types.body import JointLandmarks
 from avatarkit.types.camera import Camera
-from avatarkit.geometry.rotations import matrix_to_axis_angle
 from avatarkit_exavatar.kinematics import Kinematics
 from avatarkit_exavatar.observation import Observation
 

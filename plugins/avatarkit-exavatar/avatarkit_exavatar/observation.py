@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from avatarkit.types.body import JointLandmarks, SurfaceLandmarks
 from avatarkit.interfaces import BodyModel
+from avatarkit.types.body import JointLandmarks, SurfaceLandmarks
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.utils.sequences import LazySequence
 

@@ -12,9 +12,9 @@ import torch
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
+from avatarkit.interfaces import BodyModel, MeshRasterizer
 from avatarkit.types.body import BodyParams
 from avatarkit.types.camera import Camera
-from avatarkit.interfaces import BodyModel, MeshRasterizer
 from avatarkit.types.mesh import Mesh, vertex_normals
 from avatarkit.types.subject import Matte
 from avatarkit_exavatar.contour import outline, resize_alpha

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from avatarkit.interfaces import BodyModel, MeshRasterizer
 from avatarkit.types.body import BodyParams, SurfaceLandmarks
 from avatarkit.types.camera import Camera
-from avatarkit.interfaces import BodyModel, MeshRasterizer
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh, vertex_normals
 from avatarkit_exavatar.anatomy import anatomy_of

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from avatarkit.types.body import BodyParams
 from avatarkit.interfaces import BodyModel
+from avatarkit.types.body import BodyParams
 from avatarkit_exavatar.anatomy import Anatomy
 
 __all__ = ["Layout", "Parameters"]

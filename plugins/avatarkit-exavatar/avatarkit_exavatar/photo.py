@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from avatarkit.types.camera import Camera
 from avatarkit.interfaces import BodyModel, Context, MeshRasterizer
+from avatarkit.types.camera import Camera
 from avatarkit.types.subject import Matte
 from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.contour import MatteBorder, silhouette_weights

@@ -13,8 +13,8 @@ from functools import cached_property
 
 import torch
 
-from avatarkit.types.body import JointLandmarks, SurfaceLandmarks
 from avatarkit.interfaces import BodyModel, Skeleton
+from avatarkit.types.body import JointLandmarks, SurfaceLandmarks
 from avatarkit.types.mesh import barycentric
 
 __all__ = ["Identity", "Points", "Slopes", "joint_points", "near_joints", "surface_points"]

@@ -6,9 +6,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch.nn import functional
 
+from avatarkit.interfaces import BodyModel, MeshRasterizer
 from avatarkit.types.body import BodyParams
 from avatarkit.types.camera import Camera
-from avatarkit.interfaces import BodyModel, MeshRasterizer
 from avatarkit.types.mesh import Mesh
 from avatarkit.types.subject import Matte, Quality
 from avatarkit_exavatar.kinematics import Kinematics

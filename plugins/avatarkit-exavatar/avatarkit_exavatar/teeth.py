@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import torch
 
+from avatarkit.appearance.openings import face_openings
+from avatarkit.interfaces import BodyModel, MeshRasterizer
 from avatarkit.types.body import BodyParams
 from avatarkit.types.camera import Camera
-from avatarkit.interfaces import BodyModel, MeshRasterizer
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
-from avatarkit.appearance.openings import face_openings
 from avatarkit.types.subject import Matte
 
 __all__ = ["lower_teeth", "upper_teeth"]

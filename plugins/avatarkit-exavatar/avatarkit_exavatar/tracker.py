@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
-from avatarkit.types.body import BodyParams, Motion
-from avatarkit.types.camera import Camera, front_camera
+from avatarkit.appearance.skin import bare_surface, skin_likeness
 from avatarkit.errors import InputError
 from avatarkit.interfaces import BodyModel, Context, MeshRasterizer
+from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.camera import Camera, front_camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.photo import Photo
-from avatarkit.appearance.skin import bare_surface, skin_likeness
 from avatarkit.types.subject import Matte, Subject
 from avatarkit.utils.threads import single_threaded
 from avatarkit_exavatar.anatomy import anatomy_of

@@ -15,11 +15,11 @@ from functools import cached_property
 
 import torch
 
-from avatarkit.types.camera import Camera
+from avatarkit.geometry.mesh_graph import limb, vertices_below
 from avatarkit.interfaces import MeshRasterizer
+from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import Mesh
 from avatarkit.types.subject import Matte
-from avatarkit.geometry.mesh_graph import limb, vertices_below
 from avatarkit_exavatar.contour import resize_alpha
 from avatarkit_exavatar.kinematics import Kinematics
 from avatarkit_exavatar.observation import Observation

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from avatarkit.interfaces import Context, Subject
 from avatarkit.types.body import BodyParams
 from avatarkit.types.camera import Camera
-from avatarkit.interfaces import Context, Subject
 from avatarkit_exavatar.carried import CarriedPhoto, Sighting
 from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.kinematics import Kinematics

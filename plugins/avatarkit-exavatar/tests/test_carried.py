@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from avatarkit.registry import Registry
 from avatarkit.types.camera import front_camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh, barycentric
 from avatarkit.types.photo import Photo
-from avatarkit.registry import Registry
 from avatarkit.types.subject import Matte, Quality, Subject
 
 SIZE = 320

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from avatarkit.registry import Registry
 from avatarkit.types.camera import front_camera
 from avatarkit.types.keypoints import Keypoints
-from avatarkit.registry import Registry
 from avatarkit_exavatar.depth import SteadyDepth
 from avatarkit_exavatar.observation import Observations, observe
 from avatarkit_exavatar.shared_shape import SharedShape, _chosen

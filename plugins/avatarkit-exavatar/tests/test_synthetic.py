@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.types.camera import front_camera
 from avatarkit.errors import InputError
+from avatarkit.geometry.mesh_graph import vertices_below
+from avatarkit.registry import Registry
+from avatarkit.types.camera import front_camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh, barycentric
 from avatarkit.types.photo import Photo
-from avatarkit.registry import Registry
 from avatarkit.types.subject import Matte
-from avatarkit.geometry.mesh_graph import vertices_below
 from avatarkit_exavatar.observation import observe
 from avatarkit_exavatar.quality import _of_the_picture
 from avatarkit_exavatar.teeth import lower_teeth, upper_teeth

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from avatarkit.types.body import BodyParams
-from avatarkit.interfaces import AvatarModel, BodyModel
-from avatarkit.types.mesh import barycentric
 from avatarkit.appearance.texture import UVMap, inpaint, uv_positions
+from avatarkit.interfaces import AvatarModel, BodyModel
+from avatarkit.types.body import BodyParams
+from avatarkit.types.mesh import barycentric
 
 __all__ = ["bake_texture"]
 

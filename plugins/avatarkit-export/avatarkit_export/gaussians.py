@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from avatarkit.types.body import BodyParams
 from avatarkit.errors import InputError
-from avatarkit.types.gaussians import Gaussians
 from avatarkit.interfaces import AvatarModel
+from avatarkit.types.body import BodyParams
+from avatarkit.types.gaussians import Gaussians
 
 __all__ = ["SH0", "posed_gaussians"]
 

@@ -13,8 +13,8 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from avatarkit import __version__
-from avatarkit.types.body import BodyParams, Motion
 from avatarkit.interfaces import AvatarModel, Context
+from avatarkit.types.body import BodyParams, Motion
 from avatarkit_export.bake import bake_texture
 from avatarkit_export.config import GlbConfig, VrmConfig
 from avatarkit_export.files import SYNTHETIC, check_options, check_suffix, write_file

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from avatarkit.types.body import BodyParams
 from avatarkit.interfaces import AvatarModel, Context
+from avatarkit.types.body import BodyParams
 from avatarkit_export.files import check_options, check_suffix, provenance, write_file
 from avatarkit_export.gaussians import SH0, posed_gaussians
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from avatarkit.types.body import BodyParams
 from avatarkit.errors import PluginError
 from avatarkit.interfaces import AvatarModel, BodyModel
+from avatarkit.types.body import BodyParams
 from avatarkit.types.mesh import vertex_normals
 
 __all__ = ["Rig", "make_rig"]

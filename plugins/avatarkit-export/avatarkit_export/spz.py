@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from avatarkit.types.body import BodyParams
 from avatarkit.errors import InputError
 from avatarkit.interfaces import AvatarModel, Context
+from avatarkit.types.body import BodyParams
 from avatarkit_export.files import check_options, check_suffix, provenance, write_file
 from avatarkit_export.gaussians import SH0, posed_gaussians
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from avatarkit.types.body import BodyParams
 from avatarkit.errors import PluginError
 from avatarkit.interfaces import AvatarModel, BodyModel, Context
+from avatarkit.types.body import BodyParams
 from avatarkit_export.config import VrmConfig
 from avatarkit_export.files import check_options, check_suffix, provenance, write_file
 from avatarkit_export.glb import RiggedGltf, rigged_gltf

@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 from avatarkit import __version__
-from avatarkit.types.body import BodyParams, Motion
-from avatarkit.types.camera import Camera, front_camera
 from avatarkit.errors import InputError
 from avatarkit.interfaces import AvatarModel, BodyModel, Context
 from avatarkit.motion.files import read_motion
+from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.camera import Camera, front_camera
 from avatarkit_export.config import WebConfig
 from avatarkit_export.files import check_options, write_file
 from avatarkit_export.web_data import avatar_arrays, motion_arrays, pack, page_head

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from avatarkit.animation import place
-from avatarkit.types.body import BodyParams, Motion
-from avatarkit.types.camera import Camera
 from avatarkit.errors import InputError, PluginError
 from avatarkit.interfaces import AvatarModel, BodyModel
+from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import barycentric
 
 __all__ = ["avatar_arrays", "motion_arrays", "pack", "page_head"]

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from avatarkit.types.body import BodyParams, Motion
 from avatarkit.errors import InputError
 from avatarkit.interfaces import AvatarModel, Context, Subject
 from avatarkit.registry import Registry
 from avatarkit.testing import tiny_context, tiny_motion, tiny_subject
+from avatarkit.types.body import BodyParams, Motion
 
 
 class TinyMotions:

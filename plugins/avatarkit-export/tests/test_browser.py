@@ -19,11 +19,11 @@ import torch
 from PIL import Image
 
 from avatarkit.animation import place
-from avatarkit.types.body import BodyParams
-from avatarkit.types.camera import orbit
 from avatarkit.interfaces import AvatarModel, Context, Subject
 from avatarkit.registry import Registry
 from avatarkit.testing import tiny_motion
+from avatarkit.types.body import BodyParams
+from avatarkit.types.camera import orbit
 
 WEB = Path(__file__).parent.parent / "web"
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
@@ -180,8 +180,8 @@ def test_three_vrm_plays_an_expression_and_moves_a_bone(registry: Registry, tmp_
 
 
 def doll(body: Any) -> Any:
-    from avatarkit.types.gaussians import Gaussians
     from avatarkit.interfaces import Posed
+    from avatarkit.types.gaussians import Gaussians
     from avatarkit.types.mesh import Mesh
 
     class Doll:

@@ -13,12 +13,12 @@ import torch
 import trimesh
 from PIL import Image
 
-from avatarkit.types.body import BodyParams
 from avatarkit.errors import ConfigError, InputError, PluginError
 from avatarkit.interfaces import AvatarModel, Context, Posed
-from avatarkit.types.mesh import Mesh
 from avatarkit.registry import Registry
 from avatarkit.testing import tiny_motion
+from avatarkit.types.body import BodyParams
+from avatarkit.types.mesh import Mesh
 from avatarkit_export.bake import bake_texture
 
 TYPES = {5121: np.uint8, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}

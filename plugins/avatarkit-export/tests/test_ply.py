@@ -9,11 +9,11 @@ import pytest
 import torch
 import trimesh
 
-from avatarkit.types.body import BodyParams
 from avatarkit.errors import ConfigError, InputError, StoreError
-from avatarkit.types.gaussians import Gaussians
 from avatarkit.interfaces import AvatarModel, Context, Subject
 from avatarkit.registry import Registry
+from avatarkit.types.body import BodyParams
+from avatarkit.types.gaussians import Gaussians
 
 SH0 = 0.28209479177387814
 

@@ -10,11 +10,11 @@ import gsply
 import pytest
 import torch
 
-from avatarkit.types.body import BodyParams
 from avatarkit.errors import InputError
-from avatarkit.types.gaussians import Gaussians
 from avatarkit.interfaces import AvatarModel, Context, Subject
 from avatarkit.registry import Registry
+from avatarkit.types.body import BodyParams
+from avatarkit.types.gaussians import Gaussians
 
 SH0 = 0.28209479177387814
 

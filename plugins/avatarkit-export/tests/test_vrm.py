@@ -12,12 +12,12 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from avatarkit.types.body import BodyParams
 from avatarkit.errors import InputError, PluginError
-from avatarkit.types.gaussians import Gaussians
 from avatarkit.interfaces import AvatarModel, BodyModel, Context, Posed
-from avatarkit.types.mesh import Mesh
 from avatarkit.registry import Registry
+from avatarkit.types.body import BodyParams
+from avatarkit.types.gaussians import Gaussians
+from avatarkit.types.mesh import Mesh
 
 
 class Doll:

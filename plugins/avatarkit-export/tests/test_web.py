@@ -17,12 +17,12 @@ import pytest
 import torch
 
 from avatarkit.animation import place
-from avatarkit.types.body import BodyParams
 from avatarkit.errors import ConfigError, InputError, PluginError
 from avatarkit.interfaces import AvatarModel, Context, Posed, Subject
 from avatarkit.motion.files import save_motion
 from avatarkit.registry import Registry
 from avatarkit.testing import tiny_motion
+from avatarkit.types.body import BodyParams
 
 SOURCES = Path(__file__).parent.parent / "web"
 TYPES = {"u8": np.uint8, "u16": np.uint16, "i16": np.int16, "u32": np.uint32, "f32": np.float32}

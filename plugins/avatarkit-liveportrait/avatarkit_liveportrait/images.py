@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import torch
 
-from avatarkit.types.camera import Camera
 from avatarkit.errors import InputError
-from avatarkit.types.keypoints import Keypoints
 from avatarkit.labelling.wholebody import FACE, FACE68
+from avatarkit.types.camera import Camera
+from avatarkit.types.keypoints import Keypoints
 
 __all__ = ["FaceCrop", "border_mask", "face_points", "network_input", "paste", "picture", "square_window", "warp"]
 

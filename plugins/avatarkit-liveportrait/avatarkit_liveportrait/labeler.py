@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avatarkit.types.body import Motion
 from avatarkit.errors import MissingWeights
 from avatarkit.interfaces import Context
 from avatarkit.labelling.driving import HeadPainter, head_motion
 from avatarkit.labelling.frames import cut_out, thinned
+from avatarkit.types.body import Motion
 from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit.utils.paths import find_weights
 from avatarkit.types.subject import Subject
+from avatarkit.utils.paths import find_weights
 from avatarkit_liveportrait.animator import Animator
 from avatarkit_liveportrait.config import LivePortraitConfig
 from avatarkit_liveportrait.images import (

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.types.camera import front_camera
 from avatarkit.errors import InputError
+from avatarkit.types.camera import front_camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit_liveportrait.images import (
     FaceCrop,

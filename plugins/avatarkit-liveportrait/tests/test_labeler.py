@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from avatarkit.config.options import make_config
 from avatarkit.errors import ConfigError, InputError, MissingWeights
 from avatarkit.interfaces import PseudoLabeler
-from avatarkit.types.keypoints import Keypoints
 from avatarkit.labelling import driving
 from avatarkit.labelling.driving import HeadPainter, head_motion
 from avatarkit.labelling.frames import thinned
-from avatarkit.types.mesh import MeshRendering
-from avatarkit.config.options import make_config
-from avatarkit.types.subject import Matte
 from avatarkit.testing import ReferenceRenderer, tiny_context, tiny_motion, tiny_subject
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.mesh import MeshRendering
+from avatarkit.types.subject import Matte
 from avatarkit_liveportrait.config import LivePortraitConfig
 from avatarkit_liveportrait.images import FaceCrop, face_points
 from avatarkit_liveportrait.labeler import LivePortraitLabeler, _limited

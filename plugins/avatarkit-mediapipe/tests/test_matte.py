@@ -11,8 +11,8 @@ from skimage import data
 
 from avatarkit.errors import InputError
 from avatarkit.interfaces import Context, Matter
-from avatarkit.types.keypoints import Keypoints
 from avatarkit.io.photo import photo_from_array
+from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.photo import Photo
 from avatarkit.types.subject import Matte
 from avatarkit_mediapipe.config import KeypointConfig, MatteConfig

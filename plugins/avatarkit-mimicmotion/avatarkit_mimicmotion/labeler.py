@@ -11,17 +11,17 @@ import numpy as np
 import torch
 
 from avatarkit.animation import place
-from avatarkit.types.body import BodyParams, Motion
-from avatarkit.types.camera import Camera
 from avatarkit.errors import InputError, MissingWeights
 from avatarkit.interfaces import Context
 from avatarkit.labelling.frames import cut_out, thinned
 from avatarkit.labelling.framing import Window, crop, subject_window
 from avatarkit.labelling.poses import observe
 from avatarkit.labelling.wholebody import from_sets
+from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.camera import Camera
 from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit.utils.paths import find_weights
 from avatarkit.types.subject import Subject
+from avatarkit.utils.paths import find_weights
 from avatarkit_mimicmotion.config import MimicMotionConfig
 from avatarkit_mimicmotion.pipeline import VideoPipeline
 from avatarkit_mimicmotion.posemap import People, align, draw, fit_alignment

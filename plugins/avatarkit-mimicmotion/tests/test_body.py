@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.types.camera import front_camera
 from avatarkit.errors import AvatarkitError
 from avatarkit.interfaces import Context
 from avatarkit.labelling.framing import Window
 from avatarkit.labelling.poses import observe
 from avatarkit.registry import Registry
+from avatarkit.types.camera import front_camera
 from avatarkit_mimicmotion.labeler import _people
 from avatarkit_mimicmotion.posemap import draw
 

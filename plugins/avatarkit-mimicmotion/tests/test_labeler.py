@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from avatarkit.config.options import make_config
 from avatarkit.errors import ConfigError, InputError, MissingWeights
 from avatarkit.interfaces import PseudoLabeler
-from avatarkit.types.keypoints import Keypoints
 from avatarkit.labelling.frames import thinned
 from avatarkit.labelling.poses import observe
-from avatarkit.config.options import make_config
-from avatarkit.types.subject import Matte
 from avatarkit.testing import TinyBody, tiny_context, tiny_motion, tiny_subject
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.subject import Matte
 from avatarkit_mimicmotion.config import MimicMotionConfig
 from avatarkit_mimicmotion.labeler import MimicMotionLabeler, _alignment, _detected
 from avatarkit_mimicmotion.pipeline import VideoPipeline

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from avatarkit.types.body import Motion
 from avatarkit.errors import InputError
 from avatarkit.motion.files import read_motion
+from avatarkit.types.body import Motion
 from avatarkit_motions.config import FolderConfig
 from avatarkit_motions.segments import segment
 from avatarkit_motions.source import BuiltinMotions, given_folder

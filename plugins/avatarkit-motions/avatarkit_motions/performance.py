@@ -19,8 +19,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from avatarkit.types.body import BodyParams, Motion
 from avatarkit.motion.pose_solver import FINGERS, SIDES, Poser, frame
+from avatarkit.types.body import BodyParams, Motion
 from avatarkit_motions.hands import CHANNELS as HAND_CHANNELS
 from avatarkit_motions.hands import SHAPES
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from avatarkit.types.body import Motion
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from avatarkit.types.body import Motion
 from avatarkit_motions.config import BuiltinConfig
 from avatarkit_motions.performance import euler
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from avatarkit.types.body import Motion
 from avatarkit.errors import InputError
 from avatarkit.interfaces import Context
 from avatarkit.motion.pose_solver import Poser
+from avatarkit.types.body import Motion
 from avatarkit_motions.clips import CLIPS, GESTURES, PHRASES, Stage, expressions, talk
 from avatarkit_motions.config import BuiltinConfig
 from avatarkit_motions.face import EXPRESSIONS

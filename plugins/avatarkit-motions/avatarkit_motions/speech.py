@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from avatarkit.types.body import Motion
 from avatarkit.io.audio import read_sound
+from avatarkit.types.body import Motion
 from avatarkit_motions.alignment import VOWEL_PLACES, align
 from avatarkit_motions.clips import CLIPS, GESTURES, Stage, finish, perform, stand
 from avatarkit_motions.config import SpeechConfig

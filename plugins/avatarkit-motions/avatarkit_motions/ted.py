@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from avatarkit.types.body import Motion
 from avatarkit.errors import InputError
 from avatarkit.motion.lifting import landmark_motion
 from avatarkit.motion.pose_format import LandmarkTrack
+from avatarkit.types.body import Motion
 from avatarkit_motions.config import TedConfig
 from avatarkit_motions.segments import segment
 from avatarkit_motions.source import BuiltinMotions, given_folder

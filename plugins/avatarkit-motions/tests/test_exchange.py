@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from avatarkit.types.body import Motion
 from avatarkit.interfaces import BodyModel
 from avatarkit.motion.files import read_motion, save_motion, write_bvh
+from avatarkit.types.body import Motion
 
 
 def _positions(body: BodyModel, motion: Motion) -> torch.Tensor:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from avatarkit.types.body import Motion
 from avatarkit.errors import InputError
-from avatarkit.motion.files import read_motion, save_motion, write_bvh
 from avatarkit.geometry.rotations import axis_angle_to_matrix
+from avatarkit.motion.files import read_motion, save_motion, write_bvh
+from avatarkit.types.body import Motion
 from avatarkit_cli.main import app
 
 

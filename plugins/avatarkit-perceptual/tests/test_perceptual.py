@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from avatarkit.interfaces import Context, TrainStep
 from avatarkit.types.camera import front_camera
 from avatarkit.types.gaussians import GaussianRendering
-from avatarkit.interfaces import Context, TrainStep
 from avatarkit_perceptual.config import StLpipsConfig
 from avatarkit_perceptual.losses import ShiftTolerantLpips
 

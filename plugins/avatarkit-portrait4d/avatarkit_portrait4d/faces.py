@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from avatarkit.types.camera import Camera
 from avatarkit.errors import InputError
+from avatarkit.types.camera import Camera
 
 __all__ = ["SIZE", "Alignment", "align", "crop_camera", "five_points", "parameters"]
 

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from avatarkit.types.body import BodyParams, Motion
-from avatarkit.types.camera import Camera
 from avatarkit.errors import InputError
+from avatarkit.geometry.rotations import matrix_to_axis_angle
 from avatarkit.interfaces import BodyModel, Context
-from avatarkit.types.keypoints import Keypoints
 from avatarkit.labelling.driving import HeadPainter, head_motion
 from avatarkit.labelling.frames import cut_out, thinned
 from avatarkit.labelling.poses import observe
 from avatarkit.labelling.wholebody import FACE, from_sets
+from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.camera import Camera
+from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit.geometry.rotations import matrix_to_axis_angle
 from avatarkit.types.subject import Subject
 from avatarkit_portrait4d.checkout import Checkout, open_checkout, sha256_of
 from avatarkit_portrait4d.config import Portrait4DConfig

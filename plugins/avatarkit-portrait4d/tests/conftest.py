@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from avatarkit.labelling import driving
+from avatarkit.testing import ReferenceRenderer, tiny_context, tiny_motion, tiny_subject
 from avatarkit.types.mesh import MeshRendering
 from avatarkit.types.subject import Matte
-from avatarkit.testing import ReferenceRenderer, tiny_context, tiny_motion, tiny_subject
 from avatarkit_portrait4d.checkout import _GENERATE_FILES, _PREPARE_FILES
 from avatarkit_portrait4d.config import Portrait4DConfig
 
@@ -49,8 +49,8 @@ def config(checkout) -> Portrait4DConfig:
 @pytest.fixture(scope="session")
 def person():
     """The tiny subject with the landmarks of its face."""
-    from avatarkit.types.keypoints import Keypoints
     from avatarkit.labelling.poses import observe
+    from avatarkit.types.keypoints import Keypoints
 
     subject, context = tiny_subject(size=128), tiny_context()
     points, scores = observe(context.get("body"), subject.params.batched(), subject.camera)

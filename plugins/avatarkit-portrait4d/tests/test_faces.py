@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.types.camera import front_camera
 from avatarkit.errors import InputError
+from avatarkit.types.camera import front_camera
 from avatarkit_portrait4d.faces import align, crop_camera, five_points, parameters
 
 WFLW = [96, 97, 54, 76, 82]  # pupils, tip of the nose, corners of the mouth among 98 points

@@ -15,10 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
+from avatarkit.config.options import make_config
 from avatarkit.errors import AvatarkitError, ConfigError, InputError, MissingRequirement, MissingWeights
 from avatarkit.interfaces import PseudoLabeler
 from avatarkit.types.keypoints import Keypoints
-from avatarkit.config.options import make_config
 from avatarkit_portrait4d.checkout import sha256_of
 from avatarkit_portrait4d.config import Portrait4DConfig
 from avatarkit_portrait4d.labeler import Portrait4DLabeler

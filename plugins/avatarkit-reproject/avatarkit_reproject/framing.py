@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import torch
 
+from avatarkit.geometry.mesh_graph import limb
+from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from avatarkit.interfaces import BodyModel
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera, orbit
-from avatarkit.interfaces import BodyModel
-from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.types.subject import Subject
-from avatarkit.geometry.mesh_graph import limb
 
 __all__ = ["frame_cameras", "place", "shown_vertices"]
 

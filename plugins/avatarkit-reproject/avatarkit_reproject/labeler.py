@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn import functional
 
+from avatarkit.appearance.painter import PhotoPainter
+from avatarkit.appearance.texture import inpaint
+from avatarkit.geometry.mesh_graph import smoothstep
+from avatarkit.interfaces import BodyModel, Context, Renderer
 from avatarkit.types.body import Motion
 from avatarkit.types.camera import Camera
-from avatarkit.interfaces import BodyModel, Context, Renderer
-from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.mesh import Mesh, MeshRendering
-from avatarkit.appearance.painter import PhotoPainter
+from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Subject
-from avatarkit.geometry.mesh_graph import smoothstep
-from avatarkit.appearance.texture import inpaint
 from avatarkit.utils.threads import single_threaded
 from avatarkit_reproject.config import Config
 from avatarkit_reproject.framing import frame_cameras, place, shown_vertices

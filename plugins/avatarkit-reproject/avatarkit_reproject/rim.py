@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from avatarkit.types.camera import Camera
+from avatarkit.geometry.mesh_graph import mesh_edges, smoothstep, spread
 from avatarkit.interfaces import BodyModel, Renderer
+from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import Mesh, MeshRendering, vertex_normals
 from avatarkit.types.subject import Subject
-from avatarkit.geometry.mesh_graph import mesh_edges, smoothstep, spread
 
 __all__ = ["overhang", "rim_confidence"]
 

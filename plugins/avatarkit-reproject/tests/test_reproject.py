@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from avatarkit.errors import ConfigError
-from avatarkit.interfaces import PseudoLabeler
-from avatarkit.types.mesh import Mesh
 from avatarkit.config.options import make_config
+from avatarkit.errors import ConfigError
 from avatarkit.geometry.rotations import axis_angle_to_matrix
-from avatarkit.types.subject import Quality
+from avatarkit.interfaces import PseudoLabeler
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_context, tiny_motion, tiny_subject
+from avatarkit.types.mesh import Mesh
+from avatarkit.types.subject import Quality
 from avatarkit_reproject.config import Config
 from avatarkit_reproject.framing import frame_cameras, place, shown_vertices
 from avatarkit_reproject.labeler import ReprojectLabeler

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 import avatarkit_smplx
-from avatarkit.types.body import Motion
 from avatarkit.components import Components
 from avatarkit.config import SLOTS, Recipe
 from avatarkit.errors import ConfigError, InputError, MissingWeights
 from avatarkit.interfaces import BodyModel, Context
-from avatarkit.motion.skeleton import SMPLX_JOINTS
 from avatarkit.motion.files import read_motion, save_motion, write_bvh
+from avatarkit.motion.skeleton import SMPLX_JOINTS
 from avatarkit.testing import conformance
+from avatarkit.types.body import Motion
 from avatarkit_smplx.config import SmplxConfig
 from avatarkit_smplx.model import SmplxBody
 

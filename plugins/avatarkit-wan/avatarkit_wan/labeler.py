@@ -13,8 +13,6 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from avatarkit.animation import place
-from avatarkit.types.body import BodyParams, Motion
-from avatarkit.types.camera import Camera
 from avatarkit.errors import ConfigError, InputError, MissingWeights
 from avatarkit.interfaces import Context
 from avatarkit.labelling.driving import HeadPainter
@@ -22,10 +20,12 @@ from avatarkit.labelling.frames import cut_out, thinned
 from avatarkit.labelling.framing import crop, subject_window
 from avatarkit.labelling.poses import observe
 from avatarkit.labelling.wholebody import FACE
-from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit.utils.paths import find_weights
 from avatarkit.storage.stage_cache import load_tensors, save_tensors
+from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.camera import Camera
+from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Subject
+from avatarkit.utils.paths import find_weights
 from avatarkit_wan.config import WanConfig
 from avatarkit_wan.skeleton import draw, face_box
 from avatarkit_wan.weights import load_part, load_pipeline, require_folder

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from avatarkit.config.options import make_config
 from avatarkit.errors import ConfigError, InputError, MissingWeights
 from avatarkit.interfaces import PseudoLabeler
-from avatarkit.config.options import make_config
-from avatarkit.types.subject import Matte
 from avatarkit.testing import tiny_context, tiny_motion, tiny_subject
+from avatarkit.types.subject import Matte
 from avatarkit_wan.config import WanConfig
 from avatarkit_wan.labeler import WanLabeler, _filled
 
