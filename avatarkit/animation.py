@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
     from avatarkit.registry import Registry
 
-__all__ = ["LoadedAvatar", "assemble", "follow", "frame_window", "load", "parse_color", "place"]
+__all__ = ["REVISION", "LoadedAvatar", "assemble", "follow", "frame_window", "load", "parse_color", "place"]
+
+REVISION = 1
+"""Raise it with every change of results: it is part of the keys of the stages that play an avatar."""
 
 
 @dataclass(frozen=True)

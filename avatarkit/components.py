@@ -80,14 +80,17 @@ class Components:
 
     def identities(self, slots: Iterable[str]) -> dict[str, Any]:
         """Slot -> name, version and complete options of what fills it, for content keys; empty slots are left out."""
-        chosen: dict[str, Any] = {}
-        for slot in slots:
-            choice = self.choice(slot)
-            if choice.use:
-                descriptor = self.descriptor(slot)
-                version = [descriptor.plugin.version, descriptor.revision]
-                chosen[slot] = [choice.use, version, descriptor.make_config(choice.options, choice.origins)]
-        return chosen
+        return {slot: self.identity(self.choice(slot)) for slot in slots if self.choice(slot).use}
+
+    def identity(self, choice: Choice) -> dict[str, Any]:
+        """Everything that the results of a component depend on: name, version of its plugin, revision, complete options."""
+        component = self.registry.get(choice.kind, choice.use or "")
+        return {
+            "use": choice.use,
+            "version": component.plugin.version,
+            "revision": component.revision,
+            "options": component.make_config(choice.options, choice.origins),
+        }
 
     def get(self, slot: str, name: str | None = None) -> Any:
         """The component in a slot, or with ``name`` another one of the slot's kind with default options."""

@@ -26,8 +26,8 @@ from avatarkit.interfaces import Subject
 from avatarkit.io.image import load_png, save_png
 from avatarkit.io.photo import photo_from_array
 from avatarkit.io.video import VideoWriter, probe, read_frames
-from avatarkit.metrics import METRICS, REVISION, compare, mean_scores, resized, windows
-from avatarkit.pipeline.build import build, load_tracked_subject
+from avatarkit.metrics import METRICS, compare, mean_scores, resized, windows
+from avatarkit.pipeline.build import build, core_revisions, load_tracked_subject
 from avatarkit.registry import Registry
 from avatarkit.registry.requirements import requirements
 from avatarkit.storage.bundle import workspace
@@ -45,6 +45,7 @@ __all__ = ["METHODS", "METRICS", "evaluate", "losses_to"]
 log = logging.getLogger("avatarkit.evaluation")
 
 METHODS = ("avatar", "still", "mesh")
+_RUNS = ("animation", "appearance", "geometry", "io", "metrics", "types")  # packages of the core that the comparison runs
 _LONGEST = 300  # frames of a clip that are tracked
 _SIDE = 1920  # pixels, longer side of the frames as they are read; the photo is one of them
 _COMPARED_SIDE = 512  # pixels, longer side of the person's window as it is compared
@@ -353,12 +354,14 @@ class _Evaluation:
         inputs = {"truth": self._truth(number).key, "photo": self._key("avatar" if method == "avatar" else "tracking")}
         if method != "still":
             inputs["tracked"] = self.tracked.key
-        config = {"metric": [metric, REVISION], "window": list(self.window), "size": list(self.size)}
+        config = {"metric": metric, "window": list(self.window), "size": list(self.size)}
         return self._stage(f"{method}-{number:05d}", ("body", "renderer"), inputs, config)
 
     def _stage(self, name: str, slots: tuple[str, ...], inputs: dict[str, str], config: dict[str, Any]) -> Stage:
         """A stage whose key holds what fills ``slots``."""
-        return self.store.stage(name, slots[-1], 1, {"slots": self.components.identities(slots), **config}, self.seed, inputs)
+        revision = self.components.descriptor(slots[-1]).revision
+        parts = {"slots": self.components.identities(slots), "core": core_revisions(_RUNS), **config}
+        return self.store.stage(name, slots[-1], revision, parts, self.seed, inputs)
 
 
 def _spread(indices: Sequence[int], count: int) -> list[int]:

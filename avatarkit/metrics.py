@@ -20,7 +20,7 @@ METRICS = ("mse", "l1", "psnr", "ssim", "lpips")
 REGIONS = {"face": ("face478",), "hands": ("hand21_left", "hand21_right")}
 """Region -> the landmark sets that it lies around."""
 REVISION = 1
-"""Of the numbers; scores that an older revision kept are made again."""
+"""Raise it with every change of results: scores of an older revision are computed again."""
 _SMALLEST = 24  # pixels; below, networks and structural similarity have nothing to say
 
 Window = tuple[int, int, int, int]

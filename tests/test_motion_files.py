@@ -17,9 +17,9 @@ from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_an
 from avatarkit.motion import retargeting
 from avatarkit.motion.files import load_motion, read_motion, save_motion, write_bvh
 from avatarkit.motion.pose_solver import Poser, frame, rotation_between, swing_twist
-from avatarkit.motion.skeleton import SMPLX_JOINTS, recognise
+from avatarkit.motion.skeleton import recognise
 from avatarkit.testing import TinyBody
-from avatarkit.types.body import Motion
+from avatarkit.types.body import SMPLX_JOINTS, Motion
 
 BODY = TinyBody()
 

@@ -96,7 +96,10 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
         _ = avatarkit.nothing
 
 
-@pytest.mark.parametrize("module", sorted(p.stem for p in (ROOT / "avatarkit").glob("*.py") if p.stem != "__init__"))
+MODULES = sorted(".".join(p.relative_to(ROOT / "avatarkit").with_suffix("").parts) for p in (ROOT / "avatarkit").rglob("*.py"))
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if not m.endswith("__init__")])
 def test_every_module_says_what_it_exports(module: str) -> None:
     loaded = importlib.import_module(f"avatarkit.{module}")
     assert loaded.__doc__

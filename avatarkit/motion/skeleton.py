@@ -5,24 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-__all__ = ["SMPLX_JOINTS", "recognise"]
+from avatarkit.types.body import SMPLX_JOINTS
 
-_BODY = (
-    "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
-    "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head",
-    "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
-)  # fmt: skip
-_HAND = [f"{f}{k}" for f in ("index", "middle", "pinky", "ring", "thumb") for k in (1, 2, 3)]
-
-SMPLX_JOINTS: tuple[str, ...] = (
-    *_BODY,
-    "jaw",
-    "left_eye_smplhf",
-    "right_eye_smplhf",
-    *(f"left_{n}" for n in _HAND),
-    *(f"right_{n}" for n in _HAND),
-)
-"""The 55 joints of SMPL-X in its order; SMPL-H leaves out jaw and eyes, SMPL has the first 22 and two hands."""
+__all__ = ["recognise"]
 
 # In order of trust: where a skeleton has several of a row, the first wins.
 _LIMBS: dict[str, tuple[str, ...]] = {

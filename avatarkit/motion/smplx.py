@@ -14,8 +14,7 @@ from avatarkit.geometry.rotations import axis_angle_to_matrix
 from avatarkit.interfaces import BodyModel
 from avatarkit.motion.pose_solver import PARENTS, Poser
 from avatarkit.motion.retargeting import Performer, retarget
-from avatarkit.motion.skeleton import SMPLX_JOINTS
-from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.body import SMPLX_JOINTS, BodyParams, Motion
 
 __all__ = ["is_smplx", "smplx_motion"]
 

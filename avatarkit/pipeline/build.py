@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,7 +49,7 @@ from avatarkit.utils.files import only_user
 from avatarkit.utils.progress import Progress, SilentProgress
 from avatarkit.utils.threads import single_threaded
 
-__all__ = ["STAGES", "build", "load_tracked_subject"]
+__all__ = ["RUNS", "STAGES", "build", "core_revisions", "load_tracked_subject"]
 
 log = logging.getLogger("avatarkit.pipeline.build")
 
@@ -55,6 +57,16 @@ T = TypeVar("T")
 
 STAGES = ("tracking", "motions", "body-labels", "head-labels", "avatar", "preview")
 """What ``--from`` may name; the stages from there on are made again."""
+
+RUNS: dict[str, tuple[str, ...]] = {
+    "tracking": ("appearance", "geometry", "io", "types"),
+    "motions": ("geometry", "io", "motion", "types"),
+    "body-labels": ("animation", "appearance", "geometry", "io", "labelling", "types"),
+    "head-labels": ("animation", "appearance", "geometry", "io", "labelling", "types"),
+    "avatar": ("appearance", "geometry", "training", "types"),
+    "preview": ("animation", "geometry", "io", "metrics", "report", "types"),
+}
+"""Stage -> packages of the core whose code its results depend on, directly or through a component."""
 
 
 def build(
@@ -239,7 +251,9 @@ class _Run:
         """Stage 5: the avatar."""
         config = self.recipe.section("training", TrainingConfig)
         inputs = {"tracking": tracking.key} | {s.name: s.key for s in label_stages}
-        losses = {c.name: [c.use, dict(c.options), c.weight, c.start, list(c.on)] for c in self.recipe.losses}
+        losses = {
+            c.name: self.components.identity(c) | {"weight": c.weight, "start": c.start, "on": c.on} for c in self.recipe.losses
+        }
         stage = self._stage("avatar", ("body", "renderer", "avatar"), inputs, {"training": asdict(config), "losses": losses})
 
         @single_threaded()
@@ -310,8 +324,11 @@ class _Run:
         }
 
     def _stage(self, name: str, slots: tuple[str, ...], inputs: dict[str, str], config: dict[str, Any]) -> Stage:
-        """A stage whose key holds what fills ``slots``."""
-        return self.store.stage(name, slots[-1], 1, {"slots": self.components.identities(slots), **config}, self.seed, inputs)
+        """A stage whose key holds what fills ``slots``, and the revisions of the core packages that it runs."""
+        revision = self.components.descriptor(slots[-1]).revision
+        code = core_revisions(RUNS[re.sub(r"-\d+$", "", name)])
+        parts = {"slots": self.components.identities(slots), "core": code, **config}
+        return self.store.stage(name, slots[-1], revision, parts, self.seed, inputs)
 
     def _require(self, slot: str, contract: Callable[..., None], *values: Any) -> None:
         """Stops at what a component gave that is not what its interface promises."""
@@ -357,6 +374,11 @@ class _Run:
     def _failed(stage: str, component: Component, error: Exception) -> StageError:
         text = f"The stage {stage} failed in {component.owner} of {component.maker}: {error_text(error)}. {component.remedy}"
         return StageError(text, None if component.bundled else where(component.plugin))
+
+
+def core_revisions(packages: Iterable[str]) -> dict[str, int]:
+    """Package of the core -> its ``REVISION``, for content keys."""
+    return {name: importlib.import_module(f"avatarkit.{name}").REVISION for name in packages}
 
 
 def _person_box(subject: Subject) -> torch.Tensor:

@@ -7,8 +7,7 @@ import torch
 from avatarkit.errors import InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix
 from avatarkit.interfaces import Context, Skeleton
-from avatarkit.motion.skeleton import SMPLX_JOINTS
-from avatarkit.types.body import BodyParams, JointLandmarks, SurfaceLandmarks
+from avatarkit.types.body import SMPLX_JOINTS, BodyParams, JointLandmarks, SurfaceLandmarks
 from avatarkit.types.mesh import skin
 from avatarkit_smplx.config import SmplxConfig
 from avatarkit_smplx.files import find_model, load_smplx, read_uv

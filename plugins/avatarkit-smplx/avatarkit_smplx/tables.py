@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from avatarkit.motion.skeleton import SMPLX_JOINTS
-from avatarkit.types.body import JointLandmarks, PoseGroup, SurfaceLandmarks
+from avatarkit.types.body import SMPLX_JOINTS, JointLandmarks, PoseGroup, SurfaceLandmarks
 
 __all__ = ["PARTS", "face478", "joint_landmarks", "mirror", "parts", "pose_groups"]
 

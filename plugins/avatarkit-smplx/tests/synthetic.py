@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from avatarkit.motion.pose_solver import PARENTS
-from avatarkit.motion.skeleton import SMPLX_JOINTS
+from avatarkit.types.body import SMPLX_JOINTS
 
 VERTICES, COMPONENTS, JOINTS = 10_475, 20, 55
 _MIDDLE = {"pelvis": (0, -0.35, 0), "spine1": (0, -0.24, 0), "spine2": (0, -0.11, 0), "spine3": (0, -0.05, 0),

@@ -11,9 +11,8 @@ from avatarkit.config import SLOTS, Recipe
 from avatarkit.errors import ConfigError, InputError, MissingWeights
 from avatarkit.interfaces import BodyModel, Context
 from avatarkit.motion.files import read_motion, save_motion, write_bvh
-from avatarkit.motion.skeleton import SMPLX_JOINTS
 from avatarkit.testing import conformance
-from avatarkit.types.body import Motion
+from avatarkit.types.body import SMPLX_JOINTS, Motion
 from avatarkit_smplx.config import SmplxConfig
 from avatarkit_smplx.model import SmplxBody
 
