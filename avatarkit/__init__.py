@@ -16,6 +16,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from avatarkit.utils.moved import install_aliases
+
 if TYPE_CHECKING:
     from avatarkit.animation import LoadedAvatar, load
     from avatarkit.api import build
@@ -139,6 +141,9 @@ __all__ = [
     "read_photo",
     "track_file",
 ]
+
+
+install_aliases()
 
 
 def __getattr__(name: str) -> Any:

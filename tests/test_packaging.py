@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import avatarkit
+from avatarkit.utils.moved import MOVED
 
 ROOT = Path(__file__).parent.parent
 PLUGINS = sorted(p.name for p in (ROOT / "plugins").iterdir() if (p / "pyproject.toml").is_file())
@@ -167,3 +168,14 @@ def test_known_components_that_are_not_installed_are_not_installed() -> None:
         for name, hint in names.items():
             assert name not in registry.components(kind), f"{kind} {name!r} comes along now: take it out of known.toml"
             assert hint.endswith("."), f"the hint for {kind} {name!r} is no sentence"
+
+
+@pytest.mark.parametrize("old", sorted(MOVED))
+def test_a_module_that_moved_still_imports_under_its_old_path(old: str) -> None:
+    now = importlib.import_module(f"avatarkit.{MOVED[old]}")
+    for name in [n for n in sys.modules if n == f"avatarkit.{old}"]:
+        del sys.modules[name]
+    with pytest.warns(DeprecationWarning, match=rf"avatarkit\.{re.escape(old)} is avatarkit\.{re.escape(MOVED[old])} now"):
+        alias = importlib.import_module(f"avatarkit.{old}")
+    for name in getattr(now, "__all__", ()):
+        assert getattr(alias, name) is getattr(now, name)
