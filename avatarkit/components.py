@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from avatarkit.config import Choice, LossChoice, Recipe
 from avatarkit.errors import ConfigError, MissingDevice
-from avatarkit.interfaces import Context
+from avatarkit.interfaces import PROTOCOLS, Context, GetComponent, Loss, with_defaults
 from avatarkit.utils.paths import cache_folder
 from avatarkit.utils.progress import Progress, SilentProgress
 
@@ -58,7 +58,7 @@ class Components:
         self.recipe, self.registry = recipe, registry
         self.device = device if isinstance(device, torch.device) else resolve_device(device)
         self.progress = progress or SilentProgress()
-        self.context = Context(self.device, seed, cache_folder(), self.get, self._tell)
+        self.context = Context(self.device, seed, cache_folder(), cast(GetComponent, self.get), self._tell)
         self._made: dict[str, Any] = {}
         self._makers: list[Component] = []
 
@@ -98,11 +98,12 @@ class Components:
         if key not in self._made:
             if name is None:
                 self._note(self.descriptor(slot))
-                self._made[key] = self.registry.create(self.choice(slot), self.context)
+                made = self.registry.create(self.choice(slot), self.context)
             else:
                 component = self.registry.get(self.choice(slot).kind, name)
                 self._note(component)
-                self._made[key] = component.create({}, self.context)
+                made = component.create({}, self.context)
+            self._made[key] = with_defaults(made, PROTOCOLS[self.choice(slot).kind])
         return self._made[key]
 
     def _note(self, component: Component) -> None:
@@ -114,7 +115,7 @@ class Components:
         if choice.slot not in self._made:
             if choice.use is not None:
                 self._note(self.registry.get(choice.kind, choice.use))
-            self._made[choice.slot] = self.registry.create(choice, self.context)
+            self._made[choice.slot] = with_defaults(self.registry.create(choice, self.context), Loss)
         return self._made[choice.slot]
 
     def culprit(self, error: BaseException, slot: str) -> Component:

@@ -22,7 +22,7 @@ from avatarkit.appearance.texture import sample_texture, texture_from_photo
 from avatarkit.components import Components
 from avatarkit.config import Recipe
 from avatarkit.errors import ConfigError, InputError
-from avatarkit.interfaces import Subject
+from avatarkit.interfaces import PerceptualDistance, Subject
 from avatarkit.io.image import load_png, save_png
 from avatarkit.io.photo import photo_from_array
 from avatarkit.io.video import VideoWriter, probe, read_frames
@@ -246,7 +246,7 @@ class _Evaluation:
             if found is not None and all(r.met for r in requirements(found, str(self.components.device))):
                 options = {"trunk": "vgg"} if any(o.name == "trunk" for o in found.options()) else {}
                 loss = found.create(options, self.components.context)
-                if hasattr(loss, "distance"):
+                if isinstance(loss, PerceptualDistance):
                     return loss.distance, loss.name
         raise ConfigError("No perceptual metric can be used here: avatarkit doctor says what is missing.")
 

@@ -6,14 +6,17 @@ argument says otherwise. All of them are deterministic: same inputs, seed and de
 A component is made by calling its class with its config (a frozen dataclass) and a ``Context``::
 
     component = Class(config, context)
+
+Members with a default may be left out: ``with_defaults`` fills them in where the core makes a component.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload, runtime_checkable
 
 import torch
 
@@ -30,28 +33,66 @@ if TYPE_CHECKING:
     import numpy as np
 
 __all__ = [
+    "PROTOCOLS",
     "AvatarModel",
     "BodyModel",
     "Context",
     "Exporter",
     "GaussianRasterizer",
+    "GetComponent",
     "KeypointDetector",
     "Loss",
     "Matter",
     "MeshRasterizer",
     "MotionSource",
     "ParameterGroup",
+    "PerceptualDistance",
     "Posed",
     "PseudoLabeler",
     "Renderer",
+    "ShapePrior",
     "Skeleton",
     "Tracker",
     "TrainStep",
+    "optional_members",
+    "with_defaults",
 ]
+
+T = TypeVar("T")
 
 
 def _silent(message: str, fraction: float | None = None) -> None:
     """Reports progress to nobody."""
+
+
+class GetComponent(Protocol):
+    """Gives another component of the build, by slot of the recipe. Plugins meet through it and never import each other."""
+
+    @overload
+    def __call__(self, kind: Literal["matter"], name: str | None = None) -> Matter: ...
+    @overload
+    def __call__(self, kind: Literal["keypoints"], name: str | None = None) -> KeypointDetector: ...
+    @overload
+    def __call__(self, kind: Literal["body"], name: str | None = None) -> BodyModel: ...
+    @overload
+    def __call__(self, kind: Literal["tracker"], name: str | None = None) -> Tracker: ...
+    @overload
+    def __call__(self, kind: Literal["motions"], name: str | None = None) -> MotionSource: ...
+    @overload
+    def __call__(self, kind: Literal["body_labels", "head_labels"], name: str | None = None) -> PseudoLabeler: ...
+    @overload
+    def __call__(self, kind: Literal["avatar"], name: str | None = None) -> AvatarModel: ...
+    @overload
+    def __call__(self, kind: Literal["perceptual"], name: str | None = None) -> Loss: ...
+    @overload
+    def __call__(self, kind: Literal["renderer"], name: str | None = None) -> Renderer: ...
+    @overload
+    def __call__(self, kind: str, name: str | None = None) -> Any: ...
+
+
+def _nothing(kind: str, name: str | None = None) -> Any:
+    """Stands in for ``Context.get`` outside of a build."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -62,16 +103,15 @@ class Context:
         device: where heavy tensors live.
         seed: of the build; derive generators from it, never touch the global one.
         cache: folder for files that are made once per user (a body model's tables); may not exist yet.
-        get: ``get(kind, name=None)`` another component of this build, by slot of the recipe: ``get("body")``,
-            ``get("renderer")``, ``get("keypoints")``, ``get("matter")``, ``get("tracker")``, ``get("perceptual")``, ... The way
-            for plugins to meet without importing each other.
+        get: ``get(kind, name=None)`` gives another component of this build, by slot of the recipe: ``get("body")``,
+            ``get("renderer")``; with ``name``, another component of the slot's kind with default options.
         progress: ``progress(message, fraction)`` tells the user what is being done; fraction 0 to 1 or None.
     """
 
     device: torch.device = torch.device("cpu")
     seed: int = 0
     cache: Path = Path.home() / ".cache" / "avatarkit"
-    get: Callable[..., Any] = field(default=lambda kind, name=None: None)
+    get: GetComponent = field(default=_nothing)
     progress: Callable[..., None] = field(default=_silent)
 
 
@@ -113,6 +153,20 @@ class KeypointDetector(Protocol):
 
 
 @dataclass(frozen=True)
+class ShapePrior:
+    """What is likely among the shape numbers of a body model.
+
+    Attributes:
+        mean, sigma: (S,) of each number. low, high: (S,) its bounds.
+    """
+
+    mean: torch.Tensor
+    sigma: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Skeleton:
     """Joints of one identity at rest.
 
@@ -143,6 +197,8 @@ class BodyModel(Protocol):
     shape_names: tuple[str, ...]  # S
     expression_names: tuple[str, ...]  # E; the 52 ARKit names where the model has them
     pose_groups: tuple[PoseGroup, ...]
+    shape_prior: ShapePrior | None = None
+    """None: trackers assume that numbers whose neutral value is zero are signed changes, and that others run from 0 to 1."""
 
     def neutral(self) -> BodyParams:
         """One frame: average adult, rest pose, no expression, at the origin."""
@@ -267,9 +323,13 @@ class MotionSource(Protocol):
 class PseudoLabeler(Protocol):
     """Makes pictures of the person in other poses (paper, eq. 6).
 
-    Two attributes may be there: ``exact = True`` says that the frames show just what was asked for, so that they are not tracked
-    again; ``regions = ("body",)`` or ``("head",)`` says what it can show at all, so that it is not asked for the other.
+    Attributes:
+        exact: the frames show just what was asked for, so that they are not tracked again.
+        regions: what it can show; it is not asked for the other.
     """
+
+    exact: bool = False
+    regions: tuple[str, ...] = ("body", "head")
 
     def generate(self, subject: Subject, motion: Motion, seed: int) -> LabelClip:
         """One clip for one motion; ``motion`` is relative, as ``Motion`` says."""
@@ -309,12 +369,7 @@ class ParameterGroup:
 
 @runtime_checkable
 class AvatarModel(Protocol):
-    """A drivable person made of Gaussians. The same class trains and plays.
-
-    It may offer ``pose_for_photo(params) -> Posed`` besides: as ``pose``, for training steps that look at the photo, without what
-    the photo does not show and with colours as constants that it does not show, so that hidden surface cannot learn the colours
-    of what hides it.
-    """
+    """A drivable person made of Gaussians. The same class trains and plays."""
 
     def create(self, subject: Subject, labels: Sequence[LabelClip]) -> None:
         """Initialises all tensors from the tracked photo; labels may lend colours to what the photo does not show."""
@@ -323,6 +378,14 @@ class AvatarModel(Protocol):
     def pose(self, params: BodyParams) -> Posed:
         """One frame (shape of ``params`` is ignored: the avatar has its own); differentiable."""
         ...
+
+    def pose_for_photo(self, params: BodyParams) -> Posed:
+        """Poses for a training step that looks at the photo; the default is ``pose``.
+
+        An avatar may leave out what the photo does not show and hold its colors constant, so that hidden surface cannot learn
+        the colors of what hides it.
+        """
+        return self.pose(params)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """What an optimiser may change."""
@@ -369,13 +432,29 @@ class TrainStep:
 
 @runtime_checkable
 class Loss(Protocol):
-    """One term of the objective (eq. 7, 9, 10), unweighted; the recipe gives weight, start step and kinds of step.
-
-    It may offer ``applies_to(avatar) -> bool`` besides: of avatars for which it says no it is left out, with a warning.
-    """
+    """One term of the objective (eq. 7, 9, 10), unweighted; the recipe gives weight, start step and kinds of step."""
 
     def __call__(self, step: TrainStep) -> torch.Tensor:
         """() scalar."""
+        ...
+
+    def applies_to(self, avatar: AvatarModel) -> bool:
+        """Says whether the term can measure this avatar; where it cannot, training leaves it out with a warning."""
+        return True
+
+
+@runtime_checkable
+class PerceptualDistance(Protocol):
+    """A loss that can also compare two pictures, for evaluation.
+
+    Attributes:
+        name: exact name of the metric: ``lpips-vgg``.
+    """
+
+    name: str
+
+    def distance(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Compares two (H, W, 3) pictures, sRGB 0 to 1; () scalar, 0 = equal."""
         ...
 
 
@@ -417,3 +496,39 @@ class Exporter(Protocol):
         that cameras turn around.
         """
         ...
+
+
+PROTOCOLS: dict[str, type] = {
+    "matter": Matter,
+    "keypoints": KeypointDetector,
+    "body": BodyModel,
+    "tracker": Tracker,
+    "motions": MotionSource,
+    "labels": PseudoLabeler,
+    "avatar": AvatarModel,
+    "loss": Loss,
+    "renderer": Renderer,
+    "exporter": Exporter,
+}
+"""Kind of component -> its interface."""
+
+_DEFAULTS: dict[type, tuple[str, ...]] = {
+    BodyModel: ("shape_prior",),
+    PseudoLabeler: ("exact", "regions"),
+    AvatarModel: ("pose_for_photo",),
+    Loss: ("applies_to",),
+}
+
+
+def optional_members(protocol: type) -> tuple[str, ...]:
+    """Names of the members that an implementation may leave out."""
+    return _DEFAULTS.get(protocol, ())
+
+
+def with_defaults(component: T, protocol: type) -> T:
+    """Adds the optional members of an interface that a component leaves out, in place, and returns the component."""
+    for name in optional_members(protocol):
+        if not hasattr(component, name):
+            default = vars(protocol)[name]
+            object.__setattr__(component, name, default.__get__(component) if inspect.isfunction(default) else default)
+    return component

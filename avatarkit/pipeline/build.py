@@ -204,7 +204,7 @@ class _Run:
         config = self.recipe.section("labels", LabelsConfig)
         first = 0 if region == "body" else len(motions) - config.head_clips
         chosen = list(enumerate(motions))[first : first + (config.body_clips if region == "body" else config.head_clips)]
-        shows = getattr(self.components.get(slot), "regions", (region,)) if chosen else (region,)
+        shows = self.components.get(slot).regions if chosen else (region,)
         if region not in shows:
             owner = self.components.descriptor(slot).owner
             raise ConfigError(f"{owner} shows the {' and the '.join(shows)}, and cannot make {region} labels; see {slot}.")
@@ -226,7 +226,7 @@ class _Run:
     def _aligned(self, slot: str, clip: LabelClip, subject: Subject, motion: Motion) -> LabelClip:
         """The clip with the parameters that its frames really show, in the photo's colours."""
         get, config = self.components.get, self.recipe.section("labels", LabelsConfig)
-        if getattr(get(slot), "exact", False):
+        if get(slot).exact:
             return clip
         facts = dict(clip.facts)
         if config.retrack:

@@ -6,14 +6,23 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from avatarkit.utils.paths import find_weights
 
 if TYPE_CHECKING:
     from avatarkit.registry import Component
 
-__all__ = ["Requirement", "module_present", "requirements"]
+__all__ = ["ChecksItself", "Requirement", "module_present", "requirements"]
+
+
+@runtime_checkable
+class ChecksItself(Protocol):
+    """A component's config that knows what else must be there before a build."""
+
+    def preflight(self) -> list[str]:
+        """Returns a sentence for each thing that is missing; asked before any stage runs."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ def requirements(
         device: ``cpu`` or ``cuda``; None leaves the need for a device out.
         options: of the component; where one of them names a file or folder that exists, the user brings their own
             weights and the component checks them itself.
-        config: of the component; where it has a method ``preflight() -> list[str]``, that says in sentences what is missing.
+        config: of the component; a ``ChecksItself`` says in sentences what is missing.
     """
     found = [
         Requirement("module", name, module_present(name), component.install_hint(name))
@@ -62,9 +71,8 @@ def requirements(
     if component.needs.device is not None and device is not None:
         remedy = f"there is none here; choose another {component.kind} component (avatarkit plugins list), or another machine"
         found.append(Requirement("device", component.needs.device, device == component.needs.device, remedy))
-    preflight = getattr(config, "preflight", None)
-    if preflight is not None and all(requirement.met for requirement in found if requirement.kind != "device"):
-        found += [Requirement("setup", component.name, False, sentence) for sentence in preflight()]
+    if isinstance(config, ChecksItself) and all(requirement.met for requirement in found if requirement.kind != "device"):
+        found += [Requirement("setup", component.name, False, sentence) for sentence in config.preflight()]
     return tuple(found)
 
 

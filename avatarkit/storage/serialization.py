@@ -175,7 +175,10 @@ def save_clip(clip: LabelClip, folder: Path) -> None:
     tensors = {k: getattr(clip, k) for k in ("frames", "alpha", "confidence")}
     tensors |= params_to_tensors(clip.requested, "requested") | params_to_tensors(clip.params, "params")
     tensors |= cameras_to_tensors(clip.cameras, "cameras")
-    facts = {"name": clip.name, "region": clip.region, "model": clip.params.model, "facts": dict(clip.facts)}
+    facts = {
+        "name": clip.name, "region": clip.region, "model": clip.params.model, "facts": dict(clip.facts),
+        "from_photo": clip.from_photo,
+    }  # fmt: skip
     _write(folder, "clip", tensors, facts)
 
 
@@ -189,5 +192,6 @@ def load_clip(folder: Path) -> LabelClip:
         params=params_from_tensors(tensors, "params", facts["model"]),
         cameras=cameras_from_tensors(tensors, "cameras"),
         facts=facts.get("facts", {}),
+        from_photo=facts["from_photo"],
         **{k: tensors[k] for k in ("frames", "alpha", "confidence")},
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from avatarkit.interfaces import BodyModel, Context, Renderer
+from avatarkit.config import SLOTS
+from avatarkit.interfaces import PROTOCOLS, BodyModel, Context, GetComponent, Renderer, with_defaults
 from avatarkit.io.photo import read_photo
 from avatarkit.testing.method import (
     TinyAvatar,
@@ -61,19 +62,19 @@ class Material:
 
     def __init__(self, cache: Path | None = None, size: int = 64, **slots: Any) -> None:
         self.size, self._made = size, dict(slots)
-        context = replace(Context(), get=self.get)
+        context = replace(Context(), get=cast(GetComponent, self.get))
         self.context = context if cache is None else replace(context, cache=cache)
 
     def get(self, slot: str, name: str | None = None) -> Any:
         """The component in a slot; ``name`` is not looked at, there is one of each."""
         if slot not in self._made:
             cls, config = _TINY[slot]
-            self._made[slot] = cls(config, self.context)
+            self._made[slot] = with_defaults(cls(config, self.context), PROTOCOLS[SLOTS.get(slot, slot)])
         return self._made[slot]
 
     def put(self, slot: str, component: Any) -> None:
         """Takes ``component`` in place of a tiny one."""
-        self._made[slot] = component
+        self._made[slot] = with_defaults(component, PROTOCOLS[SLOTS.get(slot, slot)])
 
     @property
     def body(self) -> BodyModel:
@@ -126,7 +127,7 @@ class PhotoMaterial(Material):
     def __init__(self, components: Components, photo: Path) -> None:
         super().__init__()
         self._components, self._path = components, photo
-        self.context = replace(components.context, get=self.get)
+        self.context = replace(components.context, get=cast(GetComponent, self.get))
 
     def get(self, slot: str, name: str | None = None) -> Any:
         """The component in a slot of the recipe, or another one by name."""

@@ -7,14 +7,27 @@ import math
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
+from avatarkit.config import SLOTS
 from avatarkit.errors import ConfigError
 from avatarkit.geometry.rotations import axis_angle_to_matrix
-from avatarkit.interfaces import BodyModel, Context, GaussianRasterizer, MeshRasterizer, Renderer, Skeleton, Subject
+from avatarkit.interfaces import (
+    PROTOCOLS,
+    BodyModel,
+    Context,
+    GaussianRasterizer,
+    GetComponent,
+    MeshRasterizer,
+    Renderer,
+    ShapePrior,
+    Skeleton,
+    Subject,
+    with_defaults,
+)
 from avatarkit.reference.gaussians import render_gaussians
 from avatarkit.reference.meshes import render_mesh
 from avatarkit.testing.landmarks import tiny_landmarks
@@ -52,6 +65,7 @@ class TinyBody:
     name = "tiny"
     shape_names: tuple[str, ...] = ("height",)
     expression_names: tuple[str, ...] = ("jawOpen", "mouthSmileLeft")
+    shape_prior: ShapePrior | None = None
 
     def __init__(self, config: Any = None, context: Context | None = None) -> None:
         self.joint_names = tuple(b[0] for b in _BONES)
@@ -179,13 +193,14 @@ class ReferenceRenderer:
 def tiny_context(cache: Path | None = None, **components: Any) -> Context:
     """A context whose slots hold ``TinyBody``, ``ReferenceRenderer`` and whatever is given by name."""
     slots: dict[str, Any] = {"body": TinyBody(), "renderer": ReferenceRenderer(), **components}
+    slots = {slot: with_defaults(made, PROTOCOLS[SLOTS.get(slot, slot)]) for slot, made in slots.items()}
 
     def get(slot: str, name: str | None = None) -> Any:
         if slot not in slots:
             raise ConfigError(f"tiny_context was not given the slot {slot!r}")
         return slots[slot]
 
-    context = replace(Context(), get=get)
+    context = replace(Context(), get=cast(GetComponent, get))
     return context if cache is None else replace(context, cache=cache)
 
 
@@ -193,7 +208,7 @@ def tiny_subject(context: Context | None = None, size: int = 64) -> Subject:
     """The tiny body standing in front of a camera, photographed with colours that vary over its surface."""
     context = context or tiny_context()
     body, renderer = context.get("body"), context.get("renderer")
-    if type(body) is TinyBody and type(renderer) is ReferenceRenderer:
+    if isinstance(body, TinyBody) and isinstance(renderer, ReferenceRenderer):
         return copy.deepcopy(_tiny_subject(size))
     return _photographed(body, renderer, size)
 

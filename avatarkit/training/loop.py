@@ -13,7 +13,7 @@ import torch
 
 from avatarkit.config.sections import TrainingConfig
 from avatarkit.errors import StoreError
-from avatarkit.interfaces import AvatarModel, Loss, Renderer, Subject, TrainStep
+from avatarkit.interfaces import AvatarModel, Loss, Renderer, Subject, TrainStep, with_defaults
 from avatarkit.storage.stage_cache import load_tensors, save_tensors
 from avatarkit.training.sampler import Sampler
 from avatarkit.training.views import View, photo_views
@@ -40,6 +40,9 @@ class LossTerm:
     start: int = 0
     on: tuple[str, ...] = ("photo",)
 
+    def __post_init__(self) -> None:
+        with_defaults(self.loss, Loss)
+
 
 @dataclass
 class TrainingReport:
@@ -55,7 +58,7 @@ class TrainingReport:
 
 def applicable(terms: Sequence[LossTerm], avatar: AvatarModel) -> list[LossTerm]:
     """The terms that can be had of an avatar; what is left out is said."""
-    fitting = [t for t in terms if not hasattr(t.loss, "applies_to") or t.loss.applies_to(avatar)]
+    fitting = [t for t in terms if t.loss.applies_to(avatar)]
     if left_out := [t.name for t in terms if t not in fitting]:
         log.warning("the losses %s are of another kind of avatar, and are left out", ", ".join(left_out))
     return fitting
@@ -95,6 +98,7 @@ def train(
         checkpoints: folder for the latest checkpoint; None = none is kept.
         progress: told about every step. confidence: (H, W) of the photo's pixels, see ``views.photo_confidence``.
     """
+    with_defaults(avatar, AvatarModel)
     groups = avatar.parameter_groups()
     optimizer = torch.optim.Adam(
         [{"params": list(g.tensors), "lr": g.lr, "lr_start": g.lr} for g in groups], betas=(0.9, 0.999), eps=config.adam_eps,
@@ -132,7 +136,7 @@ def _losses(
     if not active:
         return {}
     background = torch.rand(3, generator=g).to(view.image.device)
-    pose = getattr(avatar, "pose_for_photo", avatar.pose) if view.kind == "photo" else avatar.pose
+    pose = avatar.pose_for_photo if view.kind == "photo" else avatar.pose
     posed = pose(view.params)
     rendering = renderer.gaussians.render(posed.gaussians, view.camera, background)
     target = view.image * view.alpha[..., None] + background * (1 - view.alpha[..., None])

@@ -28,7 +28,7 @@ class LabelClip:
         params: parameters after re-tracking; equal to ``requested`` where a generator is exact.
         cameras: one for each frame.
         facts: what is worth knowing about it: where it came from, how far it strayed; plain values, for the manifest.
-            ``from_photo``: its colours are the photo's, completed, and know no more.
+        from_photo: its colors are the photo's, completed, and know no more.
     """
 
     name: str
@@ -40,6 +40,7 @@ class LabelClip:
     params: BodyParams
     cameras: tuple[Camera, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    from_photo: bool = False
 
     def __len__(self) -> int:
         return int(self.frames.shape[0])

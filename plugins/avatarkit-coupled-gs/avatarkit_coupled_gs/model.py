@@ -61,7 +61,7 @@ class CoupledAvatar:
 
     def create(self, subject: Subject, labels: Sequence[LabelClip]) -> None:
         """See ``AvatarModel.create``; of the labels only whether they know more than the photo matters."""
-        known = all(clip.facts.get("from_photo") for clip in labels)
+        known = all(clip.from_photo for clip in labels)
         config, body, renderer = self.config, self.body, self.context.get("renderer")
         eye, hand = config.eye_factor, config.hand_factor
         factors = {"face": config.face_factor, "eyelids": 2 * config.face_factor, "left_hand": hand, "right_hand": hand}

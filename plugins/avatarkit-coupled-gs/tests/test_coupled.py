@@ -284,11 +284,11 @@ def test_neighbours_close_seams_and_never_leave_the_surface():
     assert gap.max() <= 2.0
 
 
-@pytest.mark.parametrize(("facts", "teaches"), [({"from_photo": True}, False), ({}, True)])
-def test_labels_teach_colours_that_the_photo_does_not_show(context, subject, facts, teaches):
+@pytest.mark.parametrize(("from_photo", "teaches"), [(True, False), (False, True)])
+def test_labels_teach_colours_that_the_photo_does_not_show(context, subject, from_photo, teaches):
     rgb, alpha = torch.zeros(1, 8, 8, 3, dtype=torch.uint8), torch.zeros(1, 8, 8, dtype=torch.uint8)
     params = subject.params.batched()
-    clip = LabelClip("a", "body", rgb, alpha, alpha, params, params, (subject.camera,), facts)
+    clip = LabelClip("a", "body", rgb, alpha, alpha, params, params, (subject.camera,), from_photo=from_photo)
     avatar = CoupledAvatar(CoupledConfig(resolution=48, label_color=0.0), context)
     avatar.create(subject, [clip])
     colors = avatar.pose(subject.params).gaussians.colors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from avatarkit.interfaces import BodyModel
+from avatarkit.interfaces import BodyModel, ShapePrior
 from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.parameters import Parameters
 from avatarkit_exavatar.solver import Prior
@@ -19,16 +19,10 @@ _LEAN = (0.09, 1.5, 0.15)  # pitch, yaw, roll of the whole body
 _RELAXED = 0.3  # of the spread, for fingers that were not seen
 
 
-def shape_prior(body: BodyModel) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mean, spread and bounds of the shape numbers, each (S,).
-
-    A body model may say so itself with an attribute ``shape_prior`` of these four. Otherwise numbers whose neutral value
-    is zero are signed changes, and all others run from 0 to 1.
-    """
-    own = getattr(body, "shape_prior", None)
-    if own is not None:
-        mean, sigma, low, high = own() if callable(own) else own
-        return mean, sigma, low, high
+def shape_prior(body: BodyModel) -> ShapePrior:
+    """The body model's own prior, else: numbers whose neutral value is zero are signed changes, all others run from 0 to 1."""
+    if body.shape_prior is not None:
+        return body.shape_prior
     mean = body.neutral().shape
     build = mean != 0
     sigma = torch.where(build, _SIGMA_BUILD, _SIGMA_LOCAL)
@@ -36,7 +30,7 @@ def shape_prior(body: BodyModel) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
         if name in body.shape_names:
             number = body.shape_names.index(name)
             mean[number], sigma[number] = centre, spread
-    return mean, sigma, torch.where(build, 0.0, -1.0), torch.ones_like(mean)
+    return ShapePrior(mean, sigma, torch.where(build, 0.0, -1.0), torch.ones_like(mean))
 
 
 def _twins(names: tuple[str, ...]) -> list[tuple[int, int]]:
@@ -84,9 +78,9 @@ def make_prior(body: BodyModel, parameters: Parameters, config: ExAvatarConfig, 
         high[at.expression][unused] = 0.0  # eyes turn by their joints; no landmark sees the tongue
 
     if at.shapes:
-        shape_mean, shape_sigma, shape_low, shape_high = shape_prior(body)
-        mean[at.shape], low[at.shape], high[at.shape] = shape_mean, shape_low, shape_high
-        precision[at.shape] = config.shape_weight / shape_sigma.square()
+        prior = shape_prior(body)
+        mean[at.shape], low[at.shape], high[at.shape] = prior.mean, prior.low, prior.high
+        precision[at.shape] = config.shape_weight / prior.sigma.square()
         for a, b in _twins(body.shape_names):
             pairs.append((at.shape.start + a, at.shape.start + b, 1.0, config.shape_weight / _SIGMA_PAIR**2))
 

@@ -73,7 +73,7 @@ class ReprojectLabeler:
         rgb, alpha, confidence = (torch.stack([f[k] for f in frames]) for k in range(3))
         _log.debug("clip %s: %d frames, yaw %.0f to %.0f", motion.name, config.frames, yaws[0], yaws[-1])
         name = f"{config.region}-{motion.name}-{seed}"
-        return LabelClip(name, config.region, rgb, alpha, confidence, params, params, cameras, {"from_photo": True})
+        return LabelClip(name, config.region, rgb, alpha, confidence, params, params, cameras, from_photo=True)
 
     def _prepare(self, subject: Subject, body: BodyModel, renderer: Renderer) -> _Prepared:
         if self._last is not None and self._last[0] is subject:
