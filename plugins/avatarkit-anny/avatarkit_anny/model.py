@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from avatarkit.interfaces import Context, Skeleton
+from avatarkit.interfaces import Context, ShapePrior, Skeleton
 from avatarkit.types.body import BodyParams, JointLandmarks, SurfaceLandmarks
 from avatarkit.types.mesh import skin
 from avatarkit_anny import phenotype
@@ -31,6 +31,8 @@ class AnnyBody:
 
     All tensors live on ``context.device``, and so must the arguments of the methods.
     """
+
+    shape_prior: ShapePrior | None = None
 
     @torch.inference_mode(False)  # what is made here serves training too, wherever the model was made
     def __init__(self, config: AnnyConfig, context: Context) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from avatarkit.errors import InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix
-from avatarkit.interfaces import Context, Skeleton
+from avatarkit.interfaces import Context, ShapePrior, Skeleton
 from avatarkit.types.body import SMPLX_JOINTS, BodyParams, JointLandmarks, SurfaceLandmarks
 from avatarkit.types.mesh import skin
 from avatarkit_smplx.config import SmplxConfig
@@ -23,6 +23,8 @@ class SmplxBody:
     the T-pose. Pose correctives are left out, as the avatar's canonical space (paper, eq. 2) knows no pose: at bent elbows and
     knees the mesh is some millimetres off SMPL-X's own. Expressions do not move joints. All tensors live on ``context.device``.
     """
+
+    shape_prior: ShapePrior | None = None
 
     @torch.inference_mode(False)  # what is made here serves training too, wherever the model was made
     def __init__(self, config: SmplxConfig, context: Context) -> None:
