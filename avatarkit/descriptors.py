@@ -203,7 +203,8 @@ def _check_needs(needs: Needs, owner: str) -> None:
             raise ValueError(f"sources of {owner} holds a {type(source).__name__}, not Weights")
         for field, fine in _weights_checks(source).items():
             if not fine:
-                raise ValueError(f"the field {field!r} of weights {_shortened(source.name)} of {owner} is wrong")
+                value = _shortened(getattr(source, field))
+                raise ValueError(f"the field {field!r} of weights {_shortened(source.name)} of {owner} may not be {value}")
     for name in needs.weights:
         if not is_weights_name(name):
             raise ValueError(

@@ -445,11 +445,11 @@ def only_user(path: Path, option: str = "-o") -> Iterator[None]:
         folder = cache_folder() / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / name)
-    try:
-        with disk_errors(path, option):
+    with disk_errors(path, option):
+        try:
             lock.acquire(timeout=0)
-    except Timeout:
-        raise StoreError(f"Another run is making {path} right now; wait for it, or choose another one with {option}.") from None
+        except Timeout:  # it is an OSError too
+            raise StoreError(f"Another run is making {path} right now; wait for it, or choose another with {option}.") from None
     try:
         yield
     finally:

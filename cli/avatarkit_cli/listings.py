@@ -27,7 +27,7 @@ __all__ = ["Listing", "RemoteFile", "list_files", "offline", "side_files"]
 ENDPOINT = "https://huggingface.co"
 TIMEOUT_SECONDS = 20.0  # without a byte
 LISTING_SECONDS = 30.0  # for a whole list
-MOST_LISTING = 4_000_000  # bytes; lists of a hundred files have 30 kB
+MOST_LISTING = 2_000_000  # bytes; lists of a hundred files have 30 kB
 MOST_FILES = 1000
 MOST_BYTES = 2_000_000_000_000  # of one file or all together, where the plugin does not say how large they are
 
@@ -182,7 +182,12 @@ def _check_names(files: list[RemoteFile], weights: Weights) -> None:
     folders: set[tuple[str, ...]] = set()
     for file in files:
         path = relative_name(file.path)
-        if path is None or any(part.endswith((".", " ")) for part in path.parts) or len(path.name.encode()) > 240:
+        if (
+            path is None
+            or not file.path.isprintable()
+            or any(part.endswith((".", " ")) for part in path.parts)
+            or len(path.name.encode()) > 240
+        ):
             raise InputError(
                 f"{weights.repository} holds a file with the strange name {brief(file.path)!r}; nothing was fetched."
             )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from avatarkit.hookspecs import Weights
     from avatarkit.registry import Component
 
-__all__ = ["app"]
+__all__ = ["app", "size_text"]
 
 app = typer.Typer(help="Checkpoint files that components need.", rich_markup_mode=None, no_args_is_help=True)
 
@@ -67,7 +67,6 @@ class _Known:
 def list_weights(as_json: JsonFlag = False) -> None:
     """List all weights that installed components know: source, size, licence, and whether they are here."""
     from avatarkit.paths import find_weights
-    from avatarkit_cli.weights_files import size_text
 
     known = [known for _, known in sorted(_all().items())]
     if as_json:
@@ -123,7 +122,7 @@ def fetch(
     from avatarkit.errors import MissingWeights
     from avatarkit.paths import find_weights
     from avatarkit_cli.downloads import list_files, offline
-    from avatarkit_cli.weights_files import fetch_weights, size_text
+    from avatarkit_cli.weights_files import fetch_weights
 
     known = _known(name)
     about = known.about
@@ -174,6 +173,11 @@ def _accept(yes: bool) -> None:
 
 def _commercial(allowed: bool | None) -> str:
     return {True: "commercial use allowed", False: "no commercial use", None: "commercial use: ask"}[allowed]
+
+
+def size_text(size: int) -> str:
+    """Return bytes for people: ``3.0 GB``."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def _all() -> dict[str, _Known]:

@@ -32,20 +32,16 @@ from avatarkit.files import (
 from avatarkit.paths import find_weights, weights_folder
 from avatarkit.plain import BadText, parse_json, read_text
 from avatarkit_cli.downloads import Listing, fetch_file, ordinary_size, side_files
+from avatarkit_cli.weights import size_text
 
 if TYPE_CHECKING:
     from avatarkit.hookspecs import Weights
 
-__all__ = ["add_weights", "fetch_weights", "size_text"]
+__all__ = ["add_weights", "fetch_weights"]
 
 _OPTION = "AVATARKIT_CACHE"  # with which the user chooses another place
 _MOST_MARK = 4_000_000  # bytes; names of a thousand files have at most 1.2 MB
 _MOST_TRIES = 100  # names for a partial folder, where others are taken by folders that fetch did not make
-
-
-def size_text(size: int) -> str:
-    """Return bytes for people: ``3.0 GB``."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 # ---------------------------------------------------------------------------------------------------------------- fetch
@@ -271,8 +267,6 @@ def add_weights(name: str, file: Path) -> Path:
         kept = find_weights(name)
         if (kept is not None and kept not in old) or (os.path.lexists(target) and target not in old):
             raise InputError(f"{name} is here already: {kept or target}. Delete it first.")
-        if real in {Path(os.path.abspath(link)) for link in old}:
-            raise InputError(f"{file} is a link whose target is missing; name the checkpoint itself.")
         _link_or_copy(real, target, folder)
         for link in old:
             if link != target:
