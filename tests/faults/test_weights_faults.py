@@ -121,7 +121,7 @@ def honest_listing(server: Server, send: Send, path: str, headers: dict[str, str
 
 
 def honest_file(server: Server, send: Send, path: str, headers: dict[str, str]) -> None:
-    data = FILES[path.split("/", 5)[-1]]
+    data = FILES[file_of(path)]
     tag, start = f'"{hashlib.sha256(data).hexdigest()[:8]}"', 0
     if headers.get("range") and headers.get("if-range") == tag:
         start = int(headers["range"].removeprefix("bytes=").removesuffix("-"))
@@ -129,6 +129,11 @@ def honest_file(server: Server, send: Send, path: str, headers: dict[str, str]) 
     send(f"HTTP/1.1 {status}\r\nETag: {tag}\r\nContent-Length: {len(data) - start}\r\n\r\n".encode())
     for i in range(start, len(data), 8192):
         send(data[i : i + 8192])
+
+
+def file_of(path: str) -> str:
+    """The name in the repository that a request asks for."""
+    return path.partition("/resolve/")[2].partition("/")[2]
 
 
 def raw(*parts: bytes) -> Behavior:
@@ -179,14 +184,6 @@ def tree(folder: Path) -> dict[str, bytes | str]:
         kind = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else "folder"
         found[path.relative_to(folder).as_posix()] = kind
     return found
-
-
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[Server]:
-    """One server that behaves; its fields are set back by ``server``."""
-    server = Server()
-    yield server
-    server.stop()
 
 
 @pytest.fixture
@@ -483,7 +480,7 @@ def test_a_server_that_goes_on_badly(server: Server, outside: Path, head: bytes)
 def test_without_a_tag_that_can_be_relied_on_a_file_begins_anew(server: Server, tag: bytes) -> None:
     def cut_once(server: Server, send: Send, path: str, headers: dict[str, str]) -> None:
         assert "range" not in headers
-        data = FILES[path.split("/", 5)[-1]]
+        data = FILES[file_of(path)]
         count = len([p for p, _ in server.seen if p == path])
         send(OK + tag + LENGTH + (data[:4000] if count == 1 else data))
 
@@ -519,6 +516,26 @@ def test_no_way_down_from_https() -> None:
     with pytest.raises(InputError, match="from https down to http"):
         _followed("https://host/x", "http://host/x")
     assert _followed("https://host/x", "https://other/y") == "https://other/y"
+
+
+def test_through_a_proxy(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://mirror.invalid")
+    monkeypatch.setenv("http_proxy", server.url)
+    fetch()
+    complete()
+    assert all(path.startswith("http://mirror.invalid/") for path, _ in server.seen)
+
+
+@pytest.mark.parametrize("proxy", ["nonsense", "http://[::1", "socks5://h:1", "http://127.0.0.1:9", "http://", "file:///etc"])
+def test_a_proxy_that_is_none(server: Server, outside: Path, proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://mirror.invalid")
+    monkeypatch.setenv("http_proxy", proxy)
+    refused(outside, MissingWeights)
+
+
+def test_no_answer_to_the_greeting_of_tls(server: Server, outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", server.url.replace("http:", "https:"))
+    refused(outside, MissingWeights)
 
 
 @pytest.mark.parametrize(
