@@ -19,8 +19,8 @@ from avatarkit_cli.web import Answer, Broken, Clock, content_length, host_of, op
 __all__ = ["Listing", "RemoteFile", "fetch_file", "list_files", "offline", "ordinary_size", "side_files"]
 
 TRIES, PAUSE_SECONDS, BLOCK = 4, 0.5, 2**18  # a try that ends for want of time counts twice
-TIMEOUT_SECONDS = 20.0  # without a byte, and until the headers are complete
-SPEED_SECONDS, SLOWEST = 30.0, 1000.0  # bytes per second that a file must come with, on average over so many seconds
+TIMEOUT_SECONDS = 10.0  # without a byte, and until the headers are complete
+SPEED_SECONDS, SLOWEST = 20.0, 1000.0  # bytes per second that a file must come with, on average over so many seconds
 
 
 def ordinary_size(path: Path) -> int | None:

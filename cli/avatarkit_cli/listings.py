@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Listing", "RemoteFile", "list_files", "offline", "side_files"]
 
 ENDPOINT = "https://huggingface.co"
-TIMEOUT_SECONDS = 20.0  # without a byte
-LISTING_SECONDS = 30.0  # for a whole list
+TIMEOUT_SECONDS = 10.0  # without a byte
+LISTING_SECONDS = 20.0  # for a whole list
 MOST_LISTING = 2_000_000  # bytes; lists of a hundred files have 30 kB
 MOST_FILES = 1000
 MOST_BYTES = 2_000_000_000_000  # of one file or all together, where the plugin does not say how large they are
@@ -204,7 +204,7 @@ def _check_names(files: list[RemoteFile], weights: Weights) -> None:
 
 
 def _refused(weights: Weights, status: int) -> MissingWeights:
-    if status in (401, 403) or weights.gated:
+    if status in (401, 403) or (weights.gated and status == 404):  # some servers hide what is gated
         return MissingWeights(
             f"{weights.name} is gated: accept its terms on {weights.source}, then set HF_TOKEN to a token of yours, or download "
             f"it there and run: avatarkit weights add {weights.name} FILE"

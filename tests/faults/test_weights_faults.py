@@ -193,7 +193,8 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(name.encode())
     monkeypatch.setenv("AVATARKIT_CACHE", str(tmp_path / "home" / "cache"))
-    for name in ("HF_TOKEN", "AVATARKIT_OFFLINE", "HF_HUB_OFFLINE", "http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
+    proxies = [name for word in ("http", "https", "all", "no") for name in (f"{word}_proxy", f"{word}_proxy".upper())]
+    for name in ("HF_TOKEN", "AVATARKIT_OFFLINE", "HF_HUB_OFFLINE", *proxies):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
@@ -624,6 +625,29 @@ def test_links_are_not_followed(server: Server, outside: Path, which: str, how: 
     assert "Move" in str(caught.value) or "could not" in str(caught.value)
     assert (tree(elsewhere) if elsewhere.is_dir() else others(outside)) == before
     assert place.is_symlink()
+
+
+def test_a_disk_that_fills_up_keeps_what_came(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, written = os.write, 0
+
+    def write(descriptor: int, data: Any) -> int:
+        nonlocal written
+        if len(data) > 1000 and threading.current_thread() is threading.main_thread():
+            if written >= 5000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            data = data[: 5000 - written]  # as a disk does: a part of it, then an error
+            written += len(data)
+        return real(descriptor, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write)
+        with pytest.raises(StoreError, match=r"disk is full.* \(5000 bytes\) is kept"):
+            fetch()
+    (part,) = weights_folder().rglob("*.part")
+    assert part.read_bytes() == FILES[FIRST][:5000]
+    fetch()
+    complete()
+    assert "bytes=5000-" in [headers.get("range") for _, headers in server.seen]
 
 
 def test_a_hard_link_keeps_its_bytes(server: Server, outside: Path) -> None:
