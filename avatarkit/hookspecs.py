@@ -29,7 +29,8 @@ class Weights:
     """Checkpoint files of others, that nobody may or wants to hand on.
 
     Attributes:
-        name: that ``avatarkit weights`` knows them by. source: the page where people find them.
+        name: that ``avatarkit weights`` knows them by; letters, digits, ``.``, ``_``, ``+`` and ``-``.
+        source: the page where people find them.
         licence: in a few words. commercial: whether it allows commercial use; None = ask the source.
         gated: whether its makers want to know who takes them.
         repository: ``owner/name`` on Hugging Face to fetch from; empty = they can only be had by hand.

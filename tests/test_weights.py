@@ -25,6 +25,7 @@ FILES = {
     )
 }
 FIRST = next(iter(FILES))
+COMMIT = "c0ffee12" * 5
 
 
 class Server:
@@ -51,7 +52,7 @@ class Server:
             for name, data in FILES.items()
         ]
         siblings.append({"rfilename": "README.md", "size": 3})
-        return json.dumps(self.facts or {"sha": "c0ffee" * 7, "siblings": siblings}).encode()
+        return json.dumps(self.facts or {"sha": COMMIT, "siblings": siblings}).encode()
 
 
 def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
@@ -125,7 +126,7 @@ def test_fetched_checked_and_recorded(server: Server, tmp_path: Path) -> None:
     _complete(tmp_path)
     record = weights_record("liveportrait")
     assert record is not None
-    assert record["commit"] == "c0ffee" * 7
+    assert record["commit"] == COMMIT
     digests = {name.removeprefix("liveportrait/"): hashlib.sha256(data).hexdigest() for name, data in FILES.items()}
     assert record["sha256"] == digests
     listed = CliRunner().invoke(app, ["weights", "list", "--json"])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from avatarkit.config.options import Option, make_config, options_of
 from avatarkit.errors import AvatarkitError, ConfigError, MissingDependency, PluginError
-from avatarkit.hookspecs import Licence, Needs
+from avatarkit.hookspecs import Licence, Needs, Weights
+from avatarkit.utils.paths import is_weights_name
 
 __all__ = ["Component", "Plugin", "Problem", "error_text", "make_register", "where"]
 
@@ -180,11 +182,71 @@ def make_register(kind: str, plugin: Plugin, added: list[Component]) -> Callable
                 raise ValueError(f"{path!r} of {kind} {name!r} is not of the form package.module:Class")
             if path is not None and path.count(":") != 1:
                 raise ValueError(f"{path!r} of {kind} {name!r} is not of the form package.module:Class")
+        _check_needs(needs, f"{kind} {name!r}")
         if any(other.kind == kind and other.name == name for other in added):
             raise ValueError(f"{kind} {name!r} is registered twice")
         added.append(Component(kind, name, plugin, target, config, summary, needs, extra, licence, revision))
 
     return register
+
+
+def _check_needs(needs: Needs, owner: str) -> None:
+    """Check what a plugin says about weights: it ends in paths, addresses and on terminals.
+
+    Raises:
+        ValueError: a field is wrong.
+    """
+    if not isinstance(needs, Needs):
+        raise ValueError(f"needs of {owner} is a {type(needs).__name__}, not Needs")
+    for source in needs.sources:
+        if not isinstance(source, Weights):
+            raise ValueError(f"sources of {owner} holds a {type(source).__name__}, not Weights")
+        for field, fine in _weights_checks(source).items():
+            if not fine:
+                value = _shortened(getattr(source, field))
+                raise ValueError(f"the field {field!r} of weights {_shortened(source.name)} of {owner} may not be {value}")
+    for name in needs.weights:
+        if not is_weights_name(name):
+            raise ValueError(
+                f"{owner} needs weights {_shortened(name)}, which is no name of letters, digits, '.', '_', '+' and '-'"
+            )
+
+
+def _weights_checks(source: Weights) -> dict[str, bool]:
+    """Field -> whether its value may stand there."""
+    names = source.files if isinstance(source.files, (tuple, list)) else [None]
+    try:
+        digests: dict[Any, Any] = dict(source.sha256)
+    except (TypeError, ValueError):
+        digests = {None: None}
+    sums = all(_is_text(n) and isinstance(s, str) and re.fullmatch("[0-9a-fA-F]{64}", s) for n, s in digests.items())
+    repository = source.repository
+    return {
+        "name": is_weights_name(source.name),
+        "source": _is_text(source.source),
+        "licence": _is_text(source.licence),
+        "commercial": source.commercial in (None, True, False),
+        "gated": isinstance(source.gated, bool),
+        "repository": repository == "" or (_is_text(repository) and bool(_REPOSITORY.fullmatch(repository))),
+        "revision": _is_text(source.revision) and bool(source.revision),
+        "files": all(_is_text(name) and name for name in names) and bool(names or not repository),
+        "strip": _is_text(source.strip),
+        "size": source.size is None or (type(source.size) is int and 0 <= source.size <= 10**15),
+        "sha256": sums,
+        "single": isinstance(source.single, bool),
+    }
+
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}/[A-Za-z0-9_][A-Za-z0-9._-]{0,95}")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= 500 and value.isprintable()
+
+
+def _shortened(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def where(plugin: Plugin) -> str:

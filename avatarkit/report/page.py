@@ -79,7 +79,7 @@ def render_report(
         _origin(manifest),
     ]
     filled = {"TITLE": title, "TURNS": str(len(_TURNS)), "BODY": "\n".join(s for s in sections if s)}
-    page = resources.files("avatarkit.report").joinpath("page.html").read_text(encoding="utf-8")
+    page = resources.files("avatarkit.report.page").joinpath("page.html").read_text(encoding="utf-8")
     return re.sub("@([A-Z]+)@", lambda match: filled[match[1]], page)
 
 

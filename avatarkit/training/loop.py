@@ -22,7 +22,7 @@ from avatarkit.utils.threads import single_threaded
 
 __all__ = ["LossTerm", "TrainingReport", "applicable", "train"]
 
-log = logging.getLogger("avatarkit.training")
+log = logging.getLogger("avatarkit.training.loop")
 
 
 @dataclass(frozen=True)

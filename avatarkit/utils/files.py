@@ -47,8 +47,11 @@ _LONGEST_NAME = 200  # bytes of a file name; file systems take 255, and temporar
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path, option: str = "-o") -> Iterator[None]:
     """Turns what the operating system says about ``path`` into one sentence.
+
+    Args:
+        path: that is written or read. option: with which the user chooses another place.
 
     Raises:
         StoreError: instead of OSError.
@@ -56,15 +59,16 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(disk_sentence(Path(error.filename) if error.filename else path, error.errno, error)) from error
+        place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else path
+        raise StoreError(disk_sentence(place, error.errno, error, option)) from error
 
 
-def disk_sentence(path: Path, number: int | None, error: Exception) -> str:
+def disk_sentence(path: Path, number: int | None, error: Exception, option: str = "-o") -> str:
     """What an error of the operating system means, and what to do."""
     if number in (errno.ENOSPC, errno.EDQUOT):
         return f"The disk is full: {path} could not be written. Free some space and run the same command again."
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{path} may not be written or read: {os.strerror(number or 0)}. Choose another folder with -o."
+        return f"{path} may not be written or read: {os.strerror(number or 0)}. Choose another folder with {option}."
     if number == errno.ENOTDIR:
         return f"{path} cannot be made, because a part of its path is a file."
     if number == errno.ENAMETOOLONG:
@@ -424,8 +428,11 @@ class OutputFolder:
 
 
 @contextmanager
-def only_user(path: Path) -> Iterator[None]:
+def only_user(path: Path, option: str = "-o") -> Iterator[None]:
     """Keeps other processes of this user away from an output while it is being made.
+
+    Args:
+        path: of the output. option: with which the user chooses another one.
 
     Raises:
         StoreError: another process is making it.
@@ -434,15 +441,15 @@ def only_user(path: Path) -> Iterator[None]:
 
     place = os.path.normcase(os.path.realpath(path))
     name = f"{hashlib.sha256(os.fsencode(place)).hexdigest()[:24]}.lock"
-    with disk_errors(path):
+    with disk_errors(path, option):
         folder = cache_folder() / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / name)
-    try:
-        with disk_errors(path):
+    with disk_errors(path, option):
+        try:
             lock.acquire(timeout=0)
-    except Timeout:
-        raise StoreError(f"Another run is making {path} right now; wait for it, or choose another name with -o.") from None
+        except Timeout:  # it is an OSError too
+            raise StoreError(f"Another run is making {path} right now; wait for it, or choose another with {option}.") from None
     try:
         yield
     finally:

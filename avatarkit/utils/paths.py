@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
 
-__all__ = ["cache_folder", "find_weights", "weights_folder", "weights_record", "writable_home", "write_weights_record"]
+__all__ = ["cache_folder", "find_weights", "is_weights_name", "weights_folder", "weights_record", "writable_home"]
+
+_MOST_RECORD = 4_000_000  # bytes; one of a thousand files with long names has 1.2 MB
 
 
 def cache_folder() -> Path:
@@ -25,29 +29,46 @@ def weights_folder() -> Path:
     return cache_folder() / "weights"
 
 
+def is_weights_name(name: object) -> bool:
+    """Return whether weights may have this name: letters, digits, ``.``, ``_``, ``+`` and ``-``, at most 100 in all."""
+    return isinstance(name, str) and re.fullmatch("[A-Za-z0-9][A-Za-z0-9._+-]{0,98}[A-Za-z0-9]|[A-Za-z0-9]", name) is not None
+
+
 def find_weights(name: str) -> Path | None:
-    """The checkpoint file or folder of that name, or None."""
+    """The checkpoint file or folder of that name, or None; a name that could lead elsewhere has none."""
+    if not is_weights_name(name):
+        return None
     folder = weights_folder()
-    if (folder / name).exists():
-        return folder / name
-    matches = sorted(path for path in folder.glob(f"{name}.*") if path.is_file())
-    return matches[0] if matches else None
+    try:
+        if (folder / name).exists():
+            return folder / name
+        matches = [path for path in folder.glob(f"{name}.*") if path.is_file()]
+    except OSError:  # a folder that may not be read
+        return None
+    return min(matches, key=lambda path: (path.stem != name, path), default=None)
 
 
 def weights_record(name: str) -> dict[str, Any] | None:
-    """How weights were fetched (repository, commit, licence, sha256 of each file); None where they were not, or added by hand."""
-    try:
-        found = json.loads((weights_folder() / ".records" / f"{name}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    """How weights were fetched (repository, commit, licence, sha256 of each file); None where they were not, or added by hand.
+
+    A record that is damaged counts as none.
+    """
+    if not is_weights_name(name):
         return None
-    return found if isinstance(found, dict) else None
-
-
-def write_weights_record(name: str, record: dict[str, Any]) -> None:
-    """The inverse of ``weights_record``."""
-    folder = weights_folder() / ".records"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    path = weights_folder() / ".records" / f"{name}.json"
+    try:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > _MOST_RECORD:
+            return None
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or set(found) != {"repository", "commit", "licence", "sha256"}:
+        return None
+    digests = found["sha256"]
+    texts = [found["repository"], found["commit"], found["licence"]]
+    texts += [*digests, *digests.values()] if isinstance(digests, dict) else [None]
+    return found if all(isinstance(text, str) and text.isprintable() for text in texts) else None
 
 
 def writable_home(path: Path) -> tuple[Path, bool]:

@@ -1,108 +1,50 @@
-"""Fetches checkpoint files over HTTP: whole or not at all, resumed where it was cut off, checked before it counts."""
+"""Fetches files over HTTP: whole or not at all, resumed where they were cut off, checked before they count."""
 
 from __future__ import annotations
 
-import hashlib
-import http.client
-import json
 import os
+import re
+import shutil
+import stat
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
-from avatarkit.errors import InputError, MissingWeights
+from avatarkit.errors import InputError, MissingWeights, StoreError
+from avatarkit.utils.files import disk_errors, disk_sentence, sha256_of, sync
+from avatarkit_cli.listings import Listing, RemoteFile, list_files, offline, side_files
+from avatarkit_cli.web import Answer, Broken, Clock, content_length, host_of, open_url, phrase, read_piece
 
-if TYPE_CHECKING:
-    from avatarkit.hookspecs import Weights
+__all__ = ["Listing", "RemoteFile", "fetch_file", "list_files", "offline", "ordinary_size", "side_files"]
 
-__all__ = ["Listing", "RemoteFile", "fetch_file", "list_files", "offline"]
-
-ENDPOINT = "https://huggingface.co"
-TRIES, PAUSE_SECONDS, TIMEOUT_SECONDS, BLOCK = 4, 0.5, 60.0, 2**20
-_BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
+TRIES, PAUSE_SECONDS, BLOCK = 4, 0.5, 2**18  # a try that ends for want of time counts twice
+TIMEOUT_SECONDS = 10.0  # without a byte, and until the headers are complete
+SPEED_SECONDS, SLOWEST = 20.0, 1000.0  # bytes per second that a file must come with, on average over so many seconds
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file to fetch.
+def ordinary_size(path: Path) -> int | None:
+    """Return the size of a file that fetch made; None where there is none.
 
-    Attributes:
-        path: where it goes, below the weights' folder. url: of its bytes.
-        size: bytes, None = unknown. sha256: hexadecimal, None = unknown.
-    """
-
-    path: str
-    url: str
-    size: int | None
-    sha256: str | None
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The files of some weights, as the server has them now.
-
-    Attributes:
-        commit: of the repository. files: to fetch.
-    """
-
-    commit: str
-    files: tuple[RemoteFile, ...]
-
-    @property
-    def size(self) -> int | None:
-        """Bytes in all; None where a file's size is not known."""
-        sizes = [file.size for file in self.files if file.size is not None]
-        return sum(sizes) if len(sizes) == len(self.files) else None
-
-
-def offline(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the user wants no network: ``AVATARKIT_OFFLINE=1``, or ``HF_HUB_OFFLINE=1``."""
-    return any(environ.get(name, "0").lower() not in ("", "0", "false", "no") for name in ("AVATARKIT_OFFLINE", "HF_HUB_OFFLINE"))
-
-
-def list_files(weights: Weights) -> Listing:
-    """Asks the server what it has: names, sizes and sha256.
+    A second name of a file elsewhere (a hard link) is given up, so that the other one keeps its bytes.
 
     Raises:
-        MissingWeights: it cannot be reached, refuses, or lacks a file. InputError: its answer makes no sense.
+        StoreError: a link, folder or pipe lies there.
     """
-    endpoint = os.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
-    url = f"{endpoint}/api/models/{weights.repository}/revision/{quote(weights.revision, safe='')}?blobs=true"
     try:
-        with _open(url, {}) as answer:
-            facts = json.load(answer)
-        commit, entries = str(facts["sha"]), {str(e["rfilename"]): e for e in facts["siblings"]}
-    except urllib.error.HTTPError as error:
-        raise _refused(weights, error) from error
-    except _BROKEN as error:
-        raise MissingWeights(f"{weights.name} cannot be fetched: {_host(url)} is not reached ({_reason(error)}).") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{_host(url)} does not answer as a server of weights does; nothing was fetched.") from error
-    known = dict(weights.sha256)
-    files = []
-    for pattern in weights.files:
-        matches = [name for name in sorted(entries) if fnmatchcase(name, pattern)]
-        if not matches:
-            raise MissingWeights(f"{weights.repository} has no file {pattern} any more; see {weights.source}.")
-        for name in matches:
-            entry = entries[name]
-            lfs = entry.get("lfs") or {}
-            path = name.removeprefix(weights.strip)
-            if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-                raise InputError(f"{weights.repository} holds a file with the strange name {name!r}; nothing was fetched.")
-            where = f"{endpoint}/{weights.repository}/resolve/{commit}/{quote(name)}"
-            files.append(RemoteFile(path, where, entry.get("size"), known.get(name) or lfs.get("sha256")))
-    return Listing(commit, tuple(files))
+        facts = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(facts.st_mode):
+        raise StoreError(f"{path} is a link, a folder or a pipe, which fetch did not make. Move it away and try again.")
+    if facts.st_nlink > 1:
+        path.unlink()
+        return None
+    return facts.st_size
 
 
 def fetch_file(file: RemoteFile, target: Path, report: Callable[[int], None] = lambda bytes_here: None) -> str:
-    """Fetches one file; what an earlier try left in ``TARGET.part`` is gone on from.
+    """Fetch one file; what an earlier try left in ``TARGET.part`` is gone on from.
 
     Args:
         file: what. target: where it goes; it is there only when it is whole and right.
@@ -113,104 +55,208 @@ def fetch_file(file: RemoteFile, target: Path, report: Callable[[int], None] = l
 
     Raises:
         MissingWeights: it was cut off, or is refused. InputError: it is not what it should be; it is deleted.
+        StoreError: the disk is full or may not be written, or something lies in the way.
     """
-    part = target.with_name(f"{target.name}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    reason = ""
-    for attempt in range(TRIES):
-        if attempt:
-            time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
-        try:
-            if _go_on(file, part, report):
-                break
-            reason = "the connection was closed early"
-        except urllib.error.HTTPError as error:
-            if error.code not in (408, 416, 429) and error.code < 500:
-                raise MissingWeights(f"{file.path} cannot be fetched: the server answers {error.code} {error.reason}.") from error
-            reason = f"the server answers {error.code}"
-        except _BROKEN as error:
-            reason = _reason(error)
-    else:
-        here = part.stat().st_size if part.is_file() else 0
-        of = f" of {file.size}" if file.size is not None else ""
-        raise MissingWeights(
-            f"{file.path} was cut off after {here}{of} bytes ({reason}). What came is kept: give the same command again."
-        )
-    with part.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    if file.sha256 and digest != file.sha256.lower():
-        part.unlink()
-        raise InputError(
-            f"{file.path} is not what it should be and was deleted: its sha256 is {digest}, not {file.sha256}. Fetch it again."
-        )
-    os.replace(part, target)
-    _tag(part).unlink(missing_ok=True)
+    part = target.with_name(side_files(target.name)[0])
+    download = _Download(file, part, report)
+    with disk_errors(target, "AVATARKIT_CACHE"):
+        if os.path.lexists(target):
+            raise StoreError(f"{target} exists already and is not replaced. Move it away and try again.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not file.sha256:  # bytes of an earlier run could not be checked
+            _delete(part)
+        download.run()
+        digest = sha256_of(part)
+        wanted = file.sha256.lower() if file.sha256 else digest
+        if digest != wanted and download.resumed:  # perhaps only the bytes of the earlier run are damaged
+            _delete(part)
+            download.run()
+            digest = sha256_of(part)
+        if digest != wanted:
+            _delete(part)
+            raise InputError(
+                f"{file.path} is not what it should be and was deleted: its sha256 is {digest}, not {wanted}. Fetch it again."
+            )
+        sync(part)
+        os.replace(part, target)
+        _tag(part).unlink(missing_ok=True)
     return digest
 
 
-def _go_on(file: RemoteFile, part: Path, report: Callable[[int], None]) -> bool:
-    """One request; True where the part is whole."""
-    here = part.stat().st_size if part.is_file() else 0
-    tag = _tag(part)
-    if file.size is not None and here == file.size:
-        return True
-    if file.size is not None and here > file.size:
-        here = 0
-    headers = {}
-    if here and tag.is_file():
-        headers = {"Range": f"bytes={here}-", "If-Range": tag.read_text(encoding="ascii", errors="replace").strip()}
-    with _open(file.url, headers) as answer:
-        resumed = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {here}-")
-        here = here if resumed else 0
-        length = answer.headers.get("Content-Length")
-        total = file.size if file.size is not None else (here + int(length) if length and length.isdecimal() else None)
-        if not resumed and (etag := answer.headers.get("ETag", "")) and not etag.startswith("W/"):
-            tag.write_text(etag, encoding="ascii", errors="replace")
-        elif not resumed:
-            tag.unlink(missing_ok=True)
-        with part.open("ab" if resumed else "wb") as stream:
-            while block := answer.read(BLOCK):
-                stream.write(block)
+class _Download:
+    """One file on its way; ``resumed`` tells whether bytes of an earlier request are among those that are here."""
+
+    def __init__(self, file: RemoteFile, part: Path, report: Callable[[int], None]) -> None:
+        self.file, self.part, self.report = file, part, report
+        self.resumed = False
+        self._clock = Clock(TIMEOUT_SECONDS, TIMEOUT_SECONDS)
+
+    def run(self) -> None:
+        """Ask for the file until all of it is here.
+
+        Raises:
+            MissingWeights: it was cut off too often.
+        """
+        tries, pause = TRIES, PAUSE_SECONDS
+        while True:
+            try:
+                if self._go_on():
+                    return
+                reason, cost = "the connection was closed early", 1
+            except Broken as error:
+                reason, cost = str(error), 2 if error.slow else 1
+            tries -= cost
+            if tries <= 0:
+                here, size = ordinary_size(self.part) or 0, self.file.size
+                of = f" of {size}" if size is not None else ""
+                raise MissingWeights(
+                    f"{self.file.path} was cut off after {here}{of} bytes ({reason}). "
+                    "What came is kept: give the same command again."
+                )
+            time.sleep(pause)
+            pause *= 2
+
+    def _go_on(self) -> bool:
+        """Send one request; return whether the part is whole."""
+        here, tag = ordinary_size(self.part) or 0, _read_tag(self.part)
+        self.resumed = here > 0
+        if here and here == self.file.size:
+            return True
+        if self.file.size is not None and here > self.file.size:
+            here = 0
+        headers = {"Range": f"bytes={here}-", "If-Range": tag} if here and tag else {}
+        self._clock = Clock(TIMEOUT_SECONDS, TIMEOUT_SECONDS)
+        with open_url(self.file.url, headers, self._clock) as answer:
+            if answer.status == 416 and headers:
+                if self.file.size is None and answer.headers.get("Content-Range", "").strip() == f"bytes */{here}":
+                    return True
+                _delete(self.part)
+            if answer.status in (408, 416, 429) or answer.status >= 500:
+                raise Broken(f"the server answers {phrase(answer.status)}")
+            if answer.status not in (200, 206):
+                raise MissingWeights(f"{self.file.path} cannot be fetched: the server answers {phrase(answer.status)}.")
+            if answer.status == 200:
+                here, self.resumed = 0, False
+            elif not headers or answer.headers.get("ETag", tag).strip() != tag:
+                _delete(self.part)
+                raise Broken("the server sends a part that was not asked for")
+            try:
+                return self._receive(answer, here, self._total(answer, here))
+            except InputError:
+                _delete(self.part)
+                raise
+
+    def _total(self, answer: Answer, here: int) -> int | None:
+        """Return the bytes that the whole file has; None where only the end of the answer tells.
+
+        Raises:
+            InputError: the answer makes no sense, or announces more than the list of files does.
+        """
+        file, length = self.file, content_length(answer)
+        announced = None if length is None else here + length
+        if answer.status == 206:
+            text = answer.headers.get("Content-Range", "").strip()
+            found = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", text)
+            if found is None or int(found[1]) != here:
+                raise InputError(f"{host_of(answer.url)} answers with a malformed Content-Range; {file.path} was not fetched.")
+            announced = int(found[3]) if found[3] != "*" else announced
+        if announced is None and file.size is None and not (answer.chunked or file.sha256):
+            raise InputError(f"{host_of(answer.url)} does not say how long {file.path} is; it was not fetched.")
+        if file.size is not None and announced is not None and announced > file.size:
+            raise self._too_long(file.size)
+        return announced if file.size is None else file.size
+
+    def _receive(self, answer: Answer, here: int, total: int | None) -> bool:
+        """Append an answer to the part; return whether it is whole."""
+        part, free = self.part, shutil.disk_usage(self.part.parent).free
+        if total is None:
+            most = min(self.file.most, here + free * 9 // 10)
+        elif self.file.size is None and total > self.file.most:
+            raise self._too_long(self.file.most)
+        elif total - here > free:
+            raise StoreError(f"{self.file.path} has {total} bytes, and {free} are free on the disk of {part.parent}.")
+        else:
+            most = total
+        if not here:  # the old tag goes first and the new one comes last: no tag ever stands by bytes of another version
+            _tag(part).unlink(missing_ok=True)
+        descriptor = _open_own(part, os.O_APPEND if here else os.O_TRUNC)
+        try:
+            if not here:
+                _write_tag(part, answer.headers.get("ETag", ""))
+            told, goal = 0.0, float(here)
+            while True:
+                if here >= goal:
+                    self._clock.restart(SPEED_SECONDS)
+                    goal = here + SLOWEST * SPEED_SECONDS
+                if not (block := read_piece(answer, BLOCK)):
+                    break
+                if here + len(block) > most:
+                    raise self._too_long(most)
+                _write(descriptor, block, part, here)
                 here += len(block)
-                report(here)
-                if total is not None and here > total:
-                    raise InputError(f"{file.path} is longer than the {total} bytes that it should have; nothing was kept.")
-    return total is None or here == total
+                if (now := time.monotonic()) - told > 0.1:
+                    told = now
+                    self.report(here)
+        finally:
+            os.close(descriptor)
+        self.report(here)
+        return total is None or here == total
+
+    def _too_long(self, most: int) -> InputError:
+        return InputError(f"{self.file.path} is longer than the {most} bytes that it should have; nothing was kept.")
+
+
+def _write(descriptor: int, block: bytes, part: Path, here: int) -> None:
+    """Write all of a block.
+
+    Raises:
+        StoreError: the disk is full; what came stays.
+    """
+    view = memoryview(block)
+    while view:
+        try:
+            written = os.write(descriptor, view)
+        except OSError as error:
+            kept = f"What came ({here + len(block) - len(view)} bytes) is kept."
+            raise StoreError(f"{disk_sentence(part, error.errno, error, 'AVATARKIT_CACHE')} {kept}") from error
+        view = view[written:]
+
+
+def _open_own(path: Path, how: int) -> int:
+    """Open a file of ours for writing, never through a link."""
+    ordinary_size(path)
+    flags = os.O_WRONLY | os.O_CREAT | how | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return os.open(path, flags, 0o666)
 
 
 def _tag(part: Path) -> Path:
-    """Where the server's tag of a part is kept: bytes of two versions must not be mixed."""
+    """Return where the server's tag of a part is kept: bytes of two versions must not be mixed."""
     return part.with_name(f"{part.name}.etag")
 
 
-def _open(url: str, headers: Mapping[str, str]) -> Any:
-    """An answer. The user's token goes to the server that was asked, never to one that it points to."""
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise InputError(f"{url} is no address on the web.")
-    request = urllib.request.Request(url, headers={"User-Agent": "avatarkit", "Accept-Encoding": "identity", **headers})
-    if token := os.environ.get("HF_TOKEN"):
-        request.add_unredirected_header("Authorization", f"Bearer {token}")
-    try:
-        return urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
-    except urllib.error.HTTPError as error:
-        error.close()  # it holds the connection
-        raise
+def _read_tag(part: Path) -> str:
+    """Return the tag that belongs to a part, or nothing."""
+    size = ordinary_size(_tag(part))
+    return _strong(_tag(part).read_text(encoding="latin-1")) if size is not None and size <= 1024 else ""
 
 
-def _refused(weights: Weights, error: urllib.error.HTTPError) -> MissingWeights:
-    if error.code in (401, 403) or weights.gated:
-        return MissingWeights(
-            f"{weights.name} is gated: accept its terms on {weights.source}, then set HF_TOKEN to a token of yours, or download "
-            f"it there and run: avatarkit weights add {weights.name} FILE"
-        )
-    answer = f"the server answers {error.code} {error.reason}"
-    return MissingWeights(f"{weights.name} cannot be fetched: {answer}; see {weights.source}.")
+def _write_tag(part: Path, text: str) -> None:
+    if tag := _strong(text):
+        descriptor = _open_own(_tag(part), os.O_TRUNC)
+        try:
+            os.write(descriptor, tag.encode("ascii"))
+        finally:
+            os.close(descriptor)
 
 
-def _host(url: str) -> str:
-    return urlsplit(url).netloc
+def _strong(text: str) -> str:
+    """Return a tag that stands for exactly these bytes, or nothing: weak and malformed ones cannot be relied on."""
+    return text.strip() if re.fullmatch(r'"[\x21\x23-\x7e]{1,200}"', text.strip()) else ""
 
 
-def _reason(error: BaseException) -> str:
-    reason = getattr(error, "reason", None) or error
-    return " ".join(str(reason).split()) or type(error).__name__
+def _delete(part: Path) -> None:
+    """Delete a part and its tag."""
+    for path in (part, _tag(part)):
+        if ordinary_size(path) is not None:
+            with suppress(FileNotFoundError):
+                path.unlink()

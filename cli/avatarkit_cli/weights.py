@@ -14,9 +14,8 @@ from avatarkit_cli.shared import JsonFlag, load_registry, print_json, say, table
 if TYPE_CHECKING:
     from avatarkit.hookspecs import Weights
     from avatarkit.registry import Component
-    from avatarkit_cli.downloads import Listing
 
-__all__ = ["app"]
+__all__ = ["app", "size_text"]
 
 app = typer.Typer(help="Checkpoint files that components need.", rich_markup_mode=None, no_args_is_help=True)
 
@@ -60,7 +59,7 @@ class _Known:
             "size": about.size if about else None,
             "sha256": dict(about.sha256) if about else {},
             "fetch": bool(about and about.repository),
-            "fetched": weights_record(self.name),
+            "fetched": weights_record(self.name) if path else None,
         }
 
 
@@ -79,7 +78,7 @@ def list_weights(as_json: JsonFlag = False) -> None:
         facts = [entry.component.owner, entry.licence, _commercial(entry.commercial)]
         if about is not None:
             facts += ["gated"] * about.gated + [about.source]
-        size = _size(about.size) if about and about.size else "-"
+        size = size_text(about.size) if about and about.size else "-"
         rows.append((entry.name, "here" if find_weights(entry.name) else "missing", size, "; ".join(facts)))
     table(("name", "is", "size", "for, licence, source"), rows)
 
@@ -103,27 +102,11 @@ def add(
     file: Annotated[Path, typer.Argument(help="The checkpoint file or folder that you have.")],
 ) -> None:
     """Tell avatarkit where a checkpoint lies; a link is made, or a copy where links cannot be."""
-    import shutil
 
-    from avatarkit.errors import InputError
-    from avatarkit.utils.files import disk_errors
-    from avatarkit.utils.paths import find_weights, weights_folder
+    from avatarkit_cli.weights_files import add_weights
 
     known = _known(name)
-    if not file.exists():
-        raise InputError(f"There is no file or folder {file}.")
-    target = weights_folder() / (name if file.is_dir() else f"{name}{file.suffix}")
-    with disk_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        old = find_weights(name)
-        if old is not None and old.is_symlink():
-            old.unlink()
-        elif old is not None:
-            raise InputError(f"{name} is here already: {old}. Delete it first.")
-        try:
-            target.symlink_to(file.resolve(), target_is_directory=file.is_dir())
-        except OSError:  # no links on this disk or for this user
-            (shutil.copytree if file.is_dir() else shutil.copyfile)(file, target)
+    target = add_weights(name, file)
     tell(f"Licence of {name}: {known.licence}; {_commercial(known.commercial)}")
     say(str(target))
 
@@ -140,6 +123,7 @@ def fetch(
     from avatarkit.errors import MissingWeights
     from avatarkit.utils.paths import find_weights
     from avatarkit_cli.downloads import list_files, offline
+    from avatarkit_cli.weights_files import fetch_weights
 
     known = _known(name)
     about = known.about
@@ -158,79 +142,42 @@ def fetch(
     tell(f"{name}, for {known.component.owner}, from {about.source}")
     tell(f"Licence: {about.licence}; {_commercial(about.commercial)}{'; gated' if about.gated else ''}")
     if about.size and not yes:
-        tell(f"Size: {_size(about.size)}")
+        tell(f"Size: {size_text(about.size)}")
     _accept(yes)
     listing = list_files(about)
     with make_progress() as progress, progress.stage(f"fetching {name}"):
-        target = _fetch_all(about, listing, progress.update)
+        target = fetch_weights(about, listing, progress.update)
     say(str(target))
 
 
 def _accept(yes: bool) -> None:
-    """Goes on only where the user said so."""
+    """Go on only where the user said so.
+
+    Raises:
+        ConfigError: they did not.
+    """
     import sys
 
     from avatarkit.errors import ConfigError
 
     if yes:
         return
-    if not sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.closed or not sys.stdin.isatty():
         raise ConfigError("Nothing was fetched: say --yes if you accept this licence.")
-    if not typer.confirm("Do you accept this licence, and shall it be fetched?", err=True):
+    try:
+        accepted = typer.confirm("Do you accept this licence, and shall it be fetched?", err=True)
+    except typer.Abort:  # the end of input
+        accepted = False
+    if not accepted:
         raise ConfigError("Nothing was fetched.")
-
-
-def _fetch_all(about: Weights, listing: Listing, report: Any) -> Path:
-    """All files into a folder of their own, which then becomes the weights: half of them are never found."""
-    import hashlib
-    import os
-    import shutil
-
-    from avatarkit.errors import StoreError
-    from avatarkit.utils.files import disk_errors
-    from avatarkit.utils.paths import weights_folder, write_weights_record
-    from avatarkit_cli.downloads import fetch_file
-
-    folder = weights_folder() / ".partial" / f"{about.name}-{listing.commit[:12]}"
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        had = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-        free, wanted = shutil.disk_usage(folder).free, (listing.size or 0) - had
-        if wanted > free:
-            raise StoreError(f"{about.name} needs {_size(wanted)} more, and {_size(free)} are free on the disk of {folder}.")
-        done, digests = 0, {}
-        for file in listing.files:
-            path = folder / file.path
-            if path.is_file():  # whole and checked in an earlier try
-                with path.open("rb") as stream:
-                    digests[file.path] = hashlib.file_digest(stream, "sha256").hexdigest()
-            else:
-
-                def tell_bytes(here: int, before: int = done, path: str = file.path) -> None:
-                    report(path, (before + here) / listing.size if listing.size else None)
-
-                digests[file.path] = fetch_file(file, path, tell_bytes)
-            done += path.stat().st_size
-        if about.single:
-            (only,) = (folder / file.path for file in listing.files)
-            target = weights_folder() / f"{about.name}{only.suffix}"
-            os.replace(only, target)
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            target = weights_folder() / about.name
-            os.replace(folder, target)
-        write_weights_record(
-            about.name,
-            {"repository": about.repository, "commit": listing.commit, "licence": about.licence, "sha256": digests},
-        )
-    return target
 
 
 def _commercial(allowed: bool | None) -> str:
     return {True: "commercial use allowed", False: "no commercial use", None: "commercial use: ask"}[allowed]
 
 
-def _size(size: int) -> str:
+def size_text(size: int) -> str:
+    """Return bytes for people: ``3.0 GB``."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
