@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
+from avatarkit.text import one_line
+from avatarkit_cli import interrupts
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
@@ -41,6 +44,8 @@ class LineProgress:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Begins a line where ``name`` is new."""
+        interrupts.check()
+        name = one_line(name)
         if name != self._stage:
             self._end()
             self._stage, self._started = name, time.monotonic()
@@ -50,6 +55,7 @@ class LineProgress:
 
     def update(self, message: str, fraction: float | None = None) -> None:
         """A line per stage has no room for it."""
+        interrupts.check()
 
     def _end(self, note: str = "") -> None:
         if self._stage:
@@ -66,7 +72,7 @@ class BarProgress:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         self._bars: Bars = Progress(
-            TextColumn("{task.fields[stage]:<12}"),
+            TextColumn("{task.fields[stage]:<12}", markup=False),
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
             TimeRemainingColumn(compact=True),
@@ -90,6 +96,8 @@ class BarProgress:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Begins a bar where ``name`` is new."""
+        interrupts.check()
+        name = one_line(name)
         if name != self._stage:
             self._end()
             self._stage = name
@@ -98,6 +106,8 @@ class BarProgress:
 
     def update(self, message: str, fraction: float | None = None) -> None:
         """Moves the bar; without a fraction it only shows that something goes on."""
+        interrupts.check()
+        message = one_line(message)
         if self._task is not None:
             if fraction is None:
                 self._bars.update(self._task, description=message)

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from avatarkit.text import json_safe, one_line, printable
+from avatarkit_cli import interrupts
+
 if TYPE_CHECKING:
+    import logging
+
     from avatarkit.animation import LoadedAvatar
     from avatarkit.body import BodyParams, Motion
     from avatarkit.components import Components
@@ -49,26 +54,51 @@ PluginFiles = Annotated[
 
 
 def say(text: str) -> None:
-    """One line of result, on stdout."""
-    sys.stdout.write(f"{text}\n")
+    """One line of result, on stdout; without characters that a terminal obeys."""
+    _write(printable(text))
 
 
 def tell(text: str) -> None:
-    """One line for the person at the keyboard, on stderr."""
-    sys.stderr.write(f"{text}\n")
+    """One line for the person at the keyboard, on stderr; without characters that a terminal obeys."""
+    sys.stderr.write(f"{printable(text)}\n")
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
 
 
 def verbose(yes: bool) -> None:
     """Sends the log to stderr: warnings, or with ``yes`` all that is done and why."""
     import logging
 
-    logging.basicConfig(level=logging.INFO if yes else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_printable_log())
+    logging.basicConfig(level=logging.INFO if yes else logging.WARNING, handlers=[handler])
     logging.getLogger("avatarkit").setLevel(logging.DEBUG if yes else logging.WARNING)
 
 
+def quiet_log() -> None:
+    """Lets warnings of commands without ``verbose`` reach stderr as printable text."""
+    import logging
+
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_printable_log())
+
+
+def _printable_log() -> logging.Formatter:
+    import logging
+
+    class Printable(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return printable(super().format(record))
+
+    return Printable("%(message)s")
+
+
 def print_json(data: Any) -> None:
-    """The one JSON object of a command."""
-    say(json.dumps(data, indent=2, ensure_ascii=False))
+    """The one JSON object of a command; valid on terminals of any encoding."""
+    unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")
+    _write(json_safe(json.dumps(data, indent=2, ensure_ascii=not unicode)))
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -83,8 +113,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         grid.add_column(heading, no_wrap=True)
     grid.add_column(headings[-1], overflow="fold", ratio=1)
     for row in rows:
-        grid.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False).print(grid)
+        grid.add_row(*(Text(one_line(cell)) for cell in row))
+    console = Console(highlight=False)
+    with console.capture() as captured:  # what rich itself does where the reader has left is to exit with 1
+        console.print(grid)
+    _write(captured.get().removesuffix("\n"))
 
 
 def load_registry(files: Sequence[Path] | None = None) -> Registry:
@@ -94,9 +127,12 @@ def load_registry(files: Sequence[Path] | None = None) -> Registry:
 
     from avatarkit.registry import Registry
 
+    quiet_log()
     text = resources.files("avatarkit_cli").joinpath("known.toml").read_text(encoding="utf-8")
     known = {(kind, name): hint for kind, names in tomllib.loads(text).items() for name, hint in names.items()}
-    return Registry.load(files or (), known=known)
+    registry = Registry.load(files or (), known=known)
+    interrupts.check()  # a plugin's import may have swallowed it
+    return registry
 
 
 def find_motion(name: str, components: Components | Context) -> Motion:
