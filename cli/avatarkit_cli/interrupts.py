@@ -1,18 +1,21 @@
 """Signals that ask the program to stop: each one raises ``KeyboardInterrupt`` once, so that all work is cleaned up.
 
-Light to import: the entry point installs this before anything else.
+The entry point installs this before anything else. It imports only what is built into Python, not even ``__future__``: until
+it is there, an interruption would show Python's own traceback.
 """
 
-from __future__ import annotations
-
+import _signal as signal  # signal itself brings enums, and re with them
 import _thread
+import atexit
 import os
-import signal
 import sys
 import time
-from typing import Any
 
-__all__ = ["EXIT_CODE", "check", "happened", "install", "leave", "sentence"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+__all__ = ["EXIT_CODE", "check", "end", "happened", "install", "leave", "sentence"]
 
 EXIT_CODE = 130
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
@@ -24,8 +27,8 @@ class _State:
     """What has come so far."""
 
     number = 0
-    at: float | None = None
-    leaving: int | None = None
+    at: "float | None" = None
+    leaving: "int | None" = None
 
 
 def install() -> None:
@@ -74,7 +77,20 @@ def leave(code: int) -> None:
         _thread.start_new_thread(_end_soon, (code,))
 
 
-def _handle(number: int, frame: Any) -> None:
+def end() -> "NoReturn":
+    """Ends the process after an interruption.
+
+    Python itself would end it by SIGINT where the interruption once passed through ``exec``, whatever the exit code is.
+    """
+    leave(EXIT_CODE)
+    try:
+        atexit._run_exitfuncs()
+        sys.stderr.flush()
+    finally:
+        os._exit(EXIT_CODE)
+
+
+def _handle(number: int, frame: "Any") -> None:
     if _State.leaving is not None:
         os._exit(_State.leaving)
     now = time.monotonic()
@@ -84,7 +100,7 @@ def _handle(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _unraisable(unraisable: Any) -> None:
+def _unraisable(unraisable: "Any") -> None:
     """An interruption that came inside a finalizer is lost there: raise it again in the main thread."""
     if not _State.number:
         sys.__unraisablehook__(unraisable)

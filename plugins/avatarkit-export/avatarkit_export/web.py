@@ -87,10 +87,11 @@ class WebExporter:
             InputError: there is no such motion.
         """
         motions: list[Motion] = []
-        for name in (part.strip() for part in self.config.motions.split(",")):
+        given = self.config.motions
+        for name in [part.strip() for part in given.split(",")] if isinstance(given, str) else given:
             if name in ("", "none"):
                 continue
-            if Path(name).suffix:
+            if Path(name).suffix or Path(name).is_file():
                 motions.append(read_motion(Path(name), self.context.get("body")))
                 continue
             source = self.context.get("motions")
