@@ -25,8 +25,21 @@ from typer.core import TyperGroup
 
 from avatarkit import __version__
 from avatarkit.errors import AvatarkitError
-from avatarkit_cli import animate, build, doctor, evaluate, export, info, motions, plugins, render, track, view, weights
-from avatarkit_cli import interrupts
+from avatarkit_cli import (
+    animate,
+    build,
+    doctor,
+    evaluate,
+    export,
+    info,
+    interrupts,
+    motions,
+    plugins,
+    render,
+    track,
+    view,
+    weights,
+)
 from avatarkit_cli.checks import Checked
 from avatarkit_cli.entry import main
 from avatarkit_cli.shared import load_registry, tell

@@ -1,4 +1,4 @@
-"""Gives one page to this machine only: to no other host, to no other page in the browser, and to no more clients than it can bear."""
+"""Gives one page to this machine only: not to other hosts, not to other pages in its browser, and to a bounded number of clients."""
 
 from __future__ import annotations
 
@@ -142,26 +142,30 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(self.server.page)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def _refused(self) -> bool:
         """Whether the page is not for this request, which then has its answer.
 
         A page of somebody else whose name was made to point here must not read the avatar.
         """
-        hosts, site = self.headers.get_all("Host", []), self.headers.get("Sec-Fetch-Site", "none")
-        followed = self.headers.get("Sec-Fetch-Mode") == "navigate" and self.headers.get("Sec-Fetch-Dest") == "document"
-        if len(hosts) != 1 or not self._is_ours(hosts[0].strip()):
-            self.send_error(HTTPStatus.FORBIDDEN)
-        elif any(origin.strip() != f"http://{hosts[0].strip()}" for origin in self.headers.get_all("Origin", [])):
-            self.send_error(HTTPStatus.FORBIDDEN)
-        elif site not in ("none", "same-origin") and not followed:
+        if not self._for_us():
             self.send_error(HTTPStatus.FORBIDDEN)
         elif self.path.partition("?")[0] != "/":
             self.send_error(HTTPStatus.NOT_FOUND)
         else:
             return False
         return True
+
+    def _for_us(self) -> bool:
+        """Whether the user's browser asks by itself or for a page of ours, and not a page of somebody else through it."""
+        hosts = [host.strip() for host in self.headers.get_all("Host", [])]
+        origins = [origin.strip() for origin in self.headers.get_all("Origin", [])]
+        if len(hosts) != 1 or not self._is_ours(hosts[0]) or any(origin != f"http://{hosts[0]}" for origin in origins):
+            return False
+        link = self.headers.get("Sec-Fetch-Mode") == "navigate" and self.headers.get("Sec-Fetch-Dest") == "document"
+        return link or self.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
 
     def _is_ours(self, host: str) -> bool:
         """Whether a browser asks for this machine; ports may differ, since tunnels have their own."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-import html
+import gzip
+import hashlib
 import io
 import re
 from importlib.resources import files
@@ -19,6 +20,7 @@ from avatarkit.camera import Camera, front_camera
 from avatarkit.errors import InputError
 from avatarkit.interfaces import AvatarModel, BodyModel, Context
 from avatarkit.motion_files import read_motion
+from avatarkit.text import escaped, one_line
 from avatarkit_export.config import WebConfig
 from avatarkit_export.files import check_options, write_file
 from avatarkit_export.web_data import avatar_arrays, motion_arrays, pack, page_head
@@ -66,19 +68,22 @@ class WebExporter:
         head = page_head(body, params, camera, params.translation if centre is None else centre, box)
         tell("compressing", 0.6)
         data = pack(head | {"motions": motions, "autoplay": self.config.autoplay}, arrays)
-        consent = " ".join(str(options.get("consent") or "none was recorded").split())
+        consent = " ".join(one_line(options.get("consent") or "none was recorded").split())
+        template, engine = _part("page.html").decode(), _part("app.js.gz")
         filled = {
             "GENERATOR": f"avatarkit {__version__}",
-            "TITLE": html.escape(str(options.get("name") or "avatar")),
-            "CONSENT": html.escape(consent.rstrip(".")),
+            "TITLE": escaped(one_line(options.get("name") or "avatar")),
+            "CONSENT": escaped(consent.rstrip(".")),
+            "SCRIPTS": " ".join(map(_source, [*re.findall("<script>(.*?)</script>", template, re.S), gzip.decompress(engine)])),
+            "STYLES": " ".join(map(_source, re.findall("<style>(.*?)</style>", template, re.S))),
             "BODY_CLASS": "panel" if self.config.controls else "",
             "PANEL": str(self.config.controls).lower(),
             "POSTER": f"data:image/jpeg;base64,{base64.b64encode(self._poster(avatar, params, camera)).decode()}",
-            "NOTICES": html.escape(_part("NOTICES.txt").decode()),
+            "NOTICES": escaped(_part("NOTICES.txt").decode()),
             "DATA": base64.b64encode(data).decode(),
-            "ENGINE": base64.b64encode(_part("app.js.gz")).decode(),
+            "ENGINE": base64.b64encode(engine).decode(),
         }
-        return re.sub("@([A-Z_]+)@", lambda match: filled[match[1]], _part("page.html").decode())
+        return re.sub("@([A-Z_]+)@", lambda match: filled[match[1]], template)
 
     def _motions(self) -> list[Motion]:
         """What ``motions`` of the config names: built-in ones and files.
@@ -123,3 +128,9 @@ def _target(path: Path) -> Path:
 
 def _part(name: str) -> bytes:
     return files("avatarkit_export").joinpath("page", name).read_bytes()
+
+
+def _source(text: str | bytes) -> str:
+    """A script or style as a content security policy names it: only these run, whatever else gets into the page."""
+    data = text.encode() if isinstance(text, str) else text
+    return f"'sha256-{base64.b64encode(hashlib.sha256(data).digest()).decode()}'"
