@@ -8,16 +8,32 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-__all__ = ["cache_folder", "find_weights", "weights_folder", "weights_record", "writable_home", "write_weights_record"]
+from avatarkit.errors import ConfigError
+
+__all__ = ["cache_folder", "expand", "find_weights", "weights_folder", "weights_record", "writable_home", "write_weights_record"]
 
 
 def cache_folder() -> Path:
     """For files that are made once per user: ``$AVATARKIT_CACHE``, else ``avatarkit`` in the user's cache folder."""
     if chosen := os.environ.get("AVATARKIT_CACHE"):
-        return Path(chosen).expanduser()
+        return expand(chosen)
     if os.name == "nt":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local") / "avatarkit" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avatarkit"
+        return Path(os.environ.get("LOCALAPPDATA") or expand("~/AppData/Local")) / "avatarkit" / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or expand("~/.cache")) / "avatarkit"
+
+
+def expand(text: str) -> Path:
+    """A path with ``~`` or ``~user`` at its start replaced by the home folder.
+
+    Raises:
+        ConfigError: this machine does not know that home folder.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        user = text[1:].partition("/")[0]
+        reason = f"there is no user {user!r}" if user else "your home folder is not known"
+        raise ConfigError(f"The path {text} cannot be used: {reason}. Give the whole path.") from None
 
 
 def weights_folder() -> Path:

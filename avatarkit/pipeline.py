@@ -106,8 +106,6 @@ def build(
     """
     if start is not None and start not in STAGES:
         raise ConfigError(f"There is no stage {start!r}; the stages are {', '.join(STAGES)}.")
-    if consent is not None and any(0xD800 <= ord(c) < 0xE000 for c in consent):
-        raise ConfigError("The consent is not valid text; type it again, or pass it in UTF-8.")
     output = Path(output) if output is not None else Path.cwd() / f"{Path(photo).stem}.avatar"
     registry = registry or Registry.load()
     recipe = recipe or Recipe.load(preset="paper" if torch.cuda.is_available() else "standard")

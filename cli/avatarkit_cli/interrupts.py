@@ -4,7 +4,7 @@ The entry point installs this before anything else. It imports only what is buil
 it is there, an interruption would show Python's own traceback.
 """
 
-import _signal as signal  # signal itself brings enums, and re with them
+import _signal as signal  # type: ignore[import-not-found]  # signal itself brings enums, and re with them
 import _thread
 import atexit
 import os
@@ -72,7 +72,9 @@ def leave(code: int) -> None:
     """
     _State.leaving = code
     if _State.number:
-        if (threading := sys.modules.get("threading")) is not None:
+        if "threading" in sys.modules:
+            import threading
+
             threading.excepthook = lambda args: None
         _thread.start_new_thread(_end_soon, (code,))
 
@@ -111,7 +113,7 @@ def _unraisable(unraisable: "Any") -> None:
 def _raise_again() -> None:
     time.sleep(0.02)
     _State.at = None
-    _thread.interrupt_main(_State.number)
+    _thread.interrupt_main(_State.number)  # type: ignore[arg-type]
 
 
 def _end_soon(code: int) -> None:

@@ -1,4 +1,4 @@
-"""Gives one page to this machine only: not to other hosts, not to other pages in its browser, and to a bounded number of clients."""
+"""Gives one page to this machine only: not to other hosts, not to other pages in its browser, to a bounded number of clients."""
 
 from __future__ import annotations
 

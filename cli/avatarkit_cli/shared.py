@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,14 +31,18 @@ __all__ = [
     "find_motion",
     "find_pose",
     "load_registry",
+    "named_files",
     "parse_options",
     "parse_size",
     "print_json",
+    "quiet_log",
     "say",
     "table",
     "tell",
     "verbose",
 ]
+
+_LONGEST_SECONDS = 1e6  # of a motion
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, all else on stderr.")]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu or cuda.", metavar="auto|cpu|cuda")]
@@ -135,6 +139,11 @@ def load_registry(files: Sequence[Path] | None = None) -> Registry:
     return registry
 
 
+def named_files(*names: str | None) -> list[Path]:
+    """The files that options of the form NAME|FILE and NAME@SECONDS stand for."""
+    return [Path(text) for name in names if name for text in {name, name.rpartition("@")[0]} if os.path.isfile(text)]
+
+
 def find_motion(name: str, components: Components | Context) -> Motion:
     """The motion that a user names: a built-in one, or a file.
 
@@ -144,7 +153,7 @@ def find_motion(name: str, components: Components | Context) -> Motion:
     from avatarkit.motion_files import read_motion
 
     source = components.get("motions")
-    if name in source.names() or not (Path(name).suffix or Path(name).exists()):
+    if name in source.names() or not (Path(name).suffix or os.path.exists(name)):
         return source.motion(name)
     return read_motion(Path(name), components.get("body"))
 
@@ -158,10 +167,12 @@ def find_pose(text: str, avatar: LoadedAvatar) -> BodyParams:
     from avatarkit.animation import place
     from avatarkit.errors import InputError
 
-    name, _, seconds = text.partition("@")
+    name, at, seconds = (text, "", "") if os.path.isfile(text) else text.rpartition("@")
+    if not at:
+        name, seconds = text, ""
     try:
         time = float(seconds or 0.0)
-        if not math.isfinite(time):
+        if not -_LONGEST_SECONDS <= time <= _LONGEST_SECONDS:
             raise ValueError
     except ValueError:
         raise InputError(f"--pose {text!r}: after @ comes a number of seconds, e.g. wave@1.5.") from None
@@ -176,9 +187,8 @@ def parse_options(texts: Sequence[str], owner: str) -> tuple[dict[str, Any], dic
     Raises:
         ConfigError: a text is not of that form.
     """
-    import tomllib
-
     from avatarkit.errors import ConfigError
+    from avatarkit.plain import BadText, parse_toml
 
     options: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -187,8 +197,8 @@ def parse_options(texts: Sequence[str], owner: str) -> tuple[dict[str, Any], dic
         if not (name and equals):
             raise ConfigError(f"--set {text!r} is not of the form OPTION=VALUE of {owner}, e.g. texture=2048.")
         try:
-            options[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+            options[name] = parse_toml(f"value = {value}")["value"]
+        except BadText:
             options[name] = value
         origins[name] = f"--set {text}"
     return options, origins
@@ -205,6 +215,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and 16 <= int(width) <= 8192 and 16 <= int(height) <= 8192):
+    pixels = [int(side) if side.isdecimal() and len(side) <= 4 else 0 for side in (width, height)]
+    if not all(16 <= side <= 8192 for side in pixels):
         raise ConfigError(f"--size {text!r} is not of the form WIDTHxHEIGHT with 16 to 8192 pixels, e.g. 512x768.")
-    return int(width), int(height)
+    return pixels[0], pixels[1]

@@ -9,7 +9,7 @@ import contextlib
 import io
 import os
 import sys
-from typing import Any, TextIO
+from typing import Any
 
 __all__ = ["ReaderLeftError", "finish", "install"]
 
@@ -55,8 +55,8 @@ def install() -> None:
     """Replaces the streams of the process; call it once, before anything is written."""
     _open_closed()
     sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115 - it lives as long as the process
-    sys.stdout = sys.__stdout__ = _replaced(sys.stdout, _Stdout)  # type: ignore[misc]
-    sys.stderr = sys.__stderr__ = _replaced(sys.stderr, _Stderr)  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = _replaced(sys.stdout, _Stdout)
+    sys.stderr = sys.__stderr__ = _replaced(sys.stderr, _Stderr)
 
 
 def finish(code: int) -> int:
@@ -93,15 +93,13 @@ def _open_closed() -> None:
                 os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
 
 
-def _replaced(stream: Any, kind: type[io.TextIOWrapper]) -> TextIO:
+def _replaced(stream: Any, kind: type[io.TextIOWrapper]) -> Any:
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")
     if type(stream) is not io.TextIOWrapper:  # somebody catches the output, e.g. a test
-        return stream  # type: ignore[no-any-return]
+        return stream
     encoding, lines, through = stream.encoding, stream.line_buffering, stream.write_through
-    made = kind(stream.detach(), encoding, "backslashreplace", None, lines, through)
-    made.mode = "w"
-    return made
+    return kind(stream.detach(), encoding, "backslashreplace", None, lines, through)
 
 
 def _silence(number: int) -> None:

@@ -47,7 +47,7 @@ def view(
                 page = Path(folder) / "view.html"
                 exporter.write(loaded.model, loaded.photo_params, page, **loaded.export_options())
                 server.page = page.read_bytes()
-        address = f"http://{server.server_address[0]}:{server.server_port}/"
+        address = f"http://{server.server_name}:{server.server_port}/"
         say(f"{avatar.name} is at {address} (Ctrl-C stops)")
         sys.stdout.flush()  # who reads it through a pipe waits for it
         if open_browser:

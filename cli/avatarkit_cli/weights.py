@@ -112,6 +112,7 @@ def add(
     known = _known(name)
     if not file.exists():
         raise InputError(f"There is no file or folder {file}.")
+    source = file.resolve()  # before the link of an earlier time is deleted, which it may be
     target = weights_folder() / (name if file.is_dir() else f"{name}{file.suffix}")
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -121,9 +122,9 @@ def add(
         elif old is not None:
             raise InputError(f"{name} is here already: {old}. Delete it first.")
         try:
-            target.symlink_to(file.resolve(), target_is_directory=file.is_dir())
+            target.symlink_to(source, target_is_directory=file.is_dir())
         except OSError:  # no links on this disk or for this user
-            (shutil.copytree if file.is_dir() else shutil.copyfile)(file, target)
+            (shutil.copytree if file.is_dir() else shutil.copyfile)(source, target)
     tell(f"Licence of {name}: {known.licence}; {_commercial(known.commercial)}")
     say(str(target))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,7 +13,7 @@ from scipy.special import expit
 from avatarkit.errors import InputError, MissingWeights
 from avatarkit.interfaces import Context
 from avatarkit.keypoints import Keypoints
-from avatarkit.paths import find_weights
+from avatarkit.paths import expand, find_weights
 from avatarkit.photo import Photo
 from avatarkit.subject import Matte
 from avatarkit_birefnet.config import BiRefNetConfig
@@ -74,7 +73,7 @@ class _Network:
     def __init__(self, config: BiRefNetConfig, device: str) -> None:
         import onnxruntime
 
-        path = Path(config.network).expanduser() if config.network else find_weights("birefnet")
+        path = expand(config.network) if config.network else find_weights("birefnet")
         if path is None:
             raise MissingWeights("birefnet is not here: avatarkit weights add birefnet FILE.onnx")
         if not path.is_file():

@@ -71,8 +71,8 @@ class Gltf:
     def glb(self) -> list[bytes]:
         """The parts of the file, in order."""
         self.document["buffers"] = [{"byteLength": self._length}]
-        text = json.dumps(self.document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        text = json_safe(text).encode()
+        document = json.dumps(self.document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = json_safe(document).encode()
         text += b" " * (-len(text) % 4)
         total = 12 + 8 + len(text) + 8 + self._length
         head = struct.pack("<4sII", b"glTF", 2, total) + struct.pack("<I4s", len(text), b"JSON")

@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import io
+import os
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -96,7 +97,7 @@ class WebExporter:
         for name in [part.strip() for part in given.split(",")] if isinstance(given, str) else given:
             if name in ("", "none"):
                 continue
-            if Path(name).suffix or Path(name).is_file():
+            if Path(name).suffix or os.path.isfile(name):
                 motions.append(read_motion(Path(name), self.context.get("body")))
                 continue
             source = self.context.get("motions")

@@ -13,6 +13,7 @@ import numpy as np
 from avatarkit.body import Motion
 from avatarkit.errors import InputError
 from avatarkit.interfaces import Context
+from avatarkit.paths import expand
 from avatarkit.posing import Poser
 from avatarkit_motions.clips import CLIPS, GESTURES, PHRASES, Stage, expressions, talk
 from avatarkit_motions.config import BuiltinConfig
@@ -107,7 +108,7 @@ def given_folder(path: str, what: str) -> Path:
     """
     if not path:
         raise InputError(f"Say where {what} lie: --set motions.path=FOLDER")
-    folder = Path(path).expanduser()
+    folder = expand(path)
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}, which motions.path names.")
     return folder

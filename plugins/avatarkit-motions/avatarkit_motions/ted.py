@@ -19,6 +19,7 @@ import numpy as np
 from avatarkit.body import Motion
 from avatarkit.errors import InputError
 from avatarkit.landmark_motion import landmark_motion
+from avatarkit.paths import expand
 from avatarkit.pose_file import LandmarkTrack
 from avatarkit_motions.config import TedConfig
 from avatarkit_motions.segments import segment
@@ -109,7 +110,7 @@ class TedMotions(BuiltinMotions):
 
     def names(self) -> tuple[str, ...]:
         """The built-in motions, then videos (none where the folder is not there)."""
-        there = bool(self.config.path) and Path(self.config.path).expanduser().is_dir()
+        there = bool(self.config.path) and expand(self.config.path).is_dir()
         return (*super().names(), *(self._files if there else ()))
 
     def describe(self, name: str) -> str:
