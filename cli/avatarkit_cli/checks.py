@@ -20,18 +20,21 @@ _LONGEST_PATH = 4095
 class Checked(TyperCommand):
     """A command whose numbers are finite and fit into 64 bits, and whose paths a disk can hold."""
 
+    def _parameters(self) -> list[Any]:
+        return list(self.params)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = [*args, *(word.partition("=")[2] for word in args if word.startswith("-") and "=" in word)]
         rest = super().parse_args(ctx, args)
         if "" in given and not any(text and Path(text) == Path() for text in given):
-            for parameter in self.params:
+            for parameter in self._parameters():
                 value = ctx.params.get(parameter.name) if parameter.name else None
                 if value == Path() or (isinstance(value, (list, tuple)) and Path() in value):
                     raise typer.BadParameter("It is empty; give a path.", ctx=ctx, param=parameter)
         return rest
 
     def invoke(self, ctx: Any) -> Any:
-        for parameter in self.params:
+        for parameter in self._parameters():
             given = ctx.params.get(parameter.name) if parameter.name else None
             for value in given if isinstance(given, (list, tuple)) else (given,):
                 for problem in _problems(value):

@@ -29,10 +29,12 @@ class _State:
     number = 0
     at: "float | None" = None
     leaving: "int | None" = None
+    main = 0
 
 
 def install() -> None:
     """Lets signals raise ``KeyboardInterrupt``, except those that were ignored when the program started (nohup)."""
+    _State.main = _thread.get_ident()
     for name in _NAMES:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
@@ -113,7 +115,10 @@ def _unraisable(unraisable: "Any") -> None:
 def _raise_again() -> None:
     time.sleep(0.02)
     _State.at = None
-    _thread.interrupt_main(_State.number)  # type: ignore[arg-type]
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(_State.main, _State.number)  # wakes the main thread where it waits
+    else:
+        _thread.interrupt_main(_State.number)  # type: ignore[arg-type]
 
 
 def _end_soon(code: int) -> None:

@@ -131,9 +131,7 @@ def _please_report(plugin: str | None) -> str:
     python = ".".join(map(str, sys.version_info[:3]))
     if plugin:
         return f"This is a bug in the plugin {plugin}, not in avatarkit {__version__}: its makers need the lines above."
-    return (
-        f"This is a bug in avatarkit {__version__} (Python {python}). Please report it with the lines above: {_ISSUES}"
-    )
+    return f"This is a bug in avatarkit {__version__} (Python {python}). Please report it with the lines above: {_ISSUES}"
 
 
 app = typer.Typer(
@@ -155,9 +153,7 @@ def _version(asked: bool) -> None:
 @app.callback(invoke_without_command=True)
 def _start(
     ctx: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)] = False,
 ) -> None:
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())

@@ -55,8 +55,8 @@ def install() -> None:
     """Replaces the streams of the process; call it once, before anything is written."""
     _open_closed()
     sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115 - it lives as long as the process
-    sys.stdout = sys.__stdout__ = _replaced(sys.stdout, _Stdout)
-    sys.stderr = sys.__stderr__ = _replaced(sys.stderr, _Stderr)
+    sys.stdout = sys.__stdout__ = _replaced(sys.stdout, _Stdout)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _replaced(sys.stderr, _Stderr)  # type: ignore[misc]
 
 
 def finish(code: int) -> int:
