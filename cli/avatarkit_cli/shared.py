@@ -110,8 +110,8 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading in headings[:-1]:
-        grid.add_column(heading, no_wrap=True)
-    grid.add_column(headings[-1], overflow="fold", ratio=1)
+        grid.add_column(Text(one_line(heading)), no_wrap=True)
+    grid.add_column(Text(one_line(headings[-1])), overflow="fold", ratio=1)
     for row in rows:
         grid.add_row(*(Text(one_line(cell)) for cell in row))
     console = Console(highlight=False)

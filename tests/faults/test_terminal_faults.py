@@ -267,7 +267,8 @@ WAITS = {
     "swallowed": (
         "",
         "\n    try: time.sleep(60)\n    except BaseException: pass\n    from avatarkit_cli.progress import make_progress"
-        "\n    progress = make_progress()\n    for _ in range(100):\n        progress.update('step', 0.5)\n        time.sleep(0.1)",
+        "\n    progress = make_progress()"
+        "\n    for _ in range(100):\n        progress.update('step', 0.5)\n        time.sleep(0.1)",
     ),
     "finalizer": (
         "class Slow:\n    def __del__(self): time.sleep(1)",

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from dataclasses import replace
+from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 import torch
 
 from avatarkit.animation import place
-from avatarkit.body import BodyParams
+from avatarkit.body import BodyParams, Motion
 from avatarkit.errors import ConfigError, InputError, PluginError
 from avatarkit.interfaces import AvatarModel, Context, Posed, Subject
 from avatarkit.motion_files import save_motion
@@ -165,3 +166,78 @@ def test_what_cannot_be_written_is_one_sentence(
     with pytest.raises(PluginError, match="only one pose can be exported"):
         registry.get("exporter", "web").create({}, context).write(Loose(), params, tmp_path / "b.html")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+HOSTILE = (
+    "</title></script><script>window.owned = 1</script><img src=x onerror='window.owned = 1'>\"'--><!--\u2028\u202e@DATA@ "
+    "<svg onload=window.owned=1>\x1b[31m\x00\r\nconsent: yes"
+)
+
+
+class Elements(HTMLParser):
+    """Elements of a page, with their attributes' names."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, tuple[str, ...]]] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, tuple(name for name, _ in attributes)))
+
+
+def hostile_page(registry: Registry, context: Context, subject: Subject, avatar: AvatarModel, path: Path) -> str:
+    """A page whose avatar, consent and motion have names that want to become elements and scripts."""
+    source = tiny_motion()
+    named = replace(context, get=lambda slot, name=None: Named() if slot == "motions" else context.get(slot, name))
+
+    class Named:
+        def names(self) -> tuple[str, ...]:
+            return ("talk-1",)
+
+        def motion(self, name: str) -> Motion:
+            return replace(source, name=HOSTILE)
+
+    exporter = registry.get("exporter", "web").create({}, named)
+    exporter.write(avatar, subject.params, path, consent=HOSTILE + "\udc80", name=HOSTILE + "\udc80", camera=subject.camera)
+    return path.read_text(encoding="utf-8")
+
+
+def test_no_text_becomes_an_element(
+    registry: Registry, context: Context, subject: Subject, avatar: AvatarModel, tmp_path: Path
+) -> None:
+    fine = write(registry, context, subject, avatar, tmp_path / "fine.html")
+    hostile = hostile_page(registry, context, subject, avatar, tmp_path / "hostile.html")
+    assert Elements(hostile).found == Elements(fine).found
+    assert not {"\x1b", "\x00", "\u202e", "\u2028"} & set(hostile)
+    assert "script-src 'sha256-" in hostile and "'unsafe-inline'" not in hostile
+
+
+def test_motions_may_be_a_list_whose_names_hold_commas(
+    registry: Registry, context: Context, subject: Subject, avatar: AvatarModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "one, two.npz"
+    save_motion(tiny_motion(), context.get("body"), path)
+    text = write(registry, context, subject, avatar, tmp_path / "a.html", motions=("all", str(path)))
+    assert len(carried(text)[0]["motions"]) == 2
+
+
+def test_other_files_carry_hostile_text_on_one_line(
+    registry: Registry, context: Context, avatar: AvatarModel, params: BodyParams, tmp_path: Path
+) -> None:
+    consent = HOSTILE + "\nend_header\nelement vertex 9\udc80"
+    for name in ("ply", "spz", "glb"):
+        options = {"texture": 64} if name == "glb" else {}
+        exporter = registry.get("exporter", name).create(options, context)
+        exporter.write(avatar, params, tmp_path / f"a.{name}", consent=consent)
+    ply = (tmp_path / "a.ply").read_bytes()
+    lines = ply[: ply.index(b"\nend_header\n")].decode("ascii").split("\n")
+    assert lines[:2] == ["ply", "format binary_little_endian 1.0"] and lines[2].startswith("comment synthetic")
+    assert lines[3].startswith("element vertex ") and len([line for line in lines if line.startswith("element")]) == 1
+    assert all(line.isprintable() for line in lines)
+    data = (tmp_path / "a.glb").read_bytes()
+    document = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])
+    assert document["asset"]["extras"]["consent"].isprintable()
+    spz = (tmp_path / "a.spz").read_bytes()
+    comment = spz[10 : spz.index(b"\0", 10)].decode("ascii")
+    assert comment.isprintable() and gzip.decompress(spz)[:4] == b"NGSP"
