@@ -201,16 +201,13 @@ def doll(body: Any) -> Any:
 
 
 @needs_browser
-def test_hostile_names_run_nothing_and_the_viewer_serves_the_page(
-    registry: Registry, context: Context, subject: Subject, avatar: AvatarModel, tmp_path: Path
-) -> None:
+def test_hostile_names_run_nothing_and_the_viewer_serves_the_page(hostile_page: str) -> None:
     """Over HTTP, with the headers of ``avatarkit view``; an inline script and a handler put into the page do not run either."""
-    from test_web import hostile_page
 
     from avatarkit_cli.page_server import PageServer
 
     server = PageServer(0)
-    server.page = hostile_page(registry, context, subject, avatar, tmp_path / "a.html").encode()
+    server.page = hostile_page.encode()
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     inject = "document.body.insertAdjacentHTML('beforeend', '<img src=data:, onerror=window.owned=2>');" + (

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from avatarkit.animation import place
-from avatarkit.body import BodyParams, Motion
+from avatarkit.body import BodyParams
 from avatarkit.errors import ConfigError, InputError, PluginError
 from avatarkit.interfaces import AvatarModel, Context, Posed, Subject
 from avatarkit.motion_files import save_motion
@@ -167,12 +167,6 @@ def test_what_cannot_be_written_is_one_sentence(
         registry.get("exporter", "web").create({}, context).write(Loose(), params, tmp_path / "b.html")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
-HOSTILE = (
-    "</title></script><script>window.owned = 1</script><img src=x onerror='window.owned = 1'>\"'--><!--\u2028\u202e@DATA@ "
-    "<svg onload=window.owned=1>\x1b[31m\x00\r\nconsent: yes"
-)
-
-
 class Elements(HTMLParser):
     """Elements of a page, with their attributes' names."""
 
@@ -186,31 +180,13 @@ class Elements(HTMLParser):
         self.found.append((tag, tuple(name for name, _ in attributes)))
 
 
-def hostile_page(registry: Registry, context: Context, subject: Subject, avatar: AvatarModel, path: Path) -> str:
-    """A page whose avatar, consent and motion have names that want to become elements and scripts."""
-    source = tiny_motion()
-    named = replace(context, get=lambda slot, name=None: Named() if slot == "motions" else context.get(slot, name))
-
-    class Named:
-        def names(self) -> tuple[str, ...]:
-            return ("talk-1",)
-
-        def motion(self, name: str) -> Motion:
-            return replace(source, name=HOSTILE)
-
-    exporter = registry.get("exporter", "web").create({}, named)
-    exporter.write(avatar, subject.params, path, consent=HOSTILE + "\udc80", name=HOSTILE + "\udc80", camera=subject.camera)
-    return path.read_text(encoding="utf-8")
-
-
 def test_no_text_becomes_an_element(
-    registry: Registry, context: Context, subject: Subject, avatar: AvatarModel, tmp_path: Path
+    registry: Registry, context: Context, subject: Subject, avatar: AvatarModel, hostile_page: str, tmp_path: Path
 ) -> None:
     fine = write(registry, context, subject, avatar, tmp_path / "fine.html")
-    hostile = hostile_page(registry, context, subject, avatar, tmp_path / "hostile.html")
-    assert Elements(hostile).found == Elements(fine).found
-    assert not {"\x1b", "\x00", "\u202e", "\u2028"} & set(hostile)
-    assert "script-src 'sha256-" in hostile and "'unsafe-inline'" not in hostile
+    assert Elements(hostile_page).found == Elements(fine).found
+    assert not {"\x1b", "\x00", "\u202e", "\u2028"} & set(hostile_page)
+    assert "script-src 'sha256-" in hostile_page and "'unsafe-inline'" not in hostile_page
 
 
 def test_motions_may_be_a_list_whose_names_hold_commas(
@@ -223,9 +199,9 @@ def test_motions_may_be_a_list_whose_names_hold_commas(
 
 
 def test_other_files_carry_hostile_text_on_one_line(
-    registry: Registry, context: Context, avatar: AvatarModel, params: BodyParams, tmp_path: Path
+    registry: Registry, context: Context, avatar: AvatarModel, params: BodyParams, hostile: str, tmp_path: Path
 ) -> None:
-    consent = HOSTILE + "\nend_header\nelement vertex 9\udc80"
+    consent = hostile + "\nend_header\nelement vertex 9\udc80"
     for name in ("ply", "spz", "glb"):
         options = {"texture": 64} if name == "glb" else {}
         exporter = registry.get("exporter", name).create(options, context)
