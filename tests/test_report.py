@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from avatarkit.report.html import avatar_card
 
+from avatarkit.report import page as report
 from avatarkit.report.page import advice
-from avatarkit.report.parts import chart, dots, image, slider, table, turntable
+from avatarkit.report.parts import chart, dots, figure, image, section, slider, table, turntable
+from avatarkit.utils.text import escaped, one_line
 
 GREY = torch.full((40, 30, 3), 0.5)
 
@@ -65,3 +69,42 @@ def test_pictures_and_handles_have_words(text: str) -> None:
     seen: list[str] = []
     Reader().feed(text)
     assert {"img", "input"} & set(seen)
+
+
+HOSTILE = "</script><script>owned()</script><img src=x onerror=owned()>\"'--><!--\u2028\u202e\x1b[31m@BODY@\udc80"
+
+
+def hostile_manifest(text: str) -> dict[str, Any]:
+    """Facts of an avatar in which every text is ``text``."""
+    return {
+        "avatarkit": text, "device": text, "seed": text, "recipe": {"name": text}, "consent": text, "warnings": [f"hand {text}"],
+        "metrics": {text: 1.0}, "stages": {text: {"seconds": 1.0, "peak_memory_mb": 2.0}},
+        "licences": {text: {"code": text, "weights": text, "commercial": None}},
+    }  # fmt: skip
+
+
+def test_no_text_of_a_manifest_becomes_an_element() -> None:
+    def elements(text: str) -> list[tuple[str, list[str]]]:
+        found: list[tuple[str, list[str]]] = []
+
+        class Reader(HTMLParser):
+            def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+                found.append((tag, [name for name, _ in attributes]))
+
+        manifest = hostile_manifest(text)
+        parts = [report._warnings(manifest), report._numbers(manifest), report._stages(manifest), report._origin(manifest)]
+        parts += [figure(GREY, text, text), chart(text, [(0, 1.0), (1, 0.5)], 1), table([(text, text)], (text, text), text)]
+        page = report._page(escaped(one_line(text)), "".join([*parts, section(text, "", text), *cards(manifest, text)]))
+        page.encode()
+        assert not {"\x1b", "\u202e", "\u2028"} & set(page)
+        assert "script-src 'sha256-" in page and "script-src 'unsafe-inline'" not in page
+        reader = Reader()
+        reader.feed(page)
+        reader.close()
+        return found
+
+    assert elements(HOSTILE) == elements("Ada")
+
+
+def cards(manifest: dict[str, Any], name: str) -> list[str]:
+    return [avatar_card(name, 3, manifest, {name: b"png"})]

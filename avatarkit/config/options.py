@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import inspect
 import itertools
+import sys
 import textwrap
 import types
 import typing
@@ -116,6 +117,8 @@ def _convert(value: Any, hint: Any, owner: str) -> Any:
             return value
     elif hint is float:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if not abs(value) <= sys.float_info.max:
+                raise _Mismatch("a finite number", value)
             return float(value)
     elif hint is Path:
         if isinstance(value, (str, Path)):

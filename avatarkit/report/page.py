@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import html
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -19,6 +19,7 @@ from avatarkit.report.parts import chart, dots, figure, image, jpeg, section, sl
 from avatarkit.training.loop import TrainingReport
 from avatarkit.types.mesh import Mesh
 from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.utils.text import escaped, one_line
 
 __all__ = ["advice", "render_report"]
 
@@ -65,7 +66,7 @@ def render_report(
         subject: tracked photo. clips: labels. training: curves. avatar: finished. manifest: facts.
         previews: folder with ``preview.mp4``.
     """
-    title = html.escape(Path(subject.photo.name).stem or "avatar")
+    title = escaped(one_line(Path(subject.photo.name).stem or "avatar"))
     sections = [
         f"<header><h1>{title}</h1><p>A synthetic avatar, made from one photo with avatarkit. Show it as what it is, and only "
         f"with the person's consent.</p>{_facts(avatar, manifest)}</header>",
@@ -78,8 +79,15 @@ def render_report(
         _stages(manifest),
         _origin(manifest),
     ]
-    filled = {"TITLE": title, "TURNS": str(len(_TURNS)), "BODY": "\n".join(s for s in sections if s)}
-    page = resources.files("avatarkit.report.page").joinpath("page.html").read_text(encoding="utf-8")
+    return _page(title, "\n".join(s for s in sections if s))
+
+
+def _page(title: str, body: str) -> str:
+    """The page around sections of HTML; its policy lets only its own script run."""
+    page = resources.files("avatarkit.report").joinpath("page.html").read_text(encoding="utf-8")
+    script = page[page.index("<script>") + len("<script>") : page.index("</script>")]
+    source = f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+    filled = {"TITLE": title, "TURNS": str(len(_TURNS)), "BODY": body, "SCRIPT": source}
     return re.sub("@([A-Z]+)@", lambda match: filled[match[1]], page)
 
 
@@ -101,7 +109,7 @@ def _facts(avatar: LoadedAvatar, manifest: Mapping[str, Any]) -> str:
         f"made in {_duration(seconds)} on {manifest['device']}",
         f"avatarkit {manifest['avatarkit']}",
     ]
-    return '<ul class="facts">' + "".join(f"<li>{html.escape(f)}</li>" for f in facts if f) + "</ul>"
+    return '<ul class="facts">' + "".join(f"<li>{escaped(f)}</li>" for f in facts if f) + "</ul>"
 
 
 def _hero(subject: Subject, avatar: LoadedAvatar, previews: Path) -> str:
@@ -127,8 +135,8 @@ def _warnings(manifest: Mapping[str, Any]) -> str:
     warnings = manifest["warnings"]
     if not warnings:
         return ""
-    items = "".join(f"<li>{html.escape(w)}</li>" for w in warnings)
-    helps = "".join(f"<li>{html.escape(a)}</li>" for a in advice(warnings))
+    items = "".join(f"<li>{escaped(w)}</li>" for w in warnings)
+    helps = "".join(f"<li>{escaped(a)}</li>" for a in advice(warnings))
     better = f"<h3>What would make it better</h3><ul>{helps}</ul>" if helps else ""
     return f'<section class="card warnings" style="margin-top:2rem"><h2>Worth knowing</h2><ul>{items}</ul>{better}</section>'
 
@@ -161,7 +169,7 @@ def _labels(clips: Sequence[LabelClip]) -> str:
         person = clip.alpha[:, ::4, ::4] > 127  # a sixteenth of the pixels says it as well
         trust = float(clip.confidence[:, ::4, ::4][person].float().mean()) / 255 if person.any() else 0.0
         caption = f"{clip.region}: {clip.name} · {len(clip)} frames · trusted {trust:.0%}"
-        sheet = f'<div class="sheet">{"".join(frames)}</div><figcaption>{html.escape(caption)}</figcaption>'
+        sheet = f'<div class="sheet">{"".join(frames)}</div><figcaption>{escaped(caption)}</figcaption>'
         sheets.append(f'<figure class="card">{sheet}</figure>')
     note = "The person in other poses, made up from the photo; the avatar was fitted to them as far as they can be trusted."
     return section("Pseudo-labels", f'<div class="grid" style="--cell:22rem">{"".join(sheets)}</div>', note)
@@ -206,8 +214,8 @@ def _origin(manifest: Mapping[str, Any]) -> str:
     consent = manifest.get("consent") or "none was recorded (--consent of the build writes it down)"
     head = ("component", "code", "weights or data", "commercial use")
     said = (
-        f"<p>Consent: {html.escape(str(consent))}</p>"
-        f"<p class=soft>Seed {manifest['seed']}; manifest.json holds the whole recipe.</p>"
+        f"<p>Consent: {escaped(consent)}</p>"
+        f"<p class=soft>Seed {escaped(manifest['seed'])}; manifest.json holds the whole recipe.</p>"
     )
     return section("Where it comes from", said + table(rows, head, "Licences of the components"))
 

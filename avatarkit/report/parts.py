@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import math
 import statistics
@@ -13,6 +12,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from avatarkit.utils.text import escaped
+
 __all__ = ["chart", "dots", "figure", "image", "jpeg", "limited", "section", "slider", "table", "turntable"]
 
 _WINDOW = 9  # values of a curve that are averaged
@@ -21,8 +22,8 @@ _HUES = {"face": "#22b8cf", "hand": "#ff922b", "pose": "#fcc419"}  # sets of lan
 
 def section(title: str, body: str, note: str = "") -> str:
     """A heading, a sentence about what follows, and it."""
-    said = f"<p class=soft>{html.escape(note)}</p>" if note else ""
-    return f"<section><h2>{html.escape(title)}</h2>{said}{body}</section>"
+    said = f"<p class=soft>{escaped(note)}</p>" if note else ""
+    return f"<section><h2>{escaped(title)}</h2>{said}{body}</section>"
 
 
 def limited(picture: torch.Tensor, side: int) -> torch.Tensor:
@@ -48,14 +49,14 @@ def image(picture: torch.Tensor, alt: str, side: int = 900) -> str:
     """An <img> with the picture inside."""
     small = limited(picture, side)
     size = f'width="{small.shape[1]}" height="{small.shape[0]}"'
-    return f'<img src="{jpeg(small)}" alt="{html.escape(alt, quote=True)}" {size}>'
+    return f'<img src="{jpeg(small)}" alt="{escaped(alt)}" {size}>'
 
 
 def figure(picture: torch.Tensor, alt: str, caption: str, side: int = 640, over: str = "") -> str:
     """A picture with a caption; ``over`` is drawn on top."""
     return (
         f'<figure><div class="stacked">{image(picture, alt, side)}{over}</div>'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        f"<figcaption>{escaped(caption)}</figcaption></figure>"
     )
 
 
@@ -99,12 +100,12 @@ def table(rows: Sequence[Sequence[str]], head: Sequence[str], name: str, raw: Se
     kinds = [" class=number" if yes else "" for yes in numbers]
 
     def cell(k: int, text: str) -> str:
-        return f"<td{kinds[k]}>{text if k in raw else html.escape(text)}</td>"
+        return f"<td{kinds[k]}>{text if k in raw else escaped(text)}</td>"
 
     lines = "".join("<tr>" + "".join(cell(k, text) for k, text in enumerate(row)) + "</tr>" for row in rows)
-    heads = "".join(f'<th scope="col"{kinds[k]}>{html.escape(h)}</th>' for k, h in enumerate(head))
+    heads = "".join(f'<th scope="col"{kinds[k]}>{escaped(h)}</th>' for k, h in enumerate(head))
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(name, quote=True)}">'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escaped(name)}">'
         f"<table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
 
@@ -127,8 +128,8 @@ def chart(name: str, points: Sequence[tuple[int, float]], steps: int) -> str:
     start, end = smooth[min(len(smooth) - 1, _WINDOW - 1)], smooth[-1]
     words = f"{start:.2g} to {end:.2g}"
     return (
-        f'<figure class="card chart"><figcaption>{html.escape(name)} <b>{start:.2g} &rarr; {end:.2g}</b></figcaption>'
-        f'<svg viewBox="0 0 400 102" preserveAspectRatio="none" role="img" aria-label="{html.escape(name, quote=True)}: {words} '
+        f'<figure class="card chart"><figcaption>{escaped(name)} <b>{start:.2g} &rarr; {end:.2g}</b></figcaption>'
+        f'<svg viewBox="0 0 400 102" preserveAspectRatio="none" role="img" aria-label="{escaped(name)}: {words} '
         f'over {steps} steps, between {min(positive):.2g} and {max(positive):.2g}">{line(values, "raw")}{line(smooth, "smooth")}'
         "</svg></figure>"
     )

@@ -217,7 +217,7 @@ def _real(path: Path) -> Path:
 
 def _beside(path: Path, purpose: str) -> Path:
     """A hidden neighbour of an avatar folder."""
-    return path.with_name(f".{path.name}.{purpose}")
+    return path.parent / f".{path.name}.{purpose}"
 
 
 def _is_avatar(path: Path) -> bool:

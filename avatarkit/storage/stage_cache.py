@@ -26,7 +26,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from avatarkit.errors import InputError, StoreError
-from avatarkit.utils.files import disk_errors, disk_sentence, relative_name, sha256_of, sync, sync_folder, write_text, writing
+from avatarkit.utils.files import (
+    disk_errors,
+    disk_sentence,
+    relative_name,
+    sha256_of,
+    sync,
+    sync_folder,
+    utf8_path,
+    write_text,
+    writing,
+)
 from avatarkit.utils.plain import BadText, parse_json, read_text
 
 __all__ = [
@@ -265,7 +275,8 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
         ready[name] = t
     with writing(path) as temporary:
         try:
-            save_file(ready, str(temporary), dict(metadata) if metadata else None)
+            with utf8_path(temporary) as name:
+                save_file(ready, name, dict(metadata) if metadata else None)
         except SafetensorError as error:
             full = "os error 28" in str(error)
             raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from error
@@ -280,7 +291,8 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, to
     if not path.is_file():
         raise StoreError(f"{path} is missing.")
     try:
-        return load_file(str(path), device=str(device))
+        with utf8_path(path) as name:
+            return load_file(name, device=str(device))
     except (SafetensorError, ValueError) as error:
         raise StoreError(f"{path} is damaged: {error}.") from error
     except OSError as error:

@@ -22,7 +22,7 @@ from avatarkit.utils.threads import single_threaded
 
 __all__ = ["LossTerm", "TrainingReport", "applicable", "train"]
 
-log = logging.getLogger("avatarkit.training.loop")
+log = logging.getLogger("avatarkit.training")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def train(
     start = _resume(optimizer, report, checkpoints)
     sampler = Sampler(photo_views(subject, config.resolution, confidence), labels, config)
     for step in range(start, config.steps):
-        g = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        g = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
         view = sampler.draw(g)
         falling = 0.5 * (1 + math.cos(math.pi * step / config.steps))
         for group in optimizer.param_groups:

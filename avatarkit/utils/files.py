@@ -15,6 +15,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -34,6 +35,7 @@ __all__ = [
     "sha256_of",
     "sync_folder",
     "temporary_folder",
+    "utf8_path",
     "write_bytes",
     "write_text",
     "writing",
@@ -127,6 +129,20 @@ def relative_name(name: object) -> PurePosixPath | None:
     if any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts):
         return None
     return PurePosixPath(*parts)
+
+
+@contextmanager
+def utf8_path(path: Path) -> Iterator[str]:
+    """The path for libraries that take no names but valid UTF-8: where a folder's name is none, through a link to it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory(prefix="avatarkit-") as folder:
+            link = Path(folder, "link")
+            link.symlink_to(path.parent.absolute(), target_is_directory=True)
+            yield str(link / path.name)
+    else:
+        yield str(path)
 
 
 # -------------------------------------------------------------------------------------------------------------- writing

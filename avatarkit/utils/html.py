@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-import html
 from collections.abc import Mapping
 from typing import Any
+
+from avatarkit.utils.text import escaped, one_line
 
 __all__ = ["avatar_card", "avatar_line"]
 
@@ -13,7 +14,7 @@ __all__ = ["avatar_card", "avatar_line"]
 def avatar_line(name: str, count: int, manifest: Mapping[str, Any]) -> str:
     """One line: name, how many Gaussians, how it was built."""
     preset = manifest.get("recipe", {}).get("name") or "a recipe"
-    return f"<avatar {name}: {count:,} Gaussians, built with {preset} by avatarkit {manifest.get('avatarkit', '?')}>"
+    return one_line(f"<avatar {name}: {count:,} Gaussians, built with {preset} by avatarkit {manifest.get('avatarkit', '?')}>")
 
 
 def avatar_card(name: str, count: int, manifest: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
@@ -24,13 +25,13 @@ def avatar_card(name: str, count: int, manifest: Mapping[str, Any], pictures: Ma
         pictures: what each shows -> PNG.
     """
     images = "".join(
-        f'<img alt="{html.escape(f"{name}, {what}", quote=True)}" src="data:image/png;base64,{base64.b64encode(data).decode()}" '
+        f'<img alt="{escaped(f"{name}, {what}")}" src="data:image/png;base64,{base64.b64encode(data).decode()}" '
         'style="height:16em">'
         for what, data in pictures.items()
     )
-    warnings = "".join(f"<li>{html.escape(text)}</li>" for text in manifest.get("warnings", ()))
-    consent = html.escape(str(manifest.get("consent") or "none was recorded"))
+    warnings = "".join(f"<li>{escaped(text)}</li>" for text in manifest.get("warnings", ()))
+    consent = escaped(manifest.get("consent") or "none was recorded")
     return (
-        f'<div style="display:flex;background:#fff">{images}</div><p>{html.escape(avatar_line(name, count, manifest)[1:-1])}. '
+        f'<div style="display:flex;background:#fff">{images}</div><p>{escaped(avatar_line(name, count, manifest)[1:-1])}. '
         f"Synthetic; consent: {consent}</p>" + (f"<ul>{warnings}</ul>" if warnings else "")
     )

@@ -10,7 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-__all__ = ["cache_folder", "find_weights", "is_weights_name", "weights_folder", "weights_record", "writable_home"]
+from avatarkit.errors import ConfigError
+
+__all__ = ["cache_folder", "expand", "find_weights", "is_weights_name", "weights_folder", "weights_record", "writable_home"]
 
 _MOST_RECORD = 4_000_000  # bytes; one of a thousand files with long names has 1.2 MB
 
@@ -18,10 +20,27 @@ _MOST_RECORD = 4_000_000  # bytes; one of a thousand files with long names has 1
 def cache_folder() -> Path:
     """For files that are made once per user: ``$AVATARKIT_CACHE``, else ``avatarkit`` in the user's cache folder."""
     if chosen := os.environ.get("AVATARKIT_CACHE"):
-        return Path(chosen).expanduser()
-    if os.name == "nt":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local") / "avatarkit" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avatarkit"
+        return expand(chosen)
+    from platformdirs import user_cache_path  # listing and help do not need it
+
+    try:
+        return user_cache_path("avatarkit", appauthor=False)
+    except RuntimeError:
+        raise ConfigError("Your home folder is not known: set AVATARKIT_CACHE to a folder for avatarkit's files.") from None
+
+
+def expand(text: str) -> Path:
+    """A path with ``~`` or ``~user`` at its start replaced by the home folder.
+
+    Raises:
+        ConfigError: this machine does not know that home folder.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        user = text[1:].partition("/")[0]
+        reason = f"there is no user {user!r}" if user else "your home folder is not known"
+        raise ConfigError(f"The path {text} cannot be used: {reason}. Give the whole path.") from None
 
 
 def weights_folder() -> Path:

@@ -16,6 +16,7 @@ from avatarkit_cli.shared import (
     Size,
     find_motion,
     load_registry,
+    named_files,
     parse_size,
     print_json,
     say,
@@ -58,7 +59,9 @@ def animate(
 ) -> None:
     """Play a motion with an avatar."""
     from avatarkit.errors import ConfigError
+    from avatarkit.utils.files import check_output
 
+    check_output(output, avatar, video, audio, *named_files(motion, camera), *(plugin or ()))
     if sum(given is not None for given in (motion, video, audio)) > 1:
         raise ConfigError("Give one of --motion, --video and --audio.")
     if text is not None and audio is None:

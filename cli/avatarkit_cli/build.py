@@ -60,7 +60,7 @@ def build(
         ),
     ] = None,
     device: Device = "auto",
-    seed: Annotated[int, typer.Option(help="Of everything random; the same seed gives the same avatar.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of everything random; the same seed gives the same avatar.", min=0)] = 0,
     person: Annotated[
         int | None, typer.Option(help="Which one, from the left, where the photo shows several.", min=1, metavar="N")
     ] = None,
@@ -81,7 +81,13 @@ def build(
 
     A build that was stopped goes on where it was when the same command is given again.
     """
+    from avatarkit.errors import ConfigError
+    from avatarkit.utils.files import check_output
+
     photo, output = _source(photo, sample, output)
+    check_output(output, photo, recipe, *(plugin or ()))
+    if consent is not None and not consent.isprintable() and any(0xD800 <= ord(c) < 0xE000 for c in consent):
+        raise ConfigError("--consent is not valid text; type it again in UTF-8.")
     verbose(verbosely)
     flags = {
         "matter": matter, "keypoints": keypoints, "tracker": tracker, "body": body, "motions": motions,

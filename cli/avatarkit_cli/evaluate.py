@@ -28,7 +28,7 @@ def evaluate(
     frames: Annotated[int, typer.Option(help="Frames of each clip to compare, spread evenly.", min=1)] = 24,
     photo_frame: Annotated[int, typer.Option(help="Number of the frame that is the photo, from 0.", min=0)] = 0,
     device: Device = "auto",
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
     plugin: PluginFiles = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -38,7 +38,9 @@ def evaluate(
     untrained mesh.
     """
     from avatarkit.api import choose_recipe
+    from avatarkit.utils.files import check_output
 
+    check_output(output, source, recipe, *(plugin or ()))
     clips = _clips(source)
     chosen = choose_recipe(preset, recipe, None, settings or (), device)
     registry = load_registry(plugin)

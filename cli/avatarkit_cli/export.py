@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from avatarkit_cli.progress import make_progress
-from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, find_pose, load_registry, parse_options, print_json, say
+from avatarkit_cli.shared import (
+    Device,
+    JsonFlag,
+    PluginFiles,
+    find_pose,
+    load_registry,
+    named_files,
+    parse_options,
+    print_json,
+    say,
+)
 
 __all__ = ["export"]
 
@@ -34,6 +44,9 @@ def export(
     as_json: JsonFlag = False,
 ) -> None:
     """Write an avatar as a file that other programs open."""
+    from avatarkit.utils.files import check_output
+
+    check_output(output, avatar, *named_files(pose), *(plugin or ()))
     registry = load_registry(plugin)
     component = registry.get("exporter", to)
     options, origins = parse_options(settings or [], component.owner)

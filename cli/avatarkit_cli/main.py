@@ -5,10 +5,19 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # python -m avatarkit_cli.main: signals come first, and the rest of this file is imported by it
+    from avatarkit_cli.entry import main
+
+    main()
+
+import errno
+import io
 import os
 import sys
-import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,37 +25,84 @@ from typer.core import TyperGroup
 
 from avatarkit import __version__
 from avatarkit.errors import AvatarkitError
-from avatarkit_cli import animate, build, doctor, evaluate, export, info, motions, plugins, render, track, view, weights
+from avatarkit_cli import (
+    animate,
+    build,
+    doctor,
+    evaluate,
+    export,
+    info,
+    interrupts,
+    motions,
+    plugins,
+    render,
+    track,
+    view,
+    weights,
+)
+from avatarkit_cli.checks import Checked
+from avatarkit_cli.entry import main
 from avatarkit_cli.shared import load_registry, tell
+from avatarkit_cli.streams import ReaderLeftError
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "run"]
 
+_FAULTS = {
+    errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG, errno.ENFILE, errno.ENOSPC,
+    errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ESTALE,
+}  # fmt: skip
+"""Errors of the operating system that no change to the program can mend."""
 _ISSUES = "https://github.com/avatarkit/avatarkit/issues"
+
+
+_UsageError: Any = typer.BadParameter.__mro__[2]  # ClickException, of click or of the copy of it that typer ships
 
 
 class _Commands(TyperGroup):
     """Turns exceptions into exit codes, in one place for all commands."""
 
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _explained():
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _explained():
             return super().invoke(ctx)
-        except BrokenPipeError:  # the reader of our output left, e.g. `| head`
-            sys.stdout = None
-            raise typer.Exit(0) from None
-        except (Exception, KeyboardInterrupt) as error:
-            if type(error).__module__.partition(".")[0] == "typer":
-                raise
-            raise typer.Exit(_explain(error)) from error
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        raise typer.Exit(_explain(error)) from error
 
 
 def _explain(error: BaseException) -> int:
     """Tells the user on stderr what happened; returns the exit code."""
-    if isinstance(error, KeyboardInterrupt):
-        tell("avatarkit: interrupted. The same command goes on where it was.")
-        return 130
+    if isinstance(error, KeyboardInterrupt) or interrupts.happened():
+        tell(interrupts.sentence(error))
+        return interrupts.EXIT_CODE
+    if isinstance(error, ReaderLeftError):
+        return 0
+    if isinstance(error, _UsageError):
+        shown = io.StringIO()
+        error.show(shown)
+        tell(shown.getvalue().rstrip("\n"))
+        return int(error.exit_code)
+    if isinstance(error, typer.Abort):
+        tell("avatarkit: no answer was given, so nothing was done.")
+        return 2
+    if sentence := _of_the_machine(error):
+        tell(f"avatarkit: {sentence}")
+        return 2
     code = error.exit_code if isinstance(error, AvatarkitError) else 1
     if code != 2:
-        traceback.print_exception(error)
+        import traceback
+
+        tell("".join(traceback.format_exception(error)).rstrip("\n"))
     if isinstance(error, AvatarkitError):
         tell(f"avatarkit: {error}")
     if code != 2:
@@ -54,13 +110,28 @@ def _explain(error: BaseException) -> int:
     return code
 
 
+def _of_the_machine(error: BaseException) -> str:
+    """What to tell about an error that the machine or its disk causes, wherever it arises; empty for all others."""
+    if isinstance(error, MemoryError):
+        return "There is not enough memory; close other programs, or choose a smaller size or preset."
+    if isinstance(error, OSError):
+        from avatarkit.utils.files import disk_sentence
+
+        if error.errno in _FAULTS:
+            path = error.filename if isinstance(error.filename, (str, bytes)) else "a file"
+            return disk_sentence(Path(os.fsdecode(path)), error.errno, error)
+        try:
+            os.getcwd()
+        except OSError:
+            return "The current folder no longer exists; change to another one."
+    return ""
+
+
 def _please_report(plugin: str | None) -> str:
     python = ".".join(map(str, sys.version_info[:3]))
     if plugin:
         return f"This is a bug in the plugin {plugin}, not in avatarkit {__version__}: its makers need the lines above."
-    return (
-        f"This is a bug in avatarkit {__version__} (Python {python}). Please report it with the lines above: {_ISSUES}"
-    )
+    return f"This is a bug in avatarkit {__version__} (Python {python}). Please report it with the lines above: {_ISSUES}"
 
 
 app = typer.Typer(
@@ -82,9 +153,7 @@ def _version(asked: bool) -> None:
 @app.callback(invoke_without_command=True)
 def _start(
     ctx: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)] = False,
 ) -> None:
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
@@ -112,8 +181,13 @@ for _name, _command in _COMMANDS.items():
         app.command(_name)(_command)
 
 
-def main() -> None:
-    """Entry point."""
+for _group in (app, motions.app, plugins.app, weights.app):
+    for _info in _group.registered_commands:
+        _info.cls = Checked
+
+
+def run() -> int:
+    """Runs the command line; returns the exit code."""
     # Threads of torch that spin while they wait take the cores that our rasterisers need; set before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if not sys.warnoptions:
@@ -123,9 +197,10 @@ def main() -> None:
         if command not in _COMMANDS:  # one of a plugin's, or help
             load_registry().register_commands(app)
         app()
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            tell(end.code)
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except (Exception, KeyboardInterrupt) as error:
-        raise SystemExit(_explain(error)) from None
-
-
-if __name__ == "__main__":
-    main()
+        return _explain(error)
+    return 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avatarkit_cli.shared import JsonFlag, PluginFiles, find_motion, load_registry, print_json, say, table, tell
+from avatarkit_cli.shared import JsonFlag, PluginFiles, find_motion, load_registry, named_files, print_json, say, table, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,9 @@ def convert(
     """Write a motion as a BVH or npz file, played by the body model."""
     from avatarkit.errors import ConfigError
     from avatarkit.motion.files import save_motion, write_bvh
+    from avatarkit.utils.files import check_output
 
+    check_output(output, *named_files(name), *(plugin or ()))
     kind = output.suffix.lower()
     if kind not in (".bvh", ".npz"):
         raise ConfigError(f"Motions are written as .bvh or .npz, not as {output.name!r}.")

@@ -55,10 +55,12 @@ def new(
     as_json: JsonFlag = False,
 ) -> None:
     """Start a plugin: a complete project around a component that works, with tests and CI."""
+    from avatarkit.utils.files import check_output
     from avatarkit_cli.scaffold import write_project
 
     name = name.removeprefix("avatarkit-")
     folder = output or Path(f"avatarkit-{name}")
+    check_output(folder)
     files = write_project(name, kind, folder)
     if as_json:
         print_json({"folder": str(folder), "files": [path.relative_to(folder).as_posix() for path in files]})

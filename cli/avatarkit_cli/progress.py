@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
+from avatarkit.utils.text import one_line
+from avatarkit_cli import interrupts
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
@@ -33,14 +36,14 @@ class LineProgress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._end("" if kind is None else " (stopped)")
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Begins a line where ``name`` is new."""
+        interrupts.check()
+        name = one_line(name)
         if name != self._stage:
             self._end()
             self._stage, self._started = name, time.monotonic()
@@ -50,6 +53,7 @@ class LineProgress:
 
     def update(self, message: str, fraction: float | None = None) -> None:
         """A line per stage has no room for it."""
+        interrupts.check()
 
     def _end(self, note: str = "") -> None:
         if self._stage:
@@ -66,7 +70,7 @@ class BarProgress:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         self._bars: Bars = Progress(
-            TextColumn("{task.fields[stage]:<12}"),
+            TextColumn("{task.fields[stage]:<12}", markup=False),
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
             TimeRemainingColumn(compact=True),
@@ -80,9 +84,7 @@ class BarProgress:
         self._bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is None:
             self._end()
         self._bars.stop()
@@ -90,6 +92,8 @@ class BarProgress:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Begins a bar where ``name`` is new."""
+        interrupts.check()
+        name = one_line(name)
         if name != self._stage:
             self._end()
             self._stage = name
@@ -98,6 +102,8 @@ class BarProgress:
 
     def update(self, message: str, fraction: float | None = None) -> None:
         """Moves the bar; without a fraction it only shows that something goes on."""
+        interrupts.check()
+        message = one_line(message)
         if self._task is not None:
             if fraction is None:
                 self._bars.update(self._task, description=message)

@@ -14,6 +14,7 @@ from avatarkit_cli.shared import (
     Size,
     find_pose,
     load_registry,
+    named_files,
     parse_size,
     print_json,
     say,
@@ -41,7 +42,9 @@ def render(
 ) -> None:
     """Draw one picture of an avatar."""
     from avatarkit.errors import InputError
+    from avatarkit.utils.files import check_output
 
+    check_output(output, avatar, *named_files(pose), *(plugin or ()))
     width, height = parse_size(size) or (None, None)
     if output.suffix.lower() != ".png":
         raise InputError(f"Pictures are written as PNG; name the file {output.stem}.png instead of {output.name}.")

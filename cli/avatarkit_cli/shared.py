@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from avatarkit.utils.text import json_safe, one_line, printable
+from avatarkit_cli import interrupts
+
 if TYPE_CHECKING:
+    import logging
+
     from avatarkit.animation import LoadedAvatar
     from avatarkit.components import Components
     from avatarkit.interfaces import Context
@@ -26,49 +31,74 @@ __all__ = [
     "find_motion",
     "find_pose",
     "load_registry",
+    "named_files",
     "parse_options",
     "parse_size",
     "print_json",
+    "quiet_log",
     "say",
     "table",
     "tell",
     "verbose",
 ]
 
+_LONGEST_SECONDS = 1e6  # of a motion
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, all else on stderr.")]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu or cuda.", metavar="auto|cpu|cuda")]
-Size = Annotated[
-    str | None, typer.Option(help="Picture size in pixels, e.g. 512x768. [default: as the photo]", metavar="WxH")
-]
+Size = Annotated[str | None, typer.Option(help="Picture size in pixels, e.g. 512x768. [default: as the photo]", metavar="WxH")]
 PluginFiles = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--plugin", help="A Python file with plugin hooks, for a one-off. May be repeated.", metavar="FILE.py"
-    ),
+    typer.Option("--plugin", help="A Python file with plugin hooks, for a one-off. May be repeated.", metavar="FILE.py"),
 ]
 
 
 def say(text: str) -> None:
-    """One line of result, on stdout."""
-    sys.stdout.write(f"{text}\n")
+    """One line of result, on stdout; without characters that a terminal obeys."""
+    _write(printable(text))
 
 
 def tell(text: str) -> None:
-    """One line for the person at the keyboard, on stderr."""
-    sys.stderr.write(f"{text}\n")
+    """One line for the person at the keyboard, on stderr; without characters that a terminal obeys."""
+    sys.stderr.write(f"{printable(text)}\n")
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
 
 
 def verbose(yes: bool) -> None:
     """Sends the log to stderr: warnings, or with ``yes`` all that is done and why."""
     import logging
 
-    logging.basicConfig(level=logging.INFO if yes else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_printable_log())
+    logging.basicConfig(level=logging.INFO if yes else logging.WARNING, handlers=[handler])
     logging.getLogger("avatarkit").setLevel(logging.DEBUG if yes else logging.WARNING)
 
 
+def quiet_log() -> None:
+    """Lets warnings of commands without ``verbose`` reach stderr as printable text."""
+    import logging
+
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_printable_log())
+
+
+def _printable_log() -> logging.Formatter:
+    import logging
+
+    class Printable(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return printable(super().format(record))
+
+    return Printable("%(message)s")
+
+
 def print_json(data: Any) -> None:
-    """The one JSON object of a command."""
-    say(json.dumps(data, indent=2, ensure_ascii=False))
+    """The one JSON object of a command; valid on terminals of any encoding."""
+    unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")
+    _write(json_safe(json.dumps(data, indent=2, ensure_ascii=not unicode)))
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -80,11 +110,14 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading in headings[:-1]:
-        grid.add_column(heading, no_wrap=True)
-    grid.add_column(headings[-1], overflow="fold", ratio=1)
+        grid.add_column(Text(one_line(heading)), no_wrap=True)
+    grid.add_column(Text(one_line(headings[-1])), overflow="fold", ratio=1)
     for row in rows:
-        grid.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False).print(grid)
+        grid.add_row(*(Text(one_line(cell)) for cell in row))
+    console = Console(highlight=False)
+    with console.capture() as captured:  # what rich itself does where the reader has left is to exit with 1
+        console.print(grid)
+    _write(captured.get().removesuffix("\n"))
 
 
 def load_registry(files: Sequence[Path] | None = None) -> Registry:
@@ -94,9 +127,17 @@ def load_registry(files: Sequence[Path] | None = None) -> Registry:
 
     from avatarkit.registry import Registry
 
+    quiet_log()
     text = resources.files("avatarkit_cli").joinpath("known.toml").read_text(encoding="utf-8")
     known = {(kind, name): hint for kind, names in tomllib.loads(text).items() for name, hint in names.items()}
-    return Registry.load(files or (), known=known)
+    registry = Registry.load(files or (), known=known)
+    interrupts.check()  # a plugin's import may have swallowed it
+    return registry
+
+
+def named_files(*names: str | None) -> list[Path]:
+    """The files that options of the form NAME|FILE and NAME@SECONDS stand for."""
+    return [Path(text) for name in names if name for text in {name, name.rpartition("@")[0]} if os.path.isfile(text)]
 
 
 def find_motion(name: str, components: Components | Context) -> Motion:
@@ -108,7 +149,7 @@ def find_motion(name: str, components: Components | Context) -> Motion:
     from avatarkit.motion.files import read_motion
 
     source = components.get("motions")
-    if name in source.names() or not (Path(name).suffix or Path(name).exists()):
+    if name in source.names() or not (Path(name).suffix or os.path.exists(name)):
         return source.motion(name)
     return read_motion(Path(name), components.get("body"))
 
@@ -122,10 +163,12 @@ def find_pose(text: str, avatar: LoadedAvatar) -> BodyParams:
     from avatarkit.animation import place
     from avatarkit.errors import InputError
 
-    name, _, seconds = text.partition("@")
+    name, at, seconds = (text, "", "") if os.path.isfile(text) else text.rpartition("@")
+    if not at:
+        name, seconds = text, ""
     try:
         time = float(seconds or 0.0)
-        if not math.isfinite(time):
+        if not -_LONGEST_SECONDS <= time <= _LONGEST_SECONDS:
             raise ValueError
     except ValueError:
         raise InputError(f"--pose {text!r}: after @ comes a number of seconds, e.g. wave@1.5.") from None
@@ -140,9 +183,8 @@ def parse_options(texts: Sequence[str], owner: str) -> tuple[dict[str, Any], dic
     Raises:
         ConfigError: a text is not of that form.
     """
-    import tomllib
-
     from avatarkit.errors import ConfigError
+    from avatarkit.utils.plain import BadText, parse_toml
 
     options: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -151,8 +193,8 @@ def parse_options(texts: Sequence[str], owner: str) -> tuple[dict[str, Any], dic
         if not (name and equals):
             raise ConfigError(f"--set {text!r} is not of the form OPTION=VALUE of {owner}, e.g. texture=2048.")
         try:
-            options[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+            options[name] = parse_toml(f"value = {value}")["value"]
+        except BadText:
             options[name] = value
         origins[name] = f"--set {text}"
     return options, origins
@@ -169,6 +211,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and 16 <= int(width) <= 8192 and 16 <= int(height) <= 8192):
+    pixels = [int(side) if side.isdecimal() and len(side) <= 4 else 0 for side in (width, height)]
+    if not all(16 <= side <= 8192 for side in pixels):
         raise ConfigError(f"--size {text!r} is not of the form WIDTHxHEIGHT with 16 to 8192 pixels, e.g. 512x768.")
-    return int(width), int(height)
+    return pixels[0], pixels[1]

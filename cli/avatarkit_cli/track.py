@@ -30,7 +30,7 @@ def track(
         list[str] | None, typer.Option("--set", help="Change one option. May be repeated.", metavar="SLOT.OPTION=VALUE")
     ] = None,
     device: Device = "auto",
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
     plugin: PluginFiles = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -39,7 +39,14 @@ def track(
     A video that was stopped halfway goes on where it was when the command is given again.
     """
     from avatarkit.api import choose_recipe
+    from avatarkit.errors import ConfigError
+    from avatarkit.utils.files import check_output
 
+    check_output(output, source, recipe, *(plugin or ()))
+    if overlay is not None:
+        check_output(overlay, source, recipe, *(plugin or ()))
+        if overlay.resolve() == output.resolve():
+            raise ConfigError(f"-o and --overlay both name {output}; give the film another name.")
     chosen = choose_recipe(preset, recipe, None, settings or (), device)
     registry = load_registry(plugin)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -16,7 +15,7 @@ from avatarkit.interfaces import Context
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.photo import Photo
 from avatarkit.types.subject import Matte
-from avatarkit.utils.paths import find_weights
+from avatarkit.utils.paths import expand, find_weights
 from avatarkit_birefnet.config import BiRefNetConfig
 
 __all__ = ["BiRefNetMatte", "foreground_colours"]
@@ -74,7 +73,7 @@ class _Network:
     def __init__(self, config: BiRefNetConfig, device: str) -> None:
         import onnxruntime
 
-        path = Path(config.network).expanduser() if config.network else find_weights("birefnet")
+        path = expand(config.network) if config.network else find_weights("birefnet")
         if path is None:
             raise MissingWeights("birefnet is not here: avatarkit weights add birefnet FILE.onnx")
         if not path.is_file():

@@ -13,7 +13,7 @@ import numpy as np
 from avatarkit.errors import InputError, MissingWeights
 from avatarkit.interfaces import Context, KeypointDetector
 from avatarkit.types.keypoints import Keypoints
-from avatarkit.utils.paths import find_weights
+from avatarkit.utils.paths import expand, find_weights
 from avatarkit_dwpose.config import DwposeConfig
 from avatarkit_dwpose.networks import PeopleNetwork, PointsNetwork
 from avatarkit_dwpose.sets import HANDS, as_pose33
@@ -136,7 +136,7 @@ class DwposeKeypoints:
 
 
 def _weights(path: str, name: str) -> Path:
-    found = Path(path).expanduser() if path else find_weights(name)
+    found = expand(path) if path else find_weights(name)
     if found is None:
         raise MissingWeights(f"{name} is not here: avatarkit weights add {name} FILE")
     return found

@@ -40,8 +40,9 @@ class GlbConfig(VrmConfig):
 class WebConfig:
     """Options of ``web``."""
 
-    motions: str = "all"
-    """Motions to offer, built-in ones and files, separated by commas; "all" for all built-in ones, "none"."""
+    motions: str | tuple[str, ...] = "all"
+    """Motions to offer, built-in ones and files, separated by commas or as a list, whose names may hold commas; "all" for all
+    built-in ones, "none"."""
     fps: float = 15.0
     """Poses per second that are stored of a motion; the page moves smoothly between them."""
     autoplay: bool = True

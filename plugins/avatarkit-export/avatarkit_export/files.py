@@ -8,6 +8,7 @@ from typing import Any
 
 from avatarkit.errors import ConfigError, InputError
 from avatarkit.utils.files import disk_errors
+from avatarkit.utils.text import one_line
 
 __all__ = ["SYNTHETIC", "check_options", "check_suffix", "provenance", "write_file"]
 
@@ -16,7 +17,7 @@ SYNTHETIC = "synthetic, made with avatarkit"
 
 def provenance(options: dict[str, Any]) -> str:
     """One line: what the file is, and what the person agreed to (option ``consent``)."""
-    consent = " ".join(str(options.get("consent") or "none was recorded").split())
+    consent = " ".join(one_line(options.get("consent") or "none was recorded").split())
     return f"{SYNTHETIC}; consent: {consent}"
 
 

@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from avatarkit import __version__
 from avatarkit.interfaces import AvatarModel, Context
 from avatarkit.types.body import BodyParams, Motion
+from avatarkit.utils.text import one_line
 from avatarkit_export.bake import bake_texture
 from avatarkit_export.config import GlbConfig, VrmConfig
 from avatarkit_export.files import SYNTHETIC, check_options, check_suffix, write_file
@@ -128,7 +129,7 @@ def _float32(tensor: torch.Tensor) -> np.ndarray:
 
 def _document(options: dict[str, Any]) -> Gltf:
     """An empty document that says what it is."""
-    extras = {"provenance": SYNTHETIC, "consent": options.get("consent") or "none was recorded"}
+    extras = {"provenance": SYNTHETIC, "consent": one_line(options.get("consent") or "none was recorded")}
     return Gltf(f"avatarkit {__version__}", extras)
 
 
@@ -221,4 +222,4 @@ def _add_clip(made: RiggedGltf, motion: Motion) -> None:
             animate(made.joint_nodes[j], "rotation", quaternions(p.joints[:, j]))
     if p.expression.shape[1]:
         animate(made.mesh_node, "weights", p.expression.reshape(-1).numpy().astype(np.float32))
-    gltf.add("animations", {"name": motion.name, "samplers": samplers, "channels": channels})
+    gltf.add("animations", {"name": one_line(motion.name), "samplers": samplers, "channels": channels})

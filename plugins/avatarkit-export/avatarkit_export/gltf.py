@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from avatarkit.utils.text import json_safe
+
 __all__ = ["Gltf"]
 
 _COMPONENT = {"float32": 5126, "uint32": 5125, "uint16": 5123, "uint8": 5121}
@@ -69,7 +71,8 @@ class Gltf:
     def glb(self) -> list[bytes]:
         """The parts of the file, in order."""
         self.document["buffers"] = [{"byteLength": self._length}]
-        text = json.dumps(self.document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        document = json.dumps(self.document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = json_safe(document).encode()
         text += b" " * (-len(text) % 4)
         total = 12 + 8 + len(text) + 8 + self._length
         head = struct.pack("<4sII", b"glTF", 2, total) + struct.pack("<I4s", len(text), b"JSON")

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from avatarkit.errors import PluginError
 from avatarkit.interfaces import AvatarModel, BodyModel, Context
 from avatarkit.types.body import BodyParams
+from avatarkit.utils.text import one_line
 from avatarkit_export.config import VrmConfig
 from avatarkit_export.files import check_options, check_suffix, provenance, write_file
 from avatarkit_export.glb import RiggedGltf, rigged_gltf
@@ -157,7 +158,7 @@ def _shortest(a: np.ndarray, b: np.ndarray) -> Rotation:
 def _meta(name: str, words: str) -> dict[str, Any]:
     """The strictest terms that the format has: who shows somebody's likeness needs that person's consent."""
     return {
-        "name": name or "avatar",
+        "name": one_line(name) or "avatar",
         "authors": ["avatarkit"],
         "copyrightInformation": words,
         "licenseUrl": "https://vrm.dev/licenses/1.0/",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
-import html
+import gzip
+import hashlib
 import io
+import os
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +21,7 @@ from avatarkit.interfaces import AvatarModel, BodyModel, Context
 from avatarkit.motion.files import read_motion
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera, front_camera
+from avatarkit.utils.text import escaped, one_line
 from avatarkit_export.config import WebConfig
 from avatarkit_export.files import check_options, write_file
 from avatarkit_export.web_data import avatar_arrays, motion_arrays, pack, page_head
@@ -66,19 +69,22 @@ class WebExporter:
         head = page_head(body, params, camera, params.translation if centre is None else centre, box)
         tell("compressing", 0.6)
         data = pack(head | {"motions": motions, "autoplay": self.config.autoplay}, arrays)
-        consent = " ".join(str(options.get("consent") or "none was recorded").split())
+        consent = " ".join(one_line(options.get("consent") or "none was recorded").split())
+        template, engine = _part("page.html").decode(), _part("app.js.gz")
         filled = {
             "GENERATOR": f"avatarkit {__version__}",
-            "TITLE": html.escape(str(options.get("name") or "avatar")),
-            "CONSENT": html.escape(consent.rstrip(".")),
+            "TITLE": escaped(one_line(options.get("name") or "avatar")),
+            "CONSENT": escaped(consent.rstrip(".")),
+            "SCRIPTS": " ".join(map(_source, [*re.findall("<script>(.*?)</script>", template, re.S), gzip.decompress(engine)])),
+            "STYLES": " ".join(map(_source, re.findall("<style>(.*?)</style>", template, re.S))),
             "BODY_CLASS": "panel" if self.config.controls else "",
             "PANEL": str(self.config.controls).lower(),
             "POSTER": f"data:image/jpeg;base64,{base64.b64encode(self._poster(avatar, params, camera)).decode()}",
-            "NOTICES": html.escape(_part("NOTICES.txt").decode()),
+            "NOTICES": escaped(_part("NOTICES.txt").decode()),
             "DATA": base64.b64encode(data).decode(),
-            "ENGINE": base64.b64encode(_part("app.js.gz")).decode(),
+            "ENGINE": base64.b64encode(engine).decode(),
         }
-        return re.sub("@([A-Z_]+)@", lambda match: filled[match[1]], _part("page.html").decode())
+        return re.sub("@([A-Z_]+)@", lambda match: filled[match[1]], template)
 
     def _motions(self) -> list[Motion]:
         """What ``motions`` of the config names: built-in ones and files.
@@ -87,10 +93,11 @@ class WebExporter:
             InputError: there is no such motion.
         """
         motions: list[Motion] = []
-        for name in (part.strip() for part in self.config.motions.split(",")):
+        given = self.config.motions
+        for name in [part.strip() for part in given.split(",")] if isinstance(given, str) else given:
             if name in ("", "none"):
                 continue
-            if Path(name).suffix:
+            if Path(name).suffix or os.path.isfile(name):
                 motions.append(read_motion(Path(name), self.context.get("body")))
                 continue
             source = self.context.get("motions")
@@ -122,3 +129,9 @@ def _target(path: Path) -> Path:
 
 def _part(name: str) -> bytes:
     return files("avatarkit_export").joinpath("page", name).read_bytes()
+
+
+def _source(text: str | bytes) -> str:
+    """A script or style as a content security policy names it: only these run, whatever else gets into the page."""
+    data = text.encode() if isinstance(text, str) else text
+    return f"'sha256-{base64.b64encode(hashlib.sha256(data).digest()).decode()}'"

@@ -22,6 +22,7 @@ from avatarkit.interfaces import AvatarModel, BodyModel
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import barycentric
+from avatarkit.utils.text import one_line
 
 __all__ = ["avatar_arrays", "motion_arrays", "pack", "page_head"]
 
@@ -137,7 +138,8 @@ def motion_arrays(
             f"{name}_faces": faces.numpy().astype(np.uint16),
             f"{name}_expression": (world.expression[:, faces].clamp(0, 1) * 255).round().to(torch.uint8).numpy(),
         }
-        heads.append({"name": motion.name, "fps": motion.fps / every, "frames": world.batch_shape[0], "loop": motion.loop})
+        frames = world.batch_shape[0]
+        heads.append({"name": one_line(motion.name), "fps": motion.fps / every, "frames": frames, "loop": motion.loop})
     return heads, arrays
 
 

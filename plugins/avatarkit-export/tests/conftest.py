@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +52,33 @@ def avatar(registry: Registry, context: Context, subject: Subject) -> AvatarMode
 @pytest.fixture(scope="session")
 def params(subject: Subject) -> BodyParams:
     return replace(tiny_motion().params[3], translation=subject.params.translation)
+
+
+HOSTILE = (
+    "</title></script><script>window.owned = 1</script><img src=x onerror='window.owned = 1'>\"'--><!--\u2028\u202e@DATA@ "
+    "<svg onload=window.owned=1>\x1b[31m\x00\r\nconsent: yes"
+)
+
+
+@pytest.fixture(scope="session")
+def hostile() -> str:
+    """A name that wants to become elements and scripts."""
+    return HOSTILE
+
+
+@pytest.fixture
+def hostile_page(registry: Registry, context: Context, subject: Subject, avatar: AvatarModel, tmp_path: Path) -> str:
+    """A page whose avatar, consent and motion have that name."""
+
+    class Named:
+        def names(self) -> tuple[str, ...]:
+            return ("talk-1",)
+
+        def motion(self, name: str) -> Motion:
+            return replace(tiny_motion(), name=HOSTILE)
+
+    named = replace(context, get=lambda slot, name=None: Named() if slot == "motions" else context.get(slot, name))
+    path = tmp_path / "hostile.html"
+    exporter = registry.get("exporter", "web").create({}, named)
+    exporter.write(avatar, subject.params, path, consent=HOSTILE + "\udc80", name=HOSTILE + "\udc80", camera=subject.camera)
+    return path.read_text(encoding="utf-8")

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,37 @@ def doll(body: Any) -> Any:
             return {}
 
     return Doll()
+
+
+@needs_browser
+def test_hostile_names_run_nothing_and_the_viewer_serves_the_page(hostile_page: str) -> None:
+    """Over HTTP, with the headers of ``avatarkit view``; an inline script and a handler put into the page do not run either."""
+
+    from avatarkit_cli.page_server import PageServer
+
+    server = PageServer(0)
+    server.page = hostile_page.encode()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    inject = "document.body.insertAdjacentHTML('beforeend', '<img src=data:, onerror=window.owned=2>');" + (
+        "const s = document.createElement('script'); s.textContent = 'window.owned = 3'; document.body.append(s);"
+        "await new Promise((done) => setTimeout(done, 300));"
+    )
+    steps = [
+        ["eval", "window.avatarkitReady"],
+        ["eval", "window.owned ?? 'none'"],
+        ["eval", "[...document.querySelectorAll('#motion option')].length"],
+        ["eval", "document.title"],
+        ["eval", f"(async () => {{ {inject} return window.owned ?? 'none' }})()"],
+    ]
+    try:
+        job = {"address": f"http://127.0.0.1:{server.server_port}/", "width": 160, "height": 160, "steps": steps}
+        done = node("run.js", job=job)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert done["result"][1] == done["result"][4] == "none"
+    assert done["result"][2] == 2
+    assert "<script>" in done["result"][3]
+    assert all("Content Security Policy" in error for error in done["errors"])  # of what the test put in

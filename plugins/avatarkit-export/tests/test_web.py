@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from dataclasses import replace
+from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -165,3 +166,54 @@ def test_what_cannot_be_written_is_one_sentence(
     with pytest.raises(PluginError, match="only one pose can be exported"):
         registry.get("exporter", "web").create({}, context).write(Loose(), params, tmp_path / "b.html")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+class Elements(HTMLParser):
+    """Elements of a page, with their attributes' names."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, tuple[str, ...]]] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, tuple(name for name, _ in attributes)))
+
+
+def test_no_text_becomes_an_element(
+    registry: Registry, context: Context, subject: Subject, avatar: AvatarModel, hostile_page: str, tmp_path: Path
+) -> None:
+    fine = write(registry, context, subject, avatar, tmp_path / "fine.html")
+    assert Elements(hostile_page).found == Elements(fine).found
+    assert not {"\x1b", "\x00", "\u202e", "\u2028"} & set(hostile_page)
+    assert "script-src 'sha256-" in hostile_page and "'unsafe-inline'" not in hostile_page
+
+
+def test_motions_may_be_a_list_whose_names_hold_commas(
+    registry: Registry, context: Context, subject: Subject, avatar: AvatarModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "one, two.npz"
+    save_motion(tiny_motion(), context.get("body"), path)
+    text = write(registry, context, subject, avatar, tmp_path / "a.html", motions=("all", str(path)))
+    assert len(carried(text)[0]["motions"]) == 2
+
+
+def test_other_files_carry_hostile_text_on_one_line(
+    registry: Registry, context: Context, avatar: AvatarModel, params: BodyParams, hostile: str, tmp_path: Path
+) -> None:
+    consent = hostile + "\nend_header\nelement vertex 9\udc80"
+    for name in ("ply", "spz", "glb"):
+        options = {"texture": 64} if name == "glb" else {}
+        exporter = registry.get("exporter", name).create(options, context)
+        exporter.write(avatar, params, tmp_path / f"a.{name}", consent=consent)
+    ply = (tmp_path / "a.ply").read_bytes()
+    lines = ply[: ply.index(b"\nend_header\n")].decode("ascii").split("\n")
+    assert lines[:2] == ["ply", "format binary_little_endian 1.0"] and lines[2].startswith("comment synthetic")
+    assert lines[3].startswith("element vertex ") and len([line for line in lines if line.startswith("element")]) == 1
+    assert all(line.isprintable() for line in lines)
+    data = (tmp_path / "a.glb").read_bytes()
+    document = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])
+    assert document["asset"]["extras"]["consent"].isprintable()
+    spz = (tmp_path / "a.spz").read_bytes()
+    comment = spz[10 : spz.index(b"\0", 10)].decode("ascii")
+    assert comment.isprintable() and gzip.decompress(spz)[:4] == b"NGSP"

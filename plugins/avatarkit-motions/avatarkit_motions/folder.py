@@ -12,6 +12,7 @@ import numpy as np
 from avatarkit.errors import InputError
 from avatarkit.motion.files import read_motion
 from avatarkit.types.body import Motion
+from avatarkit.utils.paths import expand
 from avatarkit_motions.config import FolderConfig
 from avatarkit_motions.segments import segment
 from avatarkit_motions.source import BuiltinMotions, given_folder
@@ -38,7 +39,7 @@ class FolderMotions(BuiltinMotions):
 
     def names(self) -> tuple[str, ...]:
         """The built-in motions, then files, relative to the folder (none where it is not there)."""
-        there = bool(self.config.path) and Path(self.config.path).expanduser().is_dir()
+        there = bool(self.config.path) and expand(self.config.path).is_dir()
         return (*super().names(), *(self._files if there else ()))
 
     def describe(self, name: str) -> str:

@@ -14,6 +14,7 @@ from avatarkit.errors import InputError
 from avatarkit.interfaces import Context
 from avatarkit.motion.pose_solver import Poser
 from avatarkit.types.body import Motion
+from avatarkit.utils.paths import expand
 from avatarkit_motions.clips import CLIPS, GESTURES, PHRASES, Stage, expressions, talk
 from avatarkit_motions.config import BuiltinConfig
 from avatarkit_motions.face import EXPRESSIONS
@@ -107,7 +108,7 @@ def given_folder(path: str, what: str) -> Path:
     """
     if not path:
         raise InputError(f"Say where {what} lie: --set motions.path=FOLDER")
-    folder = Path(path).expanduser()
+    folder = expand(path)
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}, which motions.path names.")
     return folder

@@ -20,6 +20,7 @@ from avatarkit.errors import InputError
 from avatarkit.motion.lifting import landmark_motion
 from avatarkit.motion.pose_format import LandmarkTrack
 from avatarkit.types.body import Motion
+from avatarkit.utils.paths import expand
 from avatarkit_motions.config import TedConfig
 from avatarkit_motions.segments import segment
 from avatarkit_motions.source import BuiltinMotions, given_folder
@@ -109,7 +110,7 @@ class TedMotions(BuiltinMotions):
 
     def names(self) -> tuple[str, ...]:
         """The built-in motions, then videos (none where the folder is not there)."""
-        there = bool(self.config.path) and Path(self.config.path).expanduser().is_dir()
+        there = bool(self.config.path) and expand(self.config.path).is_dir()
         return (*super().names(), *(self._files if there else ()))
 
     def describe(self, name: str) -> str:

@@ -1,0 +1,5 @@
+"""``python -m avatarkit_cli``."""
+
+from avatarkit_cli.entry import main
+
+main()

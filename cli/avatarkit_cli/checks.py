@@ -1,0 +1,57 @@
+"""What every option of every command is checked for, whatever its type and range say. Light to import."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+__all__ = ["Checked"]
+
+_LONGEST_NAME = 255  # bytes; no common disk takes more
+_LONGEST_PATH = 4095
+
+
+class Checked(TyperCommand):
+    """A command whose numbers are finite and fit into 64 bits, and whose paths a disk can hold."""
+
+    def _parameters(self) -> list[Any]:
+        return list(self.params)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = [*args, *(word.partition("=")[2] for word in args if word.startswith("-") and "=" in word)]
+        rest = super().parse_args(ctx, args)
+        if "" in given and not any(text and Path(text) == Path() for text in given):
+            for parameter in self._parameters():
+                value = ctx.params.get(parameter.name) if parameter.name else None
+                if value == Path() or (isinstance(value, (list, tuple)) and Path() in value):
+                    raise typer.BadParameter("It is empty; give a path.", ctx=ctx, param=parameter)
+        return rest
+
+    def invoke(self, ctx: Any) -> Any:
+        for parameter in self._parameters():
+            given = ctx.params.get(parameter.name) if parameter.name else None
+            for value in given if isinstance(given, (list, tuple)) else (given,):
+                for problem in _problems(value):
+                    raise typer.BadParameter(problem, ctx=ctx, param=parameter)
+        return super().invoke(ctx)
+
+
+def _problems(value: Any) -> Iterator[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"{value} is not a finite number."
+    elif isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
+        yield f"{str(value)[:20]}... does not fit into 64 bits."
+    elif isinstance(value, str) and "\0" in value:
+        yield "It holds a NUL character."
+    elif isinstance(value, Path):
+        if "\0" in str(value):
+            yield f"{value} is not a path: it holds a NUL character."
+        name = max(value.parts, key=len, default="")
+        if len(os.fsencode(name)) > _LONGEST_NAME or len(os.fsencode(value)) > _LONGEST_PATH:
+            yield f"{name[:40]!r}... is too long for the name of a file; check it."

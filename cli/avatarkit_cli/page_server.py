@@ -1,0 +1,214 @@
+"""Gives one page to this machine only: not to other hosts, not to other pages in its browser, to a bounded number of clients."""
+
+from __future__ import annotations
+
+import io
+import re
+import socket
+import socketserver
+import threading
+import time
+from contextlib import suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+__all__ = ["PageServer"]
+
+HOST = "127.0.0.1"
+_NAMES = (HOST, "localhost")
+MOST_CLIENTS = 32
+REQUEST_SECONDS = 10.0  # for a whole request
+ANSWER_SECONDS = 60.0  # for the whole page
+_MOST_BYTES = 32 * 1024  # of a request with its headers
+_POLICY = re.compile(rb'<meta http-equiv="Content-Security-Policy" content="([^"]*)">')
+_DEFAULT_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(self), payment=(), usb=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class PageServer(ThreadingHTTPServer):
+    """A server of the page at ``/``.
+
+    A client that sends no whole request within ``REQUEST_SECONDS`` is dropped; where ``MOST_CLIENTS`` are connected, the one
+    that has been waited for the longest makes room for the next.
+
+    Attributes:
+        page: what it gives, HTML; its own content security policy is sent as a header too.
+    """
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+    page = b""
+
+    def __init__(self, port: int) -> None:
+        self._lock = threading.Lock()
+        self._asking: dict[socket.socket, float] = {}  # client -> when it must have asked; the oldest first
+        self._answered: dict[socket.socket, float] = {}  # client -> when it must have read the page
+        super().__init__((HOST, port), _Handler)
+
+    @property
+    def policy(self) -> str:
+        """Content security policy of the page."""
+        found = _POLICY.search(self.page, 0, 1 << 16)
+        own = found[1].decode("latin-1") if found else _DEFAULT_POLICY
+        return f"{own}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+    def server_bind(self) -> None:
+        socketserver.TCPServer.server_bind(self)  # without a look-up of this machine's name, which may take long
+        self.server_name, self.server_port = HOST, self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            if self._asking and len(self._asking) + len(self._answered) >= MOST_CLIENTS:
+                oldest = next(iter(self._asking))
+                del self._asking[oldest]
+                _hang_up(oldest)
+            full = len(self._answered) >= MOST_CLIENTS
+            if not full:
+                self._asking[request] = time.monotonic() + REQUEST_SECONDS
+        if full:
+            self.shutdown_request(request)
+        else:
+            super().process_request(request, client_address)
+
+    def asked(self, request: Any) -> None:
+        """The request of a client is here."""
+        with self._lock:
+            if self._asking.pop(request, None) is not None:
+                self._answered[request] = time.monotonic() + ANSWER_SECONDS
+                request.settimeout(ANSWER_SECONDS)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._asking.pop(request, None)
+            self._answered.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Drops clients whose time is up; called twice a second."""
+        now = time.monotonic()
+        with self._lock:
+            for request, until in [*self._asking.items(), *self._answered.items()]:
+                if until < now:
+                    _hang_up(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: a client that left or sent nonsense is no fault of the program's."""
+
+
+def _hang_up(request: socket.socket) -> None:
+    with suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
+
+
+class _Bounded(io.BufferedIOBase):
+    """A request that ends after ``_MOST_BYTES``."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._left = stream, _MOST_BYTES
+
+    def readline(self, size: int | None = -1) -> bytes:
+        line: bytes = self._stream.readline(min(self._left, size) if size is not None and size >= 0 else self._left)
+        self._left -= len(line)
+        return line
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: PageServer
+    protocol_version = "HTTP/1.1"
+    timeout = REQUEST_SECONDS
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile: Any = _Bounded(self.rfile)
+
+    def do_GET(self) -> None:
+        if self._refused():
+            return
+        self._head(HTTPStatus.OK, "text/html", len(self.server.page))
+        if self.command != "HEAD":
+            self.wfile.write(self.server.page)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def _refused(self) -> bool:
+        """Whether the page is not for this request, which then has its answer.
+
+        A page of somebody else whose name was made to point here must not read the avatar.
+        """
+        if not self._for_us():
+            self.send_error(HTTPStatus.FORBIDDEN)
+        elif self.path.partition("?")[0] != "/":
+            self.send_error(HTTPStatus.NOT_FOUND)
+        else:
+            return False
+        return True
+
+    def _for_us(self) -> bool:
+        """Whether the user's browser asks by itself or for a page of ours, and not a page of somebody else through it."""
+        hosts = [host.strip() for host in self.headers.get_all("Host", [])]
+        origins = [origin.strip() for origin in self.headers.get_all("Origin", [])]
+        if len(hosts) != 1 or not self._is_ours(hosts[0]) or any(origin != f"http://{hosts[0]}" for origin in origins):
+            return False
+        link = self.headers.get("Sec-Fetch-Mode") == "navigate" and self.headers.get("Sec-Fetch-Dest") == "document"
+        return link or self.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
+
+    def _is_ours(self, host: str) -> bool:
+        """Whether a browser asks for this machine; ports may differ, since tunnels have their own."""
+        name, colon, port = host.lower().partition(":")
+        return name in _NAMES and (port.isdecimal() if colon else self.server.server_port == 80)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """A line of text without anything that the client has sent."""
+        status = HTTPStatus(code)
+        if status == HTTPStatus.NOT_IMPLEMENTED:
+            status = HTTPStatus.METHOD_NOT_ALLOWED
+        body = f"{status.value} {status.phrase}\n".encode()
+        self._head(status, "text/plain", len(body))
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        self._drain()
+
+    def _drain(self) -> None:
+        """Reads what the client still sends, for a moment: it would not see the answer otherwise."""
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(0.5)
+            for _ in range(64):
+                if not self.connection.recv(4096):
+                    break
+
+    def _head(self, status: HTTPStatus, kind: str, length: int) -> None:
+        self.server.asked(self.connection)
+        self.close_connection = True
+        self.request_version = self.protocol_version  # HTTP/0.9 would get the body alone
+        self.send_response(status)
+        headers = {
+            **_HEADERS, "Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(length), "Connection": "close",
+            "Content-Security-Policy": self.server.policy if status == HTTPStatus.OK else "default-src 'none'; sandbox",
+        }  # fmt: skip
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = "GET, HEAD"
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def version_string(self) -> str:
+        return "avatarkit"
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: who looks at the page is looking at it."""

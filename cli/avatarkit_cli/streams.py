@@ -1,0 +1,117 @@
+"""stdin, stdout and stderr that never end in a traceback: closed, full, left by their reader, or of any encoding.
+
+Light to import.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from typing import Any
+
+__all__ = ["ReaderLeftError", "finish", "install"]
+
+
+class ReaderLeftError(BrokenPipeError):
+    """The reader of our output has what it wants, e.g. ``| head``."""
+
+
+class _Stdout(io.TextIOWrapper):
+    """Says what is wrong where the output cannot be written."""
+
+    def write(self, text: str, /) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            raise _failure(error) from error
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            raise _failure(error) from error
+
+
+class _Stderr(io.TextIOWrapper):
+    """Goes quiet where it cannot be written: there is no other place to say so."""
+
+    def write(self, text: str, /) -> int:
+        try:
+            return super().write(text)
+        except OSError:
+            _silence(2)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError:
+            _silence(2)
+
+
+def install() -> None:
+    """Replaces the streams of the process; call it once, before anything is written."""
+    _open_closed()
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115 - it lives as long as the process
+    sys.stdout = sys.__stdout__ = _replaced(sys.stdout, _Stdout)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _replaced(sys.stderr, _Stderr)  # type: ignore[misc]
+
+
+def finish(code: int) -> int:
+    """Writes what is still held back.
+
+    Args:
+        code: exit code so far.
+
+    Returns:
+        The exit code: 2 instead of 0 where the output could not be written.
+    """
+    try:
+        sys.stdout.flush()
+    except ReaderLeftError:
+        _silence(1)
+    except Exception as error:
+        _silence(1)
+        if code == 0:
+            sys.stderr.write(f"avatarkit: {error}\n")
+            code = 2
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return code
+
+
+def _open_closed() -> None:
+    """Opens what the caller closed: the next file would get its number, and libraries would write their notes into it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
+
+
+def _replaced(stream: Any, kind: type[io.TextIOWrapper]) -> Any:
+    if stream is None:
+        return open(os.devnull, "w", encoding="utf-8")
+    if type(stream) is not io.TextIOWrapper:  # somebody catches the output, e.g. a test
+        return stream
+    encoding, lines, through = stream.encoding, stream.line_buffering, stream.write_through
+    return kind(stream.detach(), encoding, "backslashreplace", None, lines, through)
+
+
+def _silence(number: int) -> None:
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)
+
+
+def _failure(error: OSError) -> Exception:
+    if isinstance(error, BrokenPipeError):
+        return ReaderLeftError(error.errno, error.strerror)
+    from avatarkit.errors import StoreError
+
+    return StoreError(f"The output cannot be written to stdout: {error.strerror or error}. Write it to another file or disk.")
