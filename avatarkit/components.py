@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from avatarkit.config import Choice, LossChoice, Recipe
 from avatarkit.errors import ConfigError, MissingDevice
 from avatarkit.interfaces import Context
+from avatarkit.options import without_machine
 from avatarkit.paths import cache_folder
 from avatarkit.progress import Progress, SilentProgress
 
@@ -41,6 +43,8 @@ class Components:
     Args:
         recipe: names and options. registry: where components are found; None = load all installed plugins.
         device: ``auto``, ``cpu`` or ``cuda``. seed: of the build. progress: told what components do.
+        foreign: the recipe came with an avatar, which anybody may have made: options that concern the machine (see
+            ``options.Machine``) are left out, so that this machine's defaults hold.
     """
 
     def __init__(
@@ -50,12 +54,13 @@ class Components:
         device: str | torch.device = "auto",
         seed: int = 0,
         progress: Progress | None = None,
+        foreign: bool = False,
     ) -> None:
         if registry is None:
             from avatarkit.registry import Registry
 
             registry = Registry.load()
-        self.recipe, self.registry = recipe, registry
+        self.recipe, self.registry, self.foreign = recipe, registry, foreign
         self.device = device if isinstance(device, torch.device) else resolve_device(device)
         self.progress = progress or SilentProgress()
         self.context = Context(self.device, seed, cache_folder(), self.get, self._tell)
@@ -95,12 +100,19 @@ class Components:
         if key not in self._made:
             if name is None:
                 self._note(self.descriptor(slot))
-                self._made[key] = self.registry.create(self.choice(slot), self.context)
+                self._made[key] = self.registry.create(self._obeyed(self.choice(slot)), self.context)
             else:
                 component = self.registry.get(self.choice(slot).kind, name)
                 self._note(component)
                 self._made[key] = component.create({}, self.context)
         return self._made[key]
+
+    def _obeyed(self, choice: Choice) -> Choice:
+        """The choice with the options that are obeyed."""
+        if not self.foreign or choice.use is None or not choice.options:
+            return choice
+        config = self.registry.get(choice.kind, choice.use).config_type()
+        return choice if config is None else replace(choice, options=without_machine(config, choice.options))
 
     def _note(self, component: Component) -> None:
         if component not in self._makers:
@@ -111,7 +123,7 @@ class Components:
         if choice.slot not in self._made:
             if choice.use is not None:
                 self._note(self.registry.get(choice.kind, choice.use))
-            self._made[choice.slot] = self.registry.create(choice, self.context)
+            self._made[choice.slot] = self.registry.create(self._obeyed(choice), self.context)
         return self._made[choice.slot]
 
     def culprit(self, error: BaseException, slot: str) -> Component:

@@ -10,6 +10,7 @@ A component is made by calling its class with its config (a frozen dataclass) an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,7 @@ __all__ = [
     "PseudoLabeler",
     "Renderer",
     "Skeleton",
+    "TensorSpec",
     "Tracker",
     "TrainStep",
 ]
@@ -148,9 +150,7 @@ class BodyModel(Protocol):
         """One frame: average adult, rest pose, no expression, at the origin."""
         ...
 
-    def rest(
-        self, shape: torch.Tensor, expression: torch.Tensor, subset: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def rest(self, shape: torch.Tensor, expression: torch.Tensor, subset: torch.Tensor | None = None) -> torch.Tensor:
         """T of eq. 2: shaped and expressed vertices in the rest pose; differentiable.
 
         Args:
@@ -307,13 +307,32 @@ class ParameterGroup:
     lr: float
 
 
+@dataclass(frozen=True)
+class TensorSpec:
+    """What one stored tensor must be.
+
+    Attributes:
+        shape: numbers, or letters that stand for the same number in all tensors of an avatar, 1 to 2,000,000.
+        dtype: of its numbers. low, high: range of its numbers; they must be finite in any case.
+    """
+
+    shape: tuple[int | str, ...]
+    dtype: torch.dtype = torch.float32
+    low: float = -math.inf
+    high: float = math.inf
+
+
 @runtime_checkable
 class AvatarModel(Protocol):
     """A drivable person made of Gaussians. The same class trains and plays.
 
-    It may offer ``pose_for_photo(params) -> Posed`` besides: as ``pose``, for training steps that look at the photo, without what
-    the photo does not show and with colours as constants that it does not show, so that hidden surface cannot learn the colours
-    of what hides it.
+    It may offer two more methods:
+
+    - ``specs() -> Mapping[str, TensorSpec]``: what each tensor of ``state`` must be. Avatars are shared, so that a file may hold
+      anything: with ``specs`` it is compared before its numbers are read, and ``load`` never sees what does not fit. Without,
+      only numbers that are not finite are refused, and ``load`` must expect the rest.
+    - ``pose_for_photo(params) -> Posed``: as ``pose``, for training steps that look at the photo, without what the photo does not
+      show and with colours as constants that it does not show, so that hidden surface cannot learn the colours of what hides it.
     """
 
     def create(self, subject: Subject, labels: Sequence[LabelClip]) -> None:

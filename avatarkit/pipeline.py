@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+import msgspec
 import torch
 
 from avatarkit import __version__, contracts
@@ -32,9 +33,11 @@ from avatarkit.errors import AvatarkitError, ConfigError, PluginError, StageErro
 from avatarkit.files import only_user
 from avatarkit.interfaces import Subject
 from avatarkit.labels import LabelClip
+from avatarkit.manifest import LONGEST_TEXT, convert, is_clean
 from avatarkit.metrics import photo_metrics
 from avatarkit.photo import Photo, read_photo
 from avatarkit.plan import plan
+from avatarkit.playable import require_state
 from avatarkit.preview import PreviewConfig, write_preview
 from avatarkit.progress import Progress, SilentProgress
 from avatarkit.registry import Registry
@@ -50,6 +53,14 @@ __all__ = ["STAGES", "LabelsConfig", "build", "load_tracked_subject"]
 log = logging.getLogger("avatarkit.pipeline")
 
 T = TypeVar("T")
+
+
+class _Training(msgspec.Struct):
+    """``training.json``, as ``TrainingReport``."""
+
+    steps: Annotated[int, msgspec.Meta(ge=0)]
+    curves: dict[str, list[tuple[int, float]]]
+
 
 STAGES = ("tracking", "motions", "body-labels", "head-labels", "avatar", "preview")
 """What ``--from`` may name; the stages from there on are made again."""
@@ -106,6 +117,8 @@ def build(
     """
     if start is not None and start not in STAGES:
         raise ConfigError(f"There is no stage {start!r}; the stages are {', '.join(STAGES)}.")
+    if consent is not None and not (is_clean(consent) and len(consent) <= LONGEST_TEXT):
+        raise ConfigError(f"The consent must be at most {LONGEST_TEXT:,} characters of text without control characters.")
     output = Path(output) if output is not None else Path.cwd() / f"{Path(photo).stem}.avatar"
     registry = registry or Registry.load()
     recipe = recipe or Recipe.load(preset="paper" if torch.cuda.is_available() else "standard")
@@ -173,7 +186,14 @@ class _Run:
             self._require("tracker", contracts.require_subject, subject, photo, get("body"))
             save_subject(subject, folder)
 
-        return self._run(stage, "tracking", "tracker", make, load_subject), stage
+        def read(folder: Path) -> Subject:
+            subject = load_subject(folder)
+            contracts.require_subject(subject, photo, self.components.get("body"))
+            contracts.require_tensor(subject.photo.image, (photo.height, photo.width, 3), "the photo", low=0, high=1)
+            contracts.require_keypoints(subject.keypoints, photo.width, photo.height)
+            return subject
+
+        return self._run(stage, "tracking", "tracker", make, read), stage
 
     def motions(self) -> tuple[list[Motion], Stage]:
         """Stage 2: motions to make labels from."""
@@ -192,7 +212,13 @@ class _Run:
                 self._require("motions", contracts.require_motion, motion, self.components.get("body"))
             save_motions(motions, folder)
 
-        return self._run(stage, "motions", "motions", make, load_motions), stage
+        def read(folder: Path) -> list[Motion]:
+            motions = load_motions(folder)
+            for motion in motions:
+                contracts.require_motion(motion, self.components.get("body"))
+            return motions
+
+        return self._run(stage, "motions", "motions", make, read), stage
 
     def labels(
         self, region: str, subject: Subject, tracking: Stage, motions: list[Motion], motions_stage: Stage
@@ -220,7 +246,12 @@ class _Run:
                 self._require(slot, contracts.require_clip, clip, self.components.get("body"))
                 save_clip(self._aligned(slot, clip, subject, motion), folder)
 
-            made.append((self._run(stage, f"{region}-labels", slot, make, load_clip), stage))
+            def read(folder: Path) -> LabelClip:
+                clip = load_clip(folder)
+                contracts.require_clip(clip, self.components.get("body"))
+                return clip
+
+            made.append((self._run(stage, f"{region}-labels", slot, make, read), stage))
         return made
 
     def _aligned(self, slot: str, clip: LabelClip, subject: Subject, motion: Motion) -> LabelClip:
@@ -271,8 +302,13 @@ class _Run:
             save_tensors(folder / "avatar.safetensors", avatar.state())
             write_json(folder / "training.json", asdict(report))
 
+        @single_threaded()
         def read(folder: Path) -> tuple[dict[str, torch.Tensor], TrainingReport]:
             tensors, report = load_tensors(folder / "avatar.safetensors"), read_json(folder / "training.json")
+            model = self.components.get("avatar")
+            require_state(tensors, model)
+            model.load(tensors)
+            convert(report, _Training)
             return {f"avatar.{k}": v for k, v in tensors.items()}, TrainingReport(report["steps"], report["curves"])
 
         return self._run(stage, "avatar", "avatar", make, read)
@@ -295,7 +331,12 @@ class _Run:
             write_json(folder / "metrics.json", metrics)
             write_preview(avatar, folder, config, self.progress.update)
 
-        manifest["metrics"] |= self._run(stage, "preview", "motions", make, lambda folder: read_json(folder / "metrics.json"))
+        def read(folder: Path) -> dict[str, Any]:
+            metrics = read_json(folder / "metrics.json")
+            convert(metrics, dict[str, float | None])
+            return metrics
+
+        manifest["metrics"] |= self._run(stage, "preview", "motions", make, read)
         manifest["stages"] = self.records
         extras: dict[str, Path | bytes | str] = {p.name: p for p in stage.folder.glob("preview.*")}
         extras["report.html"] = render_report(subject, clips, training, avatar, manifest, stage.folder)
@@ -346,8 +387,9 @@ class _Run:
         if reused:
             try:
                 found = read(stage.folder)
-            except (AvatarkitError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-                log.warning("The kept results of the stage %s cannot be read (%s); they are made again.", stage.name, error)
+            except Exception as error:  # of a cache that anybody may have made
+                reason = str(error).rstrip(".") or type(error).__name__
+                log.warning("The kept results of the stage %s cannot be read (%s); they are made again.", stage.name, reason)
                 stage.discard()
                 reused = False
         with self.progress.stage(group):

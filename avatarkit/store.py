@@ -325,15 +325,19 @@ def _tensors_of(header: Mapping[str, Any], size: int) -> dict[str, StoredTensor]
     for name, entry in header.items():
         if name == "__metadata__":
             continue
-        dtype = _DTYPES.get(str(entry.get("dtype"))) if isinstance(entry, dict) else None
-        shape, offsets = (entry.get("shape"), entry.get("data_offsets")) if isinstance(entry, dict) else (None, None)
-        if dtype is None or not (_counts(shape) and _counts(offsets) and len(offsets) == 2 and len(shape) <= 8):
+        entry = entry if isinstance(entry, dict) else {}
+        dtype, shape, offsets = (
+            _DTYPES.get(str(entry.get("dtype"))),
+            _counts(entry.get("shape")),
+            _counts(entry.get("data_offsets")),
+        )
+        if dtype is None or shape is None or len(shape) > 8 or offsets is None or len(offsets) != 2:
             raise BadText(f"its header says nothing sensible about the tensor {name[:60]!a}")
         begin, end = offsets
         if end - begin != math.prod(shape) * dtype.itemsize:
             raise BadText(f"the tensor {name[:60]!a} has another size than its shape says")
         places.append((begin, end))
-        found[name] = StoredTensor(dtype, tuple(shape))
+        found[name] = StoredTensor(dtype, shape)
     at = 0
     for begin, end in sorted(places):
         if begin != at:
@@ -344,9 +348,11 @@ def _tensors_of(header: Mapping[str, Any], size: int) -> dict[str, StoredTensor]
     return found
 
 
-def _counts(values: Any) -> bool:
-    """Whether ``values`` is a list of plain numbers that a file can hold."""
-    return isinstance(values, list) and all(type(n) is int and 0 <= n < 2**40 for n in values)
+def _counts(values: Any) -> tuple[int, ...] | None:
+    """``values`` where it is a list of whole numbers that a file can hold."""
+    if isinstance(values, list) and all(type(n) is int and 0 <= n < 2**40 for n in values):
+        return tuple(values)
+    return None
 
 
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
