@@ -42,7 +42,7 @@ class _Part(Struct):
 
 
 class _Stage(Struct):
-    key: Sha256
+    key: Sha256 = ""
     seconds: Amount = 0.0
     peak_memory_mb: Amount = 0.0
     reused: bool = False
