@@ -11,11 +11,13 @@ import torch
 
 from avatarkit.components import Components
 from avatarkit.config import Recipe
-from avatarkit.errors import InputError, StoreError
+from avatarkit.errors import AvatarkitError, InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.interfaces import AvatarModel, BodyModel, Renderer
 from avatarkit.io.image import encode_png
-from avatarkit.storage.bundle import read_bundle
+from avatarkit.registry.specs import error_text
+from avatarkit.storage.bundle import read_manifest, read_tensors
+from avatarkit.storage.playable import require_header, require_playable, require_pose
 from avatarkit.storage.serialization import cameras_from_tensors, params_from_tensors
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera, orbit
@@ -23,6 +25,7 @@ from avatarkit.types.frames import Frame
 from avatarkit.types.gaussians import Gaussians
 from avatarkit.utils.html import avatar_card, avatar_line
 from avatarkit.utils.threads import ahead, single_threaded
+from avatarkit.validation import Violation
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -269,9 +272,7 @@ def _turned(by: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
     return matrix_to_axis_angle(axis_angle_to_matrix(by) @ axis_angle_to_matrix(start))
 
 
-def frame_window(
-    box: tuple[float, float, float, float], camera: Camera, aspect: float
-) -> tuple[float, float, float, float]:
+def frame_window(box: tuple[float, float, float, float], camera: Camera, aspect: float) -> tuple[float, float, float, float]:
     """The part of the photo's image plane to show at another aspect ratio.
 
     The photo's own shape shows the photo's own frame. Otherwise the person is framed with a margin; where the photo cuts them off
@@ -319,19 +320,51 @@ def parse_color(text: str) -> torch.Tensor | None:
         raise InputError(f"{text!r} is no colour: write '#rrggbb', for example '#ffffff', or transparent.") from None
 
 
+@single_threaded()  # what follows from the identity must not hang on how many threads work
 def load(path: Path | str, registry: Registry | None = None, device: str = "auto") -> LoadedAvatar:
-    """Opens a finished avatar.
+    """Opens a finished avatar, which may come from anybody: all that is in it is compared with what belongs there.
+
+    Options of its recipe that concern the machine that built it (threads, folders, commands) are not obeyed.
 
     Raises:
-        InputError, StoreError: it is no avatar, is damaged or is newer than this program.
+        InputError: it is no avatar, is damaged or is newer than this program.
+        ConfigError, PluginError, MissingRequirement: a component of its recipe is not there or does not know an option.
     """
-    bundle = read_bundle(Path(path))
-    recipe = Recipe.from_dict(bundle.manifest["recipe"])
-    components = Components(recipe, registry, device, seed=int(bundle.manifest.get("seed", 0)))
+    path = Path(path)
+    manifest = read_manifest(path)
+    if "recipe" not in manifest:
+        raise InputError(f"The avatar {path} is damaged: its manifest does not say recipe. Build it again.")
+    recipe = Recipe.from_dict(manifest["recipe"], f"the manifest of {path.name}")
+    components = Components(recipe, registry, device, seed=manifest.get("seed", 0), foreign=True)
+    body, model = components.get("body"), components.get("avatar")
+    components.get("renderer")
     try:
-        return replace(assemble(components, bundle.tensors, bundle.manifest), name=Path(path).resolve().stem)
-    except KeyError as error:
-        raise StoreError(f"The avatar {Path(path).name} is incomplete: {error} is missing. Build it again.") from None
+        tensors = read_tensors(path, manifest, lambda header: require_header(header, body, model))
+        require_playable(tensors, body, model)
+        avatar = _assembled(path, components, tensors, manifest)
+        with torch.no_grad():
+            require_pose(avatar.model.pose(avatar.photo_params))
+    except Violation as violation:
+        raise InputError(
+            f"The avatar {path} is damaged, or was made with another version of its components: {violation}. Build it again."
+        ) from None
+    return replace(avatar, name=path.resolve().stem)
+
+
+def _assembled(
+    path: Path, components: Components, tensors: Mapping[str, torch.Tensor], manifest: Mapping[str, Any]
+) -> LoadedAvatar:
+    """``assemble``, and one sentence about what the avatar's component does not take."""
+    try:
+        return assemble(components, tensors, manifest)
+    except (AvatarkitError, Violation) as error:
+        raise InputError(f"The avatar {path} is damaged: {error}. Build it again.".replace("..", ".")) from error
+    except Exception as error:
+        owner = components.descriptor("avatar")
+        raise InputError(
+            f"The avatar {path} is damaged: its tensors cannot be taken by {owner.owner} of {owner.maker} ({error_text(error)}). "
+            "Build it again."
+        ) from error
 
 
 @single_threaded()  # what follows from the identity must not hang on how many threads work

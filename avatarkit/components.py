@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from avatarkit.config import Choice, LossChoice, Recipe
+from avatarkit.config.options import without_machine
 from avatarkit.errors import ConfigError, MissingDevice
 from avatarkit.interfaces import PROTOCOLS, Context, GetComponent, Loss, with_defaults
 from avatarkit.utils.paths import cache_folder
@@ -41,6 +43,8 @@ class Components:
     Args:
         recipe: names and options. registry: where components are found; None = load all installed plugins.
         device: ``auto``, ``cpu`` or ``cuda``. seed: of the build. progress: told what components do.
+        foreign: the recipe came with an avatar, which anybody may have made: options that concern the machine (see
+            ``options.Machine``) are left out, so that this machine's defaults hold.
     """
 
     def __init__(
@@ -50,12 +54,13 @@ class Components:
         device: str | torch.device = "auto",
         seed: int = 0,
         progress: Progress | None = None,
+        foreign: bool = False,
     ) -> None:
         if registry is None:
             from avatarkit.registry import Registry
 
             registry = Registry.load()
-        self.recipe, self.registry = recipe, registry
+        self.recipe, self.registry, self.foreign = recipe, registry, foreign
         self.device = device if isinstance(device, torch.device) else resolve_device(device)
         self.progress = progress or SilentProgress()
         self.context = Context(self.device, seed, cache_folder(), cast(GetComponent, self.get), self._tell)
@@ -98,13 +103,20 @@ class Components:
         if key not in self._made:
             if name is None:
                 self._note(self.descriptor(slot))
-                made = self.registry.create(self.choice(slot), self.context)
+                made = self.registry.create(self._obeyed(self.choice(slot)), self.context)
             else:
                 component = self.registry.get(self.choice(slot).kind, name)
                 self._note(component)
                 made = component.create({}, self.context)
             self._made[key] = with_defaults(made, PROTOCOLS[self.choice(slot).kind])
         return self._made[key]
+
+    def _obeyed(self, choice: Choice) -> Choice:
+        """The choice with the options that are obeyed."""
+        if not self.foreign or choice.use is None or not choice.options:
+            return choice
+        config = self.registry.get(choice.kind, choice.use).config_type()
+        return choice if config is None else replace(choice, options=without_machine(config, choice.options))
 
     def _note(self, component: Component) -> None:
         if component not in self._makers:
@@ -115,7 +127,7 @@ class Components:
         if choice.slot not in self._made:
             if choice.use is not None:
                 self._note(self.registry.get(choice.kind, choice.use))
-            self._made[choice.slot] = with_defaults(self.registry.create(choice, self.context), Loss)
+            self._made[choice.slot] = with_defaults(self.registry.create(self._obeyed(choice), self.context), Loss)
         return self._made[choice.slot]
 
     def culprit(self, error: BaseException, slot: str) -> Component:

@@ -13,6 +13,7 @@ Members with a default may be left out: ``with_defaults`` fills them in where th
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,7 @@ __all__ = [
     "Renderer",
     "ShapePrior",
     "Skeleton",
+    "TensorSpec",
     "Tracker",
     "TrainStep",
     "optional_members",
@@ -204,9 +206,7 @@ class BodyModel(Protocol):
         """One frame: average adult, rest pose, no expression, at the origin."""
         ...
 
-    def rest(
-        self, shape: torch.Tensor, expression: torch.Tensor, subset: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def rest(self, shape: torch.Tensor, expression: torch.Tensor, subset: torch.Tensor | None = None) -> torch.Tensor:
         """T of eq. 2: shaped and expressed vertices in the rest pose; differentiable.
 
         Args:
@@ -367,6 +367,21 @@ class ParameterGroup:
     lr: float
 
 
+@dataclass(frozen=True)
+class TensorSpec:
+    """What one stored tensor must be.
+
+    Attributes:
+        shape: numbers, or letters that stand for the same number in all tensors of an avatar, 1 to 2,000,000.
+        dtype: of its numbers. low, high: range of its numbers; they must be finite in any case.
+    """
+
+    shape: tuple[int | str, ...]
+    dtype: torch.dtype = torch.float32
+    low: float = -math.inf
+    high: float = math.inf
+
+
 @runtime_checkable
 class AvatarModel(Protocol):
     """A drivable person made of Gaussians. The same class trains and plays."""
@@ -394,6 +409,14 @@ class AvatarModel(Protocol):
     def state(self) -> dict[str, torch.Tensor]:
         """All tensors that ``load`` needs, contiguous, on the CPU."""
         ...
+
+    def specs(self) -> Mapping[str, TensorSpec]:
+        """Says what each tensor of ``state`` must be; the default says nothing.
+
+        Avatars are shared, so that a file may hold anything: with ``specs`` it is compared before its numbers are read, and
+        ``load`` never sees what does not fit. Without, only numbers that are not finite are refused.
+        """
+        return {}
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
         """Takes ``state`` back; raises StoreError where a tensor is missing or has another shape."""
@@ -515,7 +538,7 @@ PROTOCOLS: dict[str, type] = {
 _DEFAULTS: dict[type, tuple[str, ...]] = {
     BodyModel: ("shape_prior",),
     PseudoLabeler: ("exact", "regions"),
-    AvatarModel: ("pose_for_photo",),
+    AvatarModel: ("pose_for_photo", "specs"),
     Loss: ("applies_to",),
 }
 

@@ -6,13 +6,13 @@ surface three stages later; ``avatarkit.testing`` uses the same checks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from avatarkit.interfaces import BodyModel, Posed
+from avatarkit.interfaces import BodyModel, Posed, TensorSpec
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera
 from avatarkit.types.gaussians import GaussianRendering, Gaussians
@@ -34,9 +34,11 @@ __all__ = [
     "require_posed",
     "require_rendering",
     "require_scalar",
+    "require_shapes",
     "require_subject",
     "require_tensor",
     "require_type",
+    "require_values",
 ]
 
 
@@ -60,7 +62,7 @@ def require_tensor(
 ) -> None:
     """``value`` is a tensor of ``shape`` (letters match any number) and ``dtype`` with finite values in ``low`` to ``high``."""
     require_type(value, torch.Tensor, what)
-    wanted = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+    wanted = _shape_text(shape)
     fits = value.ndim == len(shape) and all(isinstance(n, str) or n == m for n, m in zip(shape, value.shape, strict=True))
     if not fits:
         raise Violation(f"{what} has the shape {tuple(value.shape)}, not {wanted}")
@@ -72,6 +74,10 @@ def require_tensor(
     for limit, wrong in ((low, low is not None and values < low - 1e-5), (high, high is not None and values > high + 1e-5)):
         if isinstance(wrong, torch.Tensor) and bool(wrong.any()):
             raise Violation(f"{what} holds values from {float(values.min()):.3g} to {float(values.max()):.3g}, beyond {limit:g}")
+
+
+def _shape_text(shape: Sequence[int | str]) -> str:
+    return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
 
 
 def _require_array(value: Any, shape: Sequence[int | str], what: str) -> None:
@@ -207,6 +213,44 @@ def require_mesh_rendering(value: Any, camera: Camera, faces: int) -> None:
     require_tensor(value.face_index, size, "face_index", torch.int64, -1, faces - 1)
     require_tensor(value.barycentric, (*size, 3), "barycentric")
     require_tensor(value.depth, size, "depth")
+
+
+_MOST = 2_000_000  # of what a letter in a shape counts, e.g. Gaussians
+
+
+def require_shapes(specs: Mapping[str, TensorSpec], found: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> None:
+    """Every tensor of ``specs`` is among ``found`` (name -> type and shape), in step with the others; more may be there."""
+    counts: dict[str, int] = {}
+    for name, spec in specs.items():
+        if name not in found:
+            raise Violation(f"the tensor {name} is missing")
+        dtype, shape = found[name]
+        wanted = _shape_text([counts.get(str(n), n) for n in spec.shape])
+        if len(shape) != len(spec.shape):
+            raise Violation(f"the tensor {name} has the shape {shape}, not {wanted}")
+        for n, m in zip(spec.shape, shape, strict=True):
+            if isinstance(n, str):
+                if not 1 <= m <= _MOST:
+                    raise Violation(f"the tensor {name} has the shape {shape}; 1 to {_MOST:,} rows are possible")
+                n = counts.setdefault(n, m)
+            if n != m:
+                raise Violation(f"the tensor {name} has the shape {shape}, not {wanted}")
+        if dtype != spec.dtype:
+            raise Violation(f"the tensor {name} holds {str(dtype)[6:]}, not {str(spec.dtype)[6:]}")
+
+
+def require_values(specs: Mapping[str, TensorSpec], tensors: Mapping[str, torch.Tensor]) -> None:
+    """The numbers of ``tensors`` are finite, and where ``specs`` names a tensor, within its range."""
+    for name, tensor in tensors.items():
+        if not tensor.numel():
+            continue
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise Violation(f"the tensor {name} holds numbers that are not finite")
+        if name in specs:
+            low, high = (float(v) for v in torch.aminmax(tensor))
+            if low < specs[name].low or high > specs[name].high:
+                wanted = f"{specs[name].low:g} to {specs[name].high:g}"
+                raise Violation(f"the tensor {name} holds numbers from {low:.3g} to {high:.3g}; {wanted} are possible")
 
 
 def require_scalar(value: Any) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from avatarkit.report.html import avatar_card
 
-from avatarkit.report import page as report
 from avatarkit.report.page import advice
+from avatarkit.report.page import page as report
 from avatarkit.report.parts import chart, dots, figure, image, section, slider, table, turntable
+from avatarkit.utils.html import avatar_card
 from avatarkit.utils.text import escaped, one_line
 
 GREY = torch.full((40, 30, 3), 0.5)

@@ -22,9 +22,20 @@ from typing import Any, TypeVar
 
 from avatarkit.errors import ConfigError
 
-__all__ = ["Option", "did_you_mean", "field_help", "make_config", "options_of"]
+__all__ = ["Machine", "Option", "did_you_mean", "field_help", "machine_options", "make_config", "options_of", "without_machine"]
 
 T = TypeVar("T")
+
+
+class Machine:
+    """Marks an option that concerns the machine and not the result: threads, devices, commands, folders.
+
+    ::
+
+        threads: Annotated[int, Machine] = 0
+
+    A recipe that comes with an avatar of somebody else is not obeyed there. Options that are a ``Path`` need no mark.
+    """
 
 
 @dataclass(frozen=True)
@@ -48,9 +59,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
-def make_config(
-    cls: type[T], values: Mapping[str, Any], *, owner: str = "", origins: Mapping[str, str] | None = None
-) -> T:
+def make_config(cls: type[T], values: Mapping[str, Any], *, owner: str = "", origins: Mapping[str, str] | None = None) -> T:
     """Makes a frozen dataclass from plain values, e.g. from TOML.
 
     Args:
@@ -75,12 +84,12 @@ def make_config(
     for name, value in values.items():
         if name not in fields:
             known = f"It knows: {', '.join(fields)}." if fields else "It has no options."
-            raise ConfigError(f"{owner} has no option {name!r}{source(name)}.{did_you_mean(name, fields)} {known}")
+            raise ConfigError(f"{owner} has no option {_shortened(name)}{source(name)}.{did_you_mean(name, fields)} {known}")
         try:
             arguments[name] = _convert(value, hints[name], f"{owner}.{name}")
         except _Mismatch as mismatch:
             raise ConfigError(
-                f"Option {name!r} of {owner} must be {mismatch.expected}, not {mismatch.got!r}{source(name)}."
+                f"Option {name!r} of {owner} must be {mismatch.expected}, not {_shortened(mismatch.got)}{source(name)}."
             ) from None
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -93,10 +102,39 @@ def make_config(
         raise ConfigError(f"The options of {owner} do not fit{given}: {error}") from error
 
 
+def machine_options(cls: type) -> frozenset[str]:
+    """Returns the names of the options of a config class that concern the machine: see ``Machine``."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return frozenset(f.name for f in dataclasses.fields(cls) if _concerns_machine(hints[f.name]))
+
+
+def _concerns_machine(hint: Any) -> bool:
+    marks = getattr(hint, "__metadata__", ())
+    inner = [a for a in typing.get_args(hint) if a not in marks]
+    return hint is Path or any(m is Machine or isinstance(m, Machine) for m in marks) or any(map(_concerns_machine, inner))
+
+
+def without_machine(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns plain values for ``make_config`` without those that concern the machine, also in tables inside."""
+    hints, own = typing.get_type_hints(cls), machine_options(cls)
+    kept = {name: value for name, value in values.items() if name not in own}
+    for name, value in kept.items():
+        for inner in (hints.get(name), *typing.get_args(hints.get(name))):
+            if dataclasses.is_dataclass(inner) and isinstance(inner, type) and isinstance(value, Mapping):
+                kept[name] = without_machine(inner, value)
+    return kept
+
+
 class _Mismatch(Exception):
     def __init__(self, expected: str, got: Any) -> None:
         super().__init__(expected)
         self.expected, self.got = expected, got
+
+
+def _shortened(value: Any) -> str:
+    """A value for a message."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def _convert(value: Any, hint: Any, owner: str) -> Any:

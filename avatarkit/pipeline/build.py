@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+import msgspec
 import torch
 
 from avatarkit import __version__, validation
@@ -29,6 +30,8 @@ from avatarkit.registry.specs import Component, error_text, where
 from avatarkit.report.page import render_report
 from avatarkit.report.preview import write_preview
 from avatarkit.storage.bundle import check_extras, recover, workspace, write_bundle
+from avatarkit.storage.manifest import LONGEST_TEXT, convert, is_clean
+from avatarkit.storage.playable import require_state
 from avatarkit.storage.serialization import (
     cameras_to_tensors,
     load_clip,
@@ -54,6 +57,14 @@ __all__ = ["RUNS", "STAGES", "build", "core_revisions", "load_tracked_subject"]
 log = logging.getLogger("avatarkit.pipeline.build")
 
 T = TypeVar("T")
+
+
+class _Training(msgspec.Struct):
+    """``training.json``, as ``TrainingReport``."""
+
+    steps: Annotated[int, msgspec.Meta(ge=0)]
+    curves: dict[str, list[tuple[int, float]]]
+
 
 STAGES = ("tracking", "motions", "body-labels", "head-labels", "avatar", "preview")
 """What ``--from`` may name; the stages from there on are made again."""
@@ -106,6 +117,8 @@ def build(
     """
     if start is not None and start not in STAGES:
         raise ConfigError(f"There is no stage {start!r}; the stages are {', '.join(STAGES)}.")
+    if consent is not None and not (is_clean(consent) and len(consent) <= LONGEST_TEXT):
+        raise ConfigError(f"The consent must be at most {LONGEST_TEXT:,} characters of text without control characters.")
     output = Path(output) if output is not None else Path.cwd() / f"{Path(photo).stem}.avatar"
     registry = registry or Registry.load()
     recipe = recipe or Recipe.load(preset="paper" if torch.cuda.is_available() else "standard")
@@ -173,7 +186,14 @@ class _Run:
             self._require("tracker", validation.require_subject, subject, photo, get("body"))
             save_subject(subject, folder)
 
-        return self._run(stage, "tracking", "tracker", make, load_subject), stage
+        def read(folder: Path) -> Subject:
+            subject = load_subject(folder)
+            validation.require_subject(subject, photo, self.components.get("body"))
+            validation.require_tensor(subject.photo.image, (photo.height, photo.width, 3), "the photo", low=0, high=1)
+            validation.require_keypoints(subject.keypoints, photo.width, photo.height)
+            return subject
+
+        return self._run(stage, "tracking", "tracker", make, read), stage
 
     def motions(self) -> tuple[list[Motion], Stage]:
         """Stage 2: motions to make labels from."""
@@ -192,7 +212,13 @@ class _Run:
                 self._require("motions", validation.require_motion, motion, self.components.get("body"))
             save_motions(motions, folder)
 
-        return self._run(stage, "motions", "motions", make, load_motions), stage
+        def read(folder: Path) -> list[Motion]:
+            motions = load_motions(folder)
+            for motion in motions:
+                validation.require_motion(motion, self.components.get("body"))
+            return motions
+
+        return self._run(stage, "motions", "motions", make, read), stage
 
     def labels(
         self, region: str, subject: Subject, tracking: Stage, motions: list[Motion], motions_stage: Stage
@@ -220,7 +246,12 @@ class _Run:
                 self._require(slot, validation.require_clip, clip, self.components.get("body"))
                 save_clip(self._aligned(slot, clip, subject, motion), folder)
 
-            made.append((self._run(stage, f"{region}-labels", slot, make, load_clip), stage))
+            def read(folder: Path) -> LabelClip:
+                clip = load_clip(folder)
+                validation.require_clip(clip, self.components.get("body"))
+                return clip
+
+            made.append((self._run(stage, f"{region}-labels", slot, make, read), stage))
         return made
 
     def _aligned(self, slot: str, clip: LabelClip, subject: Subject, motion: Motion) -> LabelClip:
@@ -273,8 +304,13 @@ class _Run:
             save_tensors(folder / "avatar.safetensors", avatar.state())
             write_json(folder / "training.json", asdict(report))
 
+        @single_threaded()
         def read(folder: Path) -> tuple[dict[str, torch.Tensor], TrainingReport]:
             tensors, report = load_tensors(folder / "avatar.safetensors"), read_json(folder / "training.json")
+            model = self.components.get("avatar")
+            require_state(tensors, model)
+            model.load(tensors)
+            convert(report, _Training)
             return {f"avatar.{k}": v for k, v in tensors.items()}, TrainingReport(report["steps"], report["curves"])
 
         return self._run(stage, "avatar", "avatar", make, read)
@@ -297,7 +333,12 @@ class _Run:
             write_json(folder / "metrics.json", metrics)
             write_preview(avatar, folder, config, self.progress.update)
 
-        manifest["metrics"] |= self._run(stage, "preview", "motions", make, lambda folder: read_json(folder / "metrics.json"))
+        def read(folder: Path) -> dict[str, Any]:
+            metrics = read_json(folder / "metrics.json")
+            convert(metrics, dict[str, float | None])
+            return metrics
+
+        manifest["metrics"] |= self._run(stage, "preview", "motions", make, read)
         manifest["stages"] = self.records
         extras: dict[str, Path | bytes | str] = {p.name: p for p in stage.folder.glob("preview.*")}
         extras["report.html"] = render_report(subject, clips, training, avatar, manifest, stage.folder)
@@ -351,8 +392,9 @@ class _Run:
         if reused:
             try:
                 found = read(stage.folder)
-            except (AvatarkitError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-                log.warning("The kept results of the stage %s cannot be read (%s); they are made again.", stage.name, error)
+            except Exception as error:  # of a cache that anybody may have made
+                reason = str(error).rstrip(".") or type(error).__name__
+                log.warning("The kept results of the stage %s cannot be read (%s); they are made again.", stage.name, reason)
                 stage.discard()
                 reused = False
         with self.progress.stage(group):

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -25,14 +25,37 @@ from typing import Any
 import torch
 
 from avatarkit.errors import InputError, StoreError
-from avatarkit.storage.stage_cache import load_tensors, read_json, save_tensors, write_json
-from avatarkit.utils.files import disk_errors, install, only_user, relative_name, sha256_of, sync, sync_folder, temporary_folder
+from avatarkit.storage.manifest import MOST_BYTES, clean, fault
+from avatarkit.storage.stage_cache import StoredTensor, load_tensors, read_header, read_json, save_tensors, write_json
+from avatarkit.utils.files import (
+    disk_errors,
+    inside,
+    install,
+    only_user,
+    relative_name,
+    require_file,
+    sha256_of,
+    sync,
+    sync_folder,
+    temporary_folder,
+)
 
-__all__ = ["FORMAT_VERSION", "Bundle", "check_extras", "read_bundle", "read_manifest", "recover", "workspace", "write_bundle"]
+__all__ = [
+    "FORMAT_VERSION",
+    "Bundle",
+    "check_extras",
+    "read_bundle",
+    "read_manifest",
+    "read_tensors",
+    "recover",
+    "workspace",
+    "write_bundle",
+]
 
 FORMAT = "avatarkit-avatar"
 FORMAT_VERSION = 1
 _TENSORS, _MANIFEST, _CACHE = "avatar.safetensors", "manifest.json", "cache"
+_MOST_TENSOR_BYTES = 512 << 20  # the largest that our presets make has 40 MB
 _OWN = frozenset({_TENSORS, _MANIFEST, "preview.png", "preview.mp4", "report.html"})  # names that every avatar may hold
 
 
@@ -59,6 +82,8 @@ def workspace(path: Path) -> Path:
     """
     path = _real(path)
     if _is_avatar(path):
+        if (path / _CACHE).is_symlink():  # in an avatar from somebody else it may lead anywhere, and stages are deleted
+            raise StoreError(f"{path / _CACHE} is a link: delete it, or choose another name with -o.")
         return path / _CACHE
     if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
         raise StoreError(f"{path} exists and is not an avatar: choose another name with -o.")
@@ -88,7 +113,8 @@ def write_bundle(
 
     Args:
         path: of the folder. tensors: of the avatar, and of what is needed to play it.
-        manifest: plain values; absolute paths in it are cut to their last part: nothing tells of the user's disk.
+        manifest: plain values; absolute paths in it are cut to their last part: nothing tells of the user's disk. Control
+            characters are left out.
         extras: name inside the folder -> file to copy, bytes, or text.
 
     Raises:
@@ -105,7 +131,7 @@ def write_bundle(
             complete = {
                 "format": FORMAT,
                 "format_version": FORMAT_VERSION,
-                **_without_folders(manifest),
+                **_portable(manifest),
                 "files": {name: sha256_of(temporary / name) for name in sorted({_TENSORS, *(extras or {})})},
             }
         write_json(temporary / _MANIFEST, complete)
@@ -134,15 +160,15 @@ def recover(path: Path) -> None:
             os.replace(new, path)
         elif _is_avatar(path) and new.is_dir() and (_is_avatar(new) or not any(p.is_file() for p in new.rglob("*"))):
             kept = _listed(path)
-            obsolete = [name for name, sha256 in kept.items() if name not in _OWN and _unchanged(path / name, sha256)]
+            obsolete = [name for name, sha256 in kept.items() if name not in _OWN and _unchanged(path, name, sha256)]
             install(new, path, _MANIFEST, obsolete)
         if work.is_dir() and _is_avatar(path) and not os.path.lexists(path / _CACHE):
             os.replace(work, path / _CACHE)
 
 
-def _unchanged(file: Path, sha256: str) -> bool:
+def _unchanged(folder: Path, name: str, sha256: str) -> bool:
     try:
-        return sha256_of(file) == sha256
+        return inside(folder, name) and sha256_of(folder / name) == sha256
     except OSError:
         return False
 
@@ -153,7 +179,7 @@ def _listed(path: Path) -> dict[str, str]:
     if not _is_avatar(path):
         return {}
     with suppress(StoreError):
-        files = read_json(path / _MANIFEST).get("files")
+        files = read_json(path / _MANIFEST, MOST_BYTES).get("files")
         if isinstance(files, dict):
             own |= {n: s for n, s in files.items() if relative_name(n) is not None and isinstance(s, str)}
     return own
@@ -166,45 +192,80 @@ def read_bundle(path: Path) -> Bundle:
         InputError: there is no avatar at ``path``, it is damaged, or a newer version of avatarkit made it.
     """
     manifest = read_manifest(path)
+    return Bundle(read_tensors(path, manifest), manifest, path)
+
+
+def read_tensors(
+    path: Path, manifest: Mapping[str, Any], check: Callable[[Mapping[str, StoredTensor]], None] | None = None
+) -> dict[str, torch.Tensor]:
+    """Reads the tensors of an avatar, on the CPU.
+
+    Args:
+        path: of the folder. manifest: of the same folder, as ``read_manifest`` gives it.
+        check: is shown what the file holds before the numbers are read, and may raise.
+
+    Raises:
+        InputError: the file is missing, changed, too large or damaged.
+    """
     file = path / _TENSORS
-    files = manifest.get("files")
-    listed = files.get(_TENSORS) if isinstance(files, dict) else None
+    listed = manifest.get("files", {}).get(_TENSORS)
+    _require_own(path, _TENSORS)
+    require_file(file, "file of tensors", _MOST_TENSOR_BYTES)
     with disk_errors(file):
-        whole = file.is_file() and listed == sha256_of(file)
+        whole = listed == sha256_of(file)
     if not whole:
         raise InputError(f"The avatar {path} is damaged: {_TENSORS} is missing or was changed. Build it again.")
     try:
-        return Bundle(load_tensors(file), manifest, path)
+        header = read_header(file)
+        if check is not None:
+            check(header)
+        return load_tensors(file)
     except StoreError as error:
         raise InputError(f"The avatar {path} is damaged: {error} Build it again.") from error
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """How an avatar was built, without its tensors.
+    """How an avatar was built, without its tensors; every field is of the type and within the bounds of ``manifest``.
 
     Raises:
         InputError: as ``read_bundle``.
     """
+    if not os.path.lexists(path):
+        raise InputError(f"There is no avatar {path}.")
     if os.path.lexists(_beside(_real(path), "new")):
         with suppress(StoreError), only_user(path):
             recover(path)
-    if not os.path.lexists(path):
-        raise InputError(f"There is no avatar {path}.")
-    if not path.is_dir() or not (path / _MANIFEST).is_file():
+    if not path.is_dir() or not os.path.lexists(path / _MANIFEST):
         raise InputError(f"{path} is not an avatar: an avatar is a folder with a {_MANIFEST}, made by avatarkit build.")
+    _require_own(path, _MANIFEST)
     try:
-        manifest = read_json(path / _MANIFEST)
+        manifest = read_json(path / _MANIFEST, MOST_BYTES)
     except StoreError as error:
         raise InputError(f"The avatar {path} is damaged: {error} Build it again.") from error
     version = manifest.get("format_version")
-    if manifest.get("format") != FORMAT or not isinstance(version, int):
+    if manifest.get("format") != FORMAT or type(version) is not int:
         raise InputError(f"{path} is not an avatar: its {_MANIFEST} is not one of avatarkit's.")
     if version > FORMAT_VERSION:
         raise InputError(
             f"The avatar {path} was made by a newer avatarkit (format {version}, this one reads {FORMAT_VERSION}): "
             "pip install --upgrade avatarkit."
         )
+    wrong = fault(manifest)
+    if wrong is not None:
+        raise InputError(f"The avatar {path} is damaged: {wrong}. Build it again.")
     return manifest
+
+
+def _require_own(path: Path, name: str) -> None:
+    """Stops at a link out of the avatar, a pipe or a device; avatars come from other people.
+
+    Raises:
+        InputError: it is one.
+    """
+    if not os.path.lexists(path / name):
+        raise InputError(f"The avatar {path} is damaged: {name} is missing or was changed. Build it again.")
+    if not inside(path, name):
+        raise InputError(f"The avatar {path} is damaged: its {name} is no file, or a link to another place. Build it again.")
 
 
 # ------------------------------------------------------------------------------------------------------------- renaming
@@ -222,10 +283,10 @@ def _beside(path: Path, purpose: str) -> Path:
 
 def _is_avatar(path: Path) -> bool:
     """Whether the folder bears the mark of an avatar; that it can be played is not looked at."""
-    if not (path / _MANIFEST).is_file():
+    if not inside(path, _MANIFEST):
         return False
     try:
-        manifest = read_json(path / _MANIFEST)
+        manifest = read_json(path / _MANIFEST, MOST_BYTES)
     except StoreError:
         return False
     return manifest.get("format") == FORMAT and isinstance(manifest.get("format_version"), int)
@@ -241,17 +302,17 @@ def _write_extra(target: Path, content: Path | bytes | str) -> None:
         target.write_text(content, encoding="utf-8")
 
 
-def _without_folders(value: Any) -> Any:
-    """Absolute paths anywhere in plain values, cut to their last part."""
+def _portable(value: Any) -> Any:
+    """Plain values without control characters, and with absolute paths anywhere in them cut to their last part."""
     if isinstance(value, Mapping):
-        return {k: _without_folders(v) for k, v in value.items()}
+        return {clean(str(k)): _portable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_folders(v) for v in value]
+        return [_portable(v) for v in value]
     if isinstance(value, Path):
         value = str(value)
     if isinstance(value, str) and "\n" not in value:
         if value.startswith("/"):
-            return PurePosixPath(value).name
-        if re.match(r"[A-Za-z]:[\\/]|\\\\", value):
-            return PureWindowsPath(value).name
-    return value
+            value = PurePosixPath(value).name
+        elif re.match(r"[A-Za-z]:[\\/]|\\\\", value):
+            value = PureWindowsPath(value).name
+    return clean(value) if isinstance(value, str) else value

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import torch
 
+from avatarkit.errors import StoreError
+from avatarkit.storage.manifest import convert
 from avatarkit.storage.stage_cache import load_tensors, read_json, save_tensors, write_json
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera
@@ -36,13 +39,68 @@ __all__ = [
 _MOVING = ("expression", "root", "translation", "joints")
 
 
+class _PhotoFacts(msgspec.Struct):
+    sha256: str
+    name: str
+    focal: float | None
+
+
+class _KeypointsFacts(msgspec.Struct):
+    size: tuple[int, int]
+    box: tuple[float, float, float, float]
+    person_count: int
+
+
+class _QualityFacts(msgspec.Struct):
+    metrics: dict[str, float | None]
+    visible: dict[str, bool]
+    warnings: list[str]
+    partly: list[str] = []
+
+
+class _SubjectFacts(msgspec.Struct):
+    model: str
+    photo: _PhotoFacts
+    keypoints: _KeypointsFacts
+    quality: _QualityFacts
+
+
+class _FramesFacts(msgspec.Struct):
+    frames: list[_KeypointsFacts | None]
+
+
+class _MotionFacts(msgspec.Struct):
+    name: str
+    fps: float
+    loop: bool
+    model: str
+
+
+class _MotionsFacts(msgspec.Struct):
+    motions: list[_MotionFacts]
+
+
+class _ClipFacts(msgspec.Struct):
+    name: str
+    region: Literal["body", "head"]
+    model: str
+    facts: dict[str, Any] = {}
+
+
 def _write(folder: Path, name: str, tensors: Mapping[str, torch.Tensor], facts: Any) -> None:
     save_tensors(folder / f"{name}.safetensors", tensors)
     write_json(folder / f"{name}.json", facts)
 
 
-def _read(folder: Path, name: str) -> tuple[dict[str, torch.Tensor], Any]:
-    return load_tensors(folder / f"{name}.safetensors"), read_json(folder / f"{name}.json")
+def _read(folder: Path, name: str, schema: type) -> tuple[dict[str, torch.Tensor], Any]:
+    """Tensors and facts; the caches of other people's avatars may hold anything."""
+    file = folder / f"{name}.json"
+    facts = read_json(file)
+    try:
+        convert(facts, schema)
+    except ValueError as error:
+        raise StoreError(f"{file} is damaged: it {error}.") from error
+    return load_tensors(folder / f"{name}.safetensors"), facts
 
 
 def params_to_tensors(params: BodyParams, prefix: str) -> dict[str, torch.Tensor]:
@@ -93,7 +151,7 @@ def save_subject(subject: Subject, folder: Path) -> None:
 
 def load_subject(folder: Path) -> Subject:
     """The inverse of ``save_subject``."""
-    tensors, facts = _read(folder, "subject")
+    tensors, facts = _read(folder, "subject", _SubjectFacts)
     quality = facts["quality"]
     return Subject(
         photo=Photo(tensors["image"], None, **facts["photo"]),
@@ -117,10 +175,13 @@ def save_keypoints(frames: Sequence[Keypoints | None], folder: Path) -> None:
 
 def load_keypoints(folder: Path) -> list[Keypoints | None]:
     """The inverse of ``save_keypoints``."""
-    tensors, facts = _read(folder, "keypoints")
+    tensors, facts = _read(folder, "keypoints", _FramesFacts)
     frames: list[dict[str, torch.Tensor]] = [{} for _ in facts["frames"]]
     for key, tensor in tensors.items():
-        frames[int(key.partition(".")[0])][key] = tensor
+        number = key.partition(".")[0]
+        if not (number.isascii() and number.isdigit() and int(number[:9]) < len(frames)):
+            raise StoreError(f"{folder / 'keypoints.safetensors'} is damaged: it holds {key[:60]!a}.")
+        frames[int(number)][key] = tensor
     return [
         None if about is None else _keypoints_from_tensors(frames[i], str(i), about) for i, about in enumerate(facts["frames"])
     ]
@@ -163,7 +224,7 @@ def save_motions(motions: list[Motion], folder: Path) -> None:
 
 def load_motions(folder: Path) -> list[Motion]:
     """The inverse of ``save_motions``."""
-    tensors, facts = _read(folder, "motions")
+    tensors, facts = _read(folder, "motions", _MotionsFacts)
     return [
         Motion(f["name"], f["fps"], params_from_tensors(tensors, str(i), f["model"]), f["loop"], tensors.get(f"{i}.valid"))
         for i, f in enumerate(facts["motions"])
@@ -184,7 +245,7 @@ def save_clip(clip: LabelClip, folder: Path) -> None:
 
 def load_clip(folder: Path) -> LabelClip:
     """The inverse of ``save_clip``."""
-    tensors, facts = _read(folder, "clip")
+    tensors, facts = _read(folder, "clip", _ClipFacts)
     return LabelClip(
         name=facts["name"],
         region=facts["region"],

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from avatarkit.errors import InputError, StoreError
 from avatarkit.utils.files import (
     disk_errors,
     disk_sentence,
+    inside,
     relative_name,
     sha256_of,
     sync,
@@ -42,9 +45,11 @@ from avatarkit.utils.plain import BadText, parse_json, read_text
 __all__ = [
     "Stage",
     "Store",
+    "StoredTensor",
     "content_key",
     "load_tensors",
     "peak_memory_mb",
+    "read_header",
     "read_json",
     "save_tensors",
     "write_json",
@@ -56,6 +61,11 @@ _RECORD = "stage.json"
 _STAGE_FOLDER = re.compile(r"[\w.-]+-[0-9a-f]{16}(\.partial|\.tmp)?")
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 _MOST_JSON_BYTES = 64 << 20
+_MOST_HEADER_BYTES = 8 << 20  # of a file of tensors; the landmarks of the longest clip take 3 MB
+_DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
+    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
 
 
 class Store:
@@ -117,7 +127,7 @@ class Stage:
     def ready(self) -> bool:
         """Whether the results are there, whole: each file is compared with its checksum. A damaged folder is not."""
         if self._verified is None:
-            self._verified = (self.folder / _RECORD).exists() and self._verify()
+            self._verified = inside(self.folder, _RECORD) and not self.folder.is_symlink() and self._verify()
         return self._verified
 
     def _verify(self) -> bool:
@@ -130,9 +140,10 @@ class Stage:
             whole = (
                 record["key"] == self.key
                 and None not in names
+                and all(inside(self.folder, name) for name in files)
                 and all(sha256_of(self.folder / name) == sha256 for name, sha256 in files.items())
+                and all(type(record[name]) in (int, float) and record[name] >= 0 for name in ("seconds", "peak_memory_mb"))
             )
-            record["seconds"] + record["peak_memory_mb"]
         except (OSError, StoreError, KeyError, TypeError, AttributeError):
             whole = False
         if not whole:
@@ -192,7 +203,9 @@ class Stage:
         }
         write_json(temporary / _RECORD, record)
         sync_folder(temporary)
-        if self.folder.exists():  # damaged, or made again on purpose
+        if self.folder.is_symlink() or self.folder.is_file():  # in a cache that somebody else made
+            self.folder.unlink()
+        elif self.folder.exists():  # damaged, or made again on purpose
             shutil.rmtree(self.folder)
         os.replace(temporary, self.folder)
         sync(self.folder.parent)
@@ -282,18 +295,89 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
             raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from error
 
 
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file.
+
+    Attributes:
+        dtype: of its numbers. shape: of it.
+    """
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+
+def read_header(path: Path) -> dict[str, StoredTensor]:
+    """Reads which tensors a file of ``save_tensors`` holds, and none of their numbers.
+
+    Raises:
+        StoreError: the file is missing or damaged: the header is no such header, or does not describe just the file's bytes.
+    """
+    if not path.is_file():
+        raise StoreError(f"{path} is missing.")
+    try:
+        with path.open("rb") as stream:
+            size, length = os.fstat(stream.fileno()).st_size, int.from_bytes(stream.read(8), "little")
+            if not 2 <= length <= min(size - 8, _MOST_HEADER_BYTES):
+                raise BadText("its header is no header of tensors")
+            header = parse_json(stream.read(length))
+        if not isinstance(header, dict):
+            raise BadText("its header is no table of tensors")
+        return _tensors_of(header, size - 8 - length)
+    except BadText as error:
+        raise StoreError(f"{path} is damaged: {error}.") from error
+    except OSError as error:
+        raise StoreError(disk_sentence(path, error.errno, error)) from error
+
+
+def _tensors_of(header: Mapping[str, Any], size: int) -> dict[str, StoredTensor]:
+    """The entries of a header whose tensors fill ``size`` bytes without gaps."""
+    found: dict[str, StoredTensor] = {}
+    places = []
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        entry = entry if isinstance(entry, dict) else {}
+        dtype, shape, offsets = (
+            _DTYPES.get(str(entry.get("dtype"))),
+            _counts(entry.get("shape")),
+            _counts(entry.get("data_offsets")),
+        )
+        if dtype is None or shape is None or len(shape) > 8 or offsets is None or len(offsets) != 2:
+            raise BadText(f"its header says nothing sensible about the tensor {name[:60]!a}")
+        begin, end = offsets
+        if end - begin != math.prod(shape) * dtype.itemsize:
+            raise BadText(f"the tensor {name[:60]!a} has another size than its shape says")
+        places.append((begin, end))
+        found[name] = StoredTensor(dtype, shape)
+    at = 0
+    for begin, end in sorted(places):
+        if begin != at:
+            raise BadText("its tensors overlap or leave gaps")
+        at = end
+    if at != size:
+        raise BadText(f"its tensors take {at} bytes, and it holds {size}")
+    return found
+
+
+def _counts(values: Any) -> tuple[int, ...] | None:
+    """``values`` where it is a list of whole numbers that a file can hold."""
+    if isinstance(values, list) and all(type(n) is int and 0 <= n < 2**40 for n in values):
+        return tuple(values)
+    return None
+
+
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
     """Reads what ``save_tensors`` wrote.
 
     Raises:
         StoreError: the file is missing or damaged.
     """
-    if not path.is_file():
-        raise StoreError(f"{path} is missing.")
+    read_header(path)
     try:
         with utf8_path(path) as name:
             return load_file(name, device=str(device))
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
         raise StoreError(f"{path} is damaged: {error}.") from error
     except OSError as error:
         raise StoreError(disk_sentence(path, error.errno, error)) from error
@@ -308,16 +392,19 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, most_bytes: int = _MOST_JSON_BYTES) -> dict[str, Any]:
     """Reads a JSON object, within the bounds of ``parse_json``.
 
+    Args:
+        path: of the file. most_bytes: the largest size that is read.
+
     Raises:
-        StoreError: the file is missing or damaged.
+        StoreError: the file is missing, too large or damaged.
     """
     if not path.exists():
         raise StoreError(f"{path} is missing.")
     try:
-        data = parse_json(read_text(path, "JSON file", _MOST_JSON_BYTES))
+        data = parse_json(read_text(path, "JSON file", most_bytes))
     except InputError as error:
         raise StoreError(str(error)) from error
     except BadText as error:

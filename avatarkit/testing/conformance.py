@@ -13,7 +13,7 @@ import torch
 
 from avatarkit.config.options import options_of
 from avatarkit.errors import AvatarkitError, ConfigError
-from avatarkit.interfaces import PROTOCOLS, optional_members
+from avatarkit.interfaces import PROTOCOLS, optional_members, with_defaults
 from avatarkit.registry.requirements import requirements
 from avatarkit.registry.specs import Component
 from avatarkit.testing.material import Material
@@ -68,7 +68,7 @@ class Case:
 
     def make(self) -> Any:
         """A fresh instance."""
-        return self.component.create(self.options, self.material.context)
+        return with_defaults(self.component.create(self.options, self.material.context), PROTOCOLS[self.component.kind])
 
 
 Check = Callable[[Case], None]
@@ -116,7 +116,7 @@ def _implements_the_interface(case: Case) -> None:
     made = case.make()
     protocol = PROTOCOLS[case.component.kind]
     for name in _members(protocol):
-        if name in optional_members(protocol) and not hasattr(made, name):
+        if name in optional_members(protocol):
             continue
         expect(hasattr(made, name), f"{protocol.__name__}.{name} is missing")
         promised = getattr(protocol, name, None)

@@ -15,7 +15,7 @@ import torch
 from avatarkit.config import Recipe
 from avatarkit.errors import InputError, StoreError
 from avatarkit.hookspecs import Licence, hookimpl
-from avatarkit.interfaces import Context, ParameterGroup, Posed, TrainStep
+from avatarkit.interfaces import Context, ParameterGroup, Posed, TensorSpec, TrainStep
 from avatarkit.io.image import save_png
 from avatarkit.pipeline.build import build
 from avatarkit.registry import KINDS, Registry
@@ -197,6 +197,10 @@ class TinyAvatar:
 
     def state(self) -> dict[str, torch.Tensor]:
         return {"colors": self.colors.detach().clone(), "shape": self.shape.clone()}
+
+    def specs(self) -> dict[str, TensorSpec]:
+        N, S = len(self.body.skinning_weights[::EVERY]), len(self.body.shape_names)
+        return {"colors": TensorSpec((N, 3), low=-100, high=100), "shape": TensorSpec((S,), low=-100, high=100)}
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
         for name in ("colors", "shape"):

@@ -94,6 +94,16 @@ def _a_damaged_state_is_a_store_error(case: Case) -> None:
         raise validation.Violation(f"a state without {name!r} is taken, where StoreError is due")
 
 
+def _specs_tell_what_the_state_is(case: Case) -> None:
+    """Where there are ``specs``, they name all tensors of ``state``, and what ``state`` gives fits them."""
+    state, specs = _created(case).state(), case.make().specs()
+    if not specs:
+        return
+    expect(set(specs) == set(state), f"specs name {sorted(specs)}, the state holds {sorted(state)}")
+    validation.require_shapes(specs, {name: (t.dtype, tuple(t.shape)) for name, t in state.items()})
+    validation.require_values(specs, state)
+
+
 def _the_same_subject_gives_the_same_avatar(case: Case) -> None:
     """Two fresh instances hold the same tensors."""
     expect(same(dict(_created(case).state()), dict(_created(case).state())), "two avatars of one subject differ")
@@ -312,6 +322,7 @@ PICTURE_CHECKS: dict[str, tuple[Check, ...]] = {
         _gradients_reach_the_parameters,
         _state_is_all_that_load_needs,
         _a_damaged_state_is_a_store_error,
+        _specs_tell_what_the_state_is,
         _the_same_subject_gives_the_same_avatar,
     ),
     "loss": (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,7 +101,9 @@ def train(
     with_defaults(avatar, AvatarModel)
     groups = avatar.parameter_groups()
     optimizer = torch.optim.Adam(
-        [{"params": list(g.tensors), "lr": g.lr, "lr_start": g.lr} for g in groups], betas=(0.9, 0.999), eps=config.adam_eps,
+        [{"params": list(g.tensors), "lr": g.lr, "lr_start": g.lr} for g in groups],
+        betas=(0.9, 0.999),
+        eps=config.adam_eps,
         fused=True,
     )
     report = TrainingReport()
@@ -175,6 +177,15 @@ def _save(optimizer: torch.optim.Adam, report: TrainingReport, folder: Path) -> 
     save_tensors(folder / "checkpoint.safetensors", tensors)
 
 
+def _fits(tensors: Mapping[str, torch.Tensor], number: int, parameter: torch.Tensor) -> bool:
+    """Whether a checkpoint holds the values, and all or none of Adam's moments, of a parameter."""
+    names = ["value"] + (["exp_avg", "exp_avg_sq"] if f"{number}.step" in tensors else [])
+    found = [tensors[f"{number}.{name}"] for name in names]
+    return all(t.shape == parameter.shape and t.dtype == parameter.dtype for t in found) and (
+        len(names) == 1 or tensors[f"{number}.step"].ndim == 0
+    )
+
+
 def _resume(optimizer: torch.optim.Adam, report: TrainingReport, folder: Path | None) -> int:
     """Takes up the latest checkpoint; returns the step to go on with."""
     path = None if folder is None else folder / "checkpoint.safetensors"
@@ -183,7 +194,10 @@ def _resume(optimizer: torch.optim.Adam, report: TrainingReport, folder: Path | 
     parameters = _parameters(optimizer)
     try:
         tensors = load_tensors(path)
-        fits = all(tensors[f"{i}.value"].shape == p.shape for i, p in enumerate(parameters))
+        fits = all(_fits(tensors, i, p) for i, p in enumerate(parameters)) and tensors["step"].dtype == torch.int64
+        fits &= tensors["step"].ndim == 0 and bool(tensors["step"] >= 0)
+        fits &= all(t.ndim == 2 and t.shape[1] == 2 for name, t in tensors.items() if name.startswith("curve."))
+        fits &= all(bool(torch.isfinite(t).all()) for t in tensors.values())
     except (StoreError, KeyError):  # a checkpoint is a convenience: a damaged one is not worth failing for
         fits = False
     if not fits:

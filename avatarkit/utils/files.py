@@ -28,6 +28,7 @@ __all__ = [
     "OutputFolder",
     "check_output",
     "disk_errors",
+    "inside",
     "install",
     "only_user",
     "relative_name",
@@ -143,6 +144,18 @@ def utf8_path(path: Path) -> Iterator[str]:
             yield str(link / path.name)
     else:
         yield str(path)
+
+
+def inside(folder: Path, name: str | PurePosixPath) -> bool:
+    """Whether ``name`` is an ordinary file in ``folder`` itself: no pipe or device, and reached by no link that leads out of it.
+
+    Folders come from other people; what they hold must not make us read, replace or delete anything elsewhere.
+    """
+    try:
+        root, file = os.path.realpath(folder, strict=True), os.path.realpath(folder / name, strict=True)
+        return os.path.commonpath([root, file]) == root and stat.S_ISREG(os.stat(file).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 # -------------------------------------------------------------------------------------------------------------- writing

@@ -26,18 +26,18 @@ def info(
     if as_json:
         print_json(manifest)
         return
-    say(f"{avatar.name}: made by avatarkit {manifest.get('avatarkit', '?')} on {manifest.get('device', '?')}, "
-        f"recipe {manifest.get('recipe', {}).get('name', '?')}, seed {manifest.get('seed', '?')}")  # fmt: skip
-    say(f"Consent: {manifest.get('consent') or 'none was recorded'}")
+    made = f"made by avatarkit {manifest.get('avatarkit', '?')} on {manifest.get('device', '?')}"
+    recipe = manifest.get("recipe", {}).get("name", "?")
+    say(f"{avatar.name}: {made}, recipe {recipe}, seed {manifest.get('seed', '?')}")
+    say(f"Consent: {_one_line(manifest.get('consent') or 'none was recorded')}")
     for warning in manifest.get("warnings", ()):
-        say(f"Note: {warning}")
+        say(f"Note: {_one_line(warning)}")
     licences: dict[str, Any] = manifest.get("licences", {})
     rows = []
     for slot, component in manifest.get("components", {}).items():
         licence = licences.get(component["name"], {})
-        terms = licence.get("code", "?") + (
-            f"; {licence['weights']}" if licence.get("weights", "none") != "none" else ""
-        )
+        weights = licence.get("weights", "none")
+        terms = _one_line(licence.get("code", "?") + (f"; {weights}" if weights != "none" else ""))
         rows.append((slot, f"{component['name']} {component.get('version', '')}".strip(), terms))
     say("")
     table(("slot", "component", "licence"), rows)
@@ -46,11 +46,14 @@ def info(
         say("")
         table(
             ("stage", "seconds", "peak memory"),
-            [
-                (name, f"{s.get('seconds', 0):.1f}", f"{s.get('peak_memory_mb', 0):.0f} MB")
-                for name, s in stages.items()
-            ],
+            [(name, f"{s.get('seconds', 0):.1f}", f"{s.get('peak_memory_mb', 0):.0f} MB") for name, s in stages.items()],
         )
     if manifest.get("metrics"):
         say("")
-        table(("measure", "value"), [(name, f"{value:.4g}") for name, value in manifest["metrics"].items()])
+        measures = [(name, "?" if value is None else f"{value:.4g}") for name, value in manifest["metrics"].items()]
+        table(("measure", "value"), measures)
+
+
+def _one_line(text: str) -> str:
+    """Text of an avatar, which may be somebody else's, so that it cannot look like lines of ours."""
+    return " ".join(text.split())

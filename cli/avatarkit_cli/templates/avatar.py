@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from avatarkit import BodyParams, Context, Gaussians, LabelClip, Mesh, StoreError, Subject
-from avatarkit.interfaces import ParameterGroup, Posed
+from avatarkit.interfaces import ParameterGroup, Posed, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,15 @@ class Example:
 
     def state(self) -> dict[str, torch.Tensor]:
         return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in self.tensors.items()}
+
+    def specs(self) -> dict[str, TensorSpec]:
+        V, S = len(self.body.skinning_weights), len(self.body.shape_names)
+        return {
+            "colors": TensorSpec((V, 3), low=-100, high=100),
+            "log_scales": TensorSpec((V,), low=-100, high=2),
+            "offsets": TensorSpec((V, 3), low=-10, high=10),
+            "shape": TensorSpec((S,), low=-100, high=100),
+        }
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
         missing = {"colors", "log_scales", "offsets", "shape"} - set(state)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from avatarkit.config.options import Machine
 from avatarkit.errors import ConfigError
 
 __all__ = ["BiRefNetConfig"]
@@ -13,7 +15,7 @@ __all__ = ["BiRefNetConfig"]
 class BiRefNetConfig:
     """Options of ``birefnet``."""
 
-    network: str = ""
+    network: Annotated[str, Machine] = ""
     """ONNX file of the network; empty = the weights birefnet."""
     side: int = 1024
     """Side in pixels of the network's picture, where the file leaves it open (BiRefNet_HR: 2048)."""

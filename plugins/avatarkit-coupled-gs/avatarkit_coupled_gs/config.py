@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from avatarkit.errors import ConfigError
+
 __all__ = ["CoupledConfig", "LaplacianConfig"]
 
 
@@ -43,6 +45,13 @@ class CoupledConfig:
     """Metres; scales stay above."""
     max_scale: float = 2e-2
     """Metres; scales stay below, so that no spike can grow."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_scale <= self.max_scale <= 1:
+            raise ConfigError(
+                f"avatar.min_scale and avatar.max_scale are {self.min_scale:g} and {self.max_scale:g}; "
+                "they must be ascending, above 0 and at most 1 m."
+            )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 
 from avatarkit.appearance.painter import PhotoPainter
 from avatarkit.errors import StoreError
-from avatarkit.interfaces import BodyModel, Context, ParameterGroup, Posed, Renderer, Subject
+from avatarkit.interfaces import BodyModel, Context, ParameterGroup, Posed, Renderer, Subject, TensorSpec
 from avatarkit.types.body import BodyParams
 from avatarkit.types.gaussians import Gaussians
 from avatarkit.types.mesh import Mesh, barycentric
@@ -242,6 +242,22 @@ class CoupledAvatar:
         out = {k: getattr(self, k).detach().cpu().contiguous().clone() for k in (*_LEARNT, *_FIXED)}
         out["triangles"] = out["triangles"].int()
         return out
+
+    def specs(self) -> dict[str, TensorSpec]:
+        """See ``AvatarModel.specs``. Ranges are far beyond what training reaches; metres, logarithms and logits."""
+        V, S = len(self.body.skinning_weights), len(self.body.shape_names)
+        moved = TensorSpec(("N", 3), low=-10.0, high=10.0)
+        return {
+            "dX": moved,
+            "seed_offset": moved,
+            "dT": TensorSpec((V, 3), low=-10.0, high=10.0),
+            "log_scale": TensorSpec(("N",), low=-100.0, high=2.3),  # below 10 m
+            "sh0": TensorSpec(("N", 3), low=-1e3, high=1e3),
+            "opacity": TensorSpec(("N",), low=-1e4, high=1e4),
+            "triangles": TensorSpec(("N", 3), torch.int32, 0, V - 1),
+            "weights": TensorSpec(("N", 3), low=-1.0, high=2.0),
+            "shape": TensorSpec((S,), low=-100.0, high=100.0),
+        }
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
         """Takes ``state`` back; connectivity made by ``create`` stays."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from avatarkit.config.options import Machine
 from avatarkit.errors import ConfigError
 
 __all__ = ["Config"]
@@ -13,7 +15,7 @@ __all__ = ["Config"]
 class Config:
     """Options of the CPU renderer."""
 
-    threads: int = 0
+    threads: Annotated[int, Machine] = 0
     """How many threads draw; 0 takes one per core that this process may use, at most 8. The picture is the same."""
 
     def __post_init__(self) -> None:

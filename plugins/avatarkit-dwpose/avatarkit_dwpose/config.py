@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from avatarkit.config.options import Machine
 from avatarkit.errors import ConfigError
 
 __all__ = ["DwposeConfig"]
@@ -13,9 +15,9 @@ __all__ = ["DwposeConfig"]
 class DwposeConfig:
     """Options of ``dwpose``."""
 
-    people: str = ""
+    people: Annotated[str, Machine] = ""
     """File of the person detector (yolox_l.onnx); empty = the weights dwpose-yolox-l."""
-    points: str = ""
+    points: Annotated[str, Machine] = ""
     """File of the keypoint network (dw-ll_ucoco_384.onnx); empty = the weights dwpose-ucoco-384."""
     companion: str = "mediapipe"
     """Another detector that gives the dense face mesh, irises and rough depth; empty = DWPose alone, without a face mesh."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from avatarkit.config.options import Machine
 from avatarkit.utils.paths import find_weights
 
 __all__ = ["MimicMotionConfig"]
@@ -49,7 +50,7 @@ class MimicMotionConfig:
     """Trust in the frames, 0 to 1, written into the clip."""
     dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
     """Number format of the networks; auto = float16 on CUDA, float32 elsewhere."""
-    offload: Literal["modules", "none"] = "modules"
+    offload: Annotated[Literal["modules", "none"], Machine] = "modules"
     """``modules`` keeps only the network that is at work on the device, ``none`` keeps all of them there."""
 
     def __post_init__(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from avatarkit.config.options import Machine
 from avatarkit.errors import ConfigError
 
 __all__ = ["BuiltinConfig", "FolderConfig", "SpeechConfig", "TedConfig"]
@@ -41,7 +43,7 @@ class BuiltinConfig:
 class FolderConfig(BuiltinConfig):
     """Options of ``folder``: those of ``builtin``, which it holds too, and more."""
 
-    path: str = ""
+    path: Annotated[str, Machine] = ""
     """Folder of motion files (.bvh .npz .pose); the folders in it count too."""
     label_pitch: tuple[float, float] = (-30.0, 30.0)
     """Degrees, range of the whole body's pitch per label segment (the paper's section 3.2)."""
@@ -53,7 +55,7 @@ class FolderConfig(BuiltinConfig):
 class TedConfig(FolderConfig):
     """Options of ``ted``: those of ``builtin``, which it holds too, and more."""
 
-    path: str = ""
+    path: Annotated[str, Machine] = ""
     """Folder of the clip files (.json) that the scripts of the TED Gesture Dataset write."""
     video_fps: float = 25.0
     """Frames per second of the dataset's videos, which its files do not tell."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from avatarkit.config.options import Machine
 
 __all__ = ["LpipsConfig", "StLpipsConfig"]
 
@@ -24,7 +26,7 @@ class StLpipsConfig:
 class LpipsConfig:
     """Options of ``lpips``."""
 
-    weights: str = ""
+    weights: Annotated[str, Machine] = ""
     """Path of torchvision's vgg16 checkpoint; empty = where ``avatarkit weights where vgg16`` says."""
     crop: int = 0
     """Side of the random square crops in pixels; 0 compares whole pictures."""

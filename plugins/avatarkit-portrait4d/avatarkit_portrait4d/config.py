@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from avatarkit.config.options import Machine
 
 __all__ = ["Portrait4DConfig"]
 
@@ -18,9 +20,9 @@ class Portrait4DConfig:
     """Folder of the checkout, with all its files in place; none = the one added as ``portrait4d``."""
     python: Path | None = None
     """Python of the checkout's environment; none = ``.venv`` or ``venv`` in the checkout."""
-    network: str = "pretrained_models/portrait4d-v2-vfhq512.pkl"
+    network: Annotated[str, Machine] = "pretrained_models/portrait4d-v2-vfhq512.pkl"
     """The checkpoint, within the folder ``portrait4d`` of the checkout or as a full path."""
-    allow_pickle: bool = False
+    allow_pickle: Annotated[bool, Machine] = False
     """Say true to let the checkout's Python load the checkpoint: it is a pickle, and what it holds is run."""
     sha256: str = ""
     """What the checkpoint's sha256 has to be; empty = it is only recorded."""
@@ -34,9 +36,9 @@ class Portrait4DConfig:
     """How long the child process may take before its first frame: it compiles CUDA code when it runs first."""
     frame_seconds: float = 60.0
     """How long it may take for each further frame."""
-    gpu: str = ""
+    gpu: Annotated[str, Machine] = ""
     """Number of the GPU for the child process; empty = as the environment says."""
-    keep_job: bool = False
+    keep_job: Annotated[bool, Machine] = False
     """Keep the folder of files that were exchanged; it is kept anyway where something went wrong."""
     confidence: float = 1.0
     """Trust in the frames, 0 to 1, written into the clip."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from avatarkit.config.options import Machine
 from avatarkit.utils.paths import find_weights
 
 __all__ = ["PARTS", "WanConfig", "missing_parts"]
@@ -39,7 +40,7 @@ class WanConfig:
     """Trust in the frames, 0 to 1, written into the clip."""
     dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
     """Number format of the networks; auto = bfloat16 on CUDA, float32 elsewhere."""
-    offload: Literal["modules", "layers", "none"] = "modules"
+    offload: Annotated[Literal["modules", "layers", "none"], Machine] = "modules"
     """``modules`` keeps the network at work on the GPU, ``layers`` one layer at a time (slow, little memory)."""
 
     def __post_init__(self) -> None:
