@@ -25,7 +25,8 @@ from typing import Any
 import torch
 
 from avatarkit.errors import InputError, StoreError
-from avatarkit.files import disk_errors, install, only_user, relative_name, sha256_of, sync, sync_folder, temporary_folder
+from avatarkit.files import disk_errors, only_user, relative_name, replace, sha256_of, sync, sync_folder, temporary_folder
+from avatarkit.folders import install
 from avatarkit.store import load_tensors, read_json, save_tensors, write_json
 
 __all__ = ["FORMAT_VERSION", "Bundle", "check_extras", "read_bundle", "read_manifest", "recover", "workspace", "write_bundle"]
@@ -73,9 +74,10 @@ def check_extras(path: Path, names: tuple[str, ...]) -> None:
     """
     path = _real(path)
     ours = _listed(path)
-    for name in names:
-        if os.path.lexists(path / name) and name not in ours:
-            raise StoreError(f"{path / name} exists and is not part of the avatar: move it away, or choose another name with -o.")
+    for name in (_TENSORS, _MANIFEST, *names):
+        place = path / name
+        if os.path.lexists(place) and (name not in ours or (place.is_dir() and not place.is_symlink())):
+            raise StoreError(f"{place} exists and is not part of the avatar: move it away, or choose another name with -o.")
 
 
 def write_bundle(
@@ -112,11 +114,11 @@ def write_bundle(
         with disk_errors(real):
             sync_folder(temporary)
             if _is_avatar(real):
-                os.replace(temporary, _beside(real, "new"))  # from here on the new avatar counts, whatever happens
+                replace(temporary, _beside(real, "new"))  # from here on the new avatar counts, whatever happens
             else:
-                with suppress(FileNotFoundError):
-                    real.rmdir()  # an empty folder
-                os.replace(temporary, real)
+                if os.name == "nt" and real.exists():
+                    real.rmdir()  # an empty folder; other systems replace it
+                replace(temporary, real)
             sync(real.parent)
             recover(real)
     return path
@@ -131,13 +133,15 @@ def recover(path: Path) -> None:
     new, work = _beside(path, "new"), _beside(path, "work")
     with disk_errors(path):
         if _is_avatar(new) and not os.path.lexists(path):
-            os.replace(new, path)
+            replace(new, path)
         elif _is_avatar(path) and new.is_dir() and (_is_avatar(new) or not any(p.is_file() for p in new.rglob("*"))):
-            kept = _listed(path)
-            obsolete = [name for name, sha256 in kept.items() if name not in _OWN and _unchanged(path / name, sha256)]
+            obsolete = []
+            if _is_avatar(new):  # else all is there already, but the end of a run that was killed
+                old, coming = _files(path), {_MANIFEST, *_files(new)}
+                obsolete = [name for name in old if name not in coming and _unchanged(path / name, old[name])]
             install(new, path, _MANIFEST, obsolete)
         if work.is_dir() and _is_avatar(path) and not os.path.lexists(path / _CACHE):
-            os.replace(work, path / _CACHE)
+            replace(work, path / _CACHE)
 
 
 def _unchanged(file: Path, sha256: str) -> bool:
@@ -147,16 +151,18 @@ def _unchanged(file: Path, sha256: str) -> bool:
         return False
 
 
-def _listed(path: Path) -> dict[str, str]:
-    """Name -> sha256 of the files that belong to the avatar at ``path``; those that every avatar may hold are among them."""
-    own = dict.fromkeys(_OWN, "")
-    if not _is_avatar(path):
-        return {}
+def _listed(path: Path) -> set[str]:
+    """Names of the files that belong to the avatar at ``path``; those that every avatar may hold are among them."""
+    return {*_OWN, *_files(path)} if _is_avatar(path) else set()
+
+
+def _files(path: Path) -> dict[str, str]:
+    """Name -> sha256 of the files that the manifest at ``path`` lists."""
     with suppress(StoreError):
         files = read_json(path / _MANIFEST).get("files")
         if isinstance(files, dict):
-            own |= {n: s for n, s in files.items() if relative_name(n) is not None and isinstance(s, str)}
-    return own
+            return {n: s for n, s in files.items() if relative_name(n) is not None and isinstance(s, str)}
+    return {}
 
 
 def read_bundle(path: Path) -> Bundle:

@@ -13,7 +13,8 @@ import torch
 
 from avatarkit.body import BodyParams, Motion
 from avatarkit.bvh import Bvh, read_bvh, write_bvh
-from avatarkit.errors import InputError, StoreError
+from avatarkit.errors import InputError
+from avatarkit.files import writing
 from avatarkit.interfaces import BodyModel
 from avatarkit.joint_names import recognise
 from avatarkit.landmark_motion import landmark_motion
@@ -54,11 +55,8 @@ def save_motion(motion: Motion, body: BodyModel, path: Path | str) -> None:
     }
     extra = {} if motion.valid is None else {"valid": motion.valid.cpu().numpy()}
     arrays = {k: np.asarray(v) for k, v in {**facts, **names, **moving, **extra}.items()}
-    try:
-        with Path(path).open("wb") as file:
-            np.savez_compressed(file, **arrays)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}.") from error
+    with writing(Path(path)) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def load_motion(path: Path | str, body: BodyModel) -> Motion:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from avatarkit.camera import Camera
+from avatarkit.files import write_bytes
 from avatarkit.interfaces import Renderer
 from avatarkit.mesh import Mesh, vertex_normals
 
@@ -34,8 +35,12 @@ def load_png(path: Path) -> torch.Tensor:
 
 
 def save_png(path: Path, image: torch.Tensor) -> None:
-    """Writes ``encode_png`` of a picture."""
-    path.write_bytes(encode_png(image))
+    """Writes ``encode_png`` of a picture, whole or not at all.
+
+    Raises:
+        StoreError: no space, no permission.
+    """
+    write_bytes(path, encode_png(image))
 
 
 def shade_mesh(renderer: Renderer, mesh: Mesh, camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:

@@ -23,10 +23,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from avatarkit.errors import InputError, StoreError
-from avatarkit.files import disk_errors, disk_sentence, relative_name, sha256_of, sync, sync_folder, write_text, writing
+from avatarkit.files import disk_errors, disk_sentence, relative_name, sha256_of, sync, sync_folder, write_bytes, write_text
 from avatarkit.plain import BadText, parse_json, read_text
 
 __all__ = [
@@ -263,12 +263,8 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
             t = t.clone()
         seen.add(t.data_ptr())
         ready[name] = t
-    with writing(path) as temporary:
-        try:
-            save_file(ready, str(temporary), dict(metadata) if metadata else None)
-        except SafetensorError as error:
-            full = "os error 28" in str(error)
-            raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from error
+    # save_file would write to a temporary name of its own, which a kill leaves behind and only its owner may read
+    write_bytes(path, save(ready, dict(metadata) if metadata else None))
 
 
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:

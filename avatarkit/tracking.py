@@ -15,7 +15,6 @@ from avatarkit.body import Motion
 from avatarkit.camera import Camera, front_camera
 from avatarkit.components import Components
 from avatarkit.errors import InputError
-from avatarkit.files import disk_errors
 from avatarkit.keypoint_files import KeypointFiles
 from avatarkit.keypoints import Keypoints
 from avatarkit.mesh import Mesh
@@ -173,8 +172,7 @@ def write_overlay(output: Path, tracked: Tracked, components: Components, tell: 
     if not _is_video(tracked.source):
         if output.suffix.lower() != ".png":
             raise InputError(f"The overlay of a photo is a picture: name it {output.stem}.png.")
-        with disk_errors(output):
-            save_png(output, draw(read_photo(tracked.source).image, 0))
+        save_png(output, draw(read_photo(tracked.source).image, 0))
         return
     with VideoWriter(output, tracked.camera.width, tracked.camera.height, tracked.motion.fps) as video:
         for index, (_, frame) in enumerate(read_frames(tracked.source, tracked.motion.fps, MAX_SIDE)):

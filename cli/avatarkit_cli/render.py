@@ -48,15 +48,12 @@ def render(
     registry = load_registry(plugin)
 
     from avatarkit.animation import load
-    from avatarkit.files import disk_errors
     from avatarkit.pictures import save_png
 
     loaded = load(avatar, registry, device)
     params = None if pose is None else find_pose(pose, loaded)
     image = loaded.render(params, yaw, pitch, width, height, background)
-    with disk_errors(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        save_png(output, image if background == "transparent" else image[..., :3])
+    save_png(output, image if background == "transparent" else image[..., :3])
     if as_json:
         print_json({"picture": str(output), "width": image.shape[1], "height": image.shape[0]})
     else:

@@ -44,10 +44,11 @@ def track(
     registry = load_registry(plugin)
 
     from avatarkit.components import Components
+    from avatarkit.files import only_user
     from avatarkit.motion_files import save_motion
     from avatarkit.tracking import relative, track_file, write_overlay
 
-    with make_progress() as progress:
+    with only_user(output), make_progress() as progress:
         components = Components(chosen, registry, device, seed, progress)
         with progress.stage("tracking"):
             work = output.with_name(f"{output.name}.landmarks")

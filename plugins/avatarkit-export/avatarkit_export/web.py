@@ -17,6 +17,7 @@ from avatarkit import __version__
 from avatarkit.body import BodyParams, Motion
 from avatarkit.camera import Camera, front_camera
 from avatarkit.errors import InputError
+from avatarkit.folders import OutputFolder
 from avatarkit.interfaces import AvatarModel, BodyModel, Context
 from avatarkit.motion_files import read_motion
 from avatarkit_export.config import WebConfig
@@ -48,10 +49,17 @@ class WebExporter:
             PluginError: the avatar is of another kind.
         """
         check_options("web", options)
-        target = _target(path)
-        write_file(target, self.page(avatar, params, **options).encode())
-        if target.parent == path:
-            write_file(path / "NOTICES.txt", _part("NOTICES.txt"))
+        if path.suffix.lower() in (".html", ".htm") and not path.is_dir():
+            write_file(path, self.page(avatar, params, **options).encode())
+            return
+        if path.is_file():
+            raise InputError(f"{path} is a file; name a folder or a file that ends in .html.")
+        folder = OutputFolder(path, "page")
+        folder.check(("index.html", "NOTICES.txt"))
+        page = self.page(avatar, params, **options).encode()
+        with folder.replace() as staged:
+            write_file(staged / "index.html", page)
+            write_file(staged / "NOTICES.txt", _part("NOTICES.txt"))
 
     def page(self, avatar: AvatarModel, params: BodyParams, **options: Any) -> str:
         """The page as text; options as those of ``write``."""
@@ -105,19 +113,6 @@ class WebExporter:
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, format="JPEG", quality=85)
         return stream.getvalue()
-
-
-def _target(path: Path) -> Path:
-    """The file to write for a path that the user gave.
-
-    Raises:
-        InputError: it is a file of another kind.
-    """
-    if path.suffix.lower() in (".html", ".htm") and not path.is_dir():
-        return path
-    if path.is_file():
-        raise InputError(f"{path} is a file; name a folder or a file that ends in .html.")
-    return path / "index.html"
 
 
 def _part(name: str) -> bytes:

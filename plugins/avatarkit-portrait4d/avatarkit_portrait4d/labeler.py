@@ -12,6 +12,7 @@ import torch
 from avatarkit.body import BodyParams, Motion
 from avatarkit.camera import Camera
 from avatarkit.errors import InputError
+from avatarkit.files import writing
 from avatarkit.interfaces import BodyModel, Context
 from avatarkit.keypoints import Keypoints
 from avatarkit.labelling.driving import HeadPainter, head_motion
@@ -76,7 +77,8 @@ class Portrait4DLabeler:
         job = Job(self.jobs / self._name(source, drivers, digest))
         asked = {"frames": len(pictures), "fps": config.fps, "motion": motion.name, "preparation": config.preparation}
         job.open(asked | {"camera": crop_camera(subject.camera, crop).K.tolist(), "network_sha256": digest})
-        np.savez(job.folder / "transforms.npz", source=crop.to_crop, drivers=transforms)
+        with writing(job.folder / "transforms.npz") as temporary, temporary.open("wb") as file:
+            np.savez(file, source=crop.to_crop, drivers=transforms)
         runner = Runner(checkout, config, job, context.cache / "portrait4d", context.progress)
         lost, status = {}, "failed"
         try:
