@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,12 +28,14 @@ import torch
 from avatarkit.errors import InputError, StoreError
 from avatarkit.files import disk_errors, only_user, relative_name, replace, sha256_of, sync, sync_folder, temporary_folder
 from avatarkit.folders import install
+from avatarkit.plain import BadText, parse_json
 from avatarkit.store import load_tensors, read_json, save_tensors, write_json
 
 __all__ = ["FORMAT_VERSION", "Bundle", "check_extras", "read_bundle", "read_manifest", "recover", "workspace", "write_bundle"]
 
 FORMAT = "avatarkit-avatar"
 FORMAT_VERSION = 1
+_MOST_MANIFEST_BYTES = 64 << 20
 _TENSORS, _MANIFEST, _CACHE = "avatar.safetensors", "manifest.json", "cache"
 _OWN = frozenset({_TENSORS, _MANIFEST, "preview.png", "preview.mp4", "report.html"})  # names that every avatar may hold
 
@@ -158,11 +161,10 @@ def _listed(path: Path) -> set[str]:
 
 def _files(path: Path) -> dict[str, str]:
     """Name -> sha256 of the files that the manifest at ``path`` lists."""
-    with suppress(StoreError):
-        files = read_json(path / _MANIFEST).get("files")
-        if isinstance(files, dict):
-            return {n: s for n, s in files.items() if relative_name(n) is not None and isinstance(s, str)}
-    return {}
+    files = (_marked(path) or {}).get("files")
+    if not isinstance(files, dict):
+        return {}
+    return {n: s for n, s in files.items() if relative_name(n) is not None and isinstance(s, str)}
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -228,13 +230,30 @@ def _beside(path: Path, purpose: str) -> Path:
 
 def _is_avatar(path: Path) -> bool:
     """Whether the folder bears the mark of an avatar; that it can be played is not looked at."""
-    if not (path / _MANIFEST).is_file():
-        return False
+    return _marked(path) is not None
+
+
+def _marked(path: Path) -> dict[str, Any] | None:
+    """The manifest of an avatar; None where there is none, or one that is not ours.
+
+    Raises:
+        StoreError: whether there is one cannot be told: the disk fails.
+    """
+    file = path / _MANIFEST
+    with disk_errors(file):
+        try:
+            facts = file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > _MOST_MANIFEST_BYTES:
+            return None
+        data = file.read_bytes()
     try:
-        manifest = read_json(path / _MANIFEST)
-    except StoreError:
-        return False
-    return manifest.get("format") == FORMAT and isinstance(manifest.get("format_version"), int)
+        manifest = parse_json(data)
+    except BadText:
+        return None
+    ours = isinstance(manifest, dict) and manifest.get("format") == FORMAT and isinstance(manifest.get("format_version"), int)
+    return manifest if ours else None
 
 
 def _write_extra(target: Path, content: Path | bytes | str) -> None:

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from avatarkit.errors import InputError, StoreError
-from avatarkit.leftovers import forget, is_temporary, sweep, temporary_name
+from avatarkit.leftovers import forget, is_inside, is_temporary, sweep, temporary_name
 from avatarkit.paths import cache_folder
 
 __all__ = [
@@ -200,9 +200,12 @@ def writing(path: Path) -> Iterator[Path]:
                 yield temporary
                 if older is not None:
                     os.chmod(temporary, stat.S_IMODE(older.st_mode) & 0o777)
-                sync(temporary)
+                lasting = not is_inside(target)  # else the whole folder is flushed before it counts
+                if lasting:
+                    sync(temporary)
                 replace(temporary, target)
-                sync(target.parent)
+                if lasting:
+                    sync(target.parent)
             finally:
                 with suppress(OSError):
                     temporary.unlink(missing_ok=True)

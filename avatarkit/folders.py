@@ -137,7 +137,7 @@ class OutputFolder:
         if not os.path.lexists(record):
             return {}
         found: Any = None
-        with suppress(OSError, ValueError, RecursionError), record.open("rb") as stream:
+        with disk_errors(self.typed), suppress(ValueError, RecursionError), record.open("rb") as stream:
             found = json.loads(stream.read(_MOST_BYTES))
         if not isinstance(found, dict) or found.get("format") != _FORMAT or not isinstance(found.get("files"), dict):
             raise StoreError(f"{self.typed / RECORD} was not made by avatarkit; choose another folder with -o.")
@@ -155,13 +155,13 @@ class OutputFolder:
         """
         self._recover()
         ours = self.files
-        for name in ours if names is None else names:
-            path = self.path / name
-            if _linked(self.path, name):
-                raise StoreError(f"{self.typed / name} leads out of the folder; choose another folder with -o.")
-            if os.path.lexists(path) and not self._is_ours(name, ours):
-                how = "was changed since avatarkit made it" if name in ours else "was not made by avatarkit"
-                raise StoreError(f"{self.typed / name} {how}: move it away, or choose another folder with -o.")
+        with disk_errors(self.typed):
+            for name in ours if names is None else names:
+                if _linked(self.path, name):
+                    raise StoreError(f"{self.typed / name} leads out of the folder; choose another folder with -o.")
+                if os.path.lexists(self.path / name) and not self._is_ours(name, ours):
+                    how = "was changed since avatarkit made it" if name in ours else "was not made by avatarkit"
+                    raise StoreError(f"{self.typed / name} {how}: move it away, or choose another folder with -o.")
 
     @contextmanager
     def replace(self) -> Iterator[Path]:
@@ -171,14 +171,13 @@ class OutputFolder:
             StoreError: no space, no permission, or a file of the user's is in the way.
         """
         self._recover()
-        with temporary_folder(self._near) as staged:
+        with disk_errors(self.typed), temporary_folder(self._near) as staged:
             yield staged
-            with disk_errors(self.typed):
-                names = sorted(p.relative_to(staged).as_posix() for p in staged.rglob("*") if not p.is_dir())
-                self.check(names)
-                self._record(staged, {name: sha256_of(staged / name) for name in names})
-                sync_folder(staged)
-                self._put(staged, names)
+            names = sorted(p.relative_to(staged).as_posix() for p in staged.rglob("*") if not p.is_dir())
+            self.check(names)
+            self._record(staged, {name: sha256_of(staged / name) for name in names})
+            sync_folder(staged)
+            self._put(staged, names)
 
     def _put(self, staged: Path, names: list[str]) -> None:
         """Brings a complete folder to its place: in one step, unless there are files of the user's."""
@@ -264,22 +263,21 @@ class OutputFolder:
             StoreError: no space, no permission, or a file of the user's is in the way.
         """
         self.check([name])
-        with temporary_folder(self.path / name) as staged:
+        with disk_errors(self.typed / name), temporary_folder(self.path / name) as staged:
             write(staged / name)
-            with disk_errors(self.typed / name):
-                sha256 = sha256_of(staged / name)
-                sync(staged / name)
-                files = self.files
-                older = files.get(name, "")
-                self._record(self.path, files | {name: f"{older} {sha256}".strip()})  # killed now, both are known as ours
-                try:
-                    replace(staged / name, self.path / name)
-                except BaseException:
-                    with suppress(OSError, StoreError):
-                        self._record(self.path, files) if files else (self.path / RECORD).unlink()
-                    raise
-                sync(self.path)
-                self._record(self.path, files | {name: sha256})
+            sha256 = sha256_of(staged / name)
+            sync(staged / name)
+            files = self.files
+            older = files.get(name, "")
+            self._record(self.path, files | {name: f"{older} {sha256}".strip()})  # killed now, both are known as ours
+            try:
+                replace(staged / name, self.path / name)
+            except BaseException:
+                with suppress(OSError, StoreError):
+                    self._record(self.path, files) if files else (self.path / RECORD).unlink()
+                raise
+            sync(self.path)
+            self._record(self.path, files | {name: sha256})
 
     def _is_ours(self, name: str, files: Mapping[str, str]) -> bool:
         """Whether a file is as an earlier run left it."""

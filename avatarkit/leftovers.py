@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["forget", "is_temporary", "sweep", "temporary_name"]
+__all__ = ["forget", "is_inside", "is_temporary", "remember", "sweep", "temporary_name"]
 
 _TEMPORARY = re.compile(r"\.avatarkit-([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]+)-([0-9a-f]{8})\.tmp")
 _FOREIGN_SECONDS = 24 * 3600.0  # a temporary file of another machine or container is left alone for so long
@@ -36,6 +36,16 @@ def is_temporary(name: str) -> bool:
 def forget(name: str | None = None) -> None:
     """Says that a temporary file is no longer written to; None = that none is, as after a kill."""
     _live.clear() if name is None else _live.discard(name)
+
+
+def remember(name: str) -> None:
+    """Says that a temporary folder with a name of its own is being written to."""
+    _live.add(name)
+
+
+def is_inside(path: Path) -> bool:
+    """Whether a file is in a temporary folder that this process is writing to."""
+    return any(part in _live for part in path.parts[:-1])
 
 
 def _digest(target: Path) -> str:

@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save
 
 from avatarkit.errors import InputError, StoreError
 from avatarkit.files import disk_errors, disk_sentence, relative_name, sha256_of, sync, sync_folder, write_bytes, write_text
+from avatarkit.leftovers import forget, remember
 from avatarkit.plain import BadText, parse_json, read_text
 
 __all__ = [
@@ -44,7 +45,7 @@ log = logging.getLogger("avatarkit.store")
 
 _RECORD = "stage.json"
 _STAGE_FOLDER = re.compile(r"[\w.-]+-[0-9a-f]{16}(\.partial|\.tmp)?")
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EIO)
 _MOST_JSON_BYTES = 64 << 20
 
 
@@ -158,15 +159,17 @@ class Stage:
         try:
             with disk_errors(self.folder):
                 temporary.mkdir(parents=True)
+            remember(temporary.name)
             yield temporary
             with disk_errors(self.folder):
                 self._commit(temporary)
         except OSError as error:  # from the body: the disk's, or somebody else's
-            if error.errno not in _DISK:
+            if error.errno not in _DISK and str(temporary) not in str(error.filename):
                 raise
             raise StoreError(disk_sentence(Path(error.filename or self.folder), error.errno, error)) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            forget(temporary.name)
             with suppress(OSError):
                 self.folder.parent.rmdir()  # where nothing at all was made, nothing stays
         shutil.rmtree(self.folder.with_name(f"{self.folder.name}.partial"), ignore_errors=True)
