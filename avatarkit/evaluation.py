@@ -6,7 +6,6 @@ photo's colours and no training. An avatar that does not beat both has failed.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -37,7 +36,8 @@ from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
-from avatarkit.utils.files import disk_errors
+from avatarkit.utils.files import only_user, sha256_of
+from avatarkit.utils.folders import OutputFolder
 from avatarkit.utils.progress import Progress, SilentProgress
 
 __all__ = ["METHODS", "METRICS", "evaluate", "losses_to"]
@@ -46,6 +46,9 @@ log = logging.getLogger("avatarkit.evaluation")
 
 METHODS = ("avatar", "still", "mesh")
 _RUNS = ("animation", "appearance", "geometry", "io", "metrics", "types")  # packages of the core that the comparison runs
+REPORT = "results"
+"""Kind of the folder that ``evaluate`` writes, see ``OutputFolder``."""
+_FILES = ("photo.png", "result.json", "comparison.png", "comparison.mp4")
 _LONGEST = 300  # frames of a clip that are tracked
 _SIDE = 1920  # pixels, longer side of the frames as they are read; the photo is one of them
 _COMPARED_SIDE = 512  # pixels, longer side of the person's window as it is compared
@@ -85,22 +88,26 @@ def evaluate(
         under ``regions``; ``frames``: the same for each frame.
 
     Raises:
-        InputError: the clip cannot be used.
+        InputError: the clip cannot be used. StoreError: a file of the user's is in the way in ``output``, or another run
+            is writing there.
     """
     run = _Evaluation(video, output, recipe, registry or Registry.load(), photo_frame, device, seed, progress)
-    run.build()
-    run.track()
-    chosen = run.cut_out(frames)
-    distance, name = run.metric(perceptual)
-    scores = run.compare(chosen, distance, name)
-    result = {
-        "clip": run.facts(chosen, scores),
-        "perceptual": name,
-        "methods": {m: mean_scores([s[m] for s in scores]) for m in METHODS},
-        "frames": [{"frame": i, **s} for i, s in zip(chosen, scores, strict=True)],
-    }
-    write_json(output / "result.json", result)
-    run.write_pictures(chosen)
+    run.folder.check(_FILES)
+    with only_user(output):
+        run.store.sweep()
+        run.build()
+        run.track()
+        chosen = run.cut_out(frames)
+        distance, name = run.metric(perceptual)
+        scores = run.compare(chosen, distance, name)
+        result = {
+            "clip": run.facts(chosen, scores),
+            "perceptual": name,
+            "methods": {m: mean_scores([s[m] for s in scores]) for m in METHODS},
+            "frames": [{"frame": i, **s} for i, s in zip(chosen, scores, strict=True)],
+        }
+        run.folder.add("result.json", lambda path: write_json(path, result))
+        run.write_pictures(chosen)
     return result
 
 
@@ -132,9 +139,10 @@ class _Evaluation:
         self.video, self.output, self.recipe, self.registry = video, output, recipe, registry
         self.device, self.seed, self.progress = device, seed, progress or SilentProgress()
         self.info = probe(video)
-        self.clip_key = _sha256(video)
+        self.clip_key = sha256_of(video)
         self.photo_frame = photo_frame
         self.first = photo_frame if photo_frame >= _LONGEST else 0  # number of the first frame that is used
+        self.folder = OutputFolder(output, REPORT)
         self.store = Store(output / "cache")
         self.components = Components(recipe, registry, device, seed, self.progress)
         self._pictures: dict[int, list[Path]] = {}  # of each frame, in the order of METHODS
@@ -147,9 +155,7 @@ class _Evaluation:
         if photo is None:
             raise InputError(f"{self.video.name} has no frame {self.photo_frame}: they are counted from 0.")
         path = self.output / "photo.png"
-        with disk_errors(self.output):
-            self.output.mkdir(parents=True, exist_ok=True)
-            save_png(path, torch.from_numpy(photo).float() / 255)
+        self.folder.add("photo.png", lambda place: save_png(place, torch.from_numpy(photo).float() / 255))
         try:
             folder = build(
                 path, self.output / "person.avatar", recipe=self.recipe, registry=self.registry, device=self.device,
@@ -289,12 +295,14 @@ class _Evaluation:
         def row(number: int) -> torch.Tensor:
             return torch.cat([self._true(number)[..., :3], *(load_png(path) for path in self._pictures[number])], 1)
 
-        with disk_errors(self.output):
-            save_png(self.output / "comparison.png", torch.cat([row(n) for n in _spread(chosen, 4)], 0))
-            rate = max(2.0, min(self.info.fps, 6.0))
-            with VideoWriter(self.output / "comparison.mp4", 4 * self.size[0], self.size[1], rate) as video:
+        def film(path: Path) -> None:
+            with VideoWriter(path, 4 * self.size[0], self.size[1], max(2.0, min(self.info.fps, 6.0))) as video:
                 for number in chosen:
                     video.write((row(number) * 255).round().to(torch.uint8).numpy())
+
+        picture = torch.cat([row(n) for n in _spread(chosen, 4)], 0)
+        self.folder.add("comparison.png", lambda path: save_png(path, picture))
+        self.folder.add("comparison.mp4", film)
 
     # ------------------------------------------------------------------------------------------------------- pictures
 
@@ -385,8 +393,3 @@ def _box(alpha: torch.Tensor) -> list[int] | None:
 
 def _iou(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a & b).sum() / (a | b).sum().clamp(min=1))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,7 +22,6 @@ from avatarkit.types.body import Motion
 from avatarkit.types.camera import Camera, front_camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
-from avatarkit.utils.files import disk_errors
 
 __all__ = ["MAX_SIDE", "Tracked", "relative", "track_file", "track_photo", "track_video", "write_overlay"]
 
@@ -173,8 +172,7 @@ def write_overlay(output: Path, tracked: Tracked, components: Components, tell: 
     if not _is_video(tracked.source):
         if output.suffix.lower() != ".png":
             raise InputError(f"The overlay of a photo is a picture: name it {output.stem}.png.")
-        with disk_errors(output):
-            save_png(output, draw(read_photo(tracked.source).image, 0))
+        save_png(output, draw(read_photo(tracked.source).image, 0))
         return
     with VideoWriter(output, tracked.camera.width, tracked.camera.height, tracked.motion.fps) as video:
         for index, (_, frame) in enumerate(read_frames(tracked.source, tracked.motion.fps, MAX_SIDE)):

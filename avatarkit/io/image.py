@@ -11,6 +11,7 @@ import torch
 from avatarkit.interfaces import Renderer
 from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import Mesh, vertex_normals
+from avatarkit.utils.files import write_bytes
 
 __all__ = ["encode_png", "load_png", "overlay", "save_png", "shade_mesh"]
 
@@ -34,8 +35,12 @@ def load_png(path: Path) -> torch.Tensor:
 
 
 def save_png(path: Path, image: torch.Tensor) -> None:
-    """Writes ``encode_png`` of a picture."""
-    path.write_bytes(encode_png(image))
+    """Writes ``encode_png`` of a picture, whole or not at all.
+
+    Raises:
+        StoreError: no space, no permission.
+    """
+    write_bytes(path, encode_png(image))
 
 
 def shade_mesh(renderer: Renderer, mesh: Mesh, camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
+import logging
+import re
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from avatarkit.errors import StoreError
 from avatarkit.types.keypoints import Keypoints
-from avatarkit.utils.files import disk_errors
+from avatarkit.utils.files import disk_errors, write_text, writing
+from avatarkit.utils.leftovers import is_temporary
 from avatarkit.utils.sequences import LazySequence
 
 __all__ = ["CHUNK", "KeypointFiles"]
 
+log = logging.getLogger("avatarkit.tracking")
+
 CHUNK = 240  # frames of one file; the detector starts anew with each, so that a resumed run gives the same bits
 _KEY = "key.json"
+_FORMAT = "avatarkit-landmarks"
+_CHUNKS = re.compile(r"\d{5}(\.part)?\.npz")
+_DAMAGE = (
+    OSError, EOFError, zipfile.BadZipFile, zlib.error, ValueError, LookupError, TypeError, RuntimeError, MemoryError, SyntaxError,
+)  # fmt: skip
 
 
 class KeypointFiles(LazySequence[Keypoints | None]):
     """Frames of one video in files of ``CHUNK`` frames; frames in which nobody was seen are None.
 
+    A damaged file is made again, with those after it.
+
     Args:
-        folder: of the files. key: identifies video, detector and options; files with another key are removed.
+        folder: of the files; only files of ours in it are ever removed.
+        key: identifies video, detector and options; files with another key are removed.
 
     Raises:
-        StoreError: the disk is full or the folder cannot be written.
+        StoreError: the disk is full, the folder cannot be written, or it is the user's.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
@@ -36,13 +51,20 @@ class KeypointFiles(LazySequence[Keypoints | None]):
         self._lengths: list[int] = []
         self._held: tuple[int, list[Keypoints | None]] = (-1, [])
         with disk_errors(folder):
-            if _read_key(folder) != key:
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.mkdir(parents=True)
-                (folder / _KEY).write_text(json.dumps(key))
+            found = _read_key(folder)
+            if found is None and folder.exists() and not _is_empty(folder):
+                raise StoreError(f"{folder} exists and was not made by avatarkit: move it away, or choose another name with -o.")
+            if found != key:
+                if found is not None:
+                    self.remove()
+                folder.mkdir(parents=True, exist_ok=True)
+                write_text(folder / _KEY, json.dumps({"format": _FORMAT, "key": key}))
         while self._path(len(self._lengths)).exists():
-            with np.load(self._path(len(self._lengths)), allow_pickle=False) as file:
-                self._lengths.append(int(file["frames"]))
+            try:
+                self._lengths.append(len(self._read(len(self._lengths))))
+            except StoreError as error:
+                log.warning("%s It is made again.", error)
+                return
 
     def fill(
         self,
@@ -56,10 +78,8 @@ class KeypointFiles(LazySequence[Keypoints | None]):
                 return
         while found := list(detect(islice(left, CHUNK))):
             path = self._path(len(self._lengths))
-            with disk_errors(path):
-                part = path.with_suffix(".part.npz")
-                np.savez(part, **_packed(found))
-                os.replace(part, path)
+            with writing(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, **_packed(found))
             self._lengths.append(len(found))
             if len(found) < CHUNK:
                 return
@@ -71,23 +91,50 @@ class KeypointFiles(LazySequence[Keypoints | None]):
         """The landmarks of frame ``index``."""
         number = index // CHUNK
         if self._held[0] != number:
-            with np.load(self._path(number), allow_pickle=False) as file:
-                self._held = number, _unpacked(file)
+            self._held = number, self._read(number)
         return self._held[1][index % CHUNK]
 
     def remove(self) -> None:
-        """Deletes the files."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Deletes the files, and the folder where nothing else is in it."""
+        with suppress(OSError):
+            for path in self.folder.iterdir():
+                if _CHUNKS.fullmatch(path.name) or is_temporary(path.name):
+                    path.unlink()
+            if _read_key(self.folder) is not None:
+                (self.folder / _KEY).unlink()  # last: without it the folder is not known as ours
+            self.folder.rmdir()
+
+    def _read(self, number: int) -> list[Keypoints | None]:
+        """The frames of one file.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        path = self._path(number)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return _unpacked(file)
+        except _DAMAGE as error:
+            raise StoreError(f"{path} is damaged ({type(error).__name__}).") from error
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:05d}.npz"
 
 
+def _is_empty(folder: Path) -> bool:
+    """Whether there is nothing but what a killed run left."""
+    return folder.is_dir() and all(is_temporary(path.name) for path in folder.iterdir())
+
+
 def _read_key(folder: Path) -> str | None:
+    """Of a folder of ours, also one of a version without a format mark; None where it is none."""
     try:
-        return str(json.loads((folder / _KEY).read_text()))
-    except (OSError, ValueError):
+        found = json.loads((folder / _KEY).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
+    if isinstance(found, dict) and found.get("format") == _FORMAT:
+        return str(found.get("key"))
+    return found if isinstance(found, str) and re.fullmatch("[0-9a-f]{64}", found) else None
 
 
 def _packed(frames: list[Keypoints | None]) -> dict[str, np.ndarray]:

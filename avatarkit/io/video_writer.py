@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-import shutil
-import tempfile
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -19,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from avatarkit.errors import InputError, StoreError
+from avatarkit.utils.files import disk_errors, disk_sentence, writing
+from avatarkit.utils.folders import OutputFolder
 
 __all__ = ["VideoWriter"]
 
@@ -55,7 +55,7 @@ class VideoWriter:
             video.write(image)
 
     Args:
-        path: of the file or folder; replaced when all is written.
+        path: of the file or folder, replaced when all is written; of a folder, only frames that avatarkit wrote are.
         width, height: of the pictures; odd sizes are padded by one pixel where the codec needs even ones.
         fps: frames per second.
         transparent: pictures have four channels and alpha is kept.
@@ -89,24 +89,18 @@ class VideoWriter:
         self._container: Any = None
         self._stream: Any = None
         self._sound: Iterator[tuple[float, Any]] | None = None
-        self._temporary: Path | None = None
+        self._temporary: Path | None = None  # what is written to
+        self._place: AbstractContextManager[Path] | None = None  # what becomes of it
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="avatarkit-video")
         self._waiting: deque[Future[None]] = deque()
 
     def __enter__(self) -> VideoWriter:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self._folder:
-                self._check_folder()
-                self._temporary = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
-            else:
-                handle, name = tempfile.mkstemp(prefix=f".{self.path.stem}.", suffix=".tmp", dir=self.path.parent)
-                os.close(handle)
-                self._temporary = Path(name)
-                self._open()
-        except OSError as error:
-            self._discard()
-            raise StoreError(f"{self.path} cannot be written ({error.strerror or error}).") from error
+            place = self._frames().replace() if self._folder else writing(self.path)
+            self._temporary, self._place = place.__enter__(), place
+            if not self._folder:
+                with disk_errors(self.path):
+                    self._open()
         except BaseException:
             self._discard()
             raise
@@ -130,7 +124,7 @@ class VideoWriter:
             else:
                 self._encode(image, number)
         except OSError as error:
-            raise StoreError(f"{self.path} cannot be written ({error.strerror or error}).") from error
+            raise StoreError(disk_sentence(self.path, error.errno, error)) from error
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         try:
@@ -141,16 +135,18 @@ class VideoWriter:
             while self._waiting:
                 self._waiting.popleft().result()
             self._finish()
-        except OSError as failure:
-            raise StoreError(f"{self.path} cannot be written ({failure.strerror or failure}).") from failure
         finally:
             self._discard()
 
-    def _check_folder(self) -> None:
+    def _frames(self) -> OutputFolder:
+        """The folder of frames; no file of the user's looks like one."""
         if self.path.is_file():
             raise InputError(f"{self.path} is a file without a suffix; choose another name for the folder of frames.")
-        if self.path.is_dir() and not all(re.fullmatch(r"\d{6}\.png", p.name) for p in self.path.iterdir()):
-            raise InputError(f"The folder {self.path} holds other files; choose a new one for the frames.")
+        folder = OutputFolder(self.path, "frames")
+        with disk_errors(self.path):
+            there = [p.name for p in self.path.iterdir()] if self.path.is_dir() else []
+            folder.check(name for name in there if re.fullmatch(r"\d{6}\.png", name))
+        return folder
 
     def _open(self) -> None:
         import av
@@ -229,18 +225,14 @@ class VideoWriter:
         Image.fromarray(image).save(self._temporary / f"{number:06d}.png", compress_level=3)
 
     def _finish(self) -> None:
-        assert self._temporary is not None
-        if self._folder:
-            if self.path.exists():
-                shutil.rmtree(self.path)
-            self._temporary.chmod(0o755)
-        else:
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
-            self._container = None
-            self._temporary.chmod(0o644)
-        os.replace(self._temporary, self.path)
-        self._temporary = None
+        assert self._place is not None
+        if not self._folder:
+            with disk_errors(self.path):
+                self._container.mux(self._stream.encode(None))
+                container, self._container = self._container, None
+                container.close()
+        place, self._place = self._place, None
+        place.__exit__(None, None, None)
 
     def _discard(self) -> None:
         """Closes what is open and deletes what is not finished."""
@@ -253,12 +245,13 @@ class VideoWriter:
             except (av.FFmpegError, OSError) as error:
                 log.debug("%s: %s", self.path.name, error)
             self._container = None
-        if self._temporary is not None:
-            if self._temporary.is_dir():
-                shutil.rmtree(self._temporary, ignore_errors=True)
-            else:
-                self._temporary.unlink(missing_ok=True)
-            self._temporary = None
+        if self._place is not None:
+            place, self._place = self._place, None
+            place.__exit__(_Unfinished, _Unfinished(), None)
+
+
+class _Unfinished(Exception):
+    """Tells the place of a video that it is not to be kept."""
 
 
 def _check_sound(path: Path) -> None:

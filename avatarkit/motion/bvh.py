@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avatarkit.errors import InputError, StoreError
+from avatarkit.errors import InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix
 from avatarkit.interfaces import BodyModel
 from avatarkit.types.body import Motion
+from avatarkit.utils.files import write_text
 
 __all__ = ["Bvh", "read_bvh", "write_bvh"]
 
@@ -258,10 +259,7 @@ def write_bvh(motion: Motion, body: BodyModel, path: Path) -> None:
     position = places[0] + p.translation.double().cpu() * _CENTIMETRES
     lines += ["MOTION", f"Frames: {len(motion)}", f"Frame Time: {1 / motion.fps:.8f}"]
     lines += [_row(torch.cat([a, b.flatten()])) for a, b in zip(position, angles, strict=True)]
-    try:
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}.") from error
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def _row(values: torch.Tensor) -> str:

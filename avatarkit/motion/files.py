@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avatarkit.errors import InputError, StoreError
+from avatarkit.errors import InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.interfaces import BodyModel
 from avatarkit.motion.bvh import Bvh, read_bvh, write_bvh
@@ -22,6 +22,7 @@ from avatarkit.motion.retargeting import Performer, retarget
 from avatarkit.motion.skeleton import recognise
 from avatarkit.motion.smplx import is_smplx, smplx_motion
 from avatarkit.types.body import BodyParams, Motion
+from avatarkit.utils.files import writing
 from avatarkit.utils.threads import single_threaded
 
 __all__ = ["load_motion", "read_motion", "save_motion", "write_bvh"]
@@ -54,11 +55,8 @@ def save_motion(motion: Motion, body: BodyModel, path: Path | str) -> None:
     }
     extra = {} if motion.valid is None else {"valid": motion.valid.cpu().numpy()}
     arrays = {k: np.asarray(v) for k, v in {**facts, **names, **moving, **extra}.items()}
-    try:
-        with Path(path).open("wb") as file:
-            np.savez_compressed(file, **arrays)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}.") from error
+    with writing(Path(path)) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def load_motion(path: Path | str, body: BodyModel) -> Motion:

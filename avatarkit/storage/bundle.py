@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,15 +31,17 @@ from avatarkit.storage.stage_cache import StoredTensor, load_tensors, read_heade
 from avatarkit.utils.files import (
     disk_errors,
     inside,
-    install,
     only_user,
     relative_name,
+    replace,
     require_file,
     sha256_of,
     sync,
     sync_folder,
     temporary_folder,
 )
+from avatarkit.utils.folders import install
+from avatarkit.utils.plain import BadText, parse_json
 
 __all__ = [
     "FORMAT_VERSION",
@@ -98,9 +101,10 @@ def check_extras(path: Path, names: tuple[str, ...]) -> None:
     """
     path = _real(path)
     ours = _listed(path)
-    for name in names:
-        if os.path.lexists(path / name) and name not in ours:
-            raise StoreError(f"{path / name} exists and is not part of the avatar: move it away, or choose another name with -o.")
+    for name in (_TENSORS, _MANIFEST, *names):
+        place = path / name
+        if os.path.lexists(place) and (name not in ours or (place.is_dir() and not place.is_symlink())):
+            raise StoreError(f"{place} exists and is not part of the avatar: move it away, or choose another name with -o.")
 
 
 def write_bundle(
@@ -138,11 +142,11 @@ def write_bundle(
         with disk_errors(real):
             sync_folder(temporary)
             if _is_avatar(real):
-                os.replace(temporary, _beside(real, "new"))  # from here on the new avatar counts, whatever happens
+                replace(temporary, _beside(real, "new"))  # from here on the new avatar counts, whatever happens
             else:
-                with suppress(FileNotFoundError):
-                    real.rmdir()  # an empty folder
-                os.replace(temporary, real)
+                if os.name == "nt" and real.exists():
+                    real.rmdir()  # an empty folder; other systems replace it
+                replace(temporary, real)
             sync(real.parent)
             recover(real)
     return path
@@ -157,13 +161,15 @@ def recover(path: Path) -> None:
     new, work = _beside(path, "new"), _beside(path, "work")
     with disk_errors(path):
         if _is_avatar(new) and not os.path.lexists(path):
-            os.replace(new, path)
+            replace(new, path)
         elif _is_avatar(path) and new.is_dir() and (_is_avatar(new) or not any(p.is_file() for p in new.rglob("*"))):
-            kept = _listed(path)
-            obsolete = [name for name, sha256 in kept.items() if name not in _OWN and _unchanged(path, name, sha256)]
+            obsolete = []
+            if _is_avatar(new):  # else all is there already, but the end of a run that was killed
+                old, coming = _files(path), {_MANIFEST, *_files(new)}
+                obsolete = [name for name in old if name not in coming and _unchanged(path, name, old[name])]
             install(new, path, _MANIFEST, obsolete)
         if work.is_dir() and _is_avatar(path) and not os.path.lexists(path / _CACHE):
-            os.replace(work, path / _CACHE)
+            replace(work, path / _CACHE)
 
 
 def _unchanged(folder: Path, name: str, sha256: str) -> bool:
@@ -173,16 +179,17 @@ def _unchanged(folder: Path, name: str, sha256: str) -> bool:
         return False
 
 
-def _listed(path: Path) -> dict[str, str]:
-    """Name -> sha256 of the files that belong to the avatar at ``path``; those that every avatar may hold are among them."""
-    own = dict.fromkeys(_OWN, "")
-    if not _is_avatar(path):
+def _listed(path: Path) -> set[str]:
+    """Names of the files that belong to the avatar at ``path``; those that every avatar may hold are among them."""
+    return {*_OWN, *_files(path)} if _is_avatar(path) else set()
+
+
+def _files(path: Path) -> dict[str, str]:
+    """Name -> sha256 of the files that the manifest at ``path`` lists."""
+    files = (_marked(path) or {}).get("files")
+    if not isinstance(files, dict):
         return {}
-    with suppress(StoreError):
-        files = read_json(path / _MANIFEST, MOST_BYTES).get("files")
-        if isinstance(files, dict):
-            own |= {n: s for n, s in files.items() if relative_name(n) is not None and isinstance(s, str)}
-    return own
+    return {n: s for n, s in files.items() if relative_name(n) is not None and isinstance(s, str)}
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -283,13 +290,30 @@ def _beside(path: Path, purpose: str) -> Path:
 
 def _is_avatar(path: Path) -> bool:
     """Whether the folder bears the mark of an avatar; that it can be played is not looked at."""
-    if not inside(path, _MANIFEST):
-        return False
+    return _marked(path) is not None
+
+
+def _marked(path: Path) -> dict[str, Any] | None:
+    """The manifest of an avatar; None where there is none, or one that is not ours.
+
+    Raises:
+        StoreError: whether there is one cannot be told: the disk fails.
+    """
+    file = path / _MANIFEST
+    with disk_errors(file):
+        try:
+            facts = file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > MOST_BYTES or not inside(path, _MANIFEST):
+            return None
+        data = file.read_bytes()
     try:
-        manifest = read_json(path / _MANIFEST, MOST_BYTES)
-    except StoreError:
-        return False
-    return manifest.get("format") == FORMAT and isinstance(manifest.get("format_version"), int)
+        manifest = parse_json(data)
+    except BadText:
+        return None
+    ours = isinstance(manifest, dict) and manifest.get("format") == FORMAT and isinstance(manifest.get("format_version"), int)
+    return manifest if ours else None
 
 
 def _write_extra(target: Path, content: Path | bytes | str) -> None:

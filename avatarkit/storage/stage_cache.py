@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from avatarkit.errors import InputError, StoreError
 from avatarkit.utils.files import (
@@ -37,9 +37,10 @@ from avatarkit.utils.files import (
     sync,
     sync_folder,
     utf8_path,
+    write_bytes,
     write_text,
-    writing,
 )
+from avatarkit.utils.leftovers import forget, remember
 from avatarkit.utils.plain import BadText, parse_json, read_text
 
 __all__ = [
@@ -59,7 +60,7 @@ log = logging.getLogger("avatarkit.storage.stage_cache")
 
 _RECORD = "stage.json"
 _STAGE_FOLDER = re.compile(r"[\w.-]+-[0-9a-f]{16}(\.partial|\.tmp)?")
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EIO)
 _MOST_JSON_BYTES = 64 << 20
 _MOST_HEADER_BYTES = 8 << 20  # of a file of tensors; the landmarks of the longest clip take 3 MB
 _DTYPES = {
@@ -179,15 +180,17 @@ class Stage:
         try:
             with disk_errors(self.folder):
                 temporary.mkdir(parents=True)
+            remember(temporary.name)
             yield temporary
             with disk_errors(self.folder):
                 self._commit(temporary)
         except OSError as error:  # from the body: the disk's, or somebody else's
-            if error.errno not in _DISK:
+            if error.errno not in _DISK and str(temporary) not in str(error.filename):
                 raise
             raise StoreError(disk_sentence(Path(error.filename or self.folder), error.errno, error)) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            forget(temporary.name)
             with suppress(OSError):
                 self.folder.parent.rmdir()  # where nothing at all was made, nothing stays
         shutil.rmtree(self.folder.with_name(f"{self.folder.name}.partial"), ignore_errors=True)
@@ -286,13 +289,8 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
             t = t.clone()
         seen.add(t.data_ptr())
         ready[name] = t
-    with writing(path) as temporary:
-        try:
-            with utf8_path(temporary) as name:
-                save_file(ready, name, dict(metadata) if metadata else None)
-        except SafetensorError as error:
-            full = "os error 28" in str(error)
-            raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from error
+    # save_file would write to a temporary name of its own, which a kill leaves behind and only its owner may read
+    write_bytes(path, save(ready, dict(metadata) if metadata else None))
 
 
 @dataclass(frozen=True)

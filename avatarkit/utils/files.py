@@ -1,39 +1,39 @@
 """Files of the user: read within bounds, written whole or not at all, never touched where they are not ours.
 
-Every writer of the program goes through ``writing`` (one file) or ``OutputFolder`` (a folder of files): the content goes
-to a temporary name in the same folder, is flushed to the disk and renamed. A failure at any point leaves what was there
-before. Light to import.
+Every writer of the program goes through ``writing`` (one file) or ``avatarkit.folders.OutputFolder`` (a folder of files):
+the content goes to a temporary name in the same folder, is flushed to the disk and renamed. A failure at any point leaves
+what was there before. Light to import.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
-import re
-import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import threading
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from avatarkit.errors import InputError, StoreError
+from avatarkit.utils.leftovers import forget, is_inside, is_temporary, sweep, temporary_name
 from avatarkit.utils.paths import cache_folder
 
 __all__ = [
-    "OutputFolder",
     "check_output",
     "disk_errors",
+    "disk_sentence",
     "inside",
-    "install",
     "only_user",
     "relative_name",
+    "replace",
     "require_file",
     "sha256_of",
+    "sync",
     "sync_folder",
     "temporary_folder",
     "utf8_path",
@@ -42,8 +42,8 @@ __all__ = [
     "writing",
 ]
 
-_RECORD = ".avatarkit.json"
 _LONGEST_NAME = 200  # bytes of a file name; file systems take 255, and temporary names and suffixes need some
+_STREAMS = ("/dev/std", "/dev/fd/", "/proc/")  # names of what is open already; it may be a file
 
 
 # --------------------------------------------------------------------------------------------------------------- errors
@@ -54,7 +54,8 @@ def disk_errors(path: Path, option: str = "-o") -> Iterator[None]:
     """Turns what the operating system says about ``path`` into one sentence.
 
     Args:
-        path: that is written or read. option: with which the user chooses another place.
+        path: as the user typed it; the sentence names it, unless the error is about a file elsewhere.
+        option: with which the user chooses another place.
 
     Raises:
         StoreError: instead of OSError.
@@ -62,8 +63,18 @@ def disk_errors(path: Path, option: str = "-o") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else path
-        raise StoreError(disk_sentence(place, error.errno, error, option)) from error
+        raise StoreError(disk_sentence(_named(error, path), error.errno, error, option)) from error
+
+
+def _named(error: OSError, path: Path) -> Path:
+    """What an error is about: ``path``, where it is about that, its folders or its temporary files."""
+    if not isinstance(error.filename, (str, bytes, os.PathLike)):
+        return path
+    culprit = Path(os.fsdecode(error.filename))
+    if any(is_temporary(part) for part in culprit.parts):
+        return path
+    own, real = Path(os.path.realpath(path)), Path(os.path.realpath(culprit))
+    return path if real == own or real in own.parents else culprit
 
 
 def disk_sentence(path: Path, number: int | None, error: Exception, option: str = "-o") -> str:
@@ -71,9 +82,12 @@ def disk_sentence(path: Path, number: int | None, error: Exception, option: str 
     if number in (errno.ENOSPC, errno.EDQUOT):
         return f"The disk is full: {path} could not be written. Free some space and run the same command again."
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{path} may not be written or read: {os.strerror(number or 0)}. Choose another folder with {option}."
-    if number == errno.ENOTDIR:
-        return f"{path} cannot be made, because a part of its path is a file."
+        busy = " Close the programs that have it open, or choose" if os.name == "nt" else " Choose"
+        return f"{path} may not be written or read: {os.strerror(number or 0)}.{busy} another place with {option}."
+    if number in (errno.ENOTDIR, errno.EEXIST):
+        return f"{path} cannot be written, because a part of its path is a file. Choose another place with {option}."
+    if number == errno.EFBIG:
+        return f"{path} cannot be written: it would be larger than this disk or this account allows."
     if number == errno.ENAMETOOLONG:
         return f"The name {path.name[:60]!r}... is too long for this disk; choose a shorter one."
     return f"{path} could not be written or read: {getattr(error, 'strerror', None) or error}."
@@ -120,14 +134,15 @@ def sha256_of(path: Path) -> str:
 def relative_name(name: object) -> PurePosixPath | None:
     """A name from a manifest or a server as a path below some folder; None where it could lead out of it.
 
-    Refused are absolute names, ``..``, empty parts, back-slashes, colons, control characters and names that are too long.
+    Refused are absolute names, ``..``, empty parts, back-slashes, colons, control characters, names that are too long, and
+    parts that end in a space or a dot, which Windows drops.
     """
     if not isinstance(name, str) or not name or len(name) > 1024:
         return None
     if any(c in "\\:" or ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 for c in name):
         return None
     parts = name.split("/")
-    if any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts):
+    if any(part != part.rstrip(" .") or not part or len(part.encode()) > 255 for part in parts):
         return None
     return PurePosixPath(*parts)
 
@@ -190,30 +205,41 @@ def check_output(path: Path, *inputs: Path | None) -> None:
 def writing(path: Path) -> Iterator[Path]:
     """A temporary file to write to; it becomes ``path`` at the end, or nothing changes.
 
-    Missing folders are made. A link is followed; a device or pipe is written to directly.
+    Missing folders are made. A link is followed; a device or pipe is written to directly. The permissions of an older
+    file stay, a new one gets those of the umask; an older file that is read-only is not replaced.
 
     Raises:
         StoreError: no space, no permission, or a folder is in the way.
     """
-    target = Path(os.path.realpath(path))
+    path = Path(path)
     with disk_errors(path):
-        if target.exists() and not target.is_file() and not target.is_dir():
-            yield target  # /dev/stdout, /dev/null
-            return
-        if target.is_dir():
+        target = Path(os.path.realpath(path))
+        older = _facts(path)
+        if older is not None and stat.S_ISDIR(older.st_mode):
             raise StoreError(f"{path} is a folder; name a file.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target)
-        temporary = _claim(target)
-        try:
-            yield temporary
-            os.chmod(temporary, _mode(target))
-            sync(temporary)
-            os.replace(temporary, target)
-            sync(target.parent)
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        if older is not None and (not stat.S_ISREG(older.st_mode) or os.path.abspath(path).startswith(_STREAMS)):
+            yield path  # /dev/stdout, /dev/null, a pipe
+            return
+        if older is not None and not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        with _parents(target):
+            sweep(target)
+            temporary = target.parent / temporary_name(target)
+            try:
+                os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if older is None else 0o600))
+                yield temporary
+                if older is not None:
+                    os.chmod(temporary, stat.S_IMODE(older.st_mode) & 0o777)
+                lasting = not is_inside(target)  # else the whole folder is flushed before it counts
+                if lasting:
+                    sync(temporary)
+                replace(temporary, target)
+                if lasting:
+                    sync(target.parent)
+            finally:
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+                forget(temporary.name)
 
 
 def write_bytes(path: Path, *parts: bytes) -> None:
@@ -243,65 +269,56 @@ def temporary_folder(target: Path) -> Iterator[Path]:
     Raises:
         StoreError: no space, no permission.
     """
-    with disk_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target)
-        folder = target.parent / _temporary_name(target)
-        folder.mkdir()
+    with _parents(target):
+        with disk_errors(target):
+            sweep(target)
+            folder = target.parent / temporary_name(target)
+            folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            forget(folder.name)
+
+
+@contextmanager
+def _parents(target: Path) -> Iterator[None]:
+    """Makes the missing folders above ``target``; where the work fails, they go again."""
+    made: list[Path] = []
     try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _temporary_name(target: Path) -> str:
-    """Hidden, short enough for every disk, and told apart from everything that a person would name so."""
-    return f".avatarkit-{_digest(target)}-{os.getpid():x}-{secrets.token_hex(4)}.tmp"
-
-
-def _digest(target: Path) -> str:
-    return hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]
-
-
-def _claim(target: Path) -> Path:
-    temporary = target.parent / _temporary_name(target)
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    return temporary
-
-
-def _sweep(target: Path) -> None:
-    """Deletes what writers of ``target`` left that were killed."""
-    pattern = re.compile(rf"\.avatarkit-{_digest(target)}-([0-9a-f]+)-[0-9a-f]{{8}}\.tmp")
-    for path in target.parent.glob(f".avatarkit-{_digest(target)}-*.tmp"):
-        match = pattern.fullmatch(path.name)
-        if match and not _alive(int(match[1], 16)):
+        with disk_errors(target):
+            missing = [folder for folder in target.parents if not folder.exists()]
+            for folder in reversed(missing):
+                with suppress(FileExistsError):  # somebody else made it just now
+                    folder.mkdir()
+                    made.append(folder)
+                    sync(folder.parent)
+            if not target.parent.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
+        yield
+    except BaseException:
+        for folder in reversed(made):
             with suppress(OSError):
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+                folder.rmdir()
+        raise
 
 
-def _alive(process: int) -> bool:
-    """Whether a process of this machine may still run."""
-    if process == os.getpid():
-        return True
-    if os.name == "nt":  # there os.kill ends it; a file that is open there cannot be deleted anyway
-        return False
+def replace(source: Path, target: Path) -> None:
+    """``os.replace`` that waits a moment for programs that have the target open (on Windows)."""
+    for wait in (0.05, 0.2, 0.5) if os.name == "nt" else ():
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            time.sleep(wait)
+    os.replace(source, target)
+
+
+def _facts(path: Path) -> os.stat_result | None:
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
-
-
-def _mode(target: Path) -> int:
-    """Permissions of the file that is replaced, else those that a new file gets."""
-    try:
-        return stat.S_IMODE(target.stat().st_mode)
-    except OSError:
-        mask = os.umask(0)
-        os.umask(mask)
-        return 0o666 & ~mask
+        return os.stat(path)
+    except FileNotFoundError:
+        return None
 
 
 def sync_folder(folder: Path) -> None:
@@ -313,152 +330,34 @@ def sync_folder(folder: Path) -> None:
 
 def sync(path: Path) -> None:
     """Makes sure that a file or the names in a folder are on the disk."""
-    if os.name == "nt" and path.is_dir():
+    folder = path.is_dir()
+    if folder and os.name == "nt":
         return  # Windows has no handle for folders
-    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    except PermissionError:
+        if folder:  # one that may be written but not listed
+            return
+        raise
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # disks without it
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, *((errno.EBADF, errno.EROFS) if folder else ())):  # disks without it
             raise
     finally:
         os.close(descriptor)
 
 
-# -------------------------------------------------------------------------------------------------------------- folders
-
-
-def install(staged: Path, target: Path, last: str, obsolete: Iterable[str] = ()) -> None:
-    """Moves the files of one folder into another; killed anywhere, the same call goes on.
-
-    Args:
-        staged: complete and on the disk; empty folders of it are removed at the end.
-        target: exists; files in it that ``staged`` does not hold stay.
-        last: name of the file that makes the others count.
-        obsolete: names in ``target`` that are deleted unless ``staged`` brings them anew.
-    """
-    names = sorted(p.relative_to(staged).as_posix() for p in staged.rglob("*") if not p.is_dir())
-    for name in obsolete:
-        if name not in names and name != last:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                (target / name).unlink()
-            _remove_empty((target / name).parent, target)
-    for name in [*(n for n in names if n != last), *(n for n in names if n == last)]:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(staged / name, target / name)
-    sync(target)
-    for folder in sorted((p for p in staged.rglob("*") if p.is_dir()), reverse=True):
-        folder.rmdir()
-    staged.rmdir()
-
-
-def _remove_empty(folder: Path, root: Path) -> None:
-    while folder != root and root in folder.parents:
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-        folder = folder.parent
-
-
-class OutputFolder:
-    """A folder that a command writes: only files that it wrote itself are ever replaced or removed.
-
-    What was written is listed, with checksums, in the hidden file ``.avatarkit.json`` in it.
-
-    Args:
-        path: of the folder; may not exist yet. kind: what the folder is, e.g. ``frames``.
-
-    Raises:
-        StoreError: ``path`` is a file.
-    """
-
-    def __init__(self, path: Path, kind: str) -> None:
-        self.path, self.kind = Path(os.path.realpath(path)), kind
-        if self.path.exists() and not self.path.is_dir():
-            raise StoreError(f"{path} is a file; choose another name for the folder with -o.")
-
-    @property
-    def files(self) -> dict[str, str]:
-        """Name -> sha256 of the files that an earlier run wrote."""
-        try:
-            with (self.path / _RECORD).open("rb") as stream:
-                found = json.loads(stream.read(1 << 26))
-            files = found["files"] if found["format"] == "avatarkit-output" and found["kind"] == self.kind else {}
-            return {n: s for n, s in files.items() if relative_name(n) is not None and isinstance(s, str)}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return {}
-
-    def check(self, names: Iterable[str]) -> None:
-        """Checks that no file of the user's is in the way of ``names``.
-
-        Raises:
-            StoreError: there is one.
-        """
-        ours = self.files
-        for name in names:
-            if name not in ours and os.path.lexists(self.path / name):
-                raise StoreError(f"{self.path / name} exists and was not made by avatarkit; choose another folder with -o.")
-
-    @contextmanager
-    def replace(self) -> Iterator[Path]:
-        """A new folder to write all files to; at the end they replace those of the earlier run, or nothing changes.
-
-        Raises:
-            StoreError: no space, no permission, or a file of the user's is in the way.
-        """
-        with temporary_folder(self.path) as staged:
-            yield staged
-            with disk_errors(self.path):
-                names = sorted(p.relative_to(staged).as_posix() for p in staged.rglob("*") if p.is_file())
-                self.check(names)
-                old = self.files
-                self._record(staged, {name: sha256_of(staged / name) for name in names})
-                sync_folder(staged)
-                if not self.path.exists():
-                    os.replace(staged, self.path)
-                    sync(self.path.parent)
-                else:
-                    self._record(self.path, old | self._files_of(staged))  # killed now, both sets are known as ours
-                    install(staged, self.path, _RECORD, [n for n, s in old.items() if self._unchanged(n, s)])
-
-    def add(self, name: str, write: Callable[[Path], None]) -> None:
-        """Writes one file of the folder and keeps the others.
-
-        Args:
-            name: of the file. write: is given the temporary path to write to.
-
-        Raises:
-            StoreError: no space, no permission, or a file of the user's is in the way.
-        """
-        self.check([name])
-        with disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        self._record(self.path, self.files | {name: ""})
-        with writing(self.path / name) as temporary:
-            write(temporary)
-        self._record(self.path, self.files | {name: sha256_of(self.path / name)})
-
-    def _unchanged(self, name: str, sha256: str) -> bool:
-        try:
-            return sha256_of(self.path / name) == sha256
-        except OSError:
-            return False
-
-    def _files_of(self, staged: Path) -> dict[str, str]:
-        return dict(json.loads((staged / _RECORD).read_text(encoding="utf-8"))["files"])
-
-    def _record(self, folder: Path, files: Mapping[str, str]) -> None:
-        data: dict[str, Any] = {"format": "avatarkit-output", "kind": self.kind, "files": dict(files)}
-        write_text(folder / _RECORD, json.dumps(data, indent=1) + "\n")
-
-
 # ---------------------------------------------------------------------------------------------------------------- locks
+
+_held: set[tuple[int, str]] = set()  # threads of this process and the locks that they hold
 
 
 @contextmanager
 def only_user(path: Path, option: str = "-o") -> Iterator[None]:
-    """Keeps other processes of this user away from an output while it is being made.
+    """Keeps other processes of this user away from an output while it is being made; may be nested.
+
+    Where the cache folder cannot be written, there is no lock.
 
     Args:
         path: of the output. option: with which the user chooses another one.
@@ -470,16 +369,24 @@ def only_user(path: Path, option: str = "-o") -> Iterator[None]:
 
     place = os.path.normcase(os.path.realpath(path))
     name = f"{hashlib.sha256(os.fsencode(place)).hexdigest()[:24]}.lock"
-    with disk_errors(path, option):
+    mine = (threading.get_ident(), name)
+    if mine in _held:
+        yield
+        return
+    lock = None
+    try:
         folder = cache_folder() / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / name)
-    with disk_errors(path, option):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:  # it is an OSError too
-            raise StoreError(f"Another run is making {path} right now; wait for it, or choose another with {option}.") from None
+        lock.acquire(timeout=0)
+    except Timeout:  # it is an OSError too
+        raise StoreError(f"Another run is making {path} right now; wait for it, or choose another name with {option}.") from None
+    except (OSError, NotImplementedError, RuntimeError):  # a read-only home, a disk without locks
+        lock = None
+    _held.add(mine)
     try:
         yield
     finally:
-        lock.release()
+        _held.discard(mine)
+        if lock is not None:
+            lock.release()

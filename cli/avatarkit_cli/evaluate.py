@@ -46,9 +46,14 @@ def evaluate(
     registry = load_registry(plugin)
 
     from avatarkit.errors import InputError
+    from avatarkit.evaluation import REPORT
     from avatarkit.evaluation import evaluate as evaluate_clip
     from avatarkit.storage.stage_cache import write_json
+    from avatarkit.utils.files import only_user
+    from avatarkit.utils.folders import OutputFolder
 
+    report = OutputFolder(output, REPORT)
+    report.check(["results.json"])
     results: dict[str, Any] = {}
     failed: dict[str, str] = {}
     for clip in clips:
@@ -56,7 +61,7 @@ def evaluate(
             tell(clip.name)
         folder = output / clip.stem if len(clips) > 1 else output
         try:
-            with make_progress() as progress:
+            with only_user(output), make_progress() as progress:
                 results[clip.name] = evaluate_clip(
                     clip,
                     folder,
@@ -77,7 +82,7 @@ def evaluate(
     if not results:
         raise InputError(f"None of the clips in {source} could be used.")
     data = {"recipe": chosen.to_dict(), "clips": results, "failed": failed, "mean": _mean(results)}
-    write_json(output / "results.json", data)
+    report.add("results.json", lambda path: write_json(path, data))
     print_json(data) if as_json else _show(data, output)
 
 

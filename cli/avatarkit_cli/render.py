@@ -52,14 +52,11 @@ def render(
 
     from avatarkit.animation import load
     from avatarkit.io.image import save_png
-    from avatarkit.utils.files import disk_errors
 
     loaded = load(avatar, registry, device)
     params = None if pose is None else find_pose(pose, loaded)
     image = loaded.render(params, yaw, pitch, width, height, background)
-    with disk_errors(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        save_png(output, image if background == "transparent" else image[..., :3])
+    save_png(output, image if background == "transparent" else image[..., :3])
     if as_json:
         print_json({"picture": str(output), "width": image.shape[1], "height": image.shape[0]})
     else:

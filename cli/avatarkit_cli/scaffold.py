@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import resources
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from avatarkit.config.options import did_you_mean
 from avatarkit.errors import ConfigError, StoreError
 from avatarkit.registry import KINDS
+from avatarkit.utils.files import disk_errors, replace, sync, sync_folder, temporary_folder, write_text
 
 __all__ = ["render_project", "write_project"]
 
@@ -194,7 +196,7 @@ def render_project(name: str, kind: str) -> dict[str, str]:
 
 
 def write_project(name: str, kind: str, folder: Path) -> list[Path]:
-    """Writes the project; nothing that exists is touched.
+    """Writes the project, all of it or nothing; nothing that exists is touched.
 
     Returns:
         The files.
@@ -203,15 +205,12 @@ def write_project(name: str, kind: str, folder: Path) -> list[Path]:
         ConfigError: the name or the kind is none. StoreError: the folder exists or cannot be written.
     """
     files = render_project(name, kind)
-    if folder.exists():
+    if os.path.lexists(folder):
         raise StoreError(f"{folder} exists already; give another folder with -o.")
-    written = []
-    try:
+    with temporary_folder(folder.absolute()) as staged, disk_errors(folder):
         for name_of_file, text in files.items():
-            path = folder / name_of_file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8", newline="\n")
-            written.append(path)
-    except OSError as error:
-        raise StoreError(f"{folder} cannot be written: {error.strerror}.") from error
-    return written
+            write_text(staged / name_of_file, text)
+        sync_folder(staged)
+        replace(staged, folder)
+        sync(folder.absolute().parent)
+    return [folder / name_of_file for name_of_file in files]

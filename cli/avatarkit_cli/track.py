@@ -53,8 +53,9 @@ def track(
     from avatarkit.components import Components
     from avatarkit.motion.files import save_motion
     from avatarkit.tracking import relative, track_file, write_overlay
+    from avatarkit.utils.files import only_user
 
-    with make_progress() as progress:
+    with only_user(output), make_progress() as progress:
         components = Components(chosen, registry, device, seed, progress)
         with progress.stage("tracking"):
             work = output.with_name(f"{output.name}.landmarks")

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avatarkit import BodyParams, Context, StoreError
+from avatarkit import BodyParams, Context
 from avatarkit.interfaces import AvatarModel
+from avatarkit.utils.files import write_text
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,4 @@ class Example:
         rows = zip(*(column.tolist() for column in columns), strict=True)
         lines = ["x y z scale red green blue opacity"]
         lines += [" ".join(f"{value:.{self.config.digits}f}" for value in row) for row in rows]
-        try:
-            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise StoreError(f"{path} cannot be written: {error.strerror}.") from error
+        write_text(path, "\n".join(lines) + "\n")  # whole or not at all

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import uuid
 import zlib
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
+from avatarkit.errors import StoreError
 from avatarkit.interfaces import Context
+from avatarkit.utils.files import write_bytes
 from avatarkit_anny.build import Tables, build_tables
 
 __all__ = ["load_tables"]
@@ -39,8 +39,8 @@ def load_tables(context: Context) -> tuple[Tables, dict]:
     arrays, names = build_tables(lambda message, fraction: context.progress(f"body model: {message}", fraction))
     try:
         _write(path, arrays, names)
-    except OSError as error:
-        logger.warning("The body model's tables cannot be kept in %s (%s).", path.parent, error)
+    except StoreError as error:
+        logger.warning("The body model's tables cannot be kept: %s", error)
     context.progress("body model: ready", 1.0)
     return arrays, names
 
@@ -53,15 +53,8 @@ def _checksum(arrays: Tables) -> int:
 
 
 def _write(path: Path, arrays: Tables, names: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        metadata = {"names": json.dumps(names), "crc32": str(_checksum(arrays))}
-        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, metadata)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    metadata = {"names": json.dumps(names), "crc32": str(_checksum(arrays))}
+    write_bytes(path, save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, metadata))
 
 
 def _read(path: Path) -> tuple[Tables, dict]:

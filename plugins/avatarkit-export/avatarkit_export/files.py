@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from avatarkit.errors import ConfigError, InputError
-from avatarkit.utils.files import disk_errors
+from avatarkit.utils.files import write_bytes
 from avatarkit.utils.text import one_line
 
 __all__ = ["SYNTHETIC", "check_options", "check_suffix", "provenance", "write_file"]
@@ -53,13 +52,4 @@ def write_file(path: Path, *parts: bytes) -> None:
     Raises:
         StoreError: no space, no permission.
     """
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.tmp")
-        try:
-            with temporary.open("wb") as stream:
-                for part in parts:
-                    stream.write(part)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    write_bytes(path, *parts)

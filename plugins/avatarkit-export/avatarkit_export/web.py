@@ -21,6 +21,7 @@ from avatarkit.interfaces import AvatarModel, BodyModel, Context
 from avatarkit.motion.files import read_motion
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera, front_camera
+from avatarkit.utils.folders import OutputFolder
 from avatarkit.utils.text import escaped, one_line
 from avatarkit_export.config import WebConfig
 from avatarkit_export.files import check_options, write_file
@@ -51,10 +52,17 @@ class WebExporter:
             PluginError: the avatar is of another kind.
         """
         check_options("web", options)
-        target = _target(path)
-        write_file(target, self.page(avatar, params, **options).encode())
-        if target.parent == path:
-            write_file(path / "NOTICES.txt", _part("NOTICES.txt"))
+        if path.suffix.lower() in (".html", ".htm") and not path.is_dir():
+            write_file(path, self.page(avatar, params, **options).encode())
+            return
+        if path.is_file():
+            raise InputError(f"{path} is a file; name a folder or a file that ends in .html.")
+        folder = OutputFolder(path, "page")
+        folder.check(("index.html", "NOTICES.txt"))
+        page = self.page(avatar, params, **options).encode()
+        with folder.replace() as staged:
+            write_file(staged / "index.html", page)
+            write_file(staged / "NOTICES.txt", _part("NOTICES.txt"))
 
     def page(self, avatar: AvatarModel, params: BodyParams, **options: Any) -> str:
         """The page as text; options as those of ``write``."""
@@ -112,19 +120,6 @@ class WebExporter:
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, format="JPEG", quality=85)
         return stream.getvalue()
-
-
-def _target(path: Path) -> Path:
-    """The file to write for a path that the user gave.
-
-    Raises:
-        InputError: it is a file of another kind.
-    """
-    if path.suffix.lower() in (".html", ".htm") and not path.is_dir():
-        return path
-    if path.is_file():
-        raise InputError(f"{path} is a file; name a folder or a file that ends in .html.")
-    return path / "index.html"
 
 
 def _part(name: str) -> bytes:

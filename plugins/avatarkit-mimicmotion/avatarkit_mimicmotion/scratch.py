@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
+import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+
+from avatarkit.errors import StoreError
+from avatarkit.storage.stage_cache import load_tensors, save_tensors
+from avatarkit.utils.leftovers import is_temporary
 
 __all__ = ["Progress", "Scratch"]
 
 log = logging.getLogger("avatarkit.mimicmotion")
+
+_NAMES = re.compile(r"(latents|frames_\d{6})\.(safetensors|tmp)")
 
 
 @dataclass(frozen=True)
@@ -74,15 +79,16 @@ class Scratch:
 
     def remove(self) -> None:
         """Forgets everything."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):
+            for path in self.folder.iterdir():
+                if _NAMES.fullmatch(path.name) or is_temporary(path.name):
+                    path.unlink()
+            self.folder.rmdir()
 
     def _write(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = self.folder / f"{name}.tmp"
-            save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, temporary)
-            os.replace(temporary, self.folder / f"{name}.safetensors")
-        except (OSError, SafetensorError) as error:  # a full disk costs the chance to resume, not the clip
+            save_tensors(self.folder / f"{name}.safetensors", tensors)
+        except (StoreError, SafetensorError) as error:  # a full disk costs the chance to resume, not the clip
             log.warning("work in progress could not be saved in %s: %s", self.folder, error)
 
     def _read(self, name: str, keys: tuple[str, ...]) -> dict[str, torch.Tensor] | None:
@@ -90,8 +96,8 @@ class Scratch:
         if not path.is_file():
             return None
         try:
-            tensors = load_file(path)
-        except (OSError, SafetensorError) as error:
+            tensors = load_tensors(path)
+        except StoreError as error:
             log.warning("work in progress in %s cannot be read and is done again: %s", path, error)
             return None
         return tensors if set(keys) <= set(tensors) else None

@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from avatarkit.errors import InputError
-from avatarkit.utils.files import disk_errors
+from avatarkit.utils.files import disk_errors, write_text, writing
 from avatarkit_portrait4d.faces import SIZE
 
 __all__ = ["Face", "Job"]
@@ -74,8 +73,7 @@ class Job:
 
     def write(self, name: str, facts: dict[str, Any]) -> None:
         """A JSON file of the job."""
-        with disk_errors(self.folder):
-            (self.folder / name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        write_text(self.folder / name, json.dumps(facts, indent=2) + "\n")
 
     def write_faces(self, name: str, faces: dict[str, Face]) -> Path:
         """A set of faces, in the program's layout; stem -> face. Returns its folder."""
@@ -163,10 +161,8 @@ class Job:
 
     def _keep(self, number: int, image: Image.Image) -> None:
         path = self._place(number)
-        with disk_errors(path):
-            temporary = path.with_suffix(".tmp")
+        with disk_errors(path), writing(path) as temporary:
             image.save(temporary, format="PNG")
-            os.replace(temporary, path)
 
     def _place(self, number: int) -> Path:
         return self.folder / "frames" / f"{number:06d}.png"

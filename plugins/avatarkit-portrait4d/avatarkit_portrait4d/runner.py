@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from avatarkit.utils.files import writing
 from avatarkit_portrait4d.checkout import GENERATE, PREPARE, Checkout
 from avatarkit_portrait4d.config import Portrait4DConfig
 from avatarkit_portrait4d.job import SOURCE, Face, Job
@@ -174,10 +175,8 @@ class Runner:
         stand_in = home / _PRETRAINED
         if not stand_in.is_file():
             # The program asks for ImageNet's weights, and overwrites them with the checkpoint's at once.
-            stand_in.parent.mkdir(parents=True, exist_ok=True)
-            temporary = stand_in.with_suffix(".tmp")
-            torch.save(resnet34_state(), temporary)
-            os.replace(temporary, stand_in)
+            with writing(stand_in) as temporary:
+                torch.save(resnet34_state(), temporary)
         extra = {"TORCH_HOME": str(home), "TORCH_EXTENSIONS_DIR": str(self._cache / "extensions")}
         return extra | ({"CUDA_VISIBLE_DEVICES": self._config.gpu} if self._config.gpu else {})
 

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 
 from avatarkit.animation import place
-from avatarkit.errors import ConfigError, InputError, MissingWeights
+from avatarkit.errors import ConfigError, InputError, MissingWeights, StoreError
 from avatarkit.interfaces import Context
 from avatarkit.labelling.driving import HeadPainter
 from avatarkit.labelling.frames import cut_out, thinned
@@ -140,8 +139,8 @@ class WanLabeler:
         try:
             if path.is_file():
                 return load_tensors(path)["embeds"]
-        except (SafetensorError, KeyError, OSError):
-            path.unlink(missing_ok=True)
+        except (StoreError, KeyError):
+            log.warning("the kept prompt %s is damaged, and is made again", path.name)
         self._context.progress("reading the prompt", None)
         pipeline = self._ready_pipeline()
         pipeline.text_encoder = load_part(folder, "text_encoder", self._dtype())
@@ -153,7 +152,10 @@ class WanLabeler:
                 )
         finally:
             pipeline.text_encoder = pipeline.tokenizer = None
-        save_tensors(path, {"embeds": embeds})
+        try:
+            save_tensors(path, {"embeds": embeds})
+        except StoreError as error:  # it only costs the time again
+            log.warning("the prompt cannot be kept: %s", error)
         return torch.as_tensor(embeds)
 
     def _ready_pipeline(self) -> Any:
