@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from avatarkit.descriptors import DISTRIBUTION
 from avatarkit.errors import InputError, StoreError
 from avatarkit.files import disk_errors, install, only_user, relative_name, sha256_of, sync, sync_folder, temporary_folder
 from avatarkit.store import load_tensors, read_json, save_tensors, write_json
@@ -202,7 +203,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if version > FORMAT_VERSION:
         raise InputError(
             f"The avatar {path} was made by a newer avatarkit (format {version}, this one reads {FORMAT_VERSION}): "
-            "pip install --upgrade avatarkit."
+            f"pip install --upgrade {DISTRIBUTION}."
         )
     return manifest
 

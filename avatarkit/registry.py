@@ -25,9 +25,17 @@ import pluggy
 
 from avatarkit import hookspecs
 from avatarkit.config import Choice
-from avatarkit.descriptors import Component, Plugin, Problem, error_text, make_register, where
+from avatarkit.descriptors import DISTRIBUTION, Component, Plugin, Problem, error_text, make_register, where
 from avatarkit.errors import ConfigError, PluginError
-from avatarkit.loading import LoadFailure, check_version, import_entry_point, import_file, import_seconds, leave_out
+from avatarkit.loading import (
+    LoadFailure,
+    check_version,
+    import_entry_point,
+    import_file,
+    import_seconds,
+    leave_out,
+    requires_namesake,
+)
 from avatarkit.options import did_you_mean
 
 __all__ = ["ENTRY_POINT_GROUP", "KINDS", "Component", "Plugin", "Problem", "Registry"]
@@ -184,6 +192,12 @@ class Registry:
                 self._problem(plugin, failure.message, failure.remedy, failure.__cause__)
                 continue
             self._add(plugin, module)
+            if requires_namesake(entry.dist, plugin):
+                self._problem(
+                    plugin,
+                    "Its project requires 'avatarkit', which on the package index is another project.",
+                    f"It works for now; its makers should require {DISTRIBUTION}.",
+                )
         for name in sorted((allowed or set()) - {entry.name for entry in entries}):
             hint = did_you_mean(name, {entry.name for entry in entries})
             self._problem(Plugin(name), f"AVATARKIT_PLUGINS names it, but no such plugin is installed.{hint}")

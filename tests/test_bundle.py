@@ -149,7 +149,7 @@ def damaged(path: Path, how: str) -> None:
         ("changed tensors", "is damaged"),
         ("broken manifest", "is damaged: .*manifest.json is damaged"),
         ("foreign manifest", "is not an avatar"),
-        ("newer", r"newer avatarkit \(format 99, this one reads 1\): pip install --upgrade avatarkit"),
+        ("newer", r"newer avatarkit \(format 99, this one reads 1\): pip install --upgrade avatarkit-oneshot"),
         ("no manifest", "is not an avatar: an avatar is a folder with a manifest.json"),
         ("not there", "There is no avatar"),
     ],

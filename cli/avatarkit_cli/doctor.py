@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 _PACKAGES = (
-    "avatarkit", "torch", "numpy", "safetensors", "pluggy", "pillow", "av", "mediapipe", "opencv-contrib-python",
+    "torch", "numpy", "safetensors", "pluggy", "pillow", "av", "mediapipe", "opencv-contrib-python",
     "anny", "numba", "scipy", "scikit-image", "stlpips-pytorch", "typer", "rich",
 )  # fmt: skip
 _FREE_GB = 2.0
@@ -57,7 +57,10 @@ def _python() -> list[dict[str, str]]:
 def _packages() -> list[dict[str, str]]:
     from importlib import metadata
 
-    checks = []
+    import avatarkit
+
+    # It runs, so it is here, under whatever name it was installed.
+    checks = [_check("packages", "avatarkit", "ready", avatarkit.__version__), *_namesake()]
     for name in _PACKAGES:
         try:
             checks.append(_check("packages", name, "ready", metadata.version(name)))
@@ -69,6 +72,24 @@ def _packages() -> list[dict[str, str]]:
         remedy = "pip install --force-reinstall --no-deps opencv-contrib-python-headless==4.11.0.86"
         checks.append(_check("packages", "OpenCV", "broken", f"cannot be loaded ({error})", remedy))
     return checks
+
+
+def _namesake() -> list[dict[str, str]]:
+    """Find another project's distribution ``avatarkit`` that put its files among ours."""
+    from importlib import metadata
+
+    from avatarkit.descriptors import DISTRIBUTION
+
+    try:
+        other = metadata.distribution("avatarkit")
+    except metadata.PackageNotFoundError:
+        return []
+    ours = any(entry.group == "console_scripts" and entry.module == "avatarkit_cli.main" for entry in other.entry_points)
+    if ours or not any(file.parts[0] == "avatarkit" for file in other.files or ()):
+        return []
+    detail = f"the package avatarkit {other.version} of another project shares a folder with {DISTRIBUTION}"
+    remedy = f"pip uninstall avatarkit && pip install --force-reinstall --no-deps {DISTRIBUTION}"
+    return [_check("packages", "another avatarkit", "broken", detail, remedy)]
 
 
 def _device() -> list[dict[str, str]]:
@@ -123,6 +144,7 @@ def _folders() -> list[dict[str, str]]:
 
 def _components(registry: Registry) -> list[dict[str, str]]:
     from avatarkit.config import presets
+    from avatarkit.descriptors import DISTRIBUTION
     from avatarkit.needs import requirements
     from avatarkit.registry import KINDS
 
@@ -142,7 +164,7 @@ def _components(registry: Registry) -> list[dict[str, str]]:
         if name not in registry.components(kind):
             detail = "is not installed, and the preset standard uses it"
             checks.append(
-                _check("components", f"{kind} {name!r}", "broken", detail, "pip install --force-reinstall avatarkit")
+                _check("components", f"{kind} {name!r}", "broken", detail, f"pip install --force-reinstall {DISTRIBUTION}")
             )
     return checks
 

@@ -21,7 +21,7 @@ from avatarkit_cli.shared import load_registry, tell
 
 __all__ = ["app", "main"]
 
-_ISSUES = "https://github.com/avatarkit/avatarkit/issues"
+_ISSUES = "https://github.com/avatarkit-oneshot/avatarkit-oneshot/issues"
 
 
 class _Commands(TyperGroup):

@@ -52,7 +52,7 @@ version = "0.1.0"
 description = "SUMMARY, for avatarkit"
 readme = "README.md"
 requires-python = ">=3.11"
-dependencies = ["avatarkit>=0.1"]
+dependencies = ["avatarkit-oneshot>=0.1"]
 
 [project.optional-dependencies]
 test = ["pytest>=8"]
@@ -111,7 +111,7 @@ def test_a_build_works_with_it(tmp_path):
 README = """\
 # avatarkit-NAME
 
-A component of the kind KIND for [avatarkit](https://github.com/avatarkit/avatarkit): SUMMARY.
+A component of the kind KIND for [avatarkit](https://github.com/avatarkit-oneshot/avatarkit-oneshot): SUMMARY.
 
 ```
 pip install .

@@ -88,7 +88,7 @@ class Lpips(_PerceptualLoss):
         super().__init__(config.crop, config.crops)
         spec = importlib.util.find_spec("lpips")
         if spec is None or not spec.submodule_search_locations:
-            raise MissingDependency("lpips needs the package lpips: pip install 'avatarkit[lpips]'")
+            raise MissingDependency("lpips needs the package lpips: pip install 'avatarkit-oneshot[lpips]'")
         trunk = Path(config.weights) if config.weights else context.cache / "weights" / "vgg16.pth"
         if not trunk.is_file():
             raise MissingWeights(
