@@ -109,9 +109,7 @@ class Registry:
     def components(self, kind: str) -> dict[str, Component]:
         """Name -> component, sorted by name; names that two plugins claim are left out."""
         self._check_kind(kind)
-        return {
-            name: found[0] for (k, name), found in sorted(self._components.items()) if k == kind and len(found) == 1
-        }
+        return {name: found[0] for (k, name), found in sorted(self._components.items()) if k == kind and len(found) == 1}
 
     def all_components(self) -> list[Component]:
         """Of all kinds, by kind and name."""
@@ -171,9 +169,7 @@ class Registry:
 
     def _check_kind(self, kind: str) -> None:
         if kind not in KINDS:
-            raise PluginError(
-                f"There is no kind of component {kind!r}.{did_you_mean(kind, KINDS)} Kinds: {', '.join(KINDS)}."
-            )
+            raise PluginError(f"There is no kind of component {kind!r}.{did_you_mean(kind, KINDS)} Kinds: {', '.join(KINDS)}.")
 
     # ---------------------------------------------------------------------------------------------------------- loading
 

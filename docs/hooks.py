@@ -159,7 +159,7 @@ def _examples() -> str:
         what = (ast.get_docstring(tree) or "").rstrip(".")
         rows.append(f"| [{path.name}]({EXPLAINED.get(path.stem, f'#{path.stem}')}) | {lines_of_code(path)} | {what} |")
     shown = [
-        f'### {path.stem.replace("_", " ")} {{#{path.stem}}}\n\n```python\n{_without_marks(path)}```'
+        f"### {path.stem.replace('_', ' ')} {{#{path.stem}}}\n\n```python\n{_without_marks(path)}```"
         for path in sorted((ROOT / "docs" / "examples").glob("*.py"))
         if path.stem not in EXPLAINED
     ]

@@ -57,9 +57,7 @@ def test_copied_files_and_folders_may_be_extras(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rename", range(3))
-def test_a_kill_between_any_two_renames_loses_nothing(
-    tmp_path: Path, rename: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_between_any_two_renames_loses_nothing(tmp_path: Path, rename: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The three renames of a replacement: the cache moves, the old avatar goes aside, the new one comes."""
     path = build(tmp_path / "ada.avatar")
     real, done = os.replace, []

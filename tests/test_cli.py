@@ -206,7 +206,7 @@ def test_shells_complete_commands(shell: str, line: str, environ: dict[str, str]
 @pytest.mark.skipif(sys.platform == "win32" or not shutil.which("bash"), reason="needs bash")
 def test_bash_completes_a_line_with_the_script_that_is_shown(tmp_path: Path) -> None:
     command = tmp_path / "avatarkit"
-    command.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(COMMAND)} \"$@\"\n")
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(COMMAND)} "$@"\n')
     command.chmod(0o755)
     script = """
         eval "$(avatarkit --show-completion bash)"

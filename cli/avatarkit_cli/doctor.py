@@ -47,11 +47,7 @@ def _python() -> list[dict[str, str]]:
 
     fine = (3, 11) <= sys.version_info[:2] < (3, 13)
     detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    return [
-        _check(
-            "machine", "python", "ready" if fine else "broken", detail, "" if fine else "install Python 3.11 or 3.12"
-        )
-    ]
+    return [_check("machine", "python", "ready" if fine else "broken", detail, "" if fine else "install Python 3.11 or 3.12")]
 
 
 def _packages() -> list[dict[str, str]]:
@@ -109,14 +105,8 @@ def _device() -> list[dict[str, str]]:
         ]
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        return [
-            _check("machine", "device", "ready", f"{properties.name}, {properties.total_memory / 2**30:.0f} GB, CUDA")
-        ]
-    return [
-        _check(
-            "machine", "device", "ready", f"CPU with {os.cpu_count()} cores; no CUDA (not needed by the default stack)"
-        )
-    ]
+        return [_check("machine", "device", "ready", f"{properties.name}, {properties.total_memory / 2**30:.0f} GB, CUDA")]
+    return [_check("machine", "device", "ready", f"CPU with {os.cpu_count()} cores; no CUDA (not needed by the default stack)")]
 
 
 def _folders() -> list[dict[str, str]]:
@@ -129,16 +119,12 @@ def _folders() -> list[dict[str, str]]:
     for name, folder in (("cache folder", cache_folder()), ("current folder", Path.cwd())):
         existing, writable = writable_home(folder)
         if not writable:
-            remedy = (
-                "set AVATARKIT_CACHE to a folder of yours" if name == "cache folder" else "change to a folder of yours"
-            )
+            remedy = "set AVATARKIT_CACHE to a folder of yours" if name == "cache folder" else "change to a folder of yours"
             checks.append(_check("machine", name, "broken", f"{folder} may not be written", remedy))
             continue
         free = shutil.disk_usage(existing).free / 1e9
         remedy = "" if free >= _FREE_GB else "free some disk space"
-        checks.append(
-            _check("machine", name, "ready" if free >= _FREE_GB else "broken", f"{folder}, {free:.1f} GB free", remedy)
-        )
+        checks.append(_check("machine", name, "ready" if free >= _FREE_GB else "broken", f"{folder}, {free:.1f} GB free", remedy))
     return checks
 
 
@@ -206,8 +192,4 @@ def _show(checks: list[dict[str, Any]], ready: bool) -> None:
         if check["remedy"]:
             say(f"      mend it: {check['remedy']}")
     say("")
-    say(
-        "All that the default stack needs is ready."
-        if ready
-        else "The default stack does not work yet: see the lines with !!."
-    )
+    say("All that the default stack needs is ready." if ready else "The default stack does not work yet: see the lines with !!.")

@@ -61,9 +61,7 @@ def _please_report(plugin: str | None) -> str:
     python = ".".join(map(str, sys.version_info[:3]))
     if plugin:
         return f"This is a bug in the plugin {plugin}, not in avatarkit {__version__}: its makers need the lines above."
-    return (
-        f"This is a bug in avatarkit {__version__} (Python {python}). Please report it with the lines above: {_ISSUES}"
-    )
+    return f"This is a bug in avatarkit {__version__} (Python {python}). Please report it with the lines above: {_ISSUES}"
 
 
 app = typer.Typer(
@@ -100,9 +98,7 @@ def _show_completion(shell: _Shell | None) -> None:
 @app.callback(invoke_without_command=True)
 def _start(
     ctx: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)] = False,
     show_completion: Annotated[
         _Shell | None,
         typer.Option(help="Print the script that makes a shell complete commands.", is_eager=True, callback=_show_completion),

@@ -100,13 +100,13 @@ import PACKAGE
 test_conformance = conformance(PACKAGE, OPTIONS)
 BUILD'''
 
-BUILD = '''
+BUILD = """
 
 def test_a_build_works_with_it(tmp_path):
     path = tiny_build(tmp_path, PACKAGE, TABLES)
     avatar = avatarkit.load(path, registry=memory_registry(PACKAGE))
     assert avatar.render().shape[-1] == 4
-'''
+"""
 
 README = """\
 # avatarkit-NAME
