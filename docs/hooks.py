@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from avatarkit.registry import KINDS, Component, Registry
 from avatarkit_cli.main import app
 
 ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 COMMERCIAL = {True: "allowed", False: "not allowed", None: "ask the source"}
 
 
@@ -61,8 +63,21 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     markdown = markdown.replace("{{ commands }}", "\n\n".join(_commands())).replace("{{ examples }}", _examples())
     markdown = re.sub(r"\{\{ checks (\w+) \}\}", lambda m: _checks(m[1]), markdown)
     markdown = re.sub(r"\{\{ help ?([\w ]*?) \}\}", lambda m: _help(m[1]), markdown)
+    markdown = re.sub(r"\{\{ file ([\w.]+) \}\}", lambda m: _file(m[1]), markdown)
     markdown = re.sub(r"```picture\n(.*?)```", lambda m: _picture(m[1]), markdown, flags=re.DOTALL)
     return re.sub(r"\{\{ preset (\w+) \}\}", lambda m: f"```toml\n{presets()[m[1]]}```", markdown)
+
+
+def _file(name: str) -> str:
+    """A page of the repository's root; links to pages of the documentation stay, links to other files lead to the repository."""
+    home = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Homepage"]
+    pages = {path.name: f"{path.stem.lower()}.md" for path in ROOT.glob("*.md") if (DOCS / f"{path.stem.lower()}.md").is_file()}
+
+    def target(link: str) -> str:
+        return link.removeprefix("docs/") if link.startswith("docs/") else pages.get(link) or f"{home}/blob/main/{link}"
+
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return re.sub(r"\]\((?!https?:|#)([^)]+)\)", lambda m: f"]({target(m[1])})", text)
 
 
 # -------------------------------------------------------------------------------------------------------- command line
@@ -144,7 +159,7 @@ def _examples() -> str:
         what = (ast.get_docstring(tree) or "").rstrip(".")
         rows.append(f"| [{path.name}]({EXPLAINED.get(path.stem, f'#{path.stem}')}) | {lines_of_code(path)} | {what} |")
     shown = [
-        f'### {path.stem.replace("_", " ")} {{#{path.stem}}}\n\n```python\n{_without_marks(path)}```'
+        f"### {path.stem.replace('_', ' ')} {{#{path.stem}}}\n\n```python\n{_without_marks(path)}```"
         for path in sorted((ROOT / "docs" / "examples").glob("*.py"))
         if path.stem not in EXPLAINED
     ]

@@ -57,9 +57,7 @@ def test_copied_files_and_folders_may_be_extras(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rename", range(3))
-def test_a_kill_between_any_two_renames_loses_nothing(
-    tmp_path: Path, rename: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_between_any_two_renames_loses_nothing(tmp_path: Path, rename: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The three renames of a replacement: the cache moves, the old avatar goes aside, the new one comes."""
     path = build(tmp_path / "ada.avatar")
     real, done = os.replace, []
@@ -149,7 +147,7 @@ def damaged(path: Path, how: str) -> None:
         ("changed tensors", "is damaged"),
         ("broken manifest", "is damaged: .*manifest.json is damaged"),
         ("foreign manifest", "is not an avatar"),
-        ("newer", r"newer avatarkit \(format 99, this one reads 1\): pip install --upgrade avatarkit"),
+        ("newer", r"newer avatarkit \(format 99, this one reads 1\): pip install --upgrade avatarkit-oneshot"),
         ("no manifest", "is not an avatar: an avatar is a folder with a manifest.json"),
         ("not there", "There is no avatar"),
     ],

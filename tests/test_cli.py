@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shlex
+import shutil
 import signal
 import statistics
 import subprocess
@@ -21,6 +23,9 @@ import torch
 import typer
 from typer.testing import CliRunner
 
+import avatarkit
+from avatarkit import __main__ as command_of_package
+from avatarkit.bundle import write_bundle
 from avatarkit.errors import ConfigError, InputError, StageError
 from avatarkit.storage.bundle import write_bundle
 from avatarkit.utils.progress import Progress, SilentProgress
@@ -143,6 +148,83 @@ def test_what_the_user_can_mend_is_one_sentence_and_exit_code_2(
 def test_an_unknown_command_or_flag_is_exit_code_2() -> None:
     assert run("bild").exit_code == 2
     assert run("build", "--colour").exit_code == 2
+
+
+def test_the_package_runs_as_the_command() -> None:
+    def as_module(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "avatarkit", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert as_module("--version").stdout == f"avatarkit {avatarkit.__version__}\n"
+    assert as_module("plugins", "--help").stdout.startswith("Usage: python -m avatarkit plugins ")
+    wrong = as_module("info", "nothing.avatar")
+    assert wrong.returncode == 2
+    assert "Traceback" not in wrong.stderr
+
+
+@pytest.mark.parametrize("points", ["", "[console_scripts]\navatarkit = avatarkit_commands_that_are_gone.main:main\n"])
+def test_the_package_without_a_command_line_says_so(
+    points: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    info = tmp_path / "avatarkit_oneshot-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: avatarkit-oneshot\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(points)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(SystemExit) as exited:
+        command_of_package.main()
+    assert exited.value.code == 2
+    message = "avatarkit: the command line is not installed: pip install --force-reinstall avatarkit-oneshot\n"
+    assert capsys.readouterr().err == message
+
+
+COMMAND = "import sys; sys.argv[0] = 'avatarkit'; from avatarkit_cli.main import main; main()"
+
+
+@pytest.mark.parametrize(
+    ("shell", "line", "environ", "shown"),
+    [
+        ("bash", "avatarkit pl", {"COMP_WORDS": "avatarkit pl", "COMP_CWORD": "1"}, ["plugins"]),
+        ("bash", "", {"COMP_WORDS": "avatarkit build --dry", "COMP_CWORD": "2"}, ["--dry-run"]),
+        ("zsh", "avatarkit plugins ne", {}, ['"new":"Start a plugin']),
+        ("fish", "avatarkit plugins ne", {"_TYPER_COMPLETE_FISH_ACTION": "get-args"}, ["new\tStart a plugin"]),
+        ("powershell", "avatarkit weights ", {}, ["add:::", "fetch:::"]),
+    ],
+)
+def test_shells_complete_commands(shell: str, line: str, environ: dict[str, str], shown: list[str]) -> None:
+    asked = {"_AVATARKIT_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": line, **environ}
+    asked["_TYPER_COMPLETE_WORD_TO_COMPLETE"] = line.rpartition(" ")[2]
+    command = [sys.executable, "-c", COMMAND]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **asked})
+    for text in shown:
+        assert text in result.stdout
+    script = run("--show-completion", shell)
+    assert script.exit_code == 0
+    assert "_AVATARKIT_COMPLETE" in script.stdout
+    assert f"complete_{shell}" in script.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32" or not shutil.which("bash"), reason="needs bash")
+def test_bash_completes_a_line_with_the_script_that_is_shown(tmp_path: Path) -> None:
+    command = tmp_path / "avatarkit"
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(COMMAND)} "$@"\n')
+    command.chmod(0o755)
+    script = """
+        eval "$(avatarkit --show-completion bash)"
+        complete -p avatarkit
+        COMP_WORDS=(avatarkit plugins c) COMP_CWORD=2
+        _avatarkit_completion avatarkit
+        echo "${COMPREPLY[@]}"
+    """
+    environ = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, env=environ)
+    assert result.stdout.splitlines() == ["complete -o default -F _avatarkit_completion avatarkit", "check"]
+
+
+def test_a_shell_that_cannot_complete_is_one_sentence() -> None:
+    result = run("--show-completion", "tcsh")
+    assert result.exit_code == 2
+    assert "'tcsh' is not one of 'bash', 'zsh', 'fish', 'powershell'" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from avatarkit_cli.main import app
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]
 COMMANDS = sorted(
     {line.strip() for page in PAGES for line in re.findall(r"^(?:.*&& | +)?(avatarkit \w.*)$", page.read_text("utf-8"), re.M)}
 )

@@ -1,7 +1,8 @@
-"""One project, many packages: manifests that say the same, imports that stay light, names that stay."""
+"""One distribution, many packages: lists that say the same, imports that stay light, names that stay."""
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import re
@@ -13,12 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import avatarkit
 from avatarkit.utils.moved import MOVED
+import avatarkit_cli.main
+from avatarkit.descriptors import DISTRIBUTION, Plugin
+from avatarkit.loading import leave_out
+from avatarkit.registry import KINDS, Registry
+from avatarkit_cli.scaffold import render_project
 
 ROOT = Path(__file__).parent.parent
-PLUGINS = sorted(p.name for p in (ROOT / "plugins").iterdir() if (p / "pyproject.toml").is_file())
+PLUGINS = sorted(p.name for p in (ROOT / "plugins").iterdir() if list(p.glob("avatarkit_*/__init__.py")))
 
 
 def manifest(folder: Path) -> dict[str, Any]:
@@ -52,38 +59,207 @@ def test_the_root_packs_every_plugin_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)
-def test_a_plugin_is_a_complete_project_in_step_with_the_root(plugin: str) -> None:
-    root, own = manifest(ROOT)["project"], manifest(ROOT / "plugins" / plugin)
-    project = own["project"]
-    assert project["name"] == plugin
-    assert project["version"] == root["version"]
-    assert project["license"] == root["license"]
-    assert project["requires-python"] == root["requires-python"]
-    short = plugin.removeprefix("avatarkit-")
-    assert project["entry-points"]["avatarkit"] == {short: package(plugin)}
-    assert own["build-system"]["build-backend"] == "hatchling.build"
-    assert own["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == [package(plugin)]
-    assert (ROOT / "plugins" / plugin / project["readme"]).read_text(encoding="utf-8").startswith("# ")
-    assert (ROOT / "plugins" / plugin / package(plugin) / "__init__.py").is_file()
-    assert list((ROOT / "plugins" / plugin / "tests").glob("test_*.py"))
+def test_a_plugin_folder_has_a_readme_a_package_and_tests_and_no_project_of_its_own(plugin: str) -> None:
+    folder = ROOT / "plugins" / plugin
+    assert (folder / "README.md").read_text(encoding="utf-8").startswith(f"# {plugin}\n")
+    assert (folder / package(plugin) / "__init__.py").is_file()
+    assert list((folder / "tests").glob("test_*.py"))
+    assert not [*folder.glob("pyproject.toml"), *folder.glob("setup.*")]
+
+
+def test_only_plugins_are_in_the_folder_of_plugins() -> None:
+    left = [p for p in (ROOT / "plugins").iterdir() if p.name not in PLUGINS and any(p.rglob("*.py"))]
+    assert not left, f"{left[0]} has no package {package(left[0].name)}"
+
+
+MODULES = {"av": "av", "cv2": "mediapipe", "google": "mediapipe", "llvmlite": "numba", "PIL": "pillow", "skimage": "scikit-image"}
+"""Module -> the distribution that brings it, where the names differ; OpenCV and protobuf come with mediapipe."""
+OPTIONAL = {"nvdiffrast", "torchvision"}
+"""What no extra installs: nvdiffrast comes from its makers only."""
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)
-def test_what_a_plugin_needs_comes_with_the_root_or_with_an_extra_of_the_same_name(plugin: str) -> None:
-    root, own = manifest(ROOT)["project"], manifest(ROOT / "plugins" / plugin)["project"]
-    extras = root["optional-dependencies"]
-    needed = names(own["dependencies"])
-    assert "avatarkit" in needed
-    provided = names(root["dependencies"]) | names(extras.get(plugin.removeprefix("avatarkit-"), []))
-    assert needed - {"avatarkit", "opencv-contrib-python"} <= provided  # OpenCV comes with mediapipe
-    for extra, requirements in own.get("optional-dependencies", {}).items():
-        if extra not in ("dev", "test"):
-            assert names(requirements) <= names(extras[extra])
+def test_what_a_plugin_imports_comes_with_the_root_or_with_the_extras_that_it_names(plugin: str) -> None:
+    project = manifest(ROOT)["project"]
+    extras = project["optional-dependencies"]
+    named = {c.extra for c in registry().all_components() if c.plugin.name == plugin.removeprefix("avatarkit-") and c.extra}
+    assert named <= set(extras) - {"dev"}
+    provided = names(project["dependencies"]).union(*(names(extras[extra]) for extra in named))
+    for file in (ROOT / "plugins" / plugin / package(plugin)).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for module in {m.partition(".")[0] for m in modules} - set(sys.stdlib_module_names) - OPTIONAL:
+                distribution = MODULES.get(module, module).replace("_", "-").lower()
+                assert module in ("avatarkit", package(plugin)) or distribution in provided, f"{file.name} imports {module}"
+
+
+def registry() -> Registry:
+    """All installed plugins, whatever the environment says."""
+    return Registry.load(environ={})
+
+
+def test_bundled_plugins_have_the_version_of_the_root() -> None:
+    plugins = registry().plugins
+    for plugin in PLUGINS:
+        found = plugins[plugin.removeprefix("avatarkit-")]
+        assert found.bundled
+        assert found.version == avatarkit.__version__
+
+
+# -------------------------------------------------------------------------------------------------- the name on the index
+
+INSTALLS = re.compile(
+    r"""\b(?:pip3?|pipx|uv|uvx|poetry|pdm|conda|rye)\b[^&|;#]*?\b(?:install|add|run|upgrade|download|wheel)\b[^&|;#`]*?
+        [\s"'=]avatarkit(?![\w/-]|\.\w)                          # pip install avatarkit, "avatarkit[wan]", avatarkit==0.1
+      | ["'`]avatarkit\s*(?:\[[^\]]+\]|[<>=!~]=?\s*\d)         # a requirement in a list of dependencies
+      | (?:pypi\.org/(?:project|p)|img\.shields\.io/pypi/\w+)/avatarkit(?![\w-])""",
+    re.VERBOSE,
+)
+KINDS_OF_TEXT = ("", ".cff", ".html", ".ipynb", ".md", ".py", ".toml", ".txt", ".yaml", ".yml")
+SHOWN = sorted(
+    path
+    for pattern in (
+        "*",
+        *(f"{folder}/**/*" for folder in (".ci", ".github", "avatarkit", "benchmarks", "cli", "docs", "plugins")),
+    )
+    for path in ROOT.glob(pattern)
+    if path.is_file() and path.suffix in KINDS_OF_TEXT and not {"node_modules", "__pycache__", "tests", ".git"} & set(path.parts)
+)
+"""Whatever users read or get: pages, messages, remedies, templates, what scaffolds write."""
+
+
+def installs_namesake(text: str) -> list[str]:
+    """Return the lines that install ``avatarkit``, which on the package index is another project."""
+    return [line for line in text.replace('\\"', '"').splitlines() if INSTALLS.search(line)]
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("pip install avatarkit", True),
+        ("pip install --upgrade 'avatarkit[wan]'", True),
+        ('pip install "avatarkit[cuda]"', True),
+        ('run `pip install --force-reinstall avatarkit`', True),
+        ("python -m pip install avatarkit==0.1", True),
+        ("uv pip install avatarkit", True),
+        ("uv add avatarkit", True),
+        ("this one reads 1): pip install --upgrade avatarkit.", True),
+        ('wanted = f"{name or "avatarkit[{extra}]"}"', True),
+        ("pip install avatarkit.whl", False),
+        ("pipx run avatarkit build", True),
+        ('dependencies = ["avatarkit>=0.1"]', True),
+        ('dependencies = ["avatarkit[heif]"]', True),
+        ("https://pypi.org/project/avatarkit/", True),
+        ("pip install . && avatarkit build ada.jpg", False),
+        ("pip install avatarkit-oneshot", False),
+        ('pip install "avatarkit-oneshot[wan]" && avatarkit doctor', False),
+        ("pip install ./avatarkit-mine", False),
+        ('dependencies = ["avatarkit-oneshot>=0.1"]', False),
+        ("pip uninstall avatarkit && pip install avatarkit-oneshot", False),
+    ],
+)  # fmt: skip
+def test_installs_of_the_namesake_are_told_from_others(text: str, wrong: bool) -> None:
+    assert bool(installs_namesake(text)) == wrong
+
+
+def test_nothing_tells_people_to_install_the_namesake() -> None:
+    assert len(SHOWN) > 200
+    for path in SHOWN:
+        found = installs_namesake(path.read_text(encoding="utf-8"))
+        assert not found, f"{path.relative_to(ROOT)} installs another project: {found[0]}"
+
+
+def test_the_distribution_has_one_name() -> None:
+    assert manifest(ROOT)["project"]["name"] == DISTRIBUTION
+    assert f"pip install {DISTRIBUTION}" in (ROOT / "docs" / "plugins" / "tutorial.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_new_projects_require_the_right_distribution_and_lead_to_the_right_address(kind: str) -> None:
+    files = render_project("mine", kind)
+    project = tomllib.loads(files["pyproject.toml"])["project"]
+    assert names(project["dependencies"]) == {DISTRIBUTION}
+    home = manifest(ROOT)["project"]["urls"]["Homepage"]
+    assert f"]({home})" in files["README.md"]
+    for name, text in files.items():
+        assert not installs_namesake(text), name
+
+
+def test_addresses_agree() -> None:
+    urls = manifest(ROOT)["project"]["urls"]
+    assert urls["Issues"] == avatarkit_cli.main._ISSUES == f"{urls['Homepage']}/issues"
+    for path in SHOWN:
+        for address in re.findall(r"https://github\.com/[\w-]*avatarkit[\w-]*(?:/[\w-]+)?", path.read_text(encoding="utf-8")):
+            assert address == urls["Homepage"], f"{path.relative_to(ROOT)}: {address}"
+
+
+def test_remedies_of_components_install_the_right_distribution() -> None:
+    hints = [c.install_hint(module) for c in registry().all_components() for module in c.needs.modules]
+    assert f'pip install "{DISTRIBUTION}[wan]"' in hints
+    assert not installs_namesake("\n".join(hints))
+
+
+def test_the_doctor_names_the_right_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVATARKIT_PLUGINS", "")  # every component of the preset is missing
+    result = CliRunner().invoke(avatarkit_cli.main.app, ["doctor", "--json"])
+    remedies = [check["remedy"] for check in json.loads(result.stdout)["checks"]]
+    assert f"pip install --force-reinstall {DISTRIBUTION}" in remedies
+    assert not installs_namesake("\n".join(remedies))
+
+
+def test_the_doctor_finds_the_namesake_in_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "avatarkit-3.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: avatarkit\nVersion: 3.0\n")
+    (info / "RECORD").write_text("avatarkit/__init__.py,,\navatarkit-3.0.dist-info/METADATA,,\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    result = CliRunner().invoke(avatarkit_cli.main.app, ["doctor", "--json"])
+    (check,) = [c for c in json.loads(result.stdout)["checks"] if c["name"] == "another avatarkit"]
+    assert result.exit_code == 2
+    assert "the package avatarkit 3.0 of another project" in check["detail"]
+    assert check["remedy"] == f"pip uninstall avatarkit && pip install --force-reinstall --no-deps {DISTRIBUTION}"
+
+
+def install(site: Path, requires: str) -> None:
+    """Install a plugin ``mine`` as pip would leave it."""
+    info = site / "avatarkit_mine-1.2.dist-info"
+    info.mkdir(parents=True)
+    (site / "mine_of_packaging.py").write_text("")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: avatarkit-mine\nVersion: 1.2\nRequires-Dist: {requires}\n")
+    (info / "entry_points.txt").write_text("[avatarkit]\nmine = mine_of_packaging\n")
+
+
+@pytest.mark.parametrize(
+    ("requires", "loaded", "problem"),
+    [
+        ("avatarkit-oneshot>=0.1", True, ""),
+        ("avatarkit_oneshot>=0.1", True, ""),
+        ("avatarkit-oneshot>=9", False, f'needs avatarkit>=9.*pip install --upgrade avatarkit-mine, or .*"{DISTRIBUTION}>=9"'),
+        ("avatarkit>=0.1", True, f"requires 'avatarkit', which .* is another project.*should require {DISTRIBUTION}"),
+        ("avatarkit>=9", False, "needs avatarkit>=9"),
+        ('avatarkit>=9; extra == "test"', True, ""),
+        ("avatarkit-other>=9", True, ""),
+    ],
+)
+def test_what_a_plugin_requires_of_avatarkit(
+    requires: str, loaded: bool, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, requires)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = Registry.load(environ={"AVATARKIT_PLUGINS": "mine"})
+    assert ("mine" in found.plugins) == loaded
+    assert len(found.problems) == bool(problem)
+    assert re.search(problem, "".join(map(str, found.problems)))
+
+
+def test_a_broken_bundled_plugin_is_not_a_reason_to_uninstall_everything() -> None:
+    assert leave_out(Plugin("cpu", "0.1.0", DISTRIBUTION)) == "leave 'cpu' out with AVATARKIT_PLUGINS"
+    assert leave_out(Plugin("mine", "0.1.0", "avatarkit-mine")) == "pip uninstall avatarkit-mine"
 
 
 def test_versions_agree() -> None:
     assert manifest(ROOT)["project"]["version"] == avatarkit.__version__
-    assert f"## {avatarkit.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_every_public_name_can_be_had() -> None:
@@ -129,7 +305,7 @@ def test_light_imports_stay_light(statement: str) -> None:
 
 FILES = sorted(
     path.relative_to(ROOT).as_posix()
-    for folder in ("avatarkit", "cli", "plugins", "docs", "tests", "benchmarks", ".ci")
+    for folder in ("avatarkit", "cli", "plugins", "docs", "tests", "benchmarks", ".ci", ".github")
     for path in (ROOT / folder).rglob("*")
     if "__pycache__" not in path.parts and ".pytest_cache" not in path.parts and not path.name.endswith((".pyc", ".egg-info"))
 )
@@ -159,8 +335,6 @@ def test_text_files_are_utf8_with_unix_line_ends() -> None:
 
 
 def test_known_components_that_are_not_installed_are_not_installed() -> None:
-    from avatarkit.registry import KINDS, Registry
-
     known = tomllib.loads((ROOT / "cli" / "avatarkit_cli" / "known.toml").read_text(encoding="utf-8"))
     registry = Registry.load(environ={})
     for kind, names in known.items():

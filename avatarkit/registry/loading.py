@@ -9,12 +9,25 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from avatarkit import __version__
+from avatarkit.descriptors import DISTRIBUTION, Plugin, error_text
 from avatarkit.errors import PluginError
 from avatarkit.registry.specs import Plugin, error_text
 
-__all__ = ["LoadFailure", "check_version", "import_entry_point", "import_file", "import_seconds", "leave_out"]
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+__all__ = [
+    "LoadFailure",
+    "check_version",
+    "import_entry_point",
+    "import_file",
+    "import_seconds",
+    "leave_out",
+    "requires_namesake",
+]
 
 
 class LoadFailure(Exception):
@@ -31,7 +44,7 @@ class LoadFailure(Exception):
 
 def leave_out(plugin: Plugin) -> str:
     """How to get rid of a broken plugin."""
-    installed = plugin.distribution and not plugin.distribution.endswith(".py")
+    installed = plugin.distribution and not plugin.distribution.endswith(".py") and not plugin.bundled
     return f"pip uninstall {plugin.distribution}" if installed else f"leave {plugin.name!r} out with AVATARKIT_PLUGINS"
 
 
@@ -80,29 +93,47 @@ def import_entry_point(entry: metadata.EntryPoint, plugin: Plugin, seconds: floa
 
 
 def check_version(distribution: metadata.Distribution | None, plugin: Plugin) -> None:
-    """Whether the plugin's distribution wants this version of avatarkit.
+    """Check that the plugin's distribution accepts this version of avatarkit.
+
+    Args:
+        distribution: the one that the plugin came in; None where there is none.
+        plugin: what messages call it.
 
     Raises:
-        LoadFailure: it pins another one.
+        LoadFailure: it requires another version.
     """
-    if distribution is None or plugin.distribution == "avatarkit":
-        return
+    for requirement in _requirements(distribution, plugin):
+        if not requirement.specifier.contains(__version__, prereleases=True):
+            raise LoadFailure(
+                f"It needs avatarkit{requirement.specifier}, and this is {__version__}.",
+                f'pip install --upgrade {plugin.distribution}, or pip install "{DISTRIBUTION}{requirement.specifier}".',
+            )
+
+
+def requires_namesake(distribution: metadata.Distribution | None, plugin: Plugin) -> bool:
+    """Return whether the plugin's distribution asks pip for ``avatarkit``, which is another project's package."""
+    return any(requirement.name.lower() == "avatarkit" for requirement in _requirements(distribution, plugin))
+
+
+def _requirements(distribution: metadata.Distribution | None, plugin: Plugin) -> list[Requirement]:
+    """Return what a third-party distribution requires of avatarkit, under the name of either package."""
+    found: list[Requirement] = []
+    if distribution is None or plugin.bundled:
+        return found
     for text in distribution.requires or ():
         if not text.lower().startswith("avatarkit"):
             continue
         from packaging.requirements import InvalidRequirement, Requirement  # 10 ms that few need
+        from packaging.utils import canonicalize_name
 
         try:
             requirement = Requirement(text)
         except InvalidRequirement:
             continue
-        if requirement.name.lower() != "avatarkit" or (requirement.marker and not requirement.marker.evaluate()):
-            continue
-        if not requirement.specifier.contains(__version__, prereleases=True):
-            raise LoadFailure(
-                f"It needs avatarkit{requirement.specifier}, and this is {__version__}.",
-                f'pip install --upgrade {plugin.distribution}, or pip install "avatarkit{requirement.specifier}".',
-            )
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if applies and canonicalize_name(requirement.name) in (DISTRIBUTION, "avatarkit"):
+            found.append(requirement)
+    return found
 
 
 def import_file(path: Path) -> ModuleType:

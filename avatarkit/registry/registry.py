@@ -29,6 +29,17 @@ from avatarkit.config.options import did_you_mean
 from avatarkit.errors import ConfigError, PluginError
 from avatarkit.registry.loading import LoadFailure, check_version, import_entry_point, import_file, import_seconds, leave_out
 from avatarkit.registry.specs import Component, Plugin, Problem, error_text, make_register, where
+from avatarkit.descriptors import DISTRIBUTION, Component, Plugin, Problem, error_text, make_register, where
+from avatarkit.loading import (
+    LoadFailure,
+    check_version,
+    import_entry_point,
+    import_file,
+    import_seconds,
+    leave_out,
+    requires_namesake,
+)
+from avatarkit.options import did_you_mean
 
 __all__ = ["ENTRY_POINT_GROUP", "KINDS", "Component", "Plugin", "Problem", "Registry"]
 
@@ -101,9 +112,7 @@ class Registry:
     def components(self, kind: str) -> dict[str, Component]:
         """Name -> component, sorted by name; names that two plugins claim are left out."""
         self._check_kind(kind)
-        return {
-            name: found[0] for (k, name), found in sorted(self._components.items()) if k == kind and len(found) == 1
-        }
+        return {name: found[0] for (k, name), found in sorted(self._components.items()) if k == kind and len(found) == 1}
 
     def all_components(self) -> list[Component]:
         """Of all kinds, by kind and name."""
@@ -163,9 +172,7 @@ class Registry:
 
     def _check_kind(self, kind: str) -> None:
         if kind not in KINDS:
-            raise PluginError(
-                f"There is no kind of component {kind!r}.{did_you_mean(kind, KINDS)} Kinds: {', '.join(KINDS)}."
-            )
+            raise PluginError(f"There is no kind of component {kind!r}.{did_you_mean(kind, KINDS)} Kinds: {', '.join(KINDS)}.")
 
     # ---------------------------------------------------------------------------------------------------------- loading
 
@@ -184,6 +191,12 @@ class Registry:
                 self._problem(plugin, failure.message, failure.remedy, failure.__cause__)
                 continue
             self._add(plugin, module)
+            if requires_namesake(entry.dist, plugin):
+                self._problem(
+                    plugin,
+                    "Its project requires 'avatarkit', which on the package index is another project.",
+                    f"It works for now; its makers should require {DISTRIBUTION}.",
+                )
         for name in sorted((allowed or set()) - {entry.name for entry in entries}):
             hint = did_you_mean(name, {entry.name for entry in entries})
             self._problem(Plugin(name), f"AVATARKIT_PLUGINS names it, but no such plugin is installed.{hint}")

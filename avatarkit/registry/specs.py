@@ -13,7 +13,10 @@ from avatarkit.errors import AvatarkitError, ConfigError, MissingDependency, Plu
 from avatarkit.hookspecs import Licence, Needs, Weights
 from avatarkit.utils.paths import is_weights_name
 
-__all__ = ["Component", "Plugin", "Problem", "error_text", "make_register", "where"]
+__all__ = ["DISTRIBUTION", "Component", "Plugin", "Problem", "error_text", "make_register", "where"]
+
+DISTRIBUTION = "avatarkit-oneshot"
+"""What pip calls avatarkit with its bundled plugins. On the package index, ``avatarkit`` is another project."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,12 @@ class Plugin:
     name: str
     version: str = ""
     distribution: str = ""
+
+    @property
+    def bundled(self) -> bool:
+        """Whether it comes with avatarkit itself."""
+        # An editable installation keeps the name that the project had when it was installed.
+        return self.distribution in (DISTRIBUTION, "avatarkit")
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ class Component:
     @property
     def bundled(self) -> bool:
         """Whether it comes with avatarkit itself."""
-        return self.plugin.distribution == "avatarkit"
+        return self.plugin.bundled
 
     @property
     def remedy(self) -> str:
@@ -159,8 +168,10 @@ class Component:
 
     def install_hint(self, module: str) -> str:
         """The command that brings a missing module."""
-        wanted = f'"{self.plugin.distribution or "avatarkit"}[{self.extra}]"' if self.extra else module
-        return f"pip install {wanted}"
+        if not self.extra or self.plugin.distribution.endswith(".py"):  # a single file has no extras
+            return f"pip install {module}"
+        ours = self.bundled or not self.plugin.distribution
+        return f'pip install "{DISTRIBUTION if ours else self.plugin.distribution}[{self.extra}]"'
 
 
 def make_register(kind: str, plugin: Plugin, added: list[Component]) -> Callable[..., None]:

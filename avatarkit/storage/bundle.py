@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from avatarkit.descriptors import DISTRIBUTION
 from avatarkit.errors import InputError, StoreError
 from avatarkit.storage.manifest import MOST_BYTES, clean, fault
 from avatarkit.storage.stage_cache import StoredTensor, load_tensors, read_header, read_json, save_tensors, write_json
@@ -255,7 +256,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if version > FORMAT_VERSION:
         raise InputError(
             f"The avatar {path} was made by a newer avatarkit (format {version}, this one reads {FORMAT_VERSION}): "
-            "pip install --upgrade avatarkit."
+            f"pip install --upgrade {DISTRIBUTION}."
         )
     wrong = fault(manifest)
     if wrong is not None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 _PACKAGES = (
-    "avatarkit", "torch", "numpy", "safetensors", "pluggy", "pillow", "av", "mediapipe", "opencv-contrib-python",
+    "torch", "numpy", "safetensors", "pluggy", "pillow", "av", "mediapipe", "opencv-contrib-python",
     "anny", "numba", "scipy", "scikit-image", "stlpips-pytorch", "typer", "rich",
 )  # fmt: skip
 _FREE_GB = 2.0
@@ -47,17 +47,16 @@ def _python() -> list[dict[str, str]]:
 
     fine = (3, 11) <= sys.version_info[:2] < (3, 13)
     detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    return [
-        _check(
-            "machine", "python", "ready" if fine else "broken", detail, "" if fine else "install Python 3.11 or 3.12"
-        )
-    ]
+    return [_check("machine", "python", "ready" if fine else "broken", detail, "" if fine else "install Python 3.11 or 3.12")]
 
 
 def _packages() -> list[dict[str, str]]:
     from importlib import metadata
 
-    checks = []
+    import avatarkit
+
+    # It runs, so it is here, under whatever name it was installed.
+    checks = [_check("packages", "avatarkit", "ready", avatarkit.__version__), *_namesake()]
     for name in _PACKAGES:
         try:
             checks.append(_check("packages", name, "ready", metadata.version(name)))
@@ -69,6 +68,24 @@ def _packages() -> list[dict[str, str]]:
         remedy = "pip install --force-reinstall --no-deps opencv-contrib-python-headless==4.11.0.86"
         checks.append(_check("packages", "OpenCV", "broken", f"cannot be loaded ({error})", remedy))
     return checks
+
+
+def _namesake() -> list[dict[str, str]]:
+    """Find another project's distribution ``avatarkit`` that put its files among ours."""
+    from importlib import metadata
+
+    from avatarkit.descriptors import DISTRIBUTION
+
+    try:
+        other = metadata.distribution("avatarkit")
+    except metadata.PackageNotFoundError:
+        return []
+    ours = any(entry.group == "console_scripts" and entry.module == "avatarkit_cli.main" for entry in other.entry_points)
+    if ours or not any(file.parts[0] == "avatarkit" for file in other.files or ()):
+        return []
+    detail = f"the package avatarkit {other.version} of another project shares a folder with {DISTRIBUTION}"
+    remedy = f"pip uninstall avatarkit && pip install --force-reinstall --no-deps {DISTRIBUTION}"
+    return [_check("packages", "another avatarkit", "broken", detail, remedy)]
 
 
 def _device() -> list[dict[str, str]]:
@@ -88,14 +105,8 @@ def _device() -> list[dict[str, str]]:
         ]
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        return [
-            _check("machine", "device", "ready", f"{properties.name}, {properties.total_memory / 2**30:.0f} GB, CUDA")
-        ]
-    return [
-        _check(
-            "machine", "device", "ready", f"CPU with {os.cpu_count()} cores; no CUDA (not needed by the default stack)"
-        )
-    ]
+        return [_check("machine", "device", "ready", f"{properties.name}, {properties.total_memory / 2**30:.0f} GB, CUDA")]
+    return [_check("machine", "device", "ready", f"CPU with {os.cpu_count()} cores; no CUDA (not needed by the default stack)")]
 
 
 def _folders() -> list[dict[str, str]]:
@@ -108,21 +119,19 @@ def _folders() -> list[dict[str, str]]:
     for name, folder in (("cache folder", cache_folder()), ("current folder", Path.cwd())):
         existing, writable = writable_home(folder)
         if not writable:
-            remedy = (
-                "set AVATARKIT_CACHE to a folder of yours" if name == "cache folder" else "change to a folder of yours"
-            )
+            remedy = "set AVATARKIT_CACHE to a folder of yours" if name == "cache folder" else "change to a folder of yours"
             checks.append(_check("machine", name, "broken", f"{folder} may not be written", remedy))
             continue
         free = shutil.disk_usage(existing).free / 1e9
         remedy = "" if free >= _FREE_GB else "free some disk space"
-        checks.append(
-            _check("machine", name, "ready" if free >= _FREE_GB else "broken", f"{folder}, {free:.1f} GB free", remedy)
-        )
+        checks.append(_check("machine", name, "ready" if free >= _FREE_GB else "broken", f"{folder}, {free:.1f} GB free", remedy))
     return checks
 
 
 def _components(registry: Registry) -> list[dict[str, str]]:
     from avatarkit.config import presets
+    from avatarkit.descriptors import DISTRIBUTION
+    from avatarkit.needs import requirements
     from avatarkit.registry import KINDS
     from avatarkit.registry.requirements import requirements
 
@@ -142,7 +151,7 @@ def _components(registry: Registry) -> list[dict[str, str]]:
         if name not in registry.components(kind):
             detail = "is not installed, and the preset standard uses it"
             checks.append(
-                _check("components", f"{kind} {name!r}", "broken", detail, "pip install --force-reinstall avatarkit")
+                _check("components", f"{kind} {name!r}", "broken", detail, f"pip install --force-reinstall {DISTRIBUTION}")
             )
     return checks
 
@@ -184,8 +193,4 @@ def _show(checks: list[dict[str, Any]], ready: bool) -> None:
         if check["remedy"]:
             say(f"      mend it: {check['remedy']}")
     say("")
-    say(
-        "All that the default stack needs is ready."
-        if ready
-        else "The default stack does not work yet: see the lines with !!."
-    )
+    say("All that the default stack needs is ready." if ready else "The default stack does not work yet: see the lines with !!.")

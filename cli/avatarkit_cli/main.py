@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -52,7 +53,9 @@ _FAULTS = {
     errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ESTALE,
 }  # fmt: skip
 """Errors of the operating system that no change to the program can mend."""
-_ISSUES = "https://github.com/avatarkit/avatarkit/issues"
+_ISSUES = "https://github.com/avatarkit-oneshot/avatarkit-oneshot/issues"
+_COMPLETE = "_AVATARKIT_COMPLETE"
+"""The variable in which a shell asks for completions."""
 
 
 _UsageError: Any = typer.BadParameter.__mro__[2]  # ClickException, of click or of the copy of it that typer ships
@@ -139,7 +142,7 @@ app = typer.Typer(
     help="One photo in, an animatable, talking, gesturing 3D avatar out.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    add_completion=False,  # typer's options guess the shell and edit its start-up files; --show-completion only prints
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -150,10 +153,29 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+class _Shell(StrEnum):
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
+    powershell = "powershell"
+
+
+def _show_completion(shell: _Shell | None) -> None:
+    if shell:
+        from typer.completion import get_completion_script
+
+        typer.echo(get_completion_script(prog_name="avatarkit", complete_var=_COMPLETE, shell=shell.value))
+        raise typer.Exit
+
+
 @app.callback(invoke_without_command=True)
 def _start(
     ctx: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)] = False,
+    show_completion: Annotated[
+        _Shell | None,
+        typer.Option(help="Print the script that makes a shell complete commands.", is_eager=True, callback=_show_completion),
+    ] = None,
 ) -> None:
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
@@ -192,6 +214,10 @@ def run() -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # of the libraries below us; people can do nothing about them
+    if os.environ.get(_COMPLETE):
+        from typer.completion import completion_init
+
+        completion_init()
     try:
         command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
         if command not in _COMMANDS:  # one of a plugin's, or help

@@ -54,7 +54,7 @@ version = "0.1.0"
 description = "SUMMARY, for avatarkit"
 readme = "README.md"
 requires-python = ">=3.11"
-dependencies = ["avatarkit>=0.1"]
+dependencies = ["avatarkit-oneshot>=0.1"]
 
 [project.optional-dependencies]
 test = ["pytest>=8"]
@@ -102,18 +102,18 @@ import PACKAGE
 test_conformance = conformance(PACKAGE, OPTIONS)
 BUILD'''
 
-BUILD = '''
+BUILD = """
 
 def test_a_build_works_with_it(tmp_path):
     path = tiny_build(tmp_path, PACKAGE, TABLES)
     avatar = avatarkit.load(path, registry=memory_registry(PACKAGE))
     assert avatar.render().shape[-1] == 4
-'''
+"""
 
 README = """\
 # avatarkit-NAME
 
-A component of the kind KIND for [avatarkit](https://github.com/avatarkit/avatarkit): SUMMARY.
+A component of the kind KIND for [avatarkit](https://github.com/avatarkit-oneshot/avatarkit-oneshot): SUMMARY.
 
 ```
 pip install .

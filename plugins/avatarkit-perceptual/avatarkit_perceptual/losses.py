@@ -25,9 +25,7 @@ class _PerceptualLoss:
     def __init__(self, crop: int, crops: int) -> None:
         self.crop, self.crops = crop, crops
 
-    def distance(
-        self, prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def distance(self, prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
         """Distance of whole pictures (B, 3, H, W), 0 to 1 -> (B,)."""
         return self.network(prediction, target, weights)
 
@@ -88,12 +86,11 @@ class Lpips(_PerceptualLoss):
         super().__init__(config.crop, config.crops)
         spec = importlib.util.find_spec("lpips")
         if spec is None or not spec.submodule_search_locations:
-            raise MissingDependency("lpips needs the package lpips: pip install 'avatarkit[lpips]'")
+            raise MissingDependency("lpips needs the package lpips: pip install 'avatarkit-oneshot[lpips]'")
         trunk = Path(config.weights) if config.weights else context.cache / "weights" / "vgg16.pth"
         if not trunk.is_file():
             raise MissingWeights(
-                f"lpips needs torchvision's vgg16 checkpoint, and {trunk.name} is not there: "
-                "avatarkit weights add vgg16 FILE"
+                f"lpips needs torchvision's vgg16 checkpoint, and {trunk.name} is not there: avatarkit weights add vgg16 FILE"
             )
         linear = Path(next(iter(spec.submodule_search_locations))) / "weights/v0.1/vgg.pth"
         state = torch.load(trunk, weights_only=True, map_location="cpu")
