@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from importlib import metadata
 
-from avatarkit.descriptors import DISTRIBUTION, Plugin
+from avatarkit.registry.specs import DISTRIBUTION, Plugin
 
 __all__ = ["main"]
 

@@ -83,7 +83,7 @@ def track_photo(path: Path, components: Components, person: int | None, tell: Te
     subject = components.get("tracker").fit(photo, matte, keypoints)
     motion = Motion(path.stem, 1.0, subject.params.batched())
     quality = subject.quality
-    return Tracked(path, motion, subject.camera, quality.metrics, quality.warnings, subject.vertex_offsets)
+    return Tracked(path, motion, subject.camera, quality.metrics, tuple(map(str, quality.warnings)), subject.vertex_offsets)
 
 
 def track_video(path: Path, components: Components, tell: Tell, work: Path | None = None) -> Tracked:

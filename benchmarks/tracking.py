@@ -56,7 +56,7 @@ def fit_photo(path: Path, components: Components, output: Path) -> dict[str, Any
         return row | {"refused": str(error)}
     row |= {name: subject.quality.metrics.get(key) for name, key in COLUMNS.items()}
     row["head_pixels"] = subject.quality.metrics["head_pixels"]
-    row["warnings"] = list(subject.quality.warnings)
+    row["warnings"] = [notice.text for notice in subject.quality.warnings]
     drawn = overlay(
         image, keypoints, subject.params, subject.camera, components.get("body"), components.get("renderer").meshes,
         subject.vertex_offsets,

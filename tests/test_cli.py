@@ -25,7 +25,6 @@ from typer.testing import CliRunner
 
 import avatarkit
 from avatarkit import __main__ as command_of_package
-from avatarkit.bundle import write_bundle
 from avatarkit.errors import ConfigError, InputError, StageError
 from avatarkit.storage.bundle import write_bundle
 from avatarkit.utils.progress import Progress, SilentProgress

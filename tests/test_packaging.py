@@ -17,11 +17,11 @@ import pytest
 from typer.testing import CliRunner
 
 import avatarkit
-from avatarkit.utils.moved import MOVED
 import avatarkit_cli.main
-from avatarkit.descriptors import DISTRIBUTION, Plugin
-from avatarkit.loading import leave_out
 from avatarkit.registry import KINDS, Registry
+from avatarkit.registry.loading import leave_out
+from avatarkit.registry.specs import DISTRIBUTION, Plugin
+from avatarkit.utils.moved import MOVED
 from avatarkit_cli.scaffold import render_project
 
 ROOT = Path(__file__).parent.parent

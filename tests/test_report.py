@@ -10,20 +10,27 @@ import numpy as np
 import pytest
 import torch
 
+from avatarkit.report import page as report
 from avatarkit.report.page import advice
-from avatarkit.report.page import page as report
 from avatarkit.report.parts import chart, dots, figure, image, section, slider, table, turntable
+from avatarkit.types.subject import Notice, Quality
 from avatarkit.utils.html import avatar_card
 from avatarkit.utils.text import escaped, one_line
 
 GREY = torch.full((40, 30, 3), 0.5)
 
 
-def test_advice_fits_the_warnings_and_comes_once() -> None:
-    warnings = ["The left hand was not seen: its fingers are relaxed.", "The right hand was not seen: its fingers are relaxed."]
-    assert [a[:26] for a in advice(warnings)] == ["Take a photo with both han"]
-    assert len(advice([*warnings, "The legs were not seen: they are straight.", "The photo is very dark."])) == 3
-    assert advice(["All is well."]) == []
+def test_advice_is_chosen_by_the_code_of_a_notice_and_comes_once() -> None:
+    notices = [Notice("hands", "The left hand was not seen."), Notice("hands", "The right hand was not seen.")]
+    assert [a[:26] for a in advice(notices)] == ["Take a photo with both han"]
+    assert len(advice([*notices, Notice("legs", "The legs were not seen."), Notice("light", "The photo is dark.")])) == 3
+    assert advice([Notice("other", "Hands, face and legs are words here.")]) == []
+
+
+def test_plain_sentences_of_a_tracker_become_notices() -> None:
+    quality = Quality(warnings=("The cat looks away.",))  # type: ignore[arg-type]
+    assert quality.warnings == (Notice("other", "The cat looks away."),)
+    assert str(quality.warnings[0]) == "The cat looks away."
 
 
 def test_a_chart_is_drawn_from_top_to_bottom_and_described() -> None:
@@ -92,7 +99,8 @@ def test_no_text_of_a_manifest_becomes_an_element() -> None:
                 found.append((tag, [name for name, _ in attributes]))
 
         manifest = hostile_manifest(text)
-        parts = [report._warnings(manifest), report._numbers(manifest), report._stages(manifest), report._origin(manifest)]
+        notices = [Notice("hands", text)]
+        parts = [report._warnings(notices), report._numbers(manifest), report._stages(manifest), report._origin(manifest)]
         parts += [figure(GREY, text, text), chart(text, [(0, 1.0), (1, 0.5)], 1), table([(text, text)], (text, text), text)]
         page = report._page(escaped(one_line(text)), "".join([*parts, section(text, "", text), *cards(manifest, text)]))
         page.encode()

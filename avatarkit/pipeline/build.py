@@ -359,7 +359,7 @@ class _Run:
             "stages": self.records,
             "metrics": dict(subject.quality.metrics),
             "seen": dict(subject.quality.visible),
-            "warnings": list(subject.quality.warnings),
+            "warnings": [notice.text for notice in subject.quality.warnings],
             "licences": {d.name: asdict(d.licence) for d in used.values()},
             "consent": consent,
         }

@@ -12,9 +12,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from avatarkit import __version__
-from avatarkit.descriptors import DISTRIBUTION, Plugin, error_text
 from avatarkit.errors import PluginError
-from avatarkit.registry.specs import Plugin, error_text
+from avatarkit.registry.specs import DISTRIBUTION, Plugin, error_text
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

@@ -27,10 +27,7 @@ from avatarkit import hookspecs
 from avatarkit.config import Choice
 from avatarkit.config.options import did_you_mean
 from avatarkit.errors import ConfigError, PluginError
-from avatarkit.registry.loading import LoadFailure, check_version, import_entry_point, import_file, import_seconds, leave_out
-from avatarkit.registry.specs import Component, Plugin, Problem, error_text, make_register, where
-from avatarkit.descriptors import DISTRIBUTION, Component, Plugin, Problem, error_text, make_register, where
-from avatarkit.loading import (
+from avatarkit.registry.loading import (
     LoadFailure,
     check_version,
     import_entry_point,
@@ -39,7 +36,7 @@ from avatarkit.loading import (
     leave_out,
     requires_namesake,
 )
-from avatarkit.options import did_you_mean
+from avatarkit.registry.specs import DISTRIBUTION, Component, Plugin, Problem, error_text, make_register, where
 
 __all__ = ["ENTRY_POINT_GROUP", "KINDS", "Component", "Plugin", "Problem", "Registry"]
 

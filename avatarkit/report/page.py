@@ -19,6 +19,7 @@ from avatarkit.report.parts import chart, dots, figure, image, jpeg, section, sl
 from avatarkit.training.loop import TrainingReport
 from avatarkit.types.mesh import Mesh
 from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.types.subject import Notice
 from avatarkit.utils.text import escaped, one_line
 
 __all__ = ["advice", "render_report"]
@@ -40,16 +41,17 @@ _MEASURES = {
     "head_pixels": ("head in the photo", 1, 0, "pixels high", "more pixels, more likeness; 200 are plenty"),
 }
 # What a warning speaks of -> what helps.
-_ADVICE = (
-    ("finger|hand", "Take a photo with both hands open and in view: what is seen need not be guessed."),
-    (r"\barms?\b", "Hold the arms a little away from the body, elbows inside the picture."),
-    ("legs|feet", "For a whole body step back until the feet are in the picture; for talking, head to hips is enough."),
-    ("face", "Look straight into the camera, the whole face in view, without hair or hands before it."),
-    ("small|pixels", "Come nearer or use a larger photo: a face of 200 pixels keeps its likeness."),
-    ("dark|light|bright", "Soft light from the front helps most: a window, not a lamp from above."),
-    ("blur|sharp", "Hold the camera still, and let it focus on the eyes."),
-    ("outline|silhouette|cut out|matte|background", "A plain background, unlike clothes and hair, makes the outline clean."),
-)
+_ADVICE = {
+    "hands": "Take a photo with both hands open and in view: what is seen need not be guessed.",
+    "arms": "Hold the arms a little away from the body, elbows inside the picture.",
+    "legs": "For a whole body step back until the feet are in the picture; for talking, head to hips is enough.",
+    "face": "Look straight into the camera, the whole face in view, without hair or hands before it.",
+    "size": "Come nearer or use a larger photo: a face of 200 pixels keeps its likeness.",
+    "light": "Soft light from the front helps most: a window, not a lamp from above.",
+    "focus": "Hold the camera still, and let it focus on the eyes.",
+    "outline": "A plain background, unlike clothes and hair, makes the outline clean.",
+}
+"""Code of a notice -> what would help."""
 
 
 def render_report(
@@ -71,7 +73,7 @@ def render_report(
         f"<header><h1>{title}</h1><p>A synthetic avatar, made from one photo with avatarkit. Show it as what it is, and only "
         f"with the person's consent.</p>{_facts(avatar, manifest)}</header>",
         _hero(subject, avatar, previews),
-        _warnings(manifest),
+        _warnings(subject.quality.warnings),
         _tracking(subject, avatar),
         _labels(clips) if clips else "",
         _curves(training),
@@ -91,9 +93,10 @@ def _page(title: str, body: str) -> str:
     return re.sub("@([A-Z]+)@", lambda match: filled[match[1]], page)
 
 
-def advice(warnings: Sequence[str]) -> list[str]:
-    """What would help against these warnings, each thing once."""
-    return [text for pattern, text in _ADVICE if any(re.search(pattern, w, re.IGNORECASE) for w in warnings)]
+def advice(notices: Sequence[Notice]) -> list[str]:
+    """Returns what would help against these notices, each thing once."""
+    codes = {notice.code for notice in notices}
+    return [text for code, text in _ADVICE.items() if code in codes]
 
 
 # ------------------------------------------------------------------------------------------------------------- sections
@@ -131,12 +134,11 @@ def _hero(subject: Subject, avatar: LoadedAvatar, previews: Path) -> str:
     return f'<div class="hero">{inside}</div>'
 
 
-def _warnings(manifest: Mapping[str, Any]) -> str:
-    warnings = manifest["warnings"]
-    if not warnings:
+def _warnings(notices: Sequence[Notice]) -> str:
+    if not notices:
         return ""
-    items = "".join(f"<li>{escaped(w)}</li>" for w in warnings)
-    helps = "".join(f"<li>{escaped(a)}</li>" for a in advice(warnings))
+    items = "".join(f"<li>{escaped(notice.text)}</li>" for notice in notices)
+    helps = "".join(f"<li>{escaped(text)}</li>" for text in advice(notices))
     better = f"<h3>What would make it better</h3><ul>{helps}</ul>" if helps else ""
     return f'<section class="card warnings" style="margin-top:2rem"><h2>Worth knowing</h2><ul>{items}</ul>{better}</section>'
 

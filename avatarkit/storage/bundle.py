@@ -25,8 +25,8 @@ from typing import Any
 
 import torch
 
-from avatarkit.descriptors import DISTRIBUTION
 from avatarkit.errors import InputError, StoreError
+from avatarkit.registry.specs import DISTRIBUTION
 from avatarkit.storage.manifest import MOST_BYTES, clean, fault
 from avatarkit.storage.stage_cache import StoredTensor, load_tensors, read_header, read_json, save_tensors, write_json
 from avatarkit.utils.files import (

@@ -19,7 +19,7 @@ from avatarkit.types.camera import Camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.photo import Photo
 from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit.types.subject import Matte, Quality, Subject
+from avatarkit.types.subject import Matte, Notice, Quality, Subject
 
 __all__ = [
     "cameras_from_tensors",
@@ -51,10 +51,15 @@ class _KeypointsFacts(msgspec.Struct):
     person_count: int
 
 
+class _NoticeFacts(msgspec.Struct):
+    code: str
+    text: str
+
+
 class _QualityFacts(msgspec.Struct):
     metrics: dict[str, float | None]
     visible: dict[str, bool]
-    warnings: list[str]
+    warnings: list[_NoticeFacts]
     partly: list[str] = []
 
 
@@ -85,6 +90,7 @@ class _ClipFacts(msgspec.Struct):
     region: Literal["body", "head"]
     model: str
     facts: dict[str, Any] = {}
+    from_photo: bool = False
 
 
 def _write(folder: Path, name: str, tensors: Mapping[str, torch.Tensor], facts: Any) -> None:
@@ -160,7 +166,10 @@ def load_subject(folder: Path) -> Subject:
         params=params_from_tensors(tensors, "params", facts["model"]),
         camera=cameras_from_tensors(tensors, "camera")[0],
         vertex_offsets=tensors["vertex_offsets"],
-        quality=Quality(quality["metrics"], quality["visible"], tuple(quality["warnings"]), tuple(quality.get("partly", ()))),
+        quality=Quality(
+            quality["metrics"], quality["visible"], tuple(Notice(**w) for w in quality["warnings"]),
+            tuple(quality.get("partly", ())),
+        ),
     )  # fmt: skip
 
 
@@ -253,6 +262,6 @@ def load_clip(folder: Path) -> LabelClip:
         params=params_from_tensors(tensors, "params", facts["model"]),
         cameras=cameras_from_tensors(tensors, "cameras"),
         facts=facts.get("facts", {}),
-        from_photo=facts["from_photo"],
+        from_photo=facts.get("from_photo", False),
         **{k: tensors[k] for k in ("frames", "alpha", "confidence")},
     )

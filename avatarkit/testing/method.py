@@ -27,7 +27,7 @@ from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
 from avatarkit.types.photo import Photo
 from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit.types.subject import Matte, Quality, Subject
+from avatarkit.types.subject import Matte, Notice, Quality, Subject
 
 __all__ = [
     "TINY_RECIPE",
@@ -102,7 +102,7 @@ class TinyTracker:
         truth = tiny_subject(self.context, photo.width)
         shift = torch.tensor([self.config.shift, 0.0, 0.0])
         params = replace(truth.params, translation=truth.params.translation + shift)
-        quality = Quality({"mask_iou": 1.0}, {"face": True, "legs": True}, ("This person is synthetic.",))
+        quality = Quality({"mask_iou": 1.0}, {"face": True, "legs": True}, (Notice("other", "This person is synthetic."),))
         return replace(truth, photo=photo, matte=matte, keypoints=keypoints, params=params, quality=quality)
 
     def track(

@@ -11,7 +11,7 @@ from avatarkit.types.camera import Camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.photo import Photo
 
-__all__ = ["Matte", "Quality", "Subject"]
+__all__ = ["Matte", "Notice", "Quality", "Subject"]
 
 
 @dataclass(frozen=True)
@@ -28,20 +28,41 @@ class Matte:
 
 
 @dataclass(frozen=True)
+class Notice:
+    """Something that the user should know about the result.
+
+    Attributes:
+        code: what it is about, by which advice is chosen: ``hands, arms, legs, face, size, light, focus, outline, people`` or
+            one of your own.
+        text: one sentence.
+    """
+
+    code: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
 class Quality:
     """How well a person was tracked.
 
     Attributes:
         metrics: name -> number, e.g. ``face_error_percent_head``, ``mask_iou``, ``head_pixels``.
         visible: part -> whether it was seen: ``face, left_hand, right_hand, left_arm, right_arm, legs, feet``.
-        warnings: sentences for the user.
+        warnings: what the user should know; a plain sentence counts as a notice with the code ``other``.
         partly: hands that no detector found, but of which something shows, since the picture or a sleeve ends there.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
     visible: dict[str, bool] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
     partly: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        notices = tuple(w if isinstance(w, Notice) else Notice("other", str(w)) for w in self.warnings)
+        object.__setattr__(self, "warnings", notices)
 
     def hidden(self, part: str) -> bool:
         """Whether something in the picture covers the part: where the fit puts it, the photo shows something else."""

@@ -74,7 +74,7 @@ def _namesake() -> list[dict[str, str]]:
     """Find another project's distribution ``avatarkit`` that put its files among ours."""
     from importlib import metadata
 
-    from avatarkit.descriptors import DISTRIBUTION
+    from avatarkit.registry.specs import DISTRIBUTION
 
     try:
         other = metadata.distribution("avatarkit")
@@ -130,10 +130,9 @@ def _folders() -> list[dict[str, str]]:
 
 def _components(registry: Registry) -> list[dict[str, str]]:
     from avatarkit.config import presets
-    from avatarkit.descriptors import DISTRIBUTION
-    from avatarkit.needs import requirements
     from avatarkit.registry import KINDS
     from avatarkit.registry.requirements import requirements
+    from avatarkit.registry.specs import DISTRIBUTION
 
     default = _used_by("standard") if "standard" in presets() else set()
     device = _device_type()

@@ -10,7 +10,7 @@ from avatarkit.interfaces import BodyModel, MeshRasterizer
 from avatarkit.types.body import BodyParams
 from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import Mesh
-from avatarkit.types.subject import Matte, Quality
+from avatarkit.types.subject import Matte, Notice, Quality
 from avatarkit_exavatar.kinematics import Kinematics
 from avatarkit_exavatar.landmarks import set_points
 from avatarkit_exavatar.observation import Observation
@@ -72,7 +72,7 @@ def judge(
     rasterizer: MeshRasterizer,
     partly: tuple[str, ...],
 ) -> Quality:
-    """Metrics, what was seen (``partly`` as in ``Quality``), and sentences for the user.
+    """Metrics, what was seen (``partly`` as in ``Quality``), and notices for the user.
 
     Metrics besides those of ``landmark_errors``: ``mask_iou`` of the mesh with ``offsets`` (V, 3) and the matte,
     ``mask_iou_without_offsets``, and ``head_pixels``, the face box's diagonal / 1.45.
@@ -88,7 +88,7 @@ def judge(
     return Quality(metrics, dict(observation.visible), tuple(said), partly)
 
 
-def _of_the_picture(image: torch.Tensor, face: torch.Tensor) -> list[str]:
+def _of_the_picture(image: torch.Tensor, face: torch.Tensor) -> list[Notice]:
     """What light and focus of a picture (H, W, 3) do to a face, given by its landmarks (n, 2)."""
     (x0, y0), (x1, y1) = face.amin(0).long().clamp(min=0).tolist(), face.amax(0).long().tolist()
     window = image[y0 : y1 + 1, x0 : x1 + 1].mean(-1)
@@ -96,35 +96,35 @@ def _of_the_picture(image: torch.Tensor, face: torch.Tensor) -> list[str]:
         return []
     said = []
     if float(window.quantile(0.9)) < _WARN_DARK:
-        said.append("The photo is very dark; one taken in good light would give better colours.")
+        said.append(Notice("light", "The photo is very dark; one taken in good light would give better colours."))
     size = (_FACE, max(8, round(_FACE * window.shape[1] / window.shape[0])))
     small = functional.interpolate(window[None, None], size, mode="bilinear", align_corners=False, antialias=True)[0, 0]
     fine = torch.from_numpy(gaussian_filter(small.numpy(), 1.0))
     if float((small - fine).std() / small.std().clamp(min=1e-6)) < _WARN_SOFT:
-        said.append("The photo is blurred; a sharper one would give a better likeness.")
+        said.append(Notice("focus", "The photo is blurred; a sharper one would give a better likeness."))
     return said
 
 
-def _warnings(metrics: dict[str, float], visible: dict[str, bool], partly: tuple[str, ...]) -> list[str]:
+def _warnings(metrics: dict[str, float], visible: dict[str, bool], partly: tuple[str, ...]) -> list[Notice]:
     said = []
     if not visible["face"]:
-        said.append("No face was found: expression and gaze are neutral, and the head's pose comes from body landmarks.")
+        said.append(Notice("face", "No face was found: expression and gaze are neutral; landmarks of the body pose the head."))
     elif metrics.get("face_error_percent_head", 0.0) > _WARN_FACE:
-        said.append("The face could not be fitted well; a frontal photo would give a better likeness.")
+        said.append(Notice("face", "The face could not be fitted well; a frontal photo would give a better likeness."))
     if metrics["head_pixels"] < _WARN_HEAD:
-        said.append(f"The head is only {metrics['head_pixels']:.0f} pixels tall; details of the face are guesses.")
+        said.append(Notice("size", f"The head is only {metrics['head_pixels']:.0f} pixels tall: its details are guesses."))
     for side in ("left", "right"):
         if not visible[f"{side}_hand"]:
             seen = "hardly" if f"{side}_hand" in partly else "not"
-            said.append(f"The {side} hand was {seen} seen: its fingers are a guess.")
+            said.append(Notice("hands", f"The {side} hand was {seen} seen: its fingers are a guess."))
         elif metrics.get(f"{side}_hand_error_percent_head", 0.0) > _WARN_HAND:
-            said.append(f"The {side} hand could not be fitted well.")
+            said.append(Notice("hands", f"The {side} hand could not be fitted well."))
         if not visible[f"{side}_arm"]:
-            said.append(f"The {side} arm was not fully seen: its pose is a guess.")
+            said.append(Notice("arms", f"The {side} arm was not fully seen: its pose is a guess."))
     if not visible["legs"]:
-        said.append("The legs were not seen: they are straight.")
+        said.append(Notice("legs", "The legs were not seen: they are straight."))
     elif not visible["feet"]:
-        said.append("The feet were not seen: they are at rest.")
+        said.append(Notice("legs", "The feet were not seen: they are at rest."))
     if metrics["mask_iou"] < _WARN_OVERLAP:
-        said.append("The body and the cut-out person differ much; check the matte.")
+        said.append(Notice("outline", "The body and the cut-out person differ much; check the matte."))
     return said
