@@ -203,7 +203,6 @@ def doll(body: Any) -> Any:
 @needs_browser
 def test_hostile_names_run_nothing_and_the_viewer_serves_the_page(hostile_page: str) -> None:
     """Over HTTP, with the headers of ``avatarkit view``; an inline script and a handler put into the page do not run either."""
-
     from avatarkit_cli.page_server import PageServer
 
     server = PageServer(0)
