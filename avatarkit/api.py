@@ -42,7 +42,7 @@ def build(
         output: the avatar's folder; None = ``<photo>.avatar`` in the current folder.
         preset: ``instant``, ``draft``, ``standard``, ``paper`` or another that is installed; None = by the device.
         recipe: a TOML file over the preset, or a complete ``Recipe``.
-        components: slot -> name of a component, over both: ``{"matter": "mediapipe"}``.
+        components: slot -> name of a component, over both: ``{"matting": "mediapipe"}``.
         settings: ``slot.option=value`` texts over all: ``["training.steps=500"]``.
         registry: where components are found; None = all installed plugins.
         device: ``auto``, ``cpu`` or ``cuda``.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from avatarkit.config import Choice, LossChoice, Recipe
+from avatarkit.config.aliases import current_name
 from avatarkit.config.options import without_machine
 from avatarkit.errors import ConfigError, MissingDevice
 from avatarkit.interfaces import PROTOCOLS, Context, GetComponent, Loss, with_defaults
@@ -72,6 +73,7 @@ class Components:
 
     def choice(self, slot: str) -> Choice:
         """What the recipe says about a slot."""
+        slot = current_name(slot)
         if slot not in self.recipe.slots:
             raise ConfigError(f"A recipe has no slot {slot!r}.")
         return self.recipe.slots[slot]

@@ -218,7 +218,7 @@ class _Evaluation:
         """One frame of the truth; without a person there is only a box that says so."""
         photo = photo_from_array(image, f"frame {number}")
         try:
-            matte = self.components.get("matter").matte(photo, self._landmarks(number))
+            matte = self.components.get("matting").matte(photo, self._landmarks(number))
         except InputError as error:
             log.warning("frame %d is left out: %s", number, error)
             write_json(folder / "box.json", {"box": None})
@@ -356,7 +356,7 @@ class _Evaluation:
 
     def _truth(self, number: int) -> Stage:
         inputs = {"clip": self.clip_key, "landmarks": self.seen.key}
-        return self._stage(f"truth-{number:05d}", ("matter",), inputs, {})
+        return self._stage(f"truth-{number:05d}", ("matting",), inputs, {})
 
     def _drawn(self, method: str, number: int, metric: str) -> Stage:
         inputs = {"truth": self._truth(number).key, "photo": self._key("avatar" if method == "avatar" else "tracking")}

@@ -135,8 +135,15 @@ class Register(Protocol):
 
 
 @hookspec
+def register_matting_models(register: Register) -> None:
+    """Registers implementations of ``MattingModel``."""
+
+
+@pluggy.HookspecMarker("avatarkit")(
+    warn_on_impl=DeprecationWarning("The hook register_matters is called register_matting_models now.")
+)
 def register_matters(register: Register) -> None:
-    """Registers implementations of ``Matter``."""
+    """Former name of ``register_matting_models``; it goes in version 0.3."""
 
 
 @hookspec

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,7 @@ __all__ = [
     "GetComponent",
     "KeypointDetector",
     "Loss",
-    "Matter",
+    "MattingModel",
     "MeshRasterizer",
     "MotionSource",
     "ParameterGroup",
@@ -71,7 +72,7 @@ class GetComponent(Protocol):
     """Gives another component of the build, by slot of the recipe. Plugins meet through it and never import each other."""
 
     @overload
-    def __call__(self, kind: Literal["matter"], name: str | None = None) -> Matter: ...
+    def __call__(self, kind: Literal["matting"], name: str | None = None) -> MattingModel: ...
     @overload
     def __call__(self, kind: Literal["keypoints"], name: str | None = None) -> KeypointDetector: ...
     @overload
@@ -121,7 +122,7 @@ class Context:
 
 
 @runtime_checkable
-class Matter(Protocol):
+class MattingModel(Protocol):
     """Cuts the person out of a picture."""
 
     def matte(self, photo: Photo, keypoints: Keypoints | None = None) -> Matte:
@@ -522,7 +523,7 @@ class Exporter(Protocol):
 
 
 PROTOCOLS: dict[str, type] = {
-    "matter": Matter,
+    "matting": MattingModel,
     "keypoints": KeypointDetector,
     "body": BodyModel,
     "tracker": Tracker,
@@ -555,3 +556,11 @@ def with_defaults(component: T, protocol: type) -> T:
             default = vars(protocol)[name]
             object.__setattr__(component, name, default.__get__(component) if inspect.isfunction(default) else default)
     return component
+
+
+def __getattr__(name: str) -> Any:
+    """Gives an interface under its former name."""
+    if name == "Matter":
+        warnings.warn("avatarkit.interfaces.Matter is called MattingModel now.", DeprecationWarning, stacklevel=2)
+        return MattingModel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -55,7 +55,7 @@ def track_file(path: Path, components: Components, person: int | None, tell: Tel
     """A photo or a video, as its name says.
 
     Args:
-        path: of the file. components: whose matter, detector, body and tracker work.
+        path: of the file. components: whose matting, detector, body and tracker work.
         person: which one, counted from 1 left to right, where a photo shows several. tell: shown to the user.
         work: folder that keeps the landmarks of a video until they are no longer needed, see ``track_video``.
 
@@ -78,7 +78,7 @@ def track_photo(path: Path, components: Components, person: int | None, tell: Te
     tell("finding the person", 0.0)
     keypoints = components.get("keypoints").detect((photo.image * 255).round().to(torch.uint8).numpy(), person)
     tell("cutting the person out", 0.1)
-    matte = components.get("matter").matte(photo, keypoints)
+    matte = components.get("matting").matte(photo, keypoints)
     tell("fitting the body", 0.25)
     subject = components.get("tracker").fit(photo, matte, keypoints)
     motion = Motion(path.stem, 1.0, subject.params.batched())

@@ -47,7 +47,7 @@ def fit_photo(path: Path, components: Components, output: Path) -> dict[str, Any
         photo = read_photo(path)
         image = (photo.image * 255).round().to(torch.uint8).numpy()
         keypoints = components.get("keypoints").detect(image)
-        matte = components.get("matter").matte(photo, keypoints)
+        matte = components.get("matting").matte(photo, keypoints)
         seen = time.process_time()
         subject = components.get("tracker").fit(photo, matte, keypoints)
         row["seconds"] = time.process_time() - begin

@@ -82,7 +82,7 @@ def track_known(path: Path, components: Components, limit: int) -> str:
     detector, tracker = components.get("keypoints"), components.get("tracker")
     photo = Photo(torch.from_numpy(images[0]).float() / 255, None, "0" * 64, path.name)
     first = detector.detect(images[0])
-    subject = tracker.fit(photo, components.get("matter").matte(photo, first), first)
+    subject = tracker.fit(photo, components.get("matting").matte(photo, first), first)
     seen = list(detector.detect_video(iter(images)))
     carried = Carried(subject, components)
     rows = []

@@ -58,7 +58,7 @@ class WitnessLabeler:
         camera = subject.camera.scaled_to(config.height)
         shrunk = [resized(torch.from_numpy(images[k]).float() / 255, camera.width, camera.height) for k in chosen]
         frames = (torch.stack(shrunk) * 255).round().to(torch.uint8)
-        cut = cut_out(frames, self.context.get("matter"), "witness", 1.0, self.context.progress)
+        cut = cut_out(frames, self.context.get("matting"), "witness", 1.0, self.context.progress)
         still = subject.params.batched()[torch.zeros(len(frames), dtype=torch.int64)]
         cameras = (camera,) * len(frames)
         return LabelClip("witness", "body", cut.colors, cut.alpha, cut.confidence, still, still, cameras)

@@ -66,7 +66,7 @@ class Exporter(method.TinyExporter):
 
 
 TARGETS = {
-    "matter": "avatarkit.testing.method:TinyMatter",
+    "matting": "avatarkit.testing.method:TinyMatting",
     "keypoints": "avatarkit.testing.method:TinyDetector",
     "loss": "avatarkit.testing.method:TinyRgb",
     **{

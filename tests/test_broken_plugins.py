@@ -20,7 +20,7 @@ from avatarkit_cli.main import app
 
 TINY = Path(__file__).with_name("tiny_plugin.py")
 HOOK = "from avatarkit import hookimpl, Needs\n@hookimpl\n"
-MATTER = HOOK + "def register_matters(register):\n    register('mine', target='broken_parts:Mine')\n"
+MATTER = HOOK + "def register_matting_models(register):\n    register('mine', target='broken_parts:Mine')\n"
 FINE = HOOK + "def register_losses(register):\n    register('fine', target='avatarkit.testing.method:TinyRgb', summary='fine')\n"
 PARTS = """
 import torch
@@ -44,7 +44,7 @@ AT_LOADING = {
 }
 IN_A_BUILD = {
     "wrong return type": (MATTER, "return None", 2, "answers wrongly: the matte is of the type NoneType, not Matte"),
-    "raising in a stage": (MATTER, "raise ValueError('boom')", 1, "The stage tracking failed in matter 'mine'.*ValueError: boom"),
+    "raising in a stage": (MATTER, "raise ValueError('boom')", 1, "The stage tracking failed in matting 'mine'.*Error: boom"),
     "non-conforming shapes": (
         MATTER,
         "return Matte(torch.zeros(3, 3), photo.image)",
@@ -114,7 +114,7 @@ def test_what_is_broken_when_it_is_loaded_is_named_with_a_remedy(
 def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     monkeypatch.chdir(folder)
     save_png(folder / "ada.png", tiny_subject().photo.image)
-    slots = ("keypoints", "body", "tracker", "motions", "avatar", "renderer", "matter")
+    slots = ("keypoints", "body", "tracker", "motions", "avatar", "renderer", "matting")
     tables = "".join(f'[{slot}]\nuse = "tiny"\n' for slot in slots)
     preview = "[training]\nsteps = 0\n[preview]\nheight = 16\nseconds = 0.2\nfps = 5\nmotion = 'tiny'\n"
     (folder / "tiny.toml").write_text(tables + preview)
@@ -128,12 +128,12 @@ def test_what_is_broken_in_a_build_is_named_with_a_remedy(
     source, body, code, message = IN_A_BUILD[how]
     install(source, parts=textwrap.dedent(PARTS).replace("{body}", body))
     build = prepare(tmp_path, monkeypatch)
-    result = run(*build, "--matter", "mine")
+    result = run(*build, "--matting", "mine")
     text = " ".join(result.stderr.split())
     assert result.exit_code == code
     assert re.search(message, text)
     assert "plugin 'broken' of avatarkit-broken 1.2" in text
-    assert "Take another component of the kind matter, or report it to the makers of 'broken' of avatarkit-broken 1.2" in text
+    assert "Take another component of the kind matting, or report it to the makers of 'broken' of avatarkit-broken 1.2" in text
     if code == 1:
         assert "This is a bug in the plugin 'broken' of avatarkit-broken 1.2, not in avatarkit" in text
     assert not (tmp_path / "ada.avatar" / "manifest.json").exists()
@@ -151,6 +151,6 @@ def test_a_build_without_the_broken_plugin_works_beside_it(
 
 def test_a_component_whose_module_lacks_a_dependency_says_how_to_get_it(install: Install) -> None:
     install(MATTER, parts="import torch_scatterer")
-    result = run("plugins", "check", "matter/mine")
+    result = run("plugins", "check", "matting/mine")
     assert "there is no module 'torch_scatterer'. pip install torch_scatterer" in " ".join(result.stdout.split())
     assert result.exit_code == 2

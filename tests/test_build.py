@@ -28,7 +28,7 @@ from avatarkit_cli.main import app
 
 PLUGIN = Path(__file__).with_name("tiny_plugin.py")
 WALL = np.array([26.0, 128.0, 51.0])  # sRGB, behind the tiny person
-SLOTS = ("matter", "keypoints", "body", "tracker", "motions", "body-labels", "head-labels", "avatar", "renderer")
+SLOTS = ("matting", "keypoints", "body", "tracker", "motions", "body-labels", "head-labels", "avatar", "renderer")
 RECIPE = (
     "\n".join(f'[{slot.replace("-", "_")}]\nuse = "tiny"' for slot in SLOTS)
     + """

@@ -103,7 +103,7 @@ def test_a_foreign_folder_or_file_is_never_overwritten(tmp_path: Path) -> None:
 
 def test_the_manifest_tells_nothing_of_the_disk(tmp_path: Path) -> None:
     manifest = {
-        "recipe": {"matter": {"weights": "/home/ada/secret/model.pth"}},
+        "recipe": {"matting": {"weights": "/home/ada/secret/model.pth"}},
         "list": ["C:\\Users\\ada\\model.pth", Path("/home/ada/x.npz")],
         "text": "see /home for more",
     }
@@ -111,7 +111,7 @@ def test_the_manifest_tells_nothing_of_the_disk(tmp_path: Path) -> None:
     text = (path / "manifest.json").read_text()
     assert "ada" not in text
     read = read_manifest(path)
-    assert read["recipe"]["matter"]["weights"] == "model.pth"
+    assert read["recipe"]["matting"]["weights"] == "model.pth"
     assert read["list"] == ["model.pth", "x.npz"]
     assert read["text"] == "see /home for more"
     assert str(tmp_path) not in text

@@ -92,7 +92,7 @@ def test_every_command_has_help(command: str) -> None:
 def test_build_has_all_flags_of_the_contract() -> None:
     text = run("build", "--help").stdout
     for flag in (
-        "--output", "--preset", "--recipe", "--matter", "--keypoints", "--tracker", "--body", "--motions",
+        "--output", "--preset", "--recipe", "--matting", "--keypoints", "--tracker", "--body", "--motions",
         "--body-labels", "--head-labels", "--avatar", "--perceptual", "--renderer", "--set", "--device", "--seed",
         "--from", "--fresh", "--dry-run", "--consent", "--json", "--sample", "--person", "--keep-photo", "--plugin",
     ):  # fmt: skip

@@ -45,13 +45,13 @@ def test_a_file_fills_slots_and_losses(file: Path) -> None:
 def test_later_layers_win_and_say_where_they_came_from(file: Path) -> None:
     recipe = Recipe.load(
         file=file,
-        flags={"matter": "other", "body": None},
-        settings=["matter.size=3", "training.lr=0.5", "matter.word=abc"],
+        flags={"matting": "other", "body": None},
+        settings=["matting.size=3", "training.lr=0.5", "matting.word=abc"],
     )
-    matter = recipe.slots["matter"]
-    assert (matter.use, matter.origin) == ("other", "--matter")
-    assert matter.options == {"size": 3, "word": "abc"}
-    assert matter.origins["size"] == "--set matter.size=3"
+    matting = recipe.slots["matting"]
+    assert (matting.use, matting.origin) == ("other", "--matting")
+    assert matting.options == {"size": 3, "word": "abc"}
+    assert matting.origins["size"] == "--set matting.size=3"
     assert recipe.slots["body"].use == "body-one"
     assert recipe.section("training", Training) == Training(9, 0.5)
 
@@ -131,7 +131,7 @@ def test_unreadable_recipes_are_told_apart(tmp_path: Path) -> None:
 def test_an_incomplete_recipe_says_how_to_complete_it(tmp_path: Path) -> None:
     path = tmp_path / "part.toml"
     path.write_text("[training]\nsteps = 7\n")
-    with pytest.raises(ConfigError, match="no component for the slot 'matter'. Start from a preset"):
+    with pytest.raises(ConfigError, match="no component for the slot 'matting'. Start from a preset"):
         Recipe.load(file=path)
     path.write_text('preset = "draft"\n[training]\nsteps = 7\n')
     recipe = Recipe.load(file=path)

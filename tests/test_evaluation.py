@@ -27,7 +27,7 @@ from avatarkit.types.mesh import Mesh
 from avatarkit_cli.main import app
 
 PLUGIN = Path(__file__).with_name("tiny_plugin.py")
-SLOTS = ("matter", "keypoints", "body", "tracker", "motions", "avatar", "perceptual", "renderer")
+SLOTS = ("matting", "keypoints", "body", "tracker", "motions", "avatar", "perceptual", "renderer")
 RECIPE = (
     "\n".join(f'[{slot}]\nuse = "tiny"' for slot in SLOTS)
     + """

@@ -25,7 +25,7 @@ USES = {
     "facets": ("avatar", "facets", ["--avatar", "facets"]),
 }
 RECIPE = """
-[matter]
+[matting]
 use = "tiny"
 [keypoints]
 use = "tiny"

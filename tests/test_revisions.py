@@ -14,7 +14,7 @@ from avatarkit.registry import Registry
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "avatarkit"
 SLOTS_OF = {  # stage -> slots whose components it runs, besides the losses
-    "tracking": ("matter", "keypoints", "body", "tracker"),
+    "tracking": ("matting", "keypoints", "body", "tracker"),
     "motions": ("body", "motions"),
     "body-labels": ("body", "body_labels", "renderer", "keypoints", "tracker"),
     "head-labels": ("body", "head_labels", "renderer", "keypoints", "tracker"),

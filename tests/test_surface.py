@@ -85,10 +85,10 @@ def test_a_deprecated_hook_works_and_is_told_with_its_plugin(monkeypatch: pytest
     def register_mattes(register: Any) -> None:
         """An earlier name."""
 
-    notice = DeprecationWarning("The hook register_mattes is called register_matters since 0.3 and goes in 0.5.")
+    notice = DeprecationWarning("The hook register_mattes is called register_matting_models since 0.3 and goes in 0.5.")
     monkeypatch.setattr(hookspecs, "register_mattes", hookspec(warn_on_impl=notice)(register_mattes), raising=False)
     registry = Registry.load(environ={"AVATARKIT_PLUGINS": ""})
-    with pytest.raises(avatarkit.PluginError, match="called register_matters since 0.3"):
+    with pytest.raises(avatarkit.PluginError, match="called register_matting_models since 0.3"):
         registry.add(plugin(register_mattes=lambda register: None), "old")  # one-offs are told at once
     assert "old" in registry.plugins  # and loaded all the same
     assert "It works for now" in str(registry.problems[0])

@@ -59,7 +59,7 @@ def _centre(image: np.ndarray) -> np.ndarray:
     return np.array([x.mean(), y.mean()]) if len(x) else np.zeros(2)
 
 
-class Matter(method.TinyMatter):
+class MattingModel(method.TinyMatting):
     """Not fooled by what compression leaves around the person."""
 
     def matte(self, photo: Photo, keypoints: Keypoints | None = None) -> Matte:
@@ -120,8 +120,8 @@ _METHOD = "avatarkit.testing.method"
 
 
 @hookimpl
-def register_matters(register: Any) -> None:
-    register("tiny", target=f"{_HERE}:Matter")
+def register_matting_models(register: Any) -> None:
+    register("tiny", target=f"{_HERE}:MattingModel")
 
 
 @hookimpl

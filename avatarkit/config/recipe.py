@@ -27,6 +27,7 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any, TypeVar
 
+from avatarkit.config.aliases import renamed
 from avatarkit.config.options import did_you_mean, make_config
 from avatarkit.config.sections import SECTIONS
 from avatarkit.errors import ConfigError
@@ -36,7 +37,7 @@ __all__ = ["OPTIONAL_SLOTS", "SECTIONS", "SLOTS", "Choice", "LossChoice", "Recip
 T = TypeVar("T")
 
 SLOTS: dict[str, str] = {
-    "matter": "matter",
+    "matting": "matting",
     "keypoints": "keypoints",
     "tracker": "tracker",
     "body": "body",
@@ -262,7 +263,7 @@ def _losses(
 
 def _lay(leaves: dict[_Path, tuple[Any, str]], tables: Mapping[str, Any], origin: str) -> None:
     """Puts a layer on top, in place."""
-    layer = dict(_flatten(tables))
+    layer = {(renamed(path[0], origin), *path[1:]): value for path, value in _flatten(tables)}
     for path, value in layer.items():
         if path[-1] == "use" and path in leaves and leaves[path][0] != value:
             for old in [p for p in leaves if _is_option(p, path[:-1])]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from avatarkit.errors import InputError
-from avatarkit.interfaces import Matter
+from avatarkit.interfaces import MattingModel
 from avatarkit.types.body import Motion
 from avatarkit.types.photo import Photo
 
@@ -42,12 +42,12 @@ def thinned(motion: Motion, fps: float) -> Motion:
 
 
 def cut_out(
-    frames: torch.Tensor, matter: Matter, name: str, trust: float, report: Callable[..., None] = lambda what, part: None
+    frames: torch.Tensor, matting: MattingModel, name: str, trust: float, report: Callable[..., None] = lambda what, part: None
 ) -> CutOut:
     """Mattes every frame; where nobody can be found, nothing is trusted.
 
     Args:
-        frames: (T, H, W, 3) uint8. matter: cuts people out. name: of the clip, for messages.
+        frames: (T, H, W, 3) uint8. matting: cuts people out. name: of the clip, for messages.
         trust: 0 to 1, confidence of frames with a person. report: told what is done, and the part of it that is.
     """
     colors, alphas, confidences, lost = torch.empty_like(frames), [], [], 0
@@ -55,7 +55,7 @@ def cut_out(
         report("cutting the person out", number / len(frames))
         digest = hashlib.sha256(frame.numpy().tobytes()).hexdigest()
         try:
-            matte = matter.matte(Photo(frame.float() / 255, None, digest, f"{name}-{number}"))
+            matte = matting.matte(Photo(frame.float() / 255, None, digest, f"{name}-{number}"))
             alpha, color, sure = matte.alpha, matte.foreground, trust
         except InputError:
             alpha, color, sure = torch.zeros(frame.shape[:2]), frame.float() / 255, 0.0

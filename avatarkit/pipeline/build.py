@@ -169,7 +169,7 @@ class _Run:
 
     def track(self, photo: Photo, person: int | None) -> tuple[Subject, Stage]:
         """Stage 1: matte, landmarks and the fitted body."""
-        slots = ("matter", "keypoints", "body", "tracker")
+        slots = ("matting", "keypoints", "body", "tracker")
         stage = self._stage("tracking", slots, {"photo": photo.sha256}, {"person": person})
 
         def make(folder: Path) -> None:
@@ -179,8 +179,8 @@ class _Run:
             keypoints = get("keypoints").detect(image, person)
             self._require("keypoints", validation.require_keypoints, keypoints, photo.width, photo.height)
             tell("cutting the person out", 0.1)
-            matte = get("matter").matte(photo, keypoints)
-            self._require("matter", validation.require_matte, matte, photo)
+            matte = get("matting").matte(photo, keypoints)
+            self._require("matting", validation.require_matte, matte, photo)
             tell("fitting the body", 0.25)
             subject = get("tracker").fit(photo, matte, keypoints)
             self._require("tracker", validation.require_subject, subject, photo, get("body"))

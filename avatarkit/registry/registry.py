@@ -25,6 +25,7 @@ import pluggy
 
 from avatarkit import hookspecs
 from avatarkit.config import Choice
+from avatarkit.config.aliases import current_name
 from avatarkit.config.options import did_you_mean
 from avatarkit.errors import ConfigError, PluginError
 from avatarkit.registry.loading import (
@@ -43,7 +44,7 @@ __all__ = ["ENTRY_POINT_GROUP", "KINDS", "Component", "Plugin", "Problem", "Regi
 ENTRY_POINT_GROUP = "avatarkit"
 
 KINDS: dict[str, str] = {
-    "matter": "register_matters",
+    "matting": "register_matting_models",
     "keypoints": "register_keypoint_detectors",
     "body": "register_body_models",
     "tracker": "register_trackers",
@@ -55,6 +56,9 @@ KINDS: dict[str, str] = {
     "exporter": "register_exporters",
 }
 """Kind of component -> the hook that registers it."""
+
+_FORMER_HOOKS = {"register_matters": "matting"}
+"""Former hook -> kind of component; it still works, and pluggy says that it is deprecated."""
 
 
 @dataclass
@@ -108,7 +112,7 @@ class Registry:
 
     def components(self, kind: str) -> dict[str, Component]:
         """Name -> component, sorted by name; names that two plugins claim are left out."""
-        self._check_kind(kind)
+        kind = self._kind(kind)
         return {name: found[0] for (k, name), found in sorted(self._components.items()) if k == kind and len(found) == 1}
 
     def all_components(self) -> list[Component]:
@@ -121,7 +125,7 @@ class Registry:
         Raises:
             PluginError: there is none of that name, or two plugins claim it.
         """
-        self._check_kind(kind)
+        kind = self._kind(kind)
         found = self._components.get((kind, name), [])
         if len(found) > 1:
             raise PluginError(_clash(found))
@@ -167,9 +171,11 @@ class Registry:
         plugin = self.plugins[name]
         self._problem(plugin, f"Its hook {hook} raised {error_text(error)}", f"Ask its makers, or {leave_out(plugin)}.")
 
-    def _check_kind(self, kind: str) -> None:
+    def _kind(self, name: str) -> str:
+        kind = current_name(name)
         if kind not in KINDS:
             raise PluginError(f"There is no kind of component {kind!r}.{did_you_mean(kind, KINDS)} Kinds: {', '.join(KINDS)}.")
+        return kind
 
     # ---------------------------------------------------------------------------------------------------------- loading
 
@@ -246,7 +252,7 @@ class Registry:
         """Calls the plugin's own ``register_...`` hooks."""
         others = {m for n, m in self._manager.list_name_plugin() if n != plugin.name}
         added: list[Component] = []
-        for kind, hook in KINDS.items():
+        for kind, hook in [*KINDS.items(), *((kind, hook) for hook, kind in _FORMER_HOOKS.items())]:
             caller = self._manager.subset_hook_caller(hook, remove_plugins=others)
             try:
                 caller(register=make_register(kind, plugin, added))

@@ -16,7 +16,7 @@ from avatarkit.testing.method import (
     TinyDetector,
     TinyLabeler,
     TinyLabelerConfig,
-    TinyMatter,
+    TinyMatting,
     TinyMotions,
     TinyRgb,
     TinyTracker,
@@ -37,7 +37,7 @@ __all__ = ["Material", "PhotoMaterial"]
 _TINY: dict[str, tuple[Any, Any]] = {
     "body": (TinyBody, None),
     "renderer": (ReferenceRenderer, None),
-    "matter": (TinyMatter, None),
+    "matting": (TinyMatting, None),
     "keypoints": (TinyDetector, None),
     "tracker": (TinyTracker, TinyTrackerConfig()),
     "motions": (TinyMotions, None),
@@ -146,7 +146,7 @@ class PhotoMaterial(Material):
     @cached_property
     def matte(self) -> Matte:
         """Of the photo."""
-        return self.get("matter").matte(self.photo, self.keypoints)
+        return self.get("matting").matte(self.photo, self.keypoints)
 
     @cached_property
     def subject(self) -> Subject:

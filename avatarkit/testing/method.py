@@ -35,7 +35,7 @@ __all__ = [
     "TinyDetector",
     "TinyExporter",
     "TinyLabeler",
-    "TinyMatter",
+    "TinyMatting",
     "TinyMotions",
     "TinyRgb",
     "TinyTracker",
@@ -47,7 +47,7 @@ SIZE = 64
 EVERY = 4  # vertices without a Gaussian of their own, but for one
 
 TINY_RECIPE: dict[str, Any] = {
-    **{slot: {"use": "tiny"} for slot in ("matter", "keypoints", "body", "tracker", "motions", "avatar", "renderer")},
+    **{slot: {"use": "tiny"} for slot in ("matting", "keypoints", "body", "tracker", "motions", "avatar", "renderer")},
     "body_labels": {"use": "tiny"},
     "head_labels": {"use": "tiny", "region": "head"},
     "losses": {"rgb": {"use": "tiny", "weight": 1.0, "on": ["photo"]}},
@@ -74,7 +74,7 @@ class TinyDetector:
             yield None if image.std() < 1 else self.detect(image)
 
 
-class TinyMatter:
+class TinyMatting:
     """Everything but the green wall is the person."""
 
     def __init__(self, config: Any, context: Context) -> None: ...
@@ -243,7 +243,7 @@ def _tiny_plugin() -> ModuleType:
     """All of the above as one plugin."""
     here, tiny = __name__, "avatarkit.testing.tiny"
     targets = {
-        "matter": (f"{here}:TinyMatter", None),
+        "matting": (f"{here}:TinyMatting", None),
         "keypoints": (f"{here}:TinyDetector", None),
         "body": (f"{tiny}:TinyBody", None),
         "tracker": (f"{here}:TinyTracker", f"{here}:TinyTrackerConfig"),

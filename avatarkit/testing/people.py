@@ -1,4 +1,4 @@
-"""Checks for the kinds that see and move people: matter, keypoints, body, tracker, motions, labels."""
+"""Checks for the kinds that see and move people: matting, keypoints, body, tracker, motions, labels."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _blank() -> np.ndarray:
     return np.full((96, 96, 3), 128, np.uint8)
 
 
-# ------------------------------------------------------------------------------------------------------------- matter
+# ------------------------------------------------------------------------------------------------------------- matting
 
 
 def _a_matte_has_the_size_of_the_photo(case: Case) -> None:
@@ -321,7 +321,7 @@ def _exact_generators_keep_the_request(case: Case) -> None:
 
 
 PEOPLE_CHECKS: dict[str, tuple[Check, ...]] = {
-    "matter": (
+    "matting": (
         _a_matte_has_the_size_of_the_photo,
         _a_matte_needs_no_keypoints,
         _the_same_photo_gives_the_same_matte,

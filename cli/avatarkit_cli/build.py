@@ -43,7 +43,8 @@ def build(
         Path | None,
         typer.Option(help="A recipe of your own, over the preset where both are given.", metavar="FILE.toml"),
     ] = None,
-    matter: Annotated[str | None, _slot("Cuts the person out.")] = None,
+    matting: Annotated[str | None, _slot("Cuts the person out.")] = None,
+    matter: Annotated[str | None, typer.Option("--matter", hidden=True)] = None,
     keypoints: Annotated[str | None, _slot("Finds landmarks.")] = None,
     tracker: Annotated[str | None, _slot("Fits the body model.")] = None,
     body: Annotated[str | None, _slot("The body model.")] = None,
@@ -90,7 +91,7 @@ def build(
         raise ConfigError("--consent is not valid text; type it again in UTF-8.")
     verbose(verbosely)
     flags = {
-        "matter": matter, "keypoints": keypoints, "tracker": tracker, "body": body, "motions": motions,
+        "matting": matting, "matter": matter, "keypoints": keypoints, "tracker": tracker, "body": body, "motions": motions,
         "body_labels": body_labels, "head_labels": head_labels, "avatar": avatar, "perceptual": perceptual,
         "renderer": renderer,
     }  # fmt: skip

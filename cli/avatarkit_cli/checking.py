@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "show"]
 
-_SEES_PHOTOS = ("matter", "keypoints", "tracker")
+_SEES_PHOTOS = ("matting", "keypoints", "tracker")
 """Kinds that a synthetic person tells little about: they are tried on a photo, beside the components of a preset."""
 
 
@@ -42,7 +42,8 @@ def check(
 
 def _peers_are_here(recipe: Recipe, registry: Registry) -> bool:
     """Whether the preset's own components see photos too; without plugins there is only the tiny person."""
-    return all(recipe.slots[slot].use in registry.components(recipe.slots[slot].kind) for slot in ("keypoints", "matter", "body"))
+    needed = [recipe.slots[slot] for slot in ("keypoints", "matting", "body")]
+    return all(choice.use in registry.components(choice.kind) for choice in needed)
 
 
 def _photo_material(recipe: Recipe, registry: Registry, photo: Path) -> Material:

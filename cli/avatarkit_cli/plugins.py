@@ -50,7 +50,7 @@ def show(
 @app.command("new")
 def new(
     name: Annotated[str, typer.Argument(help="Of the component, lower case with hyphens, e.g. my-loss.")],
-    kind: Annotated[str, typer.Option(help="What it is: matter, labels, loss, ...", metavar="KIND")],
+    kind: Annotated[str, typer.Option(help="What it is: matting, labels, loss, ...", metavar="KIND")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The folder. [default: avatarkit-NAME here]")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -81,7 +81,7 @@ def check(
         Path | None,
         typer.Option(
             help="Try it on a photo and a preset's other components. [default: a tiny synthetic person, or the sample"
-            " portrait for matter, keypoints and tracker]"
+            " portrait for matting, keypoints and tracker]"
         ),
     ] = None,
     preset: Annotated[str, typer.Option(help="Whose components stand beside it.")] = "draft",

@@ -7,6 +7,7 @@ import re
 from importlib import resources
 from pathlib import Path
 
+from avatarkit.config.aliases import current_name
 from avatarkit.config.options import did_you_mean
 from avatarkit.errors import ConfigError, StoreError
 from avatarkit.registry import KINDS
@@ -15,7 +16,7 @@ from avatarkit.utils.files import disk_errors, replace, sync, sync_folder, tempo
 __all__ = ["render_project", "write_project"]
 
 WHAT = {
-    "matter": ("cuts the person out before an even wall", "--matter NAME"),
+    "matting": ("cuts the person out before an even wall", "--matting NAME"),
     "keypoints": ("five points on the outline of a person before an even wall", "--keypoints NAME"),
     "body": ("a figure of tubes", "--body NAME"),
     "tracker": ("another tracker whose motions are smoothed", "--tracker NAME"),
@@ -32,7 +33,7 @@ WHAT = {
 """Kind -> summary of the component that a project starts from, flags that use it in a build."""
 
 IN_A_BUILD = {
-    "matter": 'matter={"use": "NAME"}',
+    "matting": 'matting={"use": "NAME"}',
     "keypoints": 'keypoints={"use": "NAME"}',
     "body": 'body={"use": "NAME"}',
     "tracker": 'tracker={"use": "NAME", "base": "tiny"}',
@@ -159,6 +160,7 @@ def render_project(name: str, kind: str) -> dict[str, str]:
     Raises:
         ConfigError: the name or the kind is none.
     """
+    kind = current_name(kind)
     if kind not in KINDS:
         raise ConfigError(f"There is no kind of component {kind!r}.{did_you_mean(kind, KINDS)} Kinds: {', '.join(KINDS)}.")
     name = name.removeprefix("avatarkit-")

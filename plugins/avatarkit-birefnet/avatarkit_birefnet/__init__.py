@@ -6,11 +6,11 @@ from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
 
 
 @hookimpl
-def register_matters(register: Register) -> None:
+def register_matting_models(register: Register) -> None:
     """Registers ``birefnet``."""
     register(
         "birefnet",
-        target="avatarkit_birefnet.matter:BiRefNetMatte",
+        target="avatarkit_birefnet.matting:BiRefNetMatte",
         config="avatarkit_birefnet.config:BiRefNetConfig",
         summary="people cut out by BiRefNet (or RMBG-2.0) from an ONNX export of yours; sharper hair than the default",
         needs=Needs(modules=("onnxruntime", "cv2"), weights=("birefnet",)),

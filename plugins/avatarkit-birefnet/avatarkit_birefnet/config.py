@@ -1,4 +1,4 @@
-"""Options of the matter."""
+"""Options of the matting model."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ class BiRefNetConfig:
 
     def __post_init__(self) -> None:
         if self.side % 32 or not 256 <= self.side <= 4096:
-            raise ConfigError(f"matter.side is {self.side}; it must be a multiple of 32 between 256 and 4096.")
+            raise ConfigError(f"matting.side is {self.side}; it must be a multiple of 32 between 256 and 4096.")
         if not 0 <= self.margin <= 2:
-            raise ConfigError(f"matter.margin is {self.margin}; it must be between 0 and 2.")
+            raise ConfigError(f"matting.margin is {self.margin}; it must be between 0 and 2.")

@@ -10,7 +10,7 @@ from avatarkit.interfaces import Context
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.photo import Photo
 from avatarkit_birefnet.config import BiRefNetConfig
-from avatarkit_birefnet.matter import BiRefNetMatte, foreground_colours
+from avatarkit_birefnet.matting import BiRefNetMatte, foreground_colours
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -52,14 +52,14 @@ def points(x: float, y: float, box: tuple[float, float, float, float], count: in
     )
 
 
-def matter(tmp_path: Path, **kind) -> BiRefNetMatte:
+def matting(tmp_path: Path, **kind) -> BiRefNetMatte:
     return BiRefNetMatte(BiRefNetConfig(network=str(network(tmp_path / "n.onnx", **kind)), side=256), Context())
 
 
 @pytest.mark.parametrize("kind", [{}, {"logits": False}, {"side": "side"}, {"half": True}])
 def test_the_person_is_cut_out_whatever_the_export(kind, tmp_path):
     picture, true = photo((160, 120, 70))
-    found = matter(tmp_path, **kind).matte(picture)
+    found = matting(tmp_path, **kind).matte(picture)
     assert found.alpha.shape == (240, 320)
     assert found.foreground.shape == (240, 320, 3)
     solid = found.alpha.numpy() > 0.5
@@ -69,7 +69,7 @@ def test_the_person_is_cut_out_whatever_the_export(kind, tmp_path):
 
 
 def test_only_the_chosen_person_stays(tmp_path):
-    cut = matter(tmp_path)
+    cut = matting(tmp_path)
     picture, _ = photo((80, 120, 50), (240, 120, 60))
     left = cut.matte(picture, points(80, 120, (30, 70, 130, 170))).alpha
     assert left[120, 80] > 0.9
@@ -87,7 +87,7 @@ def test_colours_under_soft_edges_are_the_persons():
 
 
 def test_a_matte_of_the_files_own_is_kept_where_it_shows_the_person(tmp_path, caplog):
-    cut = matter(tmp_path)
+    cut = matting(tmp_path)
     _, true = photo((160, 120, 66))
     own, _ = photo((160, 120, 70), alpha=torch.from_numpy(true))
     assert torch.equal(cut.matte(own).alpha, torch.from_numpy(true))
@@ -98,7 +98,7 @@ def test_a_matte_of_the_files_own_is_kept_where_it_shows_the_person(tmp_path, ca
 
 def test_nobody_and_files_that_cannot_be_used(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="Nobody could be cut out"):
-        matter(tmp_path).matte(photo()[0])
+        matting(tmp_path).matte(photo()[0])
     monkeypatch.setenv("AVATARKIT_CACHE", str(tmp_path))
     with pytest.raises(MissingWeights, match="avatarkit weights add birefnet"):
         BiRefNetMatte(BiRefNetConfig(), Context())
@@ -108,12 +108,12 @@ def test_nobody_and_files_that_cannot_be_used(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"bad\.onnx is no ONNX file"):
         BiRefNetMatte(BiRefNetConfig(network=str(tmp_path / "bad.onnx")), Context())
     with pytest.raises(InputError, match="another network than BiRefNet"):
-        matter(tmp_path, channels=4)
+        matting(tmp_path, channels=4)
     with pytest.raises(ConfigError, match="multiple of 32"):
         BiRefNetConfig(side=1000)
 
 
 def test_it_registers_its_weights():
     told = {}
-    avatarkit_birefnet.register_matters(lambda name, **rest: told.update({name: rest}))
+    avatarkit_birefnet.register_matting_models(lambda name, **rest: told.update({name: rest}))
     assert told["birefnet"]["needs"].weights == ("birefnet",)

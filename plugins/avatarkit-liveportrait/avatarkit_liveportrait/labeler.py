@@ -82,8 +82,8 @@ class LivePortraitLabeler:
         mask, placing = border_mask(), to_window @ crop.to_photo
         generated = animator.frames(face, source.points(), x_d, lambda part: progress("moving the face", part))
         frames = torch.from_numpy(np.stack([paste(frame, ground, mask, placing) for frame in generated]))
-        name, matter = f"head-{motion.name}", self._context.get("matter")
-        cut = cut_out(frames, matter, name, self._config.confidence, progress)
+        name, matting = f"head-{motion.name}", self._context.get("matting")
+        cut = cut_out(frames, matting, name, self._config.confidence, progress)
         cameras = (camera,) * len(frames)
         return LabelClip(name, "head", cut.colors, cut.alpha, cut.confidence, params, params, cameras)
 

@@ -24,7 +24,7 @@ from avatarkit_liveportrait.images import FaceCrop, face_points
 from avatarkit_liveportrait.labeler import LivePortraitLabeler, _limited
 
 
-class HalfMatter:
+class HalfMatting:
     """The left half is the person; frames of the numbers ``refuse`` hold nobody."""
 
     def __init__(self) -> None:
@@ -71,10 +71,10 @@ def person():
 
 @pytest.fixture(scope="module")
 def shared(tiny, person, tmp_path_factory):
-    """Labeler, subject, motion, and the matter that the labeler meets."""
-    matter = HalfMatter()
+    """Labeler, subject, motion, and the matting that the labeler meets."""
+    matting = HalfMatting()
     meshes = SimpleNamespace(meshes=CoarseMeshes())
-    context = tiny_context(tmp_path_factory.mktemp("cache"), matter=matter, renderer=meshes)
+    context = tiny_context(tmp_path_factory.mktemp("cache"), matting=matting, renderer=meshes)
     motion = tiny_motion(frames=4)
     joints = motion.params.joints.clone()
     joints[:, 2, 1] = torch.linspace(0, 0.6, 4)  # the head turns
@@ -82,19 +82,19 @@ def shared(tiny, person, tmp_path_factory):
     labeler = LivePortraitLabeler(LivePortraitConfig(weights=tiny, size=64, fps=5), context)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driving, "SAMPLES", 1)  # drawings are most of the work here
-        yield labeler, person, motion, matter
+        yield labeler, person, motion, matting
 
 
 @pytest.fixture
 def setup(shared):
-    matter = shared[3]
-    matter.count, matter.refuse = 0, set()
+    matting = shared[3]
+    matting.count, matting.refuse = 0, set()
     return shared
 
 
 def test_from_motion_to_clip(setup):
-    labeler, subject, motion, matter = setup
-    matter.refuse = {1}
+    labeler, subject, motion, matting = setup
+    matting.refuse = {1}
     assert isinstance(labeler, PseudoLabeler)
     assert labeler.exact is False
     clip = labeler.generate(subject, motion, seed=3)

@@ -21,10 +21,10 @@ def register_keypoint_detectors(register: Register) -> None:
 
 
 @hookimpl
-def register_matters(register: Register) -> None:
+def register_matting_models(register: Register) -> None:
     register(
         "mediapipe",
-        target="avatarkit_mediapipe.matter:MediaPipeMatte",
+        target="avatarkit_mediapipe.matting:MediaPipeMatte",
         config="avatarkit_mediapipe.config:MatteConfig",
         summary="selfie segmentation, borders solved by closed-form matting; CPU, nothing to download",
         needs=Needs(modules=("mediapipe", "scipy")),

@@ -21,7 +21,7 @@ class KeypointConfig:
 
 @dataclass(frozen=True)
 class MatteConfig:
-    """Options of the matter."""
+    """Options of the matting model."""
 
     solve_side: int = 1024
     """Longer side in pixels at which alpha is solved; larger photos are matted at this size and alpha is scaled up."""

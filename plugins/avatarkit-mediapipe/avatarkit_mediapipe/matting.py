@@ -1,118 +1,183 @@
-"""Soft alpha and foreground colours, solved where a mask is unsure.
-
-Alpha is that of closed-form matting (Levin, Lischinski, Weiss, A Closed-Form Solution to Natural Image Matting, 2008):
-within each 3 x 3 window alpha is a linear function of colour. The system holds the unknown pixels only, which form thin
-bands, so it is solved directly and without compiled helpers. Foreground colours follow Forte (Approximate Fast
-Foreground Colour Estimation, 2021).
-"""
+"""Cuts one person out of a photo."""
 
 from __future__ import annotations
 
+import logging
+import math
+
 import cv2
 import numpy as np
-import scipy.sparse
-import scipy.sparse.linalg
+import torch
 
-__all__ = ["closed_form_alpha", "foreground_colours"]
+from avatarkit.errors import InputError
+from avatarkit.interfaces import Context
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.photo import Photo
+from avatarkit.types.subject import Matte
+from avatarkit_mediapipe.closed_form import closed_form_alpha, foreground_colours
+from avatarkit_mediapipe.config import KeypointConfig, MatteConfig
+from avatarkit_mediapipe.detector import MediaPipeKeypoints
+from avatarkit_mediapipe.graphs import brightened
+from avatarkit_mediapipe.segmentation import Anatomy, Segmenter, anatomy
 
-WINDOW = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-REACH = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)]  # pixels that share a window with one
-CHUNK = 40_000  # windows at a time: about 30 MB
+__all__ = ["MediaPipeMatte"]
+
+log = logging.getLogger("avatarkit.mediapipe")
+
+SOLID = 0.55  # probability of what counts as the person
+MIN_SHARE = 0.003  # of the picture: less is nobody
+NEAR_WEIGHT, FAR_WEIGHT = 1e-3, 1e-1  # of the mask against the colours: at its border, at the end of the band
 
 
-def closed_form_alpha(
-    image: np.ndarray, known: np.ndarray, prior: np.ndarray, prior_weight: np.ndarray, epsilon: float = 1e-6
-) -> np.ndarray:
-    """Solves alpha at pixels that are not known.
+class MediaPipeMatte:
+    """Matting by selfie segmentation on several windows, a trimap around its border, closed-form alpha.
 
-    Args:
-        image: (H, W, 3) float, 0 to 1.
-        known: (H, W) bool: where ``prior`` is the answer.
-        prior: (H, W) float, 0 to 1: the answer, or a guess.
-        prior_weight: (H, W) float: pull towards the guess, which decides where colours do not.
-        epsilon: regularisation of the windows' colour covariance; larger is smoother.
-
-    Returns:
-        (H, W) float32, 0 to 1.
+    A matte that the file itself carries is used as it is, where it shows the person.
     """
-    if known.all():
-        return prior.astype(np.float32)
-    # two pixels of margin, so that every window and neighbour exists
-    image = np.pad(image.astype(np.float64), ((2, 2), (2, 2), (0, 0)), mode="edge")
-    fixed = np.pad(known, 2, mode="edge")
-    fixed[:2] = fixed[-2:] = fixed[:, :2] = fixed[:, -2:] = True
-    values = np.pad(prior.astype(np.float64), 2, mode="edge")
-    unknown = np.flatnonzero(~fixed)
-    number = np.full(fixed.size, -1)
-    number[unknown] = np.arange(unknown.size)
-    weights = _laplacian_rows(image, fixed, unknown, number, epsilon)
-    step = image.shape[1]
-    rows, columns, entries = [], [], []
-    pull = np.pad(prior_weight.astype(np.float64), 2, mode="edge").ravel()[unknown]
-    right = pull * values.ravel()[unknown]
-    for k, (dy, dx) in enumerate(REACH):
-        neighbour = unknown + dy * step + dx
-        free = number[neighbour] >= 0
-        rows.append(np.flatnonzero(free))
-        columns.append(number[neighbour[free]])
-        entries.append(weights[free, k])
-        right -= np.where(free, 0.0, weights[:, k] * values.ravel()[neighbour])
-    matrix = scipy.sparse.csc_matrix(
-        (np.concatenate(entries), (np.concatenate(rows), np.concatenate(columns))), shape=(unknown.size,) * 2
+
+    def __init__(self, config: MatteConfig, context: Context) -> None:
+        self._config = config
+        self._segmenter = Segmenter()
+        self._detector = MediaPipeKeypoints(KeypointConfig(second_hand_pass=False), context)
+
+    def matte(self, photo: Photo, keypoints: Keypoints | None = None) -> Matte:
+        """See ``MattingModel.matte``; without keypoints the largest person is cut out."""
+        image, seen = photo.image.numpy(), brightened(photo.to_uint8())
+        person = None if keypoints is None else anatomy(keypoints)
+        probability, grain = self._segmenter.probability(seen, person)
+        if keypoints is not None and person is not None and keypoints.person_count > 1:
+            probability = self._without_others(seen, probability, keypoints, person)
+        probability = _of_one(probability, person)
+        if (probability > SOLID).mean() < MIN_SHARE:
+            raise InputError("Nobody could be cut out of the photo; use one in which the person stands out clearly.")
+        if photo.alpha is not None:
+            alpha = photo.alpha.numpy()
+            if _shows(alpha, probability, person):
+                return _as_matte(alpha, _spread(image, alpha))
+            log.warning("The transparency of the photo does not show the person and is not used.")
+        alpha = self._solve(seen.astype(np.float32) / 255, probability, grain, person)
+        return _as_matte(alpha, foreground_colours(image, alpha))
+
+    def _without_others(self, image: np.ndarray, probability: np.ndarray, keypoints: Keypoints, person: Anatomy) -> np.ndarray:
+        """Cuts a mask of several people where colours change between what is sure of each."""
+        markers = (probability < 0.2).astype(np.int32)
+        for other in map(anatomy, self._detector.everyone(image)):
+            if math.dist((other.x, other.y), (person.x, person.y)) > 0.5 * min(other.head, person.head):
+                markers[other.sure] = 2
+        markers[person.sure] = 3
+        labels = cv2.watershed(image, markers)
+        mine = (labels == 3) | (labels == 1)
+        return probability * cv2.blur(mine.astype(np.float32), (3, 3))
+
+    def _solve(self, image: np.ndarray, probability: np.ndarray, grain: np.ndarray, person: Anatomy | None) -> np.ndarray:
+        """Alpha at full size, solved in the region of the person at bounded size."""
+        height, width = probability.shape
+        rows, columns = np.nonzero(probability > 0.1)
+        margin = int(0.05 * max(height, width)) + 8
+        top, bottom = max(0, rows.min() - margin), min(height, rows.max() + margin)
+        left, right = max(0, columns.min() - margin), min(width, columns.max() + margin)
+        region = (slice(top, bottom), slice(left, right))
+        scale = min(1.0, self._config.solve_side / max(bottom - top, right - left))
+        size = (max(2, round((right - left) * scale)), max(2, round((bottom - top) * scale)))
+        small = cv2.resize(image[region], size, interpolation=cv2.INTER_AREA)
+        prior = cv2.resize(probability[region], size, interpolation=cv2.INTER_AREA)
+        pixel = cv2.resize(grain[region], size, interpolation=cv2.INTER_AREA) * scale
+        if person is None:
+            head, centre = 0.25 * float(np.sqrt((prior > SOLID).sum())), None
+            sure = np.zeros(prior.shape, bool)
+        else:
+            head, centre = person.head * scale, ((person.x - left) * scale, (person.y - top) * scale)
+            sure = cv2.resize(person.sure[region].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+            sure &= prior > 0.5
+        distance = self._distance(prior, pixel, head, centre)
+        solid = (prior > SOLID) | sure
+        known = sure | (distance > 1.5) | ((distance > 1) & ((prior < 0.08) | (prior > 0.92)))
+        # towards the end of the band the mask decides more and more, and harder
+        soft = np.clip((prior - 0.25) / 0.5, 0, 1)
+        guess = np.where(known, solid, soft + np.clip(2 * distance - 0.6, 0, 1) * (solid - soft))
+        weight = NEAR_WEIGHT + FAR_WEIGHT * np.clip(distance, 0, 1) ** 2
+        solved = closed_form_alpha(small, known, guess, weight)
+        solved = _without_spots(_without_islands(np.clip((solved - 0.05) / 0.92, 0, 1)))
+        alpha = np.zeros((height, width), np.float32)
+        full = cv2.resize(solved, (right - left, bottom - top), interpolation=cv2.INTER_CUBIC)
+        alpha[region] = np.clip(full, 0, 1)
+        return alpha
+
+    def _distance(
+        self, probability: np.ndarray, grain: np.ndarray, head: float, centre: tuple[float, float] | None
+    ) -> np.ndarray:
+        """(H, W) distance from the mask's border in units of the band to solve, which is wide at the hair."""
+        mask = (probability > SOLID).astype(np.uint8)
+        inside = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
+        outside = cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5)
+        band = np.maximum(self._config.body_width * head, 1.5 * grain)
+        outer, inner = band, band
+        if centre is not None:
+            y, x = np.mgrid[: mask.shape[0], : mask.shape[1]].astype(np.float32)
+            away = np.hypot(x - centre[0], y - centre[1]) / head
+            hair = np.clip((1.25 - away) / 0.3, 0, 1) * np.clip((centre[1] + 0.75 * head - y) / (0.3 * head), 0, 1)
+            outer = band + hair * np.maximum(self._config.hair_width * head - band, 0)
+            inner = band + hair * np.maximum(0.8 * self._config.hair_width * head - band, 0)
+        return np.maximum(outside / outer, inside / inner)
+
+
+def _of_one(probability: np.ndarray, person: Anatomy | None) -> np.ndarray:
+    """Leaves parts out that do not hang together with the person (or the largest part)."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((probability > 0.4).astype(np.uint8), connectivity=4)
+    if count <= 1:
+        return probability
+    if person is None or not person.sure.any():
+        keep = {1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())}
+    else:
+        hits = np.bincount(labels[person.sure], minlength=count)
+        hits[0] = 0
+        keep = set(np.flatnonzero(hits > max(4, 0.02 * hits.sum())).tolist())
+    kept = np.isin(labels, list(keep)).astype(np.uint8)
+    reach = 2 * int(0.01 * max(probability.shape)) + 1
+    return probability * cv2.dilate(kept, np.ones((reach, reach), np.uint8))
+
+
+def _without_islands(alpha: np.ndarray) -> np.ndarray:
+    """Keeps the largest part and what is at least a fiftieth of it."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((alpha > 0.05).astype(np.uint8), connectivity=8)
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0
+    return alpha * np.isin(labels, np.flatnonzero(areas >= 0.02 * areas.max())) if count > 2 else alpha
+
+
+def _without_spots(alpha: np.ndarray) -> np.ndarray:
+    """Fills half transparent spots that no clear background reaches: people are solid inside."""
+    count, labels = cv2.connectedComponents((alpha < 0.97).astype(np.uint8), connectivity=4)
+    clearest = np.ones(count, np.float32)
+    np.minimum.at(clearest, labels.ravel().astype(np.intp), alpha.ravel())
+    spots = np.flatnonzero(clearest > 0.3)
+    return np.where(np.isin(labels, spots), np.float32(1), alpha)
+
+
+def _spread(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Colours of solid pixels, continued outwards over those that are not, whose own colour may be wiped."""
+    weight = np.clip((alpha - 0.9) / 0.1, 0, 1).astype(np.float32)
+    colours = np.zeros_like(image)
+    for radius in (max(alpha.shape) // 2, 32, 8, 2):  # the nearer the better, where there is something near
+        size = (2 * radius + 1, 2 * radius + 1)
+        near = cv2.blur(weight, size)[..., None]
+        share = np.clip(near * size[0] * size[1], 0, 1)
+        colours += share * (cv2.blur(image * weight[..., None], size) / (near + 1e-8) - colours)
+    return np.clip(colours + weight[..., None] * (image - colours), 0, 1)
+
+
+def _shows(alpha: np.ndarray, probability: np.ndarray, person: Anatomy | None) -> bool:
+    """Whether a file's own alpha is a matte of the person: it shows the head (or the person) and hides what is behind."""
+    subject = probability > 0.8
+    if person is not None:
+        y, x = np.mgrid[: alpha.shape[0], : alpha.shape[1]].astype(np.float32)
+        subject = np.hypot(x - person.x, y - person.y) < 0.35 * person.head
+    behind = probability < 0.2
+    return bool(alpha[subject].mean() > 0.5 and (not behind.any() or alpha[behind].mean() < 0.5))
+
+
+def _as_matte(alpha: np.ndarray, foreground: np.ndarray) -> Matte:
+    return Matte(
+        torch.from_numpy(np.ascontiguousarray(alpha, np.float32)),
+        torch.from_numpy(np.ascontiguousarray(foreground, np.float32)),
     )
-    matrix += scipy.sparse.diags(pull, format="csc")
-    solution = scipy.sparse.linalg.splu(
-        matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
-    ).solve(right)
-    values.ravel()[unknown] = np.clip(solution, 0, 1)
-    return values[2:-2, 2:-2].astype(np.float32)
-
-
-def _laplacian_rows(image: np.ndarray, fixed: np.ndarray, unknown: np.ndarray, number: np.ndarray, epsilon: float) -> np.ndarray:
-    """(n, 25) entries of the matting Laplacian (equation 12) of each unknown pixel towards its 5 x 5 surroundings."""
-    width = fixed.shape[1]
-    touched = cv2.erode(fixed.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0
-    touched[:3] = touched[-3:] = touched[:, :3] = touched[:, -3:] = False  # windows inside the picture only
-    centres = np.flatnonzero(touched)
-    offsets = np.array([dy * width + dx for dy, dx in WINDOW])
-    colours = image.reshape(-1, 3)
-    rows = np.zeros((unknown.size, len(REACH)))
-    for start in range(0, centres.size, CHUNK):
-        pixels = centres[start : start + CHUNK, None] + offsets
-        window = colours[pixels]
-        window = window - window.mean(1, keepdims=True)
-        covariance = window.transpose(0, 2, 1) @ window / 9 + (epsilon / 9) * np.eye(3)
-        affinity = (1 + window @ np.linalg.solve(covariance, window.transpose(0, 2, 1))) / 9
-        entries = np.eye(9) - affinity
-        for i, (yi, xi) in enumerate(WINDOW):
-            row = number[pixels[:, i]]
-            free = row >= 0  # a pixel is the i-th of one window only, so rows do not repeat
-            for j, (yj, xj) in enumerate(WINDOW):
-                rows[row[free], REACH.index((yj - yi, xj - xi))] += entries[free, i, j]
-    return rows
-
-
-def foreground_colours(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Colours of the foreground everywhere, without what shines through from behind.
-
-    Args:
-        image: (H, W, 3) float32, 0 to 1. alpha: (H, W) float32, 0 to 1.
-
-    Returns:
-        (H, W, 3) float32, 0 to 1; far outside, the nearest foreground's average.
-    """
-    front, back = image, image
-    for radius in (max(image.shape[:2]) // 12, 6):
-        front, back = _blur_fusion(image, front, back, alpha, 2 * radius + 1)
-    return np.clip(front, 0, 1)
-
-
-def _blur_fusion(
-    image: np.ndarray, front: np.ndarray, back: np.ndarray, alpha: np.ndarray, size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    a = alpha[..., None]
-    blurred_alpha = cv2.blur(alpha, (size, size))[..., None]
-    near_front = cv2.blur(front * a, (size, size)) / (blurred_alpha + 1e-5)
-    near_back = cv2.blur(back * (1 - a), (size, size)) / (1 - blurred_alpha + 1e-5)
-    rest = image - a * near_front - (1 - a) * near_back
-    return np.clip(near_front + a * rest, 0, 1), near_back

@@ -10,15 +10,15 @@ import torch
 from skimage import data
 
 from avatarkit.errors import InputError
-from avatarkit.interfaces import Context, Matter
+from avatarkit.interfaces import Context, MattingModel
 from avatarkit.io.photo import photo_from_array
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.photo import Photo
 from avatarkit.types.subject import Matte
+from avatarkit_mediapipe.closed_form import closed_form_alpha, foreground_colours
 from avatarkit_mediapipe.config import KeypointConfig, MatteConfig
 from avatarkit_mediapipe.detector import MediaPipeKeypoints
-from avatarkit_mediapipe.matter import MediaPipeMatte
-from avatarkit_mediapipe.matting import closed_form_alpha, foreground_colours
+from avatarkit_mediapipe.matting import MediaPipeMatte
 
 
 def blend() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -73,21 +73,21 @@ def keypoints(photo: Photo) -> Keypoints:
 
 
 @pytest.fixture(scope="module")
-def matter() -> MediaPipeMatte:
+def matting() -> MediaPipeMatte:
     return MediaPipeMatte(MatteConfig(), Context())
 
 
 @pytest.fixture(scope="module")
-def matte(matter: MediaPipeMatte, photo: Photo, keypoints: Keypoints) -> Matte:
-    return matter.matte(photo, keypoints)
+def matte(matting: MediaPipeMatte, photo: Photo, keypoints: Keypoints) -> Matte:
+    return matting.matte(photo, keypoints)
 
 
 def iou(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(((a > 0.5) & (b > 0.5)).sum() / ((a > 0.5) | (b > 0.5)).sum())
 
 
-def test_the_astronaut_is_cut_out(matter: MediaPipeMatte, matte: Matte) -> None:
-    assert isinstance(matter, Matter)
+def test_the_astronaut_is_cut_out(matting: MediaPipeMatte, matte: Matte) -> None:
+    assert isinstance(matting, MattingModel)
     alpha = matte.alpha
     assert alpha.shape == (512, 512)
     assert matte.foreground.shape == (512, 512, 3)
@@ -110,14 +110,14 @@ def test_hair_is_soft_and_has_no_background_in_it(photo: Photo, matte: Matte) ->
     assert brightness[1] < brightness[0] - 0.1  # the wall behind her is bright, her hair is not
 
 
-def test_same_numbers_every_time(matter: MediaPipeMatte, photo: Photo, keypoints: Keypoints, matte: Matte) -> None:
+def test_same_numbers_every_time(matting: MediaPipeMatte, photo: Photo, keypoints: Keypoints, matte: Matte) -> None:
     again = MediaPipeMatte(MatteConfig(), Context()).matte(photo, keypoints)
     assert torch.equal(matte.alpha, again.alpha)
     assert torch.equal(matte.foreground, again.foreground)
 
 
-def test_without_keypoints(matter: MediaPipeMatte, photo: Photo, matte: Matte) -> None:
-    alpha = matter.matte(photo).alpha
+def test_without_keypoints(matting: MediaPipeMatte, photo: Photo, matte: Matte) -> None:
+    alpha = matting.matte(photo).alpha
     assert iou(alpha[:300], matte.alpha[:300]) > 0.9
 
 
@@ -128,10 +128,10 @@ def test_solving_small_gives_nearly_the_same(photo: Photo, keypoints: Keypoints,
 
 
 def test_a_matte_in_the_file_is_used(
-    matter: MediaPipeMatte, photo: Photo, keypoints: Keypoints, matte: Matte, caplog: pytest.LogCaptureFixture
+    matting: MediaPipeMatte, photo: Photo, keypoints: Keypoints, matte: Matte, caplog: pytest.LogCaptureFixture
 ) -> None:
     wiped = torch.where(matte.alpha[..., None] > 0, photo.image, torch.tensor([1.0, 0.0, 1.0]))
-    own = matter.matte(replace(photo, image=wiped, alpha=matte.alpha), keypoints)
+    own = matting.matte(replace(photo, image=wiped, alpha=matte.alpha), keypoints)
     assert torch.equal(own.alpha, matte.alpha)
     solid = matte.alpha == 1
     torch.testing.assert_close(own.foreground[solid], wiped[solid], atol=1e-6, rtol=0)
@@ -141,19 +141,19 @@ def test_a_matte_in_the_file_is_used(
     assert caplog.text == ""
     corner = torch.ones(512, 512)
     corner[:40, :40] = 0
-    other = matter.matte(replace(photo, alpha=corner), keypoints)
+    other = matting.matte(replace(photo, alpha=corner), keypoints)
     assert torch.equal(other.alpha, matte.alpha)
     assert "transparency" in caplog.text
 
 
-def test_one_of_two(matter: MediaPipeMatte, matte: Matte) -> None:
+def test_one_of_two(matting: MediaPipeMatte, matte: Matte) -> None:
     two = photo_from_array(np.concatenate([data.astronaut()[:, :340], data.astronaut()[:, 339::-1]], 1), "two")
     keypoints = MediaPipeKeypoints(KeypointConfig(), Context()).detect(two.to_uint8(), 1)
-    alpha = matter.matte(two, keypoints).alpha
+    alpha = matting.matte(two, keypoints).alpha
     assert float(alpha[:300, 400:].mean()) < 0.01
     assert iou(alpha[:300, :340], matte.alpha[:300, :340]) > 0.95
 
 
-def test_nobody(matter: MediaPipeMatte) -> None:
+def test_nobody(matting: MediaPipeMatte) -> None:
     with pytest.raises(InputError, match="Nobody"):
-        matter.matte(photo_from_array(np.full((200, 300, 3), 90, np.uint8)))
+        matting.matte(photo_from_array(np.full((200, 300, 3), 90, np.uint8)))

@@ -78,8 +78,8 @@ class MimicMotionLabeler:
         maps = self._pose_maps(subject, params, window, camera)
         scratch = self._scratch(reference, maps, seed)
         frames = pipeline.generate(reference, maps, seed, scratch=scratch, report=self._context.progress)
-        name, matter = f"body-{motion.name}", self._context.get("matter")
-        cut = cut_out(frames, matter, name, self._config.confidence, self._context.progress)
+        name, matting = f"body-{motion.name}", self._context.get("matting")
+        cut = cut_out(frames, matting, name, self._config.confidence, self._context.progress)
         if scratch:
             scratch.remove()
         cameras = (camera,) * len(frames)

@@ -21,7 +21,7 @@ from avatarkit_mimicmotion.labeler import MimicMotionLabeler, _alignment, _detec
 from avatarkit_mimicmotion.pipeline import VideoPipeline
 
 
-class HalfMatter:
+class HalfMatting:
     """The left half is the person; frames of the numbers ``refuse`` hold nobody."""
 
     def __init__(self) -> None:
@@ -44,13 +44,13 @@ def person():
 
 @pytest.fixture
 def setup(tiny, person, tmp_path):
-    """Labeler, subject, motion, and the matter that the labeler meets."""
-    matter = HalfMatter()
-    context = tiny_context(tmp_path, matter=matter, renderer=None)
+    """Labeler, subject, motion, and the matting that the labeler meets."""
+    matting = HalfMatting()
+    context = tiny_context(tmp_path, matting=matting, renderer=None)
     config = MimicMotionConfig(
         checkpoint=tiny[0], base=tiny[1], resolution=64, fps=10, steps=2, tile_size=3, tile_overlap=1, decode_chunk=2
     )
-    return MimicMotionLabeler(config, context), person, tiny_motion(frames=4), matter
+    return MimicMotionLabeler(config, context), person, tiny_motion(frames=4), matting
 
 
 def test_from_motion_to_clip(setup, tmp_path):
@@ -84,8 +84,8 @@ def test_the_pose_reaches_the_frames(setup):
 
 
 def test_frames_without_a_person_are_not_trusted(setup):
-    labeler, subject, motion, matter = setup
-    matter.refuse = {1, 2}
+    labeler, subject, motion, matting = setup
+    matting.refuse = {1, 2}
     clip = labeler.generate(subject, motion, 0)
     assert clip.confidence.amax((1, 2)).tolist() == [255, 0, 0, 255]
     assert clip.alpha.amax((1, 2)).tolist() == [255, 0, 0, 255]

@@ -122,7 +122,7 @@ class Portrait4DLabeler:
             log.warning("clip %s: %d frames could not be had; the job is kept in %s", name, lost, job.folder)
         frames = torch.from_numpy(np.stack(list(made.values())))
         params = params[torch.tensor(list(made))]
-        cut = cut_out(frames, self._context.get("matter"), name, self._config.confidence, self._context.progress)
+        cut = cut_out(frames, self._context.get("matting"), name, self._config.confidence, self._context.progress)
         cameras = (camera,) * len(frames)
         return LabelClip(name, "head", cut.colors, cut.alpha, cut.confidence, params, params, cameras, facts)
 

@@ -19,7 +19,7 @@ from avatarkit_portrait4d.checkout import _GENERATE_FILES, _PREPARE_FILES
 from avatarkit_portrait4d.config import Portrait4DConfig
 
 
-class HalfMatter:
+class HalfMatting:
     """The left half is the person."""
 
     def matte(self, photo, keypoints=None):
@@ -71,7 +71,7 @@ class CoarseMeshes:
 @pytest.fixture
 def context(tmp_path, monkeypatch):
     monkeypatch.setattr(driving, "SAMPLES", 1)
-    return tiny_context(tmp_path / "cache", matter=HalfMatter(), renderer=SimpleNamespace(meshes=CoarseMeshes()))
+    return tiny_context(tmp_path / "cache", matting=HalfMatting(), renderer=SimpleNamespace(meshes=CoarseMeshes()))
 
 
 @pytest.fixture(scope="session")

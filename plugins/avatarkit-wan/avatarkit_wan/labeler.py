@@ -73,7 +73,7 @@ class WanLabeler:
         poses, faces = self._driving(subject, params, camera)
         frames = self._animate(crop(subject.photo.image, window), poses, faces, seed)
         name = f"body-{motion.name}"
-        cut = cut_out(frames, context.get("matter"), name, config.confidence, context.progress)
+        cut = cut_out(frames, context.get("matting"), name, config.confidence, context.progress)
         cameras = (camera,) * len(frames)
         return LabelClip(name, "body", cut.colors, cut.alpha, cut.confidence, params, params, cameras)
 

@@ -19,7 +19,7 @@ from avatarkit_wan.config import WanConfig
 from avatarkit_wan.labeler import WanLabeler, _filled
 
 
-class HalfMatter:
+class HalfMatting:
     """The left half is the person."""
 
     def matte(self, photo, keypoints=None):
@@ -37,7 +37,7 @@ def person():
 def setup(tiny, person, tmp_path):
     """Labeler, subject, motion."""
     config = WanConfig(weights=tiny, short=64, long=96, fps=10, steps=2, segment=9, prompt="moves")
-    return WanLabeler(config, tiny_context(tmp_path, matter=HalfMatter())), person, tiny_motion(frames=4)
+    return WanLabeler(config, tiny_context(tmp_path, matting=HalfMatting())), person, tiny_motion(frames=4)
 
 
 def test_the_pipeline_is_called_as_it_wants():

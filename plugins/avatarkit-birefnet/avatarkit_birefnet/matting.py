@@ -1,4 +1,4 @@
-"""BiRefNet as a ``Matter``."""
+"""BiRefNet as a ``MattingModel``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class BiRefNetMatte:
         self._network = _Network(config, str(context.device))
 
     def matte(self, photo: Photo, keypoints: Keypoints | None = None) -> Matte:
-        """See ``Matter.matte``; without keypoints the largest thing is cut out."""
+        """See ``MattingModel.matte``; without keypoints the largest thing is cut out."""
         image = photo.image.numpy()
         top, bottom, left, right = self._window(image, keypoints)
         alpha = np.zeros(image.shape[:2], np.float32)
