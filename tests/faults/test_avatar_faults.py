@@ -91,7 +91,7 @@ def sentence(call: Callable[[], Any]) -> str | None:
         call()
     except AvatarkitError as error:
         said = str(error)
-        assert error.exit_code == 2
+        assert error.exit_code == 2  # noqa: PT017
         assert "\n" not in said and said.isprintable() and len(said) < 900, said
         assert said.endswith((".", "!")) or "pip install" in said, said
         return said
@@ -188,8 +188,9 @@ def test_every_field_may_hold_anything(stranger: Stranger, registry: Registry, f
         elif not field.startswith(IN_RECIPE) and field not in ("format", "format_version", "files"):
             assert (said is None) == (field in HARMLESS.get(kind, ())), f"{field} = {kind}: {said}"
             assert said is None or field.replace("!", ".").rpartition(".")[2] in said or kind == "tables", said
-        assert command("info", str(path)) is None or said is not None
-        assert (sentence(lambda path=path: drawn(path, registry)) is not None) or said is None
+        if said is None:  # who reads a manifest begins with ``read_manifest``
+            assert command("info", str(path)) is None
+            sentence(lambda path=path: drawn(path, registry))
     del_ = changed(stranger.manifest, field, lambda table, key: table.__delitem__(key) if not _absent(table, key) else None)
     path = stranger.write(del_)
     sentence(lambda: read_manifest(path))
