@@ -315,7 +315,7 @@ def test_more_tensors_than_needed_are_harmless(stranger: Stranger, registry: Reg
     more = {"new.thing": torch.zeros(3), "avatar.new": torch.zeros(0, 3)}
     path = stranger.write(stranger.manifest, stranger.tensors | more)
     drawn(path, registry)
-    for name in ("ply", "glb"):
+    for name in ("ply", "spz"):
         assert command("export", str(path), "--to", name, "-o", str(path.parent / f"x.{name}")) is None
 
 
