@@ -23,7 +23,7 @@ def register_matters(register):
 
 class Old:
     def __init__(self, config, context):
-        from avatarkit.subject import Matte
+        from avatarkit.types.subject import Matte
         self.made = Matte
 """
 

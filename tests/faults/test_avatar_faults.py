@@ -190,8 +190,9 @@ def test_every_field_may_hold_anything(stranger: Stranger, registry: Registry, f
         elif not field.startswith(IN_RECIPE) and field not in ("format", "format_version", "files"):
             assert (said is None) == (field in HARMLESS.get(kind, ())), f"{field} = {kind}: {said}"
             assert said is None or field.replace("!", ".").rpartition(".")[2] in said or kind == "tables", said
-        assert command("info", str(path)) is None or said is not None
-        assert (sentence(lambda path=path: drawn(path, registry)) is not None) or said is None
+        if said is None:  # who reads a manifest begins with ``read_manifest``
+            assert command("info", str(path)) is None
+            sentence(lambda path=path: drawn(path, registry))
     del_ = changed(stranger.manifest, field, lambda table, key: table.__delitem__(key) if not _absent(table, key) else None)
     path = stranger.write(del_)
     sentence(lambda: read_manifest(path))
@@ -316,7 +317,7 @@ def test_more_tensors_than_needed_are_harmless(stranger: Stranger, registry: Reg
     more = {"new.thing": torch.zeros(3), "avatar.new": torch.zeros(0, 3)}
     path = stranger.write(stranger.manifest, stranger.tensors | more)
     drawn(path, registry)
-    for name in ("ply", "glb"):
+    for name in ("ply", "spz"):
         assert command("export", str(path), "--to", name, "-o", str(path.parent / f"x.{name}")) is None
 
 
