@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import torch
 
@@ -33,6 +33,7 @@ from avatarkit.files import only_user
 from avatarkit.interfaces import Subject
 from avatarkit.labels import LabelClip
 from avatarkit.metrics import photo_metrics
+from avatarkit.options import Range
 from avatarkit.photo import Photo, read_photo
 from avatarkit.plan import plan
 from avatarkit.preview import PreviewConfig, write_preview
@@ -59,9 +60,9 @@ STAGES = ("tracking", "motions", "body-labels", "head-labels", "avatar", "previe
 class LabelsConfig:
     """How many clips of pseudo-labels to make, in the table ``[labels]``."""
 
-    body_clips: int = 4
+    body_clips: Annotated[int, Range(0, 10_000)] = 4
     """Clips of the whole body in other poses."""
-    head_clips: int = 3
+    head_clips: Annotated[int, Range(0, 10_000)] = 3
     """Clips of the head with other expressions."""
     retrack: bool = True
     """Track the frames of generators that do not keep exactly to the requested pose (paper, section 3.2)."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
 
 from avatarkit.animation import LoadedAvatar, place
+from avatarkit.options import Range
 from avatarkit.pictures import save_png
 from avatarkit.video import VideoWriter
 
@@ -19,11 +21,11 @@ __all__ = ["PreviewConfig", "write_preview"]
 class PreviewConfig:
     """The table ``[preview]`` of a recipe."""
 
-    height: int = 384
+    height: Annotated[int, Range(64, 2160)] = 384
     """Of the pictures and the film, in pixels."""
-    seconds: float = 4.0
+    seconds: Annotated[float, Range(0.1, 600)] = 4.0
     """Length of the film."""
-    fps: int = 15
+    fps: Annotated[int, Range(1, 120)] = 15
     """Frames per second of the film."""
     motion: str = "talk"
     """Built-in motion that the film plays while the camera turns."""

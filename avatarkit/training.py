@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import torch
 
 from avatarkit.errors import StoreError
 from avatarkit.interfaces import AvatarModel, Loss, Renderer, Subject, TrainStep
 from avatarkit.labels import LabelClip
+from avatarkit.options import Range
 from avatarkit.sampling import Sampler
 from avatarkit.store import load_tensors, save_tensors
 from avatarkit.threads import single_threaded
@@ -28,24 +30,24 @@ log = logging.getLogger("avatarkit.training")
 class TrainingConfig:
     """Options of the loop."""
 
-    steps: int = 600
+    steps: Annotated[int, Range(0, 10_000_000)] = 600
     """Optimisation steps; 0 keeps the avatar as it was initialised."""
-    resolution: int = 512
+    resolution: Annotated[int, Range(16, 4096)] = 512
     """Longest side of the photo while training, in pixels."""
-    photo_share: float = 0.5
+    photo_share: Annotated[float, Range(0, 1)] = 0.5
     """Part of the steps that look at the photo; the rest is shared by the label clips."""
-    head_share: float = 0.34
+    head_share: Annotated[float, Range(0, 1)] = 0.34
     """Part of the label steps that look at head clips."""
-    detail_share: float = 0.4
+    detail_share: Annotated[float, Range(0, 1)] = 0.4
     """Part of the photo steps that look at the face or a hand at the photo's full resolution."""
     confidence: bool = True
     """Labels count as far as they may be trusted: frames are drawn, and pixels weighed, by confidence."""
-    lr_end: float = 0.1
+    lr_end: Annotated[float, Range(0, 1)] = 0.1
     """The step sizes fall to this part of themselves along half a cosine."""
-    adam_eps: float = 1e-7
+    adam_eps: Annotated[float, Range(0, 1)] = 1e-7
     """Added to Adam's denominator. With almost none (3DGS: 1e-15) Gaussians that are hardly seen move as fast as all others, on
     nothing but noise: the gradient of a colour that is seen is about 1e-6."""
-    checkpoint_every: int = 100
+    checkpoint_every: Annotated[int, Range(1, 1_000_000)] = 100
     """Steps between checkpoints, from which a killed build goes on."""
 
 
@@ -73,7 +75,7 @@ class TrainingReport:
         steps: how many steps were made. curves: term -> list of (step, weighted value), thinned.
     """
 
-    steps: int = 0
+    steps: Annotated[int, Range(0, 10_000_000)] = 0
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
 

@@ -140,9 +140,8 @@ def parse_options(texts: Sequence[str], owner: str) -> tuple[dict[str, Any], dic
     Raises:
         ConfigError: a text is not of that form.
     """
-    import tomllib
-
     from avatarkit.errors import ConfigError
+    from avatarkit.plain import BadText, parse_value
 
     options: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -151,9 +150,9 @@ def parse_options(texts: Sequence[str], owner: str) -> tuple[dict[str, Any], dic
         if not (name and equals):
             raise ConfigError(f"--set {text!r} is not of the form OPTION=VALUE of {owner}, e.g. texture=2048.")
         try:
-            options[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            options[name] = value
+            options[name] = parse_value(value)
+        except BadText as error:
+            raise ConfigError(f"--set {name}: {error}.") from error
         origins[name] = f"--set {text}"
     return options, origins
 

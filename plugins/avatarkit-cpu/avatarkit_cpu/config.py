@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from avatarkit.errors import ConfigError
+from avatarkit.options import Range
 
 __all__ = ["Config"]
 
@@ -13,9 +14,5 @@ __all__ = ["Config"]
 class Config:
     """Options of the CPU renderer."""
 
-    threads: int = 0
+    threads: Annotated[int, Range(0, 1024)] = 0
     """How many threads draw; 0 takes one per core that this process may use, at most 8. The picture is the same."""
-
-    def __post_init__(self) -> None:
-        if self.threads < 0:
-            raise ConfigError(f"threads is {self.threads}; it should be 1 or more, or 0 for one per core.")

@@ -13,6 +13,7 @@ from avatarkit.errors import ConfigError, InputError, MissingWeights
 from avatarkit.interfaces import BodyModel, Context
 from avatarkit.joint_names import SMPLX_JOINTS
 from avatarkit.motion_files import read_motion, save_motion, write_bvh
+from avatarkit.options import make_config
 from avatarkit.testing import conformance
 from avatarkit_smplx.config import SmplxConfig
 from avatarkit_smplx.model import SmplxBody
@@ -215,8 +216,8 @@ def test_other_files_are_refused_in_a_sentence(tmp_path):
     (tmp_path / "weights" / "smplx" / "SMPLX_NEUTRAL.npz").write_bytes(b"\x80\x04K\x01.")
     with pytest.raises(InputError, match="Pickles"):
         _body(tmp_path)
-    with pytest.raises(ConfigError, match="between 1 and 300"):
-        SmplxConfig(shapes=0)
+    with pytest.raises(ConfigError, match="must be 1 to 300, not 0"):
+        make_config(SmplxConfig, {"shapes": 0})
 
 
 def test_texture_coordinates_come_from_the_model_or_from_the_makers_obj(tmp_path):
