@@ -10,6 +10,7 @@ import torch
 from avatarkit.config import Choice, LossChoice, Recipe
 from avatarkit.errors import ConfigError, MissingDevice
 from avatarkit.interfaces import Context
+from avatarkit.options import SEEDS
 from avatarkit.paths import cache_folder
 from avatarkit.progress import Progress, SilentProgress
 
@@ -55,6 +56,8 @@ class Components:
             from avatarkit.registry import Registry
 
             registry = Registry.load()
+        if not isinstance(seed, int) or seed not in SEEDS:
+            raise ConfigError(f"The seed must be a whole number, {SEEDS}, not {str(seed)[:40]}.")
         self.recipe, self.registry = recipe, registry
         self.device = device if isinstance(device, torch.device) else resolve_device(device)
         self.progress = progress or SilentProgress()

@@ -21,6 +21,7 @@ component in a slot drops the options that lower layers gave to the old one. Lig
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata, resources
@@ -319,7 +320,7 @@ def presets() -> dict[str, str]:
 
 def _shipped(preset: str | None, file: Path | str | None) -> tuple[str | None, Path | str | None]:
     """``paper.toml`` stands for the preset where no such file is here."""
-    if preset is not None or file is None or Path(file).exists():
+    if preset is not None or file is None or os.path.exists(file):
         return preset, file
     bare = Path(file).name == str(file) and Path(file).suffix == ".toml"
     return (Path(file).stem, None) if bare and Path(file).stem in presets() else (preset, file)

@@ -109,10 +109,20 @@ def _array(stream: IO[bytes], size: int) -> np.ndarray | None:
         raise ValueError("an array is cut short")
     if not dtype.itemsize and count > 1:
         raise ValueError("an array of empty texts")
-    data = stream.read(count * dtype.itemsize)
-    if len(data) != count * dtype.itemsize:
-        raise ValueError("an array is cut short")
-    if kind == "U" and any(letter > 0x10FFFF for letter in np.frombuffer(data, f"{order or '='}u4")):
+    flat = np.zeros(count, dtype)
+    if flat.nbytes:
+        _fill(stream, memoryview(flat.view(np.uint8)))
+    if kind == "U" and flat.view(flat.dtype.byteorder.replace("|", "=") + "u4").max(initial=0) > 0x10FFFF:
         raise ValueError("an impossible text")
-    flat = np.frombuffer(data, dtype, count) if data else np.zeros(count, dtype)
     return flat.reshape(shape, order="F" if fortran == "True" else "C")
+
+
+def _fill(stream: IO[bytes], target: memoryview) -> None:
+    """Reads piece by piece, so that nothing is held twice."""
+    at = 0
+    while at < len(target):
+        piece = stream.read(min(1 << 20, len(target) - at))
+        if not piece:
+            raise ValueError("an array is cut short")
+        target[at : at + len(piece)] = piece
+        at += len(piece)

@@ -26,7 +26,7 @@ from typing import Annotated, Any, TypeVar
 
 from avatarkit.errors import ConfigError
 
-__all__ = ["Option", "Range", "did_you_mean", "field_help", "make_config", "options_of"]
+__all__ = ["SEEDS", "Option", "Range", "did_you_mean", "field_help", "make_config", "options_of"]
 
 T = TypeVar("T")
 
@@ -49,6 +49,10 @@ class Range:
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
+
+
+SEEDS = Range(0, 2**32 - 1)
+"""Of builds: what every generator of random numbers takes, with room for the numbers of steps."""
 
 
 def _plain(number: float) -> str:

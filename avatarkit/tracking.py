@@ -22,7 +22,7 @@ from avatarkit.mesh import Mesh
 from avatarkit.photo import read_photo
 from avatarkit.pictures import overlay, save_png
 from avatarkit.store import content_key
-from avatarkit.video import VideoWriter, probe, read_frames
+from avatarkit.video import VideoWriter, check_length, probe, read_frames
 
 __all__ = ["MAX_SIDE", "Tracked", "relative", "track_file", "track_photo", "track_video", "write_overlay"]
 
@@ -104,6 +104,7 @@ def track_video(path: Path, components: Components, tell: Tell, work: Path | Non
     info = probe(path)
     fps = min(info.fps, _MAX_FPS)
     expected = info.frames or (round(info.duration * fps) if info.duration else None)
+    check_length(min(expected or 0, round((info.duration or 0) * fps) or 2**63), path)
     files = KeypointFiles(work, _key(path, components, fps))
     if len(files):
         tell(f"going on after frame {len(files)}", 0.0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avatarkit_cli.progress import make_progress
-from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, load_registry, print_json, say, table, tell, verbose
+from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, Seed, load_registry, print_json, say, table, tell, verbose
 
 if TYPE_CHECKING:
     from avatarkit.plan import Plan
@@ -60,7 +60,7 @@ def build(
         ),
     ] = None,
     device: Device = "auto",
-    seed: Annotated[int, typer.Option(help="Of everything random; the same seed gives the same avatar.")] = 0,
+    seed: Seed = 0,
     person: Annotated[
         int | None, typer.Option(help="Which one, from the left, where the photo shows several.", min=1, metavar="N")
     ] = None,

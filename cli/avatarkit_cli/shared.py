@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +22,7 @@ __all__ = [
     "Device",
     "JsonFlag",
     "PluginFiles",
+    "Seed",
     "Size",
     "find_motion",
     "find_pose",
@@ -40,6 +41,7 @@ Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu or cuda."
 Size = Annotated[
     str | None, typer.Option(help="Picture size in pixels, e.g. 512x768. [default: as the photo]", metavar="WxH")
 ]
+Seed = Annotated[int, typer.Option(help="Of everything random; the same seed gives the same result.", min=0, max=2**32 - 1)]
 PluginFiles = Annotated[
     list[Path] | None,
     typer.Option(
@@ -105,10 +107,13 @@ def find_motion(name: str, components: Components | Context) -> Motion:
     Raises:
         InputError: there is no such motion, or the file cannot be used.
     """
+    from avatarkit.errors import InputError
     from avatarkit.motion_files import read_motion
 
     source = components.get("motions")
-    if name in source.names() or not (Path(name).suffix or Path(name).exists()):
+    if not name or "\0" in name:
+        raise InputError("Say which motion: the name of a built-in one, or a motion file.")
+    if name in source.names() or not (Path(name).suffix or os.path.exists(name)):
         return source.motion(name)
     return read_motion(Path(name), components.get("body"))
 
@@ -125,7 +130,7 @@ def find_pose(text: str, avatar: LoadedAvatar) -> BodyParams:
     name, _, seconds = text.partition("@")
     try:
         time = float(seconds or 0.0)
-        if not math.isfinite(time):
+        if not abs(time) <= 1e6:  # NaN too
             raise ValueError
     except ValueError:
         raise InputError(f"--pose {text!r}: after @ comes a number of seconds, e.g. wave@1.5.") from None

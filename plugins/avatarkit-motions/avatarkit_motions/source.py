@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import zlib
 from collections.abc import Iterator
 from functools import cached_property
@@ -107,7 +108,7 @@ def given_folder(path: str, what: str) -> Path:
     """
     if not path:
         raise InputError(f"Say where {what} lie: --set motions.path=FOLDER")
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
+    folder = Path(os.path.expanduser(path))
+    if not os.path.isdir(folder):
         raise InputError(f"There is no folder {folder}, which motions.path names.")
     return folder
