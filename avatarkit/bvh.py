@@ -228,7 +228,7 @@ def _frames(file: BinaryIO, size: int, joints: int, width: int, words: _Words) -
         raise words.wrong("has no frames, or an impossible frame time")
     left = size - file.tell()
     if count * width > left // 2 + 1:  # a number takes a digit and a space
-        raise words.wrong(f"promises {count} frames of {width} numbers but is too short for them")
+        raise words.wrong(f"promises {count:.6g} frames of {width} numbers but is too short for them")
     if count > MOST_FRAMES or count * joints > _MOST_ROTATIONS:
         most = min(MOST_FRAMES, _MOST_ROTATIONS // joints)
         raise InputError(f"{words.source} has {count} frames of {joints} joints; at most {most} are read: cut it into parts.")

@@ -157,6 +157,8 @@ class Recipe:
         preset, file = _shipped(preset, file)
         tables = {} if file is None else _parse(_read(Path(file)), str(file))
         base = tables.pop("preset", None)
+        if base is not None and not isinstance(base, str):
+            raise ConfigError(f'preset in {file} must be the name of a preset, e.g. preset = "draft".')
         preset = base if preset is None else preset
         if preset is not None:
             known = presets()
@@ -238,9 +240,7 @@ def _choice(slot: str, kind: str, table: Mapping[str, Any], origins: Mapping[_Pa
     return Choice(slot, kind, None if use == "none" else use, options, sources, origin)
 
 
-def _losses(
-    tables: Mapping[str, Any], slots: Mapping[str, Choice], origins: Mapping[_Path, str]
-) -> tuple[LossChoice, ...]:
+def _losses(tables: Mapping[str, Any], slots: Mapping[str, Choice], origins: Mapping[_Path, str]) -> tuple[LossChoice, ...]:
     """A term without ``use`` takes the component of the slot of its own name (``perceptual``)."""
     losses = []
     for name, table in tables.items():

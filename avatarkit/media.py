@@ -1,4 +1,4 @@
-"""Opens sound and video files by FFmpeg, so that a file is data: no playlist that leads elsewhere, no drawing of text, no network."""
+"""Opens sound and video files by FFmpeg as data: no playlists that lead elsewhere, no drawing of text, no network."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 __all__ = ["MOST_PIXELS", "MOST_SIDE", "open_media"]
 
 _FORMATS = (
-    "mov", "mp4", "3gp", "matroska", "webm", "avi", "mpeg", "mpegts", "mpegvideo", "gif", "apng", "flv", "asf", "ogg", "ivf", "mxf",
-    "nut", "h264", "hevc", "obu", "av1", "m4v", "mjpeg", "yuv4mpegpipe", "dv", "rm", "wav", "w64", "flac", "mp3", "aac", "aiff", "au",
-    "caf", "wv", "amr", "ac3", "eac3", "ape", "tta", "dts",
+    "mov", "mp4", "3gp", "matroska", "webm", "avi", "mpeg", "mpegts", "mpegvideo", "gif", "apng", "flv", "asf", "ogg", "ivf",
+    "mxf", "nut", "h264", "hevc", "obu", "av1", "m4v", "mjpeg", "yuv4mpegpipe", "dv", "rm", "wav", "w64", "flac", "mp3", "aac",
+    "aiff", "au", "caf", "wv", "amr", "ac3", "eac3", "ape", "tta", "dts",
 )  # fmt: skip
 """FFmpeg's demuxers that read one file; those of playlists, devices, texts and pictures are not among them."""
 

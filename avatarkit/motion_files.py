@@ -30,7 +30,7 @@ log = logging.getLogger("avatarkit.motion_files")
 
 _FORMAT = "avatarkit-motion-1"
 _ARRAYS = frozenset({
-    "format", "model", "name", "fps", "loop", "joint_names", "joint_parents", "joint_positions", "expression_names", "shape_names",
+    "format", "model", "name", "fps", "loop", "joint_names", "joint_parents", "joint_positions", "expression_names",
     "shape", "expression", "root", "translation", "joints", "valid",
 })  # fmt: skip
 _MOST_BYTES = 400 << 20  # of arrays

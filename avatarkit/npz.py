@@ -27,7 +27,8 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, Valu
 
 # The header as NumPy writes it; Python expressions of other kinds, structured types among them, are not looked into.
 _HEADER = re.compile(
-    rb"\{'descr': '([<>|=]?)([biufUS])(\d{1,6})', 'fortran_order': (True|False), 'shape': \(((?:\d{1,15}L?, ?)*\d{0,15}L?,?)\),? *\}\s*"
+    rb"\{'descr': '([<>|=]?)([biufUS])(\d{1,6})', 'fortran_order': (True|False), "
+    rb"'shape': \(((?:\d{1,15}L?, ?)*\d{0,15}L?,?)\),? *\}\s*"
 )
 
 

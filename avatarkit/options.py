@@ -81,9 +81,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
-def make_config(
-    cls: type[T], values: Mapping[str, Any], *, owner: str = "", origins: Mapping[str, str] | None = None
-) -> T:
+def make_config(cls: type[T], values: Mapping[str, Any], *, owner: str = "", origins: Mapping[str, str] | None = None) -> T:
     """Makes a frozen dataclass from plain values, e.g. from TOML.
 
     Args:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import math
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,7 +165,10 @@ def _open(path: Path) -> Image.Image:
         prefix = file.read(512)
     for name in FORMATS:
         factory, accept = Image.OPEN.get(name, (None, None))
-        verdict = accept(prefix[:16]) if accept else True
+        try:
+            verdict = accept(prefix[:16]) if accept else True
+        except (struct.error, IndexError):  # of a file of a few bytes
+            continue
         if factory is None or not verdict or isinstance(verdict, str):
             continue
         try:

@@ -31,9 +31,7 @@ class PreviewConfig:
     """Built-in motion that the film plays while the camera turns."""
 
 
-def write_preview(
-    avatar: LoadedAvatar, folder: Path, config: PreviewConfig, tell: Callable[[str, float], None]
-) -> None:
+def write_preview(avatar: LoadedAvatar, folder: Path, config: PreviewConfig, tell: Callable[[str, float], None]) -> None:
     """Writes both files.
 
     Args:

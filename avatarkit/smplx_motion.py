@@ -133,9 +133,7 @@ def _vectors(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, torch.Te
             got = {p: next((arrays[k] for k in keys if k in arrays), None) for p, keys in _PARTS.items()}
             count = len(np.asarray(got["body"]))
             widths = {"root": 3, "body": 63, "jaw": 3, "eyes": 6, "hands": 90}
-            given = {
-                p: None if v is None else np.asarray(v, dtype=np.float64).reshape(count, -1) for p, v in got.items()
-            }
+            given = {p: None if v is None else np.asarray(v, dtype=np.float64).reshape(count, -1) for p, v in got.items()}
             rows = [np.zeros((count, w)) if (v := given[p]) is None else v[:, :w] for p, w in widths.items()]
             whole = np.concatenate(rows, 1)
     except (ValueError, TypeError) as error:

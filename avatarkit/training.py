@@ -123,7 +123,9 @@ def train(
     """
     groups = avatar.parameter_groups()
     optimizer = torch.optim.Adam(
-        [{"params": list(g.tensors), "lr": g.lr, "lr_start": g.lr} for g in groups], betas=(0.9, 0.999), eps=config.adam_eps,
+        [{"params": list(g.tensors), "lr": g.lr, "lr_start": g.lr} for g in groups],
+        betas=(0.9, 0.999),
+        eps=config.adam_eps,
         fused=True,
     )
     report = TrainingReport()

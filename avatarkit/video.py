@@ -233,7 +233,8 @@ def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Iter
                         raise InputError(f"{path.name} has more than {_MOST_DECODED} frames; cut it into parts.")
                     _check_size(frame.width, frame.height, path)
                     if min(frame.width, frame.height) < _SMALLEST:
-                        raise InputError(f"{path.name} has frames of {frame.width}x{frame.height} pixels; nobody can be seen in them.")
+                        size = f"{frame.width}x{frame.height}"
+                        raise InputError(f"{path.name} has frames of {size} pixels; nobody can be seen in them.")
                     yield frame
             except (av.FFmpegError, ValueError, OverflowError, MemoryError) as error:
                 damaged += 1

@@ -151,9 +151,7 @@ def test_bvh_gives_joints_back_within_a_tenth_of_a_millimetre(tmp_path: Path) ->
 _TRUNK = {"Spine": (0, 20, 0), "Chest": (0, 20, 0), "Neck": (0, 20, 0), "Head": (0, 10, 0)}
 
 
-def _t_pose(
-    arm: tuple[float, ...], shoulder: tuple[float, ...], names: tuple[str, str, str], z_up: bool = False
-) -> str:
+def _t_pose(arm: tuple[float, ...], shoulder: tuple[float, ...], names: tuple[str, str, str], z_up: bool = False) -> str:
     """A BVH file of one frame: arms to the sides at zero, the shoulders rotated (degrees about z, x, y)."""
 
     def offset(x: float, y: float, z: float) -> str:

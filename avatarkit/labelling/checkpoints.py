@@ -123,9 +123,7 @@ def read_settings(path: Path, optional: bool = False) -> dict[str, Any]:
     return settings
 
 
-def fill(
-    network: nn.Module, state: Mapping[str, torch.Tensor], what: str, path: Path, dtype: torch.dtype | None = None
-) -> None:
+def fill(network: nn.Module, state: Mapping[str, torch.Tensor], what: str, path: Path, dtype: torch.dtype | None = None) -> None:
     """Puts a state into a network that lies on the meta device, and sets it to evaluation.
 
     Args:

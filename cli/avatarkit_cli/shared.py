@@ -38,15 +38,11 @@ __all__ = [
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, all else on stderr.")]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu or cuda.", metavar="auto|cpu|cuda")]
-Size = Annotated[
-    str | None, typer.Option(help="Picture size in pixels, e.g. 512x768. [default: as the photo]", metavar="WxH")
-]
+Size = Annotated[str | None, typer.Option(help="Picture size in pixels, e.g. 512x768. [default: as the photo]", metavar="WxH")]
 Seed = Annotated[int, typer.Option(help="Of everything random; the same seed gives the same result.", min=0, max=2**32 - 1)]
 PluginFiles = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--plugin", help="A Python file with plugin hooks, for a one-off. May be repeated.", metavar="FILE.py"
-    ),
+    typer.Option("--plugin", help="A Python file with plugin hooks, for a one-off. May be repeated.", metavar="FILE.py"),
 ]
 
 
