@@ -112,7 +112,7 @@ def _array(stream: IO[bytes], size: int) -> np.ndarray | None:
         raise ValueError("an array of empty texts")
     flat = np.zeros(count, dtype)
     if flat.nbytes:
-        _fill(stream, memoryview(flat.view(np.uint8)))
+        _fill(stream, flat.view(np.uint8).data)
     if kind == "U" and flat.view(flat.dtype.byteorder.replace("|", "=") + "u4").max(initial=0) > 0x10FFFF:
         raise ValueError("an impossible text")
     return flat.reshape(shape, order="F" if fortran == "True" else "C")

@@ -480,7 +480,7 @@ WORST: dict[str, tuple[str, str, Write]] = {
     "npz: a bomb": ("motion", ".npz", lambda path: _zeros(path, 2)),
     "npz: the longest": ("motion", ".npz", lambda path: path.write_bytes(poses(18_000))),
     "npz: 60,000 members": ("motion", ".npz", lambda path: path.write_bytes(_many_members(60_000))),
-    "pose: a gigabyte of nothing": ("motion", ".pose", lambda path: _sparse(path, pose(4_000_000), 1 << 30)),
+    "pose: 500 MB of nothing": ("motion", ".pose", lambda path: _sparse(path, pose(4_000_000), 500 << 20)),
     "camera: nested": ("camera", ".json", _text("[" * 900_000)),
     "recipe: nested": ("recipe", ".toml", _text("[training]\nsteps = " + "[" * 500_000)),
     "video: the last frame days later": ("video", ".mkv", lambda path: video(path, [0, 1, 2, 9_000_000])),

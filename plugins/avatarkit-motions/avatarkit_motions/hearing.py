@@ -98,13 +98,13 @@ def listen(samples: np.ndarray) -> Voice:
     )
 
 
-def _energies(samples: np.ndarray) -> dict[tuple[float, float], np.ndarray]:
+def _energies(samples: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
     """(n,) power in each of the bands, a look every ``HOP`` samples; a part of the recording at a time."""
     count = max(1, len(samples) // HOP)
     emphasised = np.append(samples[:1], samples[1:] - 0.6 * samples[:-1])
     padded = np.pad(emphasised, (_WINDOW // 2, _WINDOW))
     bands = {_WHOLE, _VOICE, *(band for pair in _BALANCES for band in pair)}
-    out = {band: np.empty(count) for band in bands}
+    out: dict[tuple[int, int], np.ndarray] = {band: np.empty(count) for band in bands}
     for start in range(0, count, _LOOKS):
         looks = np.arange(start, min(count, start + _LOOKS))
         index = HOP // 2 + HOP * looks[:, None] + np.arange(_WINDOW)
