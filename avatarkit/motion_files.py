@@ -140,9 +140,9 @@ def _own(arrays: Mapping[str, np.ndarray], path: Path, body: BodyModel) -> Motio
         fps, loop = (float(arrays[k].item()) for k in ("fps", "loop"))
         if len(arrays["root"]) > MOST_FRAMES:
             raise InputError(f"{path.name} has {len(arrays['root'])} frames; at most {MOST_FRAMES} are read: cut it into parts.")
-        for k, most in (("joint_names", _MOST_JOINTS), ("joint_parents", _MOST_JOINTS), ("expression_names", _MOST_NUMBERS)):
-            if arrays[k].ndim != 1 or len(arrays[k]) > most:
-                raise ValueError(k)
+        for field, most in (("joint_names", _MOST_JOINTS), ("joint_parents", _MOST_JOINTS), ("expression_names", _MOST_NUMBERS)):
+            if arrays[field].ndim != 1 or len(arrays[field]) > most:
+                raise ValueError(field)
         model, name = str(arrays["model"]), _printable(str(arrays["name"]))
         joint_names = tuple(str(n) for n in arrays["joint_names"])
         expression_names = tuple(str(n) for n in arrays["expression_names"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -219,7 +219,7 @@ def _duration(container: InputContainer, stream: VideoStream) -> float | None:
     return container.duration / 1e6 if container.duration else None
 
 
-def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[av.VideoFrame]:
+def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Generator[av.VideoFrame, None, None]:
     """Frames in order of time; damaged packets are left out."""
     import av
 
