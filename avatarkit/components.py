@@ -10,7 +10,7 @@ import torch
 
 from avatarkit.config import Choice, LossChoice, Recipe
 from avatarkit.config.aliases import current_name
-from avatarkit.config.options import without_machine
+from avatarkit.config.options import SEEDS, without_machine
 from avatarkit.errors import ConfigError, MissingDevice
 from avatarkit.interfaces import PROTOCOLS, Context, GetComponent, Loss, with_defaults
 from avatarkit.utils.paths import cache_folder
@@ -61,6 +61,8 @@ class Components:
             from avatarkit.registry import Registry
 
             registry = Registry.load()
+        if not isinstance(seed, int) or seed not in SEEDS:
+            raise ConfigError(f"The seed must be a whole number, {SEEDS}, not {str(seed)[:40]}.")
         self.recipe, self.registry, self.foreign = recipe, registry, foreign
         self.device = device if isinstance(device, torch.device) else resolve_device(device)
         self.progress = progress or SilentProgress()

@@ -16,7 +16,7 @@ from avatarkit.errors import InputError
 from avatarkit.io.image import overlay, save_png
 from avatarkit.io.keypoint_cache import KeypointFiles
 from avatarkit.io.photo import read_photo
-from avatarkit.io.video import VideoWriter, probe, read_frames
+from avatarkit.io.video import VideoWriter, check_length, probe, read_frames
 from avatarkit.storage.stage_cache import content_key
 from avatarkit.types.body import Motion
 from avatarkit.types.camera import Camera, front_camera
@@ -103,6 +103,7 @@ def track_video(path: Path, components: Components, tell: Tell, work: Path | Non
     info = probe(path)
     fps = min(info.fps, _MAX_FPS)
     expected = info.frames or (round(info.duration * fps) if info.duration else None)
+    check_length(min(expected or 0, round((info.duration or 0) * fps) or 2**63), path)
     files = KeypointFiles(work, _key(path, components, fps))
     if len(files):
         tell(f"going on after frame {len(files)}", 0.0)

@@ -93,9 +93,9 @@ def test_the_perceptual_loss_comes_from_its_slot(file: Path) -> None:
         (["tracker.x"], "not of the form slot.option=value"),
         (["tracker.use=none"], "slot 'tracker' cannot be left empty"),
         (["tracker.use=3"], "must be the name of a component, not 3"),
-        (["losses.rgb.weight=heavy"], r"'weight' of \[losses.rgb\] must be a number, not 'heavy' \(from --set"),
+        (["losses.rgb.weight=heavy"], r"'weight' of \[losses.rgb\] must be a number, 0 to 1000000000, not 'heavy' \(from --set"),
         (["losses.rgb.on=['foto']"], "on holds 'foto'; it may hold photo, body, head"),
-        (["losses.rgb.start=-1"], "start must not be negative"),
+        (["losses.rgb.start=-1"], r"'start' of \[losses.rgb\] must be 0 to 10000000, not -1"),
         (["losses.new.weight=1"], r"\[losses.new\] does not say which loss it is"),
         (["losses.new=1"], r"\[losses.new\] must be a table"),
     ],
@@ -119,7 +119,7 @@ def test_unreadable_recipes_are_told_apart(tmp_path: Path) -> None:
     top = tmp_path / "top.toml"
     top.write_text("tracker = 'x'")
     for path, message in {
-        tmp_path / "none.toml": "cannot be read: No such file",
+        tmp_path / "none.toml": "There is no recipe",
         broken: "is not valid TOML",
         binary: "it is not UTF-8 text",
         top: "It is a table: write",

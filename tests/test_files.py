@@ -41,7 +41,7 @@ def test_a_motion_is_found_by_name_or_as_a_file(tmp_path: Path) -> None:
     assert find_motion(str(tmp_path / "mine.npz"), context).name == "mine"
     with pytest.raises(InputError, match="the source was asked for dance"):
         find_motion("dance", context)
-    with pytest.raises(InputError, match="cannot be opened"):
+    with pytest.raises(InputError, match="There is no motion file"):
         find_motion(str(tmp_path / "none.npz"), context)
 
 

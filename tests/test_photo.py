@@ -215,7 +215,7 @@ def test_unusable_files_are_refused_in_one_sentence(tmp_path: Path, picture: Ima
         assert words in message
         assert name in message
         assert "\n" not in message
-    with pytest.raises(InputError, match="no file"):
+    with pytest.raises(InputError, match="no photo"):
         read_photo(tmp_path / "nowhere.jpg")
     with pytest.raises(InputError, match="folder"):
         read_photo(tmp_path)

@@ -219,7 +219,7 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
         "words.mp4": "not a video",
         "words.txt": "not a video",
         "sound.wav": "no pictures",
-        "nowhere.mp4": "no file",
+        "nowhere.mp4": "no video",
         ".": "folder",
     }.items():
         for read in (probe, lambda path: next(read_frames(path))):

@@ -1,7 +1,11 @@
 """Frozen dataclasses as the options of components: made from mappings, checked, explained.
 
-A component's config is a frozen dataclass with a docstring line under each field; that line is the help. Light to
-import.
+A component's config is a frozen dataclass with a docstring line under each field; that line is the help. Numbers say which
+values make sense::
+
+    steps: Annotated[int, Range(0, 1_000_000)] = 600
+
+Light to import.
 """
 
 from __future__ import annotations
@@ -11,20 +15,60 @@ import dataclasses
 import difflib
 import inspect
 import itertools
-import sys
+import math
 import textwrap
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from avatarkit.errors import ConfigError
 
-__all__ = ["Machine", "Option", "did_you_mean", "field_help", "machine_options", "make_config", "options_of", "without_machine"]
+__all__ = [
+    "SEEDS",
+    "Machine",
+    "Option",
+    "Range",
+    "did_you_mean",
+    "field_help",
+    "machine_options",
+    "make_config",
+    "options_of",
+    "without_machine",
+]
 
 T = TypeVar("T")
+
+_LARGEST = 2**63  # of whole numbers without a range: what tensors and files can hold
+
+
+@dataclass(frozen=True)
+class Range:
+    """Says in an annotation which numbers an option may be: ``Annotated[float, Range(0, 1)]``; both ends are allowed.
+
+    Attributes:
+        low, high: smallest and largest value.
+    """
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{_plain(self.low)} to {_plain(self.high)}"
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+SEEDS = Range(0, 2**32 - 1)
+"""Of builds: what every generator of random numbers takes, with room for the numbers of steps."""
+
+
+def _plain(number: float) -> str:
+    """``1000000`` rather than ``1e+06``, but ``1e-12`` as it is."""
+    return str(int(number)) if number == int(number) and abs(number) < 1e15 else f"{number:g}"
 
 
 class Machine:
@@ -64,7 +108,7 @@ def make_config(cls: type[T], values: Mapping[str, Any], *, owner: str = "", ori
 
     Args:
         cls: the dataclass. Its fields may be int, float, bool, str, Path, Literal, tuple, dict[str, ...], another
-            dataclass, or one of these ``| None`` ("none" in a recipe).
+            dataclass, or one of these ``| None`` ("none" in a recipe). Numbers may have a ``Range``; they are always finite.
         values: field name -> value; a field that is left out takes its default.
         owner: whose options these are, for messages: ``tracker 'exavatar'``.
         origins: field name -> where the value came from: ``--set tracker.iterations=x``.
@@ -73,7 +117,7 @@ def make_config(cls: type[T], values: Mapping[str, Any], *, owner: str = "", ori
         ConfigError: unknown or missing name, wrong type, or a value that the dataclass itself refuses.
     """
     owner = owner or cls.__name__
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
 
     def source(name: str) -> str:
@@ -84,12 +128,12 @@ def make_config(cls: type[T], values: Mapping[str, Any], *, owner: str = "", ori
     for name, value in values.items():
         if name not in fields:
             known = f"It knows: {', '.join(fields)}." if fields else "It has no options."
-            raise ConfigError(f"{owner} has no option {_shortened(name)}{source(name)}.{did_you_mean(name, fields)} {known}")
+            raise ConfigError(f"{owner} has no option {_shown(name)}{source(name)}.{did_you_mean(name, fields)} {known}")
         try:
             arguments[name] = _convert(value, hints[name], f"{owner}.{name}")
         except _Mismatch as mismatch:
             raise ConfigError(
-                f"Option {name!r} of {owner} must be {mismatch.expected}, not {_shortened(mismatch.got)}{source(name)}."
+                f"Option {name!r} of {owner} must be {mismatch.expected}, not {_shown(mismatch.got)}{source(name)}."
             ) from None
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -97,7 +141,7 @@ def make_config(cls: type[T], values: Mapping[str, Any], *, owner: str = "", ori
             raise ConfigError(f"{owner} needs the option {name!r} ({_type_text(hints[name])}).")
     try:
         return cls(**arguments)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         given = "".join(dict.fromkeys(source(name) for name in arguments))
         raise ConfigError(f"The options of {owner} do not fit{given}: {error}") from error
 
@@ -131,10 +175,12 @@ class _Mismatch(Exception):
         self.expected, self.got = expected, got
 
 
-def _shortened(value: Any) -> str:
-    """A value for a message."""
+def _shown(value: Any) -> str:
+    """A value in a message: numbers of thousands of digits and long texts are cut."""
+    if isinstance(value, int) and abs(value) > 10**40:
+        return f"a number of more than {40 if value.bit_length() > 14_000 else len(str(abs(value))) - 1} digits"
     text = repr(value)
-    return text if len(text) <= 200 else f"{text[:197]}..."
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _convert(value: Any, hint: Any, owner: str) -> Any:
@@ -142,6 +188,8 @@ def _convert(value: Any, hint: Any, owner: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
+    if origin is Annotated:
+        return _convert_annotated(value, hint, arguments, owner)
     if origin in (typing.Union, types.UnionType):
         return _convert_union(value, hint, arguments, owner)
     if origin is typing.Literal:
@@ -152,12 +200,14 @@ def _convert(value: Any, hint: Any, owner: str) -> Any:
             return value
     elif hint is int:
         if isinstance(value, int) and not isinstance(value, bool):
-            return value
+            if abs(value) <= _LARGEST:
+                return value
+            raise _Mismatch("a whole number of at most 64 bits", value)
     elif hint is float:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            if not abs(value) <= sys.float_info.max:
-                raise _Mismatch("a finite number", value)
-            return float(value)
+            if abs(value) <= _LARGEST or (isinstance(value, float) and math.isfinite(value)):
+                return float(value)
+            raise _Mismatch("a finite number", value)
     elif hint is Path:
         if isinstance(value, (str, Path)):
             return Path(value)
@@ -175,6 +225,20 @@ def _convert(value: Any, hint: Any, owner: str) -> Any:
     elif isinstance(hint, type) and isinstance(value, hint):
         return value
     raise _Mismatch(_type_text(hint), value)
+
+
+def _convert_annotated(value: Any, hint: Any, arguments: tuple[Any, ...], owner: str) -> Any:
+    """The type first, then its range."""
+    allowed = next((a for a in arguments[1:] if isinstance(a, Range)), None)
+    if allowed is None:
+        return _convert(value, arguments[0], owner)
+    try:
+        converted = _convert(value, arguments[0], owner)
+    except _Mismatch:
+        raise _Mismatch(_type_text(hint), value) from None
+    if converted is not None and converted not in allowed:
+        raise _Mismatch(str(allowed), value)
+    return converted
 
 
 def _convert_union(value: Any, hint: Any, members: tuple[Any, ...], owner: str) -> Any:
@@ -210,6 +274,8 @@ _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 def _type_text(hint: Any) -> str:
     """What people call a type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return ", ".join([_type_text(arguments[0]), *(str(a) for a in arguments[1:] if isinstance(a, Range))])
     if hint in _WORDS:
         return _WORDS[hint]
     if hint is type(None):
@@ -229,7 +295,7 @@ def _type_text(hint: Any) -> str:
 
 def options_of(cls: type) -> tuple[Option, ...]:
     """The options of a config class, in order, with their help."""
-    hints, texts = typing.get_type_hints(cls), field_help(cls)
+    hints, texts = typing.get_type_hints(cls, include_extras=True), field_help(cls)
     options = []
     for field in dataclasses.fields(cls):
         if not field.init:

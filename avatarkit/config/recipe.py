@@ -20,17 +20,18 @@ component in a slot drops the options that lower layers gave to the old one. Lig
 
 from __future__ import annotations
 
-import tomllib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from avatarkit.config.aliases import renamed
-from avatarkit.config.options import did_you_mean, make_config
+from avatarkit.config.options import Range, did_you_mean, make_config
 from avatarkit.config.sections import SECTIONS
-from avatarkit.errors import ConfigError
+from avatarkit.errors import ConfigError, InputError
+from avatarkit.utils.plain import BadText, parse_toml, parse_value, read_text
 
 __all__ = ["OPTIONAL_SLOTS", "SECTIONS", "SLOTS", "Choice", "LossChoice", "Recipe", "presets"]
 
@@ -54,6 +55,7 @@ OPTIONAL_SLOTS = frozenset({"body_labels", "head_labels", "perceptual"})
 """Slots that may say ``use = "none"``."""
 
 _KINDS_OF_STEP = ("photo", "body", "head")
+_MOST_BYTES = 1 << 20  # of a recipe
 _Path = tuple[str, ...]
 
 
@@ -97,13 +99,11 @@ class LossChoice(Choice):
 
 @dataclass(frozen=True)
 class _LossTable:
-    weight: float
-    start: int = 0
+    weight: Annotated[float, Range(0, 1e9)]
+    start: Annotated[int, Range(0, 10_000_000)] = 0
     on: tuple[str, ...] = _KINDS_OF_STEP
 
     def __post_init__(self) -> None:
-        if self.start < 0:
-            raise ValueError("start must not be negative")
         for kind in self.on:
             if kind not in _KINDS_OF_STEP:
                 raise ValueError(f"on holds {kind!r}; it may hold {', '.join(_KINDS_OF_STEP)}")
@@ -151,6 +151,8 @@ class Recipe:
         preset, file = _shipped(preset, file)
         tables = {} if file is None else _parse(_read(Path(file)), str(file))
         base = tables.pop("preset", None)
+        if base is not None and not isinstance(base, str):
+            raise ConfigError(f'preset in {file} must be the name of a preset, e.g. preset = "draft".')
         preset = base if preset is None else preset
         if preset is not None:
             known = presets()
@@ -166,7 +168,7 @@ class Recipe:
                 _lay(leaves, {slot: {"use": use}}, f"--{slot.replace('_', '-')}")
         parsed = [(text, _parse_setting(text)) for text in settings]
         for text, tables in sorted(parsed, key=lambda p: not p[0].partition("=")[0].strip().endswith(".use")):
-            _lay(leaves, tables, f"--set {text}")
+            _lay(leaves, tables, f"--set {text if len(text) <= 80 else text[:77] + '...'}")
         return cls._checked("+".join(names) or "custom", leaves)
 
     @classmethod
@@ -231,9 +233,7 @@ def _choice(slot: str, kind: str, table: Mapping[str, Any], origins: Mapping[_Pa
     return Choice(slot, kind, None if use == "none" else use, options, sources, origin)
 
 
-def _losses(
-    tables: Mapping[str, Any], slots: Mapping[str, Choice], origins: Mapping[_Path, str]
-) -> tuple[LossChoice, ...]:
+def _losses(tables: Mapping[str, Any], slots: Mapping[str, Choice], origins: Mapping[_Path, str]) -> tuple[LossChoice, ...]:
     """A term without ``use`` takes the component of the slot of its own name (``perceptual``)."""
     losses = []
     for name, table in tables.items():
@@ -313,7 +313,7 @@ def presets() -> dict[str, str]:
 
 def _shipped(preset: str | None, file: Path | str | None) -> tuple[str | None, Path | str | None]:
     """``paper.toml`` stands for the preset where no such file is here."""
-    if preset is not None or file is None or Path(file).exists():
+    if preset is not None or file is None or os.path.exists(file):
         return preset, file
     bare = Path(file).name == str(file) and Path(file).suffix == ".toml"
     return (Path(file).stem, None) if bare and Path(file).stem in presets() else (preset, file)
@@ -321,29 +321,29 @@ def _shipped(preset: str | None, file: Path | str | None) -> tuple[str | None, P
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"The recipe {file} cannot be read: {reason}.") from error
+        return read_text(file, "recipe", _MOST_BYTES)
+    except InputError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _parse(text: str, origin: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{origin} is not valid TOML: {error}.") from error
+        return parse_toml(text)
+    except BadText as error:
+        raise ConfigError(f"{origin} cannot be used: {error}.") from error
 
 
 def _parse_setting(text: str) -> dict[str, Any]:
     """``slot.option=value`` -> nested tables."""
     name, equals, value = (part.strip() for part in text.partition("="))
     path = name.split(".")
-    if not equals or len(path) < 2 or not all(path):
+    if not equals or not 2 <= len(path) <= 8 or not all(path) or len(name) > 200 or not name.isprintable():
+        text = text if len(text) <= 80 else f"{text[:77]}..."
         raise ConfigError(f"--set {text!r} is not of the form slot.option=value, e.g. training.steps=500.")
     try:
-        parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value
+        parsed = parse_value(value)
+    except BadText as error:
+        raise ConfigError(f"--set {name}: {error}.") from error
     return _unflatten({tuple(path): parsed})
 
 

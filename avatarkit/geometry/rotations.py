@@ -6,6 +6,8 @@ import torch
 
 __all__ = ["axis_angle_to_matrix", "matrix_to_axis_angle"]
 
+_TOGETHER = 200_000  # matrices that are converted at once: hours of motion would take gigabytes
+
 
 def axis_angle_to_matrix(axis_angle: torch.Tensor) -> torch.Tensor:
     """Rodrigues' formula, smooth at zero: (..., 3) radians -> (..., 3, 3)."""
@@ -25,5 +27,8 @@ def matrix_to_axis_angle(matrix: torch.Tensor) -> torch.Tensor:
     """(..., 3, 3) -> (..., 3) radians, angle at most pi; a constant, without derivatives."""
     from scipy.spatial.transform import Rotation
 
-    turns = Rotation.from_matrix(matrix.detach().reshape(-1, 3, 3).double().cpu().numpy())
-    return torch.from_numpy(turns.as_rotvec()).to(matrix).reshape(matrix.shape[:-1])
+    turns = matrix.detach().reshape(-1, 3, 3)
+    vectors = torch.empty(turns.shape[:2]).to(matrix)
+    for part, target in zip(turns.split(_TOGETHER), vectors.split(_TOGETHER), strict=True):
+        target.copy_(torch.from_numpy(Rotation.from_matrix(part.double().cpu().numpy()).as_rotvec()))
+    return vectors.reshape(matrix.shape[:-1])

@@ -8,12 +8,19 @@ from pathlib import Path
 import numpy as np
 
 from avatarkit.errors import InputError
+from avatarkit.io.media import open_media
+from avatarkit.utils.files import require_file
 
-__all__ = ["read_sound"]
+__all__ = ["LONGEST", "read_sound"]
 
 log = logging.getLogger("avatarkit.io.audio")
 
-_LONGEST = 3600.0  # seconds
+LONGEST = 600.0
+"""Seconds of a sound: as long as the longest motion."""
+
+_MOST_BYTES = 1 << 30
+_RATES = (1_000, 768_000)  # samples per second: others are no sound, and resampling them takes gigabytes
+_MOST_CHANNELS = 64
 
 
 def read_sound(path: str | Path, rate: int = 16_000) -> np.ndarray:
@@ -26,33 +33,38 @@ def read_sound(path: str | Path, rate: int = 16_000) -> np.ndarray:
         (n,) float32, -1 to 1. A file that breaks off gives what is there.
 
     Raises:
-        InputError: it cannot be read, holds no sound, or more than an hour of it.
+        InputError: it cannot be read, holds no sound, or more than 10 minutes of it.
     """
     import av
 
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"There is no sound file {path}.")
+    require_file(path, "sound file", _MOST_BYTES)
     pieces: list[np.ndarray] = []
-    total = 0
+    total, seconds = 0, 0.0
     try:
-        with av.open(str(path)) as source:
+        with open_media(path) as source:
             if not source.streams.audio:
                 raise InputError(f"{path.name} holds no sound.")
             resampler = av.AudioResampler("flt", "mono", rate)
             try:
                 for frame in source.decode(audio=0):
+                    if not _RATES[0] <= frame.sample_rate <= _RATES[1] or not 1 <= frame.layout.nb_channels <= _MOST_CHANNELS:
+                        raise InputError(
+                            f"{path.name} has {frame.layout.nb_channels} channels of {frame.sample_rate} samples per second; "
+                            f"up to {_MOST_CHANNELS} of {_RATES[0]} to {_RATES[1]} are read."
+                        )
+                    seconds += frame.samples / frame.sample_rate
+                    if seconds > LONGEST:
+                        raise InputError(f"{path.name} is longer than {LONGEST / 60:.0f} minutes; cut it into parts.")
                     for piece in resampler.resample(frame):
                         pieces.append(piece.to_ndarray()[0])
                         total += pieces[-1].size
-                    if total > _LONGEST * rate:
-                        raise InputError(f"{path.name} is longer than {_LONGEST / 3600:.0f} hour; cut it into parts.")
             except av.FFmpegError as error:
                 if not total:
                     raise
                 log.warning("%s breaks off after %.1f seconds (%s).", path.name, total / rate, error)
             pieces += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except (av.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
         raise InputError(f"{path.name} is no sound file that can be read; give a WAV, FLAC, MP3, M4A or OGG file.") from error
     samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
     if samples.size < rate // 100:

@@ -2,37 +2,74 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from avatarkit.errors import InputError, StoreError
 from avatarkit.storage.stage_cache import read_json, write_json
 from avatarkit.types.camera import Camera
+from avatarkit.utils.files import require_file
 
 __all__ = ["read_camera", "write_camera"]
+
+_MOST_BYTES = 1 << 20
+_NOT_RIGID = 1e-3  # from a rotation; files round their numbers
 
 
 def read_camera(path: Path) -> Camera:
     """Reads a camera; axes and units as ``Camera`` says.
 
     Raises:
-        InputError: the file is missing or is no camera.
+        InputError: the file is missing or is no camera; names the field that is wrong.
     """
+    require_file(path, "camera file", _MOST_BYTES)
     try:
         data = read_json(path)
-        K = torch.tensor(data["K"], dtype=torch.float32)
-        T = torch.tensor(data["T_camera_world"], dtype=torch.float32)
-        width, height = int(data["width"]), int(data["height"])
-    except (StoreError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is no camera file: it needs K, T_camera_world, width and height ({error})."
-        ) from error
-    sound = K.shape == (3, 3) and T.shape == (4, 4) and math.isfinite(float(K.sum() + T.sum()))
-    if not sound or not (16 <= width <= 8192 and 16 <= height <= 8192):
-        raise InputError(f"{path} is no camera file: K is 3x3, T_camera_world 4x4, width and height 16 to 8192 pixels.")
-    return Camera(K, T, width, height)
+    except StoreError as error:
+        raise InputError(f"{path} is no camera file: {error}") from error
+    missing = [name for name in ("K", "T_camera_world", "width", "height") if name not in data]
+    if missing:
+        raise InputError(f"{path} is no camera file: it lacks {' and '.join(missing)}.")
+    K, T = _matrix(data, "K", 3, path), _matrix(data, "T_camera_world", 4, path)
+    width, height = (_pixels(data, name, path) for name in ("width", "height"))
+
+    def wrong(field: str, what: str) -> InputError:
+        return InputError(f"{path} is no camera file: {field} {what}.")
+
+    if not (K[2].tolist() == [0, 0, 1] and K[1, 0] == 0):
+        raise wrong("K", "must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
+    focal = K[[0, 1], [0, 1]]
+    if not ((focal >= 1) & (focal <= 1e6)).all():
+        raise wrong("K", "must have focal lengths of 1 to 1000000 pixels")
+    if abs(float(K[0, 1])) > 1e-3 * float(focal.min()):
+        raise wrong("K", "must have no skew: its second number must be 0")
+    if not (K[:2, 2].abs() <= 1e5).all():
+        raise wrong("K", "must have its principal point within 100000 pixels")
+    R, place = T[:3, :3], T[:3, 3]
+    if T[3].tolist() != [0, 0, 0, 1] or not torch.allclose(R @ R.T, torch.eye(3).double(), atol=_NOT_RIGID) or torch.det(R) < 0:
+        raise wrong("T_camera_world", "must be a rotation and a translation, [[r, r, r, x], ..., [0, 0, 0, 1]]")
+    if not (place.abs() <= 1e4).all():
+        raise wrong("T_camera_world", "must not move by more than 10000 metres")
+    return Camera(K.float(), T.float(), width, height)
+
+
+def _matrix(data: Mapping[str, Any], name: str, side: int, path: Path) -> torch.Tensor:
+    """(side, side) float64."""
+    rows = data[name]
+    sound = isinstance(rows, list) and len(rows) == side and all(isinstance(row, list) and len(row) == side for row in rows)
+    if not sound or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for row in rows for v in row):
+        raise InputError(f"{path} is no camera file: {name} must be {side} rows of {side} numbers.")
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _pixels(data: Mapping[str, Any], name: str, path: Path) -> int:
+    value = data[name]
+    if not isinstance(value, int) or isinstance(value, bool) or not 16 <= value <= 8192:
+        raise InputError(f"{path} is no camera file: {name} must be a whole number of pixels, 16 to 8192.")
+    return value
 
 
 def write_camera(path: Path, camera: Camera) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import math
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import torch
 
 from avatarkit.errors import InputError
 from avatarkit.types.photo import Photo
+from avatarkit.utils.files import require_file, sha256_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,7 +30,11 @@ KNOWN = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP or GIF"
 MIN_SIDE = 64  # pixels: nobody can be tracked below
 MAX_ASPECT = 12.0
 MAX_MEGAPIXELS_JPEG = 200.0  # decoded at a fraction of its size, so memory stays small
-MAX_MEGAPIXELS = 100.0  # other formats have to be decoded whole, at 4 bytes per pixel
+MAX_MEGAPIXELS = 64.0  # other formats have to be decoded whole, at 4 bytes per pixel and often twice that
+MAX_MEGAPIXELS_SLOW = 4.0  # formats that Pillow decodes pixel by pixel in Python
+MAX_SCANS = 100  # of a progressive JPEG: each goes over the whole picture; real ones have about ten
+MAX_BYTES = 500 << 20
+MAX_PROFILE_BYTES = 16 << 20
 SENSOR_ASPECTS = (4 / 3, 3 / 2, 16 / 9)
 FULL_FRAME_DIAGONAL = math.hypot(36.0, 24.0)  # millimetres
 
@@ -70,7 +76,7 @@ def read_photo(path: str | Path, max_side: int = 2048) -> Photo:
     data_hash = _hash(path)
     with _open(path) as image:
         _check_size(*image.size, name)
-        _check_pixels(image, name)
+        _check_pixels(image, path)
         scale = min(1.0, max_side / max(image.size))
         original = image.size
         try:
@@ -101,21 +107,12 @@ def read_photo(path: str | Path, max_side: int = 2048) -> Photo:
 
 def _hash(path: Path) -> str:
     """sha256 of the file, with the plain mistakes found on the way."""
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give the path of one photo.")
-    digest, size = hashlib.sha256(), 0
+    if require_file(path, "photo", MAX_BYTES) == 0:
+        raise InputError(f"{path.name} is empty (0 bytes); copy or download the photo again.")
     try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-                size += len(block)
-    except FileNotFoundError:
-        raise InputError(f"There is no file {path}; check its name and folder.") from None
+        return sha256_of(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
-    if size == 0:
-        raise InputError(f"{path.name} is empty (0 bytes); copy or download the photo again.")
-    return digest.hexdigest()
 
 
 def _open(path: Path) -> Image.Image:
@@ -137,7 +134,10 @@ def _open(path: Path) -> Image.Image:
         prefix = file.read(512)
     for name in FORMATS:
         factory, accept = Image.OPEN.get(name, (None, None))
-        verdict = accept(prefix[:16]) if accept else True
+        try:
+            verdict = accept(prefix[:16]) if accept else True
+        except (struct.error, IndexError):  # of a file of a few bytes
+            continue
         if factory is None or not verdict or isinstance(verdict, str):
             continue
         try:
@@ -177,14 +177,31 @@ def _check_size(width: int, height: int, name: str) -> None:
         raise InputError(f"{name} is a strip of {width}x{height} pixels; crop it to the person.")
 
 
-def _check_pixels(image: Image.Image, name: str) -> None:
-    limit = MAX_MEGAPIXELS_JPEG if image.format in ("JPEG", "MPO") else MAX_MEGAPIXELS
+def _check_pixels(image: Image.Image, path: Path) -> None:
+    """Before anything is decoded: how much memory and time that may take."""
+    limit = MAX_MEGAPIXELS
+    if image.format in ("JPEG", "MPO") and not image.info.get("progressive"):
+        limit = MAX_MEGAPIXELS_JPEG
+    elif any(str(tile[0]) in ("ppm", "ppm_plain") for tile in getattr(image, "tile", ())):
+        limit = MAX_MEGAPIXELS_SLOW
     megapixels = image.width * image.height / 1e6
+    if image.info.get("progressive") and _scans(path) > MAX_SCANS:
+        raise InputError(f"{path.name} is a JPEG of more than {MAX_SCANS} scans; open it in an editor and save it again.")
     if megapixels > limit:
         raise InputError(
-            f"{name} is too large ({image.width}x{image.height}, {megapixels:.0f} million pixels; the limit is "
+            f"{path.name} is too large ({image.width}x{image.height}, {megapixels:.0f} million pixels; the limit is "
             f"{limit:.0f}); scale it down, 4000 pixels on the longer side are plenty."
         )
+
+
+def _scans(path: Path) -> int:
+    """Starts of scans in a JPEG file; within a scan these bytes cannot stand."""
+    count, last = 0, b""
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            count += (last + block).count(b"\xff\xda")
+            last = block[-1:]
+    return count
 
 
 def _exif(image: Image.Image) -> dict[int, Any]:
@@ -208,9 +225,14 @@ def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
     if image.mode in ("P", "PA"):
         return image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float32)
-        full = 1.0 if image.mode == "F" and values.max() <= 1 else 65535.0 if values.max() > 255 else 255.0
-        return Image.fromarray(np.clip(values * (255 / full) + 0.5, 0, 255).astype(np.uint8))
+        values = np.asarray(image)
+        most = np.fmax.reduce(values, axis=None)
+        full = 1.0 if image.mode == "F" and most <= 1 else 65535.0 if most > 255 else 255.0
+        out = np.empty(values.shape, np.uint8)
+        for y in range(0, len(values), 256):  # in strips, as floats take four times the memory
+            strip = np.nan_to_num(values[y : y + 256].astype(np.float32), posinf=1e9, neginf=0.0)
+            out[y : y + 256] = np.clip(strip * np.float32(255 / full) + np.float32(0.5), 0, 255).astype(np.uint8)
+        return Image.fromarray(out)
     try:
         return image.convert("L" if image.mode == "1" else "RGBA" if image.mode == "RGBa" else "RGB")
     except ValueError as error:
@@ -232,7 +254,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Imag
 
     alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
     colours = image.convert({"LA": "L", "RGBA": "RGB"}.get(image.mode, image.mode))
-    if profile:
+    if profile and len(profile) <= MAX_PROFILE_BYTES:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             if "srgb" not in ImageCms.getProfileDescription(source).lower():
@@ -279,6 +301,6 @@ def _focal(exif: dict[int, Any], size: tuple[int, int]) -> float | None:
             pixels = max(float(exif[0xA002]), float(exif[0xA003]))
             millimetres = pixels / float(exif[0xA20E]) * {2: 25.4, 3: 10.0, 4: 1.0}[int(exif.get(0xA210, 2))]
             focal = float(exif[0x920A]) / millimetres * longer
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+    except (KeyError, TypeError, ValueError, ArithmeticError):
         return None
     return focal if 0.5 * longer < focal < 6 * longer else None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,18 +14,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avatarkit.errors import InputError
+from avatarkit.io.media import MOST_PIXELS, MOST_SIDE, open_media
 from avatarkit.io.video_writer import VideoWriter
+from avatarkit.utils.files import require_file
 
 if TYPE_CHECKING:
     import av
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["VideoInfo", "VideoWriter", "probe", "read_frames"]
+__all__ = ["VideoInfo", "VideoWriter", "check_length", "probe", "read_frames"]
 
 log = logging.getLogger("avatarkit.io.video")
 
 FALLBACK_FPS = Fraction(25)
+MOST_FRAMES = 108_000
+"""Frames that are read of one video: an hour at 30 per second."""
+
+_LONGEST_GAP = 10.0  # seconds between two frames; longer ones, and steps back, are damaged times
+_MOST_DECODED = 1_000_000
+_SMALLEST = 16  # pixels
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,8 @@ def probe(path: str | Path) -> VideoInfo:
     path = Path(path)
     with _open(path) as container:
         stream = _picture_stream(container, path)
-        first = next(_decoded(container, stream, path), None)
+        with closing(_decoded(container, stream, path)) as frames:
+            first = next(frames, None)
         if first is None:
             raise _damaged(path)
         width, height = _size(first, stream, None)
@@ -85,23 +95,27 @@ def read_frames(path: str | Path, fps: float | None = None, max_side: int | None
         period = 1 / float(_rate(stream))
         duration = _duration(container, stream)
         held: av.VideoFrame | None = None
-        start, time, count = 0.0, 0.0, 0
+        clock, count = _Clock(period, path), 0
+        seen = 0.0
         for frame in _decoded(container, stream, path):
-            now = frame.time if frame.time is not None else time + period
-            if held is None:
-                start = now
-            elif count < (end := _place(now - start, rate)):
+            now = clock.at(frame)
+            if held is not None and count < (end := _place(now, rate)):
                 image = _to_array(held, stream, max_side)
-                yield from ((n / rate, image) for n in range(count, end))
+                for n in range(count, end):
+                    check_length(n, path)
+                    yield n / rate, image
                 count = end
-            held, time = frame, now
+            held, seen = frame, now
         if held is None:
             raise _damaged(path)
         image = _to_array(held, stream, max_side)
         last = float(held.duration * held.time_base) if held.duration and held.time_base else period
-        end = max(_place(time - start + last, rate), 1)
-        yield from ((n / rate, image) for n in range(count, end))
-        seen = time - start
+        if not 0 <= last <= _LONGEST_GAP:
+            last = period
+        end = max(_place(seen + last, rate), 1)
+        for n in range(count, end):
+            check_length(n, path)
+            yield n / rate, image
         if duration is not None and duration - seen > max(0.5, 0.1 * duration):
             log.warning(
                 "%s is cut off or damaged: %.1f of its %.1f seconds could be read and are used.",
@@ -109,6 +123,44 @@ def read_frames(path: str | Path, fps: float | None = None, max_side: int | None
                 seen,
                 duration,
             )
+
+
+class _Clock:
+    """Seconds from the first frame; gaps and steps back that no camera makes are closed."""
+
+    def __init__(self, period: float, path: Path) -> None:
+        self._period, self._path = period, path
+        self._last: float | None = None
+        self._start, self._skipped, self._told = 0.0, 0.0, False
+
+    def at(self, frame: av.VideoFrame) -> float:
+        """The time of the next frame."""
+        last = self._last
+        now = frame.time
+        if now is None or not math.isfinite(now):
+            now = 0.0 if last is None else last + self._period
+        if last is None:
+            self._start = now
+        elif not 0 <= now - last <= _LONGEST_GAP:
+            self._skipped += now - last - self._period
+            if not self._told:
+                log.warning(
+                    "%s: its time jumps by %.0f seconds after %.1f; the gap is left out.",
+                    self._path.name, now - last, last - self._start,
+                )  # fmt: skip
+            self._told = True
+        self._last = now
+        return now - self._start - self._skipped
+
+
+def check_length(number: int, path: Path) -> None:
+    """Whether a video of so many frames, or its frame of this number, is read.
+
+    Raises:
+        InputError: it is too long.
+    """
+    if number >= MOST_FRAMES:
+        raise InputError(f"{path.name} has more than {MOST_FRAMES} frames, an hour at 30 per second; cut it into parts.")
 
 
 def _place(seconds: float, rate: float) -> int:
@@ -119,22 +171,15 @@ def _place(seconds: float, rate: float) -> int:
 def _open(path: Path) -> InputContainer:
     import av
 
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give the path of one video.")
-    if not path.exists():
-        raise InputError(f"There is no file {path}; check its name and folder.")
-    if path.stat().st_size == 0:
+    if require_file(path, "video") == 0:
         raise InputError(f"{path.name} is empty (0 bytes); copy or download the video again.")
     try:
-        container = av.open(str(path), metadata_errors="ignore")
+        container = open_media(path)
     except PermissionError as error:
         raise InputError(f"{path} cannot be read; check its permissions.") from error
     except (av.FFmpegError, OSError, ValueError) as error:
         log.debug("%s: %s", path.name, error)
         raise _damaged(path) from error
-    if container.format.name == "tty":  # FFmpeg draws text files
-        container.close()
-        raise _damaged(path)
     return container
 
 
@@ -149,9 +194,16 @@ def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
 
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:  # covers of sound files
+            _check_size(stream.codec_context.width, stream.codec_context.height, path)
+            stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # a frame's own size may be another
             stream.thread_type = "AUTO"
             return stream
     raise InputError(f"{path.name} holds no pictures (sound only?); give a video that shows the person.")
+
+
+def _check_size(width: int, height: int, path: Path) -> None:
+    if width * height > MOST_PIXELS or max(width, height) > MOST_SIDE:
+        raise InputError(f"{path.name} has frames of {width}x{height} pixels; scale it down, at most 8K are read.")
 
 
 def _rate(stream: VideoStream) -> Fraction:
@@ -167,19 +219,27 @@ def _duration(container: InputContainer, stream: VideoStream) -> float | None:
     return container.duration / 1e6 if container.duration else None
 
 
-def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[av.VideoFrame]:
+def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Generator[av.VideoFrame, None, None]:
     """Frames in order of time; damaged packets are left out."""
     import av
 
-    damaged = 0
+    damaged = decoded = 0
     try:
         for packet in container.demux(stream):
             try:
-                yield from packet.decode()
-            except av.FFmpegError as error:
+                for frame in packet.decode():
+                    decoded += 1
+                    if decoded > _MOST_DECODED:
+                        raise InputError(f"{path.name} has more than {_MOST_DECODED} frames; cut it into parts.")
+                    _check_size(frame.width, frame.height, path)
+                    if min(frame.width, frame.height) < _SMALLEST:
+                        size = f"{frame.width}x{frame.height}"
+                        raise InputError(f"{path.name} has frames of {size} pixels; nobody can be seen in them.")
+                    yield frame
+            except (av.FFmpegError, ValueError, OverflowError, MemoryError) as error:
                 damaged += 1
                 log.debug("%s: %s", path.name, error)
-    except av.FFmpegError as error:  # the file ends in the middle of something
+    except (av.FFmpegError, ValueError, OverflowError) as error:  # the file ends in the middle of something
         log.debug("%s: %s", path.name, error)
     if damaged:
         log.warning("%s: %d damaged pieces were left out.", path.name, damaged)
@@ -189,7 +249,7 @@ def _size(frame: av.VideoFrame, stream: VideoStream, max_side: int | None) -> tu
     """Width and height before rotation, with square pixels."""
     aspect = stream.codec_context.sample_aspect_ratio
     width, height = float(frame.width), float(frame.height)
-    if aspect and 0.25 < aspect < 4:
+    if aspect and 0.25 < aspect < 4 and max(width * aspect, height) <= MOST_SIDE and width * height * aspect <= MOST_PIXELS:
         width *= float(aspect)
     scale = 1.0 if max_side is None else min(1.0, max_side / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))

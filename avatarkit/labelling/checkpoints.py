@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import struct
 import warnings
@@ -17,14 +16,18 @@ from safetensors.torch import load_file
 from torch import nn
 
 from avatarkit.errors import InputError, MissingWeights
+from avatarkit.utils.plain import BadText, parse_json, read_text
 
 __all__ = ["fill", "flat", "read_settings", "read_state"]
 
 # What readers raise on files that are cut, empty or of another kind.
 _DAMAGED = (
     *(SafetensorError, RuntimeError, ValueError, TypeError, LookupError, EOFError, OSError, AttributeError),
-    *(MemoryError, struct.error),
+    *(MemoryError, struct.error, RecursionError, ArithmeticError),
 )
+_MOST_SETTINGS = 16 << 20  # bytes
+_MOST_LEVELS = 16  # of dictionaries in a state
+_MOST_TENSORS = 200_000
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -36,6 +39,7 @@ def read_state(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise MissingWeights(f"There is no checkpoint file {path}.")
+    _check_header(path)
     head = b""
     try:
         with path.open("rb") as file:
@@ -63,6 +67,15 @@ def read_state(path: Path) -> dict[str, Any]:
     return dict(state)
 
 
+def _check_header(path: Path) -> None:
+    """The list of tensors of a safetensors file is read whole; that of the largest networks has a few megabytes."""
+    if path.suffix == ".safetensors":
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+        if _MOST_SETTINGS < length < 1 << 32:  # beyond, it is another kind of file, which is told below
+            raise InputError(f"{path.name} is damaged or not a checkpoint; download it again.")
+
+
 def flat(state: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:
     """Joins the names of nested dictionaries by dots.
 
@@ -70,16 +83,25 @@ def flat(state: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:
         InputError: something is neither a tensor nor a dictionary.
     """
     tensors: dict[str, torch.Tensor] = {}
-    for key, value in state.items():
-        if isinstance(value, torch.Tensor):
-            tensors[str(key)] = value
-        elif isinstance(value, Mapping):
-            tensors |= {f"{key}.{inner}": tensor for inner, tensor in flat(value, path).items()}
-        else:
-            raise InputError(
-                f"{path.name} is not the checkpoint that is asked for: it holds other things than named tensors."
-            )
-    return tensors
+    level: list[tuple[str, Mapping[str, Any]]] = [("", state)]
+    for _ in range(_MOST_LEVELS):
+        below: list[tuple[str, Mapping[str, Any]]] = []
+        for name, table in level:
+            for key, value in table.items():
+                if isinstance(value, torch.Tensor):
+                    tensors[f"{name}{key}"] = value
+                elif isinstance(value, Mapping):
+                    below.append((f"{name}{key}.", value))
+                else:
+                    raise InputError(
+                        f"{path.name} is not the checkpoint that is asked for: it holds other things than named tensors."
+                    )
+        if not below:
+            return tensors
+        if len(below) + len(tensors) > _MOST_TENSORS:
+            break
+        level = below
+    raise InputError(f"{path.name} is not the checkpoint that is asked for: it holds tables in tables without end.")
 
 
 def read_settings(path: Path, optional: bool = False) -> dict[str, Any]:
@@ -93,17 +115,15 @@ def read_settings(path: Path, optional: bool = False) -> dict[str, Any]:
             return {}
         raise MissingWeights(f"The folder of weights is incomplete: there is no {path}.")
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged: it is not JSON.") from error
+        settings = parse_json(read_text(path, "file of settings", _MOST_SETTINGS))
+    except BadText as error:
+        raise InputError(f"{path} is damaged: {error}.") from error
     if not isinstance(settings, dict):
         raise InputError(f"{path} is damaged: it holds no settings.")
     return settings
 
 
-def fill(
-    network: nn.Module, state: Mapping[str, torch.Tensor], what: str, path: Path, dtype: torch.dtype | None = None
-) -> None:
+def fill(network: nn.Module, state: Mapping[str, torch.Tensor], what: str, path: Path, dtype: torch.dtype | None = None) -> None:
     """Puts a state into a network that lies on the meta device, and sets it to evaluation.
 
     Args:

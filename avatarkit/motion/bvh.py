@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -17,12 +18,23 @@ from avatarkit.errors import InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix
 from avatarkit.interfaces import BodyModel
 from avatarkit.types.body import Motion
-from avatarkit.utils.files import write_text
+from avatarkit.utils.files import require_file, write_text
 
-__all__ = ["Bvh", "read_bvh", "write_bvh"]
+__all__ = ["MOST_FRAMES", "Bvh", "read_bvh", "write_bvh"]
 
+MOST_FRAMES = 18_000
+"""Of one motion: 10 minutes at 30 frames per second. What they become in memory, some 40 KB a frame, stays below a gigabyte."""
+
+_MOST_FILE_BYTES = 600 << 20
+_MOST_HEAD_BYTES = 4 << 20  # of the skeleton; those of people have some ten kilobytes
 _MOST_JOINTS = 2_000
-_MOST_NUMBERS = 200_000_000
+_MOST_LEVELS = 200
+_MOST_NAME_WORDS, _MOST_NAME_LETTERS = 32, 200
+_MOST_ROTATIONS = 2_000_000  # frames times joints, at some 200 bytes each
+_MOST_LINES, _MOST_LINE_BYTES = 100, 1000  # between the word MOTION and the frames
+_MOST_DIGITS = 60  # of one number as text
+_PIECE = 1 << 18  # bytes
+_LARGEST = 1e9
 _CENTIMETRES = 100.0
 
 
@@ -74,12 +86,21 @@ class _Words:
         self._at += 1
         return self._words[self._at - 1]
 
+    def name(self) -> str:
+        """Up to the next brace; names may hold spaces."""
+        parts = [self.next()]
+        while (more := self.next()) != "{":
+            parts.append(more)
+            if len(parts) > _MOST_NAME_WORDS:
+                raise self.wrong("has a joint without a brace after its name")
+        return " ".join(parts)[:_MOST_NAME_LETTERS]
+
     def numbers(self, count: int) -> list[float]:
         try:
             values = [float(self.next()) for _ in range(count)]
         except ValueError:
             raise self.wrong("has something else where numbers should be in its skeleton") from None
-        if not all(math.isfinite(v) and abs(v) < 1e9 for v in values):
+        if not all(math.isfinite(v) and abs(v) < _LARGEST for v in values):
             raise self.wrong("has an impossible number in its skeleton")
         return values
 
@@ -88,18 +109,25 @@ class _Words:
 
 
 def read_bvh(path: Path) -> Bvh:
-    """Reads a file.
+    """Reads a file; what follows the frames that it promises is not looked at.
 
     Raises:
-        InputError: it is not a BVH file, or damaged.
+        InputError: it is not a BVH file, damaged, or has more frames than can be held.
     """
-    text = path.read_text(encoding="utf-8", errors="replace")
-    head, mark, tail = text.partition("MOTION")
-    words = _Words(head, path.name)
-    if not mark or words.next() != "HIERARCHY":
-        raise InputError(f"{path.name} is not a complete BVH file: it has no HIERARCHY and MOTION parts.")
-    names, parents, offsets, channels, tips = _hierarchy(words)
-    values, fps = _frames(tail, sum(len(c) for c in channels), words)
+    size = require_file(path, "motion file", _MOST_FILE_BYTES)
+    try:
+        with path.open("rb") as file:
+            head, mark, _ = (start := file.read(_MOST_HEAD_BYTES)).partition(b"MOTION")
+            words = _Words(head.decode("utf-8", "replace") if mark else "", path.name)
+            if not mark and size > len(start):
+                raise words.wrong(f"has no MOTION part in its first {_MOST_HEAD_BYTES >> 20} MB")
+            if not mark or words.next() != "HIERARCHY":
+                raise InputError(f"{path.name} is not a complete BVH file: it has no HIERARCHY and MOTION parts.")
+            names, parents, offsets, channels, tips = _hierarchy(words)
+            file.seek(len(head) + len(mark))
+            values, fps = _frames(file, size, len(names), sum(len(c) for c in channels), words)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     rotations = torch.eye(3, dtype=torch.float64).repeat(len(values), len(names), 1, 1)
     positions = torch.zeros(len(values), 3, dtype=torch.float64)
     column, placed = 0, False
@@ -141,10 +169,9 @@ def _hierarchy(
         if word in ("ROOT", "JOINT"):
             if (word == "ROOT") != (not names) or len(names) >= _MOST_JOINTS:
                 raise words.wrong("has more than one root, or too many joints")
-            name = words.next()
-            while (more := words.next()) != "{":  # names may hold spaces
-                name += " " + more
-            names.append(name)
+            if len(stack) >= _MOST_LEVELS:
+                raise words.wrong(f"has joints nested deeper than {_MOST_LEVELS} levels")
+            names.append(words.name())
             parents.append(stack[-1] if stack else -1)
             offsets.append([0.0, 0.0, 0.0])
             channels.append([])
@@ -177,17 +204,19 @@ def _hierarchy(
             raise words.wrong(f"has the word {word[:30]!r} in an impossible place")
 
 
-def _frames(text: str, width: int, words: _Words) -> tuple[torch.Tensor, float]:
-    """(T, width) values and frames per second."""
-    lines = iter(text.split("\n"))
+def _frames(file: BinaryIO, size: int, joints: int, width: int, words: _Words) -> tuple[torch.Tensor, float]:
+    """(T, width) values and frames per second.
+
+    Args:
+        file: behind the word MOTION. size: of the whole file. joints: of the skeleton. width: numbers of a frame.
+    """
     count, step = -1, 0.0
     try:
-        for line in lines:
+        for _ in range(_MOST_LINES):
+            line = file.readline(_MOST_LINE_BYTES).decode("utf-8", "replace")
             name, colon, value = line.partition(":")
-            if not colon:
-                if line.strip():
-                    break
-                continue
+            if not line or (line.strip() and not colon):
+                break
             if name.strip().lower() == "frames":
                 count = int(float(value))
             elif name.strip().lower() == "frame time":
@@ -197,18 +226,32 @@ def _frames(text: str, width: int, words: _Words) -> tuple[torch.Tensor, float]:
         raise words.wrong("has no number of frames or no frame time") from None
     if count < 1 or not 1e-4 <= step <= 10 or width < 1:
         raise words.wrong("has no frames, or an impossible frame time")
-    if count * width > _MOST_NUMBERS:
-        raise words.wrong("promises more frames than can be held")
-    try:
-        values = np.array(" ".join(lines).split(), dtype=np.float64)
-    except ValueError:
-        raise words.wrong("has something else where numbers should be in its frames") from None
-    if len(values) < count * width:
-        raise words.wrong(f"promises {count} frames but holds {len(values) // width}")
-    values = values[: count * width].reshape(count, width)
-    if not np.isfinite(values).all() or np.abs(values).max() > 1e9:
+    left = size - file.tell()
+    if count * width > left // 2 + 1:  # a number takes a digit and a space
+        raise words.wrong(f"promises {count:.6g} frames of {width} numbers but is too short for them")
+    if count > MOST_FRAMES or count * joints > _MOST_ROTATIONS:
+        most = min(MOST_FRAMES, _MOST_ROTATIONS // joints)
+        raise InputError(f"{words.source} has {count} frames of {joints} joints; at most {most} are read: cut it into parts.")
+    values = np.empty(count * width)
+    filled, rest = 0, b""
+    while filled < len(values):
+        piece = file.read(_PIECE)
+        found = (rest + piece).split()
+        whole = not piece or piece[-1:].isspace()
+        rest = b"" if whole or not found else found.pop()
+        found = found[: len(values) - filled]
+        if len(rest) > _MOST_DIGITS or any(len(word) > _MOST_DIGITS for word in found):
+            raise words.wrong("has something else where numbers should be in its frames")
+        try:
+            values[filled : filled + len(found)] = np.array(found, dtype=np.float64) if found else ()
+        except ValueError:
+            raise words.wrong("has something else where numbers should be in its frames") from None
+        filled += len(found)
+        if not piece and filled < len(values):
+            raise words.wrong(f"promises {count} frames but holds {filled // width}")
+    if not np.isfinite(values).all() or np.abs(values).max() > _LARGEST:
         raise words.wrong("has impossible numbers in its frames")
-    return torch.from_numpy(values), _rate(step)
+    return torch.from_numpy(values.reshape(count, width)), _rate(step)
 
 
 def _rate(step: float) -> float:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import logging
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -14,23 +12,33 @@ import torch
 from avatarkit.errors import InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.interfaces import BodyModel
-from avatarkit.motion.bvh import Bvh, read_bvh, write_bvh
+from avatarkit.io.npz import read_npz
+from avatarkit.motion.bvh import MOST_FRAMES, Bvh, read_bvh, write_bvh
 from avatarkit.motion.lifting import landmark_motion
 from avatarkit.motion.pose_format import is_pose_file, read_pose_file
 from avatarkit.motion.pose_solver import Poser
 from avatarkit.motion.retargeting import Performer, retarget
 from avatarkit.motion.skeleton import recognise
-from avatarkit.motion.smplx import is_smplx, smplx_motion
+from avatarkit.motion.smplx import SMPLX_ARRAYS, is_smplx, smplx_motion
 from avatarkit.types.body import BodyParams, Motion
-from avatarkit.utils.files import writing
+from avatarkit.utils.files import require_file, writing
 from avatarkit.utils.threads import single_threaded
 
 __all__ = ["load_motion", "read_motion", "save_motion", "write_bvh"]
 
+log = logging.getLogger("avatarkit.motion.files")
+
 _FORMAT = "avatarkit-motion-1"
-_MOST_BYTES = 1 << 30
-_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, SyntaxError, MemoryError)
+_ARRAYS = frozenset({
+    "format", "model", "name", "fps", "loop", "joint_names", "joint_parents", "joint_positions", "expression_names",
+    "shape", "expression", "root", "translation", "joints", "valid",
+})  # fmt: skip
+_MOST_BYTES = 400 << 20  # of arrays
 _MOST_FILE_BYTES = 600 << 20
+_MOST_JOINTS, _MOST_NUMBERS = 2_000, 5_000
+_MOST_ROTATIONS = 3_000_000  # frames times joints
+_MOST_NAME = 100  # letters
+_LARGEST = {"root": 1e3, "joints": 1e3, "translation": 1e6, "joint_positions": 1e6, "shape": 1e6, "expression": 1e3}
 
 
 def save_motion(motion: Motion, body: BodyModel, path: Path | str) -> None:
@@ -65,7 +73,8 @@ def load_motion(path: Path | str, body: BodyModel) -> Motion:
     Raises:
         InputError: it is not such a file, or damaged.
     """
-    return _own(_read_archive(Path(path)), Path(path), body)
+    path = Path(path)
+    return _checked(_own(read_npz(path, _ARRAYS, _MOST_BYTES, "motion file"), path, body), path)
 
 
 def read_motion(path: Path | str, body: BodyModel) -> Motion:
@@ -78,18 +87,23 @@ def read_motion(path: Path | str, body: BodyModel) -> Motion:
         InputError: it cannot be used.
     """
     path = Path(path)
+    if not require_file(path, "motion file", _MOST_FILE_BYTES):
+        raise InputError(f"The motion {path.name} is empty.")
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(512)
     except OSError as error:
         raise InputError(f"The motion {path} cannot be opened: {error.strerror}.") from error
-    if not size:
-        raise InputError(f"The motion {path.name} is empty.")
-    if size > _MOST_FILE_BYTES:
-        raise InputError(f"The motion {path.name} is larger than {_MOST_FILE_BYTES >> 20} MB; cut it into parts.")
+    try:
+        return _checked(_read(path, head, body), path)
+    except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:  # of geometry: bones without a length and alike
+        log.debug("%s: %s", path.name, error)
+        raise InputError(f"{path.name} holds a motion that no body can make: its bones or rotations are impossible.") from error
+
+
+def _read(path: Path, head: bytes, body: BodyModel) -> Motion:
     if head[:2] == b"PK":
-        arrays = _read_archive(path)
+        arrays = read_npz(path, _ARRAYS | SMPLX_ARRAYS, _MOST_BYTES, "motion file")
         if str(arrays.get("format", "")) == _FORMAT:
             return _own(arrays, path, body)
         if is_smplx(arrays):
@@ -102,46 +116,34 @@ def read_motion(path: Path | str, body: BodyModel) -> Motion:
     raise InputError(f"{path.name} is not a motion file that avatarkit reads: BVH, its own npz, SMPL-X npz or .pose.")
 
 
-def _read_archive(path: Path) -> dict[str, np.ndarray]:
-    """Numbers and texts of an npz file; arrays of Python objects are left out, as reading them could run code."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [m for m in archive.infolist() if m.filename.endswith(".npy")]
-            if sum(m.file_size for m in members) > _MOST_BYTES:
-                raise InputError(f"{path.name} unpacks to more than {_MOST_BYTES >> 30} GB; cut the motion into parts.")
-            found = {m.filename.removesuffix(".npy"): _array(archive.read(m)) for m in members}
-    except _DAMAGE as error:
-        raise InputError(f"{path.name} is a damaged npz file; save or download it again.") from error
-    return {k: v for k, v in found.items() if v is not None}
+def _checked(motion: Motion, path: Path) -> Motion:
+    """What reading gave, if a body can be driven by it."""
+    p = motion.params
+    if not all(bool(torch.isfinite(v).all()) for v in (p.shape, p.expression, p.root, p.translation, p.joints)):
+        raise InputError(f"{path.name} holds a motion that no body can make: its bones or rotations are impossible.")
+    return motion
 
 
-def _array(data: bytes) -> np.ndarray | None:
-    """One npy member; None for Python objects."""
-    stream = BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = header(stream)
-    if dtype.hasobject:
-        return None
-    count = 1
-    for n in shape:
-        count *= int(n)
-    if dtype.itemsize * count > len(data) - stream.tell():
-        raise ValueError("an array is cut short")
-    stream.seek(0)
-    return np.lib.format.read_array(stream, allow_pickle=False)
+def _array(arrays: Mapping[str, np.ndarray], name: str) -> torch.Tensor:
+    """One of the arrays of numbers as float32, within sane bounds."""
+    values = arrays[name]
+    if values.dtype.kind not in "fiu" or not np.isfinite(values).all() or np.abs(values).max(initial=0) > _LARGEST[name]:
+        raise ValueError(name)
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
 
 
 def _own(arrays: Mapping[str, np.ndarray], path: Path, body: BodyModel) -> Motion:
     try:
-        model, name = str(arrays["model"]), str(arrays["name"])
-        fps, loop = float(arrays["fps"]), bool(arrays["loop"])
+        fps, loop = (float(arrays[k].item()) for k in ("fps", "loop"))
+        if len(arrays["root"]) > MOST_FRAMES:
+            raise InputError(f"{path.name} has {len(arrays['root'])} frames; at most {MOST_FRAMES} are read: cut it into parts.")
+        for field, most in (("joint_names", _MOST_JOINTS), ("joint_parents", _MOST_JOINTS), ("expression_names", _MOST_NUMBERS)):
+            if arrays[field].ndim != 1 or len(arrays[field]) > most:
+                raise ValueError(field)
+        model, name = str(arrays["model"]), _printable(str(arrays["name"]))
         joint_names = tuple(str(n) for n in arrays["joint_names"])
         expression_names = tuple(str(n) for n in arrays["expression_names"])
-        moving = {
-            k: torch.from_numpy(np.ascontiguousarray(arrays[k], dtype=np.float32))
-            for k in ("shape", "expression", "root", "translation", "joints", "joint_positions")
-        }
+        moving = {k: _array(arrays, k) for k in ("shape", "expression", "root", "translation", "joints", "joint_positions")}
         parents = tuple(int(j) for j in arrays["joint_parents"])
         valid = torch.from_numpy(arrays["valid"].astype(bool)) if "valid" in arrays else None
         T, J = len(moving["root"]), len(joint_names)
@@ -153,7 +155,8 @@ def _own(arrays: Mapping[str, np.ndarray], path: Path, body: BodyModel) -> Motio
             "joint_positions": (J, 3),
         }
         sound = T > 0 and 0.1 <= fps <= 10_000 and all(tuple(moving[k].shape) == s for k, s in wanted.items())
-        sound &= all(bool(torch.isfinite(v).all()) for v in moving.values()) and len(parents) == J
+        sound &= moving["shape"].ndim == 1 and len(moving["shape"]) <= _MOST_NUMBERS and T * J <= _MOST_ROTATIONS
+        sound &= len(parents) == J == len(set(joint_names))
         sound &= parents[:1] == (-1,) and all(0 <= p < j for j, p in enumerate(parents[1:], start=1))
         sound &= valid is None or tuple(valid.shape) == (T,)
     except (KeyError, ValueError, TypeError, OverflowError) as error:
@@ -170,7 +173,7 @@ def _own(arrays: Mapping[str, np.ndarray], path: Path, body: BodyModel) -> Motio
         shape = moving["shape"] if fits else body.neutral().shape.cpu()
         joints = moving["joints"][:, order]
         params = BodyParams(model, shape, expression, moving["root"], moving["translation"], joints)
-        return Motion(name, fps, params, loop, valid)
+        return Motion(name, fps, params, bool(loop), valid)
     vectors = moving["joints"].double().clone()
     vectors[:, 0] = moving["root"].double()
     local = axis_angle_to_matrix(vectors)
@@ -185,6 +188,11 @@ def _own(arrays: Mapping[str, np.ndarray], path: Path, body: BodyModel) -> Motio
         moving["translation"].double(), fps, actions,
     )  # fmt: skip
     return retarget(performer, Poser(body), name)
+
+
+def _printable(name: str) -> str:
+    """A name from a file, fit for terminals and file names."""
+    return "".join(c for c in name[:_MOST_NAME] if c.isprintable()) or "motion"
 
 
 def _bvh(path: Path, body: BodyModel) -> Motion:

@@ -22,6 +22,14 @@ __all__ = ["landmark_motion"]
 
 _FINGERS = {"index": "INDEX_FINGER", "middle": "MIDDLE_FINGER", "ring": "RING_FINGER", "pinky": "PINKY"}
 _SURE = 0.3
+_FARTHEST = 1e6  # pixels
+_FACE = ("33", "263", "234", "454", "4", "1", "13", "14")
+_LOOKED_AT = frozenset({
+    *(f"POSE_LANDMARKS:{s}_{n}" for s in ("LEFT", "RIGHT") for n in ("SHOULDER", "ELBOW", "WRIST")),
+    *(f"FACE_LANDMARKS:{n}" for n in _FACE),
+    *(f"{s}_HAND_LANDMARKS:{n}" for s in ("LEFT", "RIGHT") for n in ("WRIST", *(f"{f}_{k}" for f in _FINGERS.values()
+      for k in ("MCP", "TIP")))),
+})  # fmt: skip
 
 
 def landmark_motion(track: LandmarkTrack, poser: Poser, name: str, source: str) -> Motion:
@@ -38,14 +46,14 @@ def landmark_motion(track: LandmarkTrack, poser: Poser, name: str, source: str) 
     points = {
         n: p
         for k, n in enumerate(track.names)
-        if (p := _filled(track.points[:, k], track.scores[:, k])) is not None
+        if n in _LOOKED_AT and (p := _filled(track.points[:, k], track.scores[:, k])) is not None
     }
     return _motion(points, poser, track.fps, name, source)
 
 
 def _filled(xy: np.ndarray, sure: np.ndarray) -> torch.Tensor | None:
     """(T, 2) x right, y up, gaps bridged and jitter of a frame smoothed; None where it is hardly ever seen."""
-    seen = (sure > _SURE) & np.isfinite(xy).all(1)
+    seen = (sure > _SURE) & (np.abs(xy) < _FARTHEST).all(1)  # neither NaN nor infinite
     if seen.mean() < 0.1:
         return None
     t = np.arange(len(xy))
@@ -93,7 +101,7 @@ def _half(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def _head(points: Mapping[str, torch.Tensor], count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(T, 3, 3) head and (T,) jawOpen from the face mesh's points."""
-    face = {n: points.get(f"FACE_LANDMARKS:{n}") for n in ("33", "263", "234", "454", "4", "1", "13", "14")}
+    face = {n: points.get(f"FACE_LANDMARKS:{n}") for n in _FACE}
     zero = torch.zeros(count, dtype=torch.float64)
     right, left = face["33"], face["263"]
     if right is None or left is None:

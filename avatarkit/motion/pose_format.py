@@ -13,15 +13,22 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from avatarkit.errors import InputError
+from avatarkit.motion.bvh import MOST_FRAMES
+from avatarkit.utils.files import require_file
 
 __all__ = ["LandmarkTrack", "is_pose_file", "read_pose_file"]
 
 _VERSIONS = (0.1, 0.2)
-_MOST_COMPONENTS, _MOST_POINTS = 64, 20_000
+_MOST_COMPONENTS, _MOST_POINTS, _MOST_DIMENSIONS = 64, 20_000, 8
+_MOST_FILE_BYTES = 2 << 30
+_MOST_HEAD_BYTES = 8 << 20
+_MOST_VALUES = 36_000_000  # frames times points of one person, at 12 bytes each
+_PIECE = 1 << 24  # bytes
 
 
 @dataclass(frozen=True)
@@ -58,12 +65,6 @@ class _Reader:
         self.at += length
         return raw.decode("utf-8", "replace")
 
-    def floats(self, *shape: int) -> np.ndarray:
-        count = int(np.prod(shape, dtype=np.int64))
-        values = np.frombuffer(self.data, "<f4", count, self.at)
-        self.at += 4 * count
-        return values.reshape(shape)
-
 
 def is_pose_file(head: bytes) -> bool:
     """Whether a file that begins with ``head`` may be a ``.pose`` file."""
@@ -76,36 +77,75 @@ def read_pose_file(path: Path) -> LandmarkTrack:
     Raises:
         InputError: it is damaged or empty.
     """
+    size = require_file(path, "motion file", _MOST_FILE_BYTES)
     try:
-        return _read(_Reader(path.read_bytes()))
+        with path.open("rb") as file:
+            return _read(file, size, path.name)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     except (struct.error, ValueError, OverflowError, MemoryError) as error:
         raise InputError(f"{path.name} is a damaged .pose file; make it again.") from error
 
 
-def _read(file: _Reader) -> LandmarkTrack:
-    version = round(file.take("f")[0], 3)
+def _read(file: BinaryIO, size: int, source: str) -> LandmarkTrack:
+    head = _Reader(file.read(_MOST_HEAD_BYTES))
+    version = round(head.take("f")[0], 3)
     if version not in _VERSIONS:
         raise ValueError(f"version {version}")
-    *_, components = file.take("HHHH")
+    *_, components = head.take("HHHH")
     if not 0 < components <= _MOST_COMPONENTS:
         raise ValueError(f"{components} components")
     names: list[str] = []
     dimensions = 0
     for _ in range(components):
-        name, axes = file.text(), file.text()
-        points, limbs, colors = file.take("HHH")
-        names += [f"{name}:{file.text()}" for _ in range(points)]
-        file.take(f"{2 * limbs + 3 * colors}H")
+        name, axes = head.text(), head.text()
+        points, limbs, colors = head.take("HHH")
+        if len(names) + points > _MOST_POINTS or len(axes) > _MOST_DIMENSIONS + 1:
+            raise ValueError("too many points or dimensions")
+        names += [f"{name}:{head.text()}" for _ in range(points)]
+        head.at += 2 * (2 * limbs + 3 * colors)
         dimensions = max(dimensions, len(axes) - 1)
-    if not 0 < len(names) <= _MOST_POINTS or dimensions < 2:
+    if not names or dimensions < 2:
         raise ValueError("no points")
     if version == 0.1:
-        fps, _, people = (float(v) for v in file.take("HHH"))
-        frames = (len(file.data) - file.at) // max(1, int(people) * len(names) * (dimensions + 1) * 4)
+        rate, _, people = head.take("HHH")
+        fps, frames = float(rate), (size - head.at) // max(1, people * len(names) * (dimensions + 1) * 4)
     else:
-        fps, frames, people = file.take("fIH")
+        fps, frames, people = head.take("fIH")
     if not frames or not people or not 0.1 <= fps <= 10_000:
         raise ValueError("nobody in it")
-    values = file.floats(frames, int(people), len(names), dimensions)
-    scores = file.floats(frames, int(people), len(names))
-    return LandmarkTrack(tuple(names), values[:, 0, :, :2], scores[:, 0], float(fps))
+    if frames * people * len(names) * (dimensions + 1) * 4 > size - head.at:
+        raise ValueError("cut short")
+    if frames > MOST_FRAMES or frames * len(names) > _MOST_VALUES:
+        most = min(MOST_FRAMES, _MOST_VALUES // len(names))
+        raise InputError(f"{source} has {frames} frames of {len(names)} points; at most {most} are read: cut it into parts.")
+    file.seek(head.at)
+    values = _first_person(file, frames, people, len(names), dimensions, min(2, dimensions))
+    scores = _first_person(file, frames, people, len(names), 1, 1)
+    return LandmarkTrack(tuple(names), values, scores[..., 0], float(fps))
+
+
+def _first_person(file: BinaryIO, frames: int, people: int, points: int, width: int, kept: int) -> np.ndarray:
+    """(frames, points, kept) float32 of the first of the people, read piece by piece."""
+    out = np.empty((frames, points, kept), np.float32)
+    row = people * points * width
+    at = 0
+    if 4 * row > _PIECE:  # a crowd: of each frame, only the first person is read
+        start = file.tell()
+        for t in range(frames):
+            file.seek(start + 4 * row * t)
+            out[t] = _floats(file, points * width).reshape(points, width)[:, :kept]
+        file.seek(start + 4 * row * frames)
+        return out
+    while at < frames:
+        count = min(frames - at, max(1, _PIECE // (4 * row)))
+        out[at : at + count] = _floats(file, count * row).reshape(count, people, points, width)[:, 0, :, :kept]
+        at += count
+    return out
+
+
+def _floats(file: BinaryIO, count: int) -> np.ndarray:
+    data = file.read(4 * count)
+    if len(data) < 4 * count:
+        raise ValueError("cut short")
+    return np.frombuffer(data, "<f4")

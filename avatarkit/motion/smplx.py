@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,11 +13,28 @@ import torch
 from avatarkit.errors import InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix
 from avatarkit.interfaces import BodyModel
+from avatarkit.motion.bvh import MOST_FRAMES
 from avatarkit.motion.pose_solver import PARENTS, Poser
 from avatarkit.motion.retargeting import Performer, retarget
 from avatarkit.types.body import SMPLX_JOINTS, BodyParams, Motion
 
-__all__ = ["is_smplx", "smplx_motion"]
+__all__ = ["SMPLX_ARRAYS", "is_smplx", "smplx_motion"]
+
+_PARTS = {
+    "root": ("root_orient", "global_orient"),
+    "body": ("pose_body", "body_pose"),
+    "jaw": ("pose_jaw", "jaw_pose"),
+    "eyes": ("pose_eye",),
+    "hands": ("pose_hand",),
+}
+_RATES = ("mocap_frame_rate", "mocap_framerate", "fps")
+_PLACES = ("trans", "smpl_trans", "transl")
+
+SMPLX_ARRAYS = frozenset({"poses", "smpl_poses", "expressions", *_RATES, *_PLACES, *(n for ns in _PARTS.values() for n in ns)})
+"""Names of the arrays that are looked at."""
+
+_MOST_WIDTH = 1000  # numbers of a frame
+_FARTHEST = 1e6  # metres, or whatever a file takes for them
 
 _log = logging.getLogger("avatarkit.motion.files")
 
@@ -72,15 +90,14 @@ def smplx_motion(arrays: Mapping[str, np.ndarray], path: Path, body: BodyModel) 
     """
     vectors = _vectors(arrays, path)
     fps = 30.0
-    for key in ("mocap_frame_rate", "mocap_framerate", "fps"):
-        if key in arrays:
-            fps = float(np.asarray(arrays[key], dtype=float).reshape(-1)[0])
-            break
-    else:
+    given = next((arrays[key] for key in _RATES if key in arrays), None)
+    if given is None:
         _log.warning("%s does not say its frame rate; taking 30 frames per second.", path.name)
+    else:
+        fps = float(given.reshape(-1)[0]) if given.size and given.dtype.kind in "fiu" else math.nan
     if not 0.1 <= fps <= 10_000:
         raise InputError(f"{path.name} has an impossible frame rate of {fps}.")
-    if len(arrays.get("expressions", ())):
+    if "expressions" in arrays and arrays["expressions"].size:
         _log.info("%s: FLAME expressions are left out; the jaw's rotation opens the mouth.", path.name)
     count = len(next(iter(vectors.values())))
     positions = _positions(arrays, count, path)
@@ -100,24 +117,22 @@ def smplx_motion(arrays: Mapping[str, np.ndarray], path: Path, body: BodyModel) 
 def _vectors(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, torch.Tensor]:
     """Joint -> (T, 3) axis-angle."""
     wrong = InputError(f"{path.name} holds poses that are not SMPL-X, SMPL-H or SMPL rotations.")
+    for name in ("poses", "smpl_poses", *(n for names in _PARTS.values() for n in names)):
+        if name in arrays and (arrays[name].dtype.kind not in "fiu" or not arrays[name].ndim):
+            raise wrong
+        if name in arrays and len(arrays[name]) > MOST_FRAMES:
+            raise InputError(f"{path.name} has {len(arrays[name])} frames; at most {MOST_FRAMES} are read: cut it into parts.")
+        if name in arrays and arrays[name].size > _MOST_WIDTH * max(1, len(arrays[name])):
+            raise wrong
     try:
         if "poses" in arrays or "smpl_poses" in arrays:
             whole = np.asarray(arrays["poses"] if "poses" in arrays else arrays["smpl_poses"], dtype=np.float64)
             whole = whole.reshape(len(whole), -1)
         else:
-            parts = {
-                "root": ("root_orient", "global_orient"),
-                "body": ("pose_body", "body_pose"),
-                "jaw": ("pose_jaw", "jaw_pose"),
-                "eyes": ("pose_eye",),
-                "hands": ("pose_hand",),
-            }
-            got = {p: next((arrays[k] for k in keys if k in arrays), None) for p, keys in parts.items()}
+            got = {p: next((arrays[k] for k in keys if k in arrays), None) for p, keys in _PARTS.items()}
             count = len(np.asarray(got["body"]))
             widths = {"root": 3, "body": 63, "jaw": 3, "eyes": 6, "hands": 90}
-            given = {
-                p: None if v is None else np.asarray(v, dtype=np.float64).reshape(count, -1) for p, v in got.items()
-            }
+            given = {p: None if v is None else np.asarray(v, dtype=np.float64).reshape(count, -1) for p, v in got.items()}
             rows = [np.zeros((count, w)) if (v := given[p]) is None else v[:, :w] for p, w in widths.items()]
             whole = np.concatenate(rows, 1)
     except (ValueError, TypeError) as error:
@@ -144,11 +159,12 @@ def _vectors(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, torch.Te
 
 
 def _positions(arrays: Mapping[str, np.ndarray], count: int, path: Path) -> torch.Tensor | None:
-    key = next((k for k in ("trans", "smpl_trans", "transl") if k in arrays), None)
+    key = next((k for k in _PLACES if k in arrays), None)
     if key is None:
         return None
     values = np.asarray(arrays[key])
-    if values.shape != (count, 3) or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+    fits = values.shape == (count, 3) and values.dtype.kind in "fiu"
+    if not fits or not np.isfinite(values).all() or np.abs(values.astype(np.float64)).max(initial=0) > _FARTHEST:
         raise InputError(f"{path.name} holds translations that do not fit its poses.")
     return torch.from_numpy(values.astype(np.float64))
 

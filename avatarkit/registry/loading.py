@@ -157,6 +157,6 @@ def import_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(loaded)
     except (Exception, SystemExit) as error:
-        del sys.modules[name]
+        sys.modules.pop(name, None)  # it may have gone already
         raise PluginError(f"--plugin {path} cannot be loaded: {error_text(error)}") from error
     return loaded

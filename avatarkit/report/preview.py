@@ -15,9 +15,7 @@ from avatarkit.io.video import VideoWriter
 __all__ = ["write_preview"]
 
 
-def write_preview(
-    avatar: LoadedAvatar, folder: Path, config: PreviewConfig, tell: Callable[[str, float], None]
-) -> None:
+def write_preview(avatar: LoadedAvatar, folder: Path, config: PreviewConfig, tell: Callable[[str, float], None]) -> None:
     """Writes both files.
 
     Args:

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import torch
 
+from avatarkit.config.options import Range
 from avatarkit.config.sections import TrainingConfig
 from avatarkit.errors import StoreError
 from avatarkit.interfaces import AvatarModel, Loss, Renderer, Subject, TrainStep, with_defaults
@@ -52,7 +54,7 @@ class TrainingReport:
         steps: how many steps were made. curves: term -> list of (step, weighted value), thinned.
     """
 
-    steps: int = 0
+    steps: Annotated[int, Range(0, 10_000_000)] = 0
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from avatarkit.errors import InputError
 from avatarkit.utils.files import require_file
 
-__all__ = ["MOST_LEVELS", "BadText", "parse_json", "parse_toml", "read_text"]
+__all__ = ["MOST_LEVELS", "BadText", "parse_json", "parse_toml", "parse_value", "read_text"]
 
 MOST_LEVELS = 32  # of nesting; ours have at most 6
 _MOST_DIGITS = 40  # of one number as text
@@ -77,6 +77,22 @@ def parse_toml(text: str) -> dict[str, Any]:
         raise BadText(f"it holds an impossible number or date ({_shortened(str(error))})") from error
     _check(value)
     return value
+
+
+def parse_value(text: str) -> Any:
+    """The value of ``option=value`` on a command line: a value of TOML, or else the words as they stand.
+
+    Raises:
+        BadText: it is beyond our bounds.
+    """
+    if "\n" not in text and "\r" not in text:
+        try:
+            return parse_toml(f"value = {text}")["value"]
+        except BadText as error:
+            if not isinstance(error.__cause__, tomllib.TOMLDecodeError):
+                raise
+    _check(text)
+    return text
 
 
 def _whole(text: str) -> int:

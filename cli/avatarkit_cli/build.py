@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avatarkit_cli.progress import make_progress
-from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, load_registry, print_json, say, table, tell, verbose
+from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, Seed, load_registry, print_json, say, table, tell, verbose
 
 if TYPE_CHECKING:
     from avatarkit.pipeline.plan import Plan
@@ -56,23 +56,17 @@ def build(
     renderer: Annotated[str | None, _slot("Draws.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", help="Change one option, e.g. training.steps=500. May be repeated.", metavar="SLOT.OPTION=VALUE"
-        ),
+        typer.Option("--set", help="Change one option, e.g. training.steps=500. May be repeated.", metavar="SLOT.OPTION=VALUE"),
     ] = None,
     device: Device = "auto",
-    seed: Annotated[int, typer.Option(help="Of everything random; the same seed gives the same avatar.", min=0)] = 0,
+    seed: Seed = 0,
     person: Annotated[
         int | None, typer.Option(help="Which one, from the left, where the photo shows several.", min=1, metavar="N")
     ] = None,
-    start: Annotated[
-        str | None, typer.Option("--from", help="Make this stage and all after it again.", metavar="STAGE")
-    ] = None,
+    start: Annotated[str | None, typer.Option("--from", help="Make this stage and all after it again.", metavar="STAGE")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Make all stages again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done and what is missing.")] = False,
-    consent: Annotated[
-        str | None, typer.Option(help="What the person agreed to, kept in the manifest.", metavar="TEXT")
-    ] = None,
+    consent: Annotated[str | None, typer.Option(help="What the person agreed to, kept in the manifest.", metavar="TEXT")] = None,
     keep_photo: Annotated[bool, typer.Option("--keep-photo", help="Put the photo itself into the avatar.")] = False,
     plugin: PluginFiles = None,
     verbosely: Annotated[bool, typer.Option("-v", "--verbose", help="Log what is done and why.")] = False,
@@ -129,9 +123,7 @@ def _source(photo: Path | None, sample: str | None, output: Path | None) -> tupl
     from avatarkit.errors import ConfigError
 
     if (photo is None) == (sample is None):
-        raise ConfigError(
-            "Give one photo, for example: avatarkit build me.jpg - or try avatarkit build --sample portrait."
-        )
+        raise ConfigError("Give one photo, for example: avatarkit build me.jpg - or try avatarkit build --sample portrait.")
     if photo is not None:
         return photo, output or Path(f"{photo.stem}.avatar")
     assert sample is not None

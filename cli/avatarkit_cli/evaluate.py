@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from avatarkit_cli.progress import make_progress
-from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, load_registry, print_json, say, table, tell
+from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, Seed, load_registry, print_json, say, table, tell
 
 __all__ = ["evaluate"]
 
@@ -28,7 +28,7 @@ def evaluate(
     frames: Annotated[int, typer.Option(help="Frames of each clip to compare, spread evenly.", min=1)] = 24,
     photo_frame: Annotated[int, typer.Option(help="Number of the frame that is the photo, from 0.", min=0)] = 0,
     device: Device = "auto",
-    seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
+    seed: Seed = 0,
     plugin: PluginFiles = None,
     as_json: JsonFlag = False,
 ) -> None:

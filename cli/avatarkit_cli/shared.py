@@ -27,6 +27,7 @@ __all__ = [
     "Device",
     "JsonFlag",
     "PluginFiles",
+    "Seed",
     "Size",
     "find_motion",
     "find_pose",
@@ -47,6 +48,7 @@ _LONGEST_SECONDS = 1e6  # of a motion
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, all else on stderr.")]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu or cuda.", metavar="auto|cpu|cuda")]
 Size = Annotated[str | None, typer.Option(help="Picture size in pixels, e.g. 512x768. [default: as the photo]", metavar="WxH")]
+Seed = Annotated[int, typer.Option(help="Of everything random; the same seed gives the same result.", min=0, max=2**32 - 1)]
 PluginFiles = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="A Python file with plugin hooks, for a one-off. May be repeated.", metavar="FILE.py"),
@@ -146,9 +148,12 @@ def find_motion(name: str, components: Components | Context) -> Motion:
     Raises:
         InputError: there is no such motion, or the file cannot be used.
     """
+    from avatarkit.errors import InputError
     from avatarkit.motion.files import read_motion
 
     source = components.get("motions")
+    if not name or "\0" in name:
+        raise InputError("Say which motion: the name of a built-in one, or a motion file.")
     if name in source.names() or not (Path(name).suffix or os.path.exists(name)):
         return source.motion(name)
     return read_motion(Path(name), components.get("body"))
@@ -184,7 +189,7 @@ def parse_options(texts: Sequence[str], owner: str) -> tuple[dict[str, Any], dic
         ConfigError: a text is not of that form.
     """
     from avatarkit.errors import ConfigError
-    from avatarkit.utils.plain import BadText, parse_toml
+    from avatarkit.utils.plain import BadText, parse_value
 
     options: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -193,9 +198,9 @@ def parse_options(texts: Sequence[str], owner: str) -> tuple[dict[str, Any], dic
         if not (name and equals):
             raise ConfigError(f"--set {text!r} is not of the form OPTION=VALUE of {owner}, e.g. texture=2048.")
         try:
-            options[name] = parse_toml(f"value = {value}")["value"]
-        except BadText:
-            options[name] = value
+            options[name] = parse_value(value)
+        except BadText as error:
+            raise ConfigError(f"--set {name}: {error}.") from error
         origins[name] = f"--set {text}"
     return options, origins
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avatarkit_cli.progress import make_progress
-from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, load_registry, print_json, say, tell
+from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, Seed, load_registry, print_json, say, tell
 
 __all__ = ["track"]
 
@@ -30,7 +30,7 @@ def track(
         list[str] | None, typer.Option("--set", help="Change one option. May be repeated.", metavar="SLOT.OPTION=VALUE")
     ] = None,
     device: Device = "auto",
-    seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
+    seed: Seed = 0,
     plugin: PluginFiles = None,
     as_json: JsonFlag = False,
 ) -> None:

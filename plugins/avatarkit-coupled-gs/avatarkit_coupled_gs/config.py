@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from avatarkit.errors import ConfigError
+from avatarkit.config.options import Range
 
 __all__ = ["CoupledConfig", "LaplacianConfig"]
 
@@ -13,56 +14,53 @@ __all__ = ["CoupledConfig", "LaplacianConfig"]
 class CoupledConfig:
     """Options of ``coupled-gs``."""
 
-    resolution: int = 512
+    resolution: Annotated[int, Range(16, 4096)] = 512
     """Side of the UV map whose covered texels become Gaussians (paper, section 3.4: 512, about 150,000)."""
-    face_factor: int = 1
+    face_factor: Annotated[int, Range(1, 16)] = 1
     """The face takes its texels from a map so many times finer than the rest."""
-    hand_factor: int = 2
+    hand_factor: Annotated[int, Range(1, 16)] = 2
     """The same for the hands, whose charts are small in a whole-body atlas."""
-    eye_factor: int = 3
+    eye_factor: Annotated[int, Range(1, 16)] = 3
     """The same for eyes, tongue and teeth."""
-    photo_factor: int = 1
+    photo_factor: Annotated[int, Range(1, 16)] = 1
     """Surface that the photo shows takes its texels from a map up to so many times finer, as its pixels ask for."""
-    scale_factor: float = 0.6
+    scale_factor: Annotated[float, Range(1e-3, 100)] = 0.6
     """First scale of a Gaussian over its mean distance to its neighbours; the paper leaves it unsaid."""
     grow: bool = True
     """Seed Gaussians outside the surface where the matte shows hair or cloth that the mesh does not cover."""
-    grow_layers: int = 3
+    grow_layers: Annotated[int, Range(0, 100)] = 3
     """Layers of such seeds, so that they hold when seen from the side; those behind the first are half as dense."""
-    grow_limit: int = 40000
+    grow_limit: Annotated[int, Range(0, 10_000_000)] = 40000
     """At most so many seeded Gaussians."""
-    lr_position: float = 1e-4
+    lr_position: Annotated[float, Range(0, 10)] = 1e-4
     """Adam step size of both deformation fields, dX and dT, in metres (paper, section 3.4)."""
-    lr_color: float = 2.5e-3
+    lr_color: Annotated[float, Range(0, 10)] = 2.5e-3
     """Adam step size of the colours, as zeroth-order spherical harmonics (3DGS)."""
-    label_color: float = 1.0
+    label_color: Annotated[float, Range(0, 1000)] = 1.0
     """Share of their pull on colours that losses on labels keep; with 0 only the loss ``label-colors`` teaches them."""
-    lr_scale: float = 5e-3
+    lr_scale: Annotated[float, Range(0, 10)] = 5e-3
     """Adam step size of the logarithm of the scales (3DGS)."""
-    lr_opacity: float = 5e-2
+    lr_opacity: Annotated[float, Range(0, 10)] = 5e-2
     """Adam step size of the logit of the opacity of Gaussians outside the surface (3DGS); those on it stay opaque."""
-    min_scale: float = 3e-4
+    min_scale: Annotated[float, Range(1e-7, 1)] = 3e-4
     """Metres; scales stay above."""
-    max_scale: float = 2e-2
+    max_scale: Annotated[float, Range(1e-7, 1)] = 2e-2
     """Metres; scales stay below, so that no spike can grow."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.min_scale <= self.max_scale <= 1:
-            raise ConfigError(
-                f"avatar.min_scale and avatar.max_scale are {self.min_scale:g} and {self.max_scale:g}; "
-                "they must be ascending, above 0 and at most 1 m."
-            )
+        if self.min_scale > self.max_scale:
+            raise ValueError("min_scale must not be above max_scale")
 
 
 @dataclass(frozen=True)
 class LaplacianConfig:
     """Relative weights inside L_lap; the paper leaves them unsaid, the ratio is ExAvatar's."""
 
-    position: float = 1e5
+    position: Annotated[float, Range(0, 1e9)] = 1e5
     """Of dX, in square metres."""
-    scale: float = 1e-2
+    scale: Annotated[float, Range(0, 1e9)] = 1e-2
     """Of the logarithm of the scales."""
-    color: float = 1e-1
+    color: Annotated[float, Range(0, 1e9)] = 1e-1
     """Of the colours."""
-    unseen: float = 10.0
+    unseen: Annotated[float, Range(0, 1e9)] = 10.0
     """Colours that the photo does not show are held so many times smoother: perceptual labels alone would speckle them."""

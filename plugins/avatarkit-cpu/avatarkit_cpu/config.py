@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from avatarkit.config.options import Machine
-from avatarkit.errors import ConfigError
+from avatarkit.config.options import Machine, Range
 
 __all__ = ["Config"]
 
@@ -15,9 +14,5 @@ __all__ = ["Config"]
 class Config:
     """Options of the CPU renderer."""
 
-    threads: Annotated[int, Machine] = 0
+    threads: Annotated[int, Machine, Range(0, 1024)] = 0
     """How many threads draw; 0 takes one per core that this process may use, at most 8. The picture is the same."""
-
-    def __post_init__(self) -> None:
-        if self.threads < 0:
-            raise ConfigError(f"threads is {self.threads}; it should be 1 or more, or 0 for one per core.")

@@ -11,6 +11,7 @@ import torch
 from numba import njit
 
 import avatarkit_cpu
+from avatarkit.config.options import make_config
 from avatarkit.errors import ConfigError
 from avatarkit.interfaces import Context, GaussianRasterizer, MeshRasterizer, Renderer
 from avatarkit_cpu.config import Config
@@ -32,7 +33,7 @@ def test_the_hook_names_a_renderer() -> None:
 
 def test_threads_are_checked() -> None:
     with pytest.raises(ConfigError, match="-1"):
-        Config(threads=-1)
+        make_config(Config, {"threads": -1})
     assert CpuRenderer(Config(), Context()) is not None
 
 

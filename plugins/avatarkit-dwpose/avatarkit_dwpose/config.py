@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from avatarkit.config.options import Machine
+from avatarkit.config.options import Machine, Range
 from avatarkit.errors import ConfigError
 
 __all__ = ["DwposeConfig"]
@@ -21,11 +21,9 @@ class DwposeConfig:
     """File of the keypoint network (dw-ll_ucoco_384.onnx); empty = the weights dwpose-ucoco-384."""
     companion: str = "mediapipe"
     """Another detector that gives the dense face mesh, irises and rough depth; empty = DWPose alone, without a face mesh."""
-    score: float = 0.3
+    score: Annotated[float, Range(0, 0.999)] = 0.3
     """A point below this confidence is not believed (DWPose's own threshold)."""
 
     def __post_init__(self) -> None:
         if self.companion == "dwpose":
             raise ConfigError("keypoints.companion is 'dwpose' itself; name another detector, or none.")
-        if not 0 <= self.score < 1:
-            raise ConfigError(f"keypoints.score is {self.score}; it must be between 0 and 1.")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from avatarkit.errors import ConfigError
+from avatarkit.config.options import Range
 
 __all__ = ["GlbConfig", "VrmConfig", "WebConfig"]
 
@@ -14,14 +14,10 @@ __all__ = ["GlbConfig", "VrmConfig", "WebConfig"]
 class VrmConfig:
     """Options of ``vrm``."""
 
-    texture: int = 1024
+    texture: Annotated[int, Range(64, 8192)] = 1024
     """Texels along each side of the texture."""
     influences: Literal[4, 8] = 4
     """Joints that may move a vertex; some programs read four only."""
-
-    def __post_init__(self) -> None:
-        if not 64 <= self.texture <= 8192:
-            raise ConfigError(f"texture is {self.texture}; it must be between 64 and 8192.")
 
 
 @dataclass(frozen=True)
@@ -43,13 +39,9 @@ class WebConfig:
     motions: str | tuple[str, ...] = "all"
     """Motions to offer, built-in ones and files, separated by commas or as a list, whose names may hold commas; "all" for all
     built-in ones, "none"."""
-    fps: float = 15.0
+    fps: Annotated[float, Range(1, 120)] = 15.0
     """Poses per second that are stored of a motion; the page moves smoothly between them."""
     autoplay: bool = True
     """Play the first motion when the page opens."""
     controls: bool = False
     """Show all sliders when the page opens."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.fps <= 120:
-            raise ConfigError(f"fps is {self.fps}; it must be between 1 and 120.")

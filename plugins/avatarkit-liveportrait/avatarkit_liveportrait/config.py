@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from avatarkit.config.options import Range
 from avatarkit.utils.paths import find_weights
 
 __all__ = ["FILES", "VECTORS_FILE", "LivePortraitConfig", "find_file"]
@@ -28,35 +29,24 @@ class LivePortraitConfig:
 
     weights: Path | None = None
     """Folder of the released weights; none = the folder added as ``liveportrait``."""
-    fps: float = 15.0
+    fps: Annotated[float, Range(1, 240)] = 15.0
     """Frames per second that are generated from a motion; frames between are skipped."""
-    size: int = 512
+    size: Annotated[int, Range(64, 4096)] = 512
     """Width and height of the frames in pixels."""
     region: Literal["all", "exp", "pose", "lip", "eyes"] = "all"
     """What the motion moves: all, the expression, the head's turn, lips or eyes alone."""
     relative: bool = True
     """Take over changes since the photo, instead of the driving head's pose as it is."""
-    multiplier: float = 1.0
+    multiplier: Annotated[float, Range(0, 100)] = 1.0
     """Exaggerates (above 1) or damps the motion."""
     stitching: bool = True
     """Keep neck and shoulders where the photo has them."""
     close_lips: bool = False
     """Close the mouth of the photo before it is driven."""
-    confidence: float = 1.0
+    confidence: Annotated[float, Range(0, 1)] = 1.0
     """Trust in the frames, 0 to 1, written into the clip."""
     dtype: Literal["auto", "float16", "float32"] = "auto"
     """Number format of the networks; auto = float16 on CUDA, float32 elsewhere. Some GPUs need float32."""
-
-    def __post_init__(self) -> None:
-        checks = {
-            "fps must be positive": self.fps > 0,
-            "size must be at least 64": self.size >= 64,
-            "multiplier must not be negative": self.multiplier >= 0,
-            "confidence must lie between 0 and 1": 0 <= self.confidence <= 1,
-        }
-        for sentence, fine in checks.items():
-            if not fine:
-                raise ValueError(sentence)
 
     def preflight(self) -> list[str]:
         """What is missing before a build may start, a sentence for each."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from avatarkit.config.options import Machine
+from avatarkit.config.options import Machine, Range
 from avatarkit.utils.paths import find_weights
 
 __all__ = ["MimicMotionConfig"]
@@ -22,31 +22,31 @@ class MimicMotionConfig:
     """Folder of Stable Video Diffusion 1.1 (vae, image_encoder, ...); none = the one added as ``svd-xt-1-1``."""
     pose_net: Path | None = None
     """File of the pose network where ``checkpoint`` holds the video network alone; none = both are in it."""
-    resolution: int = 576
+    resolution: Annotated[int, Range(64, 4096)] = 576
     """Short side of the generated frames in pixels, a multiple of 64; the long side follows, near 16:9."""
     framing: Literal["person", "cover"] = "person"
     """``person`` shows a window around the whole person, ``cover`` the centre of the photo, as the authors do."""
-    fps: float = 15.0
+    fps: Annotated[float, Range(1, 240)] = 15.0
     """Frames per second that are generated from a motion; frames between are skipped."""
-    steps: int = 25
+    steps: Annotated[int, Range(2, 10_000)] = 25
     """Denoising steps."""
-    guidance_min: float = 2.0
+    guidance_min: Annotated[float, Range(0, 100)] = 2.0
     """Classifier-free guidance of the first frame."""
-    guidance_max: float = 2.0
+    guidance_max: Annotated[float, Range(0, 100)] = 2.0
     """Classifier-free guidance of the last frame; at 1 and below the unguided pass is left out."""
-    tile_size: int = 72
+    tile_size: Annotated[int, Range(2, 10_000)] = 72
     """Frames that the network sees at once: 72 for version 1.1 of the weights, 16 for version 1."""
-    tile_overlap: int = 6
+    tile_overlap: Annotated[int, Range(1, 10_000)] = 6
     """Frames that neighbouring tiles share (the reference frame counts as one of them)."""
-    noise_aug_strength: float = 0.0
+    noise_aug_strength: Annotated[float, Range(0, 100)] = 0.0
     """Noise on the reference picture before it is encoded."""
-    motion_bucket: int = 127
+    motion_bucket: Annotated[int, Range(0, 10_000)] = 127
     """Amount-of-motion number that the video network is told."""
-    decode_chunk: int = 8
+    decode_chunk: Annotated[int, Range(1, 10_000)] = 8
     """Frames decoded at once; changes the frames slightly, and the memory a lot."""
     rescale: bool = True
     """Align the drawn poses with the landmarks detected in the photo."""
-    confidence: float = 1.0
+    confidence: Annotated[float, Range(0, 1)] = 1.0
     """Trust in the frames, 0 to 1, written into the clip."""
     dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
     """Number format of the networks; auto = float16 on CUDA, float32 elsewhere."""
@@ -55,15 +55,9 @@ class MimicMotionConfig:
 
     def __post_init__(self) -> None:
         checks = {
-            "resolution must be a positive multiple of 64": self.resolution > 0 and self.resolution % 64 == 0,
-            "fps must be positive": self.fps > 0,
-            "steps must be at least 2": self.steps >= 2,
+            "resolution must be a multiple of 64": self.resolution % 64 == 0,
             "guidance_min must not be above guidance_max": self.guidance_min <= self.guidance_max,
-            "tile_size must be at least 2": self.tile_size >= 2,
-            "tile_overlap must be at least 1 and below tile_size": 1 <= self.tile_overlap < self.tile_size,
-            "noise_aug_strength must not be negative": self.noise_aug_strength >= 0,
-            "decode_chunk must be at least 1": self.decode_chunk >= 1,
-            "confidence must lie between 0 and 1": 0 <= self.confidence <= 1,
+            "tile_overlap must be below tile_size": self.tile_overlap < self.tile_size,
         }
         for sentence, fine in checks.items():
             if not fine:

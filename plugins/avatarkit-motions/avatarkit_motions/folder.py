@@ -12,6 +12,7 @@ import numpy as np
 from avatarkit.errors import InputError
 from avatarkit.motion.files import read_motion
 from avatarkit.types.body import Motion
+from avatarkit.utils.files import require_file
 from avatarkit.utils.paths import expand
 from avatarkit_motions.config import FolderConfig
 from avatarkit_motions.segments import segment
@@ -22,6 +23,22 @@ __all__ = ["FolderMotions"]
 log = logging.getLogger("avatarkit.motions")
 
 _SUFFIXES = {".bvh", ".npz", ".pose"}
+_MOST_FILES, _MOST_LOOKED_AT = 100_000, 1_000_000
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    """Motion files in a folder and the folders in it; links to folders are not followed.
+
+    Raises:
+        InputError: it holds more files than any collection of motions.
+    """
+    found = 0
+    for number, path in enumerate(folder.rglob("*")):
+        if number > _MOST_LOOKED_AT or found > _MOST_FILES:
+            raise InputError(f"The folder {folder} holds too many files; name a folder of at most {_MOST_FILES} motions.")
+        if path.suffix.lower() in _SUFFIXES and path.is_file():
+            found += 1
+            yield path
 
 
 class FolderMotions(BuiltinMotions):
@@ -32,7 +49,7 @@ class FolderMotions(BuiltinMotions):
     @cached_property
     def _files(self) -> dict[str, Path]:
         folder = given_folder(self.config.path, "your motion files")
-        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+        found = sorted(_files_in(folder))
         if not found:
             raise InputError(f"The folder {folder} holds no motion files (.bvh .npz .pose).")
         return {p.relative_to(folder).as_posix(): p for p in found}
@@ -50,7 +67,7 @@ class FolderMotions(BuiltinMotions):
         """
         if name in super().names():
             return super().describe(name)
-        return f"{self._path(name).stat().st_size / 1e6:.1f} MB"
+        return f"{require_file(self._path(name), 'motion file') / 1e6:.1f} MB"
 
     def motion(self, name: str) -> Motion:
         """One motion by name.

@@ -18,10 +18,17 @@ __all__ = ["RATE", "STEP", "Voice", "listen"]
 RATE = 16_000
 HOP = 160  # samples: 100 looks per second
 _WINDOW = 512
+_LOOKS = 4096  # that are taken together
 STEP = HOP / RATE
 _SILENT = -55.0  # decibels below full scale: nobody speaks that softly into a microphone
 _CONTRAST = 9.0  # decibels between the loud and the quiet parts of a recording in which somebody speaks
 _RANGE = 26.0  # decibels from a closed mouth to the loudest vowels
+_WHOLE, _VOICE = (80, 7800), (200, 3600)  # hertz
+_BALANCES = (
+    ((550, 1100), (180, 450)),  # the first resonance
+    ((1700, 2800), (700, 1300)),  # the second
+    ((3800, 7500), (200, 2500)),  # hiss
+)
 _PAUSE = 0.22  # seconds of silence that end a phrase
 
 
@@ -60,18 +67,16 @@ def listen(samples: np.ndarray) -> Voice:
     Args:
         samples: (n,) float, -1 to 1, ``RATE`` per second.
     """
-    power = _spectrogram(samples)
-    whole = _decibels(_band(power, 80, 7800))
-    voice = _decibels(_band(power, 200, 3600))
+    heard = _energies(samples)
+    whole, voice = (_decibels(heard[band]) for band in (_WHOLE, _VOICE))
     loud, quiet = np.percentile(voice, 95), np.percentile(voice, 10)
     reference = max(quiet + 6, loud - 34, _SILENT)
     speaks = loud > _SILENT + 6 and (loud - quiet > _CONTRAST)
     sounding = (np.maximum(voice, whole - 3) > reference) & speaks
     speaking = _bridged(sounding)
     level = np.clip((voice - (loud - _RANGE)) / _RANGE, 0, 1) * speaking
-    first = _balance(power, (550, 1100), (180, 450))
-    second = _balance(power, (1700, 2800), (700, 1300))
-    hiss = _balance(power, (3800, 7500), (200, 2500)) * speaking
+    first, second, hiss = (_decibels(heard[above]) - _decibels(heard[below]) for above, below in _BALANCES)
+    hiss = hiss * speaking
     hiss = np.clip((hiss + 3) / 14, 0, 1) * (whole > reference)
     high = np.clip((first + 9) / 12, 0, 1)
     front = np.clip((second + 7) / 11, -1, 1)
@@ -93,27 +98,25 @@ def listen(samples: np.ndarray) -> Voice:
     )
 
 
-def _spectrogram(samples: np.ndarray) -> np.ndarray:
-    """(n, _WINDOW / 2 + 1) power, a look every ``HOP`` samples."""
+def _energies(samples: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
+    """(n,) power in each of the bands, a look every ``HOP`` samples; a part of the recording at a time."""
     count = max(1, len(samples) // HOP)
     emphasised = np.append(samples[:1], samples[1:] - 0.6 * samples[:-1])
     padded = np.pad(emphasised, (_WINDOW // 2, _WINDOW))
-    index = HOP // 2 + HOP * np.arange(count)[:, None] + np.arange(_WINDOW)
-    return np.abs(np.fft.rfft(padded[index] * np.hanning(_WINDOW), axis=1)) ** 2 / _WINDOW**2
-
-
-def _band(power: np.ndarray, low: float, high: float) -> np.ndarray:
-    first, last = (round(f * _WINDOW / RATE) for f in (low, high))
-    return power[:, first:last].sum(1)
+    bands = {_WHOLE, _VOICE, *(band for pair in _BALANCES for band in pair)}
+    out: dict[tuple[int, int], np.ndarray] = {band: np.empty(count) for band in bands}
+    for start in range(0, count, _LOOKS):
+        looks = np.arange(start, min(count, start + _LOOKS))
+        index = HOP // 2 + HOP * looks[:, None] + np.arange(_WINDOW)
+        power = np.abs(np.fft.rfft(padded[index] * np.hanning(_WINDOW), axis=1)) ** 2 / _WINDOW**2
+        for low, high in bands:
+            first, last = (round(f * _WINDOW / RATE) for f in (low, high))
+            out[low, high][looks] = power[:, first:last].sum(1)
+    return out
 
 
 def _decibels(power: np.ndarray) -> np.ndarray:
     return 10 * np.log10(power + 1e-10)
-
-
-def _balance(power: np.ndarray, a: tuple[float, float], b: tuple[float, float]) -> np.ndarray:
-    """(n,) decibels of one band over another."""
-    return _decibels(_band(power, *a)) - _decibels(_band(power, *b))
 
 
 def _bridged(sounding: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ code when they are opened and are left alone.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from functools import cached_property
@@ -17,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from avatarkit.errors import InputError
+from avatarkit.motion.bvh import MOST_FRAMES
 from avatarkit.motion.lifting import landmark_motion
 from avatarkit.motion.pose_format import LandmarkTrack
 from avatarkit.types.body import Motion
 from avatarkit.utils.paths import expand
+from avatarkit.utils.plain import parse_json, read_text
 from avatarkit_motions.config import TedConfig
 from avatarkit_motions.segments import segment
 from avatarkit_motions.source import BuiltinMotions, given_folder
@@ -29,7 +30,8 @@ __all__ = ["TedMotions", "read_clips"]
 
 log = logging.getLogger("avatarkit.motions")
 
-_MOST_BYTES = 1 << 30
+_MOST_BYTES = 64 << 20  # as values of Python they take ten times as much
+_FARTHEST = 1e6  # pixels
 _SHORTEST = 1.0  # seconds
 
 # OpenPose's points (the same in its models of 18 and 25 points); of its face, 68 are those of the iBUG annotation.
@@ -66,14 +68,12 @@ def read_clips(path: Path, fps: float) -> list[LandmarkTrack]:
     """
     wrong = InputError(f"{path.name} is not a file of clips as the scripts of the TED Gesture Dataset write them.")
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise InputError(f"{path.name} is larger than {_MOST_BYTES >> 30} GB; split it.")
-        clips = json.loads(path.read_text(encoding="utf-8"))
+        clips = parse_json(read_text(path, "file of clips", _MOST_BYTES))
         passed = [clip["frames"] for clip in clips if clip["clip_info"][2] and len(clip["frames"]) >= _SHORTEST * fps]
+        if any(len(frames) > MOST_FRAMES for frames in passed):
+            raise wrong
         return [_track(frames, fps) for frames in passed]
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
         raise wrong from error
 
 
@@ -84,7 +84,8 @@ def _track(frames: list[Any], fps: float) -> LandmarkTrack:
         for keys, points in _PARTS:
             flat = next((person[k] for k in keys if k in person), None) if person else None
             if flat:
-                found = np.asarray(flat, np.float32).reshape(-1, 3)
+                found = np.asarray(flat, np.float64).reshape(-1, 3)
+                found[~(np.abs(found) < _FARTHEST).all(1)] = 0  # no point at all
                 values[t, column : column + len(points)] = found[list(points)]
             column += len(points)
     return LandmarkTrack(_NAMES, values[..., :2], values[..., 2], fps)
@@ -133,7 +134,7 @@ class TedMotions(BuiltinMotions):
             return super().motion(name)
         video, _, number = name.partition("#")
         clips = read_clips(self._path(video), self.config.video_fps)
-        index = int(number) - 1 if number.isdecimal() else 0 if not number else -1
+        index = int(number) - 1 if number.isdecimal() and len(number) < 10 else 0 if not number else -1
         if not 0 <= index < len(clips):
             raise InputError(f"{video} has {len(clips)} clips that can be used; there is no {name!r}.")
         return self._motion(clips[index], name)

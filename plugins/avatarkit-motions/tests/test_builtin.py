@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
+from avatarkit.config.options import make_config
 from avatarkit.errors import ConfigError, InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix
 from avatarkit.motion.pose_solver import swing_twist
@@ -250,7 +251,7 @@ def test_frames_per_second_change_the_frames_and_not_the_motion(default, body, s
 def test_bad_options_are_refused():
     for bad in ({"fps": 1}, {"liveliness": 3}, {"label_yaw": (10, -10)}, {"label_seconds": 0}):
         with pytest.raises(ConfigError, match="must be"):
-            BuiltinConfig(**bad)
+            make_config(BuiltinConfig, bad)
 
 
 def test_options_come_from_a_recipe(build):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from avatarkit.config.options import Machine
+from avatarkit.config.options import Machine, Range
 
 __all__ = ["LpipsConfig", "StLpipsConfig"]
 
@@ -16,9 +16,9 @@ class StLpipsConfig:
 
     trunk: Literal["alex", "vgg"] = "alex"
     """Network whose features are compared; alex is about eight times faster on a CPU."""
-    crop: int = 160
+    crop: Annotated[int, Range(0, 4096)] = 160
     """Side of the random square crops in pixels; 0 compares whole pictures."""
-    crops: int = 1
+    crops: Annotated[int, Range(1, 1000)] = 1
     """Crops per step."""
 
 
@@ -28,7 +28,7 @@ class LpipsConfig:
 
     weights: Annotated[str, Machine] = ""
     """Path of torchvision's vgg16 checkpoint; empty = where ``avatarkit weights where vgg16`` says."""
-    crop: int = 0
+    crop: Annotated[int, Range(0, 4096)] = 0
     """Side of the random square crops in pixels; 0 compares whole pictures."""
-    crops: int = 1
+    crops: Annotated[int, Range(1, 1000)] = 1
     """Crops per step."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from avatarkit.config.options import Machine
+from avatarkit.config.options import Machine, Range
 
 __all__ = ["Portrait4DConfig"]
 
@@ -28,32 +28,24 @@ class Portrait4DConfig:
     """What the checkpoint's sha256 has to be; empty = it is only recorded."""
     preparation: Literal["native", "official"] = "native"
     """``native`` makes crops, landmarks and numbers here; ``official`` runs the checkout's own (needs more of its files)."""
-    fps: float = 15.0
+    fps: Annotated[float, Range(1, 240)] = 15.0
     """Frames per second that are generated from a motion; frames between are skipped."""
-    chunk: int = 200
+    chunk: Annotated[int, Range(1, 100_000)] = 200
     """Frames that one run of the child process makes."""
-    startup_seconds: float = 900.0
+    startup_seconds: Annotated[float, Range(1, 1e6)] = 900.0
     """How long the child process may take before its first frame: it compiles CUDA code when it runs first."""
-    frame_seconds: float = 60.0
+    frame_seconds: Annotated[float, Range(1, 1e6)] = 60.0
     """How long it may take for each further frame."""
     gpu: Annotated[str, Machine] = ""
     """Number of the GPU for the child process; empty = as the environment says."""
     keep_job: Annotated[bool, Machine] = False
     """Keep the folder of files that were exchanged; it is kept anyway where something went wrong."""
-    confidence: float = 1.0
+    confidence: Annotated[float, Range(0, 1)] = 1.0
     """Trust in the frames, 0 to 1, written into the clip."""
 
     def __post_init__(self) -> None:
-        checks = {
-            "fps must be positive": self.fps > 0,
-            "chunk must be at least 1": self.chunk >= 1,
-            "startup_seconds and frame_seconds must be positive": min(self.startup_seconds, self.frame_seconds) > 0,
-            "sha256 must be 64 hexadecimal digits": not self.sha256 or re.fullmatch("[0-9a-fA-F]{64}", self.sha256),
-            "confidence must lie between 0 and 1": 0 <= self.confidence <= 1,
-        }
-        for sentence, fine in checks.items():
-            if not fine:
-                raise ValueError(sentence)
+        if self.sha256 and not re.fullmatch("[0-9a-fA-F]{64}", self.sha256):
+            raise ValueError("sha256 must be 64 hexadecimal digits")
 
     def preflight(self) -> list[str]:
         """What is missing before a build may start, a sentence for each."""

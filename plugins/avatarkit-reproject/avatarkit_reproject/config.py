@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from avatarkit.config.options import Range
 
 __all__ = ["Config"]
 
@@ -14,26 +16,20 @@ class Config:
 
     region: Literal["body", "head"] = "body"
     """What the frames show."""
-    frames: int = 12
+    frames: Annotated[int, Range(1, 10_000)] = 12
     """Frames per clip, taken evenly from the motion."""
-    height: int | None = None
+    height: Annotated[int, Range(16, 4096)] | None = None
     """Height of the frames in pixels; none = 512 for the body, 384 for the head."""
-    supersampling: int = 2
+    supersampling: Annotated[int, Range(1, 8)] = 2
     """Samples per pixel along each side."""
-    yaw: float = 40.0
+    yaw: Annotated[float, Range(0, 180)] = 40.0
     """Degrees that the camera goes to either side of the photo's view, besides what the motion does."""
-    pitch: float = 8.0
+    pitch: Annotated[float, Range(0, 90)] = 8.0
     """Degrees that the camera goes up or down."""
-    pan: float = 30.0
+    pan: Annotated[float, Range(0, 360)] = 30.0
     """Degrees of yaw that the camera travels during a clip."""
-    margin: float = 0.12
+    margin: Annotated[float, Range(0, 10)] = 0.12
     """Free border around the person as a share of the frame."""
-
-    def __post_init__(self) -> None:
-        if self.frames < 1 or self.supersampling < 1:
-            raise ValueError("frames and supersampling must be at least 1")
-        if self.height is not None and self.height < 16:
-            raise ValueError("height must be at least 16")
 
     @property
     def size(self) -> tuple[int, int]:

@@ -11,14 +11,16 @@ import contextlib
 import io
 import logging
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from avatarkit.errors import InputError, MissingWeights
+from avatarkit.io.npz import read_npz
+from avatarkit.utils.files import require_file
 from avatarkit.utils.paths import find_weights
+from avatarkit.utils.plain import read_text
 
 __all__ = ["UV_WEIGHTS", "WEIGHTS", "find_model", "load_smplx", "read_uv"]
 
@@ -26,6 +28,9 @@ log = logging.getLogger("avatarkit.smplx")
 
 WEIGHTS, UV_WEIGHTS = "smplx", "smplx-uv"
 JOINTS = 55
+_MOST_BYTES = 1 << 30  # of the arrays that are read
+_MOST_OBJ_BYTES = 64 << 20
+_LARGEST = 2**33  # the root's parent is 2**32 - 1
 _NUMBERS = (
     "v_template", "shapedirs", "J_regressor", "weights", "kintree_table", "f", "lmk_faces_idx", "lmk_bary_coords",
     "hands_componentsl", "hands_componentsr", "hands_meanl", "hands_meanr",
@@ -57,20 +62,24 @@ def _read(path: Path, wanted: tuple[str, ...], optional: tuple[str, ...]) -> dic
     Raises:
         InputError: it is no npz, is damaged, or lacks a wanted array.
     """
+    require_file(path, "SMPL-X model")
     try:
         with path.open("rb") as file:
             head = file.read(2)
-        if head != b"PK":
-            raise InputError(
-                f"{path.name} is no npz file. Pickles (.pkl) can run code and are not read; take the makers' SMPLX_NEUTRAL.npz."
-            )
-        with np.load(path, allow_pickle=False) as archive:
-            return {k: archive[k] for k in (*wanted, *optional) if k in archive or k in wanted}
-    except KeyError as error:
-        missing = next((k for k in wanted if k in str(error)), "an array")
-        raise InputError(f"{path.name} is no SMPL-X model: it lacks {missing}.") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path.name} is damaged, or holds objects where numbers should be; download it again.") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    if head != b"PK":
+        raise InputError(
+            f"{path.name} is no npz file. Pickles (.pkl) can run code and are not read; take the makers' SMPLX_NEUTRAL.npz."
+        )
+    arrays = read_npz(path, (*wanted, *optional), _MOST_BYTES, "SMPL-X model")
+    for name in wanted:
+        if name not in arrays:
+            raise InputError(f"{path.name} is no SMPL-X model: it lacks {name}, or holds objects where numbers should be.")
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiu" or not np.isfinite(array).all() or np.abs(array).max(initial=0) > _LARGEST:
+            raise InputError(f"{path.name} is no SMPL-X model: {name} holds impossible values.")
+    return arrays
 
 
 def load_smplx(path: Path, shapes: int, expressions: int) -> tuple[Any, dict[str, np.ndarray]]:
@@ -87,10 +96,13 @@ def load_smplx(path: Path, shapes: int, expressions: int) -> tuple[Any, dict[str
     import smplx
 
     arrays = _read(path, _NUMBERS, ("vt", "ft"))
-    V = len(arrays["v_template"])
+    V = len(arrays["v_template"]) if arrays["v_template"].ndim else -1
     fits = arrays["v_template"].shape == (V, 3) and arrays["shapedirs"].shape[:2] == (V, 3) and arrays["shapedirs"].ndim == 3
     fits &= arrays["J_regressor"].shape == (JOINTS, V) and arrays["weights"].shape == (V, JOINTS)
-    fits &= arrays["kintree_table"].shape == (2, JOINTS) and arrays["f"].ndim == 2 and arrays["f"].max(initial=0) < V
+    fits &= arrays["kintree_table"].shape == (2, JOINTS) and arrays["f"].ndim == 2 and arrays["f"].dtype.kind in "iu"
+    fits = fits and arrays["f"].shape[1] == 3 and arrays["f"].min(initial=0) >= 0 and arrays["f"].max(initial=0) < V
+    parents = arrays["kintree_table"].reshape(-1)[1 : len(arrays["kintree_table"].reshape(-1)) // 2]  # parents come first
+    fits = bool(fits) and all(0 <= int(p) < j for j, p in enumerate(parents, start=1))
     if not fits:
         raise InputError(f"{path.name} is no SMPL-X model: its arrays have other shapes.")
     uv: dict[str, np.ndarray] = {k: arrays.pop(k) for k in ("vt", "ft") if k in arrays}
@@ -126,7 +138,7 @@ def read_uv(own: dict[str, np.ndarray], faces: np.ndarray) -> tuple[np.ndarray, 
                 f"avatarkit weights add {UV_WEIGHTS} FILE"
             )
         (uv, uv_faces), source = _obj(path), path.name
-    if uv.ndim != 2 or uv.shape[1] != 2 or uv_faces.shape != faces.shape or uv_faces.max(initial=0) >= len(uv):
+    if uv.ndim != 2 or uv.shape[1] != 2 or uv_faces.shape != faces.shape or not 0 <= uv_faces.min() <= uv_faces.max() < len(uv):
         raise InputError(f"The texture coordinates of {source} do not belong to this SMPL-X model.")
     return uv.astype(np.float32).clip(0, 1), uv_faces.astype(np.int64)
 
@@ -134,12 +146,12 @@ def read_uv(own: dict[str, np.ndarray], faces: np.ndarray) -> tuple[np.ndarray, 
 def _obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
     points, corners = [], []
     try:
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in read_text(path, "file of texture coordinates", _MOST_OBJ_BYTES).splitlines():
             kind, *words = line.split()[:4] or [""]
             if kind == "vt":
                 points.append([float(w) for w in words[:2]])
             elif kind == "f":
                 corners.append([int(w.split("/")[1]) - 1 for w in words])
         return np.array(points, np.float32), np.array(corners, np.int64)
-    except (OSError, ValueError, IndexError) as error:
+    except (ValueError, IndexError, OverflowError) as error:
         raise InputError(f"{path.name} is no OBJ file with texture coordinates.") from error
