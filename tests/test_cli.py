@@ -107,7 +107,7 @@ def test_build_has_all_flags_of_the_contract() -> None:
         (["build", "--sample", "portrit"], "no sample 'portrit'. Did you mean 'portrait'?"),
         (["build", "a.jpg", "--preset", "drft"], "no preset 'drft'. Did you mean 'draft'?"),
         (["build", "no/such.jpg", "--preset", "draft"], "There is no photo no/such.jpg."),
-        (["build", "a.jpg", "--recipe", "no.toml"], "The recipe no.toml cannot be read"),
+        (["build", "a.jpg", "--recipe", "no.toml"], "There is no recipe no.toml; check its name and folder"),
         (["build", "a.jpg", "--preset", "draft", "--set", "x"], "not of the form slot.option=value"),
         (["build", "a.jpg", "--preset", "draft", "--device", "gpu"], "There is no device 'gpu'"),
         (["info", "nothing.avatar"], "There is no avatar nothing.avatar."),

@@ -151,8 +151,9 @@ NETWORK = {
     "telnetlib", "urllib.request", "urllib3", "webbrowser", "websockets", "xmlrpc",
 }  # fmt: skip
 MAY_USE_THE_NETWORK = {
-    "avatarkit_cli downloads.py": "weights fetch",
-    "avatarkit_cli view.py": "listens on the loopback interface, and opens the browser where it is asked to",
+    "avatarkit_cli web.py": "weights fetch",
+    "avatarkit_cli page_server.py": "view listens on the loopback interface",
+    "avatarkit_cli view.py": "opens the browser where it is asked to",
 }
 MAY_RUN_CODE = {
     "avatarkit loading.py": "imports the file of --plugin",

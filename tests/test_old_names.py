@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def register_matters(register):
 
 class Old:
     def __init__(self, config, context):
-        from avatarkit.types.subject import Matte
+        from avatarkit.subject import Matte
         self.made = Matte
 """
 
@@ -31,6 +32,7 @@ class Old:
 def test_a_plugin_with_the_old_hook_offers_its_component(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "old_plugin.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "avatarkit.subject", raising=False)
     import old_plugin
 
     registry = Registry.load()

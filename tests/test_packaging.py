@@ -273,10 +273,11 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
         _ = avatarkit.nothing
 
 
-MODULES = sorted(".".join(p.relative_to(ROOT / "avatarkit").with_suffix("").parts) for p in (ROOT / "avatarkit").rglob("*.py"))
+CORE = ROOT / "avatarkit"
+CORE_MODULES = sorted(".".join(p.relative_to(CORE).with_suffix("").parts) for p in CORE.rglob("*.py"))
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if not m.endswith("__init__")])
+@pytest.mark.parametrize("module", [m for m in CORE_MODULES if not m.endswith("__init__")])
 def test_every_module_says_what_it_exports(module: str) -> None:
     loaded = importlib.import_module(f"avatarkit.{module}")
     assert loaded.__doc__

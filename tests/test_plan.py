@@ -85,7 +85,7 @@ def test_a_plan_lists_every_step_with_all_its_options(registry: Registry, photo:
         (
             {"body_labels": "module"},
             MissingDependency,
-            ["labels 'module' needs the module 'no_such_module'", "[heavy]"],
+            ["labels 'module' needs the module 'no_such_module'", "pip install no_such_module"],
         ),
         (
             {"tracker": "weights"},

@@ -74,7 +74,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "motions": ("geometry", "io", "motion", "types"),
     "body-labels": ("animation", "appearance", "geometry", "io", "labelling", "types"),
     "head-labels": ("animation", "appearance", "geometry", "io", "labelling", "types"),
-    "avatar": ("appearance", "geometry", "training", "types"),
+    "avatar": ("appearance", "geometry", "io", "training", "types"),
     "preview": ("animation", "geometry", "io", "metrics", "report", "types"),
 }
 """Stage -> packages of the core whose code its results depend on, directly or through a component."""

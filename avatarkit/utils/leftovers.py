@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
 import secrets
 import shutil
-import socket
 import sys
 import time
 from contextlib import suppress
@@ -57,7 +57,7 @@ def _home() -> str:
     space = ""
     with suppress(OSError):
         space = os.readlink("/proc/self/ns/pid")
-    return hashlib.sha256(f"{socket.gethostname()} {space}".encode()).hexdigest()[:4]
+    return hashlib.sha256(f"{platform.node()} {space}".encode()).hexdigest()[:4]
 
 
 def sweep(target: Path) -> None:

@@ -90,7 +90,7 @@ class _Finder:
         if now is None:
             return None
         warnings.warn(f"The module {fullname} is avatarkit.{now} now; import it from there.", DeprecationWarning, stacklevel=2)
-        return ModuleSpec(fullname, _Finder, is_package=fullname == "avatarkit.reference")  # type: ignore[arg-type]
+        return ModuleSpec(fullname, _Finder, is_package=fullname == "avatarkit.kernels")  # type: ignore[arg-type]
 
     @staticmethod
     def create_module(spec: ModuleSpec) -> ModuleType:
