@@ -14,7 +14,7 @@ import torch
 from avatarkit.body import BodyParams, Motion
 from avatarkit.bvh import Bvh, read_bvh, write_bvh
 from avatarkit.errors import InputError
-from avatarkit.files import writing
+from avatarkit.files import write_bytes
 from avatarkit.interfaces import BodyModel
 from avatarkit.joint_names import recognise
 from avatarkit.landmark_motion import landmark_motion
@@ -55,8 +55,9 @@ def save_motion(motion: Motion, body: BodyModel, path: Path | str) -> None:
     }
     extra = {} if motion.valid is None else {"valid": motion.valid.cpu().numpy()}
     arrays = {k: np.asarray(v) for k, v in {**facts, **names, **moving, **extra}.items()}
-    with writing(Path(path)) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    stream = BytesIO()  # np.savez leaves its archive open where writing fails
+    np.savez_compressed(stream, **arrays)
+    write_bytes(Path(path), stream.getvalue())
 
 
 def load_motion(path: Path | str, body: BodyModel) -> Motion:

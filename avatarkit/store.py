@@ -11,7 +11,6 @@ import errno
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 import sys
@@ -26,7 +25,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from avatarkit.errors import InputError, StoreError
-from avatarkit.files import disk_errors, disk_sentence, relative_name, sha256_of, sync, sync_folder, write_bytes, write_text
+from avatarkit.files import (
+    disk_errors,
+    disk_sentence,
+    relative_name,
+    replace,
+    sha256_of,
+    sync,
+    sync_folder,
+    write_bytes,
+    write_text,
+)
+from avatarkit.folders import exchange
 from avatarkit.leftovers import forget, remember
 from avatarkit.plain import BadText, parse_json, read_text
 
@@ -185,9 +195,11 @@ class Stage:
         }
         write_json(temporary / _RECORD, record)
         sync_folder(temporary)
-        if self.folder.exists():  # damaged, or made again on purpose
+        if not self.folder.exists():
+            replace(temporary, self.folder)
+        elif not exchange(temporary, self.folder):  # damaged, or made again on purpose
             shutil.rmtree(self.folder)
-        os.replace(temporary, self.folder)
+            replace(temporary, self.folder)
         sync(self.folder.parent)
         self._verified = None
 

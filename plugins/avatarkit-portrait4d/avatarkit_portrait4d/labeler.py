@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from avatarkit.body import BodyParams, Motion
 from avatarkit.camera import Camera
 from avatarkit.errors import InputError
-from avatarkit.files import writing
+from avatarkit.files import write_bytes
 from avatarkit.interfaces import BodyModel, Context
 from avatarkit.keypoints import Keypoints
 from avatarkit.labelling.driving import HeadPainter, head_motion
@@ -77,8 +78,9 @@ class Portrait4DLabeler:
         job = Job(self.jobs / self._name(source, drivers, digest))
         asked = {"frames": len(pictures), "fps": config.fps, "motion": motion.name, "preparation": config.preparation}
         job.open(asked | {"camera": crop_camera(subject.camera, crop).K.tolist(), "network_sha256": digest})
-        with writing(job.folder / "transforms.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, source=crop.to_crop, drivers=transforms)
+        stream = BytesIO()
+        np.savez(stream, source=crop.to_crop, drivers=transforms)
+        write_bytes(job.folder / "transforms.npz", stream.getvalue())
         runner = Runner(checkout, config, job, context.cache / "portrait4d", context.progress)
         lost, status = {}, "failed"
         try:
