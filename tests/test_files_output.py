@@ -40,12 +40,17 @@ def mode(path: Path) -> int:
 # ------------------------------------------------------------------------------------------------------------- one file
 
 
+def fail(place: Path) -> None:
+    with writing(place) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+
+
 def test_a_failure_leaves_the_old_file_and_no_new_folder(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
     for place in (tmp_path / "a.txt", tmp_path / "new" / "er" / "b.txt"):
-        with pytest.raises(ZeroDivisionError), writing(place) as temporary:
-            temporary.write_text("half")
-            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            fail(place)
     assert names(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "old"
 
 

@@ -16,6 +16,7 @@ from avatarkit.body import BodyParams, Motion
 from avatarkit.camera import Camera
 from avatarkit.config import Recipe
 from avatarkit.errors import InputError, StoreError
+from avatarkit.files import write_text
 from avatarkit.gaussians import Gaussians
 from avatarkit.hookspecs import Licence, hookimpl
 from avatarkit.interfaces import Context, ParameterGroup, Posed, TrainStep
@@ -229,10 +230,7 @@ class TinyExporter:
     def write(self, avatar: TinyAvatar, params: BodyParams, path: Path, **options: Any) -> None:
         means = avatar.pose(params).gaussians.means
         hand = means[means[:, 0].argmax()].tolist()
-        try:
-            path.write_text(json.dumps({"title": self.config.title, "hand": hand, "consent": options.get("consent")}))
-        except OSError as error:
-            raise StoreError(f"{path.name} cannot be written: {error.strerror}.") from error
+        write_text(path, json.dumps({"title": self.config.title, "hand": hand, "consent": options.get("consent")}))
 
 
 def _tiny_plugin() -> ModuleType:

@@ -257,7 +257,10 @@ WRITERS = {
     "a file of a report": Writer(("avatarkit.evaluation", "avatarkit_cli.evaluate"), report, rotate=True),
     "a film of a report": Writer(("avatarkit.evaluation",), comparison, rotate=True),
     "landmarks": Writer(("avatarkit.keypoint_files",), landmarks, read=read_landmarks, rotate=True),
-    "exporters": Writer(("avatarkit_export.files", "avatarkit_export.glb", "avatarkit_export.vrm"), lambda f, v: write_file(f / "a.glb", b"glTF", bytes([v]) * 9)),
+    "exporters": Writer(
+        ("avatarkit_export.files", "avatarkit_export.glb", "avatarkit_export.vrm"),
+        lambda f, v: write_file(f / "a.glb", b"glTF", bytes([v]) * 9),
+    ),
     "ply": Writer(("avatarkit_export.ply",), export(PlyExporter, ".ply"), fresh=False, rotate=True),
     "spz": Writer(("avatarkit_export.spz",), export(SpzExporter, ".spz"), fresh=False, rotate=True),
     "plugins new": Writer(("avatarkit_cli.scaffold", "avatarkit_cli.plugins"), project, rotate=True),
