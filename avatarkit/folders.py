@@ -61,7 +61,8 @@ def install(staged: Path, target: Path, last: str, obsolete: Iterable[str] = ())
                 shutil.copyfile(target / name, aside / name)
                 shutil.copyfile(staged / name, aside / f"{name}.new")
                 replace(staged / name, target / name)
-                undo.append(lambda: (replace(aside / last, target / last), replace(aside / f"{last}.new", staged / last)))
+                undo.append(lambda: replace(aside / f"{last}.new", staged / last))
+                undo.append(lambda: replace(aside / last, target / last))
                 continue
             if there:
                 move(target / name, aside / name)

@@ -210,12 +210,7 @@ def main() -> None:
         counts = [sum(row[k] for row in r["kills"]) for k in ("killed", "state", "equal", "clean", "users")]
         note = "" if r["reproducible"] else "  (two undisturbed runs differ)"
         print(f"{r['command']:<10}{r['seconds']:>8}{len(r['kills']):>7}" + "".join(f"{c:>7}" for c in counts) + note)
-    data = {
-        "avatarkit": avatarkit.__version__,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "results": results,
-    }
+    versions = {"avatarkit": avatarkit.__version__, "python": platform.python_version(), "system": platform.platform()}
     if arguments.json:
         arguments.json.write_text(json.dumps(versions | {"results": results}, indent=1) + "\n", encoding="utf-8")
 
