@@ -163,8 +163,7 @@ class _Evaluation:
             )  # fmt: skip
         except InputError as error:
             raise InputError(
-                f"Frame {self.photo_frame} of {self.video.name} is no good photo: {error} "
-                "(--photo-frame N takes another frame.)"
+                f"Frame {self.photo_frame} of {self.video.name} is no good photo: {error} (--photo-frame N takes another frame.)"
             ) from error
         self.avatar: LoadedAvatar = load(folder, self.registry, self.device)
         self.subject: Subject = load_tracked_subject(workspace(folder), self.avatar.manifest)

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from avatarkit.errors import InputError, StoreError
-from avatarkit.storage import bundle
 from avatarkit.storage.bundle import read_bundle, read_manifest, workspace, write_bundle
+from avatarkit.testing.faults import Killed, disk_operations, inject
+from avatarkit.utils.files import sha256_of
+from avatarkit.utils.leftovers import forget
 
 TENSORS = {"avatar.x": torch.arange(6.0).reshape(2, 3), "box": torch.tensor([1, 2])}
 
@@ -39,13 +41,16 @@ def test_an_avatar_comes_back_as_written(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["ada.avatar"]
 
 
-def test_an_older_avatar_is_replaced_and_its_cache_stays(tmp_path: Path) -> None:
+def test_an_older_avatar_is_replaced_and_its_cache_and_the_users_files_stay(tmp_path: Path) -> None:
     path = build(tmp_path / "ada.avatar")
-    (path / "leftover").write_text("of the old one")
+    (path / "notes.txt").write_text("of the user")
+    (path / "mine").mkdir()
+    (path / "mine" / "talk.mp4").write_bytes(b"of the user")
     (path / "cache" / "kept").write_text("x")
     build(path, seed=1)
     assert read_manifest(path)["seed"] == 1
-    assert not (path / "leftover").exists()
+    assert (path / "notes.txt").read_text() == "of the user"
+    assert (path / "mine" / "talk.mp4").read_bytes() == b"of the user"
     assert sorted(p.name for p in (path / "cache").iterdir()) == ["kept", "stage"]
     assert [p.name for p in tmp_path.iterdir()] == ["ada.avatar"]
 
@@ -56,28 +61,64 @@ def test_copied_files_and_folders_may_be_extras(tmp_path: Path) -> None:
     assert (path / "deep/er/b.bin").read_bytes() == b"123"
 
 
-@pytest.mark.parametrize("rename", range(3))
-def test_a_kill_between_any_two_renames_loses_nothing(tmp_path: Path, rename: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The three renames of a replacement: the cache moves, the old avatar goes aside, the new one comes."""
+def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path) -> None:
+    """Each rename, deletion, flush and new folder of a replacement; what is in the folder of the user stays."""
+
+    def replacement() -> None:
+        write_bundle(tmp_path / "ada.avatar", TENSORS, {"seed": 1}, {"report.html": "new", "photo.jpg": b"photo"})
+
+    def start() -> Path:
+        for path in tmp_path.iterdir():
+            shutil.rmtree(path)
+        path = tmp_path / "ada.avatar"
+        (workspace(path)).mkdir()
+        (workspace(path) / "stage").write_text("seed 0")
+        write_bundle(path, TENSORS, {"seed": 0}, {"preview.png": b"old", "photo.jpg": b"photo", "old.bin": b"1"})
+        (path / "notes.txt").write_text("mine")
+        return path
+
+    start()
+    operations = [o.call for o in disk_operations(tmp_path, replacement)]
+    chosen = [n for n, call in enumerate(operations) if call in ("replace", "unlink", "rmdir", "mkdir", "fsync", "open")]
+    assert operations.count("replace") > 6
+    for number in chosen:
+        path = start()
+        with pytest.raises(Killed), inject(tmp_path, number, "kill"):
+            replacement()
+        forget()
+        read = read_bundle(path)
+        assert read.manifest["seed"] in (0, 1)
+        assert {n: sha256_of(path / n) for n in read.manifest["files"]} == read.manifest["files"]
+        assert (workspace(path) / "stage").read_text() == "seed 0"
+        assert (path / "notes.txt").read_text() == "mine"
+        assert (path / "old.bin").exists() == (path / "preview.png").exists() == (read.manifest["seed"] == 0)
+        replacement()
+        assert sorted(p.name for p in path.iterdir()) == [
+            "avatar.safetensors", "cache", "manifest.json", "notes.txt", "photo.jpg", "report.html",
+        ]  # fmt: skip
+        assert [p.name for p in tmp_path.iterdir()] == ["ada.avatar"]
+
+
+def test_a_folder_of_the_user_in_place_of_a_file_is_told(tmp_path: Path) -> None:
     path = build(tmp_path / "ada.avatar")
-    real, done = os.replace, []
+    (path / "preview.png").unlink()
+    (path / "preview.png").mkdir()
+    with pytest.raises(StoreError, match="preview.png exists and is not part of the avatar"):
+        build(path, seed=1)
+    assert read_bundle(path).manifest["seed"] == 0
 
-    def replace(source: Path, target: Path) -> None:
-        if Path(source).parent == path or Path(source).parent == tmp_path:
-            if len(done) == rename:
-                raise KeyboardInterrupt
-            done.append(source)
-        real(source, target)
 
-    monkeypatch.setattr(bundle.os, "replace", replace)
-    with pytest.raises(KeyboardInterrupt):
-        write_bundle(path, TENSORS, {"seed": 1})
-    monkeypatch.undo()
-    assert read_manifest(path)["seed"] in (0, 1)
-    assert (workspace(path) / "stage").read_text() == "seed 0"
-    build(path, seed=2)
-    assert read_bundle(path).manifest["seed"] == 2
-    assert [p.name for p in tmp_path.iterdir()] == ["ada.avatar"]
+def test_links_out_of_an_avatar_are_not_followed(tmp_path: Path) -> None:
+    """A manifest of somebody else names a file behind a link; a rebuild does not delete it."""
+    path = write_bundle(tmp_path / "ada.avatar", TENSORS, {"seed": 0})
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "profile").write_text("x")
+    (path / "link").symlink_to(tmp_path / "home")
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"]["link/profile"] = sha256_of(tmp_path / "home" / "profile")
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    write_bundle(path, TENSORS, {"seed": 1})
+    assert (tmp_path / "home" / "profile").read_text() == "x"
 
 
 def test_a_failure_while_writing_leaves_the_old_avatar(tmp_path: Path) -> None:

@@ -133,8 +133,9 @@ def test_saving_says_what_does_not_fit(tmp_path: Path) -> None:
     for write in (save_motion, write_bvh):
         with pytest.raises(InputError, match="for the body model 'anny', not for 'tiny'"):
             write(other, BODY, tmp_path / "x")
-        with pytest.raises(StoreError, match="cannot be written"):
-            write(_motion(), BODY, tmp_path / "no folder" / "x")
+        write(_motion(), BODY, tmp_path / "new folder" / "x")
+        with pytest.raises(StoreError, match="a part of its path is a file"):
+            write(_motion(), BODY, tmp_path / "new folder" / "x" / "y")
 
 
 # ------------------------------------------------------------------------------------------------------------------ BVH

@@ -15,14 +15,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors import SafetensorError
 
 from avatarkit.errors import StoreError
 from avatarkit.storage.stage_cache import (
     Stage,
     Store,
     content_key,
-    disk_errors,
     load_tensors,
     read_json,
     save_tensors,
@@ -146,19 +144,20 @@ def test_a_kill_in_the_middle_of_writing_leaves_no_stage_and_the_next_run_finish
     assert sorted(p.name for p in a.folder.iterdir()) == ["stage.json", "sub"]
 
 
-def test_discard_and_prune(tmp_path: Path) -> None:
+def test_discard_and_sweep(tmp_path: Path) -> None:
     old, new = stage(tmp_path, seed=1), stage(tmp_path)
     fill(old)
     fill(new)
-    store = Store(tmp_path)
-    store.stage("tracking", "fit", 1, Config(), 0, {"photo": "abc"})
-    store.prune()
-    assert new.ready
-    assert not old.ready
+    half = tmp_path / f"{new.folder.name}.tmp"
+    half.mkdir()
+    for name in ("notes.txt", "mine.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "diary").write_text("of the user")
+    Store(tmp_path).sweep()
+    assert old.ready and new.ready and not half.exists()
     new.discard()
-    assert not new.ready
-    store.clear()
-    assert not tmp_path.exists()
+    assert not new.ready and stage(tmp_path, seed=1).ready
+    assert (tmp_path / "mine.tmp" / "diary").exists() and (tmp_path / "notes.txt" / "diary").exists()
 
 
 def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path: Path) -> None:
@@ -169,17 +168,22 @@ def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
-    target = tmp_path / "a.json.tmp"
-    target.symlink_to("/dev/full")
-    with pytest.raises(StoreError, match="The disk is full: .* could not be written"):
-        write_json(tmp_path / "a.json", {"x": 1})
-    assert not (tmp_path / "a.json").exists()
+def test_a_full_disk_is_one_sentence() -> None:
+    with pytest.raises(StoreError, match="The disk is full: /dev/full could not be written"):
+        write_json(Path("/dev/full"), {"x": 1})
+    with pytest.raises(StoreError, match="The disk is full: /dev/full could not be written"):
+        save_tensors(Path("/dev/full"), {"x": torch.zeros(3)})
 
 
-def test_a_full_disk_in_the_words_of_safetensors_is_the_same_sentence(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="The disk is full"), disk_errors(tmp_path / "x.safetensors"):
-        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+def test_a_changed_byte_of_the_same_length_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    a = stage(tmp_path)
+    fill(a, "right")
+    (a.folder / "sub" / "result.txt").write_text("wrong")
+    again = stage(tmp_path)
+    assert not again.ready
+    assert "tracking are damaged or incomplete; they are made again" in caplog.text
+    fill(again, "right")
+    assert stage(tmp_path).ready
 
 
 def test_errors_of_the_work_itself_are_not_blamed_on_the_disk(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_transparent_outputs(tmp_path: Path) -> None:
         decoder = av.CodecContext.create("libvpx-vp9", "r")  # FFmpeg's own decoder leaves alpha out
         first = next(f for packet in container.demux(video=0) for f in decoder.decode(packet))
         assert np.abs(first.to_ndarray(format="rgba")[..., 3].astype(int) - cut[..., 3]).mean() < 4
-    assert sorted(p.name for p in (tmp_path / "frames").iterdir()) == [f"00000{n}.png" for n in range(3)]
+    assert sorted(p.name for p in (tmp_path / "frames").glob("[!.]*")) == [f"00000{n}.png" for n in range(3)]
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "frames" / "000002.png")), cut)
     with pytest.raises(InputError, match="cannot be transparent"):
         VideoWriter(tmp_path / "a.mp4", 96, 64, fps=10, transparent=True)
@@ -105,8 +105,16 @@ def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
 def test_folders_of_frames_never_replace_other_files(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "diary.txt").write_text("mine")
-    with pytest.raises(InputError, match="other files"), VideoWriter(tmp_path / "notes", 96, 64, fps=10):
+    with VideoWriter(tmp_path / "notes", 96, 64, fps=10) as video:
+        video.write(frame(0))
+    assert (tmp_path / "notes" / "diary.txt").read_text() == "mine"
+    assert (tmp_path / "notes" / "000000.png").exists()
+    (tmp_path / "album").mkdir()
+    (tmp_path / "album" / "000000.png").write_text("mine")
+    (tmp_path / "album" / "000007.png").write_text("mine")
+    with pytest.raises(StoreError, match="was not made by avatarkit"), VideoWriter(tmp_path / "album", 96, 64, fps=10):
         pass
+    assert all(p.read_text() == "mine" for p in (tmp_path / "album").iterdir())
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="without a suffix"), VideoWriter(tmp_path / "file", 96, 64, fps=10):
         pass
@@ -114,7 +122,11 @@ def test_folders_of_frames_never_replace_other_files(tmp_path: Path) -> None:
         with VideoWriter(tmp_path / "frames", 96, 64, fps=10) as video:
             for n in range(count):
                 video.write(frame(n))
-    assert [p.name for p in (tmp_path / "frames").iterdir()] == ["000000.png"]
+    assert [p.name for p in (tmp_path / "frames").glob("[!.]*")] == ["000000.png"]
+    (tmp_path / "frames" / "000000.png").write_bytes(b"retouched")
+    with pytest.raises(StoreError, match="was changed since avatarkit made it"), VideoWriter(tmp_path / "frames", 96, 64, fps=10):
+        pass
+    assert (tmp_path / "frames" / "000000.png").read_bytes() == b"retouched"
 
 
 def test_impossible_places_and_kinds(tmp_path: Path) -> None:

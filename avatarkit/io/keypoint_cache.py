@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from avatarkit.errors import StoreError
 from avatarkit.types.keypoints import Keypoints
-from avatarkit.utils.files import disk_errors, write_text, writing
+from avatarkit.utils.files import disk_errors, write_bytes, write_text
 from avatarkit.utils.leftovers import is_temporary
 from avatarkit.utils.sequences import LazySequence
 
@@ -78,8 +79,9 @@ class KeypointFiles(LazySequence[Keypoints | None]):
                 return
         while found := list(detect(islice(left, CHUNK))):
             path = self._path(len(self._lengths))
-            with writing(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, **_packed(found))
+            stream = BytesIO()
+            np.savez(stream, **_packed(found))
+            write_bytes(path, stream.getvalue())
             self._lengths.append(len(found))
             if len(found) < CHUNK:
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from avatarkit.motion.retargeting import Performer, retarget
 from avatarkit.motion.skeleton import recognise
 from avatarkit.motion.smplx import SMPLX_ARRAYS, is_smplx, smplx_motion
 from avatarkit.types.body import BodyParams, Motion
-from avatarkit.utils.files import require_file, writing
+from avatarkit.utils.files import require_file, write_bytes
 from avatarkit.utils.threads import single_threaded
 
 __all__ = ["load_motion", "read_motion", "save_motion", "write_bvh"]
@@ -63,8 +64,9 @@ def save_motion(motion: Motion, body: BodyModel, path: Path | str) -> None:
     }
     extra = {} if motion.valid is None else {"valid": motion.valid.cpu().numpy()}
     arrays = {k: np.asarray(v) for k, v in {**facts, **names, **moving, **extra}.items()}
-    with writing(Path(path)) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    stream = BytesIO()  # np.savez leaves its archive open where writing fails
+    np.savez_compressed(stream, **arrays)
+    write_bytes(Path(path), stream.getvalue())
 
 
 def load_motion(path: Path | str, body: BodyModel) -> Motion:

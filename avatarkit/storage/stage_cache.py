@@ -33,6 +33,7 @@ from avatarkit.utils.files import (
     disk_sentence,
     inside,
     relative_name,
+    replace,
     sha256_of,
     sync,
     sync_folder,
@@ -40,6 +41,7 @@ from avatarkit.utils.files import (
     write_bytes,
     write_text,
 )
+from avatarkit.utils.folders import exchange
 from avatarkit.utils.leftovers import forget, remember
 from avatarkit.utils.plain import BadText, parse_json, read_text
 
@@ -208,9 +210,11 @@ class Stage:
         sync_folder(temporary)
         if self.folder.is_symlink() or self.folder.is_file():  # in a cache that somebody else made
             self.folder.unlink()
-        elif self.folder.exists():  # damaged, or made again on purpose
+        if not self.folder.exists():
+            replace(temporary, self.folder)
+        elif not exchange(temporary, self.folder):  # damaged, or made again on purpose
             shutil.rmtree(self.folder)
-        os.replace(temporary, self.folder)
+            replace(temporary, self.folder)
         sync(self.folder.parent)
         self._verified = None
 

@@ -187,8 +187,8 @@ def inject(root: Path, at: int | None = None, fault: str | None = None) -> Itera
         def call(path: Any, *args: Any, **kwargs: Any) -> Any:
             folder = kwargs.get("dir_fd", kwargs.get("src_dir_fd"))
             place = watch.place(path, folder)
-            if place is None and name in ("replace", "rename", "link", "exchange") and args:
-                place = watch.place(args[0])
+            if name in ("replace", "rename", "link", "exchange") and args:
+                place = watch.place(args[0]) or place
             if place is not None:
                 watch.happens("replace" if name == "rename" else name, place)
             return real(path, *args, **kwargs)
@@ -269,7 +269,9 @@ def _check_writer(
     kept = _bytes(template)
     operations = disk_operations(work, lambda: write(work))
     new, names, after = read(work), _names(work), _bytes(work)
-    kept = {name: content for name, content in kept.items() if after.get(name) == content}
+    changed = {o.path for o in operations if o.call in ("write", "replace", "exchange", "unlink", "rmdir")}
+    own = {name for name in kept if changed & {work / name, *(work / name).parents}}
+    kept = {name: content for name, content in kept.items() if name not in own and after.get(name) == content}
     lost = [name for name in _USERS if name not in kept]
     assert not lost, f"without any fault, {lost} of the user changed"
     tried = 0

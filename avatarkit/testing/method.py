@@ -28,6 +28,7 @@ from avatarkit.types.mesh import Mesh
 from avatarkit.types.photo import Photo
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Matte, Notice, Quality, Subject
+from avatarkit.utils.files import write_text
 
 __all__ = [
     "TINY_RECIPE",
@@ -233,10 +234,7 @@ class TinyExporter:
     def write(self, avatar: TinyAvatar, params: BodyParams, path: Path, **options: Any) -> None:
         means = avatar.pose(params).gaussians.means
         hand = means[means[:, 0].argmax()].tolist()
-        try:
-            path.write_text(json.dumps({"title": self.config.title, "hand": hand, "consent": options.get("consent")}))
-        except OSError as error:
-            raise StoreError(f"{path.name} cannot be written: {error.strerror}.") from error
+        write_text(path, json.dumps({"title": self.config.title, "hand": hand, "consent": options.get("consent")}))
 
 
 def _tiny_plugin() -> ModuleType:

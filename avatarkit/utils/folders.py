@@ -46,23 +46,34 @@ def install(staged: Path, target: Path, last: str, obsolete: Iterable[str] = ())
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target / name))
         if _linked(target, name):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str((target / name).parent))
-    moved: list[tuple[Path, Path]] = []
+    undo: list[Callable[[], object]] = []
 
     def move(source: Path, place: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         replace(source, place)
-        moved.append((source, place))
+        undo.append(lambda: replace(place, source))
 
     try:
         for name in [*going, *coming]:
-            if os.path.lexists(target / name):
+            there = os.path.lexists(target / name)
+            if name == last and there:  # it is never missing: it says what the folder is
+                aside.mkdir(exist_ok=True)
+                shutil.copyfile(target / name, aside / name)
+                shutil.copyfile(staged / name, aside / f"{name}.new")
+                replace(staged / name, target / name)
+                undo.append(lambda: replace(aside / f"{last}.new", staged / last))
+                undo.append(lambda: replace(aside / last, target / last))
+                continue
+            if there:
                 move(target / name, aside / name)
             if name in names:
                 move(staged / name, target / name)
         sync_names(target)
     except BaseException:
-        for source, place in reversed(moved):
-            replace(place, source)
+        for back in reversed(undo):
+            back()
+        for name in (last, f"{last}.new"):
+            (aside / name).unlink(missing_ok=True)
         with suppress(OSError):
             _remove_empty_below(aside)
         raise

@@ -58,7 +58,7 @@ def test_what_cannot_be_written_is_one_sentence(
     with pytest.raises(ConfigError, match="has no option 'colour'"):
         exporter.write(avatar, params, tmp_path / "a.ply", colour="red")
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StoreError, match="could not be written"):
+    with pytest.raises(StoreError, match="cannot be written, because a part of its path is a file"):
         exporter.write(avatar, params, tmp_path / "file" / "a.ply")
     (tmp_path / "dir.ply").mkdir()
     with pytest.raises(InputError, match="is a folder"):

@@ -140,7 +140,7 @@ def test_a_folder_gets_a_page_and_the_notices(
     danced = write(registry, context, subject, avatar, tmp_path / "dance.html", motions=f"talk-1,{tmp_path / 'dance.npz'}")
     assert len(carried(danced)[0]["motions"]) == 2
     text = write(registry, context, subject, avatar, tmp_path / "ada", motions="none", autoplay=False, controls=True)
-    assert sorted(p.name for p in (tmp_path / "ada").iterdir()) == ["NOTICES.txt", "index.html"]
+    assert sorted(p.name for p in (tmp_path / "ada").glob("[!.]*")) == ["NOTICES.txt", "index.html"]
     assert carried(text)[0]["motions"] == []
     assert '<body class="panel">' in text
 

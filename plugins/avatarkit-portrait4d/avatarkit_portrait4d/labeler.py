@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from avatarkit.types.camera import Camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Subject
-from avatarkit.utils.files import writing
+from avatarkit.utils.files import write_bytes
 from avatarkit_portrait4d.checkout import Checkout, open_checkout, sha256_of
 from avatarkit_portrait4d.config import Portrait4DConfig
 from avatarkit_portrait4d.faces import SIZE, Alignment, align, crop_camera, five_points, parameters
@@ -77,8 +78,9 @@ class Portrait4DLabeler:
         job = Job(self.jobs / self._name(source, drivers, digest))
         asked = {"frames": len(pictures), "fps": config.fps, "motion": motion.name, "preparation": config.preparation}
         job.open(asked | {"camera": crop_camera(subject.camera, crop).K.tolist(), "network_sha256": digest})
-        with writing(job.folder / "transforms.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, source=crop.to_crop, drivers=transforms)
+        stream = BytesIO()
+        np.savez(stream, source=crop.to_crop, drivers=transforms)
+        write_bytes(job.folder / "transforms.npz", stream.getvalue())
         runner = Runner(checkout, config, job, context.cache / "portrait4d", context.progress)
         lost, status = {}, "failed"
         try:
