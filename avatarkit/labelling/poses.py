@@ -14,7 +14,7 @@ from avatarkit.interfaces import BodyModel
 from avatarkit.labelling.wholebody import COUNT, EARS, FACE, HANDS, HEAD, from_sets
 from avatarkit.mesh import Mesh, barycentric
 
-__all__ = ["landmark_positions", "observe"]
+__all__ = ["joint_positions", "landmark_positions", "observe"]
 
 SETS = ("coco133", "pose33", "face478", "hand21_left", "hand21_right")
 POINTS = {"coco133": COUNT, "pose33": 33, "face478": 478, "hand21_left": 21, "hand21_right": 21}
@@ -81,7 +81,7 @@ def landmark_positions(body: BodyModel, params: BodyParams, vertices: torch.Tens
         if isinstance(table, SurfaceLandmarks):
             positions = barycentric(vertices, table.triangles, table.barycentric.to(vertices))
         else:
-            positions = _joint_positions(body, params, table, POINTS[name])
+            positions = joint_positions(body, params, table, POINTS[name])
         found[name] = positions.detach().cpu().double().numpy()
         if name == "coco133":
             break
@@ -92,7 +92,7 @@ def landmark_positions(body: BodyModel, params: BodyParams, vertices: torch.Tens
     return from_sets(found, {name: np.ones(p.shape[:-1]) for name, p in found.items()}, dims=3)[0]
 
 
-def _joint_positions(body: BodyModel, params: BodyParams, table: JointLandmarks, count: int) -> torch.Tensor:
+def joint_positions(body: BodyModel, params: BodyParams, table: JointLandmarks, count: int) -> torch.Tensor:
     """(T, count, 3): offsets in the joints' rest frames, scaled with a bone, moved with the joints."""
     skeleton = body.skeleton(params.shape)
     transforms = body.joint_transforms(skeleton, params.root, params.translation, params.joints)
