@@ -148,9 +148,7 @@ class BodyModel(Protocol):
         """One frame: average adult, rest pose, no expression, at the origin."""
         ...
 
-    def rest(
-        self, shape: torch.Tensor, expression: torch.Tensor, subset: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def rest(self, shape: torch.Tensor, expression: torch.Tensor, subset: torch.Tensor | None = None) -> torch.Tensor:
         """T of eq. 2: shaped and expressed vertices in the rest pose; differentiable.
 
         Args:
@@ -188,8 +186,10 @@ class BodyModel(Protocol):
         ...
 
     def part(self, name: str) -> torch.Tensor:
-        """(V,) float 0 to 1: ``head, face, lips, eyelids, ears, nails, mouth_inside, teeth, tongue, eyes, left_hand,
-        right_hand, left_foot, right_foot, skin`` (what is never clothed: head, hands).
+        """How much each vertex belongs to a part, (V,) float 0 to 1.
+
+        Parts are ``head, face, lips, eyelids, ears, nails, mouth_inside, teeth, tongue, eyes, left_hand, right_hand, left_foot,
+        right_foot, skin`` (what is never clothed: head, hands).
 
         Raises:
             KeyError: no such part.

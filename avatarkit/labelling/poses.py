@@ -86,9 +86,7 @@ def landmark_positions(body: BodyModel, params: BodyParams, vertices: torch.Tens
         if name == "coco133":
             break
     if "coco133" not in found and "pose33" not in found:
-        raise PluginError(
-            f"The body model {body.name!r} has no landmark table 'coco133' or 'pose33', which drawn poses need."
-        )
+        raise PluginError(f"The body model {body.name!r} has no landmark table 'coco133' or 'pose33', which drawn poses need.")
     return from_sets(found, {name: np.ones(p.shape[:-1]) for name, p in found.items()}, dims=3)[0]
 
 

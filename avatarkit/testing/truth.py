@@ -192,6 +192,8 @@ def seen_keypoints(
 
 @dataclass(frozen=True)
 class TruthConfig:
+    """Options of the components ``truth``."""
+
     folder: Path | None = None
     """Where ``cutout.png`` (straight alpha) and the saved landmarks of the picture are."""
 
