@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -79,12 +80,14 @@ class Drawn:
         color: (H, W, 3) sRGB, meant where alpha is above 0.
         alpha: (H, W) coverage.
         face: (sH, sW) int64 triangle of each sample, -1 for none. weights: (sH, sW, 3) barycentric.
+        inner: (sH, sW) bool, samples that look at the inside of a garment.
     """
 
     color: torch.Tensor
     alpha: torch.Tensor
     face: torch.Tensor
     weights: torch.Tensor
+    inner: torch.Tensor
 
 
 class DressedPerson:
@@ -158,26 +161,40 @@ class DressedPerson:
         samples = torch.zeros(*hit.shape, 4)
         samples[hit] = torch.cat([color.clamp(0, 1), torch.ones(len(color), 1)], 1)
         mean = _pooled(samples)
-        return Drawn(mean[..., :3] / mean[..., 3:].clamp(min=1e-6), mean[..., 3], drawn.face_index, drawn.barycentric.float())
+        inner = torch.zeros_like(hit)
+        inner[hit] = self._away(vertices, corners, camera, weights) < 0
+        rgb = mean[..., :3] / mean[..., 3:].clamp(min=1e-6)
+        return Drawn(rgb, mean[..., 3], drawn.face_index, drawn.barycentric.float(), inner)
+
+    def _away(self, vertices: torch.Tensor, corners: torch.Tensor, camera: Camera, weights: torch.Tensor) -> torch.Tensor:
+        """(n,) cosine between triangles (n, 3) and the view of them; negative where it meets their inside."""
+        a, b, c = vertices[corners].unbind(1)
+        normal = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=1)
+        places = (vertices[corners] * weights[..., None]).sum(1)
+        return (normal * torch.nn.functional.normalize(camera.position - places, dim=1)).sum(1)
+
+    @cached_property
+    def _photo(self) -> tuple[Camera, torch.Tensor, torch.Tensor]:
+        """Camera of the photo's samples, vertices in the world, and depth (sH, sW) in metres."""
+        large = self.camera.resized(_SAMPLES * self.camera.width, _SAMPLES * self.camera.height)
+        vertices = self.vertices(self.params)
+        return large, vertices, self._meshes.render(Mesh(vertices, self._faces), large).depth
 
     @single_threaded()
     def shown(self, drawn: Drawn) -> torch.Tensor:
         """(H, W) share of each pixel's samples whose surface the photo shows, 0 to 1."""
-        large = self.camera.resized(_SAMPLES * self.camera.width, _SAMPLES * self.camera.height)
-        vertices = self.vertices(self.params)
-        photo = self._meshes.render(Mesh(vertices, self._faces), large)
+        large, vertices, depth = self._photo
         hit = drawn.face >= 0
-        corners, weights = self._faces[drawn.face[hit]], drawn.weights[hit][..., None]
-        places = (vertices[corners] * weights).sum(1)
-        a, b, c = vertices[corners].unbind(1)
-        normal = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=1)
-        view = torch.nn.functional.normalize(self.camera.position - places, dim=1)
+        corners, weights = self._faces[drawn.face[hit]], drawn.weights[hit]
+        places = (vertices[corners] * weights[..., None]).sum(1)
+        facing = self._away(vertices, corners, self.camera, weights)
+        facing = torch.where(drawn.inner[hit], -facing, facing)
         pixel = large.project(places).floor().long()
         inside = ((pixel >= 0) & (pixel < torch.tensor([large.width, large.height]))).all(1)
         x, y = pixel[:, 0].clamp(0, large.width - 1), pixel[:, 1].clamp(0, large.height - 1)
-        near = (large.to_camera(places)[:, 2] - photo.depth[y, x]).abs() < _VISIBLE
+        near = (large.to_camera(places)[:, 2] - depth[y, x]).abs() < _VISIBLE
         seen = torch.zeros(*hit.shape, 1)
-        seen[hit] = (inside & near & ((normal * view).sum(1).abs() > _FACING)).float()[:, None]
+        seen[hit] = (inside & near & (facing > _FACING)).float()[:, None]
         samples = torch.cat([seen, hit[..., None].float()], -1)
         mean = _pooled(samples)
         return mean[..., 0] / mean[..., 1].clamp(min=1e-6)
