@@ -245,8 +245,10 @@ class BodyModel(Protocol):
         ...
 
     def part(self, name: str) -> torch.Tensor:
-        """(V,) float 0 to 1: ``head, face, lips, eyelids, ears, nails, mouth_inside, teeth, tongue, eyes, left_hand,
-        right_hand, left_foot, right_foot, skin`` (what is never clothed: head, hands).
+        """How much each vertex belongs to a part, (V,) float 0 to 1.
+
+        Parts are ``head, face, lips, eyelids, ears, nails, mouth_inside, teeth, tongue, eyes, left_hand, right_hand, left_foot,
+        right_foot, skin`` (what is never clothed: head, hands).
 
         Raises:
             KeyError: no such part.

@@ -48,8 +48,10 @@ _VOLATILE = ("manifest.json", "report.html", "stage.json", "key.json")
 
 @dataclass(frozen=True)
 class Command:
-    """Attributes:
-    name: in the table. arguments: of ``avatarkit``; ``OUT`` stands for the output. output: its name.
+    """A command to kill.
+
+    Attributes:
+        name: in the table. arguments: of ``avatarkit``; ``OUT`` stands for the output. output: its name.
     environment: added. old: whether an older output is there before.
     """
 

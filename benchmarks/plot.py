@@ -1,5 +1,7 @@
 """Draws the numbers of ``render.py`` and ``build.py``.
 
+Usage::
+
     python benchmarks/plot.py --render render.json --build build.json -o docs/images
 """
 

@@ -37,43 +37,20 @@ from avatarkit.config import Recipe
 from avatarkit.errors import InputError
 from avatarkit.geometry.mesh_graph import vertices_below
 from avatarkit.interfaces import BodyModel
+from avatarkit.testing.truth import Noise, framed, landmark_places, seen_keypoints, stranger, uniform
 from avatarkit.types.body import BodyParams
-from avatarkit.types.camera import Camera, front_camera
+from avatarkit.types.camera import Camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
 from avatarkit.types.photo import Photo
 from avatarkit.types.subject import Matte, Subject
-from avatarkit_exavatar.kinematics import Kinematics
-from avatarkit_exavatar.landmarks import set_points
-from avatarkit_exavatar.observation import LandmarkSet
 from avatarkit_exavatar.overlay import draw_mesh, part_colours
 from avatarkit_exavatar.parameters import Parameters
-from avatarkit_exavatar.points import Identity
 
-SETS = {"face478": 478, "pose33": 33, "hand21_left": 21, "hand21_right": 21}
-BUILD = ("gender", "muscle", "weight", "proportions")
-# What is in the picture: pixels, and metres of its height and of its upper edge over the root joint (the pelvis).
-CROPS = {"bust": (640, 640, 0.75, 0.85), "half": (640, 720, 1.15, 0.90), "whole": (640, 960, 2.1, 0.95)}
-NOISE_FACE, NOISE_BODY, NOISE_HAND, NOISE_DEPTH = 0.006, 0.02, 0.005, 0.04
+NOISE = Noise(face=0.006, body=0.02, hand=0.005, depth=0.04)  # of MediaPipe, see above
+PHOTOS = ("bust", "half", "whole")  # what the pictures show, in turn
 FPS, FRAMES = 25.0, 48
 Random = torch.Generator
-
-
-def uniform(random: Random, low: float, high: float) -> float:
-    return low + (high - low) * float(torch.rand((), generator=random))
-
-
-def stranger(body: BodyModel, random: Random, alike: bool = False) -> torch.Tensor:
-    """(S,) a build, and small signed changes that are alike left and right; none where people are ``alike``."""
-    shape = body.neutral().shape
-    build = shape != 0
-    for name in BUILD:
-        shape[body.shape_names.index(name)] = uniform(random, 0.2, 0.8)
-    change = 0.15 * torch.randn(len(shape), generator=random)
-    for k, name in enumerate(body.shape_names):
-        if name.startswith("r-") and "l-" + name[2:] in body.shape_names:
-            change[k] = change[body.shape_names.index("l-" + name[2:])]
-    return torch.where(build, shape, torch.zeros_like(change) if alike else change.clamp(-0.5, 0.5))
 
 
 def posed(parameters: Parameters, shape: torch.Tensor, random: Random) -> BodyParams:
@@ -99,15 +76,6 @@ def posed(parameters: Parameters, shape: torch.Tensor, random: Random) -> BodyPa
     return params
 
 
-def framed(params: BodyParams, crop: str) -> tuple[BodyParams, Camera]:
-    """The person moved to where the crop's camera sees it."""
-    width, height, tall, top = CROPS[crop]
-    camera = front_camera(width, height)
-    distance = tall * float(camera.K[1, 1]) / height
-    middle = top - tall / 2
-    return replace(params, translation=params.translation + torch.tensor([0.0, -middle, -distance])), camera
-
-
 class World:
     """Sees people of one body model as a detector would."""
 
@@ -115,47 +83,14 @@ class World:
         self.body: BodyModel = components.get("body")
         self.meshes = components.get("renderer").meshes
         self.parameters: Parameters = components.get("tracker").parameters
-        none = torch.zeros(0)
-        self.tables = {
-            name: LandmarkSet(name, table, none, none, none, none, None)
-            for name in SETS
-            if (table := self.body.landmarks(name)) is not None
-        }
 
     def points(self, params: BodyParams) -> dict[str, torch.Tensor]:
         """(n, 3) landmarks in the world, nan where the body has no such point."""
-        parameters = Parameters(self.body, self.parameters.anatomy, params.shape)
-        identity = Identity(self.body, params.shape, False)
-        kinematics = Kinematics(self.body, parameters, identity)
-        pose = kinematics.pose(parameters.encode(params))
-        out = {}
-        for name, seen in self.tables.items():
-            place = torch.full((SETS[name], 3), torch.nan)
-            rows = getattr(seen.table, "index", torch.arange(SETS[name]))
-            place[rows] = kinematics.world(pose, set_points(identity, seen))
-            out[name] = place
-        return out
+        return landmark_places(self.body, params)
 
     def keypoints(self, params: BodyParams, camera: Camera, random: Random, exact: dict[str, torch.Tensor]) -> Keypoints:
         """What a detector with noise would say of landmarks in the world; hands outside the picture are not seen."""
-        face = camera.project(exact["face478"])
-        head = float((face.amax(0) - face.amin(0)).norm()) / 1.45
-        metre = float(camera.K[0, 0]) / float(camera.to_camera(exact["face478"])[:, 2].mean())
-        points, scores, rough = {}, {}, {}
-        for name, place in exact.items():
-            sigma = NOISE_FACE * head if name == "face478" else metre * (NOISE_BODY if name == "pose33" else NOISE_HAND)
-            known = ~place.isnan().any(1)
-            pixels = camera.project(place) + sigma * torch.randn(len(place), 2, generator=random)
-            inside = ((pixels >= 0) & (pixels < torch.tensor([camera.width, camera.height]))).all(1) & known
-            if name.startswith("hand") and inside.float().mean() < 0.8:
-                continue
-            points[name] = torch.where(known[:, None], pixels, 0.0).numpy().astype(np.float32)
-            scores[name] = inside.numpy().astype(np.float32)
-            if name == "pose33":
-                axes = camera.to_camera(place) - camera.to_camera(params.translation[None])
-                depth = axes + NOISE_DEPTH * torch.randn(axes.shape, generator=random)
-                rough[name] = torch.where(known[:, None], depth, 0.0).numpy().astype(np.float32)
-        return Keypoints(camera.width, camera.height, points, scores, rough, (0.0, 0.0, camera.width, camera.height))
+        return seen_keypoints(exact, params.translation, camera, NOISE, random)
 
     def picture(self, params: BodyParams, camera: Camera, random: Random) -> np.ndarray:
         """(H, W, 3) uint8 render with skin, hair and clothes in flat colours, before a plain wall."""
@@ -228,7 +163,7 @@ def photos(components: Components, count: int, detect: bool, alike: bool, output
     world, rows = World(components), []
     for number in range(count):
         random = torch.Generator().manual_seed(1000 + number)
-        crop = "half" if alike else list(CROPS)[number % len(CROPS)]
+        crop = "half" if alike else PHOTOS[number % len(PHOTOS)]
         truth, camera = framed(posed(world.parameters, stranger(world.body, random, alike), random), crop)
         image = world.picture(truth, camera, random)
         alpha = world.matte(truth, camera)

@@ -53,7 +53,7 @@ class LabelsConfig:
 class PreviewConfig:
     """The table ``[preview]`` of a recipe."""
 
-    height: Annotated[int, Range(64, 2160)] = 384
+    height: Annotated[int, Range(16, 2160)] = 384
     """Of the pictures and the film, in pixels."""
     seconds: Annotated[float, Range(0.1, 600)] = 4.0
     """Length of the film."""

@@ -14,7 +14,7 @@ from avatarkit.types.body import BodyParams, JointLandmarks, SurfaceLandmarks
 from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import Mesh, barycentric
 
-__all__ = ["landmark_positions", "observe"]
+__all__ = ["joint_positions", "landmark_positions", "observe"]
 
 SETS = ("coco133", "pose33", "face478", "hand21_left", "hand21_right")
 POINTS = {"coco133": COUNT, "pose33": 33, "face478": 478, "hand21_left": 21, "hand21_right": 21}
@@ -81,18 +81,16 @@ def landmark_positions(body: BodyModel, params: BodyParams, vertices: torch.Tens
         if isinstance(table, SurfaceLandmarks):
             positions = barycentric(vertices, table.triangles, table.barycentric.to(vertices))
         else:
-            positions = _joint_positions(body, params, table, POINTS[name])
+            positions = joint_positions(body, params, table, POINTS[name])
         found[name] = positions.detach().cpu().double().numpy()
         if name == "coco133":
             break
     if "coco133" not in found and "pose33" not in found:
-        raise PluginError(
-            f"The body model {body.name!r} has no landmark table 'coco133' or 'pose33', which drawn poses need."
-        )
+        raise PluginError(f"The body model {body.name!r} has no landmark table 'coco133' or 'pose33', which drawn poses need.")
     return from_sets(found, {name: np.ones(p.shape[:-1]) for name, p in found.items()}, dims=3)[0]
 
 
-def _joint_positions(body: BodyModel, params: BodyParams, table: JointLandmarks, count: int) -> torch.Tensor:
+def joint_positions(body: BodyModel, params: BodyParams, table: JointLandmarks, count: int) -> torch.Tensor:
     """(T, count, 3): offsets in the joints' rest frames, scaled with a bone, moved with the joints."""
     skeleton = body.skeleton(params.shape)
     transforms = body.joint_transforms(skeleton, params.root, params.translation, params.joints)

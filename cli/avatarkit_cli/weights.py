@@ -102,7 +102,6 @@ def add(
     file: Annotated[Path, typer.Argument(help="The checkpoint file or folder that you have.")],
 ) -> None:
     """Tell avatarkit where a checkpoint lies; a link is made, or a copy where links cannot be."""
-
     from avatarkit_cli.weights_files import add_weights
 
     known = _known(name)

@@ -1,5 +1,6 @@
-"""Where MediaPipe's landmarks lie on the body, from tables that ``tools/derive_face_table.py`` and
-``tools/derive_body_table.py`` measured on renderings of the model.
+"""Where MediaPipe's landmarks lie on the body.
+
+The tables were measured on renderings of the model, by ``tools/derive_face_table.py`` and ``tools/derive_body_table.py``.
 """
 
 from __future__ import annotations
@@ -28,9 +29,7 @@ def face_landmarks(device: torch.device) -> SurfaceLandmarks:
         )
 
 
-def joint_landmarks(
-    name: str, joint_names: tuple[str, ...], parents: tuple[int, ...], positions: torch.Tensor
-) -> JointLandmarks:
+def joint_landmarks(name: str, joint_names: tuple[str, ...], parents: tuple[int, ...], positions: torch.Tensor) -> JointLandmarks:
     """Points of a set of ``JOINT_SETS`` in the frames of joints.
 
     Args:
@@ -42,8 +41,7 @@ def joint_landmarks(
     joint = [joint_names.index(row["joint"]) for row in rows]
     # An offset grows with the bone towards "towards"; the last phalanx, which has no child, with the one before it.
     bone = [
-        (j, joint_names.index(row["towards"])) if row["towards"] else (parents[j], j)
-        for j, row in zip(joint, rows, strict=True)
+        (j, joint_names.index(row["towards"])) if row["towards"] else (parents[j], j) for j, row in zip(joint, rows, strict=True)
     ]
     ends = positions.detach()[torch.tensor(bone)]
     device = positions.device

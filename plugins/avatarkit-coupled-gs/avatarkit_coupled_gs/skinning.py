@@ -72,7 +72,15 @@ def _kernel(function: Callable[..., Any]) -> Any:
 
 
 @_kernel
-def _skin(vertices, triangles, weights, offset, dX, means, stretch):
+def _skin(
+    vertices: np.ndarray,
+    triangles: np.ndarray,
+    weights: np.ndarray,
+    offset: np.ndarray,
+    dX: np.ndarray,
+    means: np.ndarray,
+    stretch: np.ndarray,
+) -> None:
     """Fills means (N, 3) and stretch (N,)."""
     for i in range(len(triangles)):
         a, b, c = vertices[triangles[i, 0]], vertices[triangles[i, 1]], vertices[triangles[i, 2]]
@@ -90,7 +98,9 @@ def _skin(vertices, triangles, weights, offset, dX, means, stretch):
 
 
 @_kernel
-def _skin_backward(vertices, triangles, weights, d_means, d_dX):
+def _skin_backward(
+    vertices: np.ndarray, triangles: np.ndarray, weights: np.ndarray, d_means: np.ndarray, d_dX: np.ndarray
+) -> None:
     """dL/dX = A^T dL/dmeans."""
     row = np.empty(ROW, vertices.dtype)
     for i in range(len(triangles)):

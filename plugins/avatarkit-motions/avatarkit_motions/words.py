@@ -8,7 +8,7 @@ __all__ = ["phonemes"]
 
 
 def _table(text: str) -> dict[str, str]:
-    """ "WORD SOUNDS, WORD SOUNDS" -> word -> sounds."""
+    """Word -> sounds, from "WORD SOUNDS, WORD SOUNDS"."""
     rows = (row.split(None, 1) for row in text.split(","))
     return {word: " ".join(sounds.split()) for word, sounds in rows}
 
