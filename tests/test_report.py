@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+import avatarkit.report.page as report
 from avatarkit.report.page import advice
-from avatarkit.report.page import page as report
 from avatarkit.report.parts import chart, dots, figure, image, section, slider, table, turntable
 from avatarkit.types.subject import Notice, Quality
 from avatarkit.utils.html import avatar_card
