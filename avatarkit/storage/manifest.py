@@ -98,7 +98,7 @@ def fault(manifest: Mapping[str, Any]) -> str | None:
     """
     hidden = _hidden(manifest)
     if hidden is not None:
-        return f"its manifest holds characters in {hidden} that cannot be shown"
+        return f"its manifest {hidden}"
     found = _fault(manifest, _Manifest, ())
     if found is not None:
         return f"its manifest {found}"
@@ -131,19 +131,21 @@ def clean(text: str) -> str:
 
 
 def _hidden(manifest: Mapping[str, Any]) -> str | None:
-    """The first field with text that cannot be shown."""
+    """What is wrong with the first text that cannot be shown or is too long, wherever it stands; half a sentence."""
     values: list[tuple[tuple[str, ...], Any]] = [((), manifest)]
     while values:
         path, value = values.pop()
         if isinstance(value, Mapping):
             for key, inner in value.items():
                 if not is_clean(key):
-                    return _path((*path, key))
+                    return f"holds characters in {_path((*path, key))} that cannot be shown"
                 values.append(((*path, key), inner))
         elif isinstance(value, list):
             values += ((path, inner) for inner in value)
+        elif isinstance(value, str) and len(value) > LONGEST_TEXT:
+            return f"says {_path(path)} = {_shown(value)}, text of at most {LONGEST_TEXT} characters is expected"
         elif isinstance(value, str) and not is_clean(value):
-            return _path(path)
+            return f"holds characters in {_path(path)} that cannot be shown"
     return None
 
 

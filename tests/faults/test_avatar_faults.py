@@ -165,7 +165,9 @@ HARMLESS = {
     "real": ("metrics.mask_iou", "stages.tracking.seconds"),
     "true": ("seen.face", "licences.tiny.commercial", "stages.tracking.reused"),
     "list": ("warnings",),
-    "table": ("components", "inputs", "stages", "metrics", "seen", "licences", "licences.tiny", "labels", "stages.tracking"),
+    "table": ("components", "inputs", "recipe", "stages", "metrics", "seen", "licences", "licences.tiny", "labels",
+              "stages.tracking"),
+    "tables": ("stages", "stages.tracking", "licences", "licences.tiny", "labels"),
 }  # fmt: skip
 IN_RECIPE = "recipe."
 
@@ -175,7 +177,7 @@ def changed(manifest: dict[str, Any], field: str, change: Callable[[Any, Any], N
     new = table = copy.deepcopy(manifest)
     *above, last = field.split(".")
     for name in above:
-        table = table.setdefault(name, {})
+        table = table[int(name)] if isinstance(table, list) else table.setdefault(name, {})
     change(table, int(last) if isinstance(table, list) else last.replace("!", "."))
     return new
 

@@ -38,7 +38,7 @@ def sentence(result: Result) -> str:
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.stderr
     *_, last = result.stderr.strip().splitlines()
-    assert last.startswith("avatarkit: ") and len(last) < 500
+    assert last.startswith(("avatarkit: ", "Error: Invalid value for ")) and len(last) < 500
     return last
 
 
