@@ -167,7 +167,7 @@ HARMLESS = {
     "list": ("warnings",),
     "table": ("components", "inputs", "recipe", "stages", "metrics", "seen", "licences", "licences.tiny", "labels",
               "stages.tracking"),
-    "tables": ("stages", "stages.tracking", "licences", "licences.tiny", "labels"),
+    "tables": ("recipe", "stages", "stages.tracking", "licences", "licences.tiny", "labels"),
 }  # fmt: skip
 IN_RECIPE = "recipe."
 
