@@ -1,0 +1,1 @@
+"""What a photo shows of a person: which pixel shows which part of them."""
