@@ -28,6 +28,7 @@ _TAKES = (
     (("hair", "face"), ("hair", "face", "neck", "trunk", *_UPPER_ARMS)),
 )
 """Parts of the surface, and of which parts in the photo they take colors."""
+_GLOVES = 3  # row that takes all colors where only the body's landmarks tell of a hand, and nothing there looks like skin
 _SLEEVES = [1, 2]  # rows that take those of hands that no detector found, too: a fist under the other arm rests there
 LOOKUP, FACING = 6 + len(_TAKES), 3
 """Numbers per point that a look into the photo needs, and which of them is the cosine between its normal and the camera."""
@@ -83,6 +84,8 @@ class PhotoMaps:
         own = torch.stack([probability[_numbers(taken)].sum(0) for _, taken in _TAKES])
         lost = tuple(name for name in _HANDS if not subject.quality.visible.get(name, True))
         own[_SLEEVES] += probability[_numbers(lost)].sum(0) if lost else 0.0
+        if subject.quality.partly and parsing.gloved:
+            own[_GLOVES] = 1.0
         limb = probability[_numbers((*_FOREARMS, *_HANDS, "held"))].sum(0) > _OWN[0]
         trunk = torch.where(hit, labels[shown], -1) == LABELS.index("trunk")
         lit = torch.where(trunk, smoothstep(_distance(~limb) * metre, 0.0, _SHADE), 1.0)

@@ -50,6 +50,7 @@ _HELD, _HELD_REACH = 1.5, 0.08  # cost of a held thing; metres from the hand (on
 _OTHER, _OTHER_NEAR, _OTHER_REACH = 1.5, 4.5, 0.04  # cost of what the matte took in by mistake: far off, more at the mesh; metres
 _NEVER = 12.0  # cost of the impossible
 _CLUSTERS, _SAMPLES, _LEAST = 5, 4000, 40  # clusters of a part's colors, pixels they are learnt from at most and at least
+_GLOVED = 0.2  # part of the hands that looks like skin, below which they wear gloves
 _BOTH = 0.03  # part of each arm's pixels that a color of both must have
 _SPREAD = 4.0  # of a color in CIELAB units, at least
 _EVERY = 1e6  # volume of CIELAB: the density of a part whose colors nobody knows is one over it
@@ -73,6 +74,7 @@ class Parsing:
         camera: of the grid; it shows the whole photo. metre: size of its pixels on the body.
         probability: (L, h, w) of ``LABELS``, sums to one.
         fitted: (h, w) int64, the label of the mesh there; -1 off the mesh. drawn: the mesh, seen by ``camera``.
+        gloved: the hands show hardly any skin.
     """
 
     camera: Camera
@@ -80,6 +82,7 @@ class Parsing:
     probability: torch.Tensor
     fitted: torch.Tensor
     drawn: MeshRendering
+    gloved: bool
 
     def at(self, height: int, width: int) -> torch.Tensor:
         """(L, height, width) probabilities on another grid."""
@@ -126,27 +129,32 @@ def parse(subject: Subject, vertices: torch.Tensor, labels: torch.Tensor, body: 
     hit = drawn.face_index >= 0
     metre = float(drawn.depth[hit].median() / camera.K[0, 0]) if hit.any() else _PIXEL
     fitted = torch.where(hit, labels[body.faces[drawn.face_index.clamp(min=0), 0]], -1)
-    size = camera.height, camera.width
-    shown = torch.lerp(subject.photo.image.float(), subject.matte.foreground, subject.matte.alpha[..., None])
-    picture = torch.cat([shown, subject.matte.alpha[..., None]], -1).permute(2, 0, 1)[None]
-    picture = functional.interpolate(picture, size, mode="area")[0]
-    lab, alpha = torch.from_numpy(rgb2lab(picture[:3].permute(1, 2, 0).numpy())).float(), picture[3]
-    skin = skin_likeness(picture[:3].permute(1, 2, 0), subject.keypoints)
-    hands = seen_hands(subject.keypoints, *size)
+    rgb, alpha = _picture(subject, *fitted.shape)
+    lab, skin = torch.from_numpy(rgb2lab(rgb.numpy())).float(), skin_likeness(rgb, subject.keypoints)
+    hands = seen_hands(subject.keypoints, *fitted.shape)
     holding = _holding(fitted, hands, subject)
     cost = _shape_costs(fitted, hands, holding, subject, metre)
     cost[:, alpha < 0.05] = _NEVER
     cost[LABELS.index("other"), alpha < 0.05] = 0.0
     chance = (-cost).softmax(0)
-    teachers, fall = _teachers(fitted, hands, holding, alpha, metre), _fall(fitted, metre)
+    teachers, fall = _teachers(fitted, hands, holding, subject.quality.partly, alpha, metre), _fall(fitted, metre)
     for _ in range(2):
-        chance = (_BELIEF * _color_fit(lab, teachers & (chance > 0.5 * chance.amax(0)), fall, skin) - cost).softmax(0)
+        fit, gloved = _color_fit(lab, teachers & (chance > 0.5 * chance.amax(0)), fall, skin)
+        chance = (_BELIEF * fit - cost).softmax(0)
         teachers = teachers | (chance > _SURE)
     chance = _walk(chance, lab, alpha > 0.05)
     nowhere = torch.zeros_like(holding)
     chance = _where_it_hangs(chance, "hair", _scalp(fitted), nowhere, metre)
     chance = _where_it_hangs(chance, "held", holding, torch.stack([nowhere, *hands.values()]).any(0), metre)
-    return Parsing(camera, metre, chance, fitted, drawn)
+    return Parsing(camera, metre, chance, fitted, drawn, gloved)
+
+
+def _picture(subject: Subject, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(height, width, 3) colors, without the background's where the matte mixes them, and (height, width) alpha."""
+    alpha = subject.matte.alpha[..., None]
+    shown = torch.lerp(subject.photo.image.float(), subject.matte.foreground, alpha)
+    small = functional.interpolate(torch.cat([shown, alpha], -1).permute(2, 0, 1)[None], (height, width), mode="area")[0]
+    return small[:3].permute(1, 2, 0).contiguous(), small[3]
 
 
 def _holding(fitted: torch.Tensor, hands: dict[str, torch.Tensor], subject: Subject) -> torch.Tensor:
@@ -216,16 +224,21 @@ def _fall(fitted: torch.Tensor, metre: float) -> torch.Tensor:
 
 
 def _teachers(
-    fitted: torch.Tensor, hands: dict[str, torch.Tensor], holding: torch.Tensor, alpha: torch.Tensor, metre: float
+    fitted: torch.Tensor,
+    hands: dict[str, torch.Tensor],
+    holding: torch.Tensor,
+    partly: tuple[str, ...],
+    alpha: torch.Tensor,
+    metre: float,
 ) -> torch.Tensor:
-    """(L, h, w) bool, pixels that surely show a part, by the mesh and the landmarks alone."""
+    """(L, h, w) bool, pixels that surely show a part, by the mesh and the landmarks alone; ``partly``: as ``Quality`` says."""
     found = torch.zeros(len(LABELS), *fitted.shape, dtype=torch.bool)
     for number, name in enumerate(LABELS):
         if name == "other":
             found[number] = alpha < 0.02
         elif name.endswith("hand"):
-            side = name[:-5]
-            found[number] = hands[side] & (alpha > 0.95) if side in hands else False
+            area = (fitted == number) & (name in partly)
+            found[number] = hands.get(name[:-5], area) & (alpha > 0.95)
         else:
             inside = _away(fitted != number) * metre
             found[number] = (inside > min(_INSIDE, 0.5 * float(inside.max()))) & (alpha > 0.95)
@@ -234,8 +247,12 @@ def _teachers(
     return found
 
 
-def _color_fit(lab: torch.Tensor, teachers: torch.Tensor, fall: torch.Tensor, skin: torch.Tensor | None) -> torch.Tensor:
-    """(L, h, w) logarithm of how much likelier a color is among a part's than anywhere; 0 where a part's are not known.
+def _color_fit(
+    lab: torch.Tensor, teachers: torch.Tensor, fall: torch.Tensor, skin: torch.Tensor | None
+) -> tuple[torch.Tensor, bool]:
+    """(L, h, w) logarithm of how much likelier a color is among a part's than anywhere, and whether hands show no skin.
+
+    It is 0 where a part's colors are not known.
 
     Both arms wear the same: colors that only one of them shows, and that are neither skin nor the trunk's, are those of a thing
     before it. Hands look like the face unless nothing of them does, as in gloves.
@@ -268,8 +285,10 @@ def _color_fit(lab: torch.Tensor, teachers: torch.Tensor, fall: torch.Tensor, sk
     clothes = bare | (fit[LABELS.index("trunk")].reshape(-1).numpy() > 0)
     upper = learn(_pair("upper_arm"), clothes, hairy)
     learn(_pair("forearm"), clothes | (upper > 0), hairy)
-    learn(_pair("hand"), bare, both=skin is None)
-    return fit.clamp(_MISFITS, _FITS)
+    on_hands = flat[[LABELS.index(name) for name in _pair("hand")]].any(0)
+    gloved = bool((bare & on_hands).sum() < _GLOVED * on_hands.sum()) or skin is None
+    learn(_pair("hand"), bare, both=gloved)
+    return fit.clamp(_MISFITS, _FITS), gloved
 
 
 def _pair(part: str) -> tuple[str, str]:
