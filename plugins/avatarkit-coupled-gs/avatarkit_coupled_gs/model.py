@@ -261,7 +261,12 @@ class CoupledAvatar:
         return out
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Takes ``state`` back; connectivity made by ``create`` stays."""
+        """Takes ``state`` back; connectivity made by ``create`` stays.
+
+        In avatars of older versions no Gaussian has joints of its own: their triangles move all of them, as they did.
+        """
+        none = torch.zeros(0, INFLUENCES)
+        state = {"seed_joints": none, "seed_weights": none, **state}
         missing = [k for k in (*_LEARNT, *_FIXED) if k not in state]
         if missing:
             raise StoreError(f"the avatar's tensors are incomplete: {', '.join(missing)} missing; build it again")
