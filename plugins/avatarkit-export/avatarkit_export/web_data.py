@@ -1,8 +1,9 @@
 """What the web page carries of an avatar: a JSON head and typed arrays, gzipped.
 
 The page does what ``AvatarModel.pose`` does: it blends the joints' transforms and the expressions at the vertices, and at every
-Gaussian takes them from the corners of the triangle that it is bound to. So the file holds the rest pose, the skin, the
-expressions, the binding and each Gaussian's offset, and motions as joint rotations.
+Gaussian takes them from the corners of the triangle that it is bound to; the last ones, which grow outside the surface, are moved
+by joints of their own. So the file holds the rest pose, the skin, the expressions, the binding and each Gaussian's offset, and
+motions as joint rotations.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ def avatar_arrays(avatar: AvatarModel, body: BodyModel, params: BodyParams) -> d
     triangles, weights = state["triangles"].long(), state["weights"].float()
     g = posed.gaussians
     stands_off = g.means.cpu() - barycentric(template, triangles, weights)
+    none = torch.zeros(0, 4)
     return {
         "template": _f32(template),
         "offsets": _f32(offsets),
@@ -81,6 +83,8 @@ def avatar_arrays(avatar: AvatarModel, body: BodyModel, params: BodyParams) -> d
         "splat_corners": triangles.T.numpy().astype(np.uint16),
         "splat_weights": _unorm16(weights[:, :2].T),
         "splat_offset": _half(stands_off.T),
+        "seed_joints": state.get("seed_joints", none).numpy().astype(np.uint16),
+        "seed_weights": _unorm16(state.get("seed_weights", none)),
         "splat_scale": _half(g.scales),
         "splat_opacity": _half(g.opacities),
         "splat_color": (g.colors.detach().cpu().clamp(0, 1).T * 255).round().to(torch.uint8).numpy(),
