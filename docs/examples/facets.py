@@ -1,4 +1,4 @@
-"""An avatar of one Gaussian for each triangle: at its centre, lifted off along its normal, as large as the triangle."""
+"""An avatar of one Gaussian for each triangle: at its center, lifted off along its normal, as large as the triangle."""
 
 from dataclasses import dataclass, replace
 
@@ -22,8 +22,8 @@ class Facets:
 
     def create(self, subject, labels):
         faces, offsets = self.body.faces, subject.vertex_offsets
-        centres = self.body.vertices(subject.params, offsets)[0][faces].mean(1)
-        x, y = subject.camera.project(centres).long().unbind(-1)
+        centers = self.body.vertices(subject.params, offsets)[0][faces].mean(1)
+        x, y = subject.camera.project(centers).long().unbind(-1)
         x, y = x.clamp(0, subject.photo.width - 1), y.clamp(0, subject.photo.height - 1)
         F = len(faces)
         start = (subject.matte.foreground[y, x], torch.full((F,), self.config.size), torch.zeros(F))
@@ -35,9 +35,9 @@ class Facets:
         a, b, c = vertices[self.body.faces].unbind(1)
         normal = torch.linalg.cross(b - a, c - a)  # twice the area long
         double = normal.norm(dim=-1).clamp(min=1e-12)
-        centres = (a + b + c) / 3 + t["lift"][:, None] * normal / double[:, None]
+        centers = (a + b + c) / 3 + t["lift"][:, None] * normal / double[:, None]
         scales = t["sizes"].clamp(min=0.05) * (double / 2).sqrt()
-        return Posed(Gaussians(centres, scales, t["colors"], torch.ones(len(scales))), Mesh(vertices, self.body.faces))
+        return Posed(Gaussians(centers, scales, t["colors"], torch.ones(len(scales))), Mesh(vertices, self.body.faces))
 
     def parameter_groups(self):
         return [ParameterGroup(name, (self.tensors[name],), lr) for name, lr in zip(LEARNT, (0.02, 0.01, 1e-4), strict=True)]

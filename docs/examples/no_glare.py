@@ -1,4 +1,4 @@
-"""A loss in one file: colours stay below a limit, so that faces do not glare."""
+"""A loss in one file: colors stay below a limit, so that faces do not glare."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from avatarkit import hookimpl
 @dataclass(frozen=True)
 class Config:
     limit: float = 0.95
-    """Brightness, 0 to 1, above which colours are pulled back."""
+    """Brightness, 0 to 1, above which colors are pulled back."""
 
 
 class NoGlare:
@@ -21,4 +21,4 @@ class NoGlare:
 
 @hookimpl
 def register_losses(register):
-    register("no-glare", target="no_glare:NoGlare", config="no_glare:Config", summary="keeps colours below a limit")
+    register("no-glare", target="no_glare:NoGlare", config="no_glare:Config", summary="keeps colors below a limit")

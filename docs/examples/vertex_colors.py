@@ -1,4 +1,4 @@
-"""Pseudo-labels from one colour for each vertex: read from the photo, carried along by the moving mesh, drawn again."""
+"""Pseudo-labels from one color for each vertex: read from the photo, carried along by the moving mesh, drawn again."""
 
 # --8<-- [start:config]
 from dataclasses import dataclass, replace
@@ -66,6 +66,6 @@ def register_pseudo_labelers(register):
         "vertex-colors",
         target="vertex_colors:VertexColors",
         config="vertex_colors:Config",
-        summary="body or head clips from one colour per vertex",
+        summary="body or head clips from one color per vertex",
     )
 # --8<-- [end:hook]
