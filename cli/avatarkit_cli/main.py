@@ -123,6 +123,8 @@ def _of_the_machine(error: BaseException) -> str:
         if error.errno in _FAULTS:
             path = error.filename if isinstance(error.filename, (str, bytes)) else "a file"
             return disk_sentence(Path(os.fsdecode(path)), error.errno, error)
+        if error.errno == errno.ENOENT and "temporary directory" in str(error.strerror):  # of the module tempfile
+            return "No folder for temporary files can be written; free some space, or set TMPDIR to a folder that can."
         try:
             os.getcwd()
         except OSError:
