@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from avatarkit.errors import ConfigError
+from avatarkit.errors import ConfigError, StageError
 from avatarkit.storage.bundle import write_bundle
 from avatarkit.storage.stage_cache import load_tensors, save_tensors
 from avatarkit.utils.files import check_output
@@ -470,7 +470,11 @@ def test_faults_of_the_machine_are_no_bugs(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setattr(avatarkit.storage.bundle, "read_manifest", raise_it)
         return CliRunner().invoke(app, ["info", "x.avatar"])
 
-    for error in (OSError(28, "No space left on device", "f"), PermissionError(13, "Permission denied", "f"), MemoryError()):
+    of_torch = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes.")
+    in_a_stage = StageError("The stage x failed.")
+    in_a_stage.__cause__ = of_torch
+    full, forbidden = OSError(28, "No space left on device", "f"), PermissionError(13, "Permission denied", "f")
+    for error in (full, forbidden, MemoryError(), of_torch, in_a_stage):
         result = fails(error)
         assert (result.exit_code, "Traceback" in result.stderr) == (2, False)
     assert fails(FileNotFoundError(2, "No such file", "f")).exit_code == 1
