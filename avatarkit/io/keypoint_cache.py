@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import zipfile
 import zlib
@@ -17,7 +18,7 @@ import numpy as np
 
 from avatarkit.errors import StoreError
 from avatarkit.types.keypoints import Keypoints
-from avatarkit.utils.files import disk_errors, write_bytes, write_text
+from avatarkit.utils.files import disk_errors, inside, write_bytes, write_text
 from avatarkit.utils.leftovers import is_temporary
 from avatarkit.utils.sequences import LazySequence
 
@@ -60,7 +61,10 @@ class KeypointFiles(LazySequence[Keypoints | None]):
                     self.remove()
                 folder.mkdir(parents=True, exist_ok=True)
                 write_text(folder / _KEY, json.dumps({"format": _FORMAT, "key": key}))
-        while self._path(len(self._lengths)).exists():
+        while os.path.lexists(self._path(len(self._lengths))):
+            path = self._path(len(self._lengths))
+            if not inside(folder, path.name):
+                raise StoreError(f"{path} is no file, or a link to another place: move it away.")
             try:
                 self._lengths.append(len(self._read(len(self._lengths))))
             except StoreError as error:
@@ -130,6 +134,8 @@ def _is_empty(folder: Path) -> bool:
 
 def _read_key(folder: Path) -> str | None:
     """Of a folder of ours, also one of a version without a format mark; None where it is none."""
+    if folder.is_symlink() or not inside(folder, _KEY):  # it may be a pipe, or somebody else's
+        return None
     try:
         found = json.loads((folder / _KEY).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

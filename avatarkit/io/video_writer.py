@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from avatarkit.errors import InputError, StoreError
+from avatarkit.io.media import open_media
 from avatarkit.utils.files import disk_errors, disk_sentence, writing
 from avatarkit.utils.folders import OutputFolder
 
@@ -41,6 +42,7 @@ OPTIONS = {
     "prores_ks": {"profile": "4444", "vendor": "apl0"},
 }
 _WAITING = 4  # pictures that may wait for the encoder
+_LOUDEST = 8.0  # of a sample; full scale is 1, and what is a little louder is the encoder's to limit
 BT709, LIMITED = 1, 1  # numbers of the colour matrix and range in video headers
 
 
@@ -93,6 +95,7 @@ class VideoWriter:
         self._place: AbstractContextManager[Path] | None = None  # what becomes of it
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="avatarkit-video")
         self._waiting: deque[Future[None]] = deque()
+        self._broken = False
 
     def __enter__(self) -> VideoWriter:
         try:
@@ -118,13 +121,18 @@ class VideoWriter:
         self.count += 1
 
     def _put(self, image: np.ndarray, number: int) -> None:
+        if self._broken:  # what follows a header that could not be written crashes the library
+            return
         try:
             if self._folder:
                 self._write_png(image, number)
             else:
                 self._encode(image, number)
-        except OSError as error:
-            raise StoreError(disk_sentence(self.path, error.errno, error)) from error
+        except BaseException as error:
+            self._broken = True
+            if isinstance(error, OSError):
+                raise StoreError(disk_sentence(self.path, error.errno, error)) from error
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         try:
@@ -204,10 +212,10 @@ class VideoWriter:
 
         def packets() -> Iterator[tuple[float, Any]]:
             samples = 0
-            with av.open(str(path)) as source:
+            with open_media(path) as source:
                 resampler = av.AudioResampler(stream.format, stream.layout, stream.rate, stream.frame_size or 960)
-                for frame in chain(source.decode(audio=0), [None]):
-                    for piece in resampler.resample(frame):
+                for frame in chain(_decoded(source), [None]):
+                    for piece in map(_audible, resampler.resample(frame)):
                         # sound plays on from the start, whatever times the file gives
                         piece.pts, piece.time_base = samples, Fraction(1, stream.rate)
                         samples += piece.samples
@@ -258,10 +266,34 @@ def _check_sound(path: Path) -> None:
     import av
 
     try:
-        with av.open(str(path)) as source:
+        with open_media(path) as source:
             next(source.decode(audio=0))
     except (av.FFmpegError, OSError, IndexError, StopIteration) as error:
         raise InputError(f"{path.name} holds no sound that can be read; give a WAV, FLAC, MP3, M4A or OGG file.") from error
+
+
+def _decoded(source: Any) -> Iterator[Any]:
+    """Frames of sound up to the place where the file breaks off."""
+    import av
+
+    try:
+        yield from source.decode(audio=0)
+    except av.FFmpegError as error:
+        log.warning("The sound breaks off (%s).", error)
+
+
+def _audible(piece: Any) -> Any:
+    """The piece without samples that are no numbers or absurdly loud: encoders stop at them."""
+    import av
+
+    if piece.format.name not in ("flt", "fltp"):
+        return piece
+    samples = piece.to_ndarray()
+    if (np.abs(samples) <= _LOUDEST).all():
+        return piece
+    clean = av.AudioFrame.from_ndarray(np.nan_to_num(samples).clip(-1, 1), piece.format.name, piece.layout.name)
+    clean.sample_rate = piece.sample_rate
+    return clean
 
 
 def _encoder_exists(name: str) -> bool:

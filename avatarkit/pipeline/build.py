@@ -52,7 +52,7 @@ from avatarkit.utils.files import only_user
 from avatarkit.utils.progress import Progress, SilentProgress
 from avatarkit.utils.threads import single_threaded
 
-__all__ = ["RUNS", "STAGES", "build", "core_revisions", "load_tracked_subject"]
+__all__ = ["EXTRAS", "RUNS", "STAGES", "build", "core_revisions", "load_tracked_subject"]
 
 log = logging.getLogger("avatarkit.pipeline.build")
 
@@ -68,6 +68,9 @@ class _Training(msgspec.Struct):
 
 STAGES = ("tracking", "motions", "body-labels", "head-labels", "avatar", "preview")
 """What ``--from`` may name; the stages from there on are made again."""
+
+EXTRAS = ("preview.png", "preview.mp4", "report.html")
+"""Files that every build adds to the tensors and the manifest."""
 
 RUNS: dict[str, tuple[str, ...]] = {
     "tracking": ("appearance", "geometry", "io", "types"),
@@ -124,16 +127,15 @@ def build(
     recipe = recipe or Recipe.load(preset="paper" if torch.cuda.is_available() else "standard")
     progress = progress or SilentProgress()
     plan(photo, output, recipe, registry, device).require_ready()
-    if keep_photo:
-        check_extras(output, (f"photo{Path(photo).suffix.lower()}",))
+    kept = (f"photo{Path(photo).suffix.lower()}",) if keep_photo else ()
+    check_extras(output, (*EXTRAS, *kept))
     picture = read_photo(Path(photo))
     with only_user(output):
         recover(output)
         components = Components(recipe, registry, device, seed, progress)
         run = _Run(output, components, seed, STAGES[0] if fresh else start, progress)
         tensors, manifest, extras = run.all_stages(picture, person, consent)
-        if keep_photo:
-            extras[f"photo{Path(photo).suffix.lower()}"] = Path(photo)
+        extras |= dict.fromkeys(kept, Path(photo))
         write_bundle(output, tensors, manifest, extras)
     return output
 

@@ -118,7 +118,7 @@ class Component:
             if options:
                 source = (origins or {}).get(next(iter(options)))
                 raise ConfigError(
-                    f"{self.owner} has no options, but {next(iter(options))!r} was given"
+                    f"{self.owner} has no options, but {next(iter(options))[:60]!r} was given"
                     + (f" (from {source})." if source else ".")
                 )
             return None

@@ -60,7 +60,6 @@ FORMAT = "avatarkit-avatar"
 FORMAT_VERSION = 1
 _TENSORS, _MANIFEST, _CACHE = "avatar.safetensors", "manifest.json", "cache"
 _MOST_TENSOR_BYTES = 512 << 20  # the largest that our presets make has 40 MB
-_OWN = frozenset({_TENSORS, _MANIFEST, "preview.png", "preview.mp4", "report.html"})  # names that every avatar may hold
 
 
 @dataclass(frozen=True)
@@ -84,14 +83,21 @@ def workspace(path: Path) -> Path:
     Raises:
         StoreError: ``path`` is taken by something that is not an avatar.
     """
-    path = _real(path)
-    if _is_avatar(path):
-        if (path / _CACHE).is_symlink():  # in an avatar from somebody else it may lead anywhere, and stages are deleted
-            raise StoreError(f"{path / _CACHE} is a link: delete it, or choose another name with -o.")
-        return path / _CACHE
-    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
-        raise StoreError(f"{path} exists and is not an avatar: choose another name with -o.")
-    return _beside(path, "work")
+    typed, path = path, _real(path)
+    with disk_errors(typed):
+        if _is_avatar(path):
+            cache = path / _CACHE
+            if cache.is_symlink():  # in an avatar from somebody else it may lead anywhere, and stages are deleted
+                raise StoreError(f"{typed / _CACHE} is a link: delete it, or choose another name with -o.")
+            if os.path.lexists(cache) and not cache.is_dir():
+                raise StoreError(f"{typed / _CACHE} is a file: move it away, or choose another name with -o.")
+            return cache
+        if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+            raise StoreError(f"{typed} exists and is not an avatar: choose another name with -o.")
+    work = _beside(path, "work")
+    if os.path.lexists(work) and (work.is_symlink() or not work.is_dir()):
+        raise StoreError(f"{work} is in the way of the build: move it away, or choose another name with -o.")
+    return work
 
 
 def check_extras(path: Path, names: tuple[str, ...]) -> None:
@@ -100,8 +106,7 @@ def check_extras(path: Path, names: tuple[str, ...]) -> None:
     Raises:
         StoreError: there is one.
     """
-    path = _real(path)
-    ours = _listed(path)
+    ours = _listed(_real(path))
     for name in (_TENSORS, _MANIFEST, *names):
         place = path / name
         if os.path.lexists(place) and (name not in ours or (place.is_dir() and not place.is_symlink())):
@@ -167,6 +172,9 @@ def recover(path: Path) -> None:
             obsolete = []
             if _is_avatar(new):  # else all is there already, but the end of a run that was killed
                 old, coming = _files(path), {_MANIFEST, *_files(new)}
+                for name in (p.relative_to(new).as_posix() for p in new.rglob("*") if p.is_symlink() or not p.is_dir()):
+                    if name not in coming or (name not in {_MANIFEST, *old} and os.path.lexists(path / name)):
+                        raise StoreError(f"{new / name} was not made by avatarkit: move {new} away.")
                 obsolete = [name for name in old if name not in coming and _unchanged(path, name, old[name])]
             install(new, path, _MANIFEST, obsolete)
         if work.is_dir() and _is_avatar(path) and not os.path.lexists(path / _CACHE):
@@ -175,14 +183,14 @@ def recover(path: Path) -> None:
 
 def _unchanged(folder: Path, name: str, sha256: str) -> bool:
     try:
-        return inside(folder, name) and sha256_of(folder / name) == sha256
+        return inside(folder, name) and not (folder / name).is_symlink() and sha256_of(folder / name) == sha256
     except OSError:
         return False
 
 
 def _listed(path: Path) -> set[str]:
-    """Names of the files that belong to the avatar at ``path``; those that every avatar may hold are among them."""
-    return {*_OWN, *_files(path)} if _is_avatar(path) else set()
+    """Names of the files that belong to the avatar at ``path``."""
+    return {_MANIFEST, *_files(path)} if _is_avatar(path) else set()
 
 
 def _files(path: Path) -> dict[str, str]:
@@ -290,7 +298,7 @@ def _beside(path: Path, purpose: str) -> Path:
 
 
 def _is_avatar(path: Path) -> bool:
-    """Whether the folder bears the mark of an avatar; that it can be played is not looked at."""
+    """Whether the folder bears the mark of an avatar and lists its tensors; that it can be played is not looked at."""
     return _marked(path) is not None
 
 
@@ -313,8 +321,10 @@ def _marked(path: Path) -> dict[str, Any] | None:
         manifest = parse_json(data)
     except BadText:
         return None
-    ours = isinstance(manifest, dict) and manifest.get("format") == FORMAT and isinstance(manifest.get("format_version"), int)
-    return manifest if ours else None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or type(manifest.get("format_version")) is not int:
+        return None
+    files = manifest.get("files")
+    return manifest if isinstance(files, dict) and isinstance(files.get(_TENSORS), str) else None
 
 
 def _write_extra(target: Path, content: Path | bytes | str) -> None:

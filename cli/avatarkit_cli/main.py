@@ -115,7 +115,7 @@ def _explain(error: BaseException) -> int:
 
 def _of_the_machine(error: BaseException) -> str:
     """What to tell about an error that the machine or its disk causes, wherever it arises; empty for all others."""
-    if isinstance(error, MemoryError):
+    if _is_memory(error) or (isinstance(error, AvatarkitError) and _is_memory(error.__cause__)):  # a stage names its cause
         return "There is not enough memory; close other programs, or choose a smaller size or preset."
     if isinstance(error, OSError):
         from avatarkit.utils.files import disk_sentence
@@ -123,11 +123,19 @@ def _of_the_machine(error: BaseException) -> str:
         if error.errno in _FAULTS:
             path = error.filename if isinstance(error.filename, (str, bytes)) else "a file"
             return disk_sentence(Path(os.fsdecode(path)), error.errno, error)
+        if error.errno == errno.ENOENT and "temporary directory" in str(error.strerror):  # of the module tempfile
+            return "No folder for temporary files can be written; free some space, or set TMPDIR to a folder that can."
         try:
             os.getcwd()
         except OSError:
             return "The current folder no longer exists; change to another one."
     return ""
+
+
+def _is_memory(error: BaseException | None) -> bool:
+    """Whether there was not enough memory; torch says so with an error of no type of its own."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in words))
 
 
 def _please_report(plugin: str | None) -> str:

@@ -201,7 +201,7 @@ def parse_options(texts: Sequence[str], owner: str) -> tuple[dict[str, Any], dic
             options[name] = parse_value(value)
         except BadText as error:
             raise ConfigError(f"--set {name}: {error}.") from error
-        origins[name] = f"--set {text}"
+        origins[name] = f"--set {text if len(text) <= 80 else text[:77] + '...'}"
     return options, origins
 
 

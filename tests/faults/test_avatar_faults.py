@@ -33,7 +33,7 @@ from avatarkit.errors import AvatarkitError, ConfigError, InputError, StoreError
 from avatarkit.hookspecs import hookimpl
 from avatarkit.pipeline.build import build
 from avatarkit.registry import Registry
-from avatarkit.storage.bundle import read_manifest, write_bundle
+from avatarkit.storage.bundle import read_manifest, recover, workspace, write_bundle
 from avatarkit.testing import ReferenceRenderer
 from avatarkit.testing.method import TINY_RECIPE, memory_registry, tiny_build
 from avatarkit_cli.main import app
@@ -617,6 +617,78 @@ def test_a_rebuild_deletes_nothing_through_a_link(stranger: Stranger, tmp_path: 
     stranger.manifest["files"]["sub/notes.txt"] = hashlib.sha256(b"known to all").hexdigest()
     write_bundle(stranger.write(stranger.manifest), stranger.tensors, {})
     assert (tmp_path / "mine" / "notes.txt").read_text() == "known to all"
+
+
+MARK = {"format": "avatarkit-avatar", "format_version": 1}
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        MARK,
+        {**MARK, "files": {}},
+        {**MARK, "files": {"index.html": "0" * 64}},
+        {**MARK, "files": [TENSORS]},
+        {**MARK, "files": {TENSORS: 5}},
+        {**MARK, "format_version": True, "files": {TENSORS: "0" * 64}},
+    ],
+)
+def test_a_mark_alone_makes_no_avatar(good: Path, tmp_path: Path, manifest: dict[str, Any]) -> None:
+    app = tmp_path / "app"
+    (app / "cache").mkdir(parents=True)
+    for name, text in ((MANIFEST, json.dumps(manifest)), (TENSORS, "mine"), ("cache/k", "mine"), ("index.html", "mine")):
+        (app / name).write_text(text)
+    before = {p: p.read_bytes() for p in app.rglob("*") if p.is_file()}
+    with pytest.raises(StoreError, match="exists and is not an avatar"):
+        write_bundle(app, {"box": torch.zeros(4)}, {})
+    with pytest.raises(StoreError, match="exists and is not"):
+        build(good.parent / "tiny.png", app, recipe=Recipe.from_dict(TINY_RECIPE, "test"), registry=memory_registry(), fresh=True)
+    assert {p: p.read_bytes() for p in app.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["preview.png", "preview.mp4", "report.html"])
+def test_only_files_that_the_manifest_lists_are_replaced(good: Path, stranger: Stranger, name: str) -> None:
+    del stranger.manifest["files"][name]
+    (stranger.write(stranger.manifest) / name).write_text("mine")
+    with pytest.raises(StoreError, match=f"{name} exists and is not part of the avatar"):
+        build(good.parent / "tiny.png", stranger.path, recipe=Recipe.from_dict(TINY_RECIPE, "test"), registry=memory_registry())
+    assert (stranger.path / name).read_text() == "mine"
+
+
+def test_a_link_of_the_users_stays(stranger: Stranger) -> None:
+    (stranger.path / "notes.txt").write_text("mine")
+    (stranger.path / "link").symlink_to("notes.txt")
+    stranger.manifest["files"]["link"] = hashlib.sha256(b"mine").hexdigest()
+    write_bundle(stranger.write(stranger.manifest), stranger.tensors, {})
+    assert (stranger.path / "link").is_symlink() and (stranger.path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_hidden_neighbour_brings_nothing_over_the_users_files(stranger: Stranger, registry: Registry, listed: bool) -> None:
+    hidden = stranger.path.with_name(f".{stranger.path.name}.new")
+    shutil.copytree(stranger.path, hidden)
+    (hidden / "notes.txt").write_text("evil")
+    if listed:
+        stranger.manifest["files"]["notes.txt"] = hashlib.sha256(b"evil").hexdigest()
+        (hidden / MANIFEST).write_text(json.dumps(stranger.manifest))
+    (stranger.path / "notes.txt").write_text("mine")
+    read_manifest(stranger.path)
+    with pytest.raises(StoreError, match="was not made by avatarkit"):
+        recover(stranger.path)
+    assert (stranger.path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+@pytest.mark.parametrize("place", ["cache", "work"])
+def test_a_workspace_that_is_no_folder_is_said(stranger: Stranger, tmp_path: Path, kind: str, place: str) -> None:
+    target = stranger.path / "cache" if place == "cache" else tmp_path / ".new.avatar.work"
+    if kind == "file":
+        target.write_text("mine")
+    else:
+        (tmp_path / "elsewhere").mkdir()
+        target.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match=f"(is a {kind}|is in the way of the build): "):
+        workspace(stranger.path if place == "cache" else tmp_path / "new.avatar")
 
 
 # -------------------------------------------------------------------------------------------------------------- writing

@@ -23,11 +23,12 @@ from hypothesis import strategies as st
 
 from avatarkit.config import Recipe
 from avatarkit.config.options import make_config, options_of
-from avatarkit.errors import AvatarkitError, ConfigError, InputError
+from avatarkit.errors import AvatarkitError, ConfigError, InputError, StoreError
 from avatarkit.io.audio import read_sound
 from avatarkit.io.camera_json import read_camera
+from avatarkit.io.keypoint_cache import KeypointFiles
 from avatarkit.io.photo import read_photo
-from avatarkit.io.video import probe, read_frames
+from avatarkit.io.video import VideoWriter, probe, read_frames
 from avatarkit.motion.files import read_motion, save_motion
 from avatarkit.registry import KINDS, Registry
 from avatarkit.testing import TinyBody, tiny_motion
@@ -145,6 +146,38 @@ def test_a_video_may_not_be_longer_than_the_longest(tmp_path: Path, monkeypatch:
     files.video(tmp_path / "v.mkv", [0, 1, 2, 3, 4])
     with pytest.raises(InputError, match="more than 3 frames"):
         _frames(tmp_path / "v.mkv")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e38])
+def test_samples_that_are_no_numbers_do_not_stop_a_film(tmp_path: Path, suffix: str, value: float) -> None:
+    samples = np.sin(np.arange(16_000) / 20) * 0.3
+    samples[100:110] = value
+    files.float_sound(tmp_path / "a.wav", samples)
+    with VideoWriter(tmp_path / f"a{suffix}", 32, 32, fps=10, audio=tmp_path / "a.wav") as video:
+        for _ in range(10):
+            video.write(np.zeros((32, 32, 3), np.uint8))
+    heard = read_sound(tmp_path / f"a{suffix}")
+    assert heard.size > 14_000 and np.abs(heard[8000:]).max() > 0.2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in folders")
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+@pytest.mark.parametrize("name", ["key.json", "00000.npz", ""])
+def test_kept_landmarks_that_are_no_files_are_said(tmp_path: Path, kind: str, name: str) -> None:
+    folder, elsewhere = tmp_path / "m.npz.landmarks", tmp_path / "elsewhere"
+    KeypointFiles(elsewhere, "b" * 64)
+    (elsewhere / "00000.npz").write_bytes(b"mine")
+    if name:
+        KeypointFiles(folder, "a" * 64)
+        (folder / name).unlink(missing_ok=True)
+    if kind == "link":
+        (folder / name).symlink_to(elsewhere / name)
+    else:
+        os.mkfifo(folder / name)
+    with pytest.raises(StoreError, match="move it away"):
+        KeypointFiles(folder, "a" * 64)
+    assert (elsewhere / "00000.npz").read_bytes() == b"mine"
 
 
 def test_a_name_from_a_file_can_be_printed(tmp_path: Path) -> None:

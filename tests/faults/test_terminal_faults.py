@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from avatarkit.errors import ConfigError
+from avatarkit.errors import ConfigError, StageError
 from avatarkit.storage.bundle import write_bundle
 from avatarkit.storage.stage_cache import load_tensors, save_tensors
+from avatarkit.utils.files import check_output
 from avatarkit.utils.paths import cache_folder
 from avatarkit.utils.text import escaped, json_safe, one_line, printable
 from avatarkit_cli.main import app
@@ -412,6 +413,19 @@ def test_no_input_is_overwritten(arguments: list[str], way: str, tmp_path: Path,
     assert (tmp_path / "in.npz").read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("name", ["preview.png", "manifest.json", "cache/x.png", "cache"])
+@pytest.mark.parametrize("through", ["", "link/"])
+def test_no_part_of_an_avatar_is_overwritten(name: str, through: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.avatar").mkdir()
+    (tmp_path / "link").symlink_to(".")
+    (tmp_path / "a.avatar" / "manifest.json").write_text('{"files": {"preview.png": ""}}')
+    result = CliRunner().invoke(app, ["animate", "a.avatar", "-o", f"{through}a.avatar/{name}"])
+    assert result.exit_code == 2
+    assert "is a part of a.avatar and would be overwritten" in result.stderr
+    check_output(Path("a.avatar/talk.mp4"), Path("a.avatar"))
+
+
 def test_weights_that_lead_to_themselves_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AVATARKIT_CACHE", str(tmp_path / "cache"))
     (tmp_path / "vgg.pth").write_bytes(b"weights")
@@ -459,10 +473,16 @@ def test_faults_of_the_machine_are_no_bugs(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setattr(avatarkit.storage.bundle, "read_manifest", raise_it)
         return CliRunner().invoke(app, ["info", "x.avatar"])
 
-    for error in (OSError(28, "No space left on device", "f"), PermissionError(13, "Permission denied", "f"), MemoryError()):
+    of_torch = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes.")
+    in_a_stage = StageError("The stage x failed.")
+    in_a_stage.__cause__ = of_torch
+    full, forbidden = OSError(28, "No space left on device", "f"), PermissionError(13, "Permission denied", "f")
+    for error in (full, forbidden, MemoryError(), of_torch, in_a_stage):
         result = fails(error)
         assert (result.exit_code, "Traceback" in result.stderr) == (2, False)
     assert fails(FileNotFoundError(2, "No such file", "f")).exit_code == 1
+    result = fails(FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"))  # of the module tempfile
+    assert (result.exit_code, "set TMPDIR" in result.stderr) == (2, True)
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)

@@ -308,7 +308,7 @@ def test_the_old_state_or_the_new_one(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "limits"),
     [
-        (lambda f, v: film(f / "a.mp4", 40 * v, 12), (0, 20, 700)),
+        (lambda f, v: film(f / "a.mp4", 40 * v, 12), (0, 1, 10, 20, 700)),
         (lambda f, v: film(f / "a.webm", 40 * v, 12), (0, 200)),
         (lambda f, v: film(f / FOLDER, 40 * v, 2), (0, 30)),
         (lambda f, v: save_motion(motion(v), BODY, f / "a.npz"), (0, 1000)),

@@ -36,15 +36,20 @@ def quiet() -> Iterator[None]:
     """Keeps the chatter of MediaPipe's C++ parts off the terminal; anything else written meanwhile is passed on.
 
     Those messages come from worker threads while a graph starts and runs first, and no switch stops them. One thread
-    at a time is in here.
+    at a time is in here. Without a place for a temporary file all of it is lost.
     """
-    with _stderr_lock, tempfile.TemporaryFile() as caught:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_stderr_lock)
         sys.stderr.flush()
         try:
             saved = os.dup(2)
         except OSError:  # no stderr at all
             yield
             return
+        try:
+            caught = stack.enter_context(tempfile.TemporaryFile())
+        except OSError:
+            caught = stack.enter_context(open(os.devnull, "w+b"))
         try:
             os.dup2(caught.fileno(), 2)
             yield
