@@ -307,7 +307,7 @@ def test_an_empty_picture_leaves_no_half_avatar(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64), "grey").save(tmp_path / "ada.png")
     result = run(tmp_path, *BUILD)
     assert result.exit_code == 2
-    assert "Nobody is in the picture." in result.stderr
+    assert "The picture shows no person." in result.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ada.png", "tiny.toml"]
 
 
