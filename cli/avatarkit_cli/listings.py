@@ -37,8 +37,10 @@ class RemoteFile:
     """A file to fetch.
 
     Attributes:
-        path: where it goes, below the weights' folder. url: of its bytes.
-        size: bytes, None = unknown. sha256: hexadecimal, None = unknown.
+        path: where it goes, below the weights' folder.
+        url: of its bytes.
+        size: bytes, None = unknown.
+        sha256: hexadecimal, None = unknown.
         most: bytes that it may have where its size is unknown.
     """
 
@@ -54,7 +56,8 @@ class Listing:
     """The files of some weights, as the server has them now.
 
     Attributes:
-        commit: of the repository, 40 hexadecimal digits. files: to fetch; no two of them get in each other's way.
+        commit: of the repository, 40 hexadecimal digits.
+        files: to fetch; no two of them get in each other's way.
     """
 
     commit: str
@@ -76,7 +79,8 @@ def list_files(weights: Weights) -> Listing:
     """Ask the server what it has: names, sizes and sha256.
 
     Raises:
-        MissingWeights: it cannot be reached, refuses, or lacks a file. InputError: its answer makes no sense.
+        MissingWeights: it cannot be reached, refuses, or lacks a file.
+        InputError: its answer makes no sense.
         ConfigError: ``HF_ENDPOINT`` or ``HF_TOKEN`` makes no sense.
     """
     endpoint = _endpoint()
