@@ -337,7 +337,7 @@ def parse_color(text: str) -> torch.Tensor | None:
             raise ValueError
         return torch.tensor([int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)])
     except ValueError:
-        raise InputError(f"{text!r} is no colour: write '#rrggbb', for example '#ffffff', or transparent.") from None
+        raise InputError(f"{text!r} is not a color: use '#rrggbb', for example '#ffffff', or transparent.") from None
 
 
 @single_threaded()  # the number of threads must not affect the identity
@@ -385,7 +385,7 @@ def _assembled(
     except Exception as error:
         owner = components.descriptor("avatar")
         raise InputError(
-            f"The avatar {path} is damaged: its tensors cannot be loaded by {owner.owner} of {owner.maker} ({error_text(error)}). "
+            f"The avatar {path} is damaged: its tensors do not fit {owner.owner} of {owner.maker} ({error_text(error)}). "
             "Build it again."
         ) from error
 

@@ -281,7 +281,7 @@ def test_a_motion_is_tracked_in_a_video_and_played(built: Path) -> None:
         (["animate", "ada.avatar", "-o", "../x.mp4", "--motion", "dance"], "There is no motion 'dance'."),
         (["animate", "ada.avatar", "-o", "../x.xyz"], "Videos cannot be written as .xyz"),
         (["animate", "ada.avatar", "-o", "../x.mp4", "--background", "transparent"], "cannot be transparent"),
-        (["animate", "ada.avatar", "-o", "../x.mp4", "--background", "bleu"], "is no colour"),
+        (["animate", "ada.avatar", "-o", "../x.mp4", "--background", "bleu"], "is not a color"),
         (["animate", "ada.avatar", "-o", "../x.mp4", "--camera", "behind"], "There is no camera 'behind'"),
         (["animate", "ada.avatar", "-o", "../x.mp4", "--camera", "none.json"], "is no camera file"),
         (["animate", "ada.avatar", "-o", "../x.mp4", "--video", "none.mp4"], "There is no file none.mp4"),

@@ -121,7 +121,7 @@ def _complete(tmp_path: Path) -> None:
 def test_fetched_checked_and_recorded(server: Server, tmp_path: Path) -> None:
     result = fetch("--yes")
     assert result.exit_code == 0, result.stderr
-    assert "Licence: MIT (Kuaishou); commercial use allowed" in result.stderr
+    assert "License: MIT (Kuaishou); commercial use allowed" in result.stderr
     assert result.stdout.strip() == str(tmp_path / "cache" / "weights" / "liveportrait")
     _complete(tmp_path)
     record = weights_record("liveportrait")
@@ -141,7 +141,7 @@ def test_fetched_checked_and_recorded(server: Server, tmp_path: Path) -> None:
 def test_nothing_is_fetched_without_a_yes(server: Server) -> None:
     result = fetch()
     assert result.exit_code == 2
-    assert "Licence: MIT" in result.stderr
+    assert "License: MIT" in result.stderr
     assert "Use --yes if you accept this license" in result.stderr
     assert server.asked == []
 

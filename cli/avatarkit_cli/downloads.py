@@ -237,7 +237,7 @@ def _open_own(path: Path, how: int) -> int:
 
 
 def _tag(part: Path) -> Path:
-    """Return where the server's tag of a part is kept: bytes of two versions must not be mixed."""
+    """Return the file of the server's tag of a part, which keeps versions apart."""
     return part.with_name(f"{part.name}.etag")
 
 

@@ -163,7 +163,7 @@ def _wanted(weights: Weights, entries: Mapping[str, Any]) -> list[str]:
 
 
 def _size_and_sum(entry: Mapping[str, Any], name: str, url: str) -> tuple[int | None, str | None]:
-    """Return bytes and sha256 of a file, as far as the server says."""
+    """Return size in bytes and sha256 of a file, if the server states them."""
     size, lfs = entry.get("size"), entry.get("lfs")
     if lfs is not None and not isinstance(lfs, dict):
         raise _strange(url, f"the field 'lfs' of {brief(name)!r} is no table")

@@ -197,7 +197,7 @@ def _show(component: Component) -> None:
     commercial = {True: "commercial use allowed", False: "no commercial use", None: "commercial use: ask the source"}
     say(f"{component.kind} {component.name}: {component.summary}")
     say(f"from plugin {component.plugin.name} {component.plugin.version}".rstrip())
-    say(f"licence: {licence.code}; weights: {licence.weights}; {commercial[licence.commercial]}")
+    say(f"license: {licence.code}; weights: {licence.weights}; {commercial[licence.commercial]}")
     for requirement in requirements(component):
         state = "is available" if requirement.met else f"is missing: {requirement.remedy}"
         say(f"needs the {requirement.kind} {requirement.name}, which {state}")

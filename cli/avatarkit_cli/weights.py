@@ -83,7 +83,7 @@ def list_weights(as_json: JsonFlag = False) -> None:
             facts += ["gated"] * about.gated + [about.source]
         size = size_text(about.size) if about and about.size else "-"
         rows.append((entry.name, "here" if find_weights(entry.name) else "missing", size, "; ".join(facts)))
-    table(("name", "is", "size", "for, licence, source"), rows)
+    table(("name", "status", "size", "component, license, source"), rows)
 
 
 @app.command("where")
@@ -146,7 +146,7 @@ def fetch(
             f"avatarkit weights add {name} FILE"
         )
     tell(f"{name}, for {known.component.owner}, from {about.source}")
-    tell(f"Licence: {about.licence}; {_commercial(about.commercial)}{'; gated' if about.gated else ''}")
+    tell(f"License: {about.licence}; {_commercial(about.commercial)}{'; gated' if about.gated else ''}")
     if about.size and not yes:
         tell(f"Size: {size_text(about.size)}")
     _accept(yes)
