@@ -8,7 +8,7 @@
     avatar = avatarkit.load(path)
     avatar.picture(yaw=20).save("side.png")  # notebooks show it, and the avatar itself
 
-The names below are the public ones; they are imported when first used, so that ``import avatarkit`` loads no torch.
+The names below are the public ones. Each is imported on first use, so that ``import avatarkit`` does not load torch.
 """
 
 from __future__ import annotations
@@ -95,10 +95,10 @@ _HOMES: dict[str, str] = {
     "read_photo": "io.photo",
     "track_file": "tracking",
 }
-"""Public name -> the module that it lives in."""
+"""Public name -> module that defines it."""
 
 _DEPRECATED: dict[str, tuple[str, str, str]] = {}
-"""Former public name -> its name now, since which version, until which; see docs/plugins/publishing.md."""
+"""Former public name -> (new name, deprecated since, removed in); see docs/plugins/publishing.md."""
 
 __all__ = [
     "AvatarkitError",
@@ -147,12 +147,12 @@ install_aliases()
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first used (PEP 562)."""
+    """Import a public name on first use (PEP 562)."""
     if name in _DEPRECATED:
         import warnings
 
         now, since, until = _DEPRECATED[name]
-        text = f"avatarkit.{name} is called avatarkit.{now} since {since} and goes in {until}."
+        text = f"avatarkit.{name} was renamed to avatarkit.{now} in {since}; the old name is removed in {until}."
         warnings.warn(text, DeprecationWarning, stacklevel=2)
         return getattr(importlib.import_module(__name__), now)
     if name not in _HOMES:

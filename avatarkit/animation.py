@@ -1,4 +1,4 @@
-"""Playing a finished avatar: where the camera stands, how a motion meets the person, frames out."""
+"""Plays a finished avatar: cameras, placement of motions, rendering of frames."""
 
 from __future__ import annotations
 
@@ -43,10 +43,15 @@ class LoadedAvatar:
     """An avatar ready to play.
 
     Attributes:
-        model: the avatar. body: its body model. renderer: draws it. components: makes others of its recipe.
-        photo_params: the person as the photo shows them. photo_camera: the camera of the photo.
+        model: the avatar model.
+        body: its body model.
+        renderer: its renderer.
+        components: creates other components of its recipe.
+        photo_params: parameters of the person in the photo.
+        photo_camera: camera of the photo.
         box: (4,) x0, y0, x1, y1 of the person in the photo, pixels.
-        manifest: of the folder. name: of the folder, without its suffix.
+        manifest: manifest of the folder.
+        name: name of the folder, without its suffix.
     """
 
     model: AvatarModel
@@ -60,15 +65,15 @@ class LoadedAvatar:
     name: str = "avatar"
 
     def __repr__(self) -> str:
-        """One line; the pictures are for notebooks."""
+        """Return one line; notebooks show pictures instead."""
         return avatar_line(self.name, self._count(), self.manifest)
 
     def _repr_png_(self) -> bytes:
-        """What notebooks without HTML show."""
+        """Return the picture for notebooks without HTML."""
         return encode_png(self.render(height=320))
 
     def _repr_html_(self) -> str:
-        """What notebooks show: three views and a few facts."""
+        """Return three views and a few facts for notebooks."""
         views = {"from the left": -25.0, "from the front": 0.0, "from the right": 25.0}
         pictures = {what: encode_png(self.render(yaw=yaw, height=320)) for what, yaw in views.items()}
         return avatar_card(self.name, self._count(), self.manifest, pictures)
@@ -79,27 +84,30 @@ class LoadedAvatar:
 
     @property
     def centre(self) -> torch.Tensor:
-        """(3,) world point that cameras turn around: between the joints that the photo shows."""
+        """(3,) world point that cameras turn around: the middle of the joints that the photo shows."""
         joints = self._joints(self.photo_params)[0]
         seen = joints[self._seen(joints)]
         return (seen.amin(0) + seen.amax(0)) / 2
 
     def _joints(self, params: BodyParams) -> torch.Tensor:
-        """(T, J, 3) where the joints are in the world."""
+        """Return the world positions of the joints, (T, J, 3)."""
         p = params.batched()
         skeleton = self.body.skeleton(p.shape)
         A = self.body.joint_transforms(skeleton, p.root, p.translation, p.joints)
         return (A[..., :3, :3] @ skeleton.positions[..., None])[..., 0] + A[..., :3, 3]
 
     def _seen(self, joints: torch.Tensor) -> torch.Tensor:
-        """(J,) bool, which joints (J, 3) the photo shows; all where it shows none."""
+        """Return which joints (J, 3) the photo shows, (J,) bool; all if it shows none."""
         pixels = self.photo_camera.project(joints)
         size = torch.tensor([self.photo_camera.width, self.photo_camera.height], device=pixels.device)
         inside = ((pixels >= 0) & (pixels < size)).all(1)
         return inside if inside.any() else torch.ones_like(inside)
 
     def _travel(self, world: BodyParams, fps: float) -> torch.Tensor:
-        """(T, 3) metres that the camera goes along with the trunk and head as far as the photo shows them."""
+        """Return the camera's displacements (T, 3) in meters.
+
+        It follows the visible parts of trunk and head.
+        """
         trunk = {j for g in self.body.pose_groups if g.name.startswith(_TRUNK) for j in g.joints}
         start = self._joints(self.photo_params)[0]
         seen = self._seen(start)
@@ -107,20 +115,20 @@ class LoadedAvatar:
         return follow(self._joints(world)[:, chosen].mean(1) - start[chosen].mean(0), fps)
 
     def default_size(self, height: int = 512) -> tuple[int, int]:
-        """(width, height) of the photo's shape, even, at most ``height`` high."""
+        """Return (width, height) with the photo's aspect ratio, even, at most ``height`` high."""
         c = self.photo_camera
         h = min(height, c.height)
         return max(2, round(h * c.width / c.height / 2) * 2), max(2, round(h / 2) * 2)
 
     def camera(self, size: tuple[int, int] | None = None, yaw: float = 0.0, pitch: float = 0.0) -> Camera:
-        """The photo's camera, its frame fitted to another shape, turned around the person by degrees."""
+        """Return the photo's camera, turned around the person and fitted to an aspect ratio."""
         width, height = size or self.default_size()
         x, y, w, h = frame_window(self.box, self.photo_camera, width / height)
         camera = self.photo_camera.cropped(x, y, round(w), round(h)).resized(width, height)
         return orbit(camera, self.centre, yaw, pitch) if yaw or pitch else camera
 
     def export_options(self) -> dict[str, Any]:
-        """What ``Exporter.write`` may ask for besides the avatar and a pose."""
+        """Return the options that ``Exporter.write`` accepts besides avatar and pose."""
         consent = self.manifest.get("consent")
         return {"name": self.name, "consent": consent, "camera": self.photo_camera, "centre": self.centre, "box": self.box}
 
@@ -134,14 +142,16 @@ class LoadedAvatar:
         background: str = "#ffffff",
         camera: Camera | None = None,
     ) -> torch.Tensor:
-        """One picture.
+        """Render one picture.
 
         Args:
             params: pose in the world; None = as in the photo.
-            yaw, pitch: degrees that the camera turns around the person.
-            width, height: pixels; of one the other follows, None = as the photo.
+            yaw: degrees that the camera turns around the person, positive to the picture's right.
+            pitch: degrees that the camera rises.
+            width: pixels; None = computed from ``height``, or as in the photo.
+            height: pixels; None = computed from ``width``, or as in the photo.
             background: ``#rrggbb`` or ``transparent``.
-            camera: instead of all the others.
+            camera: used instead of yaw, pitch, width and height.
 
         Returns:
             (H, W, 4) sRGB 0 to 1 with straight alpha.
@@ -164,13 +174,16 @@ class LoadedAvatar:
             return torch.cat([(drawn.rgb / alpha.clamp(min=1e-3)).clamp(0, 1), alpha], -1)
 
     def picture(self, **options: Any) -> PIL.Image.Image:
-        """``render`` as a picture that notebooks show and ``save`` writes: ``avatar.picture(yaw=20).save("side.png")``."""
+        """Render a picture that notebooks show and that you can save.
+
+        The arguments are those of ``render``: ``avatar.picture(yaw=20).save("side.png")``.
+        """
         from PIL import Image
 
         return Image.fromarray((self.render(**options) * 255).round().to(torch.uint8).numpy())
 
     def _size(self, width: int | None, height: int | None) -> tuple[int, int]:
-        """(width, height) where one or both are given; the rest as the photo has it."""
+        """Return (width, height) if one or both are given; the other follows the photo's aspect."""
         w, h = self.default_size()
         if width is None and height is not None:
             return max(2, round(height * w / h)), height
@@ -186,18 +199,20 @@ class LoadedAvatar:
         fps: float | None = None,
         background: str = "#ffffff",
     ) -> Iterator[Frame]:
-        """Plays a motion.
+        """Play a motion and yield its frames.
 
         Args:
-            motion: relative, as ``Motion`` says, for this avatar's body model.
-            camera: ``front``, ``orbit`` (once around, back and forth within 30 degrees), which both go along with somebody who
-                walks away, or a camera, which stands still.
-            size: (width, height). fps: frames per second; None = the motion's. background: see ``render``.
+            motion: relative, see ``Motion``, for this avatar's body model.
+            camera: ``front``, or ``orbit`` (back and forth within 30 degrees around the person); both follow a person who walks
+                away. Or a camera, which stands still.
+            size: (width, height).
+            fps: frames per second; None = as in the motion.
+            background: see ``render``.
         """
         if motion.params.model != self.body.name:
             raise InputError(f"The motion is for the body model {motion.params.model!r}, the avatar has {self.body.name!r}.")
         if not isinstance(camera, Camera) and camera not in ("front", "orbit"):
-            raise InputError(f"There is no camera {camera!r}: say front, orbit, or name a camera's JSON file.")
+            raise InputError(f"There is no camera {camera!r}: use front, orbit, or the JSON file of a camera.")
         rate = fps or motion.fps
         count = max(1, round(len(motion) / motion.fps * rate))
         world = place(motion, self.photo_params, self.body)
@@ -217,14 +232,16 @@ _MIEN = ("mouthSmile", "brow", "cheek", "eyeSquint")
 
 
 def place(motion: Motion, person: BodyParams, body: BodyModel) -> BodyParams:
-    """World poses of a relative motion, played by ``person`` where they stand.
+    """Return the world poses of a relative motion, played by ``person`` where they stand.
 
-    The person keeps their bearing: trunk, head and legs turn from how the photo shows them, so that somebody who looks into the
-    camera goes on doing so and what the photo shows stays in view. Arms, hands and eyes follow the motion alone. Half of a smile,
-    of raised brows and cheeks stays, or the face would be a stranger's.
+    The person's orientation is kept: trunk, head and legs turn from their pose in the photo, so that a person who looks into the
+    camera keeps doing so and the visible parts stay in view. Arms, hands and eyes follow the motion alone. Half of a smile and of
+    raised brows and cheeks is kept, because the likeness depends on it.
 
     Args:
-        motion: relative, as ``Motion`` says. person: one frame, as the photo shows them. body: of both.
+        motion: relative, see ``Motion``.
+        person: one frame, as in the photo.
+        body: body model of both.
     """
     p, at = motion.params, person
     joints = p.joints.clone()
@@ -244,18 +261,19 @@ def place(motion: Motion, person: BodyParams, body: BodyModel) -> BodyParams:
 
 
 _TRUNK = ("spine", "neck", "head")
-_SLACK = 0.08  # metres that people sway and lean
-_EASE = 0.25  # seconds
+_SLACK = 0.08  # meters of swaying and leaning that the camera ignores
+_EASE = 0.25  # seconds over which the camera's path is smoothed
 
 
 def follow(moved: torch.Tensor, fps: float) -> torch.Tensor:
-    """How a camera goes along with somebody to keep them in view.
+    """Return the camera displacements that keep a moving person in view.
 
     Args:
-        moved: (T, 3) metres that they are away from where they stood. fps: of the frames.
+        moved: (T, 3) meters from where the person stood.
+        fps: frames per second.
 
     Returns:
-        (T, 3) metres: zero while they sway, lean or hop, the smoothed path of somebody who walks, crouches or bends down.
+        (T, 3) meters: zero for swaying, leaning or hopping, a smoothed path for walking, crouching or bending down.
     """
     reach = min(max(1, round(2.5 * _EASE * fps)), 10_000)
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / (_EASE * fps)) ** 2)
@@ -264,25 +282,27 @@ def follow(moved: torch.Tensor, fps: float) -> torch.Tensor:
     path = torch.nn.functional.conv1d(padded.T[:, None], (kernel / kernel.sum())[None, None])[:, 0].T
     far = path.norm(dim=-1, keepdim=True).clamp(min=1e-9)
     excess = (far - _SLACK).clamp(min=0)
-    return (path / far * excess**2 / (excess + _SLACK / 2)).to(moved)  # sets in gently
+    return (path / far * excess**2 / (excess + _SLACK / 2)).to(moved)  # smooth onset
 
 
 def _turned(by: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
-    """Axis-angles (T, 3) of ``start`` (3,) followed by the rotations ``by`` (T, 3)."""
+    """Return the rotation ``start`` (3,) followed by ``by`` (T, 3), axis-angle (T, 3)."""
     return matrix_to_axis_angle(axis_angle_to_matrix(by) @ axis_angle_to_matrix(start))
 
 
 def frame_window(box: tuple[float, float, float, float], camera: Camera, aspect: float) -> tuple[float, float, float, float]:
-    """The part of the photo's image plane to show at another aspect ratio.
+    """Return the part of the photo's image plane to show at another aspect ratio.
 
-    The photo's own shape shows the photo's own frame. Otherwise the person is framed with a margin; where the photo cuts them off
-    at the bottom, the window ends there as long as the shoulders fit.
+    At the photo's own aspect ratio it is the photo's frame. Otherwise the person is framed with a margin; if the photo cuts the
+    person off at the bottom, the window ends there as long as the shoulders fit.
 
     Args:
-        box: of the person in the photo. camera: of the photo. aspect: width over height.
+        box: box of the person in the photo.
+        camera: camera of the photo.
+        aspect: width over height.
 
     Returns:
-        x, y, width, height in pixels of the photo; may reach outside.
+        x, y, width, height in pixels of the photo; may extend beyond it.
     """
     W, H = camera.width, camera.height
     if abs(aspect * H / W - 1) < 0.03:
@@ -304,10 +324,10 @@ def frame_window(box: tuple[float, float, float, float], camera: Camera, aspect:
 
 
 def parse_color(text: str) -> torch.Tensor | None:
-    """``#rrggbb`` -> (3,) 0 to 1; ``transparent`` -> None.
+    """Convert ``#rrggbb`` to (3,) 0 to 1, and ``transparent`` to None.
 
     Raises:
-        InputError: anything else.
+        InputError: any other text.
     """
     if text == "transparent":
         return None
@@ -317,23 +337,26 @@ def parse_color(text: str) -> torch.Tensor | None:
             raise ValueError
         return torch.tensor([int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)])
     except ValueError:
-        raise InputError(f"{text!r} is no colour: write '#rrggbb', for example '#ffffff', or transparent.") from None
+        raise InputError(f"{text!r} is not a color: use '#rrggbb', for example '#ffffff', or transparent.") from None
 
 
-@single_threaded()  # what follows from the identity must not hang on how many threads work
+@single_threaded()  # the number of threads must not affect the identity
 def load(path: Path | str, registry: Registry | None = None, device: str = "auto") -> LoadedAvatar:
-    """Opens a finished avatar, which may come from anybody: all that is in it is compared with what belongs there.
+    """Open a finished avatar and check its content.
 
-    Options of its recipe that concern the machine that built it (threads, folders, commands) are not obeyed.
+    An avatar may come from an unknown source. Options of its recipe that concern the machine that built it (threads, folders,
+    commands) are ignored.
 
     Raises:
-        InputError: it is no avatar, is damaged or is newer than this program.
-        ConfigError, PluginError, MissingRequirement: a component of its recipe is not there or does not know an option.
+        InputError: it is not an avatar, is damaged or is newer than this program.
+        ConfigError: a component of its recipe does not know an option.
+        PluginError: a component of its recipe is not installed.
+        MissingRequirement: a component of its recipe has missing requirements.
     """
     path = Path(path)
     manifest = read_manifest(path)
     if "recipe" not in manifest:
-        raise InputError(f"The avatar {path} is damaged: its manifest does not say recipe. Build it again.")
+        raise InputError(f"The avatar {path} is damaged: its manifest has no recipe. Build it again.")
     recipe = Recipe.from_dict(manifest["recipe"], f"the manifest of {path.name}")
     components = Components(recipe, registry, device, seed=manifest.get("seed", 0), foreign=True)
     body, model = components.get("body"), components.get("avatar")
@@ -354,7 +377,7 @@ def load(path: Path | str, registry: Registry | None = None, device: str = "auto
 def _assembled(
     path: Path, components: Components, tensors: Mapping[str, torch.Tensor], manifest: Mapping[str, Any]
 ) -> LoadedAvatar:
-    """``assemble``, and one sentence about what the avatar's component does not take."""
+    """Call ``assemble`` and raise InputError if the component refuses the tensors."""
     try:
         return assemble(components, tensors, manifest)
     except (AvatarkitError, Violation) as error:
@@ -362,14 +385,18 @@ def _assembled(
     except Exception as error:
         owner = components.descriptor("avatar")
         raise InputError(
-            f"The avatar {path} is damaged: its tensors cannot be taken by {owner.owner} of {owner.maker} ({error_text(error)}). "
+            f"The avatar {path} is damaged: its tensors do not fit {owner.owner} of {owner.maker} ({error_text(error)}). "
             "Build it again."
         ) from error
 
 
-@single_threaded()  # what follows from the identity must not hang on how many threads work
+@single_threaded()  # the number of threads must not affect the identity
 def assemble(components: Components, tensors: Mapping[str, torch.Tensor], manifest: Mapping[str, Any]) -> LoadedAvatar:
-    """Makes an avatar from the tensors of its folder; KeyError where one is missing."""
+    """Create an avatar from the tensors of its folder.
+
+    Raises:
+        KeyError: a tensor is missing.
+    """
     body, model = components.get("body"), components.get("avatar")
     model.load({k.removeprefix("avatar."): v for k, v in tensors.items() if k.startswith("avatar.")})
     x0, y0, x1, y1 = tensors["box"].tolist()

@@ -1,4 +1,4 @@
-"""``avatarkit.build``: the Python call of the same shape as the command."""
+"""``avatarkit.build``: the Python function with the arguments of the command."""
 
 from __future__ import annotations
 
@@ -33,38 +33,36 @@ def build(
     person: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Builds an avatar from one photo of a consenting person.
+    """Build an avatar from one photo of a consenting person.
 
-    A build that was stopped goes on where it was when it is called again.
+    If a build was stopped, call it again and it continues where it stopped.
 
     Args:
-        photo: the picture.
+        photo: path of the photo.
         output: the avatar's folder; None = ``<photo>.avatar`` in the current folder.
-        preset: ``instant``, ``draft``, ``standard``, ``paper`` or another that is installed; None = by the device.
-        recipe: a TOML file over the preset, or a complete ``Recipe``.
-        components: slot -> name of a component, over both: ``{"matting": "mediapipe"}``.
-        settings: ``slot.option=value`` texts over all: ``["training.steps=500"]``.
+        preset: ``instant``, ``draft``, ``standard``, ``paper`` or another installed one; None = chosen by the device.
+        recipe: a TOML file that changes the preset, or a complete ``Recipe``.
+        components: slot -> name of a component, overriding both: ``{"matting": "mediapipe"}``.
+        settings: ``slot.option=value`` texts, overriding all: ``["training.steps=500"]``.
         registry: where components are found; None = all installed plugins.
         device: ``auto``, ``cpu`` or ``cuda``.
-        seed: of everything random; the same seed gives the same avatar.
-        start: stage to make again, with all after it.
-        fresh: make all stages again.
+        seed: random seed; the same seed gives the same avatar.
+        start: stage to run again, with all stages after it.
+        fresh: run all stages again.
         consent: what the person agreed to, for the manifest.
         keep_photo: put the photo itself into the avatar.
-        person: which one, counted from 1 left to right, where the photo shows several.
-        progress: told what is being done.
+        person: number of the person, counted from 1 left to right, if the photo shows several.
+        progress: receives progress reports.
 
     Returns:
         The avatar's folder, for ``avatarkit.load``.
 
     Raises:
-        AvatarkitError: see ``avatarkit.errors``; nothing half written is left behind.
+        AvatarkitError: see ``avatarkit.errors``; no partial output is left behind.
     """
     if isinstance(recipe, Recipe):
         if preset or components or settings:
-            raise ConfigError(
-                "A complete Recipe leaves no room for preset, components or settings; give them to Recipe.load."
-            )
+            raise ConfigError("preset, components and settings cannot be combined with a Recipe; pass them to Recipe.load.")
         chosen = recipe
     else:
         chosen = choose_recipe(preset, recipe, components, settings, device)
@@ -81,7 +79,10 @@ def choose_recipe(
     settings: Iterable[str],
     device: str,
 ) -> Recipe:
-    """The recipe of a build; where neither preset nor file is given, ``paper`` with CUDA and ``standard`` without."""
+    """Return the recipe of a build.
+
+    Without preset and file it is ``paper`` with CUDA and ``standard`` without.
+    """
     if preset is None and file is None:
         preset = "paper" if resolve_device(device).type == "cuda" else "standard"
     return Recipe.load(preset, file, components, settings)

@@ -1,4 +1,7 @@
-"""The components of one recipe, made when first asked for; plugins meet here."""
+"""The components of one recipe, created on first use.
+
+Plugins use each other's components through ``Components.get``.
+"""
 
 from __future__ import annotations
 
@@ -23,29 +26,33 @@ __all__ = ["Components", "resolve_device"]
 
 
 def resolve_device(device: str) -> torch.device:
-    """``auto`` takes CUDA where it is usable.
+    """Return the torch device; ``auto`` is CUDA if it is usable, otherwise the CPU.
 
     Raises:
-        ConfigError: ``device`` is no device. MissingDevice: CUDA is asked for and is not there.
+        ConfigError: unknown device.
+        MissingDevice: CUDA was requested and is not available.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise MissingDevice("No CUDA device can be used here; leave --device away or say --device cpu.")
+        raise MissingDevice("No CUDA device is available here; omit --device or use --device cpu.")
     try:
         return torch.device(device)
     except RuntimeError:
-        raise ConfigError(f"There is no device {device!r}: say auto, cpu or cuda.") from None
+        raise ConfigError(f"There is no device {device!r}: use auto, cpu or cuda.") from None
 
 
 class Components:
-    """Makes each component of a recipe once.
+    """Creates each component of a recipe once.
 
     Args:
-        recipe: names and options. registry: where components are found; None = load all installed plugins.
-        device: ``auto``, ``cpu`` or ``cuda``. seed: of the build. progress: told what components do.
-        foreign: the recipe came with an avatar, which anybody may have made: options that concern the machine (see
-            ``options.Machine``) are left out, so that this machine's defaults hold.
+        recipe: names and options.
+        registry: where components are found; None = load all installed plugins.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        seed: seed of the build.
+        progress: receives progress reports of components.
+        foreign: whether the recipe comes with an avatar from an unknown source: options that concern the machine (see
+            ``options.Machine``) are ignored, and this machine's defaults apply.
     """
 
     def __init__(
@@ -74,25 +81,31 @@ class Components:
         self.progress.update(message, fraction)
 
     def choice(self, slot: str) -> Choice:
-        """What the recipe says about a slot."""
+        """Return the recipe's choice for a slot."""
         slot = current_name(slot)
         if slot not in self.recipe.slots:
             raise ConfigError(f"A recipe has no slot {slot!r}.")
         return self.recipe.slots[slot]
 
     def descriptor(self, slot: str) -> Component:
-        """What the registry knows of the component in a slot."""
+        """Return the descriptor of the component in a slot."""
         choice = self.choice(slot)
         if choice.use is None:
             raise ConfigError(f"The slot {slot!r} of the recipe is empty.")
         return self.registry.get(choice.kind, choice.use)
 
     def identities(self, slots: Iterable[str]) -> dict[str, Any]:
-        """Slot -> name, version and complete options of what fills it, for content keys; empty slots are left out."""
+        """Return slot -> ``identity`` of its component, for content keys.
+
+        Empty slots are left out.
+        """
         return {slot: self.identity(self.choice(slot)) for slot in slots if self.choice(slot).use}
 
     def identity(self, choice: Choice) -> dict[str, Any]:
-        """Everything that the results of a component depend on: name, version of its plugin, revision, complete options."""
+        """Return everything that the results of a component depend on.
+
+        These are its name, the version of its plugin, its revision and its complete options.
+        """
         component = self.registry.get(choice.kind, choice.use or "")
         return {
             "use": choice.use,
@@ -102,7 +115,10 @@ class Components:
         }
 
     def get(self, slot: str, name: str | None = None) -> Any:
-        """The component in a slot, or with ``name`` another one of the slot's kind with default options."""
+        """Return the component in a slot.
+
+        With ``name``, return another component of the slot's kind with default options.
+        """
         key = slot if name is None else f"{slot}:{name}"
         if key not in self._made:
             if name is None:
@@ -116,7 +132,7 @@ class Components:
         return self._made[key]
 
     def _obeyed(self, choice: Choice) -> Choice:
-        """The choice with the options that are obeyed."""
+        """Return the choice without the options that are ignored here."""
         if not self.foreign or choice.use is None or not choice.options:
             return choice
         config = self.registry.get(choice.kind, choice.use).config_type()
@@ -127,7 +143,7 @@ class Components:
             self._makers.append(component)
 
     def loss(self, choice: LossChoice) -> Any:
-        """A term of the objective."""
+        """Return a term of the objective."""
         if choice.slot not in self._made:
             if choice.use is not None:
                 self._note(self.registry.get(choice.kind, choice.use))
@@ -135,7 +151,7 @@ class Components:
         return self._made[choice.slot]
 
     def culprit(self, error: BaseException, slot: str) -> Component:
-        """The component in whose code ``error`` was raised; the one in ``slot`` where it was in nobody's."""
+        """Return the component whose code raised ``error``, else the one in ``slot``."""
         trace, modules = error.__traceback__, []
         while trace is not None:
             modules.append(str(trace.tb_frame.f_globals.get("__name__", "")))

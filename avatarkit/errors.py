@@ -1,19 +1,19 @@
-"""Every error that avatarkit raises on purpose.
+"""The errors that avatarkit raises on purpose.
 
 ::
 
-    AvatarkitError                 base; the CLI prints it without a traceback
+    AvatarkitError                 base; the command line prints it without a traceback
     ├── ConfigError                a recipe, option or flag is wrong
-    ├── PluginError                a plugin is broken, missing or answers wrongly
-    ├── MissingRequirement         something that the recipe needs is not there
+    ├── PluginError                a plugin is broken, missing or returns something invalid
+    ├── MissingRequirement         something that the recipe needs is missing
     │   ├── MissingDependency      a Python module
     │   ├── MissingWeights         a checkpoint file
     │   └── MissingDevice          an accelerator
     ├── InputError                 the user's photo, video, motion or avatar cannot be used
-    ├── StageError                 a stage of the pipeline failed; wraps a plugin's foreign exception
+    ├── StageError                 a stage of the pipeline failed; wraps an exception of a plugin
     └── StoreError                 reading or writing a cache or an avatar folder failed
 
-A message says what is wrong, whose it is, and what to do.
+A message says what is wrong, which file, option or plugin it concerns, and what to do.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ __all__ = [
 
 
 class AvatarkitError(Exception):
-    """Base of the tree.
+    """Base class of all errors.
 
     Attributes:
-        exit_code: what the command line returns for it; 2 means that the user can mend it.
+        exit_code: exit code of the command line; 2 means that the user can fix it.
     """
 
     exit_code = 2
@@ -47,11 +47,11 @@ class ConfigError(AvatarkitError):
 
 
 class PluginError(AvatarkitError):
-    """A plugin is broken, is not installed, clashes with another or answers wrongly."""
+    """A plugin is broken, not installed, conflicts with another or returns something invalid."""
 
 
 class MissingRequirement(AvatarkitError):
-    """Something that the recipe needs is not there."""
+    """Something that the recipe needs is missing."""
 
 
 class MissingDependency(MissingRequirement):
@@ -59,11 +59,11 @@ class MissingDependency(MissingRequirement):
 
 
 class MissingWeights(MissingRequirement):
-    """A checkpoint file that a component needs is not there."""
+    """A checkpoint file that a component needs is missing."""
 
 
 class MissingDevice(MissingRequirement):
-    """An accelerator that a component needs is not there."""
+    """An accelerator that a component needs is missing."""
 
 
 class InputError(AvatarkitError):
@@ -71,12 +71,12 @@ class InputError(AvatarkitError):
 
 
 class StageError(AvatarkitError):
-    """A stage of the pipeline failed for a reason that the user cannot mend.
+    """A stage of the pipeline failed for a reason that the user cannot fix.
 
-    Raised ``from`` the foreign exception, naming the stage and the component that owns it.
+    Raised ``from`` the original exception; the message names the stage and its component.
 
     Attributes:
-        plugin: whose fault it is, where it is not avatarkit's own.
+        plugin: plugin that caused it; None = avatarkit itself.
     """
 
     exit_code = 1

@@ -1,7 +1,7 @@
 """Self-driven reenactment (paper, section 4.2): one frame of a clip is the photo, the others are the truth.
 
-Beside the avatar stand two baselines of the same run: ``still``, the photo held still, and ``mesh``, the fitted mesh with the
-photo's colours and no training. An avatar that does not beat both has failed.
+The same run computes two baselines: ``still``, the unchanged photo, and ``mesh``, the fitted mesh with the photo's colors and
+without training. An avatar that does not beat both has failed.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ __all__ = ["METHODS", "METRICS", "evaluate", "losses_to"]
 log = logging.getLogger("avatarkit.evaluation")
 
 METHODS = ("avatar", "still", "mesh")
-_RUNS = ("animation", "appearance", "geometry", "io", "metrics", "types")  # packages of the core that the comparison runs
+_RUNS = ("animation", "appearance", "geometry", "io", "metrics", "types")  # packages of the core that affect the comparison
 REPORT = "results"
 """Kind of the folder that ``evaluate`` writes, see ``OutputFolder``."""
 _FILES = ("photo.png", "result.json", "comparison.png", "comparison.mp4")
-_LONGEST = 300  # frames of a clip that are tracked
-_SIDE = 1920  # pixels, longer side of the frames as they are read; the photo is one of them
-_COMPARED_SIDE = 512  # pixels, longer side of the person's window as it is compared
-_MARGIN = 0.05  # of the person's longer side, white around them in that window
+_LONGEST = 300  # most frames of a clip that are tracked
+_SIDE = 1920  # pixels, longer side of the frames when read; the photo is one of them
+_COMPARED_SIDE = 512  # pixels, longer side of the person's window when compared
+_MARGIN = 0.05  # of the person's longer side, white margin in that window
 
 
 def evaluate(
@@ -68,28 +68,32 @@ def evaluate(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Builds an avatar from one frame of a clip and compares it with the others.
+    """Build an avatar from one frame of a clip and compare it with the others.
 
-    Shape and camera are those of the photo; the other frames are tracked with the recipe's own tracker. A run that was
-    interrupted goes on where it was; runs of other recipes into the same folder share what they have in common.
+    Shape and camera are those of the photo; the recipe's own tracker tracks the other frames. An interrupted run continues where
+    it stopped; runs of other recipes into the same folder share what they have in common.
 
     Args:
         video: the clip, of one person, by a camera that stands still.
         output: folder for ``result.json``, ``comparison.mp4``, ``comparison.png`` and the avatar.
-        recipe: of the avatar. registry: where components are found; None = all installed plugins.
-        frames: how many to compare, spread evenly. photo_frame: number of the frame that is the photo, from 0.
-        perceptual: losses that may measure ``lpips``, the best first; the first whose needs are met
-            does, else the recipe's own.
-        device: ``auto``, ``cpu`` or ``cuda``. seed: of everything random. progress: shown to the user.
+        recipe: recipe of the avatar.
+        registry: where components are found; None = all installed plugins.
+        frames: number of frames to compare, spread evenly.
+        photo_frame: number of the frame that is the photo, from 0.
+        perceptual: losses that may measure ``lpips``, the best first; the first whose requirements are met is used, else the
+            recipe's own.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        seed: random seed.
+        progress: receives progress reports.
 
     Returns:
-        What ``result.json`` holds: ``clip``, its facts; ``perceptual``, the exact name of the metric behind ``lpips``;
+        The content of ``result.json``: ``clip``, facts about it; ``perceptual``, the exact name of the metric behind ``lpips``;
         ``methods``: for each of ``METHODS`` the mean of each of ``METRICS`` over the frames, on white, and the same per region
         under ``regions``; ``frames``: the same for each frame.
 
     Raises:
-        InputError: the clip cannot be used. StoreError: a file of the user's is in the way in ``output``, or another run
-            is writing there.
+        InputError: the clip cannot be used.
+        StoreError: a file of the user is in the way in ``output``, or another run is writing there.
     """
     run = _Evaluation(video, output, recipe, registry or Registry.load(), photo_frame, device, seed, progress)
     run.folder.check(_FILES)
@@ -112,7 +116,10 @@ def evaluate(
 
 
 def losses_to(methods: dict[str, Any]) -> list[str]:
-    """What the avatar does not beat, in words, for example ``still in psnr``; empty where it beats both baselines."""
+    """Return the baselines that the avatar does not beat, e.g. ``still in psnr``.
+
+    Empty if it beats both.
+    """
     found = []
     for other in METHODS[1:]:
         for metric in ("psnr", "ssim", "lpips"):
@@ -123,7 +130,7 @@ def losses_to(methods: dict[str, Any]) -> list[str]:
 
 
 class _Evaluation:
-    """One run: each step is taken from the store where nothing that it depends on changed."""
+    """One run of ``evaluate``; an unchanged step is taken from the store."""
 
     def __init__(
         self,
@@ -141,19 +148,19 @@ class _Evaluation:
         self.info = probe(video)
         self.clip_key = sha256_of(video)
         self.photo_frame = photo_frame
-        self.first = photo_frame if photo_frame >= _LONGEST else 0  # number of the first frame that is used
+        self.first = photo_frame if photo_frame >= _LONGEST else 0  # number of the first frame used
         self.folder = OutputFolder(output, REPORT)
         self.store = Store(output / "cache")
         self.components = Components(recipe, registry, device, seed, self.progress)
-        self._pictures: dict[int, list[Path]] = {}  # of each frame, in the order of METHODS
+        self._pictures: dict[int, list[Path]] = {}  # pictures of each frame, in the order of METHODS
 
     # ------------------------------------------------------------------------------------------------------ the steps
 
     def build(self) -> None:
-        """The avatar of one frame."""
+        """Build the avatar from one frame."""
         photo = next((image for number, image in self._frames() if number == self.photo_frame), None)
         if photo is None:
-            raise InputError(f"{self.video.name} has no frame {self.photo_frame}: they are counted from 0.")
+            raise InputError(f"{self.video.name} has no frame {self.photo_frame}. Frames are counted from 0.")
         path = self.output / "photo.png"
         self.folder.add("photo.png", lambda place: save_png(place, torch.from_numpy(photo).float() / 255))
         try:
@@ -163,13 +170,14 @@ class _Evaluation:
             )  # fmt: skip
         except InputError as error:
             raise InputError(
-                f"Frame {self.photo_frame} of {self.video.name} is no good photo: {error} (--photo-frame N takes another frame.)"
+                f"Frame {self.photo_frame} of {self.video.name} cannot be used as the photo: {error} "
+                "Choose another frame with --photo-frame N."
             ) from error
         self.avatar: LoadedAvatar = load(folder, self.registry, self.device)
         self.subject: Subject = load_tracked_subject(workspace(folder), self.avatar.manifest)
 
     def track(self) -> None:
-        """The same person through the clip, with the photo's shape and camera."""
+        """Track the person through the clip, with the photo's shape and camera."""
         get, tell = self.components.get, self.progress.update
         expected = min(self.info.frames or _LONGEST, _LONGEST)
 
@@ -185,7 +193,7 @@ class _Evaluation:
                     save_keypoints(list(get("keypoints").detect_video(told())), folder)
             self.keypoints: list[Keypoints | None] = load_keypoints(self.seen.folder)
             if sum(k is not None for k in self.keypoints) < 2:
-                raise InputError(f"Nobody can be followed through {self.video.name}: it must show one person from the front.")
+                raise InputError(f"No person could be tracked in {self.video.name}: it must show one person from the front.")
             inputs = {"landmarks": self.seen.key, "photo": self._key("tracking")}
             self.tracked = self._stage("tracked", ("body", "tracker"), inputs, {"fps": self.info.fps})
             if not self.tracked.ready:
@@ -196,7 +204,11 @@ class _Evaluation:
             self.motion: Motion = load_motions(self.tracked.folder)[0]
 
     def cut_out(self, count: int) -> list[int]:
-        """The truth: the person in ``count`` frames on white. Returns their numbers."""
+        """Save the truth, the person in ``count`` frames on white.
+
+        Returns:
+            The numbers of the frames.
+        """
         usable = [self.first + k for k, found in enumerate(self.keypoints) if found is not None]
         chosen = _spread([number for number in usable if number != self.photo_frame], count)
         missing = [number for number in chosen if not self._truth(number).ready]
@@ -209,12 +221,12 @@ class _Evaluation:
         boxes = {number: read_json(self._truth(number).folder / "box.json")["box"] for number in chosen}
         found = [number for number in chosen if boxes[number] is not None]
         if not found:
-            raise InputError(f"Nobody can be cut out of {self.video.name}: it must show one person from the front.")
+            raise InputError(f"No person could be cut out of {self.video.name}: it must show one person from the front.")
         self._frame(np.asarray([_box(self.subject.matte.alpha), *(boxes[number] for number in found)]))
         return found
 
     def _cut(self, number: int, image: np.ndarray, folder: Path) -> None:
-        """One frame of the truth; without a person there is only a box that says so."""
+        """Save one frame of the truth; without a person, only an empty box."""
         photo = photo_from_array(image, f"frame {number}")
         try:
             matte = self.components.get("matting").matte(photo, self._landmarks(number))
@@ -227,7 +239,10 @@ class _Evaluation:
         write_json(folder / "box.json", {"box": _box(matte.alpha)})
 
     def _frame(self, boxes: np.ndarray) -> None:
-        """Sets the window that is compared: all that the person ever covers, as the paper crops its clips (section 4.1)."""
+        """Set the window to compare: everything that the person ever covers.
+
+        The paper crops its clips the same way (section 4.1).
+        """
         camera = self.subject.camera
         low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
         margin = _MARGIN * (high - low).max()
@@ -239,12 +254,15 @@ class _Evaluation:
         self.camera: Camera = camera.cropped(x0, y0, x1 - x0, y1 - y0).resized(*self.size)
 
     def _framed(self, image: torch.Tensor) -> torch.Tensor:
-        """The window of a whole frame (H, W, C) as it is compared."""
+        """Return the comparison window of a whole frame (H, W, C)."""
         x0, y0, x1, y1 = self.window
         return resized(image[y0:y1, x0:x1], *self.size)
 
     def metric(self, names: Sequence[str]) -> tuple[Any, str]:
-        """The perceptual distance and its exact name; a choice of networks is left to the one that agrees best with people."""
+        """Return the perceptual distance and its exact name.
+
+        If the loss offers several networks, the one that agrees best with human judgment is used.
+        """
         losses = self.registry.components("loss")
         for name in (*names, self.recipe.slots["perceptual"].use):
             found = losses.get(name) if name else None
@@ -253,10 +271,10 @@ class _Evaluation:
                 loss = found.create(options, self.components.context)
                 if isinstance(loss, PerceptualDistance):
                     return loss.distance, loss.name
-        raise ConfigError("No perceptual metric can be used here: avatarkit doctor says what is missing.")
+        raise ConfigError("No perceptual metric is available. Run avatarkit doctor to see what is missing.")
 
     def compare(self, chosen: Sequence[int], distance: Any, metric: str) -> list[dict[str, Any]]:
-        """For each frame the scores of all methods; their pictures are kept."""
+        """Return the scores of all methods for each frame, and save their pictures."""
         out = []
         with self.progress.stage("compare"):
             for k, number in enumerate(chosen):
@@ -278,7 +296,10 @@ class _Evaluation:
         return out
 
     def facts(self, chosen: Sequence[int], scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """What the clip is, and how well it could be followed: ``mask_iou`` of the fitted mesh and the matte, mean and photo."""
+        """Return facts about the clip and how well it was tracked.
+
+        ``mask_iou`` compares the fitted mesh with the matte: mean over the frames, and of the photo.
+        """
         seen = sum(k is not None for k in self.keypoints) / len(self.keypoints)
         return {
             "name": self.video.name, "sha256": self.clip_key, "width": self.info.width, "height": self.info.height,
@@ -289,7 +310,10 @@ class _Evaluation:
         }  # fmt: skip
 
     def write_pictures(self, chosen: Sequence[int]) -> None:
-        """Truth, avatar, still and mesh side by side: four frames as a picture, all of them as a video."""
+        """Write truth, avatar, still and mesh side by side.
+
+        Four frames go into a picture, all of them into a video.
+        """
 
         def row(number: int) -> torch.Tensor:
             return torch.cat([self._true(number)[..., :3], *(load_png(path) for path in self._pictures[number])], 1)
@@ -310,11 +334,11 @@ class _Evaluation:
         return texture_from_photo(self.subject, self.avatar.body, self.avatar.renderer).rgb
 
     def _true(self, number: int) -> torch.Tensor:
-        """(H, W, 4) on white, and the matte."""
+        """Return the true picture (H, W, 4) on white, and the matte."""
         return self._framed(load_png(self._truth(number).folder / "truth.png"))
 
     def _draw(self, method: str, number: int) -> torch.Tensor:
-        """(H, W, 4) on white, and what it covers."""
+        """Return a rendering (H, W, 4) on white, and its coverage."""
         if method == "avatar":
             drawn = self.avatar.render(self._pose(number), camera=self.camera, background="transparent").cpu()
             return torch.cat([_on_white(drawn[..., :3], drawn[..., 3]), drawn[..., 3:]], -1)
@@ -336,7 +360,7 @@ class _Evaluation:
     # ------------------------------------------------------------------------------------------------------ machinery
 
     def _frames(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Numbers and frames that are used, one at a time."""
+        """Yield the frames in use with their numbers, one at a time."""
         for number, (_, image) in enumerate(read_frames(self.video, max_side=_SIDE)):
             if number >= self.first + _LONGEST:
                 log.warning("only %d frames of %s are used, from number %d on", _LONGEST, self.video.name, self.first)
@@ -346,11 +370,11 @@ class _Evaluation:
 
     def _landmarks(self, number: int) -> Keypoints:
         found = self.keypoints[number - self.first]
-        assert found is not None  # only such frames are chosen
+        assert found is not None  # only frames with a person are chosen
         return found
 
     def _key(self, stage: str) -> str:
-        """Of a stage of the build."""
+        """Return the key of a stage of the build."""
         return str(self.avatar.manifest["stages"][stage]["key"])
 
     def _truth(self, number: int) -> Stage:
@@ -365,14 +389,14 @@ class _Evaluation:
         return self._stage(f"{method}-{number:05d}", ("body", "renderer"), inputs, config)
 
     def _stage(self, name: str, slots: tuple[str, ...], inputs: dict[str, str], config: dict[str, Any]) -> Stage:
-        """A stage whose key holds what fills ``slots``."""
+        """Return a stage whose key covers the components in ``slots``."""
         revision = self.components.descriptor(slots[-1]).revision
         parts = {"slots": self.components.identities(slots), "core": core_revisions(_RUNS), **config}
         return self.store.stage(name, slots[-1], revision, parts, self.seed, inputs)
 
 
 def _spread(indices: Sequence[int], count: int) -> list[int]:
-    """At most ``count`` of the indices, evenly."""
+    """Return at most ``count`` of the indices, spread evenly."""
     if len(indices) <= count:
         return list(indices)
     return [indices[round(k)] for k in np.linspace(0, len(indices) - 1, count)]
@@ -383,7 +407,7 @@ def _on_white(foreground: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
 
 
 def _box(alpha: torch.Tensor) -> list[int] | None:
-    """x0, y0, x1, y1 of a matte (H, W); None where it is empty."""
+    """Return the box x0, y0, x1, y1 of a matte (H, W); None if it is empty."""
     ys, xs = (alpha > 0.5).nonzero(as_tuple=True)
     if not len(ys):
         return None

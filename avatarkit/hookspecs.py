@@ -1,6 +1,6 @@
 """The hooks that a plugin may implement, and the descriptor that it registers.
 
-Light to import: the standard library and pluggy. A plugin's ``__init__`` holds hook implementations only::
+Fast to import: it needs the standard library and pluggy. A plugin's ``__init__`` holds hook implementations only::
 
     from avatarkit.hookspecs import Licence, hookimpl
 
@@ -8,7 +8,7 @@ Light to import: the standard library and pluggy. A plugin's ``__init__`` holds 
     def register_losses(register):
         register("my-loss", target="my_package.loss:MyLoss", config="my_package.config:Config", summary="...")
 
-and its project names it in the entry-point group ``avatarkit``.
+Its project names the package in the entry-point group ``avatarkit``.
 """
 
 from __future__ import annotations
@@ -26,17 +26,20 @@ hookimpl = pluggy.HookimplMarker("avatarkit")
 
 @dataclass(frozen=True)
 class Weights:
-    """Checkpoint files of others, that nobody may or wants to hand on.
+    """Third-party checkpoint files that are not shipped with the plugin.
 
     Attributes:
-        name: that ``avatarkit weights`` knows them by; letters, digits, ``.``, ``_``, ``+`` and ``-``.
-        source: the page where people find them.
-        licence: in a few words. commercial: whether it allows commercial use; None = ask the source.
-        gated: whether its makers want to know who takes them.
-        repository: ``owner/name`` on Hugging Face to fetch from; empty = they can only be had by hand.
-        revision: branch, tag or commit there. files: paths or patterns there; the folder ``strip`` in front of them is dropped.
+        name: name for ``avatarkit weights``; letters, digits, ``.``, ``_``, ``+`` and ``-``.
+        source: web page of the files.
+        licence: license, in a few words.
+        commercial: whether the license allows commercial use; None = ask the source.
+        gated: whether you must register with the source before you can download.
+        repository: ``owner/name`` on Hugging Face to download from; empty = they must be downloaded by hand.
+        revision: branch, tag or commit of the repository.
+        files: paths or patterns in the repository; the leading folder ``strip`` is removed.
+        strip: leading folder of ``files`` that is not kept.
         size: bytes of all files, as far as known.
-        sha256: (path, hexadecimal) of files whose digest is known beforehand; others are checked by what the server says.
+        sha256: (path, hexadecimal digest) of files whose digest is known in advance; others are checked against the server's.
         single: one file, kept as ``NAME.suffix``; otherwise a folder ``NAME``.
     """
 
@@ -56,11 +59,14 @@ class Weights:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a component takes, for estimates before a build.
+    """Memory and time of a component, for estimates before a build.
 
     Attributes:
-        device: ``cpu`` or ``cuda``, where the figures hold. source: who measured them, and on what.
-        memory_gb: peak, of that device. seconds_per_frame: of a clip. seconds_per_step: of training, for a view of 640 x 640.
+        device: ``cpu`` or ``cuda``, where the figures hold.
+        source: where the figures come from, and the hardware.
+        memory_gb: peak memory of that device.
+        seconds_per_frame: per frame of a clip.
+        seconds_per_step: per training step, for a view of 640 x 640.
     """
 
     device: str
@@ -72,14 +78,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class Needs:
-    """What has to be there before a component can run.
+    """Requirements of a component, checked before a build.
 
     Attributes:
         modules: importable Python modules.
         weights: names known to ``avatarkit weights``.
-        device: ``cuda`` where nothing else will do.
-        sources: where ``weights`` come from, and under which terms.
-        costs: what it takes, on each device that somebody has measured.
+        device: ``cuda`` if the component runs on nothing else.
+        sources: where ``weights`` come from, and their licenses.
+        costs: memory and time, for each device that was measured.
     """
 
     modules: tuple[str, ...] = ()
@@ -91,11 +97,11 @@ class Needs:
 
 @dataclass(frozen=True)
 class Licence:
-    """Under which terms a component may be used.
+    """Terms under which a component may be used.
 
     Attributes:
-        code: SPDX name of the code's licence.
-        weights: licence of model files or data, with their source, or "none".
+        code: SPDX name of the code's license.
+        weights: license of model files or data, with their source, or "none".
         commercial: whether commercial use of code and weights together is allowed; None = ask the source.
     """
 
@@ -105,7 +111,7 @@ class Licence:
 
 
 class Register(Protocol):
-    """What a ``register_...`` hook is handed; call it once per component."""
+    """The function that a ``register_...`` hook receives; call it once per component."""
 
     def __call__(
         self,
@@ -119,83 +125,89 @@ class Register(Protocol):
         licence: Licence = Licence(),
         revision: int = 1,
     ) -> None:
-        """Registers a descriptor, importing nothing.
+        """Register a component without importing it.
 
         Args:
-            name: what a recipe or flag says, lower case with hyphens.
+            name: name in recipes and flags, lower case with hyphens.
             target: ``package.module:Class``, an implementation of the interface.
             config: ``package.module:Class``, a frozen dataclass of its options; None = no options.
             summary: one line for lists.
-            needs: checked before any stage runs.
-            extra: name of the pip extra that installs its heavy needs.
-            licence: for the ledger.
-            revision: raise it when results change, so that cached stages are made again.
+            needs: requirements, checked before any stage runs.
+            extra: name of the pip extra that installs its large dependencies.
+            licence: license of code and weights, shown in lists and manifests.
+            revision: raise it when results change, so that cached stages run again.
         """
         ...
 
 
 @hookspec
 def register_matting_models(register: Register) -> None:
-    """Registers implementations of ``MattingModel``."""
+    """Register implementations of ``MattingModel``."""
 
 
 @pluggy.HookspecMarker("avatarkit")(
     warn_on_impl=DeprecationWarning("The hook register_matters is called register_matting_models now.")
 )
 def register_matters(register: Register) -> None:
-    """Former name of ``register_matting_models``; it goes in version 0.3."""
+    """Former name of ``register_matting_models``; removed in version 0.3."""
 
 
 @hookspec
 def register_keypoint_detectors(register: Register) -> None:
-    """Registers implementations of ``KeypointDetector``."""
+    """Register implementations of ``KeypointDetector``."""
 
 
 @hookspec
 def register_body_models(register: Register) -> None:
-    """Registers implementations of ``BodyModel``."""
+    """Register implementations of ``BodyModel``."""
 
 
 @hookspec
 def register_trackers(register: Register) -> None:
-    """Registers implementations of ``Tracker``."""
+    """Register implementations of ``Tracker``."""
 
 
 @hookspec
 def register_motion_sources(register: Register) -> None:
-    """Registers implementations of ``MotionSource``."""
+    """Register implementations of ``MotionSource``."""
 
 
 @hookspec
 def register_pseudo_labelers(register: Register) -> None:
-    """Registers implementations of ``PseudoLabeler``; the summary says whether body, head or both."""
+    """Register implementations of ``PseudoLabeler``.
+
+    The summary says whether they generate body clips, head clips or both.
+    """
 
 
 @hookspec
 def register_avatars(register: Register) -> None:
-    """Registers implementations of ``AvatarModel``."""
+    """Register implementations of ``AvatarModel``."""
 
 
 @hookspec
 def register_losses(register: Register) -> None:
-    """Registers implementations of ``Loss``."""
+    """Register implementations of ``Loss``."""
 
 
 @hookspec
 def register_renderers(register: Register) -> None:
-    """Registers renderers: classes with ``gaussians: GaussianRasterizer`` and ``meshes: MeshRasterizer`` attributes."""
+    """Register renderers.
+
+    A renderer is a class with the attributes ``gaussians: GaussianRasterizer`` and ``meshes: MeshRasterizer``.
+    """
 
 
 @hookspec
 def register_exporters(register: Register) -> None:
-    """Registers implementations of ``Exporter``."""
+    """Register implementations of ``Exporter``."""
 
 
 @hookspec
 def register_commands(cli: Any) -> None:
-    """Adds commands to the command line; ``cli`` is the Typer application."""
+    """Add commands to the command line; ``cli`` is the Typer application."""
 
 
 @hookspec
 def stage_finished(stage: str, folder: str, seconds: float) -> None:
-    """Observes the end of each stage of a build."""
+    """Observe the end of each stage of a build."""

@@ -1,13 +1,13 @@
-"""Everything that a plugin may implement: THE page to read.
+"""The interfaces that a plugin may implement: start here when you write one.
 
-Each interface is a Protocol with one main verb; the docstring is the contract. Tensors are float32 on the CPU unless an
-argument says otherwise. All of them are deterministic: same inputs, seed and device give the same numbers.
+Each interface is a Protocol with one main method; its docstring is the contract. Tensors are float32 on the CPU unless an
+argument says otherwise. Every component is deterministic: the same inputs, seed and device give the same numbers.
 
-A component is made by calling its class with its config (a frozen dataclass) and a ``Context``::
+A component is created by calling its class with its config (a frozen dataclass) and a ``Context``::
 
     component = Class(config, context)
 
-Members with a default may be left out: ``with_defaults`` fills them in where the core makes a component.
+You may leave out members that have a default: ``with_defaults`` adds them when the core creates a component.
 """
 
 from __future__ import annotations
@@ -65,11 +65,14 @@ T = TypeVar("T")
 
 
 def _silent(message: str, fraction: float | None = None) -> None:
-    """Reports progress to nobody."""
+    """Ignore a progress report."""
 
 
 class GetComponent(Protocol):
-    """Gives another component of the build, by slot of the recipe. Plugins meet through it and never import each other."""
+    """A function that returns another component of the build, by slot of the recipe.
+
+    Plugins use each other's components through it and never import each other.
+    """
 
     @overload
     def __call__(self, kind: Literal["matting"], name: str | None = None) -> MattingModel: ...
@@ -94,21 +97,21 @@ class GetComponent(Protocol):
 
 
 def _nothing(kind: str, name: str | None = None) -> Any:
-    """Stands in for ``Context.get`` outside of a build."""
+    """Return None: the default of ``Context.get`` outside a build."""
     return None
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a component may ask for besides its config.
+    """What the core passes to every component besides its config.
 
     Attributes:
-        device: where heavy tensors live.
-        seed: of the build; derive generators from it, never touch the global one.
-        cache: folder for files that are made once per user (a body model's tables); may not exist yet.
-        get: ``get(kind, name=None)`` gives another component of this build, by slot of the recipe: ``get("body")``,
+        device: device for large tensors.
+        seed: seed of the build; derive generators from it and leave the global generator alone.
+        cache: folder for files that are made once per user (a body model's tables); it may not exist yet.
+        get: ``get(kind, name=None)`` returns another component of this build, by slot of the recipe: ``get("body")``,
             ``get("renderer")``; with ``name``, another component of the slot's kind with default options.
-        progress: ``progress(message, fraction)`` tells the user what is being done; fraction 0 to 1 or None.
+        progress: ``progress(message, fraction)`` tells the user what is being done; ``fraction`` is 0 to 1 or None.
     """
 
     device: torch.device = torch.device("cpu")
@@ -123,44 +126,54 @@ class Context:
 
 @runtime_checkable
 class MattingModel(Protocol):
-    """Cuts the person out of a picture."""
+    """Separates the person in a picture from the background."""
 
     def matte(self, photo: Photo, keypoints: Keypoints | None = None) -> Matte:
-        """Solves alpha and foreground colours; with ``keypoints``, of that person only.
+        """Return alpha and foreground colors of the person in a photo.
+
+        Args:
+            photo: the photo.
+            keypoints: landmarks of the person to cut out; None = everyone in the photo.
 
         Raises:
-            InputError: nobody is in the picture.
+            InputError: the photo shows no person.
         """
         ...
 
 
 @runtime_checkable
 class KeypointDetector(Protocol):
-    """Finds 2D landmarks of people."""
+    """Detects 2D landmarks of people."""
 
     def detect(self, image: np.ndarray, person: int | None = None) -> Keypoints:
-        """Finds one person.
+        """Detect the landmarks of one person in one picture.
 
         Args:
             image: (H, W, 3) uint8 sRGB, upright.
-            person: which one, counted from 1 left to right; None = the only one.
+            person: number of the person, counted from 1 left to right; None = the picture shows one person.
 
         Raises:
-            InputError: nobody, nobody large enough, or several people and ``person`` is None.
+            InputError: no person, no person large enough, or several people and ``person`` is None.
         """
         ...
 
     def detect_video(self, images: Iterable[np.ndarray]) -> Iterable[Keypoints | None]:
-        """Follows one person through consecutive frames; None where nobody is seen. Lazy: reads as it yields."""
+        """Yield the landmarks of one person, followed through consecutive frames.
+
+        A frame without a person yields None. The frames are read one by one, as results are asked for.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class ShapePrior:
-    """What is likely among the shape numbers of a body model.
+    """Distribution of the shape parameters of a body model.
 
     Attributes:
-        mean, sigma: (S,) of each number. low, high: (S,) its bounds.
+        mean: (S,) mean of each parameter.
+        sigma: (S,) standard deviation of each parameter.
+        low: (S,) lower bounds.
+        high: (S,) upper bounds.
     """
 
     mean: torch.Tensor
@@ -171,11 +184,11 @@ class ShapePrior:
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Joints of one identity at rest.
+    """Joints of one identity in the rest pose.
 
     Attributes:
-        positions: (J, 3) metres, in the model's rest frame (y up, facing +z, root joint anywhere).
-        orientations: (J, 3, 3) rest frames of the joints; columns are axes. Offsets of ``JointLandmarks`` live in them.
+        positions: (J, 3) meters, in the model's rest frame (y up, facing +z, root joint anywhere).
+        orientations: (J, 3, 3) rest frames of the joints; columns are axes. Offsets of ``JointLandmarks`` are in these frames.
     """
 
     positions: torch.Tensor
@@ -186,7 +199,7 @@ class Skeleton:
 class BodyModel(Protocol):
     """A parametric, skinned body with hands and face (paper, eq. 1 and 2).
 
-    Rest space is y up, metres, facing +z. Model axes end at this border.
+    Rest space is y up, in meters, facing +z. A model with other axes converts here, once.
     """
 
     name: str
@@ -201,14 +214,16 @@ class BodyModel(Protocol):
     expression_names: tuple[str, ...]  # E; the 52 ARKit names where the model has them
     pose_groups: tuple[PoseGroup, ...]
     shape_prior: ShapePrior | None = None
-    """None: trackers assume that numbers whose neutral value is zero are signed changes, and that others run from 0 to 1."""
+    """None: trackers treat parameters whose neutral value is zero as signed offsets and the others as 0 to 1."""
 
     def neutral(self) -> BodyParams:
-        """One frame: average adult, rest pose, no expression, at the origin."""
+        """Return one frame: average adult, rest pose, no expression, at the origin."""
         ...
 
     def rest(self, shape: torch.Tensor, expression: torch.Tensor, subset: torch.Tensor | None = None) -> torch.Tensor:
-        """T of eq. 2: shaped and expressed vertices in the rest pose; differentiable.
+        """Return the vertices with shape and expression in the rest pose: T of eq. 2.
+
+        Differentiable.
 
         Args:
             shape: (S,).
@@ -216,56 +231,77 @@ class BodyModel(Protocol):
             subset: (n,) int64 vertex numbers; only these are computed.
 
         Returns:
-            (B, V, 3) or (B, n, 3).
+            (B, V, 3), or (B, n, 3) with ``subset``.
         """
         ...
 
     def skeleton(self, shape: torch.Tensor) -> Skeleton:
-        """J(beta) of eq. 1; positions are differentiable, orientations are constants."""
+        """Return the joints of a shape: J(beta) of eq. 1.
+
+        Positions are differentiable, orientations are constants.
+
+        Args:
+            shape: (S,).
+        """
         ...
 
     def joint_transforms(
         self, skeleton: Skeleton, root: torch.Tensor, translation: torch.Tensor, joints: torch.Tensor
     ) -> torch.Tensor:
-        """Rest space to world, (B, J, 4, 4), for ``skin``; differentiable.
+        """Return the transforms (B, J, 4, 4) from rest space to world, for ``skin``.
+
+        Differentiable.
 
         Args:
-            skeleton: of the identity.
-            root: (B, 3) axis-angle. translation: (B, 3) where the root joint goes.
+            skeleton: joints of the identity.
+            root: (B, 3) axis-angle of the whole body.
+            translation: (B, 3) meters, world position of the root joint.
             joints: (B, J, 3) axis-angle in rest-space axes about each joint, zero = rest (the root's own row is ignored).
         """
         ...
 
     def vertices(self, params: BodyParams, offsets: torch.Tensor | None = None) -> torch.Tensor:
-        """M of eq. 1 in the world, (B, V, 3); ``offsets`` (V, 3) are added in rest space (dT of eq. 5)."""
+        """Return the posed vertices in the world, (B, V, 3): M of eq. 1.
+
+        Args:
+            params: B frames.
+            offsets: (V, 3) meters, added in rest space (dT of eq. 5).
+        """
         ...
 
     def landmarks(self, name: str) -> SurfaceLandmarks | JointLandmarks | None:
-        """Where the points of a landmark set (see ``Keypoints``) lie; None where the model does not know."""
+        """Return where the points of a landmark set lie, or None for an unknown set.
+
+        Args:
+            name: of a set, see ``Keypoints``.
+        """
         ...
 
     def part(self, name: str) -> torch.Tensor:
-        """How much each vertex belongs to a part, (V,) float 0 to 1.
+        """Return how much each vertex belongs to a part, (V,) float 0 to 1.
 
         Parts are ``head, face, lips, eyelids, ears, nails, mouth_inside, teeth, tongue, eyes, left_hand, right_hand, left_foot,
-        right_foot, skin`` (what is never clothed: head, hands).
+        right_foot, skin`` (the parts that are never clothed: head and hands).
 
         Raises:
-            KeyError: no such part.
+            KeyError: unknown part.
         """
         ...
 
     def mirror(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(V,) and (J,) int64: the vertex and the joint on the other side."""
+        """Return the numbers of the mirrored vertices (V,) and joints (J,), int64."""
         ...
 
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Registers a body model with pictures."""
+    """Fits a body model to pictures."""
 
     def fit(self, photo: Photo, matte: Matte, keypoints: Keypoints) -> Subject:
-        """Finds shape, pose, expression and camera of one photo; parts that are not seen stay at a plausible rest."""
+        """Fit shape, pose, expression and camera to one photo.
+
+        Parts that the photo does not show stay in a plausible rest pose.
+        """
         ...
 
     def track(
@@ -277,19 +313,21 @@ class Tracker(Protocol):
         cameras: Sequence[Camera] | None = None,
         images: Iterable[np.ndarray] | None = None,
     ) -> Motion:
-        """Tracks consecutive frames; with ``subject`` its shape stays fixed (paper, section 3.2: re-tracking).
+        """Fit a motion to consecutive frames.
+
+        With ``subject`` its shape stays fixed (paper, section 3.2: re-tracking).
 
         Args:
-            frames: landmarks per frame, None where nobody was seen.
-            subject: whose shape to use; None estimates one from the best frames.
+            frames: landmarks per frame, None for a frame without a person.
+            subject: person whose shape to use; None estimates the shape from the best frames.
             fps: frames per second.
             initial: (T,) parameters to start from.
             cameras: one per frame; None = the subject's camera, or a default one.
-            images: the frames themselves, (H, W, 3) uint8 in their order, for trackers that look closer than landmarks do;
-                read once. A tracker works without them, too.
+            images: the frames, (H, W, 3) uint8 in order, for trackers that use more than landmarks; read once. A tracker must
+                also work without them.
 
         Returns:
-            World poses (translation is absolute, as seen by the camera); ``valid`` marks frames that were seen.
+            World poses (translation is absolute, as seen by the camera); ``valid`` marks the frames that show the person.
         """
         ...
 
@@ -299,43 +337,49 @@ class Tracker(Protocol):
 
 @runtime_checkable
 class MotionSource(Protocol):
-    """Gives motions."""
+    """Provides motions by name."""
 
     def names(self) -> tuple[str, ...]:
-        """What ``motion`` accepts, in a good order to show."""
+        """Return the names that ``motion`` accepts, in the order in which to list them."""
         ...
 
     def describe(self, name: str) -> str:
-        """One line about a motion."""
+        """Return one line about a motion."""
         ...
 
     def motion(self, name: str) -> Motion:
-        """One motion by name, for the build's body model.
+        """Return one motion by name, for the build's body model.
 
         Raises:
-            InputError: no such motion.
+            InputError: unknown motion.
         """
         ...
 
     def motions(self, count: int, seed: int) -> Iterable[Motion]:
-        """``count`` different motions to make labels from."""
+        """Return ``count`` different motions for pseudo-labels."""
         ...
 
 
 @runtime_checkable
 class PseudoLabeler(Protocol):
-    """Makes pictures of the person in other poses (paper, eq. 6).
+    """Generates pictures of the person in other poses (paper, eq. 6).
 
     Attributes:
-        exact: the frames show just what was asked for, so that they are not tracked again.
-        regions: what it can show; it is not asked for the other.
+        exact: whether the frames show exactly the requested poses, so that they need no re-tracking.
+        regions: regions that it can generate; the build requests only these.
     """
 
     exact: bool = False
     regions: tuple[str, ...] = ("body", "head")
 
     def generate(self, subject: Subject, motion: Motion, seed: int) -> LabelClip:
-        """One clip for one motion; ``motion`` is relative, as ``Motion`` says."""
+        """Generate one clip for one motion.
+
+        Args:
+            subject: the tracked photo.
+            motion: relative, see ``Motion``.
+            seed: seed of this clip.
+        """
         ...
 
 
@@ -344,12 +388,12 @@ class PseudoLabeler(Protocol):
 
 @dataclass(frozen=True)
 class Posed:
-    """An avatar in a pose, with what losses need.
+    """A posed avatar, with the tensors that losses need.
 
     Attributes:
         gaussians: in the world.
         mesh: deformed mesh M in the world (eq. 5), or None.
-        fields: named canonical tensors: ``dX (N,3)``, ``dT (V,3)``, ``bary_dT (N,3)``, ... as the avatar documents.
+        fields: named canonical tensors: ``dX (N,3)``, ``dT (V,3)``, ``bary_dT (N,3)``, ..., as the avatar documents them.
     """
 
     gaussians: Gaussians
@@ -362,7 +406,9 @@ class ParameterGroup:
     """Parameters that share a learning rate.
 
     Attributes:
-        name: for logs and overrides. tensors: leaf tensors. lr: Adam's step size.
+        name: for logs and overrides.
+        tensors: leaf tensors.
+        lr: step size of Adam.
     """
 
     name: str
@@ -372,11 +418,13 @@ class ParameterGroup:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """What one stored tensor must be.
+    """Shape, type and range of one stored tensor.
 
     Attributes:
-        shape: numbers, or letters that stand for the same number in all tensors of an avatar, 1 to 2,000,000.
-        dtype: of its numbers. low, high: range of its numbers; they must be finite in any case.
+        shape: numbers, or letters; a letter is the same number, 1 to 2,000,000, in all tensors of an avatar.
+        dtype: type of the values.
+        low: smallest value allowed; values must be finite in any case.
+        high: largest value allowed.
     """
 
     shape: tuple[int | str, ...]
@@ -387,58 +435,73 @@ class TensorSpec:
 
 @runtime_checkable
 class AvatarModel(Protocol):
-    """A drivable person made of Gaussians. The same class trains and plays."""
+    """An animatable person made of Gaussians. The same class trains and plays."""
 
     def create(self, subject: Subject, labels: Sequence[LabelClip]) -> None:
-        """Initialises all tensors from the tracked photo; labels may lend colours to what the photo does not show."""
+        """Initialize all tensors from the tracked photo.
+
+        Labels may provide colors for the surface that the photo does not show.
+        """
         ...
 
     def pose(self, params: BodyParams) -> Posed:
-        """One frame (shape of ``params`` is ignored: the avatar has its own); differentiable."""
+        """Return the avatar in the pose of one frame.
+
+        Differentiable. The shape in ``params`` is ignored: the avatar has its own.
+        """
         ...
 
     def pose_for_photo(self, params: BodyParams) -> Posed:
-        """Poses for a training step that looks at the photo; the default is ``pose``.
+        """Return the avatar for a training step on the photo; the default is ``pose``.
 
-        An avatar may leave out what the photo does not show and hold its colors constant, so that hidden surface cannot learn
-        the colors of what hides it.
+        An avatar may leave out the surface that the photo does not show and hold its colors constant, so that occluded surface
+        does not learn the colors of the occluder.
         """
         return self.pose(params)
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """What an optimiser may change."""
+        """Return the parameters that an optimizer may change."""
         ...
 
     def state(self) -> dict[str, torch.Tensor]:
-        """All tensors that ``load`` needs, contiguous, on the CPU."""
+        """Return all tensors that ``load`` needs, contiguous, on the CPU."""
         ...
 
     def specs(self) -> Mapping[str, TensorSpec]:
-        """Says what each tensor of ``state`` must be; the default says nothing.
+        """Return the spec of each tensor in ``state``; the default is none.
 
-        Avatars are shared, so that a file may hold anything: with ``specs`` it is compared before its numbers are read, and
-        ``load`` never sees what does not fit. Without, only numbers that are not finite are refused.
+        Avatars are shared, so a file may hold anything. With ``specs`` the file is checked before its values are read, and
+        ``load`` only receives tensors that fit. Without, only values that are not finite are refused.
         """
         return {}
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Takes ``state`` back; raises StoreError where a tensor is missing or has another shape."""
+        """Restore the tensors of ``state``.
+
+        Raises:
+            StoreError: a tensor is missing or has another shape.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class TrainStep:
-    """One optimisation step, as a loss sees it.
+    """One optimization step, as a loss sees it.
 
     Attributes:
-        step: number from 0. kind: what is supervised: ``photo``, ``body`` or ``head``.
+        step: number of the step, from 0.
+        kind: what is supervised: ``photo``, ``body`` or ``head``.
         target: (H, W, 3) foreground composited on ``background``.
-        alpha: (H, W) matte. confidence: (H, W) 0 to 1.
-        camera: of this (possibly cropped) view. background: (3,).
-        rendering: the avatar in this view. posed: what was rendered. avatar: for losses that know its kind.
-        mesh_mask: () -> (H, W) differentiable silhouette of ``posed.mesh``, rendered when first called.
-        generator: for random crops.
-        foreground: (H, W, 3) the person's colours, defined everywhere and meant where ``alpha`` > 0.
+        alpha: (H, W) matte.
+        confidence: (H, W) 0 to 1.
+        camera: camera of this (possibly cropped) view.
+        background: (3,) color.
+        rendering: the avatar in this view.
+        posed: the avatar that was rendered.
+        avatar: the avatar model, for losses that are specific to it.
+        mesh_mask: () -> (H, W) differentiable silhouette of ``posed.mesh``, rendered on the first call.
+        generator: random generator, for random crops.
+        foreground: (H, W, 3) the person's colors, defined everywhere and valid where ``alpha`` > 0.
     """
 
     step: int
@@ -458,14 +521,20 @@ class TrainStep:
 
 @runtime_checkable
 class Loss(Protocol):
-    """One term of the objective (eq. 7, 9, 10), unweighted; the recipe gives weight, start step and kinds of step."""
+    """One unweighted term of the objective (eq. 7, 9, 10).
+
+    The recipe sets its weight, first step and kinds of step.
+    """
 
     def __call__(self, step: TrainStep) -> torch.Tensor:
-        """() scalar."""
+        """Return the value of the term, a scalar ()."""
         ...
 
     def applies_to(self, avatar: AvatarModel) -> bool:
-        """Says whether the term can measure this avatar; where it cannot, training leaves it out with a warning."""
+        """Return whether the term can be computed for this avatar.
+
+        If not, training leaves the term out with a warning.
+        """
         return True
 
 
@@ -474,37 +543,43 @@ class PerceptualDistance(Protocol):
     """A loss that can also compare two pictures, for evaluation.
 
     Attributes:
-        name: exact name of the metric: ``lpips-vgg``.
+        name: exact name of the metric, e.g. ``lpips-vgg``.
     """
 
     name: str
 
     def distance(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Compares two (H, W, 3) pictures, sRGB 0 to 1; () scalar, 0 = equal."""
+        """Return the distance () of two pictures (H, W, 3), sRGB 0 to 1; 0 = equal."""
         ...
 
 
 @runtime_checkable
 class GaussianRasterizer(Protocol):
-    """Splats isotropic Gaussians (EWA, 0.3 px dilation, front to back, sorted by depth)."""
+    """Rasterizes isotropic Gaussians (EWA, 0.3 px dilation, front to back, sorted by depth)."""
 
     def render(self, gaussians: Gaussians, camera: Camera, background: torch.Tensor) -> GaussianRendering:
-        """Differentiable in means, scales, colors, opacities; ``background`` is (3,). Empty and unseen sets are fine."""
+        """Render Gaussians with a camera over ``background`` (3,).
+
+        Differentiable in means, scales, colors and opacities. Empty sets and Gaussians outside the view are allowed.
+        """
         ...
 
 
 @runtime_checkable
 class MeshRasterizer(Protocol):
-    """Draws a triangle mesh."""
+    """Rasterizes a triangle mesh."""
 
     def render(self, mesh: Mesh, camera: Camera) -> MeshRendering:
-        """``mask`` is differentiable in the vertices at silhouettes; the rest has no gradient."""
+        """Render a mesh with a camera.
+
+        ``mask`` is differentiable in the vertices at silhouettes; the rest has no gradient.
+        """
         ...
 
 
 @runtime_checkable
 class Renderer(Protocol):
-    """Both rasterisers of one backend."""
+    """The two rasterizers of one backend."""
 
     gaussians: GaussianRasterizer
     meshes: MeshRasterizer
@@ -515,11 +590,11 @@ class Exporter(Protocol):
     """Writes an avatar for other programs."""
 
     def write(self, avatar: AvatarModel, params: BodyParams, path: Path, **options: Any) -> None:
-        """Writes ``path`` (a file or a folder, as its summary says) from the avatar, in the pose ``params``.
+        """Write the avatar, in the pose ``params``, to the file or folder ``path``.
 
-        Options that every exporter takes and may ignore: ``consent``, what the person agreed to; ``name`` of the avatar;
-        ``camera`` of the photo, ``box`` of the person in it (x0, y0, x1, y1, pixels), and ``centre``, the (3,) world point
-        that cameras turn around.
+        Options that every exporter accepts and may ignore: ``consent``, what the person agreed to; ``name`` of the avatar;
+        ``camera`` of the photo; ``box`` of the person in it (x0, y0, x1, y1, pixels); and ``centre``, the (3,) world point that
+        cameras turn around.
         """
         ...
 
@@ -547,12 +622,12 @@ _DEFAULTS: dict[type, tuple[str, ...]] = {
 
 
 def optional_members(protocol: type) -> tuple[str, ...]:
-    """Names of the members that an implementation may leave out."""
+    """Return the names of the members that an implementation may leave out."""
     return _DEFAULTS.get(protocol, ())
 
 
 def with_defaults(component: T, protocol: type) -> T:
-    """Adds the optional members of an interface that a component leaves out, in place, and returns the component."""
+    """Add the optional members that a component leaves out, in place, and return it."""
     for name in optional_members(protocol):
         if not hasattr(component, name):
             default = vars(protocol)[name]
@@ -561,7 +636,7 @@ def with_defaults(component: T, protocol: type) -> T:
 
 
 def __getattr__(name: str) -> Any:
-    """Gives an interface under its former name."""
+    """Return an interface under its former name."""
     if name == "Matter":
         warnings.warn("avatarkit.interfaces.Matter is called MattingModel now.", DeprecationWarning, stacklevel=2)
         return MattingModel

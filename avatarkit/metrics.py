@@ -1,4 +1,4 @@
-"""How far pictures of an avatar are from the truth: whole, and in windows around face and hands."""
+"""Image metrics of an avatar against the truth: whole pictures, and windows around face and hands."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ __all__ = ["METRICS", "REGIONS", "REVISION", "compare", "mean_scores", "photo_me
 
 METRICS = ("mse", "l1", "psnr", "ssim", "lpips")
 REGIONS = {"face": ("face478",), "hands": ("hand21_left", "hand21_right")}
-"""Region -> the landmark sets that it lies around."""
+"""Region -> the landmark sets inside it."""
 REVISION = 1
 """Raise it with every change of results: scores of an older revision are computed again."""
-_SMALLEST = 24  # pixels; below, networks and structural similarity have nothing to say
+_SMALLEST = 24  # pixels; networks and structural similarity need at least this size
 
 Window = tuple[int, int, int, int]
 Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def windows(keypoints: Keypoints, window: Window, size: tuple[int, int]) -> dict[str, list[Window]]:
-    """Squares (x0, y0, x1, y1) around the regions that were seen.
+    """Return squares (x0, y0, x1, y1) around the detected regions.
 
     Args:
-        keypoints: of the whole frame. window: the part of it that is compared. size: (width, height) that it was scaled to.
+        keypoints: landmarks of the whole frame.
+        window: the part of the frame that is compared.
+        size: (width, height) that the window was scaled to.
     """
     (left, top, right, bottom), (width, height) = window, size
     scale = width / (right - left), height / (bottom - top)
@@ -56,10 +58,11 @@ def compare(
     regions: Mapping[str, Sequence[Window]],
     distance: Distance,
 ) -> dict[str, dict[str, Any]]:
-    """Scores of several pictures of one frame.
+    """Return the scores of several pictures of one frame.
 
     Args:
-        images: method -> (H, W, 3) sRGB 0 to 1. truth: of the same size.
+        images: method -> (H, W, 3) sRGB 0 to 1.
+        truth: true picture of the same size.
         regions: see ``windows``.
         distance: (B, 3, h, w), (1, 3, h, w) -> (B,), smaller is nearer.
 
@@ -95,13 +98,18 @@ def _compare_window(
             b, a, data_range=1.0, channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
         )
         mse = float(mean_squared_error(b, a))
-        psnr = float(peak_signal_noise_ratio(b, a, data_range=1.0)) if mse > 1e-10 else 100.0  # infinite is no mean
+        psnr = (
+            float(peak_signal_noise_ratio(b, a, data_range=1.0)) if mse > 1e-10 else 100.0
+        )  # an infinite PSNR cannot be averaged
         out[method] = {"mse": mse, "l1": float(np.abs(a - b).mean()), "psnr": psnr, "ssim": float(ssim), "lpips": lpips}
     return out
 
 
 def mean_scores(frames: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over frames of one method's scores, and per region over its windows (with their number)."""
+    """Return one method's mean scores over frames, and per region over its windows.
+
+    The regions include the number of windows.
+    """
     means: dict[str, Any] = _mean(frames)
     means["regions"] = {}
     for region in REGIONS:
@@ -116,7 +124,7 @@ def _mean(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def resized(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """(H, W, C) on another pixel grid, averaged where it shrinks."""
+    """Resample (H, W, C) to another pixel grid, averaging when it shrinks."""
     if image.shape[:2] == (height, width):
         return image
     stack = image.permute(2, 0, 1)[None]
@@ -125,10 +133,10 @@ def resized(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
 
 
 def photo_metrics(avatar: LoadedAvatar, subject: Subject) -> dict[str, float]:
-    """Compares the avatar in the photo's pose and camera with the photo.
+    """Compare the avatar in the photo's pose and camera with the photo.
 
     Returns:
-        ``psnr_matte``: decibels inside the matte (alpha > 0.5), against its foreground colours over black;
+        ``psnr_matte``: decibels inside the matte (alpha > 0.5), against its foreground colors over black;
         ``silhouette_iou``: of accumulated opacity and matte, both above one half.
     """
     drawn = avatar.render(camera=subject.camera, background="transparent")
@@ -143,5 +151,5 @@ def photo_metrics(avatar: LoadedAvatar, subject: Subject) -> dict[str, float]:
 
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Peak signal-to-noise ratio of two pictures with values 0 to 1, decibels."""
+    """Return the peak signal-to-noise ratio in decibels of pictures with values 0 to 1."""
     return 10 * math.log10(1 / max(float((a - b).square().mean()), 1e-10))

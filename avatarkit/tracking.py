@@ -1,4 +1,4 @@
-"""Tracking as a tool of its own: a photo or a video becomes a motion."""
+"""Tracks a photo or a video and returns a motion."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from avatarkit.types.mesh import Mesh
 
 __all__ = ["MAX_SIDE", "Tracked", "relative", "track_file", "track_photo", "track_video", "write_overlay"]
 
-MAX_SIDE = 1280  # pixels; landmarks gain nothing from more
+MAX_SIDE = 1280  # pixels; larger frames do not improve landmarks
 _MAX_FPS = 60.0
-_FEW = 0.35  # of the frames
-_OFTEN = 0.25  # of the frames with somebody: others that are seen less are passers-by, or none
+_FEW = 0.35  # of the frames; a body detected in fewer may be an error
+_OFTEN = 0.25  # of the frames with a person: other people in fewer frames are passers-by or errors
 
 Tell = Callable[[str, float], None]
 
@@ -38,9 +38,12 @@ class Tracked:
     """A body found in a photo or a video.
 
     Attributes:
-        source: the file. motion: world poses, as seen by ``camera``; one frame for a photo.
-        camera: of all frames. metrics: name -> number. warnings: sentences for the user.
-        offsets: (V, 3) metres, displacement of the rest mesh that the shape space cannot reach, or None.
+        source: the file.
+        motion: world poses, as seen by ``camera``; one frame for a photo.
+        camera: camera of all frames.
+        metrics: name -> number.
+        warnings: sentences for the user.
+        offsets: (V, 3) meters, displacement of the rest mesh beyond the shape space, or None.
     """
 
     source: Path
@@ -52,15 +55,17 @@ class Tracked:
 
 
 def track_file(path: Path, components: Components, person: int | None, tell: Tell, work: Path | None = None) -> Tracked:
-    """A photo or a video, as its name says.
+    """Track a photo or a video; the file's suffix decides which.
 
     Args:
-        path: of the file. components: whose matting, detector, body and tracker work.
-        person: which one, counted from 1 left to right, where a photo shows several. tell: shown to the user.
-        work: folder that keeps the landmarks of a video until they are no longer needed, see ``track_video``.
+        path: the file.
+        components: components whose matting model, detector, body and tracker are used.
+        person: number of the person, counted from 1 left to right, if a photo shows several.
+        tell: receives progress reports.
+        work: folder for the landmarks of a video until they are no longer needed, see ``track_video``.
 
     Raises:
-        InputError: the file cannot be used, or nobody is in it.
+        InputError: the file cannot be used, or shows no person.
     """
     if _is_video(path):
         return track_video(path, components, tell, work)
@@ -73,7 +78,7 @@ def _is_video(path: Path) -> bool:
 
 
 def track_photo(path: Path, components: Components, person: int | None, tell: Tell) -> Tracked:
-    """Fits the body to one photo; the motion has one frame."""
+    """Fit the body to one photo; the motion has one frame."""
     photo = read_photo(path)
     tell("finding the person", 0.0)
     keypoints = components.get("keypoints").detect((photo.image * 255).round().to(torch.uint8).numpy(), person)
@@ -87,14 +92,14 @@ def track_photo(path: Path, components: Components, person: int | None, tell: Te
 
 
 def track_video(path: Path, components: Components, tell: Tell, work: Path | None = None) -> Tracked:
-    """Tracks one person through a video of any length.
+    """Track one person through a video of any length.
 
     Args:
-        work: folder for the landmarks of the frames: a run that was stopped goes on there. Removed at the end. None = a
+        work: folder for the landmarks of the frames, from which an interrupted run continues. Removed at the end. None = a
             temporary one.
 
     Raises:
-        InputError: the video cannot be read, or nobody is in it.
+        InputError: the video cannot be read, or shows no person.
         StoreError: the folder cannot be written.
     """
     if work is None:
@@ -106,7 +111,7 @@ def track_video(path: Path, components: Components, tell: Tell, work: Path | Non
     check_length(min(expected or 0, round((info.duration or 0) * fps) or 2**63), path)
     files = KeypointFiles(work, _key(path, components, fps))
     if len(files):
-        tell(f"going on after frame {len(files)}", 0.0)
+        tell(f"continuing after frame {len(files)}", 0.0)
 
     def images() -> Iterator[np.ndarray]:
         for number, (_, image) in enumerate(read_frames(path, fps, MAX_SIDE)):
@@ -118,32 +123,35 @@ def track_video(path: Path, components: Components, tell: Tell, work: Path | Non
     first = next((k for k in files if k is not None), None)
     if first is None or _fleeting(files):
         files.remove()
-        raise InputError(f"Nobody was found in {path.name}: the video must show one person from the front.")
+        raise InputError(f"No person was found in {path.name}: the video must show one person from the front.")
     tell("fitting the body", 0.4)
     camera = front_camera(first.width, first.height)
     motion = components.get("tracker").track(files, None, fps, cameras=[camera] * len(files))
     seen = sum(k is not None for k in files)
     warnings: tuple[str, ...] = ()
     if _crowded(files):
-        warnings = (f"Several people are in {path.name}: the largest is followed; crop the video to the one you want.",)
+        warnings = (f"{path.name} shows several people; the largest is tracked. To track another one, crop the video.",)
     files.remove()
     return Tracked(path, replace(motion, name=path.stem), camera, {"seen_percent": 100.0 * seen / len(motion)}, warnings)
 
 
 def _fleeting(frames: Sequence[Keypoints | None]) -> bool:
-    """Whether a body was seen in a few frames only, mostly without a face: detectors see such in hands and trees."""
+    """Return whether a body was detected in a few frames only, mostly without a face.
+
+    Detectors find such bodies in hands and trees.
+    """
     faces = [k.has("face478") for k in frames if k is not None]
     return len(faces) < _FEW * len(frames) and 2 * sum(faces) < len(faces)
 
 
 def _crowded(frames: Sequence[Keypoints | None]) -> bool:
-    """Whether several people were counted often enough that it is no mistake of the detector."""
+    """Return whether several people were detected too often to be an error."""
     counts = [k.person_count for k in frames if k is not None]
     return sum(count > 1 for count in counts) > _OFTEN * len(counts)
 
 
 def _key(path: Path, components: Components, fps: float) -> str:
-    """What the landmarks of a video depend on."""
+    """Return everything that the landmarks of a video depend on."""
     choice, made = components.choice("keypoints"), components.descriptor("keypoints")
     state = path.stat()
     source = (path.name, state.st_size, state.st_mtime_ns)
@@ -151,17 +159,18 @@ def _key(path: Path, components: Components, fps: float) -> str:
 
 
 def relative(motion: Motion) -> Motion:
-    """World poses -> displacements from where the person stood when first seen, as ``Motion`` says."""
+    """Convert world poses to displacements from the first visible position, see ``Motion``."""
     first = 0 if motion.valid is None else int(motion.valid.to(torch.uint8).argmax())
     translation = motion.params.translation
     return replace(motion, params=replace(motion.params, translation=translation - translation[first]))
 
 
 def write_overlay(output: Path, tracked: Tracked, components: Components, tell: Tell) -> None:
-    """The tracked body over the pictures: a video, or a PNG file for a photo.
+    """Draw the tracked body over the pictures: a video, or a PNG file for a photo.
 
     Raises:
-        InputError, StoreError: the file cannot be written under this name.
+        InputError: the file's suffix does not fit.
+        StoreError: the file cannot be written.
     """
     renderer, body = components.get("renderer"), components.get("body")
     count = len(tracked.motion)
@@ -172,7 +181,7 @@ def write_overlay(output: Path, tracked: Tracked, components: Components, tell: 
 
     if not _is_video(tracked.source):
         if output.suffix.lower() != ".png":
-            raise InputError(f"The overlay of a photo is a picture: name it {output.stem}.png.")
+            raise InputError(f"The overlay of a photo is a PNG file: use --overlay {output.stem}.png.")
         save_png(output, draw(read_photo(tracked.source).image, 0))
         return
     with VideoWriter(output, tracked.camera.width, tracked.camera.height, tracked.motion.fps) as video:

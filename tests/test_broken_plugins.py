@@ -43,13 +43,13 @@ AT_LOADING = {
     "wrong version pin": (FINE, "Requires-Dist: avatarkit>=9\n", "needs avatarkit>=9", "pip install --upgrade avatarkit-broken"),
 }
 IN_A_BUILD = {
-    "wrong return type": (MATTER, "return None", 2, "answers wrongly: the matte is of the type NoneType, not Matte"),
+    "wrong return type": (MATTER, "return None", 2, "returned an invalid result: the matte is of the type NoneType, not Matte"),
     "raising in a stage": (MATTER, "raise ValueError('boom')", 1, "The stage tracking failed in matting 'mine'.*Error: boom"),
     "non-conforming shapes": (
         MATTER,
         "return Matte(torch.zeros(3, 3), photo.image)",
         2,
-        r"answers wrongly: alpha has the shape \(3, 3\), not \(64, 64\)",
+        r"returned an invalid result: alpha has the shape \(3, 3\), not \(64, 64\)",
     ),
 }
 
@@ -133,7 +133,7 @@ def test_what_is_broken_in_a_build_is_named_with_a_remedy(
     assert result.exit_code == code
     assert re.search(message, text)
     assert "plugin 'broken' of avatarkit-broken 1.2" in text
-    assert "Take another component of the kind matting, or report it to the makers of 'broken' of avatarkit-broken 1.2" in text
+    assert "Choose another matting component, or report it to the authors of 'broken' of avatarkit-broken 1.2" in text
     if code == 1:
         assert "This is a bug in the plugin 'broken' of avatarkit-broken 1.2, not in avatarkit" in text
     assert not (tmp_path / "ada.avatar" / "manifest.json").exists()

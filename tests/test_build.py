@@ -281,11 +281,11 @@ def test_a_motion_is_tracked_in_a_video_and_played(built: Path) -> None:
         (["animate", "ada.avatar", "-o", "../x.mp4", "--motion", "dance"], "There is no motion 'dance'."),
         (["animate", "ada.avatar", "-o", "../x.xyz"], "Videos cannot be written as .xyz"),
         (["animate", "ada.avatar", "-o", "../x.mp4", "--background", "transparent"], "cannot be transparent"),
-        (["animate", "ada.avatar", "-o", "../x.mp4", "--background", "bleu"], "is no colour"),
+        (["animate", "ada.avatar", "-o", "../x.mp4", "--background", "bleu"], "is not a color"),
         (["animate", "ada.avatar", "-o", "../x.mp4", "--camera", "behind"], "There is no camera 'behind'"),
         (["animate", "ada.avatar", "-o", "../x.mp4", "--camera", "none.json"], "is no camera file"),
         (["animate", "ada.avatar", "-o", "../x.mp4", "--video", "none.mp4"], "There is no file none.mp4"),
-        (["render", "ada.avatar", "-o", "../x.png", "--pose", "tiny@soon"], "after @ comes a number of seconds"),
+        (["render", "ada.avatar", "-o", "../x.png", "--pose", "tiny@soon"], "the part after @ must be a number of seconds"),
         (["export", "ada.avatar", "--to", "tiny", "-o", "../x", "--pose", "dance"], "There is no motion 'dance'."),
         (["export", "ada.avatar", "--to", "tiny", "-o", "../x", "--set", "titel=x"], "Did you mean 'title'?"),
         (["export", "ada.avatar", "--to", "ply", "-o", "../x"], "of the kind exporter. Installed: tiny."),
@@ -307,7 +307,7 @@ def test_an_empty_picture_leaves_no_half_avatar(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64), "grey").save(tmp_path / "ada.png")
     result = run(tmp_path, *BUILD)
     assert result.exit_code == 2
-    assert "Nobody is in the picture." in result.stderr
+    assert "The picture shows no person." in result.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ada.png", "tiny.toml"]
 
 

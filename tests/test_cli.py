@@ -102,8 +102,8 @@ def test_build_has_all_flags_of_the_contract() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["build"], "Give one photo, for example"),
-        (["build", "a.jpg", "--sample", "portrait"], "Give one photo, for example"),
+        (["build"], "Name one photo, for example"),
+        (["build", "a.jpg", "--sample", "portrait"], "Name one photo, for example"),
         (["build", "--sample", "portrit"], "no sample 'portrit'. Did you mean 'portrait'?"),
         (["build", "a.jpg", "--preset", "drft"], "no preset 'drft'. Did you mean 'draft'?"),
         (["build", "no/such.jpg", "--preset", "draft"], "There is no photo no/such.jpg."),
@@ -113,7 +113,7 @@ def test_build_has_all_flags_of_the_contract() -> None:
         (["info", "nothing.avatar"], "There is no avatar nothing.avatar."),
         (["animate", "nothing.avatar", "-o", "x.mp4"], "There is no avatar nothing.avatar."),
         (["animate", "nothing.avatar", "-o", "x.mp4", "--size", "huge"], "--size 'huge' is not of the form"),
-        (["animate", "x", "-o", "x.mp4", "--motion", "talk", "--video", "y.mp4"], "Give one of --motion, --video and --audio"),
+        (["animate", "x", "-o", "x.mp4", "--motion", "talk", "--video", "y.mp4"], "Use only one of --motion, --video and --audio"),
         (["render", "nothing.avatar", "-o", "x.png"], "There is no avatar nothing.avatar."),
         (["render", "nothing.avatar", "-o", "x.jpg"], "Pictures are written as PNG"),
         (["export", "nothing.avatar", "--to", "ply", "-o", "x.ply"], "There is no avatar nothing.avatar."),
@@ -126,7 +126,7 @@ def test_build_has_all_flags_of_the_contract() -> None:
         (["plugins", "show", "coupled"], "no component 'coupled'. Did you mean 'coupled-gs'?"),
         (["plugins", "show", "avatar/coupled"], "no component 'coupled' of the kind avatar."),
         (["evaluate", "nothing.mp4"], "There is no clip or folder nothing.mp4."),
-        (["evaluate", "."], "holds no clips"),
+        (["evaluate", "."], "contains no clips"),
         (["weights", "where", "vgg"], "needs weights 'vgg'."),
         (["plugins", "list", "--plugin", "no.py"], "must be an existing Python file"),
     ],
@@ -185,8 +185,8 @@ COMMAND = "import sys; sys.argv[0] = 'avatarkit'; from avatarkit_cli.main import
     [
         ("bash", "avatarkit pl", {"COMP_WORDS": "avatarkit pl", "COMP_CWORD": "1"}, ["plugins"]),
         ("bash", "", {"COMP_WORDS": "avatarkit build --dry", "COMP_CWORD": "2"}, ["--dry-run"]),
-        ("zsh", "avatarkit plugins ne", {}, ['"new":"Start a plugin']),
-        ("fish", "avatarkit plugins ne", {"_TYPER_COMPLETE_FISH_ACTION": "get-args"}, ["new\tStart a plugin"]),
+        ("zsh", "avatarkit plugins ne", {}, ['"new":"Create a plugin']),
+        ("fish", "avatarkit plugins ne", {"_TYPER_COMPLETE_FISH_ACTION": "get-args"}, ["new\tCreate a plugin"]),
         ("powershell", "avatarkit weights ", {}, ["add:::", "fetch:::"]),
     ],
 )
@@ -437,7 +437,7 @@ def test_the_viewer_serves_one_page_to_this_machine_only() -> None:
     thread.start()
     try:
         assert server.server_address[0] == "127.0.0.1"
-        with pytest.raises(InputError, match=f"Port {server.server_port} is taken .* --port {server.server_port + 1}"):
+        with pytest.raises(InputError, match=f"Port {server.server_port} is in use .* --port {server.server_port + 1}"):
             _server(server.server_port)
 
         def status(path: str, **headers: str) -> tuple[int, bytes]:

@@ -91,7 +91,7 @@ def test_the_perceptual_loss_comes_from_its_slot(file: Path) -> None:
         (["trcker.x=1"], r"no entry 'trcker' \(from --set trcker.x=1\)\. Did you mean 'tracker'"),
         (["tracker=1"], "not of the form slot.option=value"),
         (["tracker.x"], "not of the form slot.option=value"),
-        (["tracker.use=none"], "slot 'tracker' cannot be left empty"),
+        (["tracker.use=none"], "slot 'tracker' is required and cannot be empty"),
         (["tracker.use=3"], "must be the name of a component, not 3"),
         (["losses.rgb.weight=heavy"], r"'weight' of \[losses.rgb\] must be a number, 0 to 1000000000, not 'heavy' \(from --set"),
         (["losses.rgb.on=['foto']"], "on holds 'foto'; it may hold photo, body, head"),

@@ -144,7 +144,7 @@ def test_a_folder_is_measured_clip_by_clip_and_a_bad_one_costs_nothing(tmp_path:
     data = json.loads(result.stdout)
     assert list(data["clips"]) == ["a.mp4"]
     assert data["mean"]["avatar"]["psnr"] == data["clips"]["a.mp4"]["methods"]["avatar"]["psnr"]
-    assert data["failed"]["b.mp4"].startswith("Frame 0 of b.mp4 is no good photo: Nobody is in the picture.")
+    assert data["failed"]["b.mp4"].startswith("Frame 0 of b.mp4 cannot be used as the photo: The picture shows no person.")
     assert "is empty" in data["failed"]["c.mp4"]
     shown = run(tmp_path, "clips", "-o", "report", "--recipe", "tiny.toml").stdout
     assert "a.mp4" in shown and "b.mp4: not measured." in shown
@@ -153,9 +153,9 @@ def test_a_folder_is_measured_clip_by_clip_and_a_bad_one_costs_nothing(tmp_path:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["one.mp4"], "Nobody can be followed through one.mp4"),
+        (["one.mp4"], "No person could be tracked in one.mp4"),
         (["one.mp4", "--photo-frame", "7"], "one.mp4 has no frame 7"),
-        (["wall.mp4"], "--photo-frame N takes another frame"),
+        (["wall.mp4"], "Choose another frame with --photo-frame N"),
         (["text.mp4"], "text.mp4 is not a video that can be read"),
     ],
 )

@@ -71,8 +71,8 @@ def test_new_projects_are_clean_code(projects: Path) -> None:
     ("arguments", "message"),
     [
         (("x", "--kind", "labls"), "There is no kind of component 'labls'. Did you mean 'labels'?"),
-        (("My Loss", "--kind", "loss"), "'My Loss' is no good name for a plugin"),
-        (("there", "--kind", "loss"), "exists already; give another folder with -o"),
+        (("My Loss", "--kind", "loss"), "'My Loss' is not a valid plugin name"),
+        (("there", "--kind", "loss"), "already exists. Choose another folder with -o"),
     ],
 )
 def test_what_cannot_be_started_is_one_sentence(

@@ -50,7 +50,7 @@ def test_a_recipe_with_the_old_slot_is_read_and_says_so(tmp_path: Path, caplog: 
     with caplog.at_level(logging.WARNING):
         recipe = Recipe.load(file=tmp_path / "mine.toml")
     assert recipe.slots["matting"].use == "birefnet"
-    assert "recipe mine.toml says 'matter': this slot is called 'matting' now" in caplog.text
+    assert "recipe mine.toml says 'matter': this slot was renamed to 'matting'" in caplog.text
     assert Recipe.load("draft", settings=["matter.use=birefnet"]).slots["matting"].use == "birefnet"
     assert Recipe.load("draft", flags={"matter": "birefnet"}).slots["matting"].use == "birefnet"
 

@@ -94,7 +94,7 @@ def test_a_wrong_type_says_what_it_must_be_and_where_it_came_from(name: str, val
 
 
 def test_an_unknown_option_suggests_the_right_one() -> None:
-    with pytest.raises(ConfigError, match=r"has no option 'rato'\. Did you mean 'ratio'\? It knows: needed, ratio"):
+    with pytest.raises(ConfigError, match=r"has no option 'rato'\. Did you mean 'ratio'\? Its options: needed, ratio"):
         make_config(Everything, {"needed": 1, "rato": 2})
 
 

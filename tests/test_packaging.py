@@ -236,7 +236,7 @@ def install(site: Path, requires: str) -> None:
         ("avatarkit-oneshot>=0.1", True, ""),
         ("avatarkit_oneshot>=0.1", True, ""),
         ("avatarkit-oneshot>=9", False, f'needs avatarkit>=9.*pip install --upgrade avatarkit-mine, or .*"{DISTRIBUTION}>=9"'),
-        ("avatarkit>=0.1", True, f"requires 'avatarkit', which .* is another project.*should require {DISTRIBUTION}"),
+        ("avatarkit>=0.1", True, f"requires 'avatarkit', which is another project .*should require {DISTRIBUTION}"),
         ("avatarkit>=9", False, "needs avatarkit>=9"),
         ('avatarkit>=9; extra == "test"', True, ""),
         ("avatarkit-other>=9", True, ""),

@@ -142,7 +142,7 @@ def test_what_cannot_work_is_refused_before_anything_starts(registry: Registry, 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that nobody may write to")
 def test_an_output_that_nobody_may_write_is_refused(registry: Registry, photo: Path) -> None:
-    with pytest.raises(StoreError, match="may not be written. Choose another one with -o"):
+    with pytest.raises(StoreError, match="is not writable. Choose another one with -o"):
         plan(photo, Path("/proc/ada.avatar"), recipe(), registry, "cpu")
 
 

@@ -214,7 +214,7 @@ def test_foreign_exceptions_are_wrapped_once_and_our_own_not_at_all(install: Ins
     install("good", GOOD.replace('config="{module}_parts:Config", ', ""), good_module_parts=parts)
     component = load("good").get("loss", "good")
     with pytest.raises(
-        PluginError, match="loss 'good' of plugin 'good' of good 1.2 could not be made: KeyError: 'theirs'"
+        PluginError, match="loss 'good' of plugin 'good' of good 1.2 could not be created: KeyError: 'theirs'"
     ) as caught:
         component.create({}, Context())
     assert isinstance(caught.value.__cause__, KeyError)

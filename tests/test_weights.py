@@ -121,7 +121,7 @@ def _complete(tmp_path: Path) -> None:
 def test_fetched_checked_and_recorded(server: Server, tmp_path: Path) -> None:
     result = fetch("--yes")
     assert result.exit_code == 0, result.stderr
-    assert "Licence: MIT (Kuaishou); commercial use allowed" in result.stderr
+    assert "License: MIT (Kuaishou); commercial use allowed" in result.stderr
     assert result.stdout.strip() == str(tmp_path / "cache" / "weights" / "liveportrait")
     _complete(tmp_path)
     record = weights_record("liveportrait")
@@ -141,8 +141,8 @@ def test_fetched_checked_and_recorded(server: Server, tmp_path: Path) -> None:
 def test_nothing_is_fetched_without_a_yes(server: Server) -> None:
     result = fetch()
     assert result.exit_code == 2
-    assert "Licence: MIT" in result.stderr
-    assert "say --yes if you accept this licence" in result.stderr
+    assert "License: MIT" in result.stderr
+    assert "Use --yes if you accept this license" in result.stderr
     assert server.asked == []
 
 
@@ -150,7 +150,7 @@ def test_offline_means_offline(server: Server, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("AVATARKIT_OFFLINE", "1")
     result = fetch("--yes")
     assert result.exit_code == 2
-    assert "AVATARKIT_OFFLINE forbids" in result.stderr
+    assert "AVATARKIT_OFFLINE disables" in result.stderr
     assert server.asked == []
 
 
@@ -252,7 +252,7 @@ def test_the_users_token_is_sent_only_where_it_was_asked(server: Server, monkeyp
 def test_weights_that_only_people_can_get() -> None:
     result = CliRunner().invoke(app, ["weights", "fetch", "portrait4d", "--yes"])
     assert result.exit_code == 2
-    assert "cannot be fetched by a program. Get it from github.com/YuDeng/Portrait-4D" in result.stderr
+    assert "cannot be downloaded automatically. Get it from github.com/YuDeng/Portrait-4D" in result.stderr
 
 
 def test_the_list_tells_source_size_and_terms() -> None:

@@ -1,4 +1,4 @@
-"""Recipes, and the options of components. Light to import."""
+"""Recipes, and the options of components. Fast to import."""
 
 from avatarkit.config.recipe import OPTIONAL_SLOTS, SECTIONS, SLOTS, Choice, LossChoice, Recipe, presets
 

@@ -1,4 +1,4 @@
-"""Former names of slots and kinds, which recipes, flags and plugins may still use. Light to import."""
+"""Former names of slots and kinds that recipes, flags and plugins may still use. Fast to import."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ _RENAMED = {"matter": "matting"}
 
 
 def current_name(name: str) -> str:
-    """The name now of a slot or a kind of component."""
+    """Return the current name of a slot or a kind of component."""
     return _RENAMED.get(name, name)
 
 
 def renamed(name: str, origin: str) -> str:
-    """``current_name``, with a note in the log where the name is a former one.
+    """Return ``current_name`` and log a warning if ``name`` is a former one.
 
     Args:
-        name: of a slot. origin: where it was found: a recipe, a flag.
+        name: name of a slot.
+        origin: where it was found: a recipe, a flag.
     """
     now = current_name(name)
     if now != name:
-        log.warning("%s says %r: this slot is called %r now, and the old name goes in version 0.3.", origin, name, now)
+        log.warning("%s says %r: this slot was renamed to %r; the old name is removed in version 0.3.", origin, name, now)
     return now

@@ -1,11 +1,11 @@
-"""Frozen dataclasses as the options of components: made from mappings, checked, explained.
+"""Frozen dataclasses as the options of components: creation, checks and help.
 
-A component's config is a frozen dataclass with a docstring line under each field; that line is the help. Numbers say which
-values make sense::
+A component's config is a frozen dataclass with a docstring line under each field; that line is the help. ``Range`` says
+which values a number may have::
 
     steps: Annotated[int, Range(0, 1_000_000)] = 600
 
-Light to import.
+Fast to import.
 """
 
 from __future__ import annotations
@@ -41,15 +41,16 @@ __all__ = [
 
 T = TypeVar("T")
 
-_LARGEST = 2**63  # of whole numbers without a range: what tensors and files can hold
+_LARGEST = 2**63  # limit of integers without a range: tensors and files hold no more
 
 
 @dataclass(frozen=True)
 class Range:
-    """Says in an annotation which numbers an option may be: ``Annotated[float, Range(0, 1)]``; both ends are allowed.
+    """Marks the allowed values of a number: ``Annotated[float, Range(0, 1)]``.
 
     Attributes:
-        low, high: smallest and largest value.
+        low: smallest value allowed.
+        high: largest value allowed.
     """
 
     low: float
@@ -63,11 +64,11 @@ class Range:
 
 
 SEEDS = Range(0, 2**32 - 1)
-"""Of builds: what every generator of random numbers takes, with room for the numbers of steps."""
+"""Seeds of builds: the range that every random generator accepts, with room to add step numbers."""
 
 
 def _plain(number: float) -> str:
-    """``1000000`` rather than ``1e+06``, but ``1e-12`` as it is."""
+    """Format ``1000000`` without an exponent, but keep ``1e-12``."""
     return str(int(number)) if number == int(number) and abs(number) < 1e15 else f"{number:g}"
 
 
@@ -78,7 +79,7 @@ class Machine:
 
         threads: Annotated[int, Machine] = 0
 
-    A recipe that comes with an avatar of somebody else is not obeyed there. Options that are a ``Path`` need no mark.
+    These options are ignored in the recipe of an avatar from another person. Options that are a ``Path`` need no mark.
     """
 
 
@@ -87,8 +88,10 @@ class Option:
     """One option of a config, for lists and help.
 
     Attributes:
-        name: of the field. type: readable, e.g. ``int`` or ``'mp4' | 'webm'``. default: readable; empty where the
-            option must be given. help: its docstring.
+        name: name of the field.
+        type: readable, e.g. ``int`` or ``'mp4' | 'webm'``.
+        default: readable; empty if the option is required.
+        help: its docstring.
     """
 
     name: str
@@ -98,19 +101,22 @@ class Option:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``" Did you mean 'x'?"`` (with the leading space) where something close is known, otherwise nothing."""
+    """Return ``" Did you mean 'x'?"`` for the closest known word, or an empty text.
+
+    The text begins with a space.
+    """
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def make_config(cls: type[T], values: Mapping[str, Any], *, owner: str = "", origins: Mapping[str, str] | None = None) -> T:
-    """Makes a frozen dataclass from plain values, e.g. from TOML.
+    """Create a frozen dataclass from plain values, e.g. from TOML.
 
     Args:
         cls: the dataclass. Its fields may be int, float, bool, str, Path, Literal, tuple, dict[str, ...], another
             dataclass, or one of these ``| None`` ("none" in a recipe). Numbers may have a ``Range``; they are always finite.
-        values: field name -> value; a field that is left out takes its default.
-        owner: whose options these are, for messages: ``tracker 'exavatar'``.
+        values: field name -> value; missing fields take their default.
+        owner: component that the options belong to, for messages: ``tracker 'exavatar'``.
         origins: field name -> where the value came from: ``--set tracker.iterations=x``.
 
     Raises:
@@ -127,7 +133,7 @@ def make_config(cls: type[T], values: Mapping[str, Any], *, owner: str = "", ori
     arguments: dict[str, Any] = {}
     for name, value in values.items():
         if name not in fields:
-            known = f"It knows: {', '.join(fields)}." if fields else "It has no options."
+            known = f"Its options: {', '.join(fields)}." if fields else "It has no options."
             raise ConfigError(f"{owner} has no option {_shown(name)}{source(name)}.{did_you_mean(name, fields)} {known}")
         try:
             arguments[name] = _convert(value, hints[name], f"{owner}.{name}")
@@ -147,7 +153,10 @@ def make_config(cls: type[T], values: Mapping[str, Any], *, owner: str = "", ori
 
 
 def machine_options(cls: type) -> frozenset[str]:
-    """Returns the names of the options of a config class that concern the machine: see ``Machine``."""
+    """Return the names of a config's options that concern the machine.
+
+    See ``Machine``.
+    """
     hints = typing.get_type_hints(cls, include_extras=True)
     return frozenset(f.name for f in dataclasses.fields(cls) if _concerns_machine(hints[f.name]))
 
@@ -159,7 +168,10 @@ def _concerns_machine(hint: Any) -> bool:
 
 
 def without_machine(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns plain values for ``make_config`` without those that concern the machine, also in tables inside."""
+    """Return values for ``make_config`` without the options that concern the machine.
+
+    Nested tables are filtered too.
+    """
     hints, own = typing.get_type_hints(cls), machine_options(cls)
     kept = {name: value for name, value in values.items() if name not in own}
     for name, value in kept.items():
@@ -176,7 +188,7 @@ class _Mismatch(Exception):
 
 
 def _shown(value: Any) -> str:
-    """A value in a message: numbers of thousands of digits and long texts are cut."""
+    """Return a value for a message; long texts and very large numbers are shortened."""
     if isinstance(value, int) and abs(value) > 10**40:
         return f"a number of more than {40 if value.bit_length() > 14_000 else len(str(abs(value))) - 1} digits"
     text = repr(value)
@@ -184,7 +196,7 @@ def _shown(value: Any) -> str:
 
 
 def _convert(value: Any, hint: Any, owner: str) -> Any:
-    """``value`` as ``hint`` asks for it; raises _Mismatch."""
+    """Convert ``value`` to the type ``hint``, or raise ``_Mismatch``."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
@@ -228,7 +240,7 @@ def _convert(value: Any, hint: Any, owner: str) -> Any:
 
 
 def _convert_annotated(value: Any, hint: Any, arguments: tuple[Any, ...], owner: str) -> Any:
-    """The type first, then its range."""
+    """Convert to the annotated type, then check the range."""
     allowed = next((a for a in arguments[1:] if isinstance(a, Range)), None)
     if allowed is None:
         return _convert(value, arguments[0], owner)
@@ -272,7 +284,7 @@ _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 
 def _type_text(hint: Any) -> str:
-    """What people call a type."""
+    """Return the readable name of a type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         return ", ".join([_type_text(arguments[0]), *(str(a) for a in arguments[1:] if isinstance(a, Range))])
@@ -294,7 +306,7 @@ def _type_text(hint: Any) -> str:
 
 
 def options_of(cls: type) -> tuple[Option, ...]:
-    """The options of a config class, in order, with their help."""
+    """Return the options of a config class, in order, with their help."""
     hints, texts = typing.get_type_hints(cls, include_extras=True), field_help(cls)
     options = []
     for field in dataclasses.fields(cls):
@@ -311,7 +323,7 @@ def options_of(cls: type) -> tuple[Option, ...]:
 
 
 def _value_text(value: Any) -> str:
-    """A value as one would write it in a recipe."""
+    """Format a value as in a recipe."""
     if isinstance(value, bool):
         return str(value).lower()
     if value is None:
@@ -324,14 +336,17 @@ def _value_text(value: Any) -> str:
 
 
 def field_help(cls: type) -> dict[str, str]:
-    """Field name -> the docstring under it, on one line; fields without one are left out."""
+    """Return field name -> the docstring under the field, on one line.
+
+    Fields without a docstring are left out.
+    """
     texts: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if not dataclasses.is_dataclass(base):
             continue
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
-        except (OSError, TypeError, SyntaxError):  # no source at hand, e.g. made in an interpreter
+        except (OSError, TypeError, SyntaxError):  # no source available, e.g. defined in an interpreter
             continue
         body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
         for statement, following in itertools.pairwise(body):

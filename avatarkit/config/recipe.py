@@ -1,4 +1,4 @@
-"""Recipes: which component fills each slot of the method, with which options.
+"""Recipes: the component in each slot of the method, and its options.
 
 A recipe is TOML with names only, never an import path::
 
@@ -14,8 +14,8 @@ A recipe is TOML with names only, never an import path::
     weight = 0.8
     on = ["photo"]
 
-Layers lie over each other: preset, then recipe file, then flags, then ``--set slot.option=value``. Naming another
-component in a slot drops the options that lower layers gave to the old one. Light to import.
+Later layers override earlier ones: preset, recipe file, flags, ``--set slot.option=value``. If a layer puts another
+component into a slot, the options of the previous component are dropped. Fast to import.
 """
 
 from __future__ import annotations
@@ -55,18 +55,19 @@ OPTIONAL_SLOTS = frozenset({"body_labels", "head_labels", "perceptual"})
 """Slots that may say ``use = "none"``."""
 
 _KINDS_OF_STEP = ("photo", "body", "head")
-_MOST_BYTES = 1 << 20  # of a recipe
+_MOST_BYTES = 1 << 20  # size limit of a recipe
 _Path = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What fills a slot.
+    """The component chosen for a slot.
 
     Attributes:
-        slot: of the recipe. kind: of component.
-        use: name of the component; None = nothing.
-        options: of the component, as the recipe gives them.
+        slot: slot of the recipe.
+        kind: kind of component.
+        use: name of the component; None = empty.
+        options: options of the component, as given in the recipe.
         origins: option -> where its value came from.
         origin: where ``use`` came from.
     """
@@ -84,7 +85,9 @@ class LossChoice(Choice):
     """A term of the objective.
 
     Attributes:
-        weight: factor. start: first step that it counts at. on: kinds of step (photo, body, head) that it counts on.
+        weight: factor.
+        start: first step at which it is used.
+        on: kinds of step (photo, body, head) on which it is used.
     """
 
     weight: float = 1.0
@@ -93,7 +96,7 @@ class LossChoice(Choice):
 
     @property
     def name(self) -> str:
-        """What the recipe calls the term."""
+        """Name of the term in the recipe."""
         return self.slot.removeprefix("losses.")
 
 
@@ -111,12 +114,14 @@ class _LossTable:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A complete choice of components and numbers; make one with ``load`` or ``from_dict``.
+    """A complete choice of components and numbers.
+
+    Create one with ``load`` or ``from_dict``.
 
     Attributes:
-        name: of the preset or file that it comes from.
+        name: name of the preset or file.
         slots: slot -> choice, for all of ``SLOTS``.
-        losses: the terms whose weight is not zero.
+        losses: terms whose weight is not zero.
         tables: everything as nested plain values, as in the file.
     """
 
@@ -134,17 +139,17 @@ class Recipe:
         flags: Mapping[str, str | None] | None = None,
         settings: Iterable[str] = (),
     ) -> Recipe:
-        """Lays the layers over each other and checks the whole.
+        """Combine preset, file, flags and settings into a recipe and check it.
 
         Args:
             preset: name of a recipe that an installed package ships.
-            file: a TOML file; ``preset = "draft"`` at its top names the preset below it where ``preset`` does not. A bare
-                ``NAME.toml`` that is not here means the preset of that name.
-            flags: slot -> component name ("none" = nothing); None values are skipped.
+            file: a TOML file; ``preset = "draft"`` at its top is used if ``preset`` is None. If no file ``NAME.toml`` exists,
+                the name means the preset NAME.
+            flags: slot -> component name ("none" = empty); None values are skipped.
             settings: ``slot.option=value`` texts; values are TOML, bare words are text.
 
         Raises:
-            ConfigError: a file that cannot be read, an unknown slot, a missing component, a wrong value.
+            ConfigError: unreadable file, unknown slot, missing component or wrong value.
         """
         leaves: dict[_Path, tuple[Any, str]] = {}
         names = []
@@ -173,7 +178,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, tables: Mapping[str, Any], origin: str = "manifest") -> Recipe:
-        """The inverse of ``to_dict``."""
+        """Return the recipe that ``to_dict`` described."""
         leaves: dict[_Path, tuple[Any, str]] = {}
         tables = dict(tables)
         name = str(tables.pop("name", "custom"))
@@ -181,25 +186,25 @@ class Recipe:
         return cls._checked(name, leaves)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a manifest: ``name`` and the tables of the TOML file."""
+        """Return plain values for a manifest: ``name`` and the tables of the TOML file."""
         return {"name": self.name, **self.tables}
 
     def check_sections(self) -> None:
-        """Checks the options of the tables that are no slots.
+        """Check the options of the tables that are not slots.
 
         Raises:
-            ConfigError: one is unknown or wrong.
+            ConfigError: an option is unknown or wrong.
         """
         for name in SECTIONS:
             if name in self.tables:
                 self.resolved(name)
 
     def resolved(self, name: str) -> Any:
-        """A table that is no slot, as the config class that ``SECTIONS`` names for it."""
+        """Return a table that is not a slot as its config class in ``SECTIONS``."""
         return self.section(name, SECTIONS[name])
 
     def section(self, name: str, cls: type[T]) -> T:
-        """A table that is no slot (``training``, ``labels``, ``preview``) as its config class."""
+        """Return a table that is not a slot (``training``, ...) as a config class."""
         origins = {path[1]: origin for path, origin in self._origins.items() if path[0] == name and len(path) > 1}
         return make_config(cls, self.tables.get(name, {}), owner=f"[{name}]", origins=origins)
 
@@ -227,14 +232,17 @@ def _choice(slot: str, kind: str, table: Mapping[str, Any], origins: Mapping[_Pa
     if not isinstance(use, str):
         raise ConfigError(f"'use' of [{slot}] must be the name of a component, not {use!r} (from {origin}).")
     if use == "none" and slot not in OPTIONAL_SLOTS:
-        raise ConfigError(f"The slot {slot!r} cannot be left empty (from {origin}): nothing works without it.")
+        raise ConfigError(f"The slot {slot!r} is required and cannot be empty (from {origin}). Choose a component for it.")
     options = {k: v for k, v in table.items() if k != "use"}
     sources = {path[1]: text for path, text in origins.items() if path[0] == slot and len(path) > 1}
     return Choice(slot, kind, None if use == "none" else use, options, sources, origin)
 
 
 def _losses(tables: Mapping[str, Any], slots: Mapping[str, Choice], origins: Mapping[_Path, str]) -> tuple[LossChoice, ...]:
-    """A term without ``use`` takes the component of the slot of its own name (``perceptual``)."""
+    """Return the terms of the objective.
+
+    A term without ``use`` takes the component in the slot of the same name (``perceptual``).
+    """
     losses = []
     for name, table in tables.items():
         slot = f"losses.{name}"
@@ -262,7 +270,7 @@ def _losses(tables: Mapping[str, Any], slots: Mapping[str, Choice], origins: Map
 
 
 def _lay(leaves: dict[_Path, tuple[Any, str]], tables: Mapping[str, Any], origin: str) -> None:
-    """Puts a layer on top, in place."""
+    """Merge a layer over the others, in place."""
     layer = {(renamed(path[0], origin), *path[1:]): value for path, value in _flatten(tables)}
     for path, value in layer.items():
         if path[-1] == "use" and path in leaves and leaves[path][0] != value:
@@ -275,7 +283,10 @@ def _lay(leaves: dict[_Path, tuple[Any, str]], tables: Mapping[str, Any], origin
 
 
 def _is_option(path: _Path, slot: _Path) -> bool:
-    """Whether ``path`` is an option of the component in ``slot`` (and not of the slot itself)."""
+    """Return whether ``path`` is an option of the component in ``slot``.
+
+    Keys of the slot itself, such as ``use``, are not.
+    """
     own = ("weight", "start", "on") if slot[0] == "losses" else ()
     return path[: len(slot)] == slot and len(path) > len(slot) and path[len(slot)] not in own
 
@@ -302,7 +313,10 @@ def _unflatten(leaves: Mapping[_Path, Any]) -> dict[str, Any]:
 
 
 def presets() -> dict[str, str]:
-    """Name -> TOML text of the recipes that installed packages ship (entry-point group ``avatarkit.presets``)."""
+    """Return name -> TOML text of the recipes that installed packages ship.
+
+    They are found in the entry-point group ``avatarkit.presets``.
+    """
     texts = {}
     for entry in metadata.entry_points(group="avatarkit.presets"):
         for file in resources.files(entry.value).iterdir():
@@ -312,7 +326,7 @@ def presets() -> dict[str, str]:
 
 
 def _shipped(preset: str | None, file: Path | str | None) -> tuple[str | None, Path | str | None]:
-    """``paper.toml`` stands for the preset where no such file is here."""
+    """Return the preset that ``paper.toml`` stands for if no such file exists."""
     if preset is not None or file is None or os.path.exists(file):
         return preset, file
     bare = Path(file).name == str(file) and Path(file).suffix == ".toml"
@@ -334,7 +348,7 @@ def _parse(text: str, origin: str) -> dict[str, Any]:
 
 
 def _parse_setting(text: str) -> dict[str, Any]:
-    """``slot.option=value`` -> nested tables."""
+    """Parse ``slot.option=value`` into nested tables."""
     name, equals, value = (part.strip() for part in text.partition("="))
     path = name.split(".")
     if not equals or not 2 <= len(path) <= 8 or not all(path) or len(name) > 200 or not name.isprintable():
@@ -348,4 +362,4 @@ def _parse_setting(text: str) -> dict[str, Any]:
 
 
 def _list(names: Iterable[str]) -> str:
-    return f"There is: {', '.join(names)}."
+    return f"Known: {', '.join(names)}."

@@ -1,4 +1,4 @@
-"""Tables of a recipe that are not slots: how many labels, how to train, what to show. Light to import."""
+"""Tables of a recipe that are not slots: training, labels, preview. Fast to import."""
 
 from __future__ import annotations
 
@@ -12,55 +12,56 @@ __all__ = ["SECTIONS", "LabelsConfig", "PreviewConfig", "TrainingConfig"]
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Options of the loop."""
+    """Options of the optimization, in the table ``[training]``."""
 
     steps: Annotated[int, Range(0, 10_000_000)] = 600
-    """Optimisation steps; 0 keeps the avatar as it was initialised."""
+    """Optimization steps; 0 keeps the avatar as initialized."""
     resolution: Annotated[int, Range(16, 4096)] = 512
-    """Longest side of the photo while training, in pixels."""
+    """Longest side of the photo during training, in pixels."""
     photo_share: Annotated[float, Range(0, 1)] = 0.5
-    """Part of the steps that look at the photo; the rest is shared by the label clips."""
+    """Share of the steps that use the photo; the label clips share the rest."""
     head_share: Annotated[float, Range(0, 1)] = 0.34
-    """Part of the label steps that look at head clips."""
+    """Share of the label steps that use head clips."""
     detail_share: Annotated[float, Range(0, 1)] = 0.4
-    """Part of the photo steps that look at the face or a hand at the photo's full resolution."""
+    """Share of the photo steps that use the face or a hand at the photo's full resolution."""
     confidence: bool = True
-    """Labels count as far as they may be trusted: frames are drawn, and pixels weighed, by confidence."""
+    """Sample label frames and weight their pixels by confidence."""
     lr_end: Annotated[float, Range(0, 1)] = 0.1
-    """The step sizes fall to this part of themselves along half a cosine."""
+    """Final learning rate as a fraction of the first; it falls along half a cosine."""
     adam_eps: Annotated[float, Range(0, 1)] = 1e-7
-    """Added to Adam's denominator. With almost none (3DGS: 1e-15) Gaussians that are hardly seen move as fast as all others, on
-    nothing but noise: the gradient of a colour that is seen is about 1e-6."""
+    """Epsilon in Adam's denominator. With a tiny value (3DGS: 1e-15), noise moves Gaussians that are hardly visible as fast as
+    all others: the gradient of a visible color is about 1e-6.
+    """
     checkpoint_every: Annotated[int, Range(1, 1_000_000)] = 100
-    """Steps between checkpoints, from which a killed build goes on."""
+    """Steps between checkpoints, from which an interrupted build continues."""
 
 
 @dataclass(frozen=True)
 class LabelsConfig:
-    """How many clips of pseudo-labels to make, in the table ``[labels]``."""
+    """Number of pseudo-label clips and how they are processed, in the table ``[labels]``."""
 
     body_clips: Annotated[int, Range(0, 10_000)] = 4
     """Clips of the whole body in other poses."""
     head_clips: Annotated[int, Range(0, 10_000)] = 3
     """Clips of the head with other expressions."""
     retrack: bool = True
-    """Track the frames of generators that do not keep exactly to the requested pose (paper, section 3.2)."""
+    """Re-track the frames of generators that do not follow the requested pose exactly (paper, section 3.2)."""
     calibrate: bool = True
-    """Bring the colours of such frames to the photo's, by one line per channel and clip."""
+    """Match the colors of such frames to the photo, with one linear fit per channel and clip."""
 
 
 @dataclass(frozen=True)
 class PreviewConfig:
-    """The table ``[preview]`` of a recipe."""
+    """Size and content of the preview, in the table ``[preview]``."""
 
     height: Annotated[int, Range(16, 2160)] = 384
-    """Of the pictures and the film, in pixels."""
+    """Height of the pictures and the video, in pixels."""
     seconds: Annotated[float, Range(0.1, 600)] = 4.0
-    """Length of the film."""
+    """Length of the video."""
     fps: Annotated[int, Range(1, 120)] = 15
-    """Frames per second of the film."""
+    """Frames per second of the video."""
     motion: str = "talk"
-    """Built-in motion that the film plays while the camera turns."""
+    """Built-in motion that the video plays while the camera turns."""
 
 
 SECTIONS: dict[str, type] = {"training": TrainingConfig, "labels": LabelsConfig, "preview": PreviewConfig}

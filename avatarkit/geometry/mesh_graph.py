@@ -1,4 +1,4 @@
-"""A body's surface as a graph: regions that share a colour, limbs, and smooth spreading of values along it."""
+"""The body surface as a graph: regions of one color, limbs, and interpolation along it."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ __all__ = [
 ]
 
 REGIONS = ("clothes", "skin", "scalp", "hands", "lips", "feet", "mouth", "teeth", "tongue", "eyes")
-"""Kinds of surface; the ones from ``mouth`` on are inside of the head."""
+"""Kinds of surface; those from ``mouth`` on are inside the head."""
 
 
 def smoothstep(x: torch.Tensor, low: float, high: float) -> torch.Tensor:
-    """0 below ``low``, 1 above ``high``, smooth between."""
+    """Return 0 below ``low``, 1 above ``high``, smooth between."""
     t = ((x - low) / (high - low)).clamp(0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
 def mesh_edges(faces: torch.Tensor) -> torch.Tensor:
-    """(E, 2) int64, each edge of triangles (F, 3) once."""
+    """Return (E, 2) int64, each edge of the triangles (F, 3) once."""
     pairs = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     count = int(faces.max()) + 1
-    keys = torch.unique(pairs.amin(1) * count + pairs.amax(1))  # sorting rows would take 100 times as long
+    keys = torch.unique(pairs.amin(1) * count + pairs.amax(1))  # 100 times as fast as sorting rows
     return torch.stack([keys // count, keys % count], 1)
 
 
 def grown(mask: torch.Tensor, faces: torch.Tensor, rings: int) -> torch.Tensor:
-    """(V,) bool, a set of vertices with its neighbours."""
+    """Return a vertex set (V,) bool, extended by its neighbors."""
     for _ in range(rings):
         near = faces[mask[faces].any(1)].reshape(-1)
         mask = mask.index_fill(0, near, True)
@@ -55,7 +55,7 @@ def grown(mask: torch.Tensor, faces: torch.Tensor, rings: int) -> torch.Tensor:
 
 
 def without_specks(mask: torch.Tensor, edges: torch.Tensor, least: int) -> torch.Tensor:
-    """(V,) bool, a set of vertices without those of its connected parts that have fewer than ``least``."""
+    """Return a vertex set (V,) bool without connected parts smaller than ``least``."""
     i, j = edges[mask[edges].all(1)].numpy().T
     graph = scipy.sparse.coo_matrix((np.ones(len(i)), (i, j)), shape=(len(mask), len(mask)))
     part = torch.from_numpy(scipy.sparse.csgraph.connected_components(graph, directed=False)[1]).long()
@@ -63,7 +63,7 @@ def without_specks(mask: torch.Tensor, edges: torch.Tensor, least: int) -> torch
 
 
 def near(points: torch.Tensor, others: torch.Tensor, distance: float) -> torch.Tensor:
-    """(n,) bool, points (n, 3) within a distance of any of the others (m, 3)."""
+    """Return which points (n, 3) are within a distance of the others (m, 3), (n,) bool."""
     if not len(others):
         return torch.zeros(len(points), dtype=torch.bool)
     off, _ = cKDTree(others.numpy()).query(points.numpy(), distance_upper_bound=distance)
@@ -71,12 +71,15 @@ def near(points: torch.Tensor, others: torch.Tensor, distance: float) -> torch.T
 
 
 def strongest_joint(body: BodyModel) -> torch.Tensor:
-    """(V,) int64, the joint that moves each vertex most."""
+    """Return the joint with the largest skinning weight of each vertex, (V,) int64."""
     return body.skinning_indices.gather(1, body.skinning_weights.argmax(1, keepdim=True))[:, 0]
 
 
 def limb_joints(body: BodyModel, part: str) -> list[int]:
-    """Joints of the limb that ends in ``part``, from the trunk outwards: they lead to no other extremity."""
+    """Return the joints of the limb that ends in ``part``, from the trunk outward.
+
+    They lead to no other extremity.
+    """
     ends = ("head", "left_hand", "right_hand", "left_foot", "right_foot")
     joint = strongest_joint(body)
 
@@ -89,11 +92,14 @@ def limb_joints(body: BodyModel, part: str) -> list[int]:
         return found
 
     own = above(part).difference(*(above(e) for e in ends if e != part))
-    return sorted(j for j in own if body.parents[j] in own)  # without the clavicle or half of the pelvis
+    return sorted(j for j in own if body.parents[j] in own)  # excludes the clavicle and half of the pelvis
 
 
 def limb(body: BodyModel, part: str, outer: bool = False) -> torch.Tensor:
-    """(V,) bool, vertices of the limb that ends in ``part``; with ``outer`` without the upper arm or thigh."""
+    """Return the vertices of the limb that ends in ``part``, (V,) bool.
+
+    With ``outer``, the upper arm or thigh is left out.
+    """
     joints, end = limb_joints(body, part), body.part(part) > 0.5
     joint = strongest_joint(body)
     if outer:
@@ -103,16 +109,19 @@ def limb(body: BodyModel, part: str, outer: bool = False) -> torch.Tensor:
 
 
 def vertices_below(body: BodyModel, *groups: str) -> torch.Tensor:
-    """(V,) bool, vertices that move mostly with the first joint of these pose groups, or with joints that hang on it."""
+    """Return the vertices that move mostly with a joint chain, (V,) bool.
+
+    The chain begins at the first joint of each of these pose groups and includes all its descendants.
+    """
     below = {g.joints[0] for g in body.pose_groups if g.name in groups}
-    for joint, parent in enumerate(body.parents):  # parents come first
+    for joint, parent in enumerate(body.parents):  # parents precede children
         if parent in below:
             below.add(joint)
     return torch.isin(strongest_joint(body), torch.tensor(sorted(below) or [-1]))
 
 
 def surface_regions(body: BodyModel, rest: torch.Tensor) -> torch.Tensor:
-    """(V,) int64 into ``REGIONS`` for the rest vertices (V, 3)."""
+    """Return the region of each rest vertex (V, 3), (V,) int64 into ``REGIONS``."""
     region = torch.zeros(len(rest), dtype=torch.int64)
 
     def put(name: str, mask: torch.Tensor) -> None:
@@ -123,9 +132,9 @@ def surface_regions(body: BodyModel, rest: torch.Tensor) -> torch.Tensor:
     if ears.any():  # hair grows above the ear lobes and behind the face
         top = float(rest[face, 1].max()) if face.any() else math.inf
         above = rest[:, 1] > rest[ears, 1].min()
-        if eyes.any():  # their sockets are no scalp
+        if eyes.any():  # the eye sockets are not scalp
             above &= torch.cdist(rest, rest[eyes]).amin(1) > 0.015
-        # In front of the ears the hairline rises towards the forehead.
+        # In front of the ears the hairline rises toward the forehead.
         up, ahead = rest[:, 1] - rest[ears, 1].max(), rest[:, 2] - rest[ears, 2].max()
         behind = (body.part("face") < 0.15) | ((up > 0) & (ahead < 0.8 * up + 0.005))
         put("scalp", head & ~ears & ((above & behind) | (rest[:, 1] > top)))
@@ -147,14 +156,16 @@ def spread(
     prior: torch.Tensor,
     prior_weight: torch.Tensor,
 ) -> torch.Tensor:
-    """Smoothest values on a graph that keep to known ones: a screened Poisson equation, solved exactly.
+    """Interpolate known values on a graph as smoothly as possible.
 
-    Minimises ``sum_i weight_i |x_i - value_i|^2 + sum_i prior_weight_i |x_i - prior_i|^2 + sum_ij conductance_ij
-    |x_i - x_j|^2`` over vertices i and edges ij.
+    Solves a screened Poisson equation exactly. Minimizes ``sum_i weight_i |x_i - value_i|^2 + sum_i prior_weight_i
+    |x_i - prior_i|^2 + sum_ij conductance_ij |x_i - x_j|^2`` over vertices i and edges ij.
 
     Args:
-        edges: (E, 2) int64. conductance: (E,).
-        value: (V, C) with weight (V,), what is known. prior: (V, C) with prior_weight (V,), where nothing is near.
+        edges: (E, 2) int64.
+        conductance: (E,) strength of each edge.
+        value: (V, C) known values, with weight (V,).
+        prior: (V, C) with prior_weight (V,), used far from known values.
 
     Returns:
         (V, C).

@@ -6,11 +6,14 @@ import torch
 
 __all__ = ["axis_angle_to_matrix", "matrix_to_axis_angle"]
 
-_TOGETHER = 200_000  # matrices that are converted at once: hours of motion would take gigabytes
+_TOGETHER = 200_000  # matrices converted at once, to limit memory: hours of motion would take gigabytes
 
 
 def axis_angle_to_matrix(axis_angle: torch.Tensor) -> torch.Tensor:
-    """Rodrigues' formula, smooth at zero: (..., 3) radians -> (..., 3, 3)."""
+    """Convert axis-angle (..., 3) in radians to matrices (..., 3, 3).
+
+    Rodrigues' formula, smooth at zero.
+    """
     squared = (axis_angle * axis_angle).sum(-1)[..., None, None]
     small = squared < 1e-6
     safe = torch.where(small, torch.ones_like(squared), squared)
@@ -24,7 +27,10 @@ def axis_angle_to_matrix(axis_angle: torch.Tensor) -> torch.Tensor:
 
 
 def matrix_to_axis_angle(matrix: torch.Tensor) -> torch.Tensor:
-    """(..., 3, 3) -> (..., 3) radians, angle at most pi; a constant, without derivatives."""
+    """Convert matrices (..., 3, 3) to axis-angle (..., 3) in radians, angle at most pi.
+
+    The result is a constant without derivatives.
+    """
     from scipy.spatial.transform import Rotation
 
     turns = matrix.detach().reshape(-1, 3, 3)

@@ -1,7 +1,7 @@
-"""What generators of pseudo-labels share, for plugins: poses and driving pictures from a body, mattes, checkpoints.
+"""Tools for plugins that generate pseudo-labels: poses, driving pictures, mattes, checkpoints.
 
-``wholebody``, ``poses``: the 133 points that a detector would see of a posed body. ``driving``: pictures of the person's own
-head in other poses. ``frames``: from generated frames to a clip. ``checkpoints``: strict readers of other people's files.
+``wholebody``, ``poses``: the 133 points that a detector would find on a posed body. ``driving``: pictures of the person's own
+head in other poses. ``frames``: from generated frames to a clip. ``checkpoints``: strict readers of third-party files.
 """
 
 REVISION = 1

@@ -1,4 +1,4 @@
-"""Reads other people's checkpoints, strictly: every tensor has its place, every place its tensor, and nothing is run."""
+"""Reads third-party checkpoints strictly: names and shapes must match, and no code is executed."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ from avatarkit.utils.plain import BadText, parse_json, read_text
 
 __all__ = ["fill", "flat", "read_settings", "read_state"]
 
-# What readers raise on files that are cut, empty or of another kind.
+# Exceptions of the readers for files that are truncated, empty or of another format.
 _DAMAGED = (
     *(SafetensorError, RuntimeError, ValueError, TypeError, LookupError, EOFError, OSError, AttributeError),
     *(MemoryError, struct.error, RecursionError, ArithmeticError),
 )
-_MOST_SETTINGS = 16 << 20  # bytes
-_MOST_LEVELS = 16  # of dictionaries in a state
+_MOST_SETTINGS = 16 << 20  # size limit, bytes
+_MOST_LEVELS = 16  # limit of nested dictionaries in a state
 _MOST_TENSORS = 200_000
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """What a checkpoint file holds, in safetensors or PyTorch's format; objects and code are refused.
+    """Return the content of a checkpoint file in safetensors or PyTorch format.
+
+    Objects and code are refused.
 
     Raises:
-        MissingWeights: no such file.
-        InputError: the file is damaged, holds no mapping, or could run code.
+        MissingWeights: the file does not exist.
+        InputError: the file is damaged, is not a mapping, or could run code.
     """
     if not path.is_file():
         raise MissingWeights(f"There is no checkpoint file {path}.")
@@ -48,9 +50,9 @@ def read_state(path: Path) -> dict[str, Any]:
             raise InputError(f"{path.name} is only a pointer of Git LFS; download the file that it points to.")
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        # Old, unzipped files are few and need no mapping; large ones are zipped.
+        # Files in the old, unzipped format are small and need no memory mapping.
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about formats of pickles that are refused anyway
+            warnings.simplefilter("ignore")  # warns about pickle formats that are refused anyway
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except InputError:
         raise
@@ -58,29 +60,32 @@ def read_state(path: Path) -> dict[str, Any]:
         if head[:1] not in (b"P", b"\x80"):  # neither an archive nor a pickle
             raise InputError(f"{path.name} is not a checkpoint, or a damaged one; download it again.") from error
         raise InputError(
-            f"{path.name} holds more than weights and could run code, so it was not read; get the original file."
+            f"{path.name} contains more than weights and could run code, so it was not read. Download the original file."
         ) from error
     except _DAMAGED as error:
         raise InputError(f"{path.name} is damaged or not a checkpoint; download it again.") from error
     if not isinstance(state, Mapping):
-        raise InputError(f"{path.name} is not the checkpoint that is asked for: it holds other things than named tensors.")
+        raise InputError(f"{path.name} is not the right checkpoint: it contains more than named tensors.")
     return dict(state)
 
 
 def _check_header(path: Path) -> None:
-    """The list of tensors of a safetensors file is read whole; that of the largest networks has a few megabytes."""
+    """Check the length of the tensor list in a safetensors file.
+
+    The list is read completely; the largest networks have a few megabytes.
+    """
     if path.suffix == ".safetensors":
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-        if _MOST_SETTINGS < length < 1 << 32:  # beyond, it is another kind of file, which is told below
+        if _MOST_SETTINGS < length < 1 << 32:  # larger values mean another file format, which is reported below
             raise InputError(f"{path.name} is damaged or not a checkpoint; download it again.")
 
 
 def flat(state: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:
-    """Joins the names of nested dictionaries by dots.
+    """Flatten nested dictionaries, joining names by dots.
 
     Raises:
-        InputError: something is neither a tensor nor a dictionary.
+        InputError: a value is neither a tensor nor a dictionary.
     """
     tensors: dict[str, torch.Tensor] = {}
     level: list[tuple[str, Mapping[str, Any]]] = [("", state)]
@@ -93,45 +98,49 @@ def flat(state: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:
                 elif isinstance(value, Mapping):
                     below.append((f"{name}{key}.", value))
                 else:
-                    raise InputError(
-                        f"{path.name} is not the checkpoint that is asked for: it holds other things than named tensors."
-                    )
+                    raise InputError(f"{path.name} is not the right checkpoint: it contains more than named tensors.")
         if not below:
             return tensors
         if len(below) + len(tensors) > _MOST_TENSORS:
             break
         level = below
-    raise InputError(f"{path.name} is not the checkpoint that is asked for: it holds tables in tables without end.")
+    raise InputError(f"{path.name} is not the right checkpoint: its tables are nested too deeply.")
 
 
 def read_settings(path: Path, optional: bool = False) -> dict[str, Any]:
-    """A JSON file of settings that lies beside a checkpoint; empty where it may be and is missing.
+    """Return the JSON settings file of a checkpoint.
+
+    An optional file that is missing gives empty settings.
 
     Raises:
-        MissingWeights: it is not there. InputError: it is damaged.
+        MissingWeights: the file is missing.
+        InputError: the file is damaged.
     """
     if not path.is_file():
         if optional:
             return {}
-        raise MissingWeights(f"The folder of weights is incomplete: there is no {path}.")
+        raise MissingWeights(f"The weights are incomplete: {path} is missing. Download them again.")
     try:
         settings = parse_json(read_text(path, "file of settings", _MOST_SETTINGS))
     except BadText as error:
         raise InputError(f"{path} is damaged: {error}.") from error
     if not isinstance(settings, dict):
-        raise InputError(f"{path} is damaged: it holds no settings.")
+        raise InputError(f"{path} is damaged: it contains no settings. Download it again.")
     return settings
 
 
 def fill(network: nn.Module, state: Mapping[str, torch.Tensor], what: str, path: Path, dtype: torch.dtype | None = None) -> None:
-    """Puts a state into a network that lies on the meta device, and sets it to evaluation.
+    """Load a state into a network on the meta device and set it to evaluation mode.
 
     Args:
-        network: to fill. state: exactly its tensors. what: readable name of the network. path: of the file, for messages.
-        dtype: of floating-point tensors; None = the network's own.
+        network: network to fill.
+        state: exactly its tensors.
+        what: readable name of the network.
+        path: checkpoint file, for messages.
+        dtype: type of the floating-point tensors; None = the network's own.
 
     Raises:
-        InputError: a tensor is missing, unknown, or of another shape or kind.
+        InputError: a tensor is missing, unknown, or of another shape or type.
     """
     wanted = network.state_dict()
     problem = _difference({k: tuple(v.shape) for k, v in wanted.items()}, {k: tuple(v.shape) for k, v in state.items()})
@@ -145,7 +154,7 @@ def fill(network: nn.Module, state: Mapping[str, torch.Tensor], what: str, path:
 
 
 def _difference(wanted: dict[str, tuple[int, ...]], given: dict[str, tuple[int, ...]]) -> str:
-    """Says how two lists of shapes differ; empty where they do not."""
+    """Describe how two lists of shapes differ; empty if they are equal."""
     if missing := sorted(wanted.keys() - given.keys()):
         return f"{len(missing)} of {len(wanted)} tensors are missing, e.g. {_some(missing)}"
     if extra := sorted(given.keys() - wanted.keys()):

@@ -1,4 +1,4 @@
-"""Colours of a label clip brought to those of the photo: generators shift exposure and tint."""
+"""Matches the colors of a label clip to the photo: generators shift exposure and tint."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from avatarkit.types.pseudo_labels import LabelClip
 
 __all__ = ["ColorMap", "calibrated"]
 
-_FRAMES = 6  # of a clip that are looked at
-_BLUR = 0.01  # of the picture's height: what lies a little beside its place still has the right colour
-_FEWEST = 200  # points; less is no basis
-_GAIN, _OFFSET = (0.6, 1.6), 0.2  # what a generator may have done; more is a mistake
+_FRAMES = 6  # frames of a clip that are compared
+_BLUR = 0.01  # of the picture's height: colors of slightly misplaced points are still right
+_FEWEST = 200  # points needed for a reliable fit
+_GAIN, _OFFSET = (0.6, 1.6), 0.2  # plausible shifts of a generator; larger fits are errors
 
 
 @dataclass(frozen=True)
 class ColorMap:
-    """photo = gain * clip + offset, per channel of sRGB.
+    """Linear color map per sRGB channel: photo = gain * clip + offset.
 
     Attributes:
-        gain, offset: (3,).
+        gain: (3,) factor.
+        offset: (3,) added after the gain.
     """
 
     gain: torch.Tensor
@@ -34,7 +35,7 @@ class ColorMap:
 
     @staticmethod
     def fit(clip: torch.Tensor, photo: torch.Tensor) -> ColorMap | None:
-        """Robust line through pairs of colours (n, 3); None where there are too few."""
+        """Fit a robust line to pairs of colors (n, 3); None if there are too few."""
         if len(clip) < _FEWEST:
             return None
         weight = torch.ones(len(clip))
@@ -43,7 +44,7 @@ class ColorMap:
             w = weight[:, None] / weight.sum()
             x, y = (w * clip).sum(0), (w * photo).sum(0)
             spread = (w * (clip - x).square()).sum(0)
-            # one colour alone says nothing about contrast: the gain stays near 1
+            # a single color does not determine the contrast: keep the gain near 1
             gain = ((w * (clip - x) * (photo - y)).sum(0) + 1e-3) / (spread + 1e-3)
             gain = gain.clamp(*_GAIN)
             offset = (y - gain * x).clamp(-_OFFSET, _OFFSET)
@@ -52,15 +53,18 @@ class ColorMap:
         return ColorMap(gain, offset)
 
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
-        """(..., 3) uint8 -> uint8."""
+        """Apply the map to colors (..., 3) uint8."""
         return ((frames.float() / 255 * self.gain + self.offset).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def calibrated(clip: LabelClip, subject: Subject, body: BodyModel, renderer: Renderer) -> tuple[LabelClip, ColorMap | None]:
-    """The clip in the photo's colours, and how it was changed; compares vertices that both show.
+    """Return the clip in the photo's colors, and the color map.
+
+    The colors of vertices that are visible in both are compared.
 
     Args:
-        clip: after re-tracking. subject: the tracked photo.
+        clip: clip after re-tracking.
+        subject: the tracked photo.
     """
     matte = subject.matte
     photo, seen = _look(matte.foreground, matte.alpha, subject.params, subject, subject.camera, body, renderer)
@@ -83,7 +87,7 @@ def _look(
     body: BodyModel,
     renderer: Renderer,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Colour (V, 3) at each vertex of the posed mesh, and whether the picture shows it."""
+    """Return the color (V, 3) of each posed vertex and whether the picture shows it."""
     with torch.no_grad():
         vertices = body.vertices(replace(params, shape=subject.params.shape).batched(), subject.vertex_offsets)[0].float()
         drawn = renderer.meshes.render(Mesh(vertices, body.faces), camera)

@@ -1,8 +1,8 @@
-"""Pictures of the person's own head in other poses, to drive networks with.
+"""Pictures of the person's own head in other poses, as driving input of networks.
 
-Some networks read motion off pictures. The photo's colours on the fitted body model, drawn by the photo's own camera, are
-pictures of the very motion that is asked for, of the very same face; what such drawings lack (hair, teeth) is lacking in the
-first one too, and cancels out where changes count.
+Some networks read motion from pictures. The fitted body model with the photo's colors, rendered by the photo's camera, shows
+exactly the requested motion of the same face. What these renderings lack (hair, teeth) is also missing in the first one, so it
+cancels out in networks that use differences.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ from avatarkit.types.subject import Subject
 __all__ = ["HeadPainter", "head_motion"]
 
 HEAD_GROUPS = ("neck", "head", "jaw", "left_eye_smplhf", "right_eye_smplhf")
-GREY = 0.5  # around the head
-SAMPLES = 2  # in each direction of a pixel
+GREY = 0.5  # background around the head
+SAMPLES = 2  # supersampling per axis
 
 
 def head_motion(motion: Motion, subject: Subject, body: BodyModel) -> BodyParams:
-    """(T,) parameters of the photo, of which head, eyes and expression follow a motion and nothing else moves."""
+    """Return the photo's parameters (T,) with head, eyes and expression of a motion.
+
+    Everything else stays as in the photo.
+    """
     person = subject.params
     placed = place(motion, person, body)
     joints = person.joints.expand_as(placed.joints).clone()
@@ -46,7 +49,7 @@ def head_motion(motion: Motion, subject: Subject, body: BodyModel) -> BodyParams
 
 
 class HeadPainter:
-    """Draws a subject with the photo's colours."""
+    """Renders a subject with the photo's colors."""
 
     def __init__(self, subject: Subject, body: BodyModel, renderer: Renderer) -> None:
         self._subject, self._body, self._renderer = subject, body, renderer
@@ -56,7 +59,10 @@ class HeadPainter:
     def draw(
         self, params: BodyParams, camera: Camera | Sequence[Camera], report: Callable[[float], None] = lambda part: None
     ) -> list[np.ndarray]:
-        """A (H, W, 3) uint8 picture for each frame of ``params``, seen by one camera or by one for each frame."""
+        """Return a picture (H, W, 3) uint8 for each frame of ``params``.
+
+        The camera is one for all frames, or one for each.
+        """
         count = params.batch_shape[0]
         cameras = [camera] * count if isinstance(camera, Camera) else camera
         pictures = []

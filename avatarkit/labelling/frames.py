@@ -1,4 +1,4 @@
-"""From generated frames to a clip: fewer frames in, mattes out."""
+"""Turns generated frames into a clip: thins them out and cuts out the person."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ log = logging.getLogger("avatarkit.labelling")
 
 @dataclass(frozen=True)
 class CutOut:
-    """Frames with the person taken out of them.
+    """Frames with the person cut out.
 
     Attributes:
-        colors: (T, H, W, 3) uint8 foreground colours.
-        alpha: (T, H, W) uint8 matte, empty where nobody was found.
-        confidence: (T, H, W) uint8, zero where nobody was found.
+        colors: (T, H, W, 3) uint8 foreground colors.
+        alpha: (T, H, W) uint8 matte, empty in frames without a person.
+        confidence: (T, H, W) uint8, zero in frames without a person.
     """
 
     colors: torch.Tensor
@@ -35,7 +35,7 @@ class CutOut:
 
 
 def thinned(motion: Motion, fps: float) -> Motion:
-    """Every n-th frame, so that about ``fps`` frames per second are left."""
+    """Return every n-th frame, so that about ``fps`` frames per second are left."""
     stride = max(1, round(motion.fps / fps))
     valid = None if motion.valid is None else motion.valid[::stride]
     return replace(motion, fps=motion.fps / stride, params=motion.params[::stride], valid=valid)
@@ -44,11 +44,14 @@ def thinned(motion: Motion, fps: float) -> Motion:
 def cut_out(
     frames: torch.Tensor, matting: MattingModel, name: str, trust: float, report: Callable[..., None] = lambda what, part: None
 ) -> CutOut:
-    """Mattes every frame; where nobody can be found, nothing is trusted.
+    """Cut the person out of every frame; frames without a person get zero confidence.
 
     Args:
-        frames: (T, H, W, 3) uint8. matting: cuts people out. name: of the clip, for messages.
-        trust: 0 to 1, confidence of frames with a person. report: told what is done, and the part of it that is.
+        frames: (T, H, W, 3) uint8.
+        matting: matting model.
+        name: name of the clip, for messages.
+        trust: 0 to 1, confidence of frames with a person.
+        report: receives progress as text and fraction.
     """
     colors, alphas, confidences, lost = torch.empty_like(frames), [], [], 0
     for number, frame in enumerate(frames):
@@ -64,7 +67,7 @@ def cut_out(
         alphas.append(_to_bytes(alpha))
         confidences.append(torch.full_like(alphas[-1], round(255 * sure)))
     if lost:
-        log.warning("clip %s: nobody was found in %d of %d generated frames", name, lost, len(frames))
+        log.warning("clip %s: no person was found in %d of %d generated frames", name, lost, len(frames))
     return CutOut(colors, torch.stack(alphas), torch.stack(confidences))
 
 

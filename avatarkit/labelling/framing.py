@@ -1,4 +1,4 @@
-"""Which part of a photo a generator is shown, and the camera that sees it."""
+"""The part of a photo that a generator receives, and its camera."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from avatarkit.types.subject import Subject
 
 __all__ = ["Window", "blur", "crop", "person_window", "subject_window"]
 
-MARGIN = 0.12  # of the person's size, kept free on every side: arms and legs move
+MARGIN = 0.12  # of the person's size, free on every side so that arms and legs can move
 PORTRAIT_GAIN = 0.9
-FADE = 0.04  # of the short side: how soft the picture is, and how quickly it becomes so, outside the photo
+FADE = 0.04  # of the short side: blur outside the photo, and width of the transition to it
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,12 @@ class Window:
     """The part of a resized photo that becomes the reference picture.
 
     Attributes:
-        step_x, step_y: photo pixels per reference pixel.
-        left, top: reference pixels from the photo's corner to the window's; negative where it reaches out of the photo.
-        width, height: of the reference picture.
+        step_x: photo pixels per reference pixel, across.
+        step_y: photo pixels per reference pixel, down.
+        left: reference pixels from the photo's left side to the window's; negative if the window extends beyond the photo.
+        top: the same from the top.
+        width: of the reference picture, pixels.
+        height: of the reference picture, pixels.
         smooth: whether to smooth before scaling down.
     """
 
@@ -39,28 +42,27 @@ class Window:
     smooth: bool = True
 
     def points(self, xy: np.ndarray) -> np.ndarray:
-        """Photo pixels (..., 2) -> reference pixels (..., 2)."""
+        """Convert photo pixels (..., 2) to reference pixels (..., 2)."""
         return xy / np.array([self.step_x, self.step_y]) - np.array([self.left, self.top])
 
     def camera(self, camera: Camera) -> Camera:
-        """The camera of the photo, for the reference picture."""
+        """Return the photo's camera for the reference picture."""
         warp = [[1 / self.step_x, 0.0, -self.left], [0.0, 1 / self.step_y, -self.top], [0.0, 0.0, 1.0]]
         K = torch.tensor(warp).to(camera.K) @ camera.K
         return replace(camera, K=K, width=self.width, height=self.height)
 
 
-def person_window(
-    height: int, width: int, box: tuple[float, float, float, float], landscape: tuple[int, int]
-) -> Window:
-    """A window around the whole person with room to move.
+def person_window(height: int, width: int, box: tuple[float, float, float, float], landscape: tuple[int, int]) -> Window:
+    """Return a window around the whole person with room to move.
 
-    It lies within the photo where it fits. Landscape, which gives arms more room, unless portrait shows the person
-    clearly larger, as it does where the legs are seen.
+    It lies within the photo if it fits. It is landscape, which gives arms more room, unless portrait shows the person clearly
+    larger, as when the legs are visible.
 
     Args:
-        height, width: of the photo.
+        height: height of the photo, pixels.
+        width: width of the photo, pixels.
         box: x0, y0, x1, y1 of the person in photo pixels.
-        landscape: height and width of a landscape result; the other way round for an upright one.
+        landscape: height and width of a landscape result; swapped for a portrait one.
     """
     x0, y0, x1, y1 = np.clip(np.array(box, float), 0, [width, height, width, height])
     margin = max(MARGIN * max(x1 - x0, y1 - y0), 1.0)
@@ -71,14 +73,14 @@ def person_window(
         step = max((bottom - top) / out_h, (right - left) / out_w)
         x, y = _place(left, right, step * out_w, width), _place(top, bottom, step * out_h, height)
         if step * out_h >= height and bottom >= height:
-            y = height - step * out_h  # a body that the photo cuts off must not go on below it
+            y = height - step * out_h  # a body cut off by the photo's bottom edge must not continue below it
         windows.append(Window(step, step, x / step, y / step, out_w, out_h))
     wide, upright = windows
     return upright if upright.step_x < PORTRAIT_GAIN * wide.step_x else wide
 
 
 def subject_window(subject: Subject, landscape: tuple[int, int]) -> Window | None:
-    """``person_window`` of a subject's matte; None where the matte is empty."""
+    """Return ``person_window`` of a subject's matte; None if the matte is empty."""
     rows, columns = (np.flatnonzero(subject.matte.alpha.amax(dim) > 0.5) for dim in (1, 0))
     if len(rows) == 0:
         return None
@@ -87,18 +89,23 @@ def subject_window(subject: Subject, landscape: tuple[int, int]) -> Window | Non
 
 
 def _place(low: float, high: float, size: float, limit: float) -> float:
-    """Where a window of ``size`` around (low, high) begins: inside (0, limit) or, too large for it, centred on it."""
+    """Return where a window of ``size`` around (low, high) begins.
+
+    It lies inside (0, limit); a window larger than that is centered on it.
+    """
     if size >= limit:
         return (limit - size) / 2
     return min(max((low + high - size) / 2, 0.0), limit - size)
 
 
 def crop(image: torch.Tensor, window: Window) -> torch.Tensor:
-    """Cuts the window out of a photo, bilinear, rounded; outside the photo its border goes on, and fades.
+    """Cut a window out of a photo, bilinear, rounded.
+
+    Outside the photo its border pixels are repeated and blurred.
 
     Args:
         image: (H, W, 3) uint8 or float32 0 to 1.
-        window: what to cut.
+        window: window to cut.
 
     Returns:
         (height, width, 3) uint8.
@@ -108,7 +115,7 @@ def crop(image: torch.Tensor, window: Window) -> torch.Tensor:
     if window.smooth and shrink > 1:
         sigma = 0.5 * math.sqrt(shrink**2 - 1)
         values = blur(values.permute(2, 0, 1)[None], sigma, sigma)[0].permute(1, 2, 0)
-    # Across, then down, in float32: this order gives the authors' pixels exactly, whatever version of torch.
+    # Across, then down, in float32: this order reproduces the original pixels in every version of torch.
     values = _resample(values, 1, window.step_x, window.left, window.width)
     values = _resample(values, 0, window.step_y, window.top, window.height)
     if window.smooth:
@@ -117,7 +124,10 @@ def crop(image: torch.Tensor, window: Window) -> torch.Tensor:
 
 
 def _faded_outside(values: torch.Tensor, window: Window, height: int, width: int) -> torch.Tensor:
-    """Softens what lies outside the photo: the stripes of a border that goes on would catch the network's eye."""
+    """Blur the area outside the photo.
+
+    The stripes of a repeated border would distract the network.
+    """
     soft = FADE * min(values.shape[:2])
     outside = []
     for count, start, size in (
@@ -134,7 +144,7 @@ def _faded_outside(values: torch.Tensor, window: Window, height: int, width: int
 
 
 def _resample(values: torch.Tensor, dim: int, step: float, start: float, count: int) -> torch.Tensor:
-    """Linear interpolation along one axis at pixel centres."""
+    """Interpolate linearly along one axis at pixel centers."""
     last = values.shape[dim] - 1
     at = ((torch.arange(count) + start + 0.5) * torch.tensor(step) - 0.5).clamp(0, last)
     low = at.floor().long()
@@ -144,7 +154,10 @@ def _resample(values: torch.Tensor, dim: int, step: float, start: float, count: 
 
 
 def blur(image: torch.Tensor, sigma_x: float, sigma_y: float) -> torch.Tensor:
-    """Separable Gaussian with mirrored borders, kernels of about four sigma in all; (1, C, H, W)."""
+    """Apply a separable Gaussian with mirrored borders; (1, C, H, W).
+
+    The kernels span about four sigma.
+    """
     channels = image.shape[1]
     for axis, sigma in ((3, sigma_x), (2, sigma_y)):
         size = int(max(4 * sigma, 3)) // 2 * 2 + 1

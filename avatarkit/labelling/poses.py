@@ -1,4 +1,4 @@
-"""From body parameters to what a whole-body detector would have seen: 133 points with confidence."""
+"""Simulates a whole-body detector: 133 points with confidence from body parameters."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["joint_positions", "landmark_positions", "observe"]
 
 SETS = ("coco133", "pose33", "face478", "hand21_left", "hand21_right")
 POINTS = {"coco133": COUNT, "pose33": 33, "face478": 478, "hand21_left": 21, "hand21_right": 21}
-VISIBLE = 0.9  # confidence of a point in plain sight; detectors seldom give more
-# Confidence of hidden points: detectors go on guessing limbs, and lose eyes and ears of turned heads.
+VISIBLE = 0.9  # confidence of a visible point; detectors seldom give more
+# Confidence of occluded points: detectors still guess limbs, but lose eyes and ears of turned heads.
 HIDDEN_LIMB, HIDDEN_HEAD, HIDDEN_DETAIL = 0.5, 0.2, 0.3
-# Metres that a point may lie below the surface and still count as seen: joints lie inside the body. Confidence then
-# falls over another part of it, so that it does not flicker.
+# Depth in meters below the surface at which a point still counts as visible: joints lie inside the body. Confidence then
+# falls over a further depth, so that it does not flicker.
 DEPTH_LIMB, DEPTH_EAR, DEPTH_HEAD, DEPTH_DETAIL = 0.15, 0.09, 0.05, 0.025
 FALL = 0.4
-CHUNK = 16  # frames whose vertices are held at once
+CHUNK = 16  # frames whose vertices are in memory at once
 VISIBILITY_SIZE = 384  # long side of the depth maps
 
 
@@ -36,17 +36,17 @@ def observe(
     offsets: torch.Tensor | None = None,
     meshes: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Projects a body's landmarks and guesses how well a detector would see them.
+    """Project a body's landmarks and estimate how well a detector would see them.
 
     Args:
-        body: the body model; it has to know ``coco133``, or at least ``pose33``.
+        body: the body model; it must have ``coco133``, or at least ``pose33``.
         params: (T,) frames in the world.
-        camera: that looks on.
+        camera: camera of the picture.
         offsets: (V, 3) of the person, or None.
-        meshes: a ``MeshRasterizer`` to find what hides behind the body; None = nothing does.
+        meshes: a ``MeshRasterizer`` to find points occluded by the body; None = ignore occlusion.
 
     Returns:
-        (T, 133, 2) pixels, NaN where the body model knows no such point, and (T, 133) scores 0 to 1.
+        (T, 133, 2) pixels, NaN for points that the body model lacks, and (T, 133) scores 0 to 1.
     """
     points, scores = [], []
     params = params.batched()
@@ -62,16 +62,18 @@ def observe(
 
 
 def landmark_positions(body: BodyModel, params: BodyParams, vertices: torch.Tensor) -> np.ndarray:
-    """World positions of the 133 points.
+    """Return the world positions of the 133 points.
 
     Args:
-        body: the body model. params: (T,). vertices: (T, V, 3) of these frames.
+        body: the body model.
+        params: (T,) frames.
+        vertices: (T, V, 3) of these frames.
 
     Returns:
-        (T, 133, 3) metres, NaN where a point is not known.
+        (T, 133, 3) meters, NaN for unknown points.
 
     Raises:
-        PluginError: the body model knows neither ``coco133`` nor ``pose33``.
+        PluginError: the body model has neither ``coco133`` nor ``pose33``.
     """
     found: dict[str, np.ndarray] = {}
     for name in SETS:
@@ -91,7 +93,10 @@ def landmark_positions(body: BodyModel, params: BodyParams, vertices: torch.Tens
 
 
 def joint_positions(body: BodyModel, params: BodyParams, table: JointLandmarks, count: int) -> torch.Tensor:
-    """(T, count, 3): offsets in the joints' rest frames, scaled with a bone, moved with the joints."""
+    """Return points (T, count, 3) that are fixed to joints.
+
+    Their offsets in the joints' rest frames scale with a bone.
+    """
     skeleton = body.skeleton(params.shape)
     transforms = body.joint_transforms(skeleton, params.root, params.translation, params.joints)
     ends = skeleton.positions[table.bone]
@@ -106,7 +111,10 @@ def joint_positions(body: BodyModel, params: BodyParams, table: JointLandmarks, 
 
 
 def _visibility(world: np.ndarray, vertices: torch.Tensor, body: BodyModel, camera: Camera, meshes: Any) -> np.ndarray:
-    """(133,) scores of one frame: 0 outside the picture or unknown, little where the body hides a point."""
+    """Return the scores (133,) of one frame.
+
+    0 outside the picture or unknown, low for occluded points.
+    """
     hidden_score = np.full(COUNT, HIDDEN_LIMB)
     allowance = np.full(COUNT, DEPTH_LIMB)
     hidden_score[HEAD], allowance[HEAD], allowance[EARS] = HIDDEN_HEAD, DEPTH_HEAD, DEPTH_EAR

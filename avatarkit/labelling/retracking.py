@@ -1,4 +1,4 @@
-"""Re-tracking of label clips (paper, section 3.2): generators do not keep exactly to the pose that they were asked for."""
+"""Re-tracks label clips (paper, section 3.2): generators do not follow the requested pose exactly."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from avatarkit.types.pseudo_labels import LabelClip
 
 __all__ = ["Drift", "retrack"]
 
-_OUTLINE = 192  # pixels of the longer side that outlines are compared at
-_TRUSTED, _REFUSED = 0.85, 0.5  # of the better frames' agreement: all trust from here up, none from here down
+_OUTLINE = 192  # pixels, longer side of the pictures in which outlines are compared
+_TRUSTED, _REFUSED = 0.85, 0.5  # of the better frames' agreement: full confidence above the first, none below the second
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How far a generator strayed from its request.
+    """How far a generator's clip deviates from its request.
 
     Attributes:
-        mean_mm: mean distance of the joints between requested and re-tracked pose, millimetres; NaN where all are lost.
-        lost: part of the frames in which nobody was found.
+        mean_mm: mean distance of the joints between requested and re-tracked pose, millimeters; NaN if no frame was tracked.
+        lost: share of the frames in which no person was found.
         agreement: median intersection over union of the re-tracked body's outline and the matte, 0 to 1.
-        doubted: part of the frames that are trusted less, because body and matte agree much less than in the others.
+        doubted: share of the frames with reduced confidence, because body and matte agree much less than in the others.
     """
 
     mean_mm: float
@@ -45,18 +45,20 @@ def retrack(
     meshes: MeshRasterizer,
     fps: float,
 ) -> tuple[LabelClip, Drift]:
-    """Tracks the clip's frames with the subject's shape.
+    """Track the clip's frames with the subject's shape.
 
-    Frames in which nobody was found get no confidence. Those in which the tracked body lies beside the person, as its outline
-    tells, get less: either the generator or the tracker has failed there.
+    Frames without a person get zero confidence. Frames whose tracked body does not match the matte's outline get less
+    confidence: either the generator or the tracker failed there.
 
     Args:
-        clip: with ``params`` as requested. fps: of its frames. meshes: draws outlines.
+        clip: clip with ``params`` as requested.
+        fps: frames per second of the clip.
+        meshes: rasterizer for the outlines.
     """
     frames = [frame.numpy() for frame in clip.frames]
     try:
         motion = tracker.track(list(detector.detect_video(frames)), subject, fps, clip.requested, clip.cameras, frames)
-    except InputError:  # nobody in the whole clip: that is the generator's fault, and no reason to lose the build
+    except InputError:  # no person in the whole clip: the generator failed, which must not stop the build
         return replace(clip, confidence=torch.zeros_like(clip.confidence)), Drift(float("nan"), 1.0, 0.0, 0.0)
     valid = torch.ones(len(clip), dtype=torch.bool) if motion.valid is None else motion.valid
     params = replace(motion.params, shape=subject.params.shape)
@@ -81,7 +83,7 @@ def retrack(
 
 
 def _agreement(clip: LabelClip, subject: Subject, body: BodyModel, meshes: MeshRasterizer) -> torch.Tensor:
-    """(T,) intersection over union of the body's outline and the matte, on small pictures."""
+    """Return the intersection over union (T,) of body outline and matte, on small pictures."""
     found = []
     for number, camera in enumerate(clip.cameras):
         shrink = min(1.0, _OUTLINE / max(camera.width, camera.height))
@@ -96,7 +98,10 @@ def _agreement(clip: LabelClip, subject: Subject, body: BodyModel, meshes: MeshR
 
 
 def _trust(overlap: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """(T,) 0 to 1: full trust down to a part of what the clip's better frames reach (clothes and hair are outside every body)."""
+    """Return the confidence (T,) 0 to 1 of frames from their agreement.
+
+    It is relative to the clip's better frames, because clothes and hair are outside every body.
+    """
     if not valid.any():
         return torch.zeros_like(overlap)
     best = overlap[valid].quantile(0.8).clamp(min=1e-6)

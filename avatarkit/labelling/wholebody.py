@@ -1,4 +1,4 @@
-"""The 133 COCO-WholeBody points, put together from other landmark sets."""
+"""The 133 COCO-WholeBody points, assembled from other landmark sets."""
 
 from __future__ import annotations
 
@@ -27,23 +27,22 @@ _FACE68 = (
     (78, 82, 13, 312, 308, 317, 14, 87),
 )
 FACE68 = tuple(i for group in _FACE68 for i in group)
-# Nose tip between the two points at the tip; eyes as the middle of the eye's corners, which blinks and gaze leave.
+# The nose tip lies between the two points at the tip. Eyes are the middle of the eye corners, which blinks and gaze
+# do not move.
 _FACE_HEAD = {0: ((4, 0.4), (1, 0.6)), 1: ((362, 0.5), (263, 0.5)), 2: ((33, 0.5), (133, 0.5))}
 
 
-def from_sets(
-    points: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray], dims: int = 2
-) -> tuple[np.ndarray, np.ndarray]:
-    """Puts the 133 points together.
+def from_sets(points: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray], dims: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Assemble the 133 points.
 
     Args:
-        points: of the sets ``coco133``, or ``pose33``, ``face478``, ``hand21_left``, ``hand21_right`` as far as known;
-            (n, dims) with any number of leading axes, the same for all; NaN where a point is not known.
+        points: points of the sets ``coco133``, or ``pose33``, ``face478``, ``hand21_left``, ``hand21_right`` as far as known;
+            (n, dims) with any number of leading axes, the same for all; NaN for unknown points.
         scores: (n,) each, with the same leading axes, 0 to 1.
-        dims: of a point.
+        dims: dimensions of a point.
 
     Returns:
-        (..., 133, dims) points and (..., 133) scores; NaN and 0 where nothing is known.
+        (..., 133, dims) points and (..., 133) scores; NaN and 0 for unknown points.
     """
     if "coco133" in points:
         return _known(np.asarray(points["coco133"], np.float64), np.asarray(scores["coco133"], np.float64))

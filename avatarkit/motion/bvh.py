@@ -1,6 +1,6 @@
-"""Biovision hierarchies: reading and writing.
+"""Reads and writes BVH files (Biovision hierarchies).
 
-A file holds a skeleton (offsets of joints in their parents' axes, all axes parallel at zero) and, per frame, Euler
+A file contains a skeleton (offsets of joints in their parents' axes, all axes parallel at zero) and, per frame, Euler
 angles of every joint and the position of the root.
 """
 
@@ -23,29 +23,32 @@ from avatarkit.utils.files import require_file, write_text
 __all__ = ["MOST_FRAMES", "Bvh", "read_bvh", "write_bvh"]
 
 MOST_FRAMES = 18_000
-"""Of one motion: 10 minutes at 30 frames per second. What they become in memory, some 40 KB a frame, stays below a gigabyte."""
+"""Limit of one motion: 10 minutes at 30 frames per second. At some 40 KB per frame, memory stays below a gigabyte."""
 
 _MOST_FILE_BYTES = 600 << 20
-_MOST_HEAD_BYTES = 4 << 20  # of the skeleton; those of people have some ten kilobytes
+_MOST_HEAD_BYTES = 4 << 20  # size limit of the skeleton; human skeletons take some ten kilobytes
 _MOST_JOINTS = 2_000
 _MOST_LEVELS = 200
 _MOST_NAME_WORDS, _MOST_NAME_LETTERS = 32, 200
-_MOST_ROTATIONS = 2_000_000  # frames times joints, at some 200 bytes each
-_MOST_LINES, _MOST_LINE_BYTES = 100, 1000  # between the word MOTION and the frames
-_MOST_DIGITS = 60  # of one number as text
-_PIECE = 1 << 18  # bytes
+_MOST_ROTATIONS = 2_000_000  # limit of frames times joints, at some 200 bytes each
+_MOST_LINES, _MOST_LINE_BYTES = 100, 1000  # limits between the word MOTION and the frames
+_MOST_DIGITS = 60  # longest number as text
+_PIECE = 1 << 18  # bytes read at once
 _LARGEST = 1e9
 _CENTIMETRES = 100.0
 
 
 @dataclass(frozen=True)
 class Bvh:
-    """What a file says, in its own units and axes.
+    """Content of a BVH file, in its own units and axes.
 
     Attributes:
-        names: J joints, root first, parents before children. parents: -1 for the root.
-        offsets: (J, 3) from the parent. tips: joint -> (3,) end of a joint without children.
-        rotations: (T, J, 3, 3) relative to the parent. positions: (T, 3) of the root.
+        names: names of the J joints, root first, parents before children.
+        parents: number of each joint's parent, -1 for the root.
+        offsets: (J, 3) from the parent.
+        tips: joint -> (3,) end of a joint without children.
+        rotations: (T, J, 3, 3) relative to the parent.
+        positions: (T, 3) of the root.
         placed: whether ``positions`` was in the file.
         fps: frames per second.
     """
@@ -60,14 +63,14 @@ class Bvh:
     fps: float
 
     def world_rotations(self) -> torch.Tensor:
-        """(T, J, 3, 3): from each joint's axes to the world's."""
+        """Return the rotations from each joint's axes to the world, (T, J, 3, 3)."""
         world = [self.rotations[:, 0]]
         for j, parent in enumerate(self.parents[1:], start=1):
             world.append(world[parent] @ self.rotations[:, j])
         return torch.stack(world, 1)
 
     def rest_positions(self) -> torch.Tensor:
-        """(J, 3) joints at zero, from the root."""
+        """Return the joints at zero rotation, (J, 3) from the root."""
         places = [torch.zeros(3, dtype=torch.float64)]
         for j, parent in enumerate(self.parents[1:], start=1):
             places.append(places[parent] + self.offsets[j])
@@ -75,7 +78,7 @@ class Bvh:
 
 
 class _Words:
-    """The words of the HIERARCHY part, one after the other."""
+    """Iterates over the words of the HIERARCHY part."""
 
     def __init__(self, text: str, source: str) -> None:
         self.source, self._words, self._at = source, text.split(), 0
@@ -87,7 +90,7 @@ class _Words:
         return self._words[self._at - 1]
 
     def name(self) -> str:
-        """Up to the next brace; names may hold spaces."""
+        """Return the text up to the next brace; names may contain spaces."""
         parts = [self.next()]
         while (more := self.next()) != "{":
             parts.append(more)
@@ -99,7 +102,7 @@ class _Words:
         try:
             values = [float(self.next()) for _ in range(count)]
         except ValueError:
-            raise self.wrong("has something else where numbers should be in its skeleton") from None
+            raise self.wrong("has text where numbers should be in its skeleton") from None
         if not all(math.isfinite(v) and abs(v) < _LARGEST for v in values):
             raise self.wrong("has an impossible number in its skeleton")
         return values
@@ -109,10 +112,10 @@ class _Words:
 
 
 def read_bvh(path: Path) -> Bvh:
-    """Reads a file; what follows the frames that it promises is not looked at.
+    """Read a BVH file; anything after the announced frames is ignored.
 
     Raises:
-        InputError: it is not a BVH file, damaged, or has more frames than can be held.
+        InputError: it is not a BVH file, is damaged, or has too many frames.
     """
     size = require_file(path, "motion file", _MOST_FILE_BYTES)
     try:
@@ -205,10 +208,16 @@ def _hierarchy(
 
 
 def _frames(file: BinaryIO, size: int, joints: int, width: int, words: _Words) -> tuple[torch.Tensor, float]:
-    """(T, width) values and frames per second.
+    """Read the MOTION part.
 
     Args:
-        file: behind the word MOTION. size: of the whole file. joints: of the skeleton. width: numbers of a frame.
+        file: open file, positioned after the word MOTION.
+        size: size of the whole file, bytes.
+        joints: joints of the skeleton.
+        width: numbers per frame.
+
+    Returns:
+        (T, width) values and the frames per second.
     """
     count, step = -1, 0.0
     try:
@@ -227,11 +236,11 @@ def _frames(file: BinaryIO, size: int, joints: int, width: int, words: _Words) -
     if count < 1 or not 1e-4 <= step <= 10 or width < 1:
         raise words.wrong("has no frames, or an impossible frame time")
     left = size - file.tell()
-    if count * width > left // 2 + 1:  # a number takes a digit and a space
-        raise words.wrong(f"promises {count:.6g} frames of {width} numbers but is too short for them")
+    if count * width > left // 2 + 1:  # a number takes at least a digit and a space
+        raise words.wrong(f"announces {count:.6g} frames of {width} numbers but is too short for them")
     if count > MOST_FRAMES or count * joints > _MOST_ROTATIONS:
         most = min(MOST_FRAMES, _MOST_ROTATIONS // joints)
-        raise InputError(f"{words.source} has {count} frames of {joints} joints; at most {most} are read: cut it into parts.")
+        raise InputError(f"{words.source} has {count} frames of {joints} joints; the limit is {most}. Cut it into parts.")
     values = np.empty(count * width)
     filled, rest = 0, b""
     while filled < len(values):
@@ -241,32 +250,37 @@ def _frames(file: BinaryIO, size: int, joints: int, width: int, words: _Words) -
         rest = b"" if whole or not found else found.pop()
         found = found[: len(values) - filled]
         if len(rest) > _MOST_DIGITS or any(len(word) > _MOST_DIGITS for word in found):
-            raise words.wrong("has something else where numbers should be in its frames")
+            raise words.wrong("has text where numbers should be in its frames")
         try:
             values[filled : filled + len(found)] = np.array(found, dtype=np.float64) if found else ()
         except ValueError:
-            raise words.wrong("has something else where numbers should be in its frames") from None
+            raise words.wrong("has text where numbers should be in its frames") from None
         filled += len(found)
         if not piece and filled < len(values):
-            raise words.wrong(f"promises {count} frames but holds {filled // width}")
+            raise words.wrong(f"announces {count} frames but contains {filled // width}")
     if not np.isfinite(values).all() or np.abs(values).max() > _LARGEST:
         raise words.wrong("has impossible numbers in its frames")
     return torch.from_numpy(values.reshape(count, width)), _rate(step)
 
 
 def _rate(step: float) -> float:
-    """Frames per second; files round the time of a frame, so 0.041667 seconds mean 24."""
+    """Return frames per second.
+
+    Files round the frame time, so 0.041667 seconds mean 24.
+    """
     fps = 1 / step
     return float(round(fps)) if abs(fps - round(fps)) < 1e-4 * fps else fps
 
 
 def write_bvh(motion: Motion, body: BodyModel, path: Path) -> None:
-    """Writes a motion for other programs: all joints of the body model, centimetres, y up, zero = its rest pose.
+    """Write a motion for other programs.
 
-    Expressions have no place in a BVH file and are left out.
+    The file contains all joints of the body model, in centimeters, y up, zero = its rest pose. BVH has no expressions; they are
+    left out.
 
     Raises:
-        InputError: the motion is for another body model. StoreError: the file cannot be written.
+        InputError: the motion is for another body model.
+        StoreError: the file cannot be written.
     """
     p = motion.params
     if p.model != body.name:
@@ -310,7 +324,7 @@ def _row(values: torch.Tensor) -> str:
 
 
 def _zxy(R: torch.Tensor) -> torch.Tensor:
-    """Degrees (..., 3) such that R = Z(first) X(second) Y(third)."""
+    """Return Euler angles (..., 3) in degrees such that R = Z(first) X(second) Y(third)."""
     x = torch.asin(R[..., 2, 1].clamp(-1, 1))
     z = torch.atan2(-R[..., 0, 1], R[..., 1, 1])
     y = torch.atan2(-R[..., 2, 0], R[..., 2, 2])

@@ -1,4 +1,4 @@
-"""Motion files: ours, SMPL-X archives, BVH, and landmarks in ``.pose`` files. Nothing in them is executed."""
+"""Motion files: avatarkit's npz, SMPL-X archives, BVH and ``.pose``. Nothing in them is executed."""
 
 from __future__ import annotations
 
@@ -34,19 +34,22 @@ _ARRAYS = frozenset({
     "format", "model", "name", "fps", "loop", "joint_names", "joint_parents", "joint_positions", "expression_names",
     "shape", "expression", "root", "translation", "joints", "valid",
 })  # fmt: skip
-_MOST_BYTES = 400 << 20  # of arrays
+_MOST_BYTES = 400 << 20  # size limit of all arrays
 _MOST_FILE_BYTES = 600 << 20
 _MOST_JOINTS, _MOST_NUMBERS = 2_000, 5_000
-_MOST_ROTATIONS = 3_000_000  # frames times joints
-_MOST_NAME = 100  # letters
+_MOST_ROTATIONS = 3_000_000  # limit of frames times joints
+_MOST_NAME = 100  # longest name, characters
 _LARGEST = {"root": 1e3, "joints": 1e3, "translation": 1e6, "joint_positions": 1e6, "shape": 1e6, "expression": 1e3}
 
 
 def save_motion(motion: Motion, body: BodyModel, path: Path | str) -> None:
-    """Writes a motion as npz, with the names and rest positions of its joints so that other body models can play it.
+    """Write a motion as npz.
+
+    The names and rest positions of its joints are stored too, so that other body models can play it.
 
     Raises:
-        InputError: the motion is for another body model. StoreError: the file cannot be written.
+        InputError: the motion is for another body model.
+        StoreError: the file cannot be written.
     """
     p = motion.params
     if p.model != body.name:
@@ -64,13 +67,13 @@ def save_motion(motion: Motion, body: BodyModel, path: Path | str) -> None:
     }
     extra = {} if motion.valid is None else {"valid": motion.valid.cpu().numpy()}
     arrays = {k: np.asarray(v) for k, v in {**facts, **names, **moving, **extra}.items()}
-    stream = BytesIO()  # np.savez leaves its archive open where writing fails
+    stream = BytesIO()  # np.savez leaves its archive open if writing to a file fails
     np.savez_compressed(stream, **arrays)
     write_bytes(Path(path), stream.getvalue())
 
 
 def load_motion(path: Path | str, body: BodyModel) -> Motion:
-    """Reads what ``save_motion`` wrote; a motion of another body model is retargeted.
+    """Read a file of ``save_motion``; a motion of another body model is retargeted.
 
     Raises:
         InputError: it is not such a file, or damaged.
@@ -80,10 +83,10 @@ def load_motion(path: Path | str, body: BodyModel) -> Motion:
 
 
 def read_motion(path: Path | str, body: BodyModel) -> Motion:
-    """Reads a motion file of any known kind, told by its content, for a body model.
+    """Read a motion file of any supported format for a body model.
 
-    Known are our own npz, SMPL-X, SMPL-H and SMPL npz (AMASS, BEAT2, EMAGE and alike), BVH, and ``.pose`` files with
-    MediaPipe Holistic's landmarks. Foreign motions are turned to face the front.
+    The format is detected from the content: avatarkit's npz, SMPL-X, SMPL-H and SMPL npz (AMASS, BEAT2, EMAGE and similar), BVH,
+    and ``.pose`` files with MediaPipe Holistic's landmarks. Motions in other formats are turned to face the front.
 
     Raises:
         InputError: it cannot be used.
@@ -98,9 +101,9 @@ def read_motion(path: Path | str, body: BodyModel) -> Motion:
         raise InputError(f"The motion {path} cannot be opened: {error.strerror}.") from error
     try:
         return _checked(_read(path, head, body), path)
-    except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:  # of geometry: bones without a length and alike
+    except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:  # from geometry such as bones of length zero
         log.debug("%s: %s", path.name, error)
-        raise InputError(f"{path.name} holds a motion that no body can make: its bones or rotations are impossible.") from error
+        raise InputError(f"{path.name} contains bones or rotations that are impossible for a body. Export it again.") from error
 
 
 def _read(path: Path, head: bytes, body: BodyModel) -> Motion:
@@ -110,24 +113,24 @@ def _read(path: Path, head: bytes, body: BodyModel) -> Motion:
             return _own(arrays, path, body)
         if is_smplx(arrays):
             return smplx_motion(arrays, path, body)
-        raise InputError(f"{path.name} holds no motion that avatarkit knows: neither its own format nor SMPL-X poses.")
+        raise InputError(f"{path.name} contains no motion: it must be avatarkit's own format or SMPL-X poses.")
     if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"HIERARCHY"):
         return _bvh(path, body)
     if is_pose_file(head):
         return landmark_motion(read_pose_file(path), Poser(body), path.stem, path.name)
-    raise InputError(f"{path.name} is not a motion file that avatarkit reads: BVH, its own npz, SMPL-X npz or .pose.")
+    raise InputError(f"{path.name} is not a motion file. Supported are BVH, avatarkit's npz, SMPL-X npz and .pose.")
 
 
 def _checked(motion: Motion, path: Path) -> Motion:
-    """What reading gave, if a body can be driven by it."""
+    """Return a motion that was read, if its values are possible for a body."""
     p = motion.params
     if not all(bool(torch.isfinite(v).all()) for v in (p.shape, p.expression, p.root, p.translation, p.joints)):
-        raise InputError(f"{path.name} holds a motion that no body can make: its bones or rotations are impossible.")
+        raise InputError(f"{path.name} contains bones or rotations that are impossible for a body. Export it again.")
     return motion
 
 
 def _array(arrays: Mapping[str, np.ndarray], name: str) -> torch.Tensor:
-    """One of the arrays of numbers as float32, within sane bounds."""
+    """Return one array of numbers as float32, checked to be within bounds."""
     values = arrays[name]
     if values.dtype.kind not in "fiu" or not np.isfinite(values).all() or np.abs(values).max(initial=0) > _LARGEST[name]:
         raise ValueError(name)
@@ -138,7 +141,7 @@ def _own(arrays: Mapping[str, np.ndarray], path: Path, body: BodyModel) -> Motio
     try:
         fps, loop = (float(arrays[k].item()) for k in ("fps", "loop"))
         if len(arrays["root"]) > MOST_FRAMES:
-            raise InputError(f"{path.name} has {len(arrays['root'])} frames; at most {MOST_FRAMES} are read: cut it into parts.")
+            raise InputError(f"{path.name} has {len(arrays['root'])} frames; the limit is {MOST_FRAMES}. Cut it into parts.")
         for field, most in (("joint_names", _MOST_JOINTS), ("joint_parents", _MOST_JOINTS), ("expression_names", _MOST_NUMBERS)):
             if arrays[field].ndim != 1 or len(arrays[field]) > most:
                 raise ValueError(field)
@@ -193,7 +196,7 @@ def _own(arrays: Mapping[str, np.ndarray], path: Path, body: BodyModel) -> Motio
 
 
 def _printable(name: str) -> str:
-    """A name from a file, fit for terminals and file names."""
+    """Return a name from a file that is safe for terminals and file names."""
     return "".join(c for c in name[:_MOST_NAME] if c.isprintable()) or "motion"
 
 
@@ -220,7 +223,7 @@ def _bvh(path: Path, body: BodyModel) -> Motion:
 
 
 def _native(file: Bvh, path: Path, body: BodyModel) -> Motion | None:
-    """A file that has the body model's own skeleton, bone for bone: rotations are taken over as they are."""
+    """Return the motion of a file with the body model's own skeleton, without retargeting."""
     index = [file.names.index(n) for n in body.joint_names]
     neutral = body.neutral()
     with torch.no_grad():
@@ -237,7 +240,7 @@ def _native(file: Bvh, path: Path, body: BodyModel) -> Motion | None:
         return None
     direct = [file.names[p] if p >= 0 else "" for p in (file.parents[j] for j in index)]
     if any(name != (body.joint_names[p] if p >= 0 else name) for name, p in zip(direct, body.parents, strict=True)):
-        return None  # joints in between, whose rotations would be lost
+        return None  # the file has further joints in between; their rotations would be lost
     joints = matrix_to_axis_angle(turn @ file.rotations[:, index] @ turn.T)
     scale = float(a[long].norm(dim=-1).sum() / b[long].norm(dim=-1).sum())
     moved = (file.positions - file.offsets[0]) @ turn.T * scale if file.placed else torch.zeros(len(joints), 3)

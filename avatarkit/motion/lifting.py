@@ -1,7 +1,8 @@
-"""Motions from 2D landmarks over time: ``.pose`` files and alike, with MediaPipe Holistic's names of points.
+"""Motions from 2D landmarks over time, e.g. from ``.pose`` files.
 
-Depth in such files is not to be trusted, so bones of known length are tilted towards the camera by as much as they
-look short. Good enough for signing and gesturing seen from the front; a video is better tracked by a ``Tracker``.
+The points have MediaPipe Holistic's names. The depth in such files is unreliable, so bones of known length are tilted toward
+the camera until their projected length matches. This is good enough for signing and gestures seen from the front; use a
+``Tracker`` for video.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ __all__ = ["landmark_motion"]
 
 _FINGERS = {"index": "INDEX_FINGER", "middle": "MIDDLE_FINGER", "ring": "RING_FINGER", "pinky": "PINKY"}
 _SURE = 0.3
-_FARTHEST = 1e6  # pixels
+_FARTHEST = 1e6  # pixels; larger coordinates are invalid
 _FACE = ("33", "263", "234", "454", "4", "1", "13", "14")
 _LOOKED_AT = frozenset({
     *(f"POSE_LANDMARKS:{s}_{n}" for s in ("LEFT", "RIGHT") for n in ("SHOULDER", "ELBOW", "WRIST")),
@@ -33,15 +34,17 @@ _LOOKED_AT = frozenset({
 
 
 def landmark_motion(track: LandmarkTrack, poser: Poser, name: str, source: str) -> Motion:
-    """What arms, hands, head and mouth of a person do whose landmarks were followed.
+    """Return the motion of arms, hands, head and mouth from tracked landmarks.
 
     Args:
         track: points named ``POSE_LANDMARKS:LEFT_SHOULDER``, ``LEFT_HAND_LANDMARKS:INDEX_FINGER_TIP``,
-            ``FACE_LANDMARKS:13`` (number in MediaPipe's face mesh) and alike; others are not looked at.
-        poser: of the body model. name: of the motion. source: for messages.
+            ``FACE_LANDMARKS:13`` (number in MediaPipe's face mesh) and so on; other points are ignored.
+        poser: poser of the body model.
+        name: name of the motion.
+        source: file name, for messages.
 
     Raises:
-        InputError: no shoulders are seen.
+        InputError: the shoulders are not visible.
     """
     points = {
         n: p
@@ -52,7 +55,10 @@ def landmark_motion(track: LandmarkTrack, poser: Poser, name: str, source: str) 
 
 
 def _filled(xy: np.ndarray, sure: np.ndarray) -> torch.Tensor | None:
-    """(T, 2) x right, y up, gaps bridged and jitter of a frame smoothed; None where it is hardly ever seen."""
+    """Return a point's track (T, 2), x right, y up, with gaps filled and jitter smoothed.
+
+    None if the point is hardly ever visible.
+    """
     seen = (sure > _SURE) & (np.abs(xy) < _FARTHEST).all(1)  # neither NaN nor infinite
     if seen.mean() < 0.1:
         return None
@@ -67,10 +73,10 @@ def _filled(xy: np.ndarray, sure: np.ndarray) -> torch.Tensor | None:
 def _motion(points: Mapping[str, torch.Tensor], poser: Poser, fps: float, name: str, source: str) -> Motion:
     shoulders = [points.get(f"POSE_LANDMARKS:{s}_SHOULDER") for s in ("LEFT", "RIGHT")]
     if shoulders[0] is None or shoulders[1] is None or "left_elbow" not in poser.positions:
-        raise InputError(f"{source} shows no shoulders, so there is no motion to take from it.")
+        raise InputError(f"{source} shows no shoulders, which the motion is measured from. Use a file with shoulders and arms.")
     across = shoulders[0] - shoulders[1]
     width = float((poser.positions["left_shoulder"] - poser.positions["right_shoulder"]).norm())
-    scale = width / max(float(across.norm(dim=-1).quantile(0.8)), 1e-6)  # metres per pixel
+    scale = width / max(float(across.norm(dim=-1).quantile(0.8)), 1e-6)  # meters per pixel
     count = len(across)
     roll = torch.atan2(across[:, 1], across[:, 0])
     upright = torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
@@ -100,7 +106,7 @@ def _half(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def _head(points: Mapping[str, torch.Tensor], count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(T, 3, 3) head and (T,) jawOpen from the face mesh's points."""
+    """Return head rotations (T, 3, 3) and jawOpen (T,) from the points of the face mesh."""
     face = {n: points.get(f"FACE_LANDMARKS:{n}") for n in _FACE}
     zero = torch.zeros(count, dtype=torch.float64)
     right, left = face["33"], face["263"]
@@ -121,7 +127,10 @@ def _head(points: Mapping[str, torch.Tensor], count: int) -> tuple[torch.Tensor,
 
 
 def _lifted(xy: torch.Tensor, length: float) -> torch.Tensor:
-    """(T, 3) bones of a known length, tilted towards the camera (+z) by as much as they look short."""
+    """Return bones (T, 3) of a known length, tilted toward the camera (+z).
+
+    The tilt makes their projected length match the observed one.
+    """
     flat = xy.norm(dim=-1, keepdim=True).clamp(min=1e-6)
     xy = xy * (length / flat).clamp(max=1)
     z = (0.93 * length**2 - (xy**2).sum(-1, keepdim=True)).clamp(min=0).sqrt()
@@ -166,7 +175,7 @@ def _arm(
 def _in_front(
     u: torch.Tensor, f: torch.Tensor, shoulder: torch.Tensor, pelvis: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tilts an upper arm and a forearm (T, 3) forward where the hand would be inside the trunk."""
+    """Tilt upper arm and forearm (T, 3) forward if the hand would be inside the trunk."""
     arm = u.norm(dim=-1, keepdim=True) + f.norm(dim=-1, keepdim=True)
     wrist = (shoulder - pelvis) + u + f
     half = 1.4 * (shoulder - pelvis)[0].abs()
@@ -184,7 +193,7 @@ def _hand_names() -> list[str]:
 
 
 def _fingers(side: str, hand: Mapping[str, torch.Tensor], poser: Poser, wrist: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Curls fingers by as much as they look shorter than the palm does."""
+    """Curl fingers until their length relative to the palm matches the observed one."""
     at, out = poser.positions, {}
     palm_true = float((at[f"{side}_middle1"] - at[f"{side}_wrist"]).norm())
     palm = (hand["MIDDLE_FINGER_MCP"] - hand["WRIST"]).norm(dim=-1)

@@ -1,11 +1,11 @@
-"""Reading ``.pose`` files: landmarks of people over time, as the library pose-format writes them.
+"""Reads ``.pose`` files: landmarks of people over time, the format of the library pose-format.
 
 All numbers are little-endian; a text is its length (uint16) and its bytes in UTF-8. A file is a version (float32: 0.1 or
 0.2), width, height, depth (uint16), the number of components (uint16) and, for each of them, its name, its format ("XYC"),
-the counts of points, limbs and colours (uint16), the points' names, limbs as pairs and colours as triples (uint16). Then
-version 0.1 has frames per second, frames and people (uint16; the frames are to be counted from the file's length), version
-0.2 frames per second (float32), frames (uint32) and people (uint16). Then float32 values (frames, people, points, dimensions)
-and confidences (frames, people, points).
+the counts of points, limbs and colors (uint16), the points' names, limbs as pairs and colors as triples (uint16). Then
+version 0.1 has frames per second, frames and people (uint16; count the frames from the file's length instead), version 0.2
+frames per second (float32), frames (uint32) and people (uint16). Then float32 values (frames, people, points, dimensions) and
+confidences (frames, people, points).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _VERSIONS = (0.1, 0.2)
 _MOST_COMPONENTS, _MOST_POINTS, _MOST_DIMENSIONS = 64, 20_000, 8
 _MOST_FILE_BYTES = 2 << 30
 _MOST_HEAD_BYTES = 8 << 20
-_MOST_VALUES = 36_000_000  # frames times points of one person, at 12 bytes each
-_PIECE = 1 << 24  # bytes
+_MOST_VALUES = 36_000_000  # limit of frames times points of one person, at 12 bytes each
+_PIECE = 1 << 24  # bytes read at once
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class LandmarkTrack:
     Attributes:
         names: ``COMPONENT:POINT`` of each of the n points.
         points: (T, n, 2) float32 pixels, x right, y down.
-        scores: (T, n) float32 confidence, 0 = not seen.
+        scores: (T, n) float32 confidence, 0 = not detected.
         fps: frames per second.
     """
 
@@ -67,12 +67,12 @@ class _Reader:
 
 
 def is_pose_file(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` may be a ``.pose`` file."""
+    """Return whether a file that begins with ``head`` may be a ``.pose`` file."""
     return len(head) >= 4 and round(struct.unpack("<f", head[:4])[0], 3) in _VERSIONS
 
 
 def read_pose_file(path: Path) -> LandmarkTrack:
-    """Reads the first person of a file.
+    """Read the first person of a file.
 
     Raises:
         InputError: it is damaged or empty.
@@ -113,12 +113,12 @@ def _read(file: BinaryIO, size: int, source: str) -> LandmarkTrack:
     else:
         fps, frames, people = head.take("fIH")
     if not frames or not people or not 0.1 <= fps <= 10_000:
-        raise ValueError("nobody in it")
+        raise ValueError("no person in it")
     if frames * people * len(names) * (dimensions + 1) * 4 > size - head.at:
         raise ValueError("cut short")
     if frames > MOST_FRAMES or frames * len(names) > _MOST_VALUES:
         most = min(MOST_FRAMES, _MOST_VALUES // len(names))
-        raise InputError(f"{source} has {frames} frames of {len(names)} points; at most {most} are read: cut it into parts.")
+        raise InputError(f"{source} has {frames} frames of {len(names)} points; the limit is {most}. Cut it into parts.")
     file.seek(head.at)
     values = _first_person(file, frames, people, len(names), dimensions, min(2, dimensions))
     scores = _first_person(file, frames, people, len(names), 1, 1)
@@ -126,11 +126,11 @@ def _read(file: BinaryIO, size: int, source: str) -> LandmarkTrack:
 
 
 def _first_person(file: BinaryIO, frames: int, people: int, points: int, width: int, kept: int) -> np.ndarray:
-    """(frames, points, kept) float32 of the first of the people, read piece by piece."""
+    """Return the first person's values, (frames, points, kept) float32, read in pieces."""
     out = np.empty((frames, points, kept), np.float32)
     row = people * points * width
     at = 0
-    if 4 * row > _PIECE:  # a crowd: of each frame, only the first person is read
+    if 4 * row > _PIECE:  # many people: read only the first person of each frame
         start = file.tell()
         for t in range(frames):
             file.seek(start + 4 * row * t)

@@ -1,20 +1,20 @@
-"""From what limbs do to what joints rotate by: poses a body model from anatomical frames.
+"""Solves joint rotations of a body model from anatomical frames.
 
-A motion says where bones point and which way hinges and palms face; a body model wants rotations about its own rest
-pose. ``Poser`` turns one into the other for any body model, whether it rests in an A- or a T-pose. The same frames
-come from hand-made gestures and from other skeletons (``avatarkit.motion.retargeting``).
+A motion describes where bones point and which way hinges and palms face; a body model needs rotations about its own rest
+pose. ``Poser`` converts one into the other for any body model, whether it rests in an A-pose or a T-pose. Hand-made gestures
+and other skeletons (``avatarkit.motion.retargeting``) use the same frames.
 
 Anatomical frames are (3, 3) rotations. Those of the trunk, head, jaw and eyes have the columns left, up, forward.
 Those of limbs are ``frame(primary, secondary)``:
 
 ===================  ==============================  ====================================================
-group                primary (column y)              secondary (towards column x)
+group                primary (column y)              secondary (toward column x)
 ===================  ==============================  ====================================================
 collar               collar to shoulder              forward
 shoulder, elbow      to the elbow, to the wrist      axis about which the elbow bends (upper arm x forearm)
 hip, knee            to the knee, to the ankle       axis about which the knee bends (thigh x shin)
 wrist                wrist to middle knuckle         little finger's knuckle to the index finger's
-index .. pinky       along the phalanx               as the wrist
+index .. pinky       along the phalanx               same as the wrist
 thumb                along the phalanx               out of the palm
 ankle                heel to toes                    left
 ===================  ==============================  ====================================================
@@ -52,14 +52,15 @@ def _parents() -> dict[str, str | None]:
 
 
 PARENTS = _parents()
-"""SMPL-X joint -> its parent; parents come first."""
+"""SMPL-X joint -> its parent; parents precede children."""
 
 
 def frame(primary: torch.Tensor, secondary: torch.Tensor) -> torch.Tensor:
-    """Rotations (..., 3, 3) whose y column is along ``primary`` and whose x column is near to ``secondary``.
+    """Return rotations (..., 3, 3) with y along ``primary`` and x near ``secondary``.
 
     Args:
-        primary, secondary: (..., 3), any length, not parallel.
+        primary: (..., 3) directions, any length.
+        secondary: (..., 3) directions, any length, not parallel to ``primary``.
     """
     y = torch.nn.functional.normalize(primary, dim=-1)
     x = secondary - (secondary * y).sum(-1, keepdim=True) * y
@@ -68,7 +69,10 @@ def frame(primary: torch.Tensor, secondary: torch.Tensor) -> torch.Tensor:
 
 
 def rotation_between(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """The smallest rotations (..., 3, 3) that turn directions ``a`` (..., 3) into ``b``; any axis for opposite ones."""
+    """Return the smallest rotations (..., 3, 3) from directions ``a`` (..., 3) to ``b``.
+
+    For opposite directions the axis is arbitrary.
+    """
     a, b = torch.nn.functional.normalize(a, dim=-1), torch.nn.functional.normalize(b, dim=-1)
     axis = torch.linalg.cross(a, b)
     sine = axis.norm(dim=-1, keepdim=True)
@@ -79,7 +83,7 @@ def rotation_between(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def swing_twist(rotation: torch.Tensor, axis: torch.Tensor) -> torch.Tensor:
-    """Angles (T,) by which consecutive rotations (T, 3, 3) turn about ``axis`` (3,), unwrapped over time."""
+    """Return the angles (T,) that rotations (T, 3, 3) turn about ``axis`` (3,), unwrapped."""
     skew = torch.stack([rotation[..., i, j] - rotation[..., j, i] for i, j in ((2, 1), (0, 2), (1, 0))], -1)
     trace = rotation.diagonal(dim1=-2, dim2=-1).sum(-1)
     along = (skew * axis).sum(-1)  # 4 w (v . axis) of the quaternion, against 4 w^2 = 1 + trace
@@ -98,10 +102,11 @@ class Poser:
     """
 
     def __init__(self, body: BodyModel, shape: torch.Tensor | None = None) -> None:
-        """Measures a body.
+        """Measure a body.
 
         Args:
-            body: the model. shape: (S,) identity; None = the neutral one.
+            body: the model.
+            shape: (S,) identity; None = the neutral shape.
         """
         self.body = body
         with torch.no_grad():
@@ -116,28 +121,30 @@ class Poser:
         self._between = {n: self._chain(n) for n in self.names}
 
     def parent(self, name: str) -> str | None:
-        """The nearest ancestor that the model has."""
+        """Return the nearest ancestor that the model has."""
         above = PARENTS[name]
         while above is not None and above not in self._joints:
             above = PARENTS[above]
         return above
 
     def direction(self, start: str, end: str) -> torch.Tensor | None:
-        """(3,) from one joint to another at rest; None where the model lacks one."""
+        """Return the direction (3,) from one joint to another at rest, or None.
+
+        None means that the model lacks one of the joints.
+        """
         if start not in self.positions or end not in self.positions:
             return None
         return self.positions[end] - self.positions[start]
 
     def solve(self, frames: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Finds the rotations that bring the model's anatomical frames to wanted ones.
+        """Solve the rotations that bring the model's anatomical frames to given ones.
 
         Args:
-            frames: name -> (T, 3, 3) in the world. Groups that are not named keep their rest pose relative to their
-            parent; names
+            frames: name -> (T, 3, 3) in the world. Groups without a frame keep their rest pose relative to their parent; names
                 that the model lacks are ignored.
 
         Returns:
-            (T, 3) root and (T, J, 3) joints, axis-angle float32, as ``BodyParams`` wants them.
+            (T, 3) root and (T, J, 3) joints, axis-angle float32, as in ``BodyParams``.
         """
         count = next(iter(frames.values())).shape[0]
         world: dict[str, torch.Tensor] = {}
@@ -157,7 +164,10 @@ class Poser:
         return root.float(), vectors.float()
 
     def _chain(self, name: str) -> tuple[int, ...]:
-        """Joints between a limb and the next one that no SMPL-X joint owns: they can share its twist."""
+        """Return the joints between a limb and the next that no SMPL-X joint owns.
+
+        They can share the limb's twist.
+        """
         ends = {"shoulder": "elbow", "elbow": "wrist", "hip": "knee"}
         side, _, part = name.partition("_")
         child = f"{side}_{ends.get(part)}"
@@ -171,7 +181,7 @@ class Poser:
         return tuple(found[::-1])
 
     def _assign(self, local: torch.Tensor, name: str, turn: torch.Tensor) -> None:
-        """Spreads one group's rotation over joints, and the twist of limbs along the limb."""
+        """Distribute one group's rotation over its joints, and the twist of limbs along the limb."""
         part = name.partition("_")[2]
         if part in ("shoulder", "hip") and self._between[name]:
             axis = self.frames[name][:, 1]
@@ -194,7 +204,7 @@ class Poser:
 
 
 def _rest_frames(poser: Poser) -> dict[str, torch.Tensor]:
-    """Anatomical frames of a body at rest, see the module's table."""
+    """Return the anatomical frames of a body at rest; see the table of the module."""
     upright = torch.eye(3, dtype=torch.float64)
     left, up, forward = upright
     frames = dict.fromkeys(poser.names, upright)
@@ -231,7 +241,7 @@ def _rest_frames(poser: Poser) -> dict[str, torch.Tensor]:
             across = palm if finger == "thumb" else radial
             first = bone(f"{s}{finger}1", f"{s}{finger}2", hand)
             second = bone(f"{s}{finger}2", f"{s}{finger}3", first)
-            # Tips are no joints: the last phalanx bends as the one before.
+            # Fingertips are not joints: the last phalanx takes the direction of the one before.
             last = (rotation_between(first, second) @ second[:, None])[:, 0]
             wanted |= {f"{finger}{k}": (d, across) for k, d in enumerate((first, second, last), start=1)}
         frames |= {s + n: frame(*v) for n, v in wanted.items() if s + n in poser.positions}
@@ -239,7 +249,10 @@ def _rest_frames(poser: Poser) -> dict[str, torch.Tensor]:
 
 
 def _hinge(upper: torch.Tensor, lower: torch.Tensor, bends_to: torch.Tensor) -> torch.Tensor:
-    """Axis of an elbow or knee: measured where the limb rests bent, where it is straight as anatomy has it."""
+    """Return the axis of an elbow or knee.
+
+    It is measured if the limb is bent at rest, and anatomical if the limb is straight.
+    """
     usual = torch.linalg.cross(upper, bends_to)
     measured = torch.linalg.cross(upper, lower)
     bend = measured.norm() / (upper.norm() * lower.norm())

@@ -1,8 +1,8 @@
-"""Motions of foreign skeletons, played on a body model.
+"""Retargets motions of other skeletons to a body model.
 
-What is carried over is where bones point and which way hinges and palms face in the world (``avatarkit.motion.pose_solver``), so
-that neither proportions nor the pose at rest matter. Trunk, collars and feet, whose bones differ too much between
-skeletons, take over how far they turn from rest.
+Directions of bones, hinges and palms in the world are transferred (``avatarkit.motion.pose_solver``), so proportions and rest
+pose do not matter. For trunk, collars and feet, whose bones differ too much between skeletons, the rotation from rest is
+transferred instead.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _TRUNK = ("pelvis", "spine1", "spine2", "spine3", "neck", "head")
 
 @dataclass(frozen=True)
 class Performer:
-    """A moving skeleton whose joints carry SMPL-X names (those it has).
+    """An animated skeleton whose joints have SMPL-X names, as far as it has them.
 
     Attributes:
-        name: for messages.
-        rest: joint -> (3,) where it is when all rotations are zero. ``<joint>_tip``: end of a bone without children.
+        name: name for messages.
+        rest: joint -> (3,) position with all rotations zero. ``<joint>_tip``: end of a bone without children.
         rotations: joint -> (T, 3, 3) from zero to the world.
         positions: (T, 3) of the pelvis in the world, in the units of ``rest``; None = unknown.
         fps: frames per second.
-        expression: facial action -> (T,), where the file has any.
+        expression: facial action -> (T,), if the file has any.
     """
 
     name: str
@@ -45,20 +45,22 @@ class Performer:
 
 
 def retarget(performer: Performer, poser: Poser, name: str) -> Motion:
-    """Plays a performer's motion on a body model, turned so that it faces the front on the whole.
+    """Retarget a performer's motion to a body model and turn it to face the front.
 
     Args:
-        performer: the foreign skeleton. poser: of the body model. name: of the motion.
+        performer: the other skeleton.
+        poser: poser of the body model.
+        name: name of the motion.
 
     Raises:
-        InputError: too little of a person is in the skeleton.
+        InputError: the skeleton lacks a required joint.
     """
     needed = ("pelvis", "left_shoulder", "left_elbow", "right_shoulder", "right_elbow")
     missing = [n for n in needed if n not in performer.rotations]
     if missing:
         raise InputError(
-            f"{performer.name} has a skeleton without a joint that could be the {missing[0].replace('_', ' ')}; "
-            "name its joints as Mixamo, CMU, MakeHuman or SMPL-X do."
+            f"The skeleton of {performer.name} has no joint that is recognized as the {missing[0].replace('_', ' ')}; "
+            "name its joints like Mixamo, CMU, MakeHuman or SMPL-X."
         )
     axes = _axes(performer)
     world = _to_front(performer, axes["pelvis"])
@@ -86,10 +88,10 @@ def retarget(performer: Performer, poser: Poser, name: str) -> Motion:
 
 
 def _axes(performer: Performer) -> dict[str, torch.Tensor]:
-    """Trunk joint -> (3, 3) left, up, forward of the body in the joint's axes at zero.
+    """Return trunk joint -> (3, 3) the body's left, up, forward in its axes at zero.
 
-    Most files have a standing person at zero. Some have every bone along one axis instead; there the motion tells.
-    Directions are snapped to the coordinate axes, as all rigs are built along them.
+    Most files have a standing person at zero. Some have every bone along one axis instead; then the axes follow from the
+    motion. Directions are snapped to the coordinate axes, because all rigs are built along them.
     """
     rest = performer.rest
 
@@ -97,7 +99,7 @@ def _axes(performer: Performer) -> dict[str, torch.Tensor]:
         return rest[b] - rest[a] if a in rest and b in rest else None
 
     across = way("right_shoulder", "left_shoulder")
-    assert across is not None  # shoulders are there
+    assert across is not None  # the shoulders were checked before
     hips = way("right_hip", "left_hip")
     top = next((n for n in ("neck", "head", "head_tip") if n in rest), None)
     shoulders = (rest["left_shoulder"] + rest["right_shoulder"]) / 2
@@ -112,7 +114,7 @@ def _axes(performer: Performer) -> dict[str, torch.Tensor]:
     following = next(n for n in ("spine1", "spine2", "spine3", "neck", "head") if n in rest)
     axes = {"pelvis": _basis(across if hips is None else hips, rest[following] - rest["pelvis"])}
     before = "pelvis"
-    for name in (n for n in _TRUNK[1:] if n in performer.rotations):  # on average a trunk is straight
+    for name in (n for n in _TRUNK[1:] if n in performer.rotations):  # a trunk is straight on average
         between = performer.rotations[name].mT @ performer.rotations[before] @ axes[before]
         axes[name] = _nearest_axes(between.mean(0))
         before = name
@@ -120,7 +122,7 @@ def _axes(performer: Performer) -> dict[str, torch.Tensor]:
 
 
 def _nearest_axes(R: torch.Tensor) -> torch.Tensor:
-    """The rotation (3, 3) by right angles that is nearest."""
+    """Return the nearest rotation (3, 3) by right angles."""
     best, found = -math.inf, R
     for order in itertools.permutations(range(3)):
         for signs in itertools.product((1.0, -1.0), repeat=3):
@@ -133,7 +135,7 @@ def _nearest_axes(R: torch.Tensor) -> torch.Tensor:
 
 
 def _basis(left: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-    """(3, 3) left, up, forward, along coordinate axes."""
+    """Return left, up, forward along coordinate axes, (3, 3)."""
     y = _snapped(up)
     x = _snapped(left * (1 - y.abs()))
     return torch.stack([x, y, torch.linalg.cross(x, y)], -1)
@@ -151,7 +153,7 @@ def _cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def _to_front(performer: Performer, axes: torch.Tensor) -> torch.Tensor:
-    """(3, 3) from the file's world to y up, with the person facing +z on the whole."""
+    """Return the rotation (3, 3) from the file's world to y up, facing +z on average."""
     pelvis = performer.rotations["pelvis"] @ axes
     upward = pelvis[..., 1].median(0).values
     y = torch.zeros(3, dtype=torch.float64)
@@ -159,7 +161,7 @@ def _to_front(performer: Performer, axes: torch.Tensor) -> torch.Tensor:
     y[k] = 1.0
     ahead = pelvis[..., 2] * (1 - y)
     mean = ahead.mean(0)
-    if mean.norm() < 0.3:  # walks in circles
+    if mean.norm() < 0.3:  # no clear direction, e.g. walking in circles
         mean = ahead[0]
     if mean.norm() < 1e-3:
         mean = torch.eye(3, dtype=torch.float64)[3 - k]
@@ -168,7 +170,10 @@ def _to_front(performer: Performer, axes: torch.Tensor) -> torch.Tensor:
 
 
 def _hinge(u: torch.Tensor, f: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
-    """(T, 3) axis of an elbow or knee in the world: as it bends, and where it is nearly straight as ``usual`` says."""
+    """Return the axis (T, 3) of an elbow or knee in the world.
+
+    It is measured from the bend; where the limb is nearly straight, ``usual`` is used.
+    """
     u, f = torch.nn.functional.normalize(u, dim=-1), torch.nn.functional.normalize(f, dim=-1)
     bent = torch.linalg.cross(u, f)
     usual = torch.nn.functional.normalize(usual - (usual * u).sum(-1, keepdim=True) * u, dim=-1)
@@ -176,12 +181,12 @@ def _hinge(u: torch.Tensor, f: torch.Tensor, usual: torch.Tensor) -> torch.Tenso
     trust = ((sine - 0.1) / 0.3).clamp(0, 1)
     trust = trust * trust * (3 - 2 * trust)
     forward = (bent * usual).sum(-1, keepdim=True) / sine.clamp(min=1e-9)
-    trust = trust * ((forward + 0.6) / 0.8).clamp(0, 1)  # limbs that bend backwards are noise
+    trust = trust * ((forward + 0.6) / 0.8).clamp(0, 1)  # limbs that bend backward are noise
     return trust * bent / sine.clamp(min=1e-9) + (1 - trust) * usual
 
 
 def _usual_hinge(u0: torch.Tensor, R_u: torch.Tensor, f: torch.Tensor, guess: torch.Tensor) -> torch.Tensor:
-    """(3,) axis of a hinge in the upper bone's axes: the one the motion itself shows, else ``guess``."""
+    """Return the axis (3,) of a hinge in the upper bone's axes, from the motion or ``guess``."""
     inside = (R_u.mT @ f[..., None])[..., 0]
     turned = torch.linalg.cross(u0.expand_as(inside), inside) / (u0.norm() * inside.norm(dim=-1, keepdim=True))
     together, apart = turned.sum(0), turned.norm(dim=-1).sum()
@@ -219,10 +224,8 @@ def _arm(
     return out
 
 
-def _collar(
-    s: str, performer: Performer, turns: Mapping[str, torch.Tensor], chest: str, body: torch.Tensor
-) -> torch.Tensor:
-    """(T, 3, 3) how a collar has turned from rest, in the body's axes."""
+def _collar(s: str, performer: Performer, turns: Mapping[str, torch.Tensor], chest: str, body: torch.Tensor) -> torch.Tensor:
+    """Return the rotation (T, 3, 3) of a collar from rest, in the body's axes."""
     bone = performer.rest[s + "shoulder"] - performer.rest[s + "collar"]
     outward = body[:, 0] if s == "left_" else -body[:, 0]
     trunk = turns[chest] @ body
@@ -233,10 +236,8 @@ def _collar(
     return trunk @ rotation_between(usual.expand_as(seen), seen)
 
 
-def _hand(
-    s: str, rest: Mapping[str, torch.Tensor], f0: torch.Tensor, forward: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Directions (3,) along a hand and towards its thumb, in its axes at zero."""
+def _hand(s: str, rest: Mapping[str, torch.Tensor], f0: torch.Tensor, forward: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the directions (3,) along a hand and toward its thumb, in its axes at zero."""
     at = rest[s + "wrist"]
     knuckles = [rest[s + f + "1"] for f in ("middle", "index", "ring") if s + f + "1" in rest]
     tip = knuckles[0] if knuckles else rest.get(s + "wrist_tip")
@@ -265,7 +266,7 @@ def _finger(
         if end is not None and float((end - rest[joint]).norm()) > 1e-6:
             bone = end - rest[joint]
         wanted = frame(turns[joint] @ bone, turns[joint] @ across)
-        if k:  # no finger bends further than this; some files have tips that are turned around
+        if k:  # limit of a finger's bend; some files have reversed tips
             broken = (wanted[..., 1] * out[chain[k - 1]][..., 1]).sum(-1) < -0.4
             wanted = torch.where(broken[:, None, None], out[chain[k - 1]], wanted)
         out[joint] = wanted
@@ -295,7 +296,10 @@ def _leg(
 
 
 def _jaw(frames: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """How far the mouth is open, from the jaw's pitch: about 0.43 radians open a jaw fully."""
+    """Return how far the mouth is open, from the jaw's pitch.
+
+    About 0.43 radians open a jaw fully.
+    """
     if "jaw" not in frames:
         return {}
     turn = frames["head"].mT @ frames["jaw"]
@@ -303,7 +307,10 @@ def _jaw(frames: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _translation(performer: Performer, poser: Poser, world: torch.Tensor) -> torch.Tensor:
-    """(T, 3) metres from where the person stands, scaled to the body's legs; heights from the usual one."""
+    """Return displacements (T, 3) in meters from where the person stands.
+
+    They are scaled to the body's leg length; heights are relative to the usual height.
+    """
     count = len(performer.rotations["pelvis"])
     if performer.positions is None:
         return torch.zeros(count, 3, dtype=torch.float64)

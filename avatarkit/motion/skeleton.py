@@ -1,4 +1,4 @@
-"""Which joint of a foreign skeleton is which: names of Mixamo, Rokoko, CMU, MakeHuman, Poser, UE, SMPL and others."""
+"""Recognizes joints by name: Mixamo, Rokoko, CMU, MakeHuman, Poser, UE, SMPL and others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from avatarkit.types.body import SMPLX_JOINTS
 
 __all__ = ["recognise"]
 
-# In order of trust: where a skeleton has several of a row, the first wins.
+# In order of preference: if a skeleton has several names of a row, the first is used.
 _LIMBS: dict[str, tuple[str, ...]] = {
     "shoulder": ("upperarm01", "upperarm", "uparm", "shldr", "arm", "humerus", "shoulder"),
     "collar": ("collar", "clavicle", "collarbone", "clav", "shoulder"),
@@ -26,12 +26,13 @@ _OTHER_FINGER_NAMES = {"middle": ("mid",), "pinky": ("little", "pinkie")}
 
 
 def recognise(names: Sequence[str], parents: Sequence[int]) -> dict[str, int]:
-    """SMPL-X joint -> number of the skeleton's joint, for those that can be told.
+    """Return SMPL-X joint -> number of the skeleton's joint, for the recognized joints.
 
-    Limbs are told by their names; the spine by lying between the pelvis and the shoulders, whatever it is called.
+    Limbs are recognized by their names, the spine by its position between pelvis and shoulders.
 
     Args:
-        names: J. parents: J, -1 for the root.
+        names: names of the J joints.
+        parents: number of each joint's parent, -1 for the root.
     """
     plain = {n: j for j, n in enumerate(names)}
     if {"left_shoulder", "left_elbow", "pelvis"} <= set(plain):
@@ -67,7 +68,10 @@ def _finger(finger: str, number: int, joints: dict[str, int]) -> dict[int, int]:
 
 
 def _key(name: str) -> tuple[str, str]:
-    """(side, letters and digits) of a joint's name; the side is "left", "right" or ""."""
+    """Return side and normalized name (letters and digits) of a joint's name.
+
+    The side is "left", "right" or "".
+    """
     name = name.split(":")[-1]
     name = re.sub(r"^(bip\d*|cc_base|armature|def|org|b|j_bip)[\s_]+", "", name, flags=re.IGNORECASE)
     patterns = (
@@ -85,16 +89,16 @@ def _key(name: str) -> tuple[str, str]:
             side = "left" if hit.group(1).lower().startswith("l") else "right"
             name = name[: hit.start()] + " " + name[hit.end() :]
             break
-    if name.strip().startswith("__"):  # helpers of MakeHuman's exporter
+    if name.strip().startswith("__"):  # helper joints of MakeHuman's exporter
         return "", ""
     return side, re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _trunk(found: dict[str, int], parents: Sequence[int]) -> dict[str, int]:
-    """Pelvis, spine, neck: the joints from where the legs start to where the arms start, and on to the head."""
+    """Return pelvis, spine, neck: the joints from hips to shoulders, and on to the head."""
 
     def line(name: str) -> list[int]:
-        """From a joint up to the root."""
+        """Return the joints from a joint up to the root."""
         j: int = found.get(name, -1)
         out: list[int] = []
         while j >= 0:

@@ -1,4 +1,7 @@
-"""Motions stored as SMPL-X, SMPL-H or SMPL rotations (AMASS, BEAT2 and alike), without the body model itself."""
+"""Reads motions stored as SMPL-X, SMPL-H or SMPL rotations, without the body model.
+
+These are the archives of AMASS, BEAT2 and similar data sets.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +34,14 @@ _RATES = ("mocap_frame_rate", "mocap_framerate", "fps")
 _PLACES = ("trans", "smpl_trans", "transl")
 
 SMPLX_ARRAYS = frozenset({"poses", "smpl_poses", "expressions", *_RATES, *_PLACES, *(n for ns in _PARTS.values() for n in ns)})
-"""Names of the arrays that are looked at."""
+"""Names of the arrays that are read."""
 
-_MOST_WIDTH = 1000  # numbers of a frame
-_FARTHEST = 1e6  # metres, or whatever a file takes for them
+_MOST_WIDTH = 1000  # limit of numbers per frame
+_FARTHEST = 1e6  # largest valid coordinate, in the units of the file
 
 _log = logging.getLogger("avatarkit.motion.files")
 
-# Joints of the rest pose of SMPL-X's mean body, metres, y up, facing +z, left side; to a centimetre, for directions
+# Joints of the rest pose of SMPL-X's mean body, meters, y up, facing +z, left side; to a centimeter, for directions
 # of bones.
 _MIDDLE = {
     "pelvis": (0.0, -0.351, 0.012), "spine1": (0.0, -0.242, -0.016), "spine2": (0.0, -0.110, -0.022),
@@ -74,25 +77,24 @@ def _rest() -> dict[str, torch.Tensor]:
 
 
 def is_smplx(arrays: Mapping[str, np.ndarray]) -> bool:
-    """Whether an archive looks like a SMPL-X, SMPL-H or SMPL motion."""
+    """Return whether an archive looks like a SMPL-X, SMPL-H or SMPL motion."""
     return any(k in arrays for k in ("poses", "smpl_poses", "pose_body", "body_pose"))
 
 
 def smplx_motion(arrays: Mapping[str, np.ndarray], path: Path, body: BodyModel) -> Motion:
-    """Reads a motion.
+    """Read a motion.
 
-    The body takes over bones' directions (``avatarkit.motion.retargeting``); a body model with SMPL-X's own joints takes the
-    rotations as they are. The jaw opens the mouth. FLAME's expression components have no meaning for other models and
-    are left out.
+    Directions of bones are retargeted (``avatarkit.motion.retargeting``); a body model with SMPL-X's own joints uses the
+    rotations directly. The jaw opens the mouth. FLAME's expression components do not apply to other models and are left out.
 
     Raises:
-        InputError: the arrays are no poses.
+        InputError: the arrays are not poses.
     """
     vectors = _vectors(arrays, path)
     fps = 30.0
     given = next((arrays[key] for key in _RATES if key in arrays), None)
     if given is None:
-        _log.warning("%s does not say its frame rate; taking 30 frames per second.", path.name)
+        _log.warning("%s has no frame rate; 30 frames per second are assumed.", path.name)
     else:
         fps = float(given.reshape(-1)[0]) if given.size and given.dtype.kind in "fiu" else math.nan
     if not 0.1 <= fps <= 10_000:
@@ -115,13 +117,13 @@ def smplx_motion(arrays: Mapping[str, np.ndarray], path: Path, body: BodyModel) 
 
 
 def _vectors(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, torch.Tensor]:
-    """Joint -> (T, 3) axis-angle."""
-    wrong = InputError(f"{path.name} holds poses that are not SMPL-X, SMPL-H or SMPL rotations.")
+    """Return joint -> (T, 3) axis-angle."""
+    wrong = InputError(f"{path.name} contains poses that are not SMPL-X, SMPL-H or SMPL rotations.")
     for name in ("poses", "smpl_poses", *(n for names in _PARTS.values() for n in names)):
         if name in arrays and (arrays[name].dtype.kind not in "fiu" or not arrays[name].ndim):
             raise wrong
         if name in arrays and len(arrays[name]) > MOST_FRAMES:
-            raise InputError(f"{path.name} has {len(arrays[name])} frames; at most {MOST_FRAMES} are read: cut it into parts.")
+            raise InputError(f"{path.name} has {len(arrays[name])} frames; the limit is {MOST_FRAMES}. Cut it into parts.")
         if name in arrays and arrays[name].size > _MOST_WIDTH * max(1, len(arrays[name])):
             raise wrong
     try:
@@ -146,13 +148,13 @@ def _vectors(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, torch.Te
     if whole.ndim != 2 or whole.shape[1] not in layouts or not len(whole):
         raise wrong
     if not np.isfinite(whole).all() or np.abs(whole).max() > 1e3:
-        raise InputError(f"{path.name} holds poses with impossible numbers.")
+        raise InputError(f"{path.name} contains poses with impossible numbers.")
     out = {}
     for k, name in enumerate(layouts[whole.shape[1]]):
         out[name] = torch.from_numpy(whole[:, 3 * k : 3 * k + 3].copy())
     for side in ("left", "right"):
         hand = [n for n in out if n.startswith(side) and n[-1] in "123"]
-        if not any(bool(out[n].any()) for n in hand):  # nobody moved them: leave the body's relaxed fingers
+        if not any(bool(out[n].any()) for n in hand):  # the hands are not animated: keep the body's relaxed fingers
             for n in hand:
                 del out[n]
     return out
@@ -165,14 +167,14 @@ def _positions(arrays: Mapping[str, np.ndarray], count: int, path: Path) -> torc
     values = np.asarray(arrays[key])
     fits = values.shape == (count, 3) and values.dtype.kind in "fiu"
     if not fits or not np.isfinite(values).all() or np.abs(values.astype(np.float64)).max(initial=0) > _FARTHEST:
-        raise InputError(f"{path.name} holds translations that do not fit its poses.")
+        raise InputError(f"{path.name} contains translations that do not match its poses.")
     return torch.from_numpy(values.astype(np.float64))
 
 
 def _native(
     vectors: Mapping[str, torch.Tensor], positions: torch.Tensor | None, fps: float, path: Path, body: BodyModel
 ) -> Motion:
-    """The body model is SMPL-X: rotations as they are."""
+    """Return the motion for SMPL-X itself: rotations are used directly."""
     neutral = body.neutral()
     count = len(vectors["pelvis"])
     joints = torch.zeros(count, len(body.joint_names), 3)

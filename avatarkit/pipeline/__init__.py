@@ -1,1 +1,1 @@
-"""The method: plan a build, run its stages."""
+"""The pipeline: plans a build and runs its stages."""

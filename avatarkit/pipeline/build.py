@@ -1,4 +1,4 @@
-"""The method, top to bottom: one photo becomes an avatar in five stages (paper, Fig. 2)."""
+"""The method from top to bottom: one photo becomes an avatar in five stages (paper, Fig. 2)."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ T = TypeVar("T")
 
 
 class _Training(msgspec.Struct):
-    """``training.json``, as ``TrainingReport``."""
+    """Content of ``training.json``, see ``TrainingReport``."""
 
     steps: Annotated[int, msgspec.Meta(ge=0)]
     curves: dict[str, list[tuple[int, float]]]
 
 
 STAGES = ("tracking", "motions", "body-labels", "head-labels", "avatar", "preview")
-"""What ``--from`` may name; the stages from there on are made again."""
+"""Values of ``--from``; this stage and all after it run again."""
 
 EXTRAS = ("preview.png", "preview.mp4", "report.html")
 """Files that every build adds to the tensors and the manifest."""
@@ -80,7 +80,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "avatar": ("appearance", "geometry", "io", "training", "types"),
     "preview": ("animation", "geometry", "io", "metrics", "report", "types"),
 }
-"""Stage -> packages of the core whose code its results depend on, directly or through a component."""
+"""Stage -> packages of the core that affect its results, directly or through a component."""
 
 
 def build(
@@ -98,25 +98,29 @@ def build(
     person: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Builds an avatar from one photo.
+    """Build an avatar from one photo.
 
-    A run that was interrupted goes on where it was; stages whose inputs and options are unchanged are taken from the cache.
+    An interrupted build continues where it stopped; stages whose inputs and options did not change are taken from the cache.
 
     Args:
-        photo: picture of one person. output: the avatar's folder; None = ``<photo>.avatar`` here.
+        photo: photo of one person.
+        output: the avatar's folder; None = ``<photo>.avatar`` in the current folder.
         recipe: components and numbers; None = the preset for the device.
         registry: where components are found; None = all installed plugins.
-        device: ``auto``, ``cpu`` or ``cuda``. seed: of everything random.
-        start: stage to make again, with all after it. fresh: make all stages again.
-        consent: what the person agreed to, for the manifest. keep_photo: put the photo into the folder.
-        person: which one, counted from 1 left to right, where there are several.
-        progress: shown to the user.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        seed: random seed.
+        start: stage to run again, with all stages after it.
+        fresh: run all stages again.
+        consent: what the person agreed to, for the manifest.
+        keep_photo: put the photo into the folder.
+        person: number of the person, counted from 1 left to right, if the photo shows several.
+        progress: receives progress reports.
 
     Returns:
         The avatar's folder.
 
     Raises:
-        AvatarkitError: see ``errors.py``; nothing half written is left behind.
+        AvatarkitError: see ``errors.py``; no partial output is left behind.
     """
     if start is not None and start not in STAGES:
         raise ConfigError(f"There is no stage {start!r}; the stages are {', '.join(STAGES)}.")
@@ -141,7 +145,7 @@ def build(
 
 
 class _Run:
-    """One run of ``build``: each method is a stage that is taken from the store where nothing that it depends on changed."""
+    """One run of ``build``. Each method is a stage; an unchanged stage is taken from the store."""
 
     def __init__(self, output: Path, components: Components, seed: int, start: str | None, progress: Progress) -> None:
         self.components, self.recipe, self.seed, self.progress = components, components.recipe, seed, progress
@@ -153,7 +157,11 @@ class _Run:
     def all_stages(
         self, photo: Photo, person: int | None, consent: str | None
     ) -> tuple[dict[str, torch.Tensor], dict[str, Any], dict[str, Path | bytes | str]]:
-        """The method, stage by stage; returns tensors, manifest and further files of the avatar."""
+        """Run all stages.
+
+        Returns:
+            Tensors, manifest and further files of the avatar.
+        """
         subject, tracking = self.track(photo, person)
         motions, motions_stage = self.motions()
         body_clips = self.labels("body", subject, tracking, motions, motions_stage)
@@ -170,7 +178,7 @@ class _Run:
     # ------------------------------------------------------------------------------------------------------- the stages
 
     def track(self, photo: Photo, person: int | None) -> tuple[Subject, Stage]:
-        """Stage 1: matte, landmarks and the fitted body."""
+        """Run stage 1: matte, landmarks and the fitted body."""
         slots = ("matting", "keypoints", "body", "tracker")
         stage = self._stage("tracking", slots, {"photo": photo.sha256}, {"person": person})
 
@@ -198,7 +206,7 @@ class _Run:
         return self._run(stage, "tracking", "tracker", make, read), stage
 
     def motions(self) -> tuple[list[Motion], Stage]:
-        """Stage 2: motions to make labels from."""
+        """Run stage 2: motions for the labels."""
         config = self.recipe.section("labels", LabelsConfig)
         counts = {
             region: count if self.recipe.slots[f"{region}_labels"].use else 0
@@ -225,7 +233,7 @@ class _Run:
     def labels(
         self, region: str, subject: Subject, tracking: Stage, motions: list[Motion], motions_stage: Stage
     ) -> list[tuple[LabelClip, Stage]]:
-        """Stages 3 and 4: one clip for each motion, each cached on its own."""
+        """Run stage 3 or 4: one clip for each motion, each cached on its own."""
         slot = f"{region}_labels"
         if not self.recipe.slots[slot].use:
             return []
@@ -235,7 +243,9 @@ class _Run:
         shows = self.components.get(slot).regions if chosen else (region,)
         if region not in shows:
             owner = self.components.descriptor(slot).owner
-            raise ConfigError(f"{owner} shows the {' and the '.join(shows)}, and cannot make {region} labels; see {slot}.")
+            raise ConfigError(
+                f"{owner} generates {' and '.join(shows)} labels, not {region} labels. Choose another component for {slot}."
+            )
         made = []
         for number, motion in chosen:
             inputs = {"tracking": tracking.key, "motions": motions_stage.key}
@@ -257,7 +267,7 @@ class _Run:
         return made
 
     def _aligned(self, slot: str, clip: LabelClip, subject: Subject, motion: Motion) -> LabelClip:
-        """The clip with the parameters that its frames really show, in the photo's colours."""
+        """Return the clip with re-tracked parameters and the photo's colors."""
         get, config = self.components.get, self.recipe.section("labels", LabelsConfig)
         if get(slot).exact:
             return clip
@@ -267,21 +277,26 @@ class _Run:
             self.progress.update(f"tracking {motion.name} again", None)
             clip, drift = retrack(clip, subject, get("body"), get("keypoints"), get("tracker"), meshes, fps)
             facts["drift"] = {k: round(v, 3) if v == v else None for k, v in asdict(drift).items()}
-            log.info("clip %s strays %.0f mm from its request, lost %.0f %%", clip.name, drift.mean_mm, drift.lost * 100)
+            log.info(
+                "clip %s: %.0f mm from the requested pose on average, %.0f %% of the frames without a person",
+                clip.name,
+                drift.mean_mm,
+                drift.lost * 100,
+            )
             if not clip.confidence.any():
-                log.warning("clip %s does not show the person, and is left out", clip.name)
+                log.warning("clip %s does not show the person and is left out", clip.name)
             elif drift.lost + drift.doubted > 0.5:
-                log.warning("clip %s: more than half of its frames do not show the person as asked", clip.name)
+                log.warning("clip %s: more than half of its frames do not show the requested pose", clip.name)
         if config.calibrate and clip.confidence.any():
             clip, colors = calibrated(clip, subject, get("body"), get("renderer"))
             facts["colours"] = None if colors is None else {"gain": colors.gain.tolist(), "offset": colors.offset.tolist()}
-            log.info("clip %s: colours %s", clip.name, colors)
+            log.info("clip %s: colors %s", clip.name, colors)
         return replace(clip, facts=facts)
 
     def train(
         self, subject: Subject, tracking: Stage, clips: list[LabelClip], label_stages: list[Stage]
     ) -> tuple[dict[str, torch.Tensor], TrainingReport]:
-        """Stage 5: the avatar."""
+        """Run stage 5: the avatar."""
         config = self.recipe.section("training", TrainingConfig)
         inputs = {"tracking": tracking.key} | {s.name: s.key for s in label_stages}
         losses = {
@@ -325,7 +340,11 @@ class _Run:
         clips: list[LabelClip],
         training: TrainingReport,
     ) -> dict[str, Path | bytes | str]:
-        """Pictures and the report, and the measured quality into the manifest; returns the files."""
+        """Write pictures and the report, and add the measured quality to the manifest.
+
+        Returns:
+            The files.
+        """
         config = self.recipe.section("preview", PreviewConfig)
         stage = self._stage("preview", ("motions", "renderer"), {"avatar": self.records["avatar"]["key"]}, asdict(config))
         avatar = assemble(self.components, tensors, manifest)
@@ -349,7 +368,7 @@ class _Run:
     # -------------------------------------------------------------------------------------------------------- machinery
 
     def manifest(self, photo: Photo, subject: Subject, consent: str | None) -> dict[str, Any]:
-        """How this avatar came to be; ``bundle.write_bundle`` adds the format."""
+        """Return how this avatar was made; ``bundle.write_bundle`` adds the format."""
         used = {s: self.components.descriptor(s) for s, c in self.recipe.slots.items() if c.use}
         return {
             "avatarkit": __version__,
@@ -367,26 +386,29 @@ class _Run:
         }
 
     def _stage(self, name: str, slots: tuple[str, ...], inputs: dict[str, str], config: dict[str, Any]) -> Stage:
-        """A stage whose key holds what fills ``slots``, and the revisions of the core packages that it runs."""
+        """Return a stage with its content key.
+
+        The key covers the components in ``slots`` and the revisions of the core packages that the stage runs.
+        """
         revision = self.components.descriptor(slots[-1]).revision
         code = core_revisions(RUNS[re.sub(r"-\d+$", "", name)])
         parts = {"slots": self.components.identities(slots), "core": code, **config}
         return self.store.stage(name, slots[-1], revision, parts, self.seed, inputs)
 
     def _require(self, slot: str, contract: Callable[..., None], *values: Any) -> None:
-        """Stops at what a component gave that is not what its interface promises."""
+        """Raise PluginError if the result of a component breaks its interface."""
         try:
             contract(*values)
         except validation.Violation as violation:
             component = self.components.descriptor(slot)
-            wrong = f"{component.owner} of {component.maker} answers wrongly: {violation}."
+            wrong = f"{component.owner} of {component.maker} returned an invalid result: {violation}."
             raise PluginError(f"{wrong} {component.remedy}") from None
 
     def _run(self, stage: Stage, group: str, slot: str, make: Callable[[Path], None], read: Callable[[Path], T]) -> T:
-        """Makes the stage unless it is there, and reads its results.
+        """Run the stage unless its results are stored, and read its results.
 
-        A foreign exception of ``make`` is wrapped once, naming the owner. Results of an earlier run that cannot be read are made
-        again.
+        An exception from a plugin in ``make`` is wrapped once, with the name of its component. Stored results that cannot be read
+        are made again.
         """
         if group in self.again:
             stage.discard()
@@ -394,9 +416,9 @@ class _Run:
         if reused:
             try:
                 found = read(stage.folder)
-            except Exception as error:  # of a cache that anybody may have made
+            except Exception as error:  # the cache may be damaged or edited
                 reason = str(error).rstrip(".") or type(error).__name__
-                log.warning("The kept results of the stage %s cannot be read (%s); they are made again.", stage.name, reason)
+                log.warning("The stored results of the stage %s cannot be read (%s); the stage runs again.", stage.name, reason)
                 stage.discard()
                 reused = False
         with self.progress.stage(group):
@@ -421,18 +443,18 @@ class _Run:
 
 
 def core_revisions(packages: Iterable[str]) -> dict[str, int]:
-    """Package of the core -> its ``REVISION``, for content keys."""
+    """Return package of the core -> its ``REVISION``, for content keys."""
     return {name: importlib.import_module(f"avatarkit.{name}").REVISION for name in packages}
 
 
 def _person_box(subject: Subject) -> torch.Tensor:
-    """(4,) x0, y0, x1, y1 of the matte in pixels."""
+    """Return the box of the matte (4,): x0, y0, x1, y1 in pixels."""
     ys, xs = (subject.matte.alpha > 0.5).nonzero(as_tuple=True)
     return torch.stack([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]).float()
 
 
 def load_tracked_subject(store: Path, manifest: dict[str, Any]) -> Subject:
-    """The tracked photo of a finished avatar, from its cache.
+    """Return the tracked photo of a finished avatar, from its cache.
 
     Raises:
         StoreError: the cache was deleted.
@@ -441,7 +463,10 @@ def load_tracked_subject(store: Path, manifest: dict[str, Any]) -> Subject:
 
 
 def _without_folders(value: Any) -> Any:
-    """Options with the names of files only: an avatar never holds a path of its maker's disk."""
+    """Return the options with paths reduced to file names.
+
+    An avatar must not contain paths of the machine that built it.
+    """
     if isinstance(value, Mapping):
         return {k: _without_folders(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

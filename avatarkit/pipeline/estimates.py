@@ -1,4 +1,4 @@
-"""What a build takes, before it starts: memory and time of its heavy steps, from what their components state."""
+"""Memory and time of a build before it starts, from figures that its components state."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Estimate", "estimates"]
 
-_SEGMENT_SECONDS = 4.0  # longest motion of a clip, where the source of motions says nothing
-_VIEW = 640  # pixels along a side of the view that costs of training are stated for
+_SEGMENT_SECONDS = 4.0  # longest motion of a clip, if the motion source does not say
+_VIEW = 640  # pixels; training costs are stated for a square view of this side
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One heavy step.
+    """Memory and time of one heavy step.
 
     Attributes:
-        slot: of the recipe. owner: the component. work: how much of it, readable.
-        seconds: in all; None = nobody states it. memory_gb: peak of ``device``; None = nobody states it.
-        device: where the figures hold. here: whether that is the build's device.
-        source: who measured, and on what.
+        slot: slot of the recipe.
+        owner: the component.
+        work: amount of work, readable.
+        seconds: total time; None = unknown.
+        memory_gb: peak memory of ``device``; None = unknown.
+        device: device for which the figures hold.
+        here: whether the build uses that device.
+        source: where the figures come from, and the hardware.
     """
 
     slot: str
@@ -40,21 +44,23 @@ class Estimate:
 
     @property
     def text(self) -> str:
-        """One line for people."""
-        time = "nobody states a time" if self.seconds is None else f"about {_duration(self.seconds)}"
+        """The estimate on one line."""
+        time = "time unknown" if self.seconds is None else f"about {_duration(self.seconds)}"
         memory = "" if self.memory_gb is None else f", {self.memory_gb:g} GB of {'GPU ' * (self.device == 'cuda')}memory"
-        elsewhere = "" if self.here else f"; figures for {self.device}, here it is far slower"
+        elsewhere = "" if self.here else f"; measured on {self.device}, much slower on this device"
         return f"{self.slot} ({self.work}): {time}{memory} ({self.source}){elsewhere}"
 
 
 def estimates(
     recipe: Recipe, components: Mapping[str, Component | None], configs: Mapping[str, Mapping[str, Any]], device: str
 ) -> tuple[Estimate, ...]:
-    """What is known of a recipe's heavy steps.
+    """Return the estimates of a recipe's heavy steps.
 
     Args:
-        recipe: numbers of clips and steps. components: slot -> what fills it. configs: slot -> its complete options.
-        device: ``cpu`` or ``cuda``, of the build.
+        recipe: numbers of clips and steps.
+        components: slot -> its component.
+        configs: slot -> its complete options.
+        device: ``cpu`` or ``cuda``, device of the build.
     """
     labels, training = recipe.resolved("labels"), recipe.resolved("training")
     seconds = float(configs.get("motions", {}).get("label_seconds", _SEGMENT_SECONDS))
@@ -76,7 +82,7 @@ def estimates(
 
 
 def _cost(costs: Sequence[Cost], device: str) -> Cost | None:
-    """The figures for a device, or else any."""
+    """Return the figures for a device, or for another one if there are none."""
     return next((cost for cost in costs if cost.device == device), costs[0] if costs else None)
 
 

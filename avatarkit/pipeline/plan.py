@@ -1,4 +1,4 @@
-"""What a build is going to do, and whether everything that it needs is here: before any stage runs."""
+"""What a build will do and whether its requirements are met, checked before any stage runs."""
 
 from __future__ import annotations
 
@@ -27,16 +27,18 @@ from avatarkit.utils.paths import writable_home
 
 __all__ = ["Plan", "PlanStep", "plan"]
 
-_FREE_MB = 300  # stages, clips and checkpoints of one standard build
+_FREE_MB = 300  # disk space for stages, clips and checkpoints of one standard build
 
 
 @dataclass(frozen=True)
 class PlanStep:
-    """A slot of the recipe, or a term of the objective, and what fills it.
+    """A slot of the recipe, or a term of the objective, and its component.
 
     Attributes:
-        slot: ``tracker``, ``losses.rgb``, ... component: its descriptor; None = the slot is empty.
-        config: all options with their values, defaults too. requirements: what it needs.
+        slot: ``tracker``, ``losses.rgb``, ...
+        component: descriptor of the component; None = the slot is empty.
+        config: all options with their values, including defaults.
+        requirements: what the component needs.
     """
 
     slot: str
@@ -50,8 +52,12 @@ class Plan:
     """A build before it starts.
 
     Attributes:
-        photo: its file name. output: the avatar's folder. recipe: its name. device: ``cpu``, ``cuda``.
-        steps: one for each slot and each term of the objective. estimates: memory and time of the heavy ones.
+        photo: file name of the photo.
+        output: the avatar's folder.
+        recipe: name of the recipe.
+        device: ``cpu`` or ``cuda``.
+        steps: one for each slot and each term of the objective.
+        estimates: memory and time of the heavy steps.
     """
 
     photo: str
@@ -63,7 +69,7 @@ class Plan:
 
     @property
     def missing(self) -> tuple[tuple[PlanStep, Requirement], ...]:
-        """What is not here, each thing once; a missing device for each component that cannot do without."""
+        """Missing requirements, each once; a missing device once per component."""
         found: dict[tuple[str, str, str], tuple[PlanStep, Requirement]] = {}
         for step in self.steps:
             for requirement in step.requirements:
@@ -74,14 +80,14 @@ class Plan:
 
     @property
     def licences(self) -> dict[str, Licence]:
-        """Component (``tracker 'exavatar'``) -> its terms."""
+        """Component (``tracker 'exavatar'``) -> its license."""
         return {step.component.owner: step.component.licence for step in self.steps if step.component}
 
     def require_ready(self) -> None:
-        """Does nothing where everything is here.
+        """Raise an error if a requirement is missing.
 
         Raises:
-            MissingRequirement: naming everything that is missing, and what helps.
+            MissingRequirement: names everything that is missing and how to get it.
         """
         if not self.missing:
             return
@@ -93,10 +99,10 @@ class Plan:
         kinds = {requirement.kind for _, requirement in self.missing}
         errors = {"module": MissingDependency, "weights": MissingWeights, "device": MissingDevice}
         error = errors.get(kinds.pop(), MissingRequirement) if len(kinds) == 1 else MissingRequirement
-        raise error(f"The recipe {self.recipe!r} needs what is not here yet:\n" + "\n".join(lines))
+        raise error(f"The recipe {self.recipe!r} has missing requirements:\n" + "\n".join(lines))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {
             "photo": self.photo,
             "output": self.output,
@@ -119,18 +125,21 @@ class Plan:
 
 
 def plan(photo: Path | str, output: Path | str | None, recipe: Recipe, registry: Registry, device: str) -> Plan:
-    """Looks a build over without doing any of it.
+    """Plan a build without running it.
 
     Args:
-        photo: the picture; only its presence is checked. output: the avatar's folder; None = ``<photo>.avatar`` here.
-        recipe: components and numbers. registry: where components are found. device: ``auto``, ``cpu`` or ``cuda``.
+        photo: the photo; only its presence is checked.
+        output: the avatar's folder; None = ``<photo>.avatar`` in the current folder.
+        recipe: components and numbers.
+        registry: where components are found.
+        device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
         ConfigError: an option is unknown or wrong.
         PluginError: a component is not installed.
-        MissingDevice: CUDA is asked for and is not there.
-        InputError: there is no such photo.
-        StoreError: the output cannot be written there.
+        MissingDevice: CUDA was requested and is not available.
+        InputError: the photo does not exist.
+        StoreError: the output cannot be written.
     """
     photo = Path(photo)
     if not photo.is_file():
@@ -155,13 +164,16 @@ def _step(choice: Choice, registry: Registry, device: str) -> PlanStep:
 
 
 def _check_writable(output: Path) -> None:
-    """Folders are made as needed; what exists of the path decides."""
+    """Check that the output folder can be created and the disk has enough space.
+
+    The nearest existing parent folder is checked; missing folders are created later.
+    """
     workspace(output)
     folder, writable = writable_home(output.absolute().parent)
     if not writable:
-        raise StoreError(f"The folder {folder} may not be written. Choose another one with -o.")
+        raise StoreError(f"The folder {folder} is not writable. Choose another one with -o.")
     free = shutil.disk_usage(folder).free / 1e6
     if free < _FREE_MB:
         raise StoreError(
-            f"Only {free:.0f} MB are free on the disk of {folder}, and a build needs about {_FREE_MB}. Free some space."
+            f"Only {free:.0f} MB are free on the disk of {folder}; a build needs about {_FREE_MB} MB. Free some space."
         )

@@ -1,4 +1,4 @@
-"""Finds plugins, asks them what they offer, and makes components. Light to import."""
+"""Loads plugins, lists their components and creates components. Fast to import."""
 
 from avatarkit.registry.registry import ENTRY_POINT_GROUP, KINDS, Registry
 from avatarkit.registry.specs import Component, Plugin, Problem

@@ -1,4 +1,4 @@
-"""Imports plugins so that none can take the program down: not by raising, not by exiting, not by hanging. Light to import."""
+"""Imports plugins safely: one that raises, exits or hangs does not stop the program. Fast to import."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class LoadFailure(Exception):
     """A plugin cannot be loaded.
 
     Attributes:
-        message: what is wrong. remedy: what to do.
+        message: what is wrong.
+        remedy: what to do.
     """
 
     def __init__(self, message: str, remedy: str) -> None:
@@ -42,13 +43,16 @@ class LoadFailure(Exception):
 
 
 def leave_out(plugin: Plugin) -> str:
-    """How to get rid of a broken plugin."""
+    """Return the command or setting that disables a broken plugin."""
     installed = plugin.distribution and not plugin.distribution.endswith(".py") and not plugin.bundled
     return f"pip uninstall {plugin.distribution}" if installed else f"leave {plugin.name!r} out with AVATARKIT_PLUGINS"
 
 
 def import_seconds(environ: Mapping[str, str]) -> float:
-    """How long the import of one plugin may take, from ``AVATARKIT_IMPORT_SECONDS``; 30 where it says nothing sensible."""
+    """Return the time limit for importing one plugin, in seconds.
+
+    It is ``AVATARKIT_IMPORT_SECONDS``, or 30 if that is not set or not a valid number.
+    """
     try:
         return max(0.1, float(environ.get("AVATARKIT_IMPORT_SECONDS", "30")))
     except ValueError:
@@ -56,7 +60,7 @@ def import_seconds(environ: Mapping[str, str]) -> float:
 
 
 def import_entry_point(entry: metadata.EntryPoint, plugin: Plugin, seconds: float) -> ModuleType:
-    """The module that an entry point names, imported on a thread of its own that is given up after ``seconds``.
+    """Import the module of an entry point, on its own thread and with a time limit.
 
     Raises:
         LoadFailure: it cannot be imported, exits or hangs.
@@ -78,12 +82,12 @@ def import_entry_point(entry: metadata.EntryPoint, plugin: Plugin, seconds: floa
     if not failed:
         raise LoadFailure(
             f"Its import hangs: it was given up after {seconds:g} s.",
-            f"A plugin's __init__ must import nothing heavy and wait for nothing. Ask its makers, or {leave_out(plugin)}.",
+            f"A plugin's __init__ must not import large packages or wait. Ask its authors, or {leave_out(plugin)}.",
         )
     error = failed[0]
     if isinstance(error, (KeyboardInterrupt, MemoryError)):
         raise error
-    remedy = f"Update it, ask its makers, or {leave_out(plugin)}."
+    remedy = f"Update it, ask its authors, or {leave_out(plugin)}."
     if isinstance(error, ModuleNotFoundError) and error.name and error.name != entry.module:
         missing = error.name.partition(".")[0]
         if missing != entry.module.partition(".")[0]:
@@ -95,8 +99,8 @@ def check_version(distribution: metadata.Distribution | None, plugin: Plugin) ->
     """Check that the plugin's distribution accepts this version of avatarkit.
 
     Args:
-        distribution: the one that the plugin came in; None where there is none.
-        plugin: what messages call it.
+        distribution: distribution of the plugin, or None.
+        plugin: plugin to name in messages.
 
     Raises:
         LoadFailure: it requires another version.
@@ -110,19 +114,19 @@ def check_version(distribution: metadata.Distribution | None, plugin: Plugin) ->
 
 
 def requires_namesake(distribution: metadata.Distribution | None, plugin: Plugin) -> bool:
-    """Return whether the plugin's distribution asks pip for ``avatarkit``, which is another project's package."""
+    """Return whether the distribution requires ``avatarkit``, another project's package."""
     return any(requirement.name.lower() == "avatarkit" for requirement in _requirements(distribution, plugin))
 
 
 def _requirements(distribution: metadata.Distribution | None, plugin: Plugin) -> list[Requirement]:
-    """Return what a third-party distribution requires of avatarkit, under the name of either package."""
+    """Return a distribution's requirements of avatarkit, under the name of either package."""
     found: list[Requirement] = []
     if distribution is None or plugin.bundled:
         return found
     for text in distribution.requires or ():
         if not text.lower().startswith("avatarkit"):
             continue
-        from packaging.requirements import InvalidRequirement, Requirement  # 10 ms that few need
+        from packaging.requirements import InvalidRequirement, Requirement  # takes 10 ms to import and is rarely needed
         from packaging.utils import canonicalize_name
 
         try:
@@ -136,10 +140,10 @@ def _requirements(distribution: metadata.Distribution | None, plugin: Plugin) ->
 
 
 def import_file(path: Path) -> ModuleType:
-    """A one-off plugin. It raises what went wrong: the user asked for exactly this file.
+    """Import a plugin from a single Python file.
 
     Raises:
-        PluginError: it is no Python file, or cannot be imported.
+        PluginError: it is not a Python file, or cannot be imported.
     """
     name = path.stem
     if not path.is_file() or path.suffix != ".py" or not name.isidentifier():
@@ -153,10 +157,10 @@ def import_file(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
-    sys.modules[name] = loaded  # so that its targets "my_loss:MyLoss" can be imported
+    sys.modules[name] = loaded  # so that its target "my_loss:MyLoss" can be imported
     try:
         spec.loader.exec_module(loaded)
     except (Exception, SystemExit) as error:
-        sys.modules.pop(name, None)  # it may have gone already
+        sys.modules.pop(name, None)  # it may have been removed already
         raise PluginError(f"--plugin {path} cannot be loaded: {error_text(error)}") from error
     return loaded

@@ -1,7 +1,7 @@
-"""Finds plugins, asks them what they have, and makes components.
+"""Finds plugins, collects their components and creates components.
 
-One broken plugin never breaks the rest: what went wrong is kept as a ``Problem`` and everything that the plugin had
-registered is taken back. Light to import: no torch, no plugin before ``Registry.load``.
+A broken plugin does not affect the others: the failure is kept as a ``Problem`` and everything that the plugin registered
+is removed. Fast to import: no torch, and no plugin before ``Registry.load``.
 
 Environment: ``AVATARKIT_PLUGINS=a,b`` loads only these; ``AVATARKIT_STRICT=1`` raises where a Problem would be kept;
 ``AVATARKIT_TRACE=1`` writes hook calls to stderr; a plugin whose import takes longer than ``AVATARKIT_IMPORT_SECONDS`` (30) is
@@ -58,15 +58,16 @@ KINDS: dict[str, str] = {
 """Kind of component -> the hook that registers it."""
 
 _FORMER_HOOKS = {"register_matters": "matting"}
-"""Former hook -> kind of component; it still works, and pluggy says that it is deprecated."""
+"""Former hook -> kind of component; it still works, with a deprecation warning from pluggy."""
 
 
 @dataclass
 class Registry:
-    """All components that installed plugins offer; make one with ``load``.
+    """All components of the installed plugins; create one with ``load``.
 
     Attributes:
-        plugins: that were loaded, by name. problems: what is wrong with plugins.
+        plugins: loaded plugins, by name.
+        problems: problems with plugins.
         known: (kind, name) -> how to get a component that is known but not installed.
     """
 
@@ -85,12 +86,12 @@ class Registry:
         known: Mapping[tuple[str, str], str] | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> Registry:
-        """Loads the plugins that are installed, then ``files``.
+        """Load the installed plugins, then ``files``.
 
         Args:
-            files: Python files with hook implementations, for one-offs.
+            files: single Python files with hook implementations.
             known: see the attribute.
-            environ: where the ``AVATARKIT_...`` switches are read.
+            environ: where the ``AVATARKIT_...`` variables are read.
 
         Raises:
             PluginError: a file cannot be loaded, or ``AVATARKIT_STRICT`` is set and a plugin is broken.
@@ -111,19 +112,22 @@ class Registry:
     # ---------------------------------------------------------------------------------------------------------- look-up
 
     def components(self, kind: str) -> dict[str, Component]:
-        """Name -> component, sorted by name; names that two plugins claim are left out."""
+        """Return name -> component of one kind, sorted by name.
+
+        Names that two plugins register are left out.
+        """
         kind = self._kind(kind)
         return {name: found[0] for (k, name), found in sorted(self._components.items()) if k == kind and len(found) == 1}
 
     def all_components(self) -> list[Component]:
-        """Of all kinds, by kind and name."""
+        """Return the components of all kinds, sorted by kind and name."""
         return [component for kind in KINDS for component in self.components(kind).values()]
 
     def get(self, kind: str, name: str) -> Component:
-        """One component.
+        """Return one component.
 
         Raises:
-            PluginError: there is none of that name, or two plugins claim it.
+            PluginError: no component has that name, or two plugins register it.
         """
         kind = self._kind(kind)
         found = self._components.get((kind, name), [])
@@ -136,12 +140,12 @@ class Registry:
         names = list(self.components(kind))
         elsewhere = sorted(k for k, n in self._components if n == name)
         hint = f" (It is of the kind {elsewhere[0]}.)" if elsewhere else did_you_mean(name, names)
-        listed = f"Installed: {', '.join(names)}." if names else "No plugin offers one."
+        listed = f"Installed: {', '.join(names)}." if names else "No installed plugin has one."
         broken = f" {len(self.problems)} plugin problem(s): see avatarkit plugins list." if self.problems else ""
         raise PluginError(f"There is no component {name!r} of the kind {kind}.{hint} {listed}{broken}")
 
     def create(self, choice: Choice, context: Any) -> Any:
-        """Makes what a slot of a recipe asks for; see ``Component.create``.
+        """Create the component that a slot of a recipe chooses; see ``Component.create``.
 
         Raises:
             ConfigError: the slot is empty.
@@ -151,7 +155,10 @@ class Registry:
         return self.get(choice.kind, choice.use).create(choice.options, context, choice.origins)
 
     def stage_finished(self, stage: str, folder: str, seconds: float) -> None:
-        """Tells observing plugins; one that raises is recorded and does not disturb the build."""
+        """Notify the plugins that observe stages.
+
+        If a plugin raises, the error is recorded and the build continues.
+        """
         for implementation in list(self._manager.hook.stage_finished.get_hookimpls()):
             arguments = {"stage": stage, "folder": folder, "seconds": seconds}
             try:
@@ -160,7 +167,7 @@ class Registry:
                 self._hook_raised(implementation.plugin_name, "stage_finished", error)
 
     def register_commands(self, cli: Any) -> None:
-        """Lets plugins add commands to the command line."""
+        """Let plugins add commands to the command line."""
         for implementation in list(self._manager.hook.register_commands.get_hookimpls()):
             try:
                 implementation.function(*([cli] if implementation.argnames else []))
@@ -169,7 +176,7 @@ class Registry:
 
     def _hook_raised(self, name: str, hook: str, error: Exception) -> None:
         plugin = self.plugins[name]
-        self._problem(plugin, f"Its hook {hook} raised {error_text(error)}", f"Ask its makers, or {leave_out(plugin)}.")
+        self._problem(plugin, f"Its hook {hook} raised {error_text(error)}", f"Ask its authors, or {leave_out(plugin)}.")
 
     def _kind(self, name: str) -> str:
         kind = current_name(name)
@@ -197,18 +204,18 @@ class Registry:
             if requires_namesake(entry.dist, plugin):
                 self._problem(
                     plugin,
-                    "Its project requires 'avatarkit', which on the package index is another project.",
-                    f"It works for now; its makers should require {DISTRIBUTION}.",
+                    "Its project requires 'avatarkit', which is another project on the package index.",
+                    f"It works for now; its authors should require {DISTRIBUTION}.",
                 )
         for name in sorted((allowed or set()) - {entry.name for entry in entries}):
             hint = did_you_mean(name, {entry.name for entry in entries})
             self._problem(Plugin(name), f"AVATARKIT_PLUGINS names it, but no such plugin is installed.{hint}")
 
     def add(self, module: Any, name: str, distribution: str = "") -> None:
-        """Adds a module, or another object with hook implementations, that is imported already.
+        """Add an imported module, or another object, with hook implementations.
 
         Raises:
-            PluginError: something is wrong with it.
+            PluginError: it is invalid.
         """
         before = len(self.problems)
         self._add(Plugin(name, distribution=distribution), module)
@@ -216,7 +223,7 @@ class Registry:
             raise PluginError(f"Plugin {name!r}: {self.problems[before]}")
 
     def _add(self, plugin: Plugin, module: ModuleType) -> None:
-        """Registers one plugin's hooks and components, or nothing of it."""
+        """Register all hooks and components of one plugin, or none of them."""
         if plugin.name in self.plugins:
             other = self.plugins[plugin.name]
             message = f"Two plugins have this name: {where(other)} and {where(plugin)}; the second is left out."
@@ -240,16 +247,16 @@ class Registry:
                 self._problem(plugin, _clash(claims))
         for warning in caught:
             if issubclass(warning.category, DeprecationWarning):
-                self._problem(plugin, str(warning.message), "It works for now; its makers should change it.")
+                self._problem(plugin, str(warning.message), "It works for now; its authors should change it.")
         self._report_misspelt_hooks(plugin)
 
     def _hook_remedy(self, error: BaseException, plugin: Plugin) -> str:
         if isinstance(error, pluggy.PluginValidationError):
             return f"It was made for another version of avatarkit: update it, update avatarkit, or {leave_out(plugin)}."
-        return f"Update it, ask its makers, or {leave_out(plugin)}."
+        return f"Update it, ask its authors, or {leave_out(plugin)}."
 
     def _collect(self, plugin: Plugin) -> list[Component]:
-        """Calls the plugin's own ``register_...`` hooks."""
+        """Call the plugin's own ``register_...`` hooks."""
         others = {m for n, m in self._manager.list_name_plugin() if n != plugin.name}
         added: list[Component] = []
         for kind, hook in [*KINDS.items(), *((kind, hook) for hook, kind in _FORMER_HOOKS.items())]:
@@ -261,7 +268,10 @@ class Registry:
         return added
 
     def _report_misspelt_hooks(self, plugin: Plugin) -> None:
-        """pluggy takes any name; a hook that nobody calls is a typo, or meant for a newer version."""
+        """Report hook implementations with unknown names, which pluggy accepts silently.
+
+        They are typos or made for a newer version.
+        """
         for caller in self._manager.get_hookcallers(self._manager.get_plugin(plugin.name)) or ():
             if caller.has_spec():
                 continue

@@ -1,4 +1,4 @@
-"""What a component needs, and whether it is here; found without importing any of it. Light to import."""
+"""Requirements of components, checked without importing anything. Fast to import."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["ChecksItself", "Requirement", "module_present", "requirements"]
 
 @runtime_checkable
 class ChecksItself(Protocol):
-    """A component's config that knows what else must be there before a build."""
+    """A component's config that has requirements of its own."""
 
     def preflight(self) -> list[str]:
-        """Returns a sentence for each thing that is missing; asked before any stage runs."""
+        """Return one sentence for each missing requirement; called before any stage runs."""
         ...
 
 
@@ -30,8 +30,10 @@ class Requirement:
     """Something that a component needs.
 
     Attributes:
-        kind: of thing; ``setup`` is what the component's config asks for. name: of the module, the weights or the device.
-        met: whether it is here. remedy: the command, or the change, that helps where it is not.
+        kind: kind of thing; ``setup`` is a requirement of the component's config.
+        name: name of the module, the weights or the device.
+        met: whether it is available.
+        remedy: command or change that provides it.
     """
 
     kind: Literal["module", "weights", "device", "setup"]
@@ -41,32 +43,29 @@ class Requirement:
 
     @property
     def text(self) -> str:
-        """What is needed, and what helps: ``the weights 'x': avatarkit weights add ...``."""
+        """What is missing and how to get it: ``the weights 'x': avatarkit weights add ...``."""
         return self.remedy if self.kind == "setup" else f"the {self.kind} {self.name!r}: {self.remedy}"
 
 
 def requirements(
     component: Component, device: str | None = None, options: Mapping[str, Any] | None = None, config: Any = None
 ) -> tuple[Requirement, ...]:
-    """What a component needs, each met or not.
+    """Return the requirements of a component, each met or not.
 
     Args:
         component: its descriptor.
-        device: ``cpu`` or ``cuda``; None leaves the need for a device out.
-        options: of the component; where one of them names a file or folder that exists, the user brings their own
-            weights and the component checks them itself.
-        config: of the component; a ``ChecksItself`` says in sentences what is missing.
+        device: ``cpu`` or ``cuda``; None leaves the device out.
+        options: options of the component; if one names an existing file or folder, the user brings their own weights and
+            the component checks them itself.
+        config: config of the component; a ``ChecksItself`` adds sentences about what is missing.
     """
-    found = [
-        Requirement("module", name, module_present(name), component.install_hint(name))
-        for name in component.needs.modules
-    ]
+    found = [Requirement("module", name, module_present(name), component.install_hint(name)) for name in component.needs.modules]
     own = any(isinstance(v, (str, Path)) and str(v) and Path(v).exists() for v in (options or {}).values())
     about = {weights.name: weights for weights in component.needs.sources}
     for name in component.needs.weights:
         terms = about[name].licence if name in about else component.licence.weights
         command = f"fetch {name}" if name in about and about[name].repository else f"add {name} FILE"
-        remedy = f"avatarkit weights {command} (licence: {terms})"
+        remedy = f"avatarkit weights {command} (license: {terms})"
         found.append(Requirement("weights", name, own or find_weights(name) is not None, remedy))
     if component.needs.device is not None and device is not None:
         remedy = f"there is none here; choose another {component.kind} component (avatarkit plugins list), or another machine"
@@ -77,7 +76,7 @@ def requirements(
 
 
 def module_present(name: str) -> bool:
-    """Whether a module can be found, without importing it."""
+    """Return whether a module can be found, without importing it."""
     try:
         return importlib.util.find_spec(name) is not None
     except (ImportError, ValueError, AttributeError):

@@ -1,4 +1,4 @@
-"""What a plugin is, what it registers, and what is wrong with it. Light to import."""
+"""Descriptors of plugins, components and problems. Fast to import."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from avatarkit.utils.paths import is_weights_name
 __all__ = ["DISTRIBUTION", "Component", "Plugin", "Problem", "error_text", "make_register", "where"]
 
 DISTRIBUTION = "avatarkit-oneshot"
-"""What pip calls avatarkit with its bundled plugins. On the package index, ``avatarkit`` is another project."""
+"""Name of avatarkit on the package index, where ``avatarkit`` is another project."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """Where components come from.
+    """Source of components.
 
     Attributes:
-        name: of the entry point, or of the file given with ``--plugin``.
-        version: of the distribution that it belongs to. distribution: its name, or the path of the file.
+        name: name of the entry point, or of the file given with ``--plugin``.
+        version: version of its distribution.
+        distribution: name of its distribution, or path of the file.
     """
 
     name: str
@@ -34,8 +35,8 @@ class Plugin:
 
     @property
     def bundled(self) -> bool:
-        """Whether it comes with avatarkit itself."""
-        # An editable installation keeps the name that the project had when it was installed.
+        """Whether it is part of avatarkit itself."""
+        # An editable installation keeps the project's name from the time of installation.
         return self.distribution in (DISTRIBUTION, "avatarkit")
 
 
@@ -44,8 +45,10 @@ class Problem:
     """Something that is wrong with a plugin.
 
     Attributes:
-        plugin: whose. message: what is wrong, in a sentence or two. remedy: what to do about it.
-        distribution: in which the plugin came, with its version; the path of a file; "" where it is not known.
+        plugin: name of the plugin.
+        message: what is wrong, in a sentence or two.
+        remedy: what to do about it.
+        distribution: distribution of the plugin with its version, or path of the file; "" if unknown.
     """
 
     plugin: str
@@ -64,7 +67,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Component:
-    """What a plugin registered; see ``hookspecs.Register`` for the fields."""
+    """A registered component; see ``hookspecs.Register`` for the fields."""
 
     kind: str
     name: str
@@ -79,36 +82,36 @@ class Component:
 
     @property
     def owner(self) -> str:
-        """How messages call it: ``tracker 'exavatar'``."""
+        """Name for messages: ``tracker 'exavatar'``."""
         return f"{self.kind} {self.name!r}"
 
     @property
     def maker(self) -> str:
-        """Whose it is, for messages: ``plugin 'x' of avatarkit-x 1.2``."""
+        """Plugin for messages: ``plugin 'x' of avatarkit-x 1.2``."""
         return f"plugin {where(self.plugin)}"
 
     @property
     def bundled(self) -> bool:
-        """Whether it comes with avatarkit itself."""
+        """Whether it is part of avatarkit itself."""
         return self.plugin.bundled
 
     @property
     def remedy(self) -> str:
-        """What helps where it is at fault."""
-        whose = "report it to avatarkit" if self.bundled else f"report it to the makers of {where(self.plugin)}"
-        return f"Take another component of the kind {self.kind}, or {whose}."
+        """What to do if the component is faulty."""
+        whose = "report it to avatarkit" if self.bundled else f"report it to the authors of {where(self.plugin)}"
+        return f"Choose another {self.kind} component, or {whose}."
 
     def config_type(self) -> type | None:
-        """The config class, imported now; None where there are no options."""
+        """Import and return the config class; None if the component has no options."""
         return None if self.config is None else self._import(self.config)
 
     def options(self) -> tuple[Option, ...]:
-        """The options with their help."""
+        """Return the options with their help."""
         cls = self.config_type()
         return () if cls is None else options_of(cls)
 
     def make_config(self, options: Mapping[str, Any], origins: Mapping[str, str] | None = None) -> Any:
-        """The checked config for ``options``; None where the component has none.
+        """Return the checked config for ``options``; None if the component has no options.
 
         Raises:
             ConfigError: an option is unknown or wrong.
@@ -125,12 +128,12 @@ class Component:
         return make_config(cls, options, owner=self.owner, origins=origins)
 
     def create(self, options: Mapping[str, Any], context: Any, origins: Mapping[str, str] | None = None) -> Any:
-        """Imports the component and makes one.
+        """Import the component and create one.
 
         Raises:
             ConfigError: an option is unknown or wrong.
             MissingDependency: a module that it needs is not installed.
-            PluginError: it cannot be imported or made.
+            PluginError: it cannot be imported or created.
         """
         config = self.make_config(options, origins)
         cls = self._import(self.target)
@@ -139,7 +142,7 @@ class Component:
         except AvatarkitError:
             raise
         except Exception as error:
-            raise PluginError(f"{self.owner} of {self.maker} could not be made: {error_text(error)}. {self.remedy}") from error
+            raise PluginError(f"{self.owner} of {self.maker} could not be created: {error_text(error)}. {self.remedy}") from error
 
     def _import(self, path: str) -> type:
         module, _, name = path.partition(":")
@@ -154,7 +157,7 @@ class Component:
                     f"{self.owner} needs the Python module {missing!r}: {self.install_hint(missing)}"
                 ) from error
             if missing and missing != module.partition(".")[0]:
-                hint = f"pip install {missing} (the plugin's makers should declare it in Needs and in their project)."
+                hint = f"pip install {missing} (the plugin's authors should declare it in Needs and in their project)."
                 raise MissingDependency(f"{self.owner} of {self.maker}: there is no module {missing!r}. {hint}") from error
             raise PluginError(self._cannot_import(path, error)) from error
         except Exception as error:
@@ -167,7 +170,7 @@ class Component:
         return f"{self.owner} of {self.maker}: {path} cannot be imported: {error_text(error)}. {self.remedy}"
 
     def install_hint(self, module: str) -> str:
-        """The command that brings a missing module."""
+        """Return the command that installs a missing module."""
         if not self.extra or self.plugin.distribution.endswith(".py"):  # a single file has no extras
             return f"pip install {module}"
         ours = self.bundled or not self.plugin.distribution
@@ -175,7 +178,7 @@ class Component:
 
 
 def make_register(kind: str, plugin: Plugin, added: list[Component]) -> Callable[..., None]:
-    """The ``register`` that a hook is handed."""
+    """Return the ``register`` function that a hook receives."""
 
     def register(
         name: str,
@@ -202,7 +205,7 @@ def make_register(kind: str, plugin: Plugin, added: list[Component]) -> Callable
 
 
 def _check_needs(needs: Needs, owner: str) -> None:
-    """Check what a plugin says about weights: it ends in paths, addresses and on terminals.
+    """Check a plugin's ``Needs``: its texts become paths, addresses and terminal output.
 
     Raises:
         ValueError: a field is wrong.
@@ -219,12 +222,12 @@ def _check_needs(needs: Needs, owner: str) -> None:
     for name in needs.weights:
         if not is_weights_name(name):
             raise ValueError(
-                f"{owner} needs weights {_shortened(name)}, which is no name of letters, digits, '.', '_', '+' and '-'"
+                f"{owner} needs weights {_shortened(name)}, which is not a name of letters, digits, '.', '_', '+' and '-'"
             )
 
 
 def _weights_checks(source: Weights) -> dict[str, bool]:
-    """Field -> whether its value may stand there."""
+    """Return field -> whether its value is valid."""
     names = source.files if isinstance(source.files, (tuple, list)) else [None]
     try:
         digests: dict[Any, Any] = dict(source.sha256)
@@ -261,13 +264,13 @@ def _shortened(value: object) -> str:
 
 
 def where(plugin: Plugin) -> str:
-    """A plugin with the distribution that it came in."""
+    """Return the name of a plugin with its distribution."""
     if not plugin.distribution:
         return repr(plugin.name)
     return f"{plugin.name!r} of {' '.join(filter(None, (plugin.distribution, plugin.version)))}"
 
 
 def error_text(error: BaseException) -> str:
-    """The kind of an error and its text on one line."""
+    """Return the type and text of an error on one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""The page, pictures and films that come with an avatar."""
+"""The report page, pictures and videos of an avatar."""
 
 REVISION = 1
 """Raise it with every change of results: it is part of the keys of the stages that run this package."""

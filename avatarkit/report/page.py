@@ -1,4 +1,4 @@
-"""``report.html``: one self-contained page that a person likes to read, and that says what would make the avatar better."""
+"""Writes ``report.html``: one self-contained page with pictures, measurements and advice."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ __all__ = ["advice", "render_report"]
 _TURNS = tuple(7.5 * k for k in range(-6, 7))  # degrees
 _PER_CLIP = 4  # frames of each clip on the contact sheet
 _LOSSES = {
-    "rgb": "colours", "ssim": "structure", "alpha": "outline", "perceptual": "perceptual distance", "laplacian": "smoothness",
+    "rgb": "colors", "ssim": "structure", "alpha": "outline", "perceptual": "perceptual distance", "laplacian": "smoothness",
     "normal": "surface normals", "mesh-mask": "outline of the mesh", "consistency": "mesh and Gaussians together",
 }  # fmt: skip
-# Measure -> what it is called, factor, digits, unit, what it means.
+# Metric -> label, factor, digits, unit, explanation.
 _MEASURES = {
     "psnr_matte": ("likeness to the photo", 1, 1, "dB", "the avatar in the photo's pose against the photo; above 25 is close"),
     "silhouette_iou": ("outline of the avatar", 100, 0, "%", "the same for the finished avatar"),
-    "mask_iou": ("outline of the fitted body", 100, 0, "%", "what mesh and cut-out have in common; above 90 is good"),
+    "mask_iou": ("outline of the fitted body", 100, 0, "%", "overlap of mesh and cut-out; above 90 is good"),
     "mask_iou_without_offsets": ("outline of the bare body", 100, 0, "%", "before clothes and hair were added to its shape"),
     "face_error_percent_head": ("landmarks of the face", 1, 1, "% of the head", "how far they are off; below 3 is good"),
     "body_error_percent_head": ("joints of the body", 1, 1, "% of the head", "how far they are off; below 10 is good"),
     "head_pixels": ("head in the photo", 1, 0, "pixels high", "more pixels, more likeness; 200 are plenty"),
 }
-# What a warning speaks of -> what helps.
+# Topic of a warning -> advice.
 _ADVICE = {
-    "hands": "Take a photo with both hands open and in view: what is seen need not be guessed.",
+    "hands": "Take a photo with both hands open and in view: visible parts need not be guessed.",
     "arms": "Hold the arms a little away from the body, elbows inside the picture.",
     "legs": "For a whole body step back until the feet are in the picture; for talking, head to hips is enough.",
-    "face": "Look straight into the camera, the whole face in view, without hair or hands before it.",
-    "size": "Come nearer or use a larger photo: a face of 200 pixels keeps its likeness.",
+    "face": "Look straight into the camera, with the whole face in view and no hair or hands in front of it.",
+    "size": "Come closer or use a larger photo: the face should be at least 200 pixels high.",
     "light": "Soft light from the front helps most: a window, not a lamp from above.",
-    "focus": "Hold the camera still, and let it focus on the eyes.",
-    "outline": "A plain background, unlike clothes and hair, makes the outline clean.",
+    "focus": "Hold the camera still and let it focus on the eyes.",
+    "outline": "Use a plain background whose color differs from clothes and hair.",
 }
-"""Code of a notice -> what would help."""
+"""Code of a notice -> advice."""
 
 
 def render_report(
@@ -63,16 +63,22 @@ def render_report(
     manifest: Mapping[str, Any],
     previews: Path,
 ) -> str:
-    """The page as text; pictures and film are inside, and the page forbids itself to ask for anything else.
+    """Return the page as text.
+
+    Pictures and video are embedded, and the page's policy forbids it to load anything else.
 
     Args:
-        subject: tracked photo. clips: labels. training: curves. avatar: finished. manifest: facts.
+        subject: the tracked photo.
+        clips: the labels.
+        training: the training curves.
+        avatar: the finished avatar.
+        manifest: its manifest.
         previews: folder with ``preview.mp4``.
     """
     title = escaped(one_line(Path(subject.photo.name).stem or "avatar"))
     sections = [
-        f"<header><h1>{title}</h1><p>A synthetic avatar, made from one photo with avatarkit. Show it as what it is, and only "
-        f"with the person's consent.</p>{_facts(avatar, manifest)}</header>",
+        f"<header><h1>{title}</h1><p>A synthetic avatar, made from one photo with avatarkit. Show it only as a synthetic "
+        f"avatar and with the person's consent.</p>{_facts(avatar, manifest)}</header>",
         _hero(subject, avatar, previews),
         _warnings(subject.quality.warnings),
         _tracking(subject, avatar),
@@ -86,7 +92,10 @@ def render_report(
 
 
 def _page(title: str, body: str) -> str:
-    """The page around sections of HTML; its policy lets only its own script run."""
+    """Return the page around sections of HTML.
+
+    Its policy allows only its own script to run.
+    """
     page = resources.files("avatarkit.report").joinpath("page.html").read_text(encoding="utf-8")
     script = page[page.index("<script>") + len("<script>") : page.index("</script>")]
     source = f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
@@ -95,7 +104,7 @@ def _page(title: str, body: str) -> str:
 
 
 def advice(notices: Sequence[Notice]) -> list[str]:
-    """Returns what would help against these notices, each thing once."""
+    """Return the advice for these notices, each item once."""
     codes = {notice.code for notice in notices}
     return [text for code, text in _ADVICE.items() if code in codes]
 
@@ -117,7 +126,7 @@ def _facts(avatar: LoadedAvatar, manifest: Mapping[str, Any]) -> str:
 
 
 def _hero(subject: Subject, avatar: LoadedAvatar, previews: Path) -> str:
-    """Before and after, the film, the turntable."""
+    """Return the section with photo and avatar, video and turntable."""
     alpha = subject.matte.alpha[..., None]
     shown = avatar.render(camera=subject.camera)[..., :3]
     width, height = avatar.default_size(360)
@@ -127,9 +136,9 @@ def _hero(subject: Subject, avatar: LoadedAvatar, previews: Path) -> str:
         "Photo and avatar": slider(subject.photo.image * alpha + (1 - alpha), shown)
         + "<p class=soft>Drag the handle, or move it with the arrow keys.</p>",
         "In motion": f'<video controls loop muted playsinline poster="{jpeg(views[len(views) // 2])}" '
-        f'src="data:video/mp4;base64,{film}" aria-label="Film: the avatar talks while the camera turns around it"></video>',
+        f'src="data:video/mp4;base64,{film}" aria-label="Video: the avatar talks while the camera turns around it"></video>',
         "From other sides": turntable(views, _TURNS)
-        + "<p class=soft>Drag to turn. The photo shows one side; the rest is a plausible guess.</p>",
+        + "<p class=soft>Drag to turn. The photo shows one side; the other sides are a plausible guess.</p>",
     }
     inside = "".join(f"<section><h2>{name}</h2>{block}</section>" for name, block in blocks.items())
     return f'<div class="hero">{inside}</div>'
@@ -140,7 +149,7 @@ def _warnings(notices: Sequence[Notice]) -> str:
         return ""
     items = "".join(f"<li>{escaped(notice.text)}</li>" for notice in notices)
     helps = "".join(f"<li>{escaped(text)}</li>" for text in advice(notices))
-    better = f"<h3>What would make it better</h3><ul>{helps}</ul>" if helps else ""
+    better = f"<h3>How to improve it</h3><ul>{helps}</ul>" if helps else ""
     return f'<section class="card warnings" style="margin-top:2rem"><h2>Worth knowing</h2><ul>{items}</ul>{better}</section>'
 
 
@@ -154,17 +163,17 @@ def _tracking(subject: Subject, avatar: LoadedAvatar) -> str:
     marks = dots(keypoints.points, keypoints.scores, keypoints.width, keypoints.height)
     count = sum(len(points) for points in keypoints.points.values())
     figures = [
-        figure(photo, "The photo with the landmarks that were found.", f"{count} landmarks", over=marks),
+        figure(photo, "The photo with the detected landmarks.", f"{count} landmarks", over=marks),
         figure(subject.matte.foreground * alpha + (1 - alpha), "The person, cut out.", "cut out"),
-        figure(fitted, "The fitted body over the photo.", "the body that was fitted"),
+        figure(fitted, "The fitted body over the photo.", "the fitted body"),
         figure(parts, "The photo, each part of the person in a color of its own.", "what each pixel was taken for"),
     ]
-    note = "Where one of these pictures is wrong, all that follows is: then another photo helps most."
+    note = "If one of these pictures is wrong, all later steps are wrong too; use another photo."
     return section("How the photo was read", f'<div class="grid" style="--cell:17rem">{"".join(figures)}</div>', note)
 
 
 def _labels(clips: Sequence[LabelClip]) -> str:
-    """A contact sheet: some frames of each clip."""
+    """Return a contact sheet with some frames of each clip."""
     sheets = []
     for clip in clips:
         frames = []
@@ -172,12 +181,12 @@ def _labels(clips: Sequence[LabelClip]) -> str:
             alpha = clip.alpha[index].float()[..., None] / 255
             picture = clip.frames[index].float() / 255 * alpha + (1 - alpha)
             frames.append(image(picture, f"{clip.region}, {clip.name}, frame {index}", 240))
-        person = clip.alpha[:, ::4, ::4] > 127  # a sixteenth of the pixels says it as well
+        person = clip.alpha[:, ::4, ::4] > 127  # a sixteenth of the pixels is enough for a mean
         trust = float(clip.confidence[:, ::4, ::4][person].float().mean()) / 255 if person.any() else 0.0
         caption = f"{clip.region}: {clip.name} · {len(clip)} frames · trusted {trust:.0%}"
         sheet = f'<div class="sheet">{"".join(frames)}</div><figcaption>{escaped(caption)}</figcaption>'
         sheets.append(f'<figure class="card">{sheet}</figure>')
-    note = "The person in other poses, made up from the photo; the avatar was fitted to them as far as they can be trusted."
+    note = "Generated pictures of the person in other poses; the avatar was fitted to them in proportion to their confidence."
     return section("Pseudo-labels", f'<div class="grid" style="--cell:22rem">{"".join(sheets)}</div>', note)
 
 
@@ -185,7 +194,7 @@ def _curves(training: TrainingReport) -> str:
     charts = "".join(chart(_LOSSES.get(name, name), points, training.steps) for name, points in training.curves.items())
     if not charts:
         return ""
-    note = f"{training.steps} steps. Each term of the loss as it is weighted, on a logarithmic scale of its own; lower is better."
+    note = f"{training.steps} steps. Each weighted term of the loss, on its own logarithmic scale; lower is better."
     return section("Training", f'<div class="grid">{charts}</div>', note)
 
 
@@ -198,7 +207,7 @@ def _numbers(manifest: Mapping[str, Any]) -> str:
 
 
 def _stages(manifest: Mapping[str, Any]) -> str:
-    """Seconds and memory; clips of the same kind together."""
+    """Return the table of seconds and memory; clips of the same kind share a row."""
     together: dict[str, list[float]] = {}
     for name, stage in manifest["stages"].items():
         entry = together.setdefault(re.sub(r"-\d+$", "", name).replace("-", " "), [0.0, 0.0, 0])
@@ -217,13 +226,13 @@ def _stages(manifest: Mapping[str, Any]) -> str:
 def _origin(manifest: Mapping[str, Any]) -> str:
     words = {True: "yes", False: "no", None: "ask the source"}
     rows = [(k, v["code"], v["weights"], words[v["commercial"]]) for k, v in manifest["licences"].items()]
-    consent = manifest.get("consent") or "none was recorded (--consent of the build writes it down)"
+    consent = manifest.get("consent") or "not recorded (use --consent when you build)"
     head = ("component", "code", "weights or data", "commercial use")
     said = (
         f"<p>Consent: {escaped(consent)}</p>"
         f"<p class=soft>Seed {escaped(manifest['seed'])}; manifest.json holds the whole recipe.</p>"
     )
-    return section("Where it comes from", said + table(rows, head, "Licences of the components"))
+    return section("Where it comes from", said + table(rows, head, "Licenses of the components"))
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Pieces of ``report.html``: pictures, tables, curves, as text."""
+"""Parts of ``report.html`` as text: pictures, tables, curves."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from avatarkit.utils.text import escaped
 __all__ = ["chart", "dots", "figure", "image", "jpeg", "limited", "section", "slider", "table", "turntable"]
 
 _WINDOW = 9  # values of a curve that are averaged
-_HUES = {"face": "#22b8cf", "hand": "#ff922b", "pose": "#fcc419"}  # sets of landmarks, by how their names begin
+_HUES = {"face": "#22b8cf", "hand": "#ff922b", "pose": "#fcc419"}  # colors of landmark sets, by the beginning of their names
 
 
 def section(title: str, body: str, note: str = "") -> str:
-    """A heading, a sentence about what follows, and it."""
+    """Return a heading, an explaining sentence and the content."""
     said = f"<p class=soft>{escaped(note)}</p>" if note else ""
     return f"<section><h2>{escaped(title)}</h2>{said}{body}</section>"
 
 
 def limited(picture: torch.Tensor, side: int) -> torch.Tensor:
-    """(H, W, 3) no longer than ``side`` pixels."""
+    """Return a picture (H, W, 3) scaled to at most ``side`` pixels."""
     scale = side / max(picture.shape[:2])
     if scale >= 1:
         return picture
@@ -36,7 +36,7 @@ def limited(picture: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def jpeg(picture: torch.Tensor, quality: int = 88) -> str:
-    """(H, W, 3) sRGB 0 to 1 as a data URL."""
+    """Return a picture (H, W, 3), sRGB 0 to 1, as a data URL."""
     from PIL import Image
 
     array = (picture.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
@@ -46,14 +46,14 @@ def jpeg(picture: torch.Tensor, quality: int = 88) -> str:
 
 
 def image(picture: torch.Tensor, alt: str, side: int = 900) -> str:
-    """An <img> with the picture inside."""
+    """Return an <img> with the picture embedded."""
     small = limited(picture, side)
     size = f'width="{small.shape[1]}" height="{small.shape[0]}"'
     return f'<img src="{jpeg(small)}" alt="{escaped(alt)}" {size}>'
 
 
 def figure(picture: torch.Tensor, alt: str, caption: str, side: int = 640, over: str = "") -> str:
-    """A picture with a caption; ``over`` is drawn on top."""
+    """Return a picture with a caption; ``over`` is drawn on top."""
     return (
         f'<figure><div class="stacked">{image(picture, alt, side)}{over}</div>'
         f"<figcaption>{escaped(caption)}</figcaption></figure>"
@@ -61,7 +61,7 @@ def figure(picture: torch.Tensor, alt: str, caption: str, side: int = 640, over:
 
 
 def dots(points: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray], width: int, height: int) -> str:
-    """Landmarks that were seen, as an SVG in the picture's pixels."""
+    """Return the detected landmarks as an SVG in the picture's pixels."""
     radius, drawn = max(width, height) / 160, []
     for name, at in points.items():
         seen = at[(scores[name] >= 0.5) & (at >= 0).all(1) & (at[:, 0] < width) & (at[:, 1] < height)]
@@ -73,7 +73,7 @@ def dots(points: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray], wid
 
 
 def slider(before: torch.Tensor, after: torch.Tensor) -> str:
-    """Photo and avatar on top of each other, divided by a handle that fingers and keys move."""
+    """Return photo and avatar on top of each other, with a handle to compare them."""
     return (
         f'<div class="slider">{image(after, "The avatar in the pose of the photo.")}'
         f'<div class="over">{image(before, "The person in the photo.")}</div><span class="bar"></span>'
@@ -83,7 +83,7 @@ def slider(before: torch.Tensor, after: torch.Tensor) -> str:
 
 
 def turntable(views: Sequence[torch.Tensor], degrees: Sequence[float]) -> str:
-    """Views side by side in one picture, of which a range input shows one."""
+    """Return views side by side in one picture; a range input selects the visible one."""
     height, width = views[0].shape[:2]
     step = degrees[1] - degrees[0]
     return (
@@ -95,7 +95,10 @@ def turntable(views: Sequence[torch.Tensor], degrees: Sequence[float]) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str], name: str, raw: Sequence[int] = ()) -> str:
-    """A table that scrolls where it is too wide; columns in ``raw`` are HTML, columns of numbers stand right."""
+    """Return a table that scrolls if it is too wide.
+
+    Columns in ``raw`` are HTML; columns of numbers are right-aligned.
+    """
     numbers = [all(row[k].replace(".", "", 1).isdigit() for row in rows) for k in range(len(head))]
     kinds = [" class=number" if yes else "" for yes in numbers]
 
@@ -111,7 +114,10 @@ def table(rows: Sequence[Sequence[str]], head: Sequence[str], name: str, raw: Se
 
 
 def chart(name: str, points: Sequence[tuple[int, float]], steps: int) -> str:
-    """One curve over the steps on a logarithmic scale of its own, with its average; empty where all is zero."""
+    """Return one curve over the steps with its average, on its own logarithmic scale.
+
+    Empty if all values are zero.
+    """
     values = [abs(v) for _, v in points]
     positive = [v for v in values if v > 1e-8]
     if not positive:

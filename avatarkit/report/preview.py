@@ -16,10 +16,13 @@ __all__ = ["write_preview"]
 
 
 def write_preview(avatar: LoadedAvatar, folder: Path, config: PreviewConfig, tell: Callable[[str, float], None]) -> None:
-    """Writes both files.
+    """Write both files.
 
     Args:
-        avatar: to show. folder: where to. config: sizes. tell: told about every frame.
+        avatar: avatar to show.
+        folder: output folder.
+        config: sizes.
+        tell: receives a report for every frame.
     """
     size = avatar.default_size(config.height)
     source = avatar.components.get("motions")

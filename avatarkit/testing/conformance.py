@@ -1,4 +1,4 @@
-"""The conformance checks: what is promised in ``avatarkit.interfaces``, tried on a component."""
+"""Conformance checks: test a component against the contract in ``avatarkit.interfaces``."""
 
 from __future__ import annotations
 
@@ -33,12 +33,13 @@ __all__ = [
     "expect",
 ]
 
+
 class CheckFailed(AssertionError):
-    """A component does not keep a promise; the text says which."""
+    """A component violates its contract; the text says how."""
 
 
 class Skipped(Exception):
-    """A check does not apply here; the text says why."""
+    """A check does not apply; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        check: its name. state: how it went. detail: what is wrong, or why it was skipped.
+        check: name of the check.
+        state: ``passed``, ``failed`` or ``skipped``.
+        detail: what is wrong, or why it was skipped.
     """
 
     check: str
@@ -56,10 +59,12 @@ class Finding:
 
 @dataclass
 class Case:
-    """A component, and what it is tried on.
+    """A component and the material that it is tested on.
 
     Attributes:
-        component: its descriptor. material: the person, photo and peers. options: of the component.
+        component: its descriptor.
+        material: the person, photo and other components.
+        options: options of the component.
     """
 
     component: Component
@@ -67,7 +72,7 @@ class Case:
     options: Mapping[str, Any]
 
     def make(self) -> Any:
-        """A fresh instance."""
+        """Return a new instance."""
         return with_defaults(self.component.create(self.options, self.material.context), PROTOCOLS[self.component.kind])
 
 
@@ -75,7 +80,7 @@ Check = Callable[[Case], None]
 
 
 def expect(condition: Any, message: str) -> None:
-    """Fails the check unless ``condition`` holds."""
+    """Fail the check unless ``condition`` holds."""
     if not condition:
         raise CheckFailed(message)
 
@@ -84,7 +89,7 @@ def expect(condition: Any, message: str) -> None:
 
 
 def _descriptor_is_complete(case: Case) -> None:
-    """A name in lower case with hyphens and a summary of one line, for lists."""
+    """The name is lower case with hyphens and the summary is one line, for lists."""
     component = case.component
     expect(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", component.name), f"the name {component.name!r} is not lower case with hyphens")
     expect(component.summary and "\n" not in component.summary, "register(...) got no summary of one line")
@@ -103,16 +108,16 @@ def _options_are_documented(case: Case) -> None:
 
 
 def _unknown_options_are_refused(case: Case) -> None:
-    """An option that nobody knows is a ConfigError."""
+    """An unknown option raises ConfigError."""
     try:
         case.component.make_config({"no_such_option": 1})
     except ConfigError:
         return
-    raise CheckFailed("the option 'no_such_option' was taken; use a dataclass as config")
+    raise CheckFailed("the unknown option 'no_such_option' was accepted; use a dataclass as config")
 
 
 def _implements_the_interface(case: Case) -> None:
-    """All members are there, and methods take the arguments that they will be given."""
+    """All members exist, and methods accept the arguments of the interface."""
     made = case.make()
     protocol = PROTOCOLS[case.component.kind]
     for name in _members(protocol):
@@ -130,7 +135,10 @@ def _members(protocol: type) -> list[str]:
 
 
 def _takes_the_same(promised: Callable[..., Any], given: Callable[..., Any], what: str) -> None:
-    """Callers give the interface's arguments by position or name; more are fine where they have defaults."""
+    """Check that a method accepts the interface's arguments by position and by name.
+
+    Further arguments are allowed if they have defaults.
+    """
     wanted = [p for p in inspect.signature(promised).parameters.values() if p.name != "self"]
     got = inspect.signature(given)
     positional = [inspect.Parameter.empty for p in wanted if p.kind == p.POSITIONAL_OR_KEYWORD]
@@ -156,7 +164,7 @@ COMMON: tuple[Check, ...] = (
 
 
 def checks_of(kind: str) -> tuple[Check, ...]:
-    """The checks for a kind of component, in order."""
+    """Return the checks for a kind of component, in order."""
     from avatarkit.testing.people import PEOPLE_CHECKS
     from avatarkit.testing.pictures import PICTURE_CHECKS
 
@@ -164,28 +172,29 @@ def checks_of(kind: str) -> tuple[Check, ...]:
 
 
 def name_of(check: Check) -> str:
-    """What a table calls it."""
+    """Return the name of a check for tables."""
     return check.__name__.strip("_").replace("_", " ")
 
 
 def check_component(
     component: Component, material: Material | None = None, options: Mapping[str, Any] | None = None
 ) -> list[Finding]:
-    """Runs all checks for the component's kind.
+    """Run all checks for the component's kind.
 
     Args:
-        component: from a registry. material: what to try it on; None = the tiny person.
-        options: of the component.
+        component: from a registry.
+        material: what to test it on; None = the tiny person.
+        options: options of the component.
 
     Returns:
-        One finding for each check; where something that the component needs is missing, all are skipped.
+        One finding for each check; if a requirement of the component is missing, all are skipped.
     """
     case = Case(component, material or Material(), dict(options or {}))
     return [run_check(check, case) for check in checks_of(component.kind)]
 
 
 def run_check(check: Check, case: Case) -> Finding:
-    """One check; whatever the component raises is a failure that names it."""
+    """Run one check; any exception of the component is a failure that names it."""
     name = name_of(check)
     missing = [r for r in requirements(case.component) if not r.met]
     if missing and check not in COMMON[:3]:
@@ -193,7 +202,9 @@ def run_check(check: Check, case: Case) -> Finding:
     random = torch.get_rng_state()
     try:
         check(case)
-        expect(torch.equal(random, torch.get_rng_state()), "torch's global random numbers were used; take a generator")
+        expect(
+            torch.equal(random, torch.get_rng_state()), "torch's global random generator was used; create a generator of your own"
+        )
     except Skipped as reason:
         return Finding(name, "skipped", str(reason))
     except (CheckFailed, Violation) as failure:
@@ -207,7 +218,7 @@ def run_check(check: Check, case: Case) -> Finding:
 
 
 def _place(error: BaseException, component: Component) -> str:
-    """File and line of the innermost frame in the component's own package."""
+    """Return file and line of the innermost frame in the component's own package."""
     package, found, trace = component.target.partition(":")[0].partition(".")[0], "", error.__traceback__
     while trace is not None:
         if str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == package:
@@ -219,14 +230,17 @@ def _place(error: BaseException, component: Component) -> str:
 def conformance(
     *plugins: Any, material: Material | None = None, options: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Callable[..., None]:
-    """The tests of all components of ``plugins``, for pytest: assign it to a name that starts with ``test_``.
+    """Return pytest tests for all components of ``plugins``.
+
+    Assign the result to a name that starts with ``test_``.
 
     Args:
-        plugins: modules with hooks. material: what to try components on; None = the tiny person.
-        options: name of a component -> options to make it with.
+        plugins: modules with hooks.
+        material: what to test components on; None = the tiny person.
+        options: name of a component -> its options.
 
     Raises:
-        PluginError: something is wrong with a plugin.
+        PluginError: a plugin is broken.
     """
     import pytest
 

@@ -12,7 +12,7 @@ from avatarkit.types.body import JointLandmarks, SurfaceLandmarks
 
 __all__ = ["tiny_landmarks"]
 
-# Points of ``pose33`` (MediaPipe's numbers): the joint that each goes with, and its place at rest.
+# Points of ``pose33`` (MediaPipe's numbers): the joint that each follows, and its position at rest.
 _POSE33: dict[int, tuple[int, tuple[float, float, float]]] = {0: (2, (0.0, 1.58, 0.095))}
 for _left, _right, _joints, (_x, _y, _z) in (
     (2, 5, (2, 2), (0.03, 1.62, 0.09)),
@@ -25,17 +25,20 @@ for _left, _right, _joints, (_x, _y, _z) in (
 ):
     _POSE33 |= {_left: (_joints[0], (_x, _y, _z)), _right: (_joints[1], (-_x, _y, _z))}
 
-_EYES, _EYE_HEIGHT, _MOUTH_HEIGHT = (-0.03, 0.03), 1.62, 1.54  # metres at rest, the right eye first
+_EYES, _EYE_HEIGHT, _MOUTH_HEIGHT = (-0.03, 0.03), 1.62, 1.54  # meters at rest, the right eye first
 _PUPILS = (468, 473)
 
 
 def tiny_landmarks(
     name: str, joints: torch.Tensor, template: torch.Tensor, faces: torch.Tensor
 ) -> SurfaceLandmarks | JointLandmarks | None:
-    """The tables ``pose33`` and ``face478``.
+    """Return the tables ``pose33`` and ``face478``.
 
     Args:
-        name: of the set. joints: (J, 3) at rest. template: (V, 3). faces: (F, 3).
+        name: name of the set.
+        joints: (J, 3) at rest.
+        template: (V, 3).
+        faces: (F, 3).
     """
     if name == "pose33":
         joint = torch.tensor([j for j, _ in _POSE33.values()])
@@ -51,7 +54,7 @@ def tiny_landmarks(
 
 
 def _face68() -> np.ndarray:
-    """(68, 2) x and y of a face seen from the front, the person's right side first."""
+    """Return x and y (68, 2) of a face seen from the front, the person's right side first."""
 
     def arc(count: int, start: float, end: float, width: float, height: float, x: float, y: float) -> np.ndarray:
         turn = np.radians(np.linspace(start, end, count))
@@ -69,7 +72,7 @@ def _face68() -> np.ndarray:
 
 
 def _on_the_front(points: torch.Tensor, template: torch.Tensor, faces: torch.Tensor) -> SurfaceLandmarks:
-    """The foremost triangle of the surface behind each point (n, 2), and where in it the point lies."""
+    """Return the foremost triangle behind each point (n, 2), and the point's weights in it."""
     a, b, c = (template[faces[:, k], :2].double() for k in range(3))
     p = points.double()[:, None]
 

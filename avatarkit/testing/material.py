@@ -1,4 +1,4 @@
-"""What components are tried on: a synthetic person, or a photo and the components of a recipe."""
+"""Test material for components: a synthetic person, or a photo and the components of a recipe."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ _TINY: dict[str, tuple[Any, Any]] = {
 
 
 class Material:
-    """The tiny person, and a context whose slots hold tiny components.
+    """The tiny person, and a context whose slots contain tiny components.
 
     Args:
         cache: folder for components that keep tables; None = the user's.
-        size: of the picture in pixels.
-        slots: components in place of the tiny ones.
+        size: size of the picture in pixels.
+        slots: components that replace tiny ones.
 
     Attributes:
-        context: to make components with.
+        context: context for new components.
     """
 
     def __init__(self, cache: Path | None = None, size: int = 64, **slots: Any) -> None:
@@ -66,14 +66,14 @@ class Material:
         self.context = context if cache is None else replace(context, cache=cache)
 
     def get(self, slot: str, name: str | None = None) -> Any:
-        """The component in a slot; ``name`` is not looked at, there is one of each."""
+        """Return the component in a slot; ``name`` is ignored, there is one of each."""
         if slot not in self._made:
             cls, config = _TINY[slot]
             self._made[slot] = with_defaults(cls(config, self.context), PROTOCOLS[SLOTS.get(slot, slot)])
         return self._made[slot]
 
     def put(self, slot: str, component: Any) -> None:
-        """Takes ``component`` in place of a tiny one."""
+        """Replace a tiny component by ``component``."""
         self._made[slot] = with_defaults(component, PROTOCOLS[SLOTS.get(slot, slot)])
 
     @property
@@ -103,12 +103,12 @@ class Material:
 
     @property
     def matte(self) -> Matte:
-        """Of the photo."""
+        """Matte of the photo."""
         return self.subject.matte
 
     @cached_property
     def motion(self) -> Motion:
-        """A short motion for the body model, relative as ``Motion`` says."""
+        """A short motion for the body model, relative, see ``Motion``."""
         return tiny_motion(self.body, frames=3)
 
     @cached_property
@@ -118,10 +118,13 @@ class Material:
 
 
 class PhotoMaterial(Material):
-    """A photo of a person, looked at by the components of a recipe; each step is done when it is first asked for.
+    """A photo of a person, processed by the components of a recipe.
+
+    Each step runs on first use.
 
     Args:
-        components: of the recipe. photo: the picture's file.
+        components: components of the recipe.
+        photo: file of the photo.
     """
 
     def __init__(self, components: Components, photo: Path) -> None:
@@ -130,7 +133,7 @@ class PhotoMaterial(Material):
         self.context = replace(components.context, get=cast(GetComponent, self.get))
 
     def get(self, slot: str, name: str | None = None) -> Any:
-        """The component in a slot of the recipe, or another one by name."""
+        """Return the component in a slot of the recipe, or another one by name."""
         return self._components.get(slot, name)
 
     @cached_property
@@ -145,7 +148,7 @@ class PhotoMaterial(Material):
 
     @cached_property
     def matte(self) -> Matte:
-        """Of the photo."""
+        """Matte of the photo."""
         return self.get("matting").matte(self.photo, self.keypoints)
 
     @cached_property
@@ -155,7 +158,7 @@ class PhotoMaterial(Material):
 
     @cached_property
     def motion(self) -> Motion:
-        """Three frames of the first motion of the recipe's source."""
+        """The first three frames of the first motion of the recipe's source."""
         source = self.get("motions")
         motion = next(iter(source.motions(1, 0)))
         return replace(motion, params=motion.params[:3], valid=None if motion.valid is None else motion.valid[:3])

@@ -1,4 +1,4 @@
-"""A whole method in small: every slot is filled by something that knows one synthetic person and draws it slowly."""
+"""A small method for tests: each slot has a component for one synthetic person, rendered slowly."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 SIZE = 64
-EVERY = 4  # vertices without a Gaussian of their own, but for one
+EVERY = 4  # one of so many vertices has a Gaussian
 
 TINY_RECIPE: dict[str, Any] = {
     **{slot: {"use": "tiny"} for slot in ("matting", "keypoints", "body", "tracker", "motions", "avatar", "renderer")},
@@ -56,18 +56,18 @@ TINY_RECIPE: dict[str, Any] = {
     "training": {"steps": 9, "photo_share": 0.9, "resolution": 32, "checkpoint_every": 3},
     "preview": {"height": 32, "seconds": 0.4, "fps": 5, "motion": "tiny"},
 }
-"""A recipe as plain tables: every slot holds ``tiny``, and a build takes a second or two."""
+"""A recipe as plain tables: every slot contains ``tiny``, and a build takes a second or two."""
 
 
 class TinyDetector:
-    """Knows where the tiny person's joints are; sees nobody in an even picture."""
+    """Returns the tiny person's joints; finds no person in a uniform picture."""
 
     def __init__(self, config: Any, context: Context) -> None:
         self.context = context
 
     def detect(self, image: np.ndarray, person: int | None = None) -> Keypoints:
         if image.std() < 1:
-            raise InputError("Nobody is in the picture.")
+            raise InputError("The picture shows no person.")
         return tiny_subject(self.context, image.shape[1]).keypoints
 
     def detect_video(self, images: Iterable[np.ndarray]) -> Iterable[Keypoints | None]:
@@ -76,25 +76,25 @@ class TinyDetector:
 
 
 class TinyMatting:
-    """Everything but the green wall is the person."""
+    """Separates the person from the green background."""
 
     def __init__(self, config: Any, context: Context) -> None: ...
 
     def matte(self, photo: Photo, keypoints: Keypoints | None = None) -> Matte:
         wall = torch.tensor([0.1, 0.5, 0.2])
         if float(photo.image.std()) < 0.01:
-            raise InputError("Nobody is in the picture.")
+            raise InputError("The picture shows no person.")
         return Matte(((photo.image - wall).abs().sum(-1) > 0.02).float(), photo.image)
 
 
 @dataclass(frozen=True)
 class TinyTrackerConfig:
     shift: float = 0.0
-    """Metres to the side."""
+    """Displacement to the side, in meters."""
 
 
 class TinyTracker:
-    """Knows how the tiny person stands."""
+    """Returns the tiny person's parameters."""
 
     def __init__(self, config: TinyTrackerConfig, context: Context) -> None:
         self.config, self.context = config, context
@@ -146,11 +146,11 @@ class TinyMotions:
 @dataclass(frozen=True)
 class TinyLabelerConfig:
     region: Literal["body", "head"] = "body"
-    """What the frames show."""
+    """What the frames show: ``body`` or ``head``."""
 
 
 class TinyLabeler:
-    """Grey pictures of the moving body."""
+    """Renders gray pictures of the moving body."""
 
     exact = True
 
@@ -170,11 +170,11 @@ class TinyLabeler:
 @dataclass(frozen=True)
 class TinyAvatarConfig:
     scale: float = 0.05
-    """Of every Gaussian, in metres."""
+    """Standard deviation of every Gaussian, in meters."""
 
 
 class TinyAvatar:
-    """A Gaussian on every vertex, of a colour that is learnt."""
+    """A Gaussian at every vertex, with learned colors."""
 
     def __init__(self, config: TinyAvatarConfig, context: Context) -> None:
         self.scale, self.body = config.scale, context.get("body")
@@ -211,7 +211,7 @@ class TinyAvatar:
 
 
 class TinyRgb:
-    """L1 between picture and rendering."""
+    """L1 distance between picture and rendering."""
 
     def __init__(self, config: Any, context: Context) -> None: ...
 
@@ -222,11 +222,11 @@ class TinyRgb:
 @dataclass(frozen=True)
 class TinyExporterConfig:
     title: str = "nobody"
-    """Who it is."""
+    """Title of the file."""
 
 
 class TinyExporter:
-    """Writes where the Gaussian is that is farthest to the left of the person."""
+    """Writes the position of the Gaussian farthest to the person's left."""
 
     def __init__(self, config: TinyExporterConfig, context: Context) -> None:
         self.config = config
@@ -238,7 +238,7 @@ class TinyExporter:
 
 
 def _tiny_plugin() -> ModuleType:
-    """All of the above as one plugin."""
+    """Return all of these components as one plugin."""
     here, tiny = __name__, "avatarkit.testing.tiny"
     targets = {
         "matting": (f"{here}:TinyMatting", None),
@@ -266,10 +266,15 @@ def _tiny_plugin() -> ModuleType:
 
 
 def memory_registry(*plugins: Any) -> Registry:
-    """A registry with ``tiny`` of every kind and with ``plugins`` (modules with hooks), of nothing that is installed.
+    """Return a registry with ``tiny`` of every kind and with ``plugins``.
+
+    Installed plugins are not loaded.
+
+    Args:
+        plugins: modules with hooks.
 
     Raises:
-        PluginError: something is wrong with a plugin.
+        PluginError: a plugin is broken.
     """
     registry = Registry.load(environ={"AVATARKIT_PLUGINS": ""})
     registry.add(_tiny_plugin(), "tiny")
@@ -279,13 +284,13 @@ def memory_registry(*plugins: Any) -> Registry:
 
 
 def tiny_build(folder: Path, *plugins: Any, **tables: Mapping[str, Any]) -> Path:
-    """Builds a tiny avatar with ``plugins`` at work, as ``avatarkit build`` would.
+    """Build a tiny avatar with ``plugins``, as ``avatarkit build`` would.
 
     Args:
         folder: where to write ``tiny.png`` and ``tiny.avatar``.
         plugins: modules with hooks.
-        tables: of the recipe, over ``TINY_RECIPE``: ``body_labels={"use": "mine"}``, ``losses={"mine": {"use": "mine", "weight":
-            0.1}}``. A table that names another component takes nothing over.
+        tables: tables of the recipe, over ``TINY_RECIPE``: ``body_labels={"use": "mine"}``, ``losses={"mine": {"use": "mine",
+            "weight": 0.1}}``. A table that names another component replaces the options too.
 
     Returns:
         The avatar's folder, for ``avatarkit.load(path, registry=memory_registry(...))``.

@@ -1,4 +1,4 @@
-"""Checks for the kinds that see and move people: matting, keypoints, body, tracker, motions, labels."""
+"""Checks for components that see and move people: matting, keypoints, body, tracker, motions, labels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PARTS = (
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two values are equal, bit for bit."""
+    """Return whether two values are equal, bit for bit."""
     if isinstance(a, torch.Tensor):
         return isinstance(b, torch.Tensor) and a.shape == b.shape and torch.equal(a, b)
     if isinstance(a, np.ndarray):
@@ -43,7 +43,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def unchanged(value: Any) -> Any:
-    """A copy to compare with later."""
+    """Return a copy to compare with later."""
     return copy.deepcopy(value)
 
 
@@ -55,7 +55,7 @@ def _blank() -> np.ndarray:
 
 
 def _a_matte_has_the_size_of_the_photo(case: Case) -> None:
-    """alpha (H, W) and foreground (H, W, 3), float32 within 0 to 1; the photo stays as it was."""
+    """alpha is (H, W) and foreground (H, W, 3), float32 within 0 to 1; the photo is not modified."""
     photo = case.material.photo
     before = unchanged(photo)
     validation.require_matte(case.make().matte(photo, case.material.keypoints), photo)
@@ -63,7 +63,7 @@ def _a_matte_has_the_size_of_the_photo(case: Case) -> None:
 
 
 def _a_matte_needs_no_keypoints(case: Case) -> None:
-    """``keypoints`` may be left out."""
+    """``keypoints`` is optional."""
     validation.require_matte(case.make().matte(case.material.photo), case.material.photo)
 
 
@@ -74,21 +74,21 @@ def _the_same_photo_gives_the_same_matte(case: Case) -> None:
 
 
 def _a_matte_of_nobody_is_an_input_error(case: Case) -> None:
-    """An even picture is refused with InputError, or gives an empty matte."""
+    """A uniform picture raises InputError or gives an empty matte."""
     photo = photo_from_array(_blank())
     try:
         matte = case.make().matte(photo)
     except InputError:
         return
     validation.require_matte(matte, photo)
-    expect(float(matte.alpha.mean()) < 0.05, "somebody was cut out of an even grey picture")
+    expect(float(matte.alpha.mean()) < 0.05, "a person was cut out of a uniform gray picture")
 
 
 # ---------------------------------------------------------------------------------------------------------- keypoints
 
 
 def _landmarks_are_sets_with_scores(case: Case) -> None:
-    """Named sets of (n, 2) float32 pixels, with (n,) scores within 0 to 1."""
+    """The result has named sets of (n, 2) float32 pixels, with (n,) scores within 0 to 1."""
     photo = case.material.photo
     image = photo.to_uint8()
     before = image.copy()
@@ -103,16 +103,16 @@ def _the_same_picture_gives_the_same_landmarks(case: Case) -> None:
 
 
 def _a_picture_of_nobody_is_an_input_error(case: Case) -> None:
-    """An even picture is refused with InputError."""
+    """A uniform picture raises InputError."""
     try:
         case.make().detect(_blank())
     except InputError:
         return
-    raise validation.Violation("landmarks were found in an even grey picture, where InputError is due")
+    raise validation.Violation("landmarks were found in a uniform gray picture; InputError was expected")
 
 
 def _a_video_is_followed_lazily(case: Case) -> None:
-    """One answer for each frame, None where nobody is seen; frames are read as answers are asked for."""
+    """Each frame gives one result, None without a person; frames are read as results are requested."""
     photo, read = case.material.photo, itertools.count()
 
     def frames() -> Iterator[np.ndarray]:
@@ -124,14 +124,14 @@ def _a_video_is_followed_lazily(case: Case) -> None:
     first = [next(answers) for _ in range(3)]
     expect(next(read) < 60, "the whole video was read before the first answer")
     validation.require_keypoints(first[0], photo.width, photo.height)
-    expect(first[2] is None, "somebody was seen in an even grey frame")
+    expect(first[2] is None, "a person was found in a uniform gray frame")
 
 
 # --------------------------------------------------------------------------------------------------------------- body
 
 
 def _tables_fit_together(case: Case) -> None:
-    """Faces, atlas, skinning weights, joints and names have the shapes that ``BodyModel`` says."""
+    """Faces, atlas, skinning weights, joints and names have the shapes that ``BodyModel`` states."""
     body = case.make()
     V, J = len(body.skinning_weights), len(body.joint_names)
     validation.require_tensor(body.faces, ("F", 3), "faces", torch.int64, 0, V - 1)
@@ -150,7 +150,7 @@ def _tables_fit_together(case: Case) -> None:
 
 
 def _neutral_parameters_are_at_rest(case: Case) -> None:
-    """``neutral()`` is one frame without rotation; posed it is the rest pose."""
+    """``neutral()`` is one frame without rotation; posed, it gives the rest pose."""
     body = case.make()
     p = body.neutral()
     validation.require_params(p, body, ())
@@ -163,7 +163,7 @@ def _neutral_parameters_are_at_rest(case: Case) -> None:
 
 
 def _vertices_are_the_skinned_rest_pose(case: Case) -> None:
-    """vertices = skin(rest + offsets, joint_transforms), in metres, for a whole motion at once."""
+    """vertices = skin(rest + offsets, joint_transforms), in meters, for a whole motion at once."""
     body = case.make()
     p = replace(tiny_motion(body, frames=3).params, shape=body.neutral().shape)
     V, B = len(body.skinning_weights), len(p.root)
@@ -179,11 +179,11 @@ def _vertices_are_the_skinned_rest_pose(case: Case) -> None:
     error = float((skin(rest + offsets, body.skinning_indices, body.skinning_weights, A) - vertices).abs().max())
     expect(error < 1e-3, f"vertices() is {error * 1000:.1f} mm off the skinned rest pose")
     size = float((rest[0].amax(0) - rest[0].amin(0)).max())
-    expect(0.3 < size < 3, f"the neutral body is {size:.2f} m large: units are metres")
+    expect(0.3 < size < 3, f"the neutral body is {size:.2f} m large: units are meters")
 
 
 def _parts_of_the_mesh_can_be_asked_for(case: Case) -> None:
-    """``rest(subset)`` computes some vertices only; ``part`` gives (V,) 0 to 1, and KeyError for what there is not."""
+    """``rest(subset)`` computes some vertices only; ``part`` gives (V,) 0 to 1, or KeyError for an unknown part."""
     body = case.make()
     p = body.neutral()
     V = len(body.skinning_weights)
@@ -196,7 +196,7 @@ def _parts_of_the_mesh_can_be_asked_for(case: Case) -> None:
         body.part("no such part")
     except KeyError:
         return
-    raise validation.Violation("part('no such part') raises no KeyError")
+    raise validation.Violation("part('no such part') does not raise KeyError")
 
 
 def _gradients_reach_shape_expression_and_pose(case: Case) -> None:
@@ -214,12 +214,12 @@ def _gradients_reach_shape_expression_and_pose(case: Case) -> None:
 
 
 def _landmark_tables_are_sound(case: Case) -> None:
-    """``landmarks`` gives a table, or None for a set that the model does not know; ``mirror`` is its own inverse on joints."""
+    """``landmarks`` gives a table, or None for an unknown set; ``mirror`` of joints is its own inverse."""
     body = case.make()
     expect(body.landmarks("no such set") is None, "landmarks('no such set') is not None")
     for name in ("face478", "pose33", "hand21_left", "hand21_right", "coco133"):
         table = body.landmarks(name)
-        expect(table is None or isinstance(table, (SurfaceLandmarks, JointLandmarks)), f"landmarks({name!r}) is no table")
+        expect(table is None or isinstance(table, (SurfaceLandmarks, JointLandmarks)), f"landmarks({name!r}) is not a table")
     vertices, joints = body.mirror()
     validation.require_tensor(vertices, (len(body.skinning_weights),), "mirror()[0]", torch.int64, 0)
     validation.require_tensor(joints, (len(body.joint_names),), "mirror()[1]", torch.int64, 0)
@@ -243,7 +243,7 @@ def _the_same_photo_gives_the_same_subject(case: Case) -> None:
 
 
 def _clips_are_tracked_with_the_shape_kept(case: Case) -> None:
-    """``track`` gives one pose for each frame, the subject's shape, and marks frames where nobody was seen."""
+    """``track`` gives one pose per frame, keeps the subject's shape and marks frames without a person."""
     m = case.material
     tracker = case.make()
     subject = tracker.fit(m.photo, m.matte, m.keypoints)
@@ -265,25 +265,25 @@ def _clips_of_strangers_are_tracked(case: Case) -> None:
 
 
 def _every_motion_fits_the_body_model(case: Case) -> None:
-    """Each of ``names()`` is described in one line and gives a ``Motion`` of the build's body model."""
+    """Each of ``names()`` has a description of one line and gives a ``Motion`` of the build's body model."""
     source = case.make()
-    expect(source.names() and len(set(source.names())) == len(source.names()), "names() is empty or names twice")
+    expect(source.names() and len(set(source.names())) == len(source.names()), "names() is empty or contains a name twice")
     for name in source.names():
         expect(source.describe(name) and "\n" not in source.describe(name), f"describe({name!r}) is not one line")
         validation.require_motion(source.motion(name), case.material.body)
 
 
 def _an_unknown_motion_is_an_input_error(case: Case) -> None:
-    """``motion`` of an unknown name is refused with InputError."""
+    """``motion`` of an unknown name raises InputError."""
     try:
         case.make().motion("no such motion")
     except InputError:
         return
-    raise validation.Violation("motion('no such motion') raises no InputError")
+    raise validation.Violation("motion('no such motion') does not raise InputError")
 
 
 def _motions_for_labels_follow_the_seed(case: Case) -> None:
-    """``motions(count, seed)`` gives that many, the same ones for the same seed."""
+    """``motions(count, seed)`` gives that many motions, the same ones for the same seed."""
     once, again = (list(case.make().motions(3, 7)) for _ in range(2))
     expect(len(once) == 3, f"motions(3, seed) gave {len(once)}")
     for motion in once:
@@ -295,13 +295,13 @@ def _motions_for_labels_follow_the_seed(case: Case) -> None:
 
 
 def _a_motion_becomes_a_clip(case: Case) -> None:
-    """Frames, mattes, confidence, parameters and cameras that belong together; subject and motion stay as they were."""
+    """Frames, mattes, confidence, parameters and cameras match; subject and motion are not modified."""
     m = case.material
     before = unchanged((m.subject, m.motion))
     clip = case.make().generate(m.subject, m.motion, 0)
     validation.require_clip(clip, m.body)
     expect(same(before, (m.subject, m.motion)), "the subject or the motion that was handed over was changed")
-    expect(clip.alpha.any(), "the clip shows nobody")
+    expect(clip.alpha.any(), "the clip shows no person")
 
 
 def _the_same_seed_gives_the_same_clip(case: Case) -> None:
@@ -312,10 +312,10 @@ def _the_same_seed_gives_the_same_clip(case: Case) -> None:
 
 
 def _exact_generators_keep_the_request(case: Case) -> None:
-    """Where ``exact`` is true, ``params`` equals ``requested``."""
+    """If ``exact`` is true, ``params`` equals ``requested``."""
     generator = case.make()
     if not getattr(generator, "exact", False):
-        raise Skipped("it does not say that it is exact: its clips are tracked again")
+        raise Skipped("it is not declared exact: its clips are re-tracked")
     clip = generator.generate(case.material.subject, case.material.motion, 0)
     expect(same(clip.params, clip.requested), "params differs from requested")
 

@@ -1,4 +1,4 @@
-"""Checks for the kinds that draw and learn: avatar, loss, renderer, exporter."""
+"""Checks for components that render and learn: avatar, loss, renderer, exporter."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _created(case: Case) -> AvatarModel:
 
 
 def _a_subject_becomes_gaussians(case: Case) -> None:
-    """``create`` and ``pose`` give (N) Gaussians and, where there is one, a mesh; labels may be absent."""
+    """``create`` and ``pose`` give (N) Gaussians and an optional mesh; labels may be absent."""
     validation.require_posed(_created(case).pose(case.material.subject.params))
     alone = case.make()
     alone.create(case.material.subject, [])
@@ -44,24 +44,26 @@ def _a_subject_becomes_gaussians(case: Case) -> None:
 
 
 def _the_avatar_moves_and_keeps_its_own_shape(case: Case) -> None:
-    """Other joints move Gaussians; the shape in the parameters is ignored."""
+    """Other joint rotations move Gaussians; the shape in the parameters is ignored."""
     avatar, p = _created(case), case.material.subject.params
     with torch.no_grad():
         still = avatar.pose(p).gaussians.means
         moved = avatar.pose(replace(p, translation=p.translation + 0.5)).gaussians.means
         other = avatar.pose(replace(p, shape=p.shape + 0.3)).gaussians.means
-    expect((moved - still).abs().max() > 0.1, "half a metre of translation moved nothing")
+    expect((moved - still).abs().max() > 0.1, "half a meter of translation moved nothing")
     expect(torch.allclose(other, still, atol=1e-6), "the shape in the parameters changed the avatar")
 
 
 def _gradients_reach_the_parameters(case: Case) -> None:
-    """Each group holds leaf tensors with a positive step size; a picture's gradient is finite and reaches one at least."""
+    """Each group has leaf tensors and a positive step size; a picture's finite gradient reaches at least one."""
     avatar = _created(case)
     groups = avatar.parameter_groups()
     expect(groups and len({g.name for g in groups}) == len(groups), "there are no parameter groups, or two of one name")
     for group in groups:
         expect(group.lr > 0, f"the step size of {group.name!r} is {group.lr}")
-        expect(all(t.is_leaf and t.requires_grad for t in group.tensors), f"{group.name!r} holds tensors that cannot learn")
+        expect(
+            all(t.is_leaf and t.requires_grad for t in group.tensors), f"{group.name!r} contains tensors that cannot be optimized"
+        )
     step = train_step(case.material, avatar)
     (step.rendering.rgb - step.target).abs().mean().backward()
     gradients = [t.grad for g in groups for t in g.tensors if t.grad is not None]
@@ -70,7 +72,7 @@ def _gradients_reach_the_parameters(case: Case) -> None:
 
 
 def _state_is_all_that_load_needs(case: Case) -> None:
-    """``load(state())`` in a fresh instance gives the same pose, bit for bit; tensors are contiguous and on the CPU."""
+    """``load(state())`` in a new instance gives the same pose, bit for bit; tensors are contiguous and on the CPU."""
     avatar, params = _created(case), case.material.subject.params
     state = avatar.state()
     for name, tensor in state.items():
@@ -84,18 +86,18 @@ def _state_is_all_that_load_needs(case: Case) -> None:
 
 
 def _a_damaged_state_is_a_store_error(case: Case) -> None:
-    """A missing tensor is refused with StoreError."""
+    """A missing tensor raises StoreError."""
     state = dict(_created(case).state())
     for name in state:
         try:
             case.make().load({k: v for k, v in state.items() if k != name})
         except StoreError:
             continue
-        raise validation.Violation(f"a state without {name!r} is taken, where StoreError is due")
+        raise validation.Violation(f"a state without {name!r} is accepted; StoreError was expected")
 
 
 def _specs_tell_what_the_state_is(case: Case) -> None:
-    """Where there are ``specs``, they name all tensors of ``state``, and what ``state`` gives fits them."""
+    """``specs``, if any, name all tensors of ``state``, and the tensors fit them."""
     state, specs = _created(case).state(), case.make().specs()
     if not specs:
         return
@@ -105,7 +107,7 @@ def _specs_tell_what_the_state_is(case: Case) -> None:
 
 
 def _the_same_subject_gives_the_same_avatar(case: Case) -> None:
-    """Two fresh instances hold the same tensors."""
+    """Two new instances contain the same tensors."""
     expect(same(dict(_created(case).state()), dict(_created(case).state())), "two avatars of one subject differ")
 
 
@@ -113,10 +115,11 @@ def _the_same_subject_gives_the_same_avatar(case: Case) -> None:
 
 
 def train_step(material: Material, avatar: AvatarModel, kind: str = "photo", empty: bool = False) -> TrainStep:
-    """One step of training on the material's photo, with gradients to ``avatar``.
+    """Return one training step on the material's photo, with gradients to ``avatar``.
 
     Args:
-        kind: ``photo``, ``body`` or ``head``. empty: with nobody in the picture.
+        kind: ``photo``, ``body`` or ``head``.
+        empty: whether the picture shows no person.
     """
     subject = material.subject
     posed = avatar.pose(subject.params)
@@ -125,7 +128,7 @@ def train_step(material: Material, avatar: AvatarModel, kind: str = "photo", emp
     target = subject.matte.foreground * alpha[..., None] + BACKGROUND * (1 - alpha[..., None])
 
     def mesh_mask() -> torch.Tensor:
-        expect(posed.mesh is not None, "it asks for the mesh's mask, and the avatar has no mesh")
+        expect(posed.mesh is not None, "it needs the mask of the mesh, but the avatar has no mesh")
         assert posed.mesh is not None
         return material.renderer.meshes.render(posed.mesh, subject.camera).mask
 
@@ -143,7 +146,7 @@ def _step(case: Case, **how: Any) -> TrainStep:
 
 
 def _a_step_gives_a_scalar(case: Case) -> None:
-    """() and finite, for each kind of step."""
+    """The value is a finite scalar () for each kind of step."""
     loss = case.make()
     for kind in ("photo", "body", "head"):
         validation.require_scalar(loss(_step(case, kind=kind)))
@@ -155,7 +158,7 @@ def _nobody_in_the_picture_is_fine(case: Case) -> None:
 
 
 def _gradients_are_finite(case: Case) -> None:
-    """The gradient that reaches the avatar's parameters is finite; a loss that depends on nothing is no loss."""
+    """The value depends on the avatar's parameters, and its gradient is finite."""
     step = _step(case)
     value = case.make()(step)
     expect(value.requires_grad, "the value does not depend on the avatar: no gradient flows")
@@ -166,7 +169,7 @@ def _gradients_are_finite(case: Case) -> None:
 
 
 def _the_same_step_gives_the_same_value(case: Case) -> None:
-    """Equal steps, equal bits; random crops come from ``step.generator``."""
+    """Equal steps give equal bits; random crops use ``step.generator``."""
     once, again = (case.make()(_step(case)).detach() for _ in range(2))
     expect(torch.equal(once, again), f"two equal steps gave {float(once)} and {float(again)}")
 
@@ -182,7 +185,7 @@ def _gaussians(material: Material) -> Gaussians:
 
 
 def _splats_agree_with_the_reference(case: Case) -> None:
-    """Pictures are within 0.02 of the slow reference in ``avatarkit.reference``, in the middle within 0.001."""
+    """Pictures are within 0.02 of the slow reference in ``avatarkit.reference``, and their median within 0.001."""
     camera, g = case.material.subject.camera, _gaussians(case.material)
     ours = case.make().gaussians.render(g, camera, BACKGROUND)
     validation.require_rendering(ours, camera)
@@ -193,7 +196,7 @@ def _splats_agree_with_the_reference(case: Case) -> None:
 
 
 def _gradients_of_splats_agree_with_the_reference(case: Case) -> None:
-    """Gradients to means, scales, colours and opacities point where the reference's do."""
+    """Gradients to means, scales, colors and opacities have the direction of the reference's."""
     camera = case.material.subject.camera
 
     def gradients(renderer: Any) -> dict[str, torch.Tensor]:
@@ -207,11 +210,11 @@ def _gradients_of_splats_agree_with_the_reference(case: Case) -> None:
     for name, wanted in truth.items():
         expect(name in ours, f"no gradient reaches {name}")
         similar = float(torch.cosine_similarity(ours[name].flatten(), wanted.flatten(), 0))
-        expect(similar > 0.99, f"the gradient of {name} points elsewhere (cosine {similar:.3f} with the reference)")
+        expect(similar > 0.99, f"the gradient of {name} has another direction (cosine {similar:.3f} with the reference)")
 
 
 def _nothing_to_draw_is_the_background(case: Case) -> None:
-    """No Gaussians at all, and ones behind the camera, give the background."""
+    """An empty set, and Gaussians behind the camera, give the background."""
     camera, g = case.material.subject.camera, _gaussians(case.material)
     renderer = case.make()
     none = Gaussians(*(t[:0] for t in (g.means, g.scales, g.colors, g.opacities)))
@@ -223,7 +226,7 @@ def _nothing_to_draw_is_the_background(case: Case) -> None:
 
 
 def _meshes_agree_with_the_reference(case: Case) -> None:
-    """The same triangle at 98 of 100 pixels, silhouettes within 0.1 on average over their border."""
+    """At least 98 of 100 pixels show the same triangle; silhouettes are within 0.1 on average."""
     m = case.material
     mesh = Mesh(m.body.vertices(m.subject.params)[0].detach(), m.body.faces)
     ours = case.make().meshes.render(mesh, m.subject.camera)
@@ -246,7 +249,7 @@ def _silhouettes_have_gradients(case: Case) -> None:
 
 
 def _the_same_scene_gives_the_same_picture(case: Case) -> None:
-    """Two fresh instances draw the same bits."""
+    """Two new instances draw the same bits."""
     camera, g = case.material.subject.camera, _gaussians(case.material)
     once, again = (case.make().gaussians.render(g, camera, BACKGROUND) for _ in range(2))
     expect(same(once, again), "two pictures of one scene differ")
@@ -302,7 +305,7 @@ def _the_same_avatar_gives_the_same_file(case: Case) -> None:
 
 
 def _a_place_that_cannot_be_written_is_told(case: Case) -> None:
-    """An error of avatarkit (StoreError), with words, instead of the system's."""
+    """An unwritable path raises an error of avatarkit (StoreError) with a message, not a system error."""
 
     def work(folder: Path) -> None:
         (folder / "file").write_text("in the way")

@@ -1,4 +1,4 @@
-"""A tiny body, a tiny tracked subject and a context to make components in; synthetic, made in milliseconds."""
+"""A tiny body, a tiny tracked subject and a context for components; synthetic, created in milliseconds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from avatarkit.types.subject import Matte, Quality
 
 __all__ = ["ReferenceRenderer", "TinyBody", "tiny_context", "tiny_motion", "tiny_subject"]
 
-# name, parent, start and end of the bone at rest (y up, facing +z, metres), radius
+# name, parent, start and end of the bone at rest (y up, facing +z, meters), radius
 _BONES = (
     ("pelvis", -1, (0.0, 0.90, 0.0), (0.0, 1.10, 0.0), 0.13),
     ("spine1", 0, (0.0, 1.10, 0.0), (0.0, 1.40, 0.0), 0.14),
@@ -57,9 +57,10 @@ _RINGS, _SIDES = 7, 12
 
 
 class TinyBody:
-    """A ``BodyModel`` of nine closed tubes, 756 vertices; one shape number (height), two expressions (jaw, smile).
+    """A ``BodyModel`` of nine closed tubes, 756 vertices.
 
-    It knows the landmark sets ``pose33`` (in part) and ``face478`` (the 68 points of the iBUG annotation and the pupils).
+    It has one shape parameter (height), two expressions (jaw, smile), and the landmark sets ``pose33`` (in part) and ``face478``
+    (the 68 points of the iBUG annotation and the pupils).
     """
 
     name = "tiny"
@@ -146,7 +147,10 @@ class TinyBody:
 
 
 def _tube(start: np.ndarray, end: np.ndarray, radius: float, chart: int) -> tuple[np.ndarray, ...]:
-    """Vertices, faces, uv, uv faces of a tube with rounded, closed ends; ``chart`` is its place in a 3 x 3 atlas."""
+    """Return vertices, faces, uv, uv faces of a tube with rounded, closed ends.
+
+    ``chart`` is its cell in a 3 x 3 atlas.
+    """
     axis = (end - start) / np.linalg.norm(end - start)
     front = np.array([0.0, 0.0, 1.0])
     side = np.cross(axis, front)
@@ -183,7 +187,7 @@ class _Meshes:
 
 
 class ReferenceRenderer:
-    """The slow torch rasterisers of ``avatarkit.reference`` as a renderer."""
+    """The slow torch rasterizers of ``avatarkit.reference`` as a renderer."""
 
     def __init__(self, config: Any = None, context: Context | None = None) -> None:
         self.gaussians: GaussianRasterizer = _Splats()
@@ -191,7 +195,7 @@ class ReferenceRenderer:
 
 
 def tiny_context(cache: Path | None = None, **components: Any) -> Context:
-    """A context whose slots hold ``TinyBody``, ``ReferenceRenderer`` and whatever is given by name."""
+    """Return a context with ``TinyBody``, ``ReferenceRenderer`` and the given components."""
     slots: dict[str, Any] = {"body": TinyBody(), "renderer": ReferenceRenderer(), **components}
     slots = {slot: with_defaults(made, PROTOCOLS[SLOTS.get(slot, slot)]) for slot, made in slots.items()}
 
@@ -205,7 +209,7 @@ def tiny_context(cache: Path | None = None, **components: Any) -> Context:
 
 
 def tiny_subject(context: Context | None = None, size: int = 64) -> Subject:
-    """The tiny body standing in front of a camera, photographed with colours that vary over its surface."""
+    """Return the tiny body in front of a camera, with colors that vary over its surface."""
     context = context or tiny_context()
     body, renderer = context.get("body"), context.get("renderer")
     if isinstance(body, TinyBody) and isinstance(renderer, ReferenceRenderer):
@@ -237,7 +241,10 @@ def _photographed(body: BodyModel, renderer: Renderer, size: int) -> Subject:
 
 
 def tiny_motion(body: BodyModel | None = None, frames: int = 4) -> Motion:
-    """An arm that swings (of another body model its fourth joint), a mouth that opens (its first expression)."""
+    """Return a motion: an arm swings and the mouth opens.
+
+    With another body model these are its fourth joint and its first expression.
+    """
     p = (body or TinyBody()).neutral()
     t = torch.linspace(0, 1, frames)
     joints = p.joints.expand(frames, -1, -1).clone()

@@ -1,4 +1,4 @@
-"""The optimisation loop: which view comes next, which losses apply, when to save."""
+"""The optimization loop: draws views, applies losses, saves checkpoints."""
 
 from __future__ import annotations
 
@@ -32,8 +32,11 @@ class LossTerm:
     """A loss with its place in the objective.
 
     Attributes:
-        name: for the curves. loss: the term. weight: lambda. start: first step at which it counts.
-        on: kinds of step: ``photo``, ``body``, ``head``.
+        name: name for the curves.
+        loss: the term.
+        weight: factor (lambda of the paper).
+        start: first step at which it is used.
+        on: kinds of step on which it is used: ``photo``, ``body``, ``head``.
     """
 
     name: str
@@ -48,10 +51,11 @@ class LossTerm:
 
 @dataclass
 class TrainingReport:
-    """What happened.
+    """Record of a training run.
 
     Attributes:
-        steps: how many steps were made. curves: term -> list of (step, weighted value), thinned.
+        steps: number of steps made.
+        curves: term -> list of (step, weighted value), thinned out.
     """
 
     steps: Annotated[int, Range(0, 10_000_000)] = 0
@@ -59,16 +63,19 @@ class TrainingReport:
 
 
 def applicable(terms: Sequence[LossTerm], avatar: AvatarModel) -> list[LossTerm]:
-    """The terms that can be had of an avatar; what is left out is said."""
+    """Return the terms that can be computed for an avatar; warn about the others."""
     fitting = [t for t in terms if t.loss.applies_to(avatar)]
     if left_out := [t.name for t in terms if t not in fitting]:
-        log.warning("the losses %s are of another kind of avatar, and are left out", ", ".join(left_out))
+        log.warning("the losses %s need another kind of avatar and are left out", ", ".join(left_out))
     return fitting
 
 
 @contextmanager
 def _deterministic() -> Iterator[None]:
-    """Inside, torch adds up in the same order in every run: on one thread of its own, the rasterisers keep theirs."""
+    """Make torch add in the same order in every run, by using one thread.
+
+    Only torch is limited; the rasterizers keep their own threads.
+    """
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
@@ -91,14 +98,15 @@ def train(
     progress: Callable[[str, float], None] = lambda message, fraction: None,
     confidence: torch.Tensor | None = None,
 ) -> TrainingReport:
-    """Fits an initialised avatar to the photo and the labels with Adam (paper, sections 3.3 and 3.4).
+    """Fit an initialized avatar to photo and labels with Adam (paper, 3.3 and 3.4).
 
-    Every step draws from a generator seeded by (seed, step), so a run that was interrupted and goes on from its checkpoint gives
-    the same avatar, bit for bit, as one that was not.
+    Every step draws from a generator seeded by (seed, step), so an interrupted run that continues from its checkpoint gives
+    the same avatar, bit for bit, as an uninterrupted one.
 
     Args:
-        checkpoints: folder for the latest checkpoint; None = none is kept.
-        progress: told about every step. confidence: (H, W) of the photo's pixels, see ``views.photo_confidence``.
+        checkpoints: folder for the latest checkpoint; None = no checkpoints.
+        progress: receives a report for every step.
+        confidence: (H, W) confidence of the photo's pixels, see ``views.photo_confidence``.
     """
     with_defaults(avatar, AvatarModel)
     groups = avatar.parameter_groups()
@@ -135,7 +143,7 @@ def train(
 def _losses(
     avatar: AvatarModel, view: View, terms: Sequence[LossTerm], renderer: Renderer, step: int, g: torch.Generator
 ) -> dict[str, torch.Tensor]:
-    """Weighted terms of one view, by name; empty where no term applies."""
+    """Return the weighted terms of one view, by name; empty if no term applies."""
     active = [t for t in terms if view.kind in t.on and step >= t.start and t.weight != 0]
     if not active:
         return {}
@@ -149,7 +157,7 @@ def _losses(
     def mesh_mask() -> torch.Tensor:
         if not cache:
             if posed.mesh is None:
-                raise StoreError("a loss asks for the mesh's mask, but this avatar has no mesh")
+                raise StoreError("a loss needs the mask of the mesh, but this avatar has no mesh")
             cache.append(renderer.meshes.render(posed.mesh, view.camera).mask)
         return cache[0]
 
@@ -168,7 +176,7 @@ def _parameters(optimizer: torch.optim.Adam) -> list[torch.Tensor]:
 
 
 def _save(optimizer: torch.optim.Adam, report: TrainingReport, folder: Path) -> None:
-    """Writes one file atomically: what is learnt, Adam's moments and the curves."""
+    """Write one file atomically: learned tensors, Adam's moments and the curves."""
     tensors = {"step": torch.tensor(report.steps)}
     for i, p in enumerate(_parameters(optimizer)):
         tensors[f"{i}.value"] = p
@@ -180,7 +188,10 @@ def _save(optimizer: torch.optim.Adam, report: TrainingReport, folder: Path) -> 
 
 
 def _fits(tensors: Mapping[str, torch.Tensor], number: int, parameter: torch.Tensor) -> bool:
-    """Whether a checkpoint holds the values, and all or none of Adam's moments, of a parameter."""
+    """Return whether a checkpoint holds valid values and moments of a parameter.
+
+    Either all or none of Adam's moments must be there.
+    """
     names = ["value"] + (["exp_avg", "exp_avg_sq"] if f"{number}.step" in tensors else [])
     found = [tensors[f"{number}.{name}"] for name in names]
     return all(t.shape == parameter.shape and t.dtype == parameter.dtype for t in found) and (
@@ -189,7 +200,7 @@ def _fits(tensors: Mapping[str, torch.Tensor], number: int, parameter: torch.Ten
 
 
 def _resume(optimizer: torch.optim.Adam, report: TrainingReport, folder: Path | None) -> int:
-    """Takes up the latest checkpoint; returns the step to go on with."""
+    """Load the latest checkpoint and return the step to continue with."""
     path = None if folder is None else folder / "checkpoint.safetensors"
     if path is None or not path.is_file():
         return 0
@@ -200,10 +211,10 @@ def _resume(optimizer: torch.optim.Adam, report: TrainingReport, folder: Path | 
         fits &= tensors["step"].ndim == 0 and bool(tensors["step"] >= 0)
         fits &= all(t.ndim == 2 and t.shape[1] == 2 for name, t in tensors.items() if name.startswith("curve."))
         fits &= all(bool(torch.isfinite(t).all()) for t in tensors.values())
-    except (StoreError, KeyError):  # a checkpoint is a convenience: a damaged one is not worth failing for
+    except (StoreError, KeyError):  # checkpoints only save time: a damaged one must not stop the build
         fits = False
     if not fits:
-        log.warning("the training checkpoint cannot be used; training starts again")
+        log.warning("the training checkpoint cannot be read; training starts again from step 0")
         return 0
     for i, p in enumerate(parameters):
         with torch.no_grad():
@@ -215,5 +226,5 @@ def _resume(optimizer: torch.optim.Adam, report: TrainingReport, folder: Path | 
         if key.startswith("curve."):
             report.curves[key.removeprefix("curve.")] = [(int(s), float(v)) for s, v in points.tolist()]
     report.steps = int(tensors["step"])
-    log.info("training goes on from step %d", report.steps)
+    log.info("training continues from step %d", report.steps)
     return report.steps

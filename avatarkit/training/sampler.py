@@ -1,4 +1,4 @@
-"""Which view the optimiser looks at next: the photo, one of its details, or a frame of a label clip."""
+"""Chooses the next training view: the photo, one of its details, or a label frame."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Sampler", "Shares", "frame_confidence"]
 
 
 class Shares(Protocol):
-    """What the sampler reads of ``TrainingConfig``."""
+    """The fields of ``TrainingConfig`` that the sampler uses."""
 
     @property
     def photo_share(self) -> float: ...
@@ -30,11 +30,13 @@ class Shares(Protocol):
 class Sampler:
     """Draws views; equal generators give equal views.
 
-    A frame of a label clip in which nobody was found never comes. The others are drawn in proportion to their mean
-    confidence, so that what a generator did badly comes seldom; without ``confidence`` all alike, pixels too.
+    Frames of label clips are drawn in proportion to their mean confidence, so poor frames are rare and frames without a person
+    are never drawn. Without ``confidence`` all frames and pixels count the same.
 
     Args:
-        photo: views of the photo. labels: all clips. shares: see ``TrainingConfig``.
+        photo: views of the photo.
+        labels: all clips.
+        shares: see ``TrainingConfig``.
     """
 
     def __init__(self, photo: PhotoViews, labels: Sequence[LabelClip], shares: Shares) -> None:
@@ -49,7 +51,7 @@ class Sampler:
                 self._worth[region] = worth if shares.confidence else (worth > 0).float()
 
     def draw(self, generator: torch.Generator) -> View:
-        """The next view."""
+        """Return the next view."""
         shares = self._shares
         r = torch.rand(3, generator=generator).tolist()
         if not self._frames or r[0] < shares.photo_share:
@@ -64,6 +66,6 @@ class Sampler:
 
 
 def frame_confidence(clip: LabelClip) -> torch.Tensor:
-    """(T,) mean confidence over the person in each frame, 0 to 1."""
+    """Return the mean confidence over the person in each frame, (T,) 0 to 1."""
     person = (clip.alpha > 127).flatten(1)
     return (clip.confidence.flatten(1) * person).sum(1, dtype=torch.float32) / (255 * person.sum(1).clamp(min=1))

@@ -1,4 +1,4 @@
-"""What the optimiser looks at: the photo as a whole, its details at full resolution, and frames of label clips."""
+"""Training views: the whole photo, details at full resolution, label frames."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ from avatarkit.types.mesh import Mesh
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Subject
 
-_OVERHANG = 0.03  # metres
+_OVERHANG = 0.03  # meters
 
 __all__ = ["PhotoViews", "View", "label_view", "photo_confidence", "photo_views"]
 
 
 @dataclass(frozen=True)
 class View:
-    """One picture to learn from.
+    """One training picture.
 
     Attributes:
-        kind: what it shows.
-        image: (H, W, 3) foreground colours. alpha: (H, W). confidence: (H, W).
-        camera: of the picture. params: of the person in it.
+        kind: ``photo``, ``body`` or ``head``.
+        image: (H, W, 3) foreground colors.
+        alpha: (H, W) matte.
+        confidence: (H, W) 0 to 1.
+        camera: camera of the picture.
+        params: parameters of the person in it.
     """
 
     kind: Literal["photo", "body", "head"]
@@ -56,10 +59,11 @@ class PhotoViews:
 
 
 def photo_views(subject: Subject, resolution: int, confidence: torch.Tensor | None = None) -> PhotoViews:
-    """Cuts the views out of the tracked photo.
+    """Create the views of the tracked photo.
 
     Args:
-        resolution: longest side of each, pixels. confidence: (H, W) of the photo's pixels; None = one everywhere.
+        resolution: longest side of each view, pixels.
+        confidence: (H, W) confidence of the photo's pixels; None = one everywhere.
     """
     trust = torch.ones_like(subject.matte.alpha) if confidence is None else confidence
     whole = (0, 0, subject.photo.width, subject.photo.height)
@@ -68,11 +72,11 @@ def photo_views(subject: Subject, resolution: int, confidence: torch.Tensor | No
 
 
 def photo_confidence(subject: Subject, body: BodyModel, renderer: Renderer) -> torch.Tensor:
-    """(H, W) 0 or 1: how far the photo's background speaks against the body.
+    """Return how reliable the photo's background is as evidence, (H, W) 0 or 1.
 
-    An arm that was not seen may be hidden by a table or a helmet: where the fit guesses it and the matte shows no person, the
-    photo says nothing about it. Where it stands out of the person by no more than ``_OVERHANG`` nothing hides it: there the
-    fit is a little too wide, as at a shoulder.
+    An undetected arm may be occluded by a table or a helmet. Where the fit guesses its position and the matte shows no person,
+    the confidence is 0. If the guess extends beyond the matte by at most ``_OVERHANG``, the confidence stays 1: there the arm
+    is not occluded, the fit is only slightly too wide, as at a shoulder.
     """
     limbs = torch.zeros(len(body.skinning_weights), dtype=torch.bool)
     for side in ("left", "right"):
@@ -100,7 +104,7 @@ def photo_confidence(subject: Subject, body: BodyModel, renderer: Renderer) -> t
 
 
 def label_view(clip: LabelClip, index: int) -> View:
-    """One frame of a clip."""
+    """Return one frame of a clip as a view."""
     return View(
         kind=clip.region,
         image=clip.frames[index].float() / 255,
@@ -111,9 +115,7 @@ def label_view(clip: LabelClip, index: int) -> View:
     )
 
 
-def _photo_view(
-    subject: Subject, confidence: torch.Tensor, window: tuple[int, int, int, int], resolution: int
-) -> View:
+def _photo_view(subject: Subject, confidence: torch.Tensor, window: tuple[int, int, int, int], resolution: int) -> View:
     x, y, w, h = window
     camera = subject.camera.cropped(x, y, w, h)
     alpha = subject.matte.alpha[y : y + h, x : x + w]
@@ -126,7 +128,7 @@ def _photo_view(
         weighted = torch.cat(layers, -1).permute(2, 0, 1)[None]
         small = F.interpolate(weighted, size=size, mode="area")[0].permute(1, 2, 0)
         alpha = small[..., 3]
-        # colours weigh by alpha, so that what lies behind the person does not leak in when pixels merge
+        # weight colors by alpha, so that background colors do not leak in when pixels are merged
         image = torch.where(alpha[..., None] > 0.02, small[..., :3] / alpha[..., None].clamp(min=0.02), small[..., 4:7])
         trust = small[..., 7]
         camera = camera.resized(size[1], size[0])
@@ -134,7 +136,7 @@ def _photo_view(
 
 
 def _details(keypoints: Keypoints) -> list[tuple[int, int, int, int]]:
-    """Windows (x, y, width, height) around the face, with hair, and around each hand."""
+    """Return windows (x, y, width, height) around face with hair and around each hand."""
     windows = []
     for name, margin in (("face478", 0.6), ("hand21_left", 0.4), ("hand21_right", 0.4)):
         if not keypoints.has(name):

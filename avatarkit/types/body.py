@@ -1,4 +1,4 @@
-"""Parameters of a body, motions, and the tables that say where landmarks sit on a body model."""
+"""Body parameters, motions, and tables of landmarks on a body model."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ SMPLX_JOINTS: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class BodyParams:
-    """What a body model is driven by; ``...`` is () for one frame and (T,) for a motion.
+    """Parameters that pose a body model.
+
+    ``...`` is () for one frame and (T,) for a motion.
 
     Attributes:
-        model: name of the body model that gives the numbers their meaning.
+        model: name of the body model that the parameters are for.
         shape: (S,) identity; one for all frames (beta of the paper).
         expression: (..., E) facial actions (phi).
         root: (..., 3) axis-angle of the whole body in the world; zero = upright and facing +z.
-        translation: (..., 3) world position of the root joint, metres.
+        translation: (..., 3) world position of the root joint, meters.
         joints: (..., J, 3) axis-angle per joint of the model (theta); zero = the model's rest pose.
     """
 
@@ -52,21 +54,21 @@ class BodyParams:
         return tuple(self.root.shape[:-1])
 
     def __getitem__(self, index: int | slice | torch.Tensor) -> BodyParams:
-        """Frames of a motion; the shape stays."""
+        """Return some frames of a motion; the shape is kept."""
         moving = ("expression", "root", "translation", "joints")
         return replace(self, **{k: getattr(self, k)[index] for k in moving})
 
     def batched(self) -> BodyParams:
-        """(T,) for a motion; a single frame becomes a motion of one."""
+        """Return a motion (T,); a single frame becomes a motion of one frame."""
         return self if self.batch_shape else self[None]  # type: ignore[index]
 
     def to(self, device: torch.device | str) -> BodyParams:
-        """The same parameters on ``device``."""
+        """Return the same parameters on ``device``."""
         tensors = [f.name for f in fields(self) if f.name != "model"]
         return replace(self, **{k: getattr(self, k).to(device) for k in tensors})
 
     def detach(self) -> BodyParams:
-        """The same parameters without a graph."""
+        """Return the same parameters, detached from the graph."""
         tensors = [f.name for f in fields(self) if f.name != "model"]
         return replace(self, **{k: getattr(self, k).detach() for k in tensors})
 
@@ -76,12 +78,12 @@ class Motion:
     """A sequence of poses.
 
     Attributes:
-        name: what it is called.
+        name: name of the motion.
         fps: frames per second.
-        params: T frames. ``translation`` is a displacement in metres from where the person stands, ``root`` a
-            rotation from upright facing +z; ``shape`` is ignored when it is played on another person.
-        loop: whether the last frame runs into the first.
-        valid: (T,) bool, frames that were seen rather than bridged; None = all.
+        params: T frames. ``translation`` is a displacement in meters from where the person stands, ``root`` a rotation from
+            upright facing +z; ``shape`` is ignored when another person plays the motion.
+        loop: whether the last frame continues with the first.
+        valid: (T,) bool, frames that were observed rather than interpolated; None = all.
     """
 
     name: str
@@ -96,13 +98,13 @@ class Motion:
 
 @dataclass(frozen=True)
 class PoseGroup:
-    """One rotation that people think in ("left_elbow"), spread over one or more joints of the model.
+    """One anatomical rotation ("left_elbow"), distributed over one or more joints.
 
     Attributes:
-        name: SMPL-X joint name where one exists, otherwise a descriptive name ("left_upper_arm_twist").
-        joints: numbers of the model's joints that share it.
-        share: part of the axis-angle that each takes; sums to one.
-        sigma: radians, spread of a weak prior around the rest pose.
+        name: SMPL-X joint name if one exists, otherwise a descriptive name ("left_upper_arm_twist").
+        joints: numbers of the model's joints that share the rotation.
+        share: part of the axis-angle that each joint takes; sums to one.
+        sigma: radians, standard deviation of a weak prior around the rest pose.
     """
 
     name: str
@@ -117,8 +119,8 @@ class SurfaceLandmarks:
 
     Attributes:
         triangles: (n, 3) int64 vertex numbers.
-        barycentric: (n, 3).
-        sigma: (n,) metres, how well the table is known.
+        barycentric: (n, 3) weights.
+        sigma: (n,) meters, accuracy of the table.
     """
 
     triangles: torch.Tensor
@@ -128,15 +130,15 @@ class SurfaceLandmarks:
 
 @dataclass(frozen=True)
 class JointLandmarks:
-    """Points fixed to joints, their offsets scaled with the length of a bone.
+    """Points fixed to joints, with offsets that scale with the length of a bone.
 
     Attributes:
-        index: (n,) int64, which point of the landmark set each row is (sets may be covered in part).
-        joint: (n,) int64, the joint whose frame carries the offset.
-        offset: (n, 3) metres in that frame, for the model's default shape.
-        bone: (n, 2) int64, joints whose rest distance scales the offset.
-        bone_length: (n,) metres, that distance for the default shape.
-        sigma: (n,) metres, how well the table is known.
+        index: (n,) int64, number of the point in the landmark set (a table may cover part of a set).
+        joint: (n,) int64, joint whose frame carries the offset.
+        offset: (n, 3) meters in that frame, for the model's default shape.
+        bone: (n, 2) int64, two joints; their distance at rest scales the offset.
+        bone_length: (n,) meters, that distance for the default shape.
+        sigma: (n,) meters, accuracy of the table.
     """
 
     index: torch.Tensor

@@ -1,4 +1,4 @@
-"""A finished picture of an animation."""
+"""A rendered frame of an animation."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["Frame"]
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture.
+    """One rendered frame.
 
     Attributes:
         image: (H, W, 3) or (H, W, 4) float32 sRGB, 0 to 1; with four channels alpha is straight, not premultiplied.
-        camera: that it was seen by.
+        camera: camera of the frame.
         time: seconds from the start.
     """
 
@@ -27,6 +27,6 @@ class Frame:
     time: float
 
     def pixels(self, alpha: bool = False) -> np.ndarray:
-        """(H, W, 3) uint8, or (H, W, 4) with ``alpha``, as files keep them."""
-        # numpy, since torch would start threads for so little
+        """Return (H, W, 3) uint8, or (H, W, 4) with ``alpha``, as stored in files."""
+        # numpy: torch would start threads for this small operation
         return np.rint(self.image[..., : 4 if alpha else 3].cpu().numpy().clip(0, 1) * 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Isotropic 3D Gaussians and what a rasteriser makes of them."""
+"""Isotropic 3D Gaussians and their rendering."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["GaussianRendering", "Gaussians"]
 
 @dataclass(frozen=True)
 class Gaussians:
-    """N isotropic Gaussians in world space (paper, section 3.4: q = identity, one scalar scale).
+    """N isotropic Gaussians in world space (paper, section 3.4: q = identity, scalar scale).
 
     Attributes:
-        means: (N, 3) metres.
-        scales: (N,) standard deviation in metres, positive.
+        means: (N, 3) meters.
+        scales: (N,) standard deviation in meters, positive.
         colors: (N, 3) sRGB, 0 to 1 (not clamped).
         opacities: (N,) 0 to 1; the paper fixes them at 1.
     """
@@ -31,12 +31,12 @@ class Gaussians:
 
 @dataclass(frozen=True)
 class GaussianRendering:
-    """A splatted picture.
+    """A rendering of Gaussians.
 
     Attributes:
         rgb: (H, W, 3) composited over the background.
         alpha: (H, W) accumulated opacity.
-        depth: (H, W) metres along the camera's z, weighted mean over alpha; 0 where nothing is hit. No gradient.
+        depth: (H, W) meters along the camera's z, mean weighted by alpha; 0 for empty pixels. No gradient.
     """
 
     rgb: torch.Tensor

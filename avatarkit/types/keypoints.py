@@ -14,17 +14,18 @@ __all__ = ["Keypoints"]
 class Keypoints:
     """Landmarks of one person in one picture, as named sets.
 
-    A set that was not seen is absent. Sets of the default detector: ``face478``, ``pose33``, ``hand21_left``,
-    ``hand21_right``; of COCO-WholeBody detectors: ``coco133``. Body models say where the points of a set lie on them.
+    A set that was not detected is absent. The default detector provides ``face478``, ``pose33``, ``hand21_left`` and
+    ``hand21_right``; COCO-WholeBody detectors provide ``coco133``. Body models define where the points of a set are on the body.
 
     Attributes:
-        width, height: of the picture in pixels.
-        points: set name -> (n, 2) float32 pixels, pixel centres at +0.5; may lie outside the picture.
+        width: of the picture, pixels.
+        height: of the picture, pixels.
+        points: set name -> (n, 2) float32 pixels, pixel centers at +0.5; may be outside the picture.
         scores: set name -> (n,) float32 confidence or visibility, 0 to 1.
-        points_3d: set name -> (n, 3) float32 metres, x right, y down, z away from the camera, origin between the hips; where
-            the detector estimates it.
+        points_3d: set name -> (n, 3) float32 meters, x right, y down, z away from the camera, origin between the hips; only
+            if the detector estimates it.
         box: (4,) x0, y0, x1, y1 of the person in pixels.
-        person_count: how many people the detector saw in the picture.
+        person_count: number of people that the detector found in the picture.
     """
 
     width: int
@@ -36,5 +37,5 @@ class Keypoints:
     person_count: int = 1
 
     def has(self, name: str) -> bool:
-        """Whether the set was seen."""
+        """Return whether the set was detected."""
         return name in self.points

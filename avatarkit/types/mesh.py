@@ -1,4 +1,4 @@
-"""Triangle meshes, what a rasteriser makes of them, and barycentric look-ups."""
+"""Triangle meshes, their rendering, barycentric interpolation and skinning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Mesh:
     """A triangle mesh.
 
     Attributes:
-        vertices: (V, 3) world, metres.
+        vertices: (V, 3) world, meters.
         faces: (F, 3) int64, counter-clockwise seen from outside.
     """
 
@@ -24,13 +24,13 @@ class Mesh:
 
 @dataclass(frozen=True)
 class MeshRendering:
-    """A rasterised mesh.
+    """A rasterized mesh.
 
     Attributes:
         mask: (H, W) coverage 0 to 1, antialiased, with gradients to the vertices at silhouettes.
-        face_index: (H, W) int64, -1 where nothing is hit. No gradient.
+        face_index: (H, W) int64, -1 for empty pixels. No gradient.
         barycentric: (H, W, 3) perspective-correct weights of the face's corners. No gradient.
-        depth: (H, W) metres along the camera's z, 0 where nothing is hit. No gradient.
+        depth: (H, W) meters along the camera's z, 0 for empty pixels. No gradient.
     """
 
     mask: torch.Tensor
@@ -40,7 +40,7 @@ class MeshRendering:
 
 
 def barycentric(values: torch.Tensor, triangles: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Bary(.) of the paper's eq. 3: interpolates per-vertex values at points on triangles.
+    """Interpolate per-vertex values at points on triangles: Bary(.) of eq. 3.
 
     Args:
         values: (..., V, C) per vertex.
@@ -56,7 +56,7 @@ def barycentric(values: torch.Tensor, triangles: torch.Tensor, weights: torch.Te
 
 
 def vertex_normals(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
-    """Area-weighted unit normals (..., V, 3) of vertices (..., V, 3)."""
+    """Return area-weighted unit normals (..., V, 3) of vertices (..., V, 3)."""
     a, b, c = (vertices[..., faces[:, k], :] for k in range(3))
     n = torch.linalg.cross(b - a, c - a)
     out = torch.zeros_like(vertices)
@@ -65,10 +65,8 @@ def vertex_normals(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize(out, dim=-1)
 
 
-def skin(
-    points: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor, transforms: torch.Tensor
-) -> torch.Tensor:
-    """W(.) of the paper's eq. 1, 4 and 5: linear blend skinning with sparse weights.
+def skin(points: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor, transforms: torch.Tensor) -> torch.Tensor:
+    """Pose points by linear blend skinning with sparse weights: W(.) of eq. 1, 4, 5.
 
     Args:
         points: (B, N, 3) in the rest pose.

@@ -12,12 +12,12 @@ __all__ = ["Photo"]
 
 @dataclass(frozen=True)
 class Photo:
-    """An upright picture.
+    """An upright photo.
 
     Attributes:
         image: (H, W, 3) float32 sRGB, 0 to 1.
-        alpha: (H, W) float32 where the file itself carries a matte, else None.
-        sha256: of the file's bytes.
+        alpha: (H, W) float32 if the file contains a matte, else None.
+        sha256: digest of the file's bytes.
         name: file name without its folder.
         focal: focal length in pixels from the file's metadata, else None.
     """
@@ -37,5 +37,5 @@ class Photo:
         return int(self.image.shape[1])
 
     def to_uint8(self) -> np.ndarray:
-        """(H, W, 3) uint8 sRGB, as detectors want it."""
+        """Return (H, W, 3) uint8 sRGB, the input of detectors."""
         return (self.image.clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy()

@@ -1,4 +1,4 @@
-"""Pseudo-label clips: pictures of the person in other poses, made by a generator and tracked again."""
+"""Pseudo-label clips: generated pictures of the person in other poses, re-tracked."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ __all__ = ["LabelClip"]
 
 @dataclass(frozen=True)
 class LabelClip:
-    """T frames of the person (I_N of the paper), with the parameters that belong to them.
+    """T frames of the person (I_N of the paper) with their parameters.
 
     Attributes:
         name: unique within a build.
-        region: what the frames show.
-        frames: (T, H, W, 3) uint8 sRGB, foreground colours.
+        region: what the frames show, ``body`` or ``head``.
+        frames: (T, H, W, 3) uint8 sRGB, foreground colors.
         alpha: (T, H, W) uint8 matte.
-        confidence: (T, H, W) uint8, how far each pixel may be trusted; 255 = as the photo.
+        confidence: (T, H, W) uint8 confidence of each pixel; 255 = as reliable as the photo.
         requested: parameters that the generator was asked for (theta_N, phi_N).
-        params: parameters after re-tracking; equal to ``requested`` where a generator is exact.
+        params: parameters after re-tracking; equal to ``requested`` if the generator is exact.
         cameras: one for each frame.
-        facts: what is worth knowing about it: where it came from, how far it strayed; plain values, for the manifest.
-        from_photo: its colors are the photo's, completed, and know no more.
+        facts: further information as plain values, for the manifest: source, deviation from the request.
+        from_photo: whether its colors are the photo's, completed, without further information.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A tracked person: the photo with everything that was found in it."""
+"""A tracked person: the photo with everything that was estimated from it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Matte", "Notice", "Quality", "Subject"]
 
 @dataclass(frozen=True)
 class Matte:
-    """A person cut out of a picture.
+    """The matte of a person in a picture.
 
     Attributes:
         alpha: (H, W) float32, 0 to 1.
-        foreground: (H, W, 3) float32 colours with the background removed (defined everywhere, meant where alpha > 0).
+        foreground: (H, W, 3) float32 colors without the background (defined everywhere, valid where alpha > 0).
     """
 
     alpha: torch.Tensor
@@ -29,11 +29,11 @@ class Matte:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that the user should know about the result.
+    """Information for the user about the quality of the result.
 
     Attributes:
-        code: what it is about, by which advice is chosen: ``hands, arms, legs, face, size, light, focus, outline, people`` or
-            one of your own.
+        code: topic, which selects the advice: ``hands, arms, legs, face, size, light, focus, outline, people`` or a code of
+            your own.
         text: one sentence.
     """
 
@@ -46,13 +46,13 @@ class Notice:
 
 @dataclass(frozen=True)
 class Quality:
-    """How well a person was tracked.
+    """Quality of the tracking of a person.
 
     Attributes:
         metrics: name -> number, e.g. ``face_error_percent_head``, ``mask_iou``, ``head_pixels``.
-        visible: part -> whether it was seen: ``face, left_hand, right_hand, left_arm, right_arm, legs, feet``.
-        warnings: what the user should know; a plain sentence counts as a notice with the code ``other``.
-        partly: hands that no detector found, but of which something shows, since the picture or a sleeve ends there.
+        visible: part -> whether it was detected: ``face, left_hand, right_hand, left_arm, right_arm, legs, feet``.
+        warnings: notices for the user; a plain sentence becomes a notice with the code ``other``.
+        partly: hands that no detector found but that are partly visible, cut off by the picture's border or a sleeve.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -65,7 +65,10 @@ class Quality:
         object.__setattr__(self, "warnings", notices)
 
     def hidden(self, part: str) -> bool:
-        """Whether something in the picture covers the part: where the fit puts it, the photo shows something else."""
+        """Return whether something in the picture occludes the part.
+
+        If so, the photo shows something else at the part's fitted position.
+        """
         return not self.visible.get(part, True) and part not in self.partly
 
 
@@ -74,13 +77,13 @@ class Subject:
     """The photo registered with a body model.
 
     Attributes:
-        photo: the photo (possibly scaled down for work).
-        matte: of the photo.
-        keypoints: of the photo.
+        photo: the photo (possibly scaled down for processing).
+        matte: matte of the photo.
+        keypoints: landmarks of the photo.
         params: one frame (beta_S, theta_S, phi_S of the paper).
-        camera: of the photo.
-        vertex_offsets: (V, 3) metres, displacement of the rest mesh that the shape space cannot reach; zero where unused.
-        quality: residuals and notes.
+        camera: camera of the photo.
+        vertex_offsets: (V, 3) meters, displacement of the rest mesh beyond the shape space; zero if unused.
+        quality: residuals and notices.
     """
 
     photo: Photo

@@ -1,4 +1,4 @@
-"""``avatarkit animate``: a film of an avatar."""
+"""``avatarkit animate``: renders a video of an avatar."""
 
 from __future__ import annotations
 
@@ -42,17 +42,13 @@ def animate(
     ] = None,
     video: Annotated[Path | None, typer.Option(help="Move like the person in this video.", metavar="FILE")] = None,
     audio: Annotated[
-        Path | None, typer.Option(help="Talk along with this sound, which goes into the film.", metavar="FILE.wav")
+        Path | None, typer.Option(help="Talk along with this sound file; the video contains the sound.", metavar="FILE.wav")
     ] = None,
-    text: Annotated[str | None, typer.Option(help="With --audio: what is said in it, in English.", metavar="TEXT")] = None,
-    camera: Annotated[str, typer.Option(help="Where it is seen from.", metavar="front|orbit|FILE.json")] = "front",
+    text: Annotated[str | None, typer.Option(help="With --audio: the English text that is spoken in it.", metavar="TEXT")] = None,
+    camera: Annotated[str, typer.Option(help="Camera of the video.", metavar="front|orbit|FILE.json")] = "front",
     size: Size = None,
-    fps: Annotated[
-        float | None, typer.Option(help="Frames per second. [default: the motion's]", min=1, max=240)
-    ] = None,
-    background: Annotated[
-        str, typer.Option(help="A colour, or transparent (.mov .webm, PNG).", metavar="COLOUR")
-    ] = "#ffffff",
+    fps: Annotated[float | None, typer.Option(help="Frames per second. [default: the motion's]", min=1, max=240)] = None,
+    background: Annotated[str, typer.Option(help="A color, or transparent (.mov .webm, PNG).", metavar="COLOR")] = "#ffffff",
     device: Device = "auto",
     plugin: PluginFiles = None,
     as_json: JsonFlag = False,
@@ -63,9 +59,9 @@ def animate(
 
     check_output(output, avatar, video, audio, *named_files(motion, camera), *(plugin or ()))
     if sum(given is not None for given in (motion, video, audio)) > 1:
-        raise ConfigError("Give one of --motion, --video and --audio.")
+        raise ConfigError("Use only one of --motion, --video and --audio.")
     if text is not None and audio is None:
-        raise ConfigError("--text says what is said in a sound: give --audio FILE too.")
+        raise ConfigError("--text is the text of a sound file: use it with --audio FILE.")
     pixels = parse_size(size)
     registry = load_registry(plugin)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["build", "sample_photo"]
 
 _SAMPLES = {"portrait": ("skimage", "data/astronaut.png")}
-"""Public-domain photos that installed packages ship: name -> package, file in it."""
+"""Public-domain photos that installed packages contain: name -> (package, file in it)."""
 
 
 def _slot(help: str) -> Any:
@@ -26,33 +26,31 @@ def _slot(help: str) -> Any:
 
 
 def build(
-    photo: Annotated[Path | None, typer.Argument(help="Picture of one consenting person.")] = None,
+    photo: Annotated[Path | None, typer.Argument(help="Photo of one consenting person.")] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The avatar's folder. [default: <photo>.avatar here]")
+        Path | None, typer.Option("-o", "--output", help="The avatar's folder. [default: <photo>.avatar in the current folder]")
     ] = None,
-    sample: Annotated[
-        str | None, typer.Option(help="Take a public-domain photo that comes along: portrait.", metavar="NAME")
-    ] = None,
+    sample: Annotated[str | None, typer.Option(help="Use an included public-domain photo: portrait.", metavar="NAME")] = None,
     preset: Annotated[
         str | None,
         typer.Option(
-            help="How good, how long. [default: paper with CUDA, else standard]", metavar="instant|draft|standard|paper|open"
+            help="Quality and time. [default: paper with CUDA, else standard]", metavar="instant|draft|standard|paper|open"
         ),
     ] = None,
     recipe: Annotated[
         Path | None,
-        typer.Option(help="A recipe of your own, over the preset where both are given.", metavar="FILE.toml"),
+        typer.Option(help="A recipe of your own; it overrides the preset.", metavar="FILE.toml"),
     ] = None,
-    matting: Annotated[str | None, _slot("Cuts the person out.")] = None,
+    matting: Annotated[str | None, _slot("Component that cuts out the person.")] = None,
     matter: Annotated[str | None, typer.Option("--matter", hidden=True)] = None,
-    keypoints: Annotated[str | None, _slot("Finds landmarks.")] = None,
-    tracker: Annotated[str | None, _slot("Fits the body model.")] = None,
-    body: Annotated[str | None, _slot("The body model.")] = None,
-    motions: Annotated[str | None, _slot("Where motions come from.")] = None,
-    body_labels: Annotated[str | None, _slot("Makes pictures of the body in other poses, or none.")] = None,
-    head_labels: Annotated[str | None, _slot("Makes pictures of the head with other expressions, or none.")] = None,
-    avatar: Annotated[str | None, _slot("The kind of avatar.")] = None,
-    perceptual: Annotated[str | None, _slot("The perceptual loss, or none.")] = None,
+    keypoints: Annotated[str | None, _slot("Component that detects landmarks.")] = None,
+    tracker: Annotated[str | None, _slot("Component that fits the body model.")] = None,
+    body: Annotated[str | None, _slot("Body model.")] = None,
+    motions: Annotated[str | None, _slot("Source of motions.")] = None,
+    body_labels: Annotated[str | None, _slot("Generator of body pictures in other poses, or none.")] = None,
+    head_labels: Annotated[str | None, _slot("Generator of head pictures with other expressions, or none.")] = None,
+    avatar: Annotated[str | None, _slot("Kind of avatar.")] = None,
+    perceptual: Annotated[str | None, _slot("Perceptual loss, or none.")] = None,
     renderer: Annotated[str | None, _slot("Draws.")] = None,
     settings: Annotated[
         list[str] | None,
@@ -61,20 +59,26 @@ def build(
     device: Device = "auto",
     seed: Seed = 0,
     person: Annotated[
-        int | None, typer.Option(help="Which one, from the left, where the photo shows several.", min=1, metavar="N")
+        int | None, typer.Option(help="Number of the person, from the left, if the photo shows several.", min=1, metavar="N")
     ] = None,
-    start: Annotated[str | None, typer.Option("--from", help="Make this stage and all after it again.", metavar="STAGE")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Make all stages again.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done and what is missing.")] = False,
-    consent: Annotated[str | None, typer.Option(help="What the person agreed to, kept in the manifest.", metavar="TEXT")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Run this stage and all later stages again.", metavar="STAGE")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run all stages again.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what the build would do and what is missing, without building.")
+    ] = False,
+    consent: Annotated[
+        str | None, typer.Option(help="What the person agreed to; stored in the manifest.", metavar="TEXT")
+    ] = None,
     keep_photo: Annotated[bool, typer.Option("--keep-photo", help="Put the photo itself into the avatar.")] = False,
     plugin: PluginFiles = None,
-    verbosely: Annotated[bool, typer.Option("-v", "--verbose", help="Log what is done and why.")] = False,
+    verbosely: Annotated[bool, typer.Option("-v", "--verbose", help="Show the log of what is done and why.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Build an avatar from one photo.
 
-    A build that was stopped goes on where it was when the same command is given again.
+    If a build is interrupted, run the same command again and it continues where it stopped.
     """
     from avatarkit.errors import ConfigError
     from avatarkit.utils.files import check_output
@@ -119,11 +123,11 @@ def build(
 
 
 def _source(photo: Path | None, sample: str | None, output: Path | None) -> tuple[Path, Path]:
-    """The photo, and where its avatar goes."""
+    """Return the photo and the avatar's folder."""
     from avatarkit.errors import ConfigError
 
     if (photo is None) == (sample is None):
-        raise ConfigError("Give one photo, for example: avatarkit build me.jpg - or try avatarkit build --sample portrait.")
+        raise ConfigError("Name one photo, for example: avatarkit build me.jpg. Or try avatarkit build --sample portrait.")
     if photo is not None:
         return photo, output or Path(f"{photo.stem}.avatar")
     assert sample is not None
@@ -131,21 +135,22 @@ def _source(photo: Path | None, sample: str | None, output: Path | None) -> tupl
 
 
 def sample_photo(name: str) -> Path:
-    """A public-domain photo that an installed package ships.
+    """Return a public-domain photo that an installed package contains.
 
     Raises:
-        ConfigError: there is none of that name. MissingDependency: its package is not here.
+        ConfigError: unknown name.
+        MissingDependency: its package is not installed.
     """
     from avatarkit.config.options import did_you_mean
     from avatarkit.errors import ConfigError, MissingDependency
 
     if name not in _SAMPLES:
-        raise ConfigError(f"There is no sample {name!r}.{did_you_mean(name, _SAMPLES)} There is: {', '.join(_SAMPLES)}.")
+        raise ConfigError(f"There is no sample {name!r}.{did_you_mean(name, _SAMPLES)} Known: {', '.join(_SAMPLES)}.")
     package, file = _SAMPLES[name]
     spec = importlib.util.find_spec(package)
     found = Path(spec.origin).parent / file if spec and spec.origin else None
     if found is None or not found.is_file():
-        raise MissingDependency(f"The sample {name!r} comes with scikit-image, which is not here: pip install scikit-image")
+        raise MissingDependency(f"The sample {name!r} is part of scikit-image, which is not installed: pip install scikit-image")
     return found
 
 
@@ -156,15 +161,15 @@ def _show_plan(planned: Plan) -> None:
         missing = ["its setup" if r.kind == "setup" else r.name for r in step.requirements if not r.met]
         state = "; ".join([f"MISSING {', '.join(missing)}"] * bool(missing) + [_terms(step.component)])
         rows.append((step.slot, step.component.name if step.component else "-", state))
-    table(("slot", "component", "what is missing; licence"), rows)
+    table(("slot", "component", "what is missing; license"), rows)
     forbidden = sorted({owner for owner, licence in planned.licences.items() if licence.commercial is False})
     unclear = sorted({owner for owner, licence in planned.licences.items() if licence.commercial is None})
     say("")
-    say(f"Commercial use: {'not allowed by ' + ', '.join(forbidden) if forbidden else 'forbidden by nothing in it'}.")
+    say(f"Commercial use: {'not allowed by ' + ', '.join(forbidden) if forbidden else 'not forbidden by any component'}.")
     if unclear:
-        say(f"Commercial use: ask about {', '.join(unclear)}.")
+        say(f"Commercial use: unclear for {', '.join(unclear)}; ask their authors.")
     if planned.estimates:
-        say("\nWhat the heavy steps take, as far as their makers say:")
+        say("\nEstimated cost of the heavy steps, where known:")
         for estimate in planned.estimates:
             say(f"  {estimate.text}")
 
@@ -180,7 +185,7 @@ def _terms(component: Component | None) -> str:
 _MEASURES = {
     "psnr_matte": "{:.1f} dB PSNR inside the matte",
     "silhouette_iou": "silhouette IoU {:.3f}",
-    "face_error_percent_head": "landmarks of the face within {:.1f} % of the head's height",
+    "face_error_percent_head": "face landmarks within {:.1f} % of the head's height",
 }
 
 
@@ -192,4 +197,4 @@ def _show_result(path: Path, manifest: dict[str, Any]) -> None:
         tell(f"Note: {warning}")
     say(str(path))
     tell(f"Built in {seconds:.0f} s: {', '.join(measures)}.")
-    tell(f"Look: {path / 'report.html'}   Move: avatarkit animate {path} -o talk.mp4 --motion talk")
+    tell(f"Report: {path / 'report.html'}   Animate: avatarkit animate {path} -o talk.mp4 --motion talk")

@@ -1,4 +1,4 @@
-"""``avatarkit plugins check``: what a component is tried on, and the table."""
+"""``avatarkit plugins check``: test material and result table."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ if TYPE_CHECKING:
 __all__ = ["check", "show"]
 
 _SEES_PHOTOS = ("matting", "keypoints", "tracker")
-"""Kinds that a synthetic person tells little about: they are tried on a photo, beside the components of a preset."""
+"""Kinds that a synthetic person tests poorly: they are tested on a photo, with the components of a preset."""
 
 
-def check(
-    component: Component, registry: Registry, options: Mapping[str, Any], photo: Path | None, preset: str
-) -> list[Finding]:
-    """Runs the conformance checks.
+def check(component: Component, registry: Registry, options: Mapping[str, Any], photo: Path | None, preset: str) -> list[Finding]:
+    """Run the conformance checks.
 
     Args:
-        options: of the component. photo: to try it on; None = the tiny person, or the sample portrait for kinds that see photos.
-        preset: whose components stand beside it.
+        options: options of the component.
+        photo: photo to test it on; None = the tiny person, or the sample portrait for kinds that process photos.
+        preset: preset whose other components are used.
     """
     from avatarkit.config import Recipe
     from avatarkit.testing import check_component
@@ -41,7 +40,10 @@ def check(
 
 
 def _peers_are_here(recipe: Recipe, registry: Registry) -> bool:
-    """Whether the preset's own components see photos too; without plugins there is only the tiny person."""
+    """Return whether the preset's own components process photos too.
+
+    Without plugins there is only the tiny person.
+    """
     needed = [recipe.slots[slot] for slot in ("keypoints", "matting", "body")]
     return all(choice.use in registry.components(choice.kind) for choice in needed)
 
@@ -54,7 +56,10 @@ def _photo_material(recipe: Recipe, registry: Registry, photo: Path) -> Material
 
 
 def _tiny_material(component: Component, recipe: Recipe, registry: Registry) -> Material:
-    """The tiny person, with the preset's renderer, which is quicker, and for losses its avatar, whose fields they may need."""
+    """Return the tiny person, with the preset's renderer, which is faster.
+
+    For losses the preset's avatar is used too, because they may need its fields.
+    """
     from avatarkit.testing import Material
 
     material = Material()
@@ -66,7 +71,7 @@ def _tiny_material(component: Component, recipe: Recipe, registry: Registry) -> 
 
 
 def show(component: Component, findings: list[Finding]) -> None:
-    """The table, and the sum of it."""
+    """Print the table and its summary."""
     say(f"{component.kind} {component.name} of {component.maker}")
     table(("", "check", "detail"), [(f.state, f.check, f.detail) for f in findings])
     counts = {state: sum(f.state == state for f in findings) for state in ("passed", "failed", "skipped")}

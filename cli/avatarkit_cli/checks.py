@@ -1,4 +1,4 @@
-"""What every option of every command is checked for, whatever its type and range say. Light to import."""
+"""Checks for every option of every command, whatever its type and range. Fast to import."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typer.core import TyperCommand
 
 __all__ = ["Checked"]
 
-_LONGEST_NAME = 255  # bytes; no common disk takes more
+_LONGEST_NAME = 255  # bytes; limit of common file systems
 _LONGEST_PATH = 4095
 
 
 class Checked(TyperCommand):
-    """A command whose numbers are finite and fit into 64 bits, and whose paths a disk can hold."""
+    """A command whose numbers are finite and fit into 64 bits, and whose paths are valid on a disk."""
 
     def _parameters(self) -> list[Any]:
         return list(self.params)
@@ -30,7 +30,7 @@ class Checked(TyperCommand):
             for parameter in self._parameters():
                 value = ctx.params.get(parameter.name) if parameter.name else None
                 if value == Path() or (isinstance(value, (list, tuple)) and Path() in value):
-                    raise typer.BadParameter("It is empty; give a path.", ctx=ctx, param=parameter)
+                    raise typer.BadParameter("The path is empty.", ctx=ctx, param=parameter)
         return rest
 
     def invoke(self, ctx: Any) -> Any:
@@ -48,10 +48,10 @@ def _problems(value: Any) -> Iterator[str]:
     elif isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
         yield f"{str(value)[:20]}... does not fit into 64 bits."
     elif isinstance(value, str) and "\0" in value:
-        yield "It holds a NUL character."
+        yield "It contains a NUL character."
     elif isinstance(value, Path):
         if "\0" in str(value):
-            yield f"{value} is not a path: it holds a NUL character."
+            yield f"{value} is not a path: it contains a NUL character."
         name = max(value.parts, key=len, default="")
         if len(os.fsencode(name)) > _LONGEST_NAME or len(os.fsencode(value)) > _LONGEST_PATH:
-            yield f"{name[:40]!r}... is too long for the name of a file; check it."
+            yield f"{name[:40]!r}... is too long for a file name. Choose a shorter one."

@@ -1,4 +1,4 @@
-"""``avatarkit doctor``: what is ready, what is missing, and the one command that mends it."""
+"""``avatarkit doctor``: checks the installation and names the command that fixes each problem."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _FREE_GB = 2.0
 
 
 def doctor(plugin: PluginFiles = None, as_json: JsonFlag = False) -> None:
-    """Check this machine, and how to mend what is missing.
+    """Check the installation and show how to fix problems.
 
-    Looks at Python, packages, plugins, device, folders and disk space.
+    Checks Python, packages, plugins, device, folders and disk space.
     """
     registry = load_registry(plugin)
     checks = [*_python(), *_packages(), *_device(), *_folders(), *_components(registry), *_problems(registry)]
@@ -37,7 +37,10 @@ def doctor(plugin: PluginFiles = None, as_json: JsonFlag = False) -> None:
 
 
 def _check(group: str, name: str, state: str, detail: str, remedy: str = "") -> dict[str, str]:
-    """``state`` is ready, missing (something optional) or broken (the default stack does not work)."""
+    """Return one result of the check.
+
+    ``state`` is ready, missing (something optional) or broken (the default components do not work).
+    """
     return {"group": group, "name": name, "state": state, "detail": detail, "remedy": remedy}
 
 
@@ -55,7 +58,7 @@ def _packages() -> list[dict[str, str]]:
 
     import avatarkit
 
-    # It runs, so it is here, under whatever name it was installed.
+    # This code runs, so avatarkit is installed, under whatever name.
     checks = [_check("packages", "avatarkit", "ready", avatarkit.__version__), *_namesake()]
     for name in _PACKAGES:
         try:
@@ -71,7 +74,7 @@ def _packages() -> list[dict[str, str]]:
 
 
 def _namesake() -> list[dict[str, str]]:
-    """Find another project's distribution ``avatarkit`` that put its files among ours."""
+    """Find another project's distribution ``avatarkit`` that overwrites files of this one."""
     from importlib import metadata
 
     from avatarkit.registry.specs import DISTRIBUTION
@@ -119,8 +122,8 @@ def _folders() -> list[dict[str, str]]:
     for name, folder in (("cache folder", cache_folder()), ("current folder", Path.cwd())):
         existing, writable = writable_home(folder)
         if not writable:
-            remedy = "set AVATARKIT_CACHE to a folder of yours" if name == "cache folder" else "change to a folder of yours"
-            checks.append(_check("machine", name, "broken", f"{folder} may not be written", remedy))
+            remedy = "set AVATARKIT_CACHE to a writable folder" if name == "cache folder" else "change to a writable folder"
+            checks.append(_check("machine", name, "broken", f"{folder} is not writable", remedy))
             continue
         free = shutil.disk_usage(existing).free / 1e9
         remedy = "" if free >= _FREE_GB else "free some disk space"
@@ -148,7 +151,7 @@ def _components(registry: Registry) -> list[dict[str, str]]:
             checks.append(_check("components", component.owner, state, detail, missing[0].remedy))
     for kind, name in sorted(default):
         if name not in registry.components(kind):
-            detail = "is not installed, and the preset standard uses it"
+            detail = "not installed, but used by the preset standard"
             checks.append(
                 _check("components", f"{kind} {name!r}", "broken", detail, f"pip install --force-reinstall {DISTRIBUTION}")
             )
@@ -164,7 +167,7 @@ def _device_type() -> str:
 
 
 def _used_by(preset: str) -> set[tuple[str, str]]:
-    """(kind, name) of the components of a preset."""
+    """Return (kind, name) of the components of a preset."""
     from avatarkit.config import Recipe
 
     recipe = Recipe.load(preset)
@@ -190,6 +193,10 @@ def _show(checks: list[dict[str, Any]], ready: bool) -> None:
             continue
         say(f"{marks[check['state']]} {check['name']}: {check['detail']}")
         if check["remedy"]:
-            say(f"      mend it: {check['remedy']}")
+            say(f"      fix: {check['remedy']}")
     say("")
-    say("All that the default stack needs is ready." if ready else "The default stack does not work yet: see the lines with !!.")
+    say(
+        "Everything that the default stack needs is ready."
+        if ready
+        else "The default stack does not work yet: see the lines with !!."
+    )

@@ -47,14 +47,16 @@ def fetch_file(file: RemoteFile, target: Path, report: Callable[[int], None] = l
     """Fetch one file; what an earlier try left in ``TARGET.part`` is gone on from.
 
     Args:
-        file: what. target: where it goes; it is there only when it is whole and right.
+        file: what.
+        target: where it goes; it is there only when it is whole and right.
         report: told how many bytes are here.
 
     Returns:
         Its sha256, hexadecimal.
 
     Raises:
-        MissingWeights: it was cut off, or is refused. InputError: it is not what it should be; it is deleted.
+        MissingWeights: it was cut off, or is refused.
+        InputError: it is not what it should be; it is deleted.
         StoreError: the disk is full or may not be written, or something lies in the way.
     """
     part = target.with_name(side_files(target.name)[0])
@@ -84,7 +86,10 @@ def fetch_file(file: RemoteFile, target: Path, report: Callable[[int], None] = l
 
 
 class _Download:
-    """One file on its way; ``resumed`` tells whether bytes of an earlier request are among those that are here."""
+    """One file on its way.
+
+    ``resumed`` tells whether bytes of an earlier request are among those that are here.
+    """
 
     def __init__(self, file: RemoteFile, part: Path, report: Callable[[int], None]) -> None:
         self.file, self.part, self.report = file, part, report
@@ -147,7 +152,9 @@ class _Download:
                 raise
 
     def _total(self, answer: Answer, here: int) -> int | None:
-        """Return the bytes that the whole file has; None where only the end of the answer tells.
+        """Return the bytes that the whole file has.
+
+        None where only the end of the answer tells.
 
         Raises:
             InputError: the answer makes no sense, or announces more than the list of files does.
@@ -230,7 +237,7 @@ def _open_own(path: Path, how: int) -> int:
 
 
 def _tag(part: Path) -> Path:
-    """Return where the server's tag of a part is kept: bytes of two versions must not be mixed."""
+    """Return the file of the server's tag of a part, which keeps versions apart."""
     return part.with_name(f"{part.name}.etag")
 
 

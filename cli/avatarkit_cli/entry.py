@@ -11,7 +11,7 @@ __all__ = ["main"]
 
 
 def main() -> "NoReturn":
-    """Runs the command and ends the process with its exit code."""
+    """Run the command and end the process with its exit code."""
     try:
         from avatarkit_cli import interrupts
 

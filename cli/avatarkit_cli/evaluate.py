@@ -1,4 +1,4 @@
-"""``avatarkit evaluate``: how far an avatar of a clip's first frame is from the rest of the clip."""
+"""``avatarkit evaluate``: compares an avatar of a clip's first frame with the rest of the clip."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, Seed, load_regis
 __all__ = ["evaluate"]
 
 _PERCEPTUAL = ("lpips", "st-lpips")
-"""Metrics behind the column LPIPS, the best first; which one it was is always said."""
+"""Metrics for the column LPIPS, the best first; the output names the one that was used."""
 _SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".m4v")
 
 
 def evaluate(
-    source: Annotated[Path, typer.Argument(help="A clip of one person by a still camera, or a folder of clips.")],
+    source: Annotated[Path, typer.Argument(help="A clip of one person by a fixed camera, or a folder of clips.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for results and pictures.")] = Path("report"),
     preset: Annotated[str | None, typer.Option(help="As for build.", metavar="instant|draft|standard|paper")] = None,
     recipe: Annotated[Path | None, typer.Option(help="As for build.", metavar="FILE.toml")] = None,
@@ -32,9 +32,9 @@ def evaluate(
     plugin: PluginFiles = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Measure an avatar against the clip that its photo comes from.
+    """Compare an avatar with the clip that its photo comes from.
 
-    The first frame is the photo, the others are the truth. Beside the avatar stand the photo held still and the
+    The first frame is the photo, the other frames are the truth. Two baselines are measured too: the unchanged photo and the
     untrained mesh.
     """
     from avatarkit.api import choose_recipe
@@ -74,7 +74,7 @@ def evaluate(
                     seed=seed,
                     progress=progress,
                 )
-        except InputError as error:  # one bad clip must not cost the others
+        except InputError as error:  # one bad clip must not stop the others
             if len(clips) == 1:
                 raise
             failed[clip.name] = str(error)
@@ -93,12 +93,12 @@ def _clips(source: Path) -> list[Path]:
         raise InputError(f"There is no clip or folder {source}.")
     clips = sorted(p for p in source.iterdir() if p.suffix.lower() in _SUFFIXES) if source.is_dir() else [source]
     if not clips:
-        raise InputError(f"The folder {source} holds no clips ({', '.join(_SUFFIXES)}).")
+        raise InputError(f"The folder {source} contains no clips ({', '.join(_SUFFIXES)}).")
     return clips
 
 
 def _mean(results: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Method -> metric -> mean over the clips."""
+    """Return method -> metric -> mean over the clips."""
     from avatarkit.evaluation import METHODS, METRICS
 
     scores = [result["methods"] for result in results.values()]

@@ -1,4 +1,4 @@
-"""``avatarkit export``: an avatar for other programs."""
+"""``avatarkit export``: writes an avatar for other programs."""
 
 from __future__ import annotations
 
@@ -25,15 +25,11 @@ __all__ = ["export"]
 
 def export(
     avatar: Annotated[Path, typer.Argument(help="An avatar's folder.", metavar="NAME.avatar")],
-    to: Annotated[
-        str, typer.Option("--to", help="The format: ply, spz, glb, vrm, web, or what a plugin offers.", metavar="FORMAT")
-    ],
+    to: Annotated[str, typer.Option("--to", help="The format: ply, spz, glb, vrm, web, or one of a plugin.", metavar="FORMAT")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The file or folder to write.")],
     pose: Annotated[
         str | None,
-        typer.Option(
-            help="A motion file or built-in motion, NAME@SECONDS for a later frame. [default: as in the photo]"
-        ),
+        typer.Option(help="A motion file or built-in motion, NAME@SECONDS for a later frame. [default: as in the photo]"),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -43,14 +39,14 @@ def export(
     plugin: PluginFiles = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write an avatar as a file that other programs open."""
+    """Write an avatar as a file for other programs."""
     from avatarkit.utils.files import check_output
 
     check_output(output, avatar, *named_files(pose), *(plugin or ()))
     registry = load_registry(plugin)
     component = registry.get("exporter", to)
     options, origins = parse_options(settings or [], component.owner)
-    component.make_config(options, origins)  # complains before the avatar is read
+    component.make_config(options, origins)  # reports wrong options before the avatar is read
 
     from avatarkit.animation import load
 

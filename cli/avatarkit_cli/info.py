@@ -18,7 +18,7 @@ def info(
 ) -> None:
     """Show how an avatar was built.
 
-    Components, licences, consent, times and measures.
+    Prints components, licenses, consent, times and measurements.
     """
     from avatarkit.storage.bundle import read_manifest
 
@@ -29,7 +29,7 @@ def info(
     made = f"made by avatarkit {manifest.get('avatarkit', '?')} on {manifest.get('device', '?')}"
     recipe = manifest.get("recipe", {}).get("name", "?")
     say(f"{avatar.name}: {made}, recipe {recipe}, seed {manifest.get('seed', '?')}")
-    say(f"Consent: {_one_line(manifest.get('consent') or 'none was recorded')}")
+    say(f"Consent: {_one_line(manifest.get('consent') or 'not recorded')}")
     for warning in manifest.get("warnings", ()):
         say(f"Note: {_one_line(warning)}")
     licences: dict[str, Any] = manifest.get("licences", {})
@@ -55,5 +55,8 @@ def info(
 
 
 def _one_line(text: str) -> str:
-    """Text of an avatar, which may be somebody else's, so that it cannot look like lines of ours."""
+    """Return text of an avatar on one line.
+
+    The avatar may come from an unknown source, and its text must not look like output of this program.
+    """
     return " ".join(text.split())

@@ -33,7 +33,7 @@ class _State:
 
 
 def install() -> None:
-    """Lets signals raise ``KeyboardInterrupt``, except those that were ignored when the program started (nohup)."""
+    """Let signals raise ``KeyboardInterrupt``, except those that were ignored when the program started (nohup)."""
     _State.main = _thread.get_ident()
     for name in _NAMES:
         number = getattr(signal, name, None)
@@ -46,28 +46,30 @@ def install() -> None:
 
 
 def happened() -> bool:
-    """Returns whether a signal asked the program to stop."""
+    """Return whether a signal asked the program to stop."""
     return _State.number != 0
 
 
 def check() -> None:
-    """Stops where a library has swallowed the interruption.
+    """Raise the interruption again if a library has swallowed it.
 
     Raises:
-        KeyboardInterrupt: a signal came earlier, and the program still goes on.
+        KeyboardInterrupt: a signal came earlier and the program still runs.
     """
     if _State.number and _State.leaving is None:
         raise KeyboardInterrupt
 
 
 def sentence(error: BaseException) -> str:
-    """Returns what the user reads; a ``KeyboardInterrupt`` may carry words of its own."""
+    """Return the message for the user; a ``KeyboardInterrupt`` may carry its own."""
     words = str(error) if isinstance(error, KeyboardInterrupt) else ""
-    return f"avatarkit: interrupted. {words or 'The same command goes on where it was.'}"
+    return f"avatarkit: interrupted. {words or 'Run the same command again to continue.'}"
 
 
 def leave(code: int) -> None:
-    """Ends the work: from now on a signal only ends the process, and after an interruption no thread keeps it alive.
+    """Finish the work: from now on a signal ends the process at once.
+
+    After an interruption, no thread keeps the process alive.
 
     Args:
         code: exit code of the process.
@@ -82,7 +84,7 @@ def leave(code: int) -> None:
 
 
 def end() -> "NoReturn":
-    """Ends the process after an interruption.
+    """End the process after an interruption.
 
     Python itself would end it by SIGINT where the interruption once passed through ``exec``, whatever the exit code is.
     """
@@ -105,7 +107,7 @@ def _handle(number: int, frame: "Any") -> None:
 
 
 def _unraisable(unraisable: "Any") -> None:
-    """An interruption that came inside a finalizer is lost there: raise it again in the main thread."""
+    """Raise an interruption that was lost in a finalizer again in the main thread."""
     if not _State.number:
         sys.__unraisablehook__(unraisable)
     elif unraisable.exc_type is KeyboardInterrupt and _State.leaving is None:

@@ -37,8 +37,10 @@ class RemoteFile:
     """A file to fetch.
 
     Attributes:
-        path: where it goes, below the weights' folder. url: of its bytes.
-        size: bytes, None = unknown. sha256: hexadecimal, None = unknown.
+        path: where it goes, below the weights' folder.
+        url: of its bytes.
+        size: bytes, None = unknown.
+        sha256: hexadecimal, None = unknown.
         most: bytes that it may have where its size is unknown.
     """
 
@@ -54,7 +56,8 @@ class Listing:
     """The files of some weights, as the server has them now.
 
     Attributes:
-        commit: of the repository, 40 hexadecimal digits. files: to fetch; no two of them get in each other's way.
+        commit: of the repository, 40 hexadecimal digits.
+        files: to fetch; no two of them get in each other's way.
     """
 
     commit: str
@@ -76,7 +79,8 @@ def list_files(weights: Weights) -> Listing:
     """Ask the server what it has: names, sizes and sha256.
 
     Raises:
-        MissingWeights: it cannot be reached, refuses, or lacks a file. InputError: its answer makes no sense.
+        MissingWeights: it cannot be reached, refuses, or lacks a file.
+        InputError: its answer makes no sense.
         ConfigError: ``HF_ENDPOINT`` or ``HF_TOKEN`` makes no sense.
     """
     endpoint = _endpoint()
@@ -159,7 +163,7 @@ def _wanted(weights: Weights, entries: Mapping[str, Any]) -> list[str]:
 
 
 def _size_and_sum(entry: Mapping[str, Any], name: str, url: str) -> tuple[int | None, str | None]:
-    """Return bytes and sha256 of a file, as far as the server says."""
+    """Return size in bytes and sha256 of a file, if the server states them."""
     size, lfs = entry.get("size"), entry.get("lfs")
     if lfs is not None and not isinstance(lfs, dict):
         raise _strange(url, f"the field 'lfs' of {brief(name)!r} is no table")

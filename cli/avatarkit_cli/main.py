@@ -1,6 +1,6 @@
-"""The command ``avatarkit``: exit codes, and which module holds which command.
+"""The command ``avatarkit``: exit codes, and the module of each command.
 
-0 fine; 2 the user can mend it (a sentence, no traceback); 130 interrupted; 1 a bug (traceback).
+0 success; 2 an error that the user can fix (one sentence, no traceback); 130 interrupted; 1 a bug (traceback).
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ _FAULTS = {
     errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG, errno.ENFILE, errno.ENOSPC,
     errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ESTALE,
 }  # fmt: skip
-"""Errors of the operating system that no change to the program can mend."""
+"""Operating-system errors that no change to the program can fix."""
 _ISSUES = "https://github.com/avatarkit-oneshot/avatarkit-oneshot/issues"
 _COMPLETE = "_AVATARKIT_COMPLETE"
-"""The variable in which a shell asks for completions."""
+"""Environment variable with which a shell requests completions."""
 
 
 _UsageError: Any = typer.BadParameter.__mro__[2]  # ClickException, of click or of the copy of it that typer ships
@@ -84,7 +84,7 @@ def _explained() -> Iterator[None]:
 
 
 def _explain(error: BaseException) -> int:
-    """Tells the user on stderr what happened; returns the exit code."""
+    """Print on stderr what happened and return the exit code."""
     if isinstance(error, KeyboardInterrupt) or interrupts.happened():
         tell(interrupts.sentence(error))
         return interrupts.EXIT_CODE
@@ -96,7 +96,7 @@ def _explain(error: BaseException) -> int:
         tell(shown.getvalue().rstrip("\n"))
         return int(error.exit_code)
     if isinstance(error, typer.Abort):
-        tell("avatarkit: no answer was given, so nothing was done.")
+        tell("avatarkit: no answer was given; nothing was changed.")
         return 2
     if sentence := _of_the_machine(error):
         tell(f"avatarkit: {sentence}")
@@ -114,9 +114,9 @@ def _explain(error: BaseException) -> int:
 
 
 def _of_the_machine(error: BaseException) -> str:
-    """What to tell about an error that the machine or its disk causes, wherever it arises; empty for all others."""
+    """Return the message for an error of the machine or its disk, wherever it arises; empty for all others."""
     if _is_memory(error) or (isinstance(error, AvatarkitError) and _is_memory(error.__cause__)):  # a stage names its cause
-        return "There is not enough memory; close other programs, or choose a smaller size or preset."
+        return "Not enough memory. Close other programs, or choose a smaller size or preset."
     if isinstance(error, OSError):
         from avatarkit.utils.files import disk_sentence
 
@@ -128,7 +128,7 @@ def _of_the_machine(error: BaseException) -> str:
         try:
             os.getcwd()
         except OSError:
-            return "The current folder no longer exists; change to another one."
+            return "The current folder no longer exists. Change to another one."
     return ""
 
 
@@ -141,7 +141,10 @@ def _is_memory(error: BaseException | None) -> bool:
 def _please_report(plugin: str | None) -> str:
     python = ".".join(map(str, sys.version_info[:3]))
     if plugin:
-        return f"This is a bug in the plugin {plugin}, not in avatarkit {__version__}: its makers need the lines above."
+        return (
+            f"This is a bug in the plugin {plugin}, not in avatarkit {__version__}. "
+            "Please report it to its authors with the lines above."
+        )
     return f"This is a bug in avatarkit {__version__} (Python {python}). Please report it with the lines above: {_ISSUES}"
 
 
@@ -182,7 +185,7 @@ def _start(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)] = False,
     show_completion: Annotated[
         _Shell | None,
-        typer.Option(help="Print the script that makes a shell complete commands.", is_eager=True, callback=_show_completion),
+        typer.Option(help="Print the completion script for a shell.", is_eager=True, callback=_show_completion),
     ] = None,
 ) -> None:
     if ctx.invoked_subcommand is None:
@@ -217,18 +220,18 @@ for _group in (app, motions.app, plugins.app, weights.app):
 
 
 def run() -> int:
-    """Runs the command line; returns the exit code."""
-    # Threads of torch that spin while they wait take the cores that our rasterisers need; set before torch is imported.
+    """Run the command line and return the exit code."""
+    # Threads of torch that spin while they wait take the cores that our rasterizers need; set before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # of the libraries below us; people can do nothing about them
+        warnings.simplefilter("ignore")  # warnings of libraries, which the user cannot fix
     if os.environ.get(_COMPLETE):
         from typer.completion import completion_init
 
         completion_init()
     try:
         command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
-        if command not in _COMMANDS:  # one of a plugin's, or help
+        if command not in _COMMANDS:  # a plugin's command, or help
             load_registry().register_commands(app)
         app()
     except SystemExit as end:

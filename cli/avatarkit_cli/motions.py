@@ -1,4 +1,4 @@
-"""``avatarkit motions``: what avatars can do out of the box."""
+"""``avatarkit motions``: lists, shows and converts motions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Show and convert motions: the built-in ones, and files.", rich_markup_mode=None)
+app = typer.Typer(help="Show and convert built-in motions and motion files.", rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
@@ -37,7 +37,7 @@ def show(
     plugin: PluginFiles = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show one motion: length, rate, whether it loops."""
+    """Show one motion: length, frame rate, and whether it loops."""
     components = _components(plugin)
     source = components.get("motions")
     motion = find_motion(name, components)
@@ -57,12 +57,15 @@ def show(
 def convert(
     name: Annotated[str, typer.Argument(help="A built-in motion, or a motion file.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="A .bvh file for other programs, or a .npz file that keeps the face too.")
+        Path,
+        typer.Option(
+            "-o", "--output", help="A .bvh file for other programs, or a .npz file, which also keeps facial expressions."
+        ),
     ],
     plugin: PluginFiles = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a motion as a BVH or npz file, played by the body model."""
+    """Write a motion, played by the body model, as a BVH or npz file."""
     from avatarkit.errors import ConfigError
     from avatarkit.motion.files import save_motion, write_bvh
     from avatarkit.utils.files import check_output
@@ -70,12 +73,12 @@ def convert(
     check_output(output, *named_files(name), *(plugin or ()))
     kind = output.suffix.lower()
     if kind not in (".bvh", ".npz"):
-        raise ConfigError(f"Motions are written as .bvh or .npz, not as {output.name!r}.")
+        raise ConfigError(f"{output.name!r} must end in .bvh or .npz.")
     components = _components(plugin)
     motion, body = find_motion(name, components), components.get("body")
     (write_bvh if kind == ".bvh" else save_motion)(motion, body, output)
     if kind == ".bvh" and bool(motion.params.expression.any()):
-        tell("BVH files have no place for faces; write .npz to keep them.")
+        tell("BVH files cannot store facial expressions; write .npz to keep them.")
     if as_json:
         print_json({"motion": str(output), "frames": len(motion), "fps": motion.fps, "body": body.name})
     else:
@@ -95,6 +98,6 @@ def _list(plugin: Sequence[Path] | None, as_json: bool) -> None:
     if as_json:
         print_json({"motions": [{"name": name, "description": text} for name, text in described.items()]})
         return
-    table(("motion", "what it is"), list(described.items()))
-    say("\nMotion files can be given wherever a motion is asked for: avatarkit animate NAME.avatar --motion FILE")
-    say("Read are BVH, npz of avatarkit, of SMPL-X, SMPL-H and SMPL (AMASS, BEAT2, EMAGE), and .pose; written BVH and npz.")
+    table(("motion", "description"), list(described.items()))
+    say("\nYou can also use a motion file: avatarkit animate NAME.avatar --motion FILE")
+    say("Formats: BVH, npz of avatarkit, SMPL-X, SMPL-H and SMPL (AMASS, BEAT2, EMAGE), and .pose. Written: BVH and npz.")

@@ -1,4 +1,4 @@
-"""Gives one page to this machine only: not to other hosts, not to other pages in its browser, to a bounded number of clients."""
+"""Serves one page to browsers on this machine only, with a limited number of clients."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _HEADERS = {
 class PageServer(ThreadingHTTPServer):
     """A server of the page at ``/``.
 
-    A client that sends no whole request within ``REQUEST_SECONDS`` is dropped; where ``MOST_CLIENTS`` are connected, the one
-    that has been waited for the longest makes room for the next.
+    A client that sends no complete request within ``REQUEST_SECONDS`` is dropped. With ``MOST_CLIENTS`` connected, a new client
+    replaces the one that has kept the server waiting longest.
 
     Attributes:
-        page: what it gives, HTML; its own content security policy is sent as a header too.
+        page: the HTML page; its own content security policy is sent as a header too.
     """
 
     daemon_threads = True
@@ -81,7 +81,7 @@ class PageServer(ThreadingHTTPServer):
             super().process_request(request, client_address)
 
     def asked(self, request: Any) -> None:
-        """The request of a client is here."""
+        """Record that the request of a client has arrived."""
         with self._lock:
             if self._asking.pop(request, None) is not None:
                 self._answered[request] = time.monotonic() + ANSWER_SECONDS
@@ -94,7 +94,7 @@ class PageServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """Drops clients whose time is up; called twice a second."""
+        """Drop clients that are too slow; called twice a second."""
         now = time.monotonic()
         with self._lock:
             for request, until in [*self._asking.items(), *self._answered.items()]:
@@ -102,7 +102,7 @@ class PageServer(ThreadingHTTPServer):
                     _hang_up(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: a client that left or sent nonsense is no fault of the program's."""
+        """Ignore clients that disconnect or send invalid data."""
 
 
 def _hang_up(request: socket.socket) -> None:
@@ -111,7 +111,7 @@ def _hang_up(request: socket.socket) -> None:
 
 
 class _Bounded(io.BufferedIOBase):
-    """A request that ends after ``_MOST_BYTES``."""
+    """A request limited to ``_MOST_BYTES``."""
 
     def __init__(self, stream: Any) -> None:
         self._stream, self._left = stream, _MOST_BYTES
@@ -146,9 +146,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def _refused(self) -> bool:
-        """Whether the page is not for this request, which then has its answer.
+        """Return whether the request was refused; if so, an answer was sent.
 
-        A page of somebody else whose name was made to point here must not read the avatar.
+        A page of another site whose name points to this machine must not read the avatar.
         """
         if not self._for_us():
             self.send_error(HTTPStatus.FORBIDDEN)
@@ -159,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def _for_us(self) -> bool:
-        """Whether the user's browser asks by itself or for a page of ours, and not a page of somebody else through it."""
+        """Return whether the request comes from the user or our page, not from another site."""
         hosts = [host.strip() for host in self.headers.get_all("Host", [])]
         origins = [origin.strip() for origin in self.headers.get_all("Origin", [])]
         if len(hosts) != 1 or not self._is_ours(hosts[0]) or any(origin != f"http://{hosts[0]}" for origin in origins):
@@ -168,12 +168,15 @@ class _Handler(BaseHTTPRequestHandler):
         return link or self.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
 
     def _is_ours(self, host: str) -> bool:
-        """Whether a browser asks for this machine; ports may differ, since tunnels have their own."""
+        """Return whether the request addresses this machine.
+
+        Ports may differ, because tunnels have their own.
+        """
         name, colon, port = host.lower().partition(":")
         return name in _NAMES and (port.isdecimal() if colon else self.server.server_port == 80)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """A line of text without anything that the client has sent."""
+        """Send a line of text that contains nothing from the client."""
         status = HTTPStatus(code)
         if status == HTTPStatus.NOT_IMPLEMENTED:
             status = HTTPStatus.METHOD_NOT_ALLOWED
@@ -184,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._drain()
 
     def _drain(self) -> None:
-        """Reads what the client still sends, for a moment: it would not see the answer otherwise."""
+        """Read the rest of the request for a moment, so that the client receives the answer."""
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
             self.connection.settimeout(0.5)
@@ -211,4 +214,4 @@ class _Handler(BaseHTTPRequestHandler):
         return "avatarkit"
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: who looks at the page is looking at it."""
+        """Do not log requests."""

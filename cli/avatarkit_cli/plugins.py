@@ -1,4 +1,4 @@
-"""``avatarkit plugins``: what is installed, whether it keeps its promises, and new ones."""
+"""``avatarkit plugins``: lists, shows, checks and creates plugins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Show, check and start plugins.", rich_markup_mode=None)
+app = typer.Typer(help="Show, check and create plugins.", rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
@@ -26,17 +26,17 @@ def _default(ctx: typer.Context, plugin: PluginFiles = None, as_json: JsonFlag =
 
 @app.command("list")
 def list_plugins(plugin: PluginFiles = None, as_json: JsonFlag = False) -> None:
-    """List all components, and what is wrong with plugins."""
+    """List all components, and problems with plugins."""
     _list(load_registry(plugin), as_json)
 
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="Of a component, or KIND/NAME.")],
+    name: Annotated[str, typer.Argument(help="Name of a component, or KIND/NAME.")],
     plugin: PluginFiles = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show one component: options, needs, licence."""
+    """Show one component: options, requirements, license."""
     found = _find(load_registry(plugin), name)
     if as_json:
         print_json({"components": [_details(component) for component in found]})
@@ -49,12 +49,14 @@ def show(
 
 @app.command("new")
 def new(
-    name: Annotated[str, typer.Argument(help="Of the component, lower case with hyphens, e.g. my-loss.")],
-    kind: Annotated[str, typer.Option(help="What it is: matting, labels, loss, ...", metavar="KIND")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="The folder. [default: avatarkit-NAME here]")] = None,
+    name: Annotated[str, typer.Argument(help="Name of the component, lower case with hyphens, e.g. my-loss.")],
+    kind: Annotated[str, typer.Option(help="Kind of component: matting, labels, loss, ...", metavar="KIND")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The folder. [default: avatarkit-NAME in the current folder]")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Start a plugin: a complete project around a component that works, with tests and CI."""
+    """Create a plugin: a complete project around a working component, with tests and CI."""
     from avatarkit.utils.files import check_output
     from avatarkit_cli.scaffold import write_project
 
@@ -67,12 +69,12 @@ def new(
         return
     for path in files:
         say(str(path))
-    tell(f'Now: cd {folder} && pip install -e ".[test]" && pytest')
+    tell(f'Next: cd {folder} && pip install -e ".[test]" && pytest')
 
 
 @app.command("check")
 def check(
-    name: Annotated[str, typer.Argument(help="Of a component, or KIND/NAME.")],
+    name: Annotated[str, typer.Argument(help="Name of a component, or KIND/NAME.")],
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change one option of the component. May be repeated.", metavar="OPTION=VALUE"),
@@ -80,15 +82,15 @@ def check(
     photo: Annotated[
         Path | None,
         typer.Option(
-            help="Try it on a photo and a preset's other components. [default: a tiny synthetic person, or the sample"
+            help="Test it on a photo with a preset's other components. [default: a tiny synthetic person, or the sample"
             " portrait for matting, keypoints and tracker]"
         ),
     ] = None,
-    preset: Annotated[str, typer.Option(help="Whose components stand beside it.")] = "draft",
+    preset: Annotated[str, typer.Option(help="Preset whose other components are used.")] = "draft",
     plugin: PluginFiles = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check whether a component keeps the promises of its interface."""
+    """Check a component against the contract of its interface."""
     from avatarkit_cli import checking
 
     registry = load_registry(plugin)
@@ -151,13 +153,16 @@ def _list(registry: Registry, as_json: bool) -> None:
         missing = _missing(component)
         note = f" [missing: {', '.join(missing)}]" if missing else ""
         rows.append((component.kind, component.name, component.summary + note))
-    table(("kind", "name", "what it is"), rows)
+    table(("kind", "name", "description"), rows)
     for problem in registry.problems:
         say(f"\nProblem with plugin {problem.owner}: {problem}")
 
 
 def _missing(component: Component) -> list[str]:
-    """Needs that are not met, found without importing anything; devices are left to ``doctor``."""
+    """Return the requirements that are not met, checked without importing anything.
+
+    Devices are left to ``doctor``.
+    """
     from avatarkit.registry.requirements import requirements
 
     return [r.name for r in requirements(component) if not r.met]
@@ -192,14 +197,14 @@ def _show(component: Component) -> None:
     commercial = {True: "commercial use allowed", False: "no commercial use", None: "commercial use: ask the source"}
     say(f"{component.kind} {component.name}: {component.summary}")
     say(f"from plugin {component.plugin.name} {component.plugin.version}".rstrip())
-    say(f"licence: {licence.code}; weights: {licence.weights}; {commercial[licence.commercial]}")
+    say(f"license: {licence.code}; weights: {licence.weights}; {commercial[licence.commercial]}")
     for requirement in requirements(component):
-        state = "is here" if requirement.met else f"is missing: {requirement.remedy}"
+        state = "is available" if requirement.met else f"is missing: {requirement.remedy}"
         say(f"needs the {requirement.kind} {requirement.name}, which {state}")
     options = component.options()
     if options:
         say("")
         table(
-            ("option", "default", "what it does"),
+            ("option", "default", "description"),
             [(o.name, o.default, f"{o.help} ({o.type})" if o.help else o.type) for o in options],
         )

@@ -20,13 +20,16 @@ __all__ = ["BarProgress", "LineProgress", "make_progress"]
 
 
 def make_progress(stream: TextIO | None = None) -> BarProgress | LineProgress:
-    """What suits ``stream`` (default: stderr); use it as a context manager."""
+    """Return the progress display for ``stream`` (default: stderr), a context manager."""
     stream = stream or sys.stderr
     return BarProgress() if stream.isatty() else LineProgress(stream)
 
 
 class LineProgress:
-    """One line per stage, ended by its seconds; a stage that is entered again and again counts as one."""
+    """One line per stage, followed by its seconds.
+
+    A stage that is entered repeatedly counts as one.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -41,7 +44,7 @@ class LineProgress:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Begins a line where ``name`` is new."""
+        """Begin a line if ``name`` is new."""
         interrupts.check()
         name = one_line(name)
         if name != self._stage:
@@ -52,7 +55,7 @@ class LineProgress:
         yield
 
     def update(self, message: str, fraction: float | None = None) -> None:
-        """A line per stage has no room for it."""
+        """Do nothing: a line per stage shows no details."""
         interrupts.check()
 
     def _end(self, note: str = "") -> None:
@@ -63,7 +66,7 @@ class LineProgress:
 
 
 class BarProgress:
-    """A bar per stage, with what it is doing and the time left."""
+    """A bar per stage, with the current step and the time left."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -91,7 +94,7 @@ class BarProgress:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Begins a bar where ``name`` is new."""
+        """Begin a bar if ``name`` is new."""
         interrupts.check()
         name = one_line(name)
         if name != self._stage:
@@ -101,7 +104,7 @@ class BarProgress:
         yield
 
     def update(self, message: str, fraction: float | None = None) -> None:
-        """Moves the bar; without a fraction it only shows that something goes on."""
+        """Move the bar; without a fraction, only show activity."""
         interrupts.check()
         message = one_line(message)
         if self._task is not None:

@@ -1,4 +1,4 @@
-"""``avatarkit render``: one picture of an avatar."""
+"""``avatarkit render``: renders one picture of an avatar."""
 
 from __future__ import annotations
 
@@ -28,26 +28,24 @@ def render(
     output: Annotated[Path, typer.Option("-o", "--output", help="A PNG file.")],
     pose: Annotated[
         str | None,
-        typer.Option(
-            help="A motion file or built-in motion, NAME@SECONDS for a later frame. [default: as in the photo]"
-        ),
+        typer.Option(help="A motion file or built-in motion, NAME@SECONDS for a later frame. [default: as in the photo]"),
     ] = None,
-    yaw: Annotated[float, typer.Option(help="Degrees that the camera goes to the right of the picture.")] = 0.0,
-    pitch: Annotated[float, typer.Option(help="Degrees that the camera goes up.")] = 0.0,
+    yaw: Annotated[float, typer.Option(help="Degrees that the camera moves to the right of the picture.")] = 0.0,
+    pitch: Annotated[float, typer.Option(help="Degrees that the camera moves up.")] = 0.0,
     size: Size = None,
-    background: Annotated[str, typer.Option(help="A colour, or transparent.", metavar="COLOUR")] = "#ffffff",
+    background: Annotated[str, typer.Option(help="A color, or transparent.", metavar="COLOR")] = "#ffffff",
     device: Device = "auto",
     plugin: PluginFiles = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Draw one picture of an avatar."""
+    """Render one picture of an avatar."""
     from avatarkit.errors import InputError
     from avatarkit.utils.files import check_output
 
     check_output(output, avatar, *named_files(pose), *(plugin or ()))
     width, height = parse_size(size) or (None, None)
     if output.suffix.lower() != ".png":
-        raise InputError(f"Pictures are written as PNG; name the file {output.stem}.png instead of {output.name}.")
+        raise InputError(f"Pictures are written as PNG: use -o {output.stem}.png instead of {output.name}.")
     registry = load_registry(plugin)
 
     from avatarkit.animation import load

@@ -1,4 +1,4 @@
-"""A complete third-party project around a component that works: what ``avatarkit plugins new`` writes."""
+"""``avatarkit plugins new``: writes a complete third-party project around a working component."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from avatarkit.utils.files import disk_errors, replace, sync, sync_folder, tempo
 __all__ = ["render_project", "write_project"]
 
 WHAT = {
-    "matting": ("cuts the person out before an even wall", "--matting NAME"),
-    "keypoints": ("five points on the outline of a person before an even wall", "--keypoints NAME"),
+    "matting": ("cuts out a person in front of a plain wall", "--matting NAME"),
+    "keypoints": ("five points on the outline of a person in front of a plain wall", "--keypoints NAME"),
     "body": ("a figure of tubes", "--body NAME"),
-    "tracker": ("another tracker whose motions are smoothed", "--tracker NAME"),
-    "motions": ("heads that say yes or no", "--motions NAME"),
-    "labels": ("the photo's colours on the moving mesh; option region: body or head", "--body-labels NAME"),
-    "avatar": ("a Gaussian on every vertex of the body model", "--avatar NAME"),
+    "tracker": ("smooths the motions of another tracker", "--tracker NAME"),
+    "motions": ("nodding and shaking the head", "--motions NAME"),
+    "labels": ("the photo's colors on the moving mesh; option region: body or head", "--body-labels NAME"),
+    "avatar": ("a Gaussian at every vertex of the body model", "--avatar NAME"),
     "loss": (
-        "keeps colours below a limit",
+        "keeps colors below a limit",
         "--set losses.NAME.use=NAME --set losses.NAME.weight=0.1",
     ),
-    "renderer": ("the readable references; slow", "--renderer NAME"),
+    "renderer": ("the readable reference rasterizers; slow", "--renderer NAME"),
     "exporter": ("a table of the posed Gaussians as text", ""),
 }
-"""Kind -> summary of the component that a project starts from, flags that use it in a build."""
+"""Kind -> (summary of the component that a project starts from, flags that use it in a build)."""
 
 IN_A_BUILD = {
     "matting": 'matting={"use": "NAME"}',
@@ -75,7 +75,7 @@ filterwarnings = ["error"]
 INIT = '''\
 """SUMMARY, for avatarkit.
 
-Hooks only, and nothing heavy: this module is imported whenever components are listed.
+Keep it fast to import, with hooks only: it is imported whenever components are listed.
 """
 
 from avatarkit import Licence, hookimpl
@@ -93,7 +93,7 @@ def HOOK(register):
 '''
 
 TESTS = '''\
-"""The promises of avatarkit.interfaces, checked one by one, and a whole build with the component in it."""
+"""The contract of avatarkit.interfaces, checked point by point, and a whole build with the component."""
 
 import avatarkit
 from avatarkit.testing import conformanceIMPORTS
@@ -152,20 +152,21 @@ IGNORE = "__pycache__/\n*.egg-info/\nbuild/\ndist/\n.venv/\n"
 
 
 def render_project(name: str, kind: str) -> dict[str, str]:
-    """File (path with /) -> text of the project ``avatarkit-<name>``.
+    """Return file (path with /) -> text of the project ``avatarkit-<name>``.
 
     Args:
-        name: of the component, lower case with hyphens. kind: of component.
+        name: name of the component, lower case with hyphens.
+        kind: kind of component.
 
     Raises:
-        ConfigError: the name or the kind is none.
+        ConfigError: the name or the kind is invalid.
     """
     kind = current_name(kind)
     if kind not in KINDS:
         raise ConfigError(f"There is no kind of component {kind!r}.{did_you_mean(kind, KINDS)} Kinds: {', '.join(KINDS)}.")
     name = name.removeprefix("avatarkit-")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
-        raise ConfigError(f"{name!r} is no good name for a plugin: lower-case letters and digits with hyphens, e.g. my-{kind}.")
+        raise ConfigError(f"{name!r} is not a valid plugin name: use lower-case letters and digits with hyphens, e.g. my-{kind}.")
     package = f"avatarkit_{name.replace('-', '_')}"
     cls = "".join(part.capitalize() for part in name.split("-"))
     summary, use = WHAT[kind]
@@ -198,17 +199,18 @@ def render_project(name: str, kind: str) -> dict[str, str]:
 
 
 def write_project(name: str, kind: str, folder: Path) -> list[Path]:
-    """Writes the project, all of it or nothing; nothing that exists is touched.
+    """Write the whole project or nothing; existing files are not touched.
 
     Returns:
         The files.
 
     Raises:
-        ConfigError: the name or the kind is none. StoreError: the folder exists or cannot be written.
+        ConfigError: the name or the kind is invalid.
+        StoreError: the folder exists or cannot be written.
     """
     files = render_project(name, kind)
     if os.path.lexists(folder):
-        raise StoreError(f"{folder} exists already; give another folder with -o.")
+        raise StoreError(f"{folder} already exists. Choose another folder with -o.")
     with temporary_folder(folder.absolute()) as staged, disk_errors(folder):
         for name_of_file, text in files.items():
             write_text(staged / name_of_file, text)

@@ -1,4 +1,4 @@
-"""What several commands share: options, the registry, output. Light to import."""
+"""Options, registry access and output that several commands share. Fast to import."""
 
 from __future__ import annotations
 
@@ -43,25 +43,25 @@ __all__ = [
     "verbose",
 ]
 
-_LONGEST_SECONDS = 1e6  # of a motion
+_LONGEST_SECONDS = 1e6  # longest motion
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, all else on stderr.")]
-Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu or cuda.", metavar="auto|cpu|cuda")]
-Size = Annotated[str | None, typer.Option(help="Picture size in pixels, e.g. 512x768. [default: as the photo]", metavar="WxH")]
-Seed = Annotated[int, typer.Option(help="Of everything random; the same seed gives the same result.", min=0, max=2**32 - 1)]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and everything else on stderr.")]
+Device = Annotated[str, typer.Option(help="Device to use: auto, cpu or cuda.", metavar="auto|cpu|cuda")]
+Size = Annotated[str | None, typer.Option(help="Picture size in pixels, e.g. 512x768. [default: as in the photo]", metavar="WxH")]
+Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same result.", min=0, max=2**32 - 1)]
 PluginFiles = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", help="A Python file with plugin hooks, for a one-off. May be repeated.", metavar="FILE.py"),
+    typer.Option("--plugin", help="A single Python file with plugin hooks. May be repeated.", metavar="FILE.py"),
 ]
 
 
 def say(text: str) -> None:
-    """One line of result, on stdout; without characters that a terminal obeys."""
+    """Print one line of the result on stdout, without terminal control characters."""
     _write(printable(text))
 
 
 def tell(text: str) -> None:
-    """One line for the person at the keyboard, on stderr; without characters that a terminal obeys."""
+    """Print one line for the user on stderr, without terminal control characters."""
     sys.stderr.write(f"{printable(text)}\n")
 
 
@@ -70,7 +70,7 @@ def _write(text: str) -> None:
 
 
 def verbose(yes: bool) -> None:
-    """Sends the log to stderr: warnings, or with ``yes`` all that is done and why."""
+    """Send the log to stderr: warnings, or with ``yes`` everything."""
     import logging
 
     handler = logging.StreamHandler(sys.stderr)
@@ -80,7 +80,7 @@ def verbose(yes: bool) -> None:
 
 
 def quiet_log() -> None:
-    """Lets warnings of commands without ``verbose`` reach stderr as printable text."""
+    """Let warnings of commands without ``verbose`` reach stderr as printable text."""
     import logging
 
     if logging.lastResort is not None:
@@ -98,13 +98,16 @@ def _printable_log() -> logging.Formatter:
 
 
 def print_json(data: Any) -> None:
-    """The one JSON object of a command; valid on terminals of any encoding."""
+    """Print the one JSON object of a command; valid on terminals of any encoding."""
     unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")
     _write(json_safe(json.dumps(data, indent=2, ensure_ascii=not unicode)))
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout that fits the terminal, or 80 columns without one; the last column wraps."""
+    """Print a table on stdout that fits the terminal, or 80 columns without one.
+
+    The last column wraps.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -117,13 +120,16 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         grid.add_row(*(Text(one_line(cell)) for cell in row))
     console = Console(highlight=False)
-    with console.capture() as captured:  # what rich itself does where the reader has left is to exit with 1
+    with console.capture() as captured:  # rich would exit with 1 if the reader closed the pipe
         console.print(grid)
     _write(captured.get().removesuffix("\n"))
 
 
 def load_registry(files: Sequence[Path] | None = None) -> Registry:
-    """All plugins, and ``files``; problems are told on stderr by the commands that care."""
+    """Return all plugins, and those in ``files``.
+
+    Commands print the problems that concern them on stderr.
+    """
     import tomllib
     from importlib import resources
 
@@ -133,17 +139,17 @@ def load_registry(files: Sequence[Path] | None = None) -> Registry:
     text = resources.files("avatarkit_cli").joinpath("known.toml").read_text(encoding="utf-8")
     known = {(kind, name): hint for kind, names in tomllib.loads(text).items() for name, hint in names.items()}
     registry = Registry.load(files or (), known=known)
-    interrupts.check()  # a plugin's import may have swallowed it
+    interrupts.check()  # a plugin's import may have swallowed the interruption
     return registry
 
 
 def named_files(*names: str | None) -> list[Path]:
-    """The files that options of the form NAME|FILE and NAME@SECONDS stand for."""
+    """Return the files named by options of the form NAME|FILE and NAME@SECONDS."""
     return [Path(text) for name in names if name for text in {name, name.rpartition("@")[0]} if os.path.isfile(text)]
 
 
 def find_motion(name: str, components: Components | Context) -> Motion:
-    """The motion that a user names: a built-in one, or a file.
+    """Return a motion by the user's name for it: a built-in one, or a file.
 
     Raises:
         InputError: there is no such motion, or the file cannot be used.
@@ -153,17 +159,17 @@ def find_motion(name: str, components: Components | Context) -> Motion:
 
     source = components.get("motions")
     if not name or "\0" in name:
-        raise InputError("Say which motion: the name of a built-in one, or a motion file.")
+        raise InputError("The motion is empty: name a built-in motion or a motion file.")
     if name in source.names() or not (Path(name).suffix or os.path.exists(name)):
         return source.motion(name)
     return read_motion(Path(name), components.get("body"))
 
 
 def find_pose(text: str, avatar: LoadedAvatar) -> BodyParams:
-    """The world pose that ``MOTION@SECONDS`` names: one frame of ``find_motion``, played by the avatar.
+    """Return the world pose of ``MOTION@SECONDS``: one frame, played by the avatar.
 
     Raises:
-        InputError: there is no such motion, or what follows @ is no number.
+        InputError: there is no such motion, or the text after @ is not a number.
     """
     from avatarkit.animation import place
     from avatarkit.errors import InputError
@@ -176,14 +182,17 @@ def find_pose(text: str, avatar: LoadedAvatar) -> BodyParams:
         if not -_LONGEST_SECONDS <= time <= _LONGEST_SECONDS:
             raise ValueError
     except ValueError:
-        raise InputError(f"--pose {text!r}: after @ comes a number of seconds, e.g. wave@1.5.") from None
+        raise InputError(f"--pose {text!r}: the part after @ must be a number of seconds, e.g. wave@1.5.") from None
     motion = find_motion(name, avatar.components)
     frame = min(max(0, round(time * motion.fps)), len(motion) - 1)
     return place(motion, avatar.photo_params, avatar.body)[frame]
 
 
 def parse_options(texts: Sequence[str], owner: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """``OPTION=VALUE`` texts of one component -> its options, and where each came from; values are TOML or bare words.
+    """Parse ``OPTION=VALUE`` texts of one component.
+
+    Returns:
+        The options, and where each came from; values are TOML or bare words.
 
     Raises:
         ConfigError: a text is not of that form.
@@ -206,10 +215,10 @@ def parse_options(texts: Sequence[str], owner: str) -> tuple[dict[str, Any], dic
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
-    """``512x768`` -> (512, 768); None stays.
+    """Parse ``512x768`` to (512, 768); None stays None.
 
     Raises:
-        ConfigError: anything else.
+        ConfigError: any other text.
     """
     from avatarkit.errors import ConfigError
 

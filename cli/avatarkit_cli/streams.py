@@ -1,6 +1,6 @@
-"""stdin, stdout and stderr that never end in a traceback: closed, full, left by their reader, or of any encoding.
+"""Standard streams that never cause a traceback: closed, full, without a reader, or of any encoding.
 
-Light to import.
+Fast to import.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ __all__ = ["ReaderLeftError", "finish", "install"]
 
 
 class ReaderLeftError(BrokenPipeError):
-    """The reader of our output has what it wants, e.g. ``| head``."""
+    """The reader of our output has closed the pipe, e.g. ``| head``."""
 
 
 class _Stdout(io.TextIOWrapper):
-    """Says what is wrong where the output cannot be written."""
+    """Reports an error if the output cannot be written."""
 
     def write(self, text: str, /) -> int:
         try:
@@ -35,7 +35,7 @@ class _Stdout(io.TextIOWrapper):
 
 
 class _Stderr(io.TextIOWrapper):
-    """Goes quiet where it cannot be written: there is no other place to say so."""
+    """Becomes silent if it cannot be written: there is no other place to report it."""
 
     def write(self, text: str, /) -> int:
         try:
@@ -52,7 +52,7 @@ class _Stderr(io.TextIOWrapper):
 
 
 def install() -> None:
-    """Replaces the streams of the process; call it once, before anything is written."""
+    """Replace the streams of the process; call it once, before anything is written."""
     _open_closed()
     sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115 - it lives as long as the process
     sys.stdout = sys.__stdout__ = _replaced(sys.stdout, _Stdout)  # type: ignore[misc]
@@ -60,13 +60,13 @@ def install() -> None:
 
 
 def finish(code: int) -> int:
-    """Writes what is still held back.
+    """Flush the streams.
 
     Args:
         code: exit code so far.
 
     Returns:
-        The exit code: 2 instead of 0 where the output could not be written.
+        The exit code: 2 instead of 0 if the output could not be written.
     """
     try:
         sys.stdout.flush()
@@ -84,7 +84,10 @@ def finish(code: int) -> int:
 
 
 def _open_closed() -> None:
-    """Opens what the caller closed: the next file would get its number, and libraries would write their notes into it."""
+    """Open streams that the caller closed.
+
+    Otherwise the next file would get their number and libraries would write messages into it.
+    """
     for number in range(3):
         try:
             os.fstat(number)
@@ -96,7 +99,7 @@ def _open_closed() -> None:
 def _replaced(stream: Any, kind: type[io.TextIOWrapper]) -> Any:
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")
-    if type(stream) is not io.TextIOWrapper:  # somebody catches the output, e.g. a test
+    if type(stream) is not io.TextIOWrapper:  # the output is captured, e.g. by a test
         return stream
     encoding, lines, through = stream.encoding, stream.line_buffering, stream.write_through
     return kind(stream.detach(), encoding, "backslashreplace", None, lines, through)

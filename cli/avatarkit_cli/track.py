@@ -1,4 +1,4 @@
-"""``avatarkit track``: a photo or video becomes a motion."""
+"""``avatarkit track``: turns a photo or video into a motion."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def track(
     source: Annotated[Path, typer.Argument(help="A photo or a video of one person.", metavar="PHOTO|VIDEO")],
     output: Annotated[Path, typer.Option("-o", "--output", help="A motion file.", metavar="motion.npz")],
     overlay: Annotated[
-        Path | None, typer.Option(help="A film (of a photo: a PNG) of the body over the pictures.", metavar="FILE")
+        Path | None, typer.Option(help="A video (for a photo: a PNG file) of the body over the pictures.", metavar="FILE")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Whose components to take. [default: as for build]", metavar="PRESET")
+        str | None, typer.Option(help="Preset whose components are used. [default: as for build]", metavar="PRESET")
     ] = None,
     recipe: Annotated[Path | None, typer.Option(help="A recipe of your own.", metavar="FILE.toml")] = None,
     person: Annotated[
-        int | None, typer.Option(help="Which one, from the left, where a photo shows several.", min=1, metavar="N")
+        int | None, typer.Option(help="Number of the person, from the left, if the photo shows several.", min=1, metavar="N")
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Change one option. May be repeated.", metavar="SLOT.OPTION=VALUE")
@@ -36,7 +36,7 @@ def track(
 ) -> None:
     """Track the body in a photo or a video.
 
-    A video that was stopped halfway goes on where it was when the command is given again.
+    If tracking a video is interrupted, run the same command again and it continues where it stopped.
     """
     from avatarkit.api import choose_recipe
     from avatarkit.errors import ConfigError
@@ -46,7 +46,7 @@ def track(
     if overlay is not None:
         check_output(overlay, source, recipe, *(plugin or ()))
         if overlay.resolve() == output.resolve():
-            raise ConfigError(f"-o and --overlay both name {output}; give the film another name.")
+            raise ConfigError(f"-o and --overlay both name {output}. Choose another file for --overlay.")
     chosen = choose_recipe(preset, recipe, None, settings or (), device)
     registry = load_registry(plugin)
 
@@ -79,4 +79,4 @@ def track(
     else:
         say(str(output))
         if lost:
-            tell(f"Nobody was seen in {lost} of {frames} frames; the motion is bridged there.")
+            tell(f"{lost} of {frames} frames show no person; the motion is interpolated there.")

@@ -31,7 +31,9 @@ _SAFE = "!#$%&'()*+,/:;=?@[]~"  # characters of an address that stay as they are
 
 
 class Broken(Exception):
-    """A connection failed in a way that another try may mend; the message says how, without a full stop.
+    """A connection failed in a way that another try may mend.
+
+    The message says how, without a full stop.
 
     Attributes:
         slow: whether it was given up for want of time.
@@ -46,7 +48,8 @@ class Clock:
     """How long a server may take.
 
     Args:
-        stall: seconds without a byte. total: seconds until the deadline; ``restart`` sets a new one.
+        stall: seconds without a byte.
+        total: seconds until the deadline; ``restart`` sets a new one.
     """
 
     def __init__(self, stall: float, total: float) -> None:
@@ -71,7 +74,10 @@ class Clock:
 
 
 class _Timed(io.RawIOBase):
-    """The bytes of a socket; every read keeps to the clock, so that a byte now and then does not last forever."""
+    """The bytes of a socket.
+
+    Every read keeps to the clock, so that a byte now and then does not last forever.
+    """
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, clock: Clock) -> None:
         self._raw, self._sock, self._clock = raw, sock, clock
@@ -127,10 +133,13 @@ def open_url(url: str, headers: Mapping[str, str], clock: Clock) -> Answer:
     """Request ``url`` and return the answer, of any status that is not a redirect.
 
     Args:
-        url: http or https. headers: to send. clock: limits the connection, the headers and what is read of the answer.
+        url: http or https.
+        headers: to send.
+        clock: limits the connection, the headers and what is read of the answer.
 
     Raises:
-        Broken: no answer came. InputError: it is no address on the web, or the redirects lead astray.
+        Broken: no answer came.
+        InputError: it is no address on the web, or the redirects lead astray.
         ConfigError: ``HF_TOKEN`` is no token.
     """
     token, origin = _token(), _origin(url)
@@ -169,7 +178,8 @@ def read_whole(answer: Answer, most: int) -> bytes:
     """Return a body of at most ``most`` bytes.
 
     Raises:
-        Broken: the connection broke. InputError: it is longer.
+        Broken: the connection broke.
+        InputError: it is longer.
     """
     length = content_length(answer)
     data = bytearray()
@@ -183,7 +193,9 @@ def read_whole(answer: Answer, most: int) -> bytes:
 
 
 def content_length(answer: Answer) -> int | None:
-    """Return the bytes that a body is announced to have; None where the server does not say.
+    """Return the bytes that a body is announced to have.
+
+    None where the server does not say.
 
     Raises:
         InputError: the headers that describe the body make no sense.

@@ -1,4 +1,4 @@
-"""``avatarkit weights``: checkpoint files that components need and that nobody may hand on."""
+"""``avatarkit weights``: third-party checkpoint files that components need."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ __all__ = ["app", "size_text"]
 
 app = typer.Typer(help="Checkpoint files that components need.", rich_markup_mode=None, no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="Of the weights.")]
+Name = Annotated[str, typer.Argument(help="Name of the weights.")]
 
 
 @dataclass(frozen=True)
 class _Known:
-    """Weights that an installed component needs; ``about`` is None where it does not say where they come from."""
+    """Weights that an installed component needs.
+
+    ``about`` is None if the component does not state their source.
+    """
 
     name: str
     component: Component
@@ -40,7 +43,7 @@ class _Known:
 
     @property
     def remedy(self) -> str:
-        """The command that brings them."""
+        """The command that gets them."""
         fetch = self.about is not None and self.about.repository
         return f"avatarkit weights fetch {self.name}" if fetch else f"avatarkit weights add {self.name} FILE"
 
@@ -65,7 +68,7 @@ class _Known:
 
 @app.command("list")
 def list_weights(as_json: JsonFlag = False) -> None:
-    """List all weights that installed components know: source, size, licence, and whether they are here."""
+    """List all weights of installed components: source, size, license, and whether they are installed."""
     from avatarkit.utils.paths import find_weights
 
     known = [known for _, known in sorted(_all().items())]
@@ -80,19 +83,19 @@ def list_weights(as_json: JsonFlag = False) -> None:
             facts += ["gated"] * about.gated + [about.source]
         size = size_text(about.size) if about and about.size else "-"
         rows.append((entry.name, "here" if find_weights(entry.name) else "missing", size, "; ".join(facts)))
-    table(("name", "is", "size", "for, licence, source"), rows)
+    table(("name", "status", "size", "component, license, source"), rows)
 
 
 @app.command("where")
 def where(name: Name) -> None:
-    """Print where a checkpoint lies."""
+    """Print the path of a checkpoint."""
     from avatarkit.errors import MissingWeights
     from avatarkit.utils.paths import find_weights
 
     known = _known(name)
     path = find_weights(name)
     if path is None:
-        raise MissingWeights(f"{name} is not here: {known.remedy} (licence: {known.licence})")
+        raise MissingWeights(f"{name} is not installed: {known.remedy} (license: {known.licence})")
     say(str(path))
 
 
@@ -101,23 +104,27 @@ def add(
     name: Name,
     file: Annotated[Path, typer.Argument(help="The checkpoint file or folder that you have.")],
 ) -> None:
-    """Tell avatarkit where a checkpoint lies; a link is made, or a copy where links cannot be."""
+    """Register a checkpoint that you have.
+
+    Creates a link, or a copy on disks without links.
+    """
     from avatarkit_cli.weights_files import add_weights
 
     known = _known(name)
     target = add_weights(name, file)
-    tell(f"Licence of {name}: {known.licence}; {_commercial(known.commercial)}")
+    tell(f"License of {name}: {known.licence}; {_commercial(known.commercial)}")
     say(str(target))
 
 
 @app.command("fetch")
 def fetch(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept the licence that is shown, without being asked.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept the license without being asked.")] = False,
 ) -> None:
-    """Fetch a checkpoint from where its makers keep it, after showing its licence.
+    """Download a checkpoint from its authors, after showing its license.
 
-    What was cut off goes on when the command is given again. AVATARKIT_OFFLINE=1 forbids it; HF_TOKEN opens gated ones.
+    If a download is interrupted, run the command again and it continues. AVATARKIT_OFFLINE=1 disables downloads; HF_TOKEN gives
+    access to gated ones.
     """
     from avatarkit.errors import MissingWeights
     from avatarkit.utils.paths import find_weights
@@ -127,19 +134,19 @@ def fetch(
     known = _known(name)
     about = known.about
     if (here := find_weights(name)) is not None:
-        tell(f"{name} is here already.")
+        tell(f"{name} is already installed.")
         say(str(here))
         return
     if about is None or not about.repository:
         source = f" Get it from {about.source}, then" if about else ""
-        raise MissingWeights(f"{name} cannot be fetched by a program.{source} avatarkit weights add {name} FILE")
+        raise MissingWeights(f"{name} cannot be downloaded automatically.{source} avatarkit weights add {name} FILE")
     if offline():
         raise MissingWeights(
-            f"{name} is not here, and AVATARKIT_OFFLINE forbids to fetch it. Download it elsewhere, then avatarkit weights add "
-            f"{name} FILE"
+            f"{name} is not installed, and AVATARKIT_OFFLINE disables downloads. Download it elsewhere, then run: "
+            f"avatarkit weights add {name} FILE"
         )
     tell(f"{name}, for {known.component.owner}, from {about.source}")
-    tell(f"Licence: {about.licence}; {_commercial(about.commercial)}{'; gated' if about.gated else ''}")
+    tell(f"License: {about.licence}; {_commercial(about.commercial)}{'; gated' if about.gated else ''}")
     if about.size and not yes:
         tell(f"Size: {size_text(about.size)}")
     _accept(yes)
@@ -150,7 +157,7 @@ def fetch(
 
 
 def _accept(yes: bool) -> None:
-    """Go on only where the user said so.
+    """Ask the user to accept the license.
 
     Raises:
         ConfigError: they did not.
@@ -162,9 +169,9 @@ def _accept(yes: bool) -> None:
     if yes:
         return
     if sys.stdin is None or sys.stdin.closed or not sys.stdin.isatty():
-        raise ConfigError("Nothing was fetched: say --yes if you accept this licence.")
+        raise ConfigError("Nothing was fetched. Use --yes if you accept this license.")
     try:
-        accepted = typer.confirm("Do you accept this licence, and shall it be fetched?", err=True)
+        accepted = typer.confirm("Do you accept this license and want to download it?", err=True)
     except typer.Abort:  # the end of input
         accepted = False
     if not accepted:
@@ -176,12 +183,12 @@ def _commercial(allowed: bool | None) -> str:
 
 
 def size_text(size: int) -> str:
-    """Return bytes for people: ``3.0 GB``."""
+    """Format bytes for people: ``3.0 GB``."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def _all() -> dict[str, _Known]:
-    """Name of weights -> the first component that needs them."""
+    """Return name of weights -> the first component that needs them."""
     from avatarkit.registry import KINDS
 
     registry = load_registry()

@@ -52,7 +52,9 @@ class _Partial:
     """A folder that fetch made.
 
     Attributes:
-        folder: for the files. mark: the record beside it. files: that fetch has put there, or tried to.
+        folder: for the files.
+        mark: the record beside it.
+        files: that fetch has put there, or tried to.
     """
 
     folder: Path
@@ -64,13 +66,17 @@ def fetch_weights(about: Weights, listing: Listing, report: Callable[[str, float
     """Fetch all files into a folder of their own, which then becomes the weights: half of them are never found.
 
     Args:
-        about: what the plugin says. listing: what the server has. report: told what is fetched and how much of all is here.
+        about: what the plugin says.
+        listing: what the server has.
+        report: told what is fetched and how much of all is here.
 
     Returns:
         Where they lie.
 
     Raises:
-        MissingWeights: a file was cut off. InputError: a file is not what it should be. StoreError: no space, no permission,
+        MissingWeights: a file was cut off.
+        InputError: a file is not what it should be.
+        StoreError: no space, no permission,
         another run fetches the same weights, or something lies in the way.
     """
     root = weights_folder()
@@ -168,7 +174,10 @@ def _partials(name: str) -> list[_Partial]:
 
 
 def _read_mark(path: Path, name: str) -> dict[str, Any] | None:
-    """Return what fetch wrote beside a partial folder of weights ``name``; None where it did not."""
+    """Return what fetch wrote beside a partial folder of weights ``name``.
+
+    None where it did not.
+    """
     if path.is_symlink():
         return None
     try:
@@ -241,13 +250,15 @@ def add_weights(name: str, file: Path) -> Path:
     """Link a checkpoint of the user's into the folder of weights, or copy it where links cannot be.
 
     Args:
-        name: of the weights. file: a file or folder, as the user typed it.
+        name: of the weights.
+        file: a file or folder, as the user typed it.
 
     Returns:
         The link or copy.
 
     Raises:
-        InputError: there is no such file, or weights of that name are here already. StoreError: no space, no permission.
+        InputError: there is no such file, or weights of that name are here already.
+        StoreError: no space, no permission.
     """
     folder = os.path.isdir(file)
     if not folder:
@@ -285,7 +296,10 @@ def _links(name: str) -> list[Path]:
 
 
 def _link_or_copy(real: Path, target: Path, folder: bool) -> None:
-    """Put a link to ``real`` in the place of ``target``, which is absent or a link; else a copy."""
+    """Put a link to ``real`` in the place of ``target``, which is absent or a link.
+
+    Else a copy.
+    """
     with temporary_folder(target) as staged:
         link = staged / "link"
         try:
@@ -312,7 +326,8 @@ def _copy_folder(source: Path, target: Path) -> None:
     """Copy a folder of ordinary files; links to files become files.
 
     Raises:
-        InputError: it holds something else. StoreError: it needs more space than there is.
+        InputError: it holds something else.
+        StoreError: it needs more space than there is.
     """
     target.mkdir()
     files: list[tuple[Path, Path]] = []

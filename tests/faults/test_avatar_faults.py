@@ -575,7 +575,7 @@ def test_a_stage_of_garbage_is_made_again(good: Path, tmp_path: Path, number: in
     (stage,) = (path / "cache").glob(f"{name}-????????????????")
     spoil(stage, file, change)
     build(good.parent / "tiny.png", path, recipe=Recipe.from_dict(TINY_RECIPE, "test"), registry=memory_registry(), device="cpu")
-    assert f"The kept results of the stage {name} cannot be read" in caplog.text
+    assert f"The stored results of the stage {name} cannot be read" in caplog.text
     assert (path / TENSORS).read_bytes() == (good / TENSORS).read_bytes()
 
 

@@ -247,7 +247,7 @@ def test_a_signal_during_imports_is_130_and_one_line(number: int, module: str) -
     code, output, errors = run("plugins", "list", before=AT_IMPORT.format(module=module, number=number))
     assert code == 130
     assert output == ""
-    assert errors.splitlines() == ["avatarkit: interrupted. The same command goes on where it was."]
+    assert errors.splitlines() == ["avatarkit: interrupted. Run the same command again to continue."]
 
 
 WORK = """
@@ -296,7 +296,7 @@ def test_a_signal_during_work_cleans_up(wait: str, tmp_path: Path) -> None:
     process.send_signal(number)  # pressed twice
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors.splitlines()[-1:] == ["avatarkit: interrupted. The same command goes on where it was."]
+    assert errors.splitlines()[-1:] == ["avatarkit: interrupted. Run the same command again to continue."]
     assert "Traceback" not in errors and "ignored" not in errors
     assert [p.name for p in target.iterdir()] == ["out"]
     assert (target / "out").read_bytes() == b"old"
@@ -488,7 +488,7 @@ def test_faults_of_the_machine_are_no_bugs(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(gone)
     gone.rmdir()
     result = fails(FileNotFoundError(2, "No such file"))
-    assert (result.exit_code, result.stderr) == (2, "avatarkit: The current folder no longer exists; change to another one.\n")
+    assert (result.exit_code, result.stderr) == (2, "avatarkit: The current folder no longer exists. Change to another one.\n")
 
 
 def test_motions_of_any_seed_can_be_drawn() -> None:

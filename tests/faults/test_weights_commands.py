@@ -104,7 +104,7 @@ def test_adding_replaces_links_and_nothing_else(cache: Path, tmp_path: Path) -> 
         (link,) = (cache / "weights").glob("vgg16*")
         assert Path(os.path.realpath(link)) == tmp_path / name
     (tmp_path / "a.pth").rename(tmp_path / "c.pth")  # now the link leads nowhere
-    assert "is not here" in sentence(run("where", "vgg16"))
+    assert "is not installed" in sentence(run("where", "vgg16"))
     assert run("add", "vgg16", str(tmp_path / "c.pth")).exit_code == 0
     assert run("add", "vgg16", str(cache / "weights" / "vgg16.pth")).exit_code == 0  # the link itself
     assert Path(os.path.realpath(cache / "weights" / "vgg16.pth")) == tmp_path / "c.pth"

@@ -1,4 +1,4 @@
-"""A representation of a drivable person."""
+"""A representation of an animatable person."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from avatarkit.interfaces import ParameterGroup, Posed, TensorSpec
 
 @dataclass(frozen=True)
 class Config:
-    """Options."""
+    """Options of the avatar."""
 
     scale: float = 0.012
-    """Standard deviation of a new Gaussian in metres."""
+    """Standard deviation of a new Gaussian in meters."""
     lr_color: float = 0.02
-    """Adam's step size for colours."""
+    """Learning rate of the colors."""
     lr_scale: float = 0.01
-    """Adam's step size for the logarithm of scales."""
+    """Learning rate of the logarithm of the scales."""
 
 
 class Example:
-    """An opaque Gaussian on every vertex of the body model, with a colour and a size that are learnt."""
+    """An opaque Gaussian at every vertex of the body model, with learned color and size."""
 
     def __init__(self, config: Config, context: Context) -> None:
         self.config, self.body = config, context.get("body")

@@ -12,16 +12,16 @@ from avatarkit.testing import TinyBody
 
 @dataclass(frozen=True)
 class Config:
-    """Options."""
+    """Options of the body model."""
 
     stature: float = 1.0
-    """Size of everybody, where 1 is about 1.7 metres."""
+    """Body height as a factor; 1 is about 1.7 meters."""
 
 
 class Example(TinyBody):
     """Starts as the tube figure of ``avatarkit.testing``.
 
-    Replace its tables and methods one after the other; the tests say when one does not fit the others any more.
+    Replace its tables and methods one by one; the tests report when one no longer matches the others.
     """
 
     name = "example"

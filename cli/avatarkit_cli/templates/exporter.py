@@ -1,4 +1,4 @@
-"""A writer of files for other programs."""
+"""Writes files for other programs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from avatarkit.utils.files import write_text
 
 @dataclass(frozen=True)
 class Config:
-    """Options."""
+    """Options of the exporter."""
 
     digits: int = 5
-    """Decimal places of coordinates in metres."""
+    """Decimal places of coordinates in meters."""
 
 
 class Example:
-    """Writes the posed Gaussians as a table of text: one line each with place, size, colour and opacity."""
+    """Writes the posed Gaussians as a text table: one line each with position, size, color and opacity."""
 
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config
@@ -31,4 +31,4 @@ class Example:
         rows = zip(*(column.tolist() for column in columns), strict=True)
         lines = ["x y z scale red green blue opacity"]
         lines += [" ".join(f"{value:.{self.config.digits}f}" for value in row) for row in rows]
-        write_text(path, "\n".join(lines) + "\n")  # whole or not at all
+        write_text(path, "\n".join(lines) + "\n")  # writes the whole file or nothing

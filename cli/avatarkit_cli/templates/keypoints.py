@@ -1,4 +1,4 @@
-"""Finds landmarks."""
+"""Detects landmarks."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from avatarkit import Context, InputError, Keypoints
 
 @dataclass(frozen=True)
 class Config:
-    """Options."""
+    """Options of the detector."""
 
     tolerance: int = 25
-    """How far a colour may be from the wall's, 0 to 255, and still be wall."""
+    """Largest difference from the wall's color, 0 to 255, at which a pixel counts as wall."""
 
 
 class Example:
-    """Five points on the outline of whatever stands before an even wall: top, bottom, left, right and middle.
+    """Five points on the outline of a person in front of a plain wall: top, bottom, left, right and middle.
 
-    A real detector gives the sets that body models know: see ``Keypoints``.
+    A real detector returns the sets that body models know: see ``Keypoints``.
     """
 
     def __init__(self, config: Config, context: Context) -> None:
@@ -30,7 +30,7 @@ class Example:
     def detect(self, image: np.ndarray, person: int | None = None) -> Keypoints:
         found = self._find(image)
         if found is None:
-            raise InputError("Nobody is in the picture.")
+            raise InputError("The picture shows no person.")
         return found
 
     def detect_video(self, images: Iterable[np.ndarray]) -> Iterator[Keypoints | None]:

@@ -12,18 +12,18 @@ from avatarkit import Context, LabelClip, Mesh, Motion, Subject
 
 @dataclass(frozen=True)
 class Config:
-    """Options."""
+    """Options of the generator."""
 
     region: Literal["body", "head"] = "body"
-    """What the frames show."""
+    """What the frames show: ``body`` or ``head``."""
     frames: int = 8
     """Frames per clip."""
 
 
 class Example:
-    """Every vertex takes the colour of the pixel that it falls on in the photo; the mesh moves and is drawn again."""
+    """Colors every vertex with its pixel in the photo, moves the mesh and renders it."""
 
-    exact = True  # the frames show just what was asked for, so they need not be tracked again
+    exact = True  # the frames show exactly the requested poses, so they need no re-tracking
 
     def __init__(self, config: Config, context: Context) -> None:
         self.config, self.body, self.renderer = config, context.get("body"), context.get("renderer")
@@ -37,13 +37,11 @@ class Example:
         seen = torch.zeros(len(vertices))
         front = self.renderer.meshes.render(Mesh(vertices, faces), camera).face_index
         seen[faces[front[front >= 0]].unique()] = 1  # corners of triangles that the photo shows
-        seen *= subject.matte.alpha[y, x]  # unless something else stands before the person
+        seen *= subject.matte.alpha[y, x]  # unless something else occludes the person
 
         picked = motion.params[torch.linspace(0, len(motion) - 1, self.config.frames).round().long()]
         T = self.config.frames
-        params = replace(
-            picked, shape=subject.params.shape, translation=picked.translation + subject.params.translation
-        )
+        params = replace(picked, shape=subject.params.shape, translation=picked.translation + subject.params.translation)
         drawn = [self.renderer.meshes.render(Mesh(v, faces), camera)
                  for v in self.body.vertices(params, subject.vertex_offsets)]  # fmt: skip
         layers = torch.cat([colors, seen[:, None]], -1)

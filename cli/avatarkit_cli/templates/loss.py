@@ -12,14 +12,17 @@ from avatarkit.interfaces import TrainStep
 
 @dataclass(frozen=True)
 class Config:
-    """Options."""
+    """Options of the loss."""
 
     limit: float = 0.95
-    """Brightness, 0 to 1, above which colours are pulled back."""
+    """Brightness, 0 to 1, above which colors are penalized."""
 
 
 class Example:
-    """Mean excess of the Gaussians' colours over a limit: mean(max(0, c - limit)). It keeps faces from glaring."""
+    """Mean excess of the Gaussians' colors over a limit: mean(max(0, c - limit)).
+
+    It prevents overexposed faces.
+    """
 
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config

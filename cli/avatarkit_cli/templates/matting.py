@@ -11,14 +11,17 @@ from avatarkit import Context, InputError, Keypoints, Matte, Photo
 
 @dataclass(frozen=True)
 class Config:
-    """Options."""
+    """Options of the matting model."""
 
     tolerance: float = 0.1
-    """How far a colour may be from the wall's, 0 to 1, and still be wall."""
+    """Largest difference from the wall's color, 0 to 1, at which a pixel counts as wall."""
 
 
 class Example:
-    """Takes the median colour of the picture's border for the wall; what differs from it is the person."""
+    """Uses the median color of the picture's border as the wall's color.
+
+    Pixels of another color are the person.
+    """
 
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config
@@ -29,6 +32,6 @@ class Example:
         wall = border.median(0).values
         distance = (image - wall).abs().amax(-1)
         if float(distance.max()) < self.config.tolerance:
-            raise InputError(f"Nobody stands before the wall in {photo.name}.")
+            raise InputError(f"{photo.name} shows no person in front of the wall.")
         alpha = ((distance - self.config.tolerance) / 0.05 + 0.5).clamp(0, 1)
         return Matte(alpha, image.clone())

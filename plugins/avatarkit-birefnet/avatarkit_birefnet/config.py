@@ -18,9 +18,9 @@ class BiRefNetConfig:
     network: Annotated[str, Machine] = ""
     """ONNX file of the network; empty = the weights birefnet."""
     side: Annotated[int, Range(256, 4096)] = 1024
-    """Side in pixels of the network's picture, where the file leaves it open (BiRefNet_HR: 2048)."""
+    """Side of the network's picture in pixels, if the file does not fix it (BiRefNet_HR: 2048)."""
     margin: Annotated[float, Range(0, 2)] = 0.25
-    """How much larger than the person's box the part of the photo is that the network sees."""
+    """Size of the network's window relative to the person's box."""
 
     def __post_init__(self) -> None:
         if self.side % 32:

@@ -24,8 +24,8 @@ log = logging.getLogger("avatarkit.birefnet")
 
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _STD = np.array([0.229, 0.224, 0.225], np.float32)
-_SOLID = 0.4  # alpha that hangs parts together
-_LEAST = 0.003  # of the picture: less is nobody
+_SOLID = 0.4  # alpha above which pixels connect parts
+_LEAST = 0.003  # smallest share of the picture that counts as a person
 _SAME = 0.5  # intersection over union from which a file's own matte shows the same person
 
 
@@ -48,7 +48,7 @@ class BiRefNetMatte:
         alpha[top:bottom, left:right] = self._network(image[top:bottom, left:right])
         alpha = _of_one(alpha, keypoints)
         if (alpha > 0.5).mean() < _LEAST:
-            raise InputError("Nobody could be cut out of the photo; use one in which the person stands out clearly.")
+            raise InputError("No person could be cut out of the photo. Use one in which the person stands out clearly.")
         if photo.alpha is not None:
             given = photo.alpha.numpy()
             if _overlap(given > 0.5, alpha > 0.5) > _SAME:
@@ -59,7 +59,7 @@ class BiRefNetMatte:
         return Matte(torch.from_numpy(np.ascontiguousarray(alpha)), torch.from_numpy(np.ascontiguousarray(colours)))
 
     def _window(self, image: np.ndarray, keypoints: Keypoints | None) -> tuple[int, int, int, int]:
-        """Top, bottom, left and right of what the network sees."""
+        """Return top, bottom, left and right of the network's window."""
         height, width = image.shape[:2]
         if keypoints is None or keypoints.box[2] <= keypoints.box[0]:
             return 0, height, 0, width
@@ -92,13 +92,13 @@ class _Network:
         entry: Any = self._session.get_inputs()[0]
         shape = entry.shape
         if len(self._session.get_inputs()) != 1 or len(shape) != 4 or shape[1] != 3:
-            raise InputError(f"{path.name} is another network than BiRefNet: it wants {shape}, not a colour picture.")
+            raise InputError(f"{path.name} is another network than BiRefNet: it expects {shape}, not a color picture.")
         self._name = entry.name
         self._type = np.float16 if "float16" in entry.type else np.float32
         self._size = tuple(v if isinstance(v, int) else config.side for v in shape[2:])
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """(H, W) alpha of (H, W, 3) float32 sRGB."""
+        """Return (H, W) alpha of (H, W, 3) float32 sRGB."""
         height, width = self._size
         shrinks = image.shape[0] > height
         small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
@@ -113,7 +113,7 @@ class _Network:
 
 
 def _of_one(alpha: np.ndarray, keypoints: Keypoints | None) -> np.ndarray:
-    """Leaves out what does not hang together with the person's landmarks, or with the largest part."""
+    """Remove parts that are not connected to the person's landmarks, or to the largest part."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats((alpha > _SOLID).astype(np.uint8), connectivity=8)
     if count <= 2:
         return alpha
@@ -136,10 +136,11 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def foreground_colours(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Colours with the background taken out, by blur fusion (Forte, 2021), coarse then fine.
+    """Return colors with the background taken out, by blur fusion (Forte, 2021), coarse then fine.
 
     Args:
-        image: (H, W, 3) float32. alpha: (H, W).
+        image: (H, W, 3) float32.
+        alpha: (H, W).
 
     Returns:
         (H, W, 3) float32, 0 to 1.

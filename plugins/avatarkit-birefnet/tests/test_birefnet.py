@@ -97,7 +97,7 @@ def test_a_matte_of_the_files_own_is_kept_where_it_shows_the_person(tmp_path, ca
 
 
 def test_nobody_and_files_that_cannot_be_used(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="Nobody could be cut out"):
+    with pytest.raises(InputError, match="No person could be cut out"):
         matting(tmp_path).matte(photo()[0])
     monkeypatch.setenv("AVATARKIT_CACHE", str(tmp_path))
     with pytest.raises(MissingWeights, match="avatarkit weights add birefnet"):

@@ -1,4 +1,4 @@
-"""Rasterisers of Gaussians and meshes for CPUs."""
+"""Rasterizers of Gaussians and meshes for CPUs."""
 
 from avatarkit.hookspecs import Cost, Licence, Needs, Register, hookimpl
 

@@ -18,7 +18,10 @@ _AHEAD = 16  # Gaussians whose tiles are asked for in advance
 
 
 def depth_order(tiles: np.ndarray, depths: np.ndarray, buffers: Buffers) -> np.ndarray:
-    """(M,) int32: the Gaussians that are seen, near to far; of equal depth the lower number first."""
+    """Return the visible Gaussians, near to far, (M,) int32.
+
+    At equal depth the lower number comes first.
+    """
     if depths.dtype == np.float32:
         keys, orders = buffers.lend(2 * len(depths), np.uint32), buffers.lend(2 * len(depths), np.int32)
         start, count = _radix_order(tiles.reshape(-1), depths.view(np.uint32), keys, orders)
@@ -30,7 +33,9 @@ def depth_order(tiles: np.ndarray, depths: np.ndarray, buffers: Buffers) -> np.n
 
 @kernel
 def _radix_order(tiles, bits, keys, orders):
-    """Sorts by the bits of positive floats, whose order is that of the floats; takes only the digits that differ.
+    """Sort by the bits of positive floats, whose order is that of the floats.
+
+    Takes only the digits that differ.
 
     Returns:
         Where in orders (2 * N,) the result begins, and its length; keys (2 * N,) is scratch.
@@ -67,7 +72,7 @@ def _radix_order(tiles, bits, keys, orders):
 
 @kernel
 def slot_offsets(tiles):
-    """(N + 1,) int64: Gaussian i owns slots offsets[i] to offsets[i + 1], one per tile, row by row."""
+    """Return (N + 1,) int64: Gaussian i owns slots offsets[i] to offsets[i + 1], one per tile, row by row."""
     offsets = np.empty(len(tiles) // 4 + 1, np.int64)
     at = 0
     for i in range(len(tiles) // 4):
@@ -81,7 +86,10 @@ def slot_offsets(tiles):
 
 @kernel
 def count_tiles(start, stop, order, tiles, across, counts):
-    """Counts Gaussians per tile: counts (parts, tiles) in rows start to stop; each takes its share of ``order``."""
+    """Count Gaussians per tile: counts (parts, tiles) in rows start to stop.
+
+    Each takes its share of ``order``.
+    """
     parts = len(counts)
     for part in range(start, stop):
         end = len(order) * (part + 1) // parts
@@ -95,7 +103,10 @@ def count_tiles(start, stop, order, tiles, across, counts):
 
 @kernel
 def fill_tiles(start, stop, order, tiles, across, cursors, lists):
-    """Writes the lists of the tiles, near to far; cursors (parts, tiles) say where each part of ``order`` begins."""
+    """Write the lists of the tiles, near to far.
+
+    Cursors (parts, tiles) say where each part of ``order`` begins.
+    """
     parts = len(cursors)
     for part in range(start, stop):
         end = len(order) * (part + 1) // parts

@@ -49,7 +49,7 @@ _GRADIENT, _BEHIND, _TAKEN = 2, 5, 6  # dL/drgb; light from behind
 
 @kernel
 def _offsets(like):
-    """Constants of a tile.
+    """Return constants of a tile.
 
     Returns:
         (4 * LANES,): x, then y of a block's pixels relative to its first one; the middles of the 8 columns and rows of
@@ -69,10 +69,10 @@ def _offsets(like):
 
 @kernel
 def _reach(records, at, left, top, middles, rows, half):
-    """Bits of the blocks of the tile at (left, top) that a Gaussian may reach.
+    """Return bits of the blocks of the tile at (left, top) that a Gaussian may reach.
 
     The exponent a dx^2 + b dx dy + c dy^2 is at least (a - |b|/2) dx^2 + (c - |b|/2) dy^2, and dx, dy are at least those
-    to the nearest pixel centre of a block, ``half`` its width from the middle.
+    to the nearest pixel center of a block, ``half`` its width from the middle.
     """
     real = records.dtype.type
     across = rows < splat(real(0.5))
@@ -84,13 +84,13 @@ def _reach(records, at, left, top, middles, rows, half):
 
 @kernel
 def _place(x, y, vectors):
-    """Where the first vector of a block has a tile's pixel, with so many vectors to a block."""
+    """Return the position of a tile's pixel in the first vector of its block."""
     return (y // _BLOCK * _ROW + x // _BLOCK) * vectors * LANES + y % _BLOCK * _BLOCK + x % _BLOCK
 
 
 @kernel
 def _write(left, top, drawn, background, rgb, alpha, depth):
-    """Copies a tile into the picture, over the background."""
+    """Copy a tile into the picture, over the background."""
     one, least_alpha = drawn.dtype.type(1), drawn.dtype.type(ALPHA_MIN / 2)
     height, width = alpha.shape
     for y in range(top, min(top + TILE, height)):
@@ -105,7 +105,7 @@ def _write(left, top, drawn, background, rgb, alpha, depth):
 
 @kernel
 def _read(left, top, d_rgb, d_alpha, background, taken):
-    """Copies a tile of dL/drgb out of the picture, and what the background brings to S."""
+    """Read a tile of dL/drgb from the picture, and the background's part of S."""
     height, width = d_alpha.shape
     for y in range(top, min(top + TILE, height)):
         for x in range(left, min(left + TILE, width)):
@@ -119,16 +119,19 @@ def _read(left, top, d_rgb, d_alpha, background, taken):
 
 @kernel
 def blend(start, stop, across, records, lists, offsets, background, transmittance, stops, rgb, alpha, depth):
-    """Draws tiles start to stop.
+    """Draw tiles start to stop.
 
     Args:
         across: tiles in a row.
-        records: (N * RECORD,). lists: Gaussians of all tiles, near to far. offsets: (tiles + 1,) into lists.
+        records: (N * RECORD,).
+        lists: Gaussians of all tiles, near to far.
+        offsets: (tiles + 1,) into lists.
         background: (3,).
         transmittance: (tiles * PIXELS,) out, what is left behind the last Gaussian.
         stops: (tiles * PIXELS,) out, place in the tile's list, counted from 1, of the first Gaussian that is left out
             because the pixel is full; a large number where all fit, 0 outside the picture.
-        rgb: (H, W, 3) out. alpha, depth: (H, W) out.
+        rgb: (H, W, 3) out.
+        alpha, depth: (H, W) out.
     """
     real = records.dtype.type
     zero, one, minus, open_ = splat(real(0)), splat(real(1)), splat(real(-1)), splat(real(_OPEN))
@@ -195,7 +198,7 @@ def blend(start, stop, across, records, lists, offsets, background, transmittanc
 
 @kernel
 def _open_blocks(taken, listed, depths, order):
-    """Fills how deep each block takes Gaussians, and the blocks from the deepest on."""
+    """Fill how deep each block takes Gaussians, and the blocks from the deepest on."""
     for block in range(_BLOCKS):
         furthest = taken.dtype.type(0)
         for lane in range(LANES):
@@ -213,15 +216,17 @@ def blend_backward(
     start, stop, across, records, lists, offsets, background, transmittance, stops, d_rgb, d_alpha,
     tiles, slots, places, moments,
 ):  # fmt: skip
-    """Derivative of ``blend`` in the Gaussians of tiles start to stop, walked back to front.
+    """Compute the derivative of ``blend`` for the tiles start to stop, back to front.
 
     With S the light from behind, L_i = color_i . dL/drgb and w_i = alpha_i T_i: dL/dalpha_i = T_i L_i - S_i / (1 -
     alpha_i), where S_i = sum_{j>i} w_j L_j + T_end (background . dL/drgb - dL/dalpha).
 
     Args:
-        d_rgb: (H, W, 3). d_alpha: (H, W).
-        tiles: (N * 4,) tiles of each Gaussian. slots: (N + 1,) its first slot, one slot per tile.
-        places: (slots,) int32 out, where in moments a Gaussian's part of a tile stands; kept where it has none.
+        d_rgb: (H, W, 3).
+        d_alpha: (H, W).
+        tiles: (N * 4,) tiles of each Gaussian.
+        slots: (N + 1,) its first slot, one slot per tile.
+        places: (slots,) int32 out, position in moments of a Gaussian's part of a tile; kept if it has none.
         moments: (lists * LANES,) out, in the order of the lists, so that they are written one after the other.
         The rest is as in ``blend``.
     """

@@ -23,9 +23,9 @@ class Buffers:
         self._free: dict[int, np.ndarray] = {}  # by id; what is done to it below is atomic
 
     def lend(self, count: int, dtype: np.dtype | type) -> np.ndarray:
-        """(count,) numbers that mean nothing yet, on cache lines.
+        """Return an uninitialized array (count,), aligned to cache lines.
 
-        The memory comes back as soon as the array itself is dropped, so no view of it may live longer.
+        The memory is reused as soon as the array itself is dropped, so no view of it may live longer.
         """
         needed = int(count) * np.dtype(dtype).itemsize
         memory = self._take(needed + _LINE)
@@ -35,7 +35,7 @@ class Buffers:
         return array
 
     def _take(self, needed: int) -> np.ndarray:
-        """The smallest free memory that holds as much without wasting most of itself, or new one."""
+        """Return the smallest free memory that holds as much without wasting most of itself, or new one."""
         fitting = [m for m in list(self._free.values()) if needed <= len(m) <= 4 * needed]
         best = min(fitting, key=len, default=None)
         taken = None if best is None else self._free.pop(id(best), None)  # another thread may have been quicker

@@ -20,12 +20,11 @@ _logger = logging.getLogger("avatarkit.cpu")
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compiles a function on its first call and keeps the machine code for later processes.
+    """Compile a function on its first call and keep the machine code for later processes.
 
-    Numba keeps it beside the package, or in the user's cache folder where the package cannot be written; where
-    neither can, each process compiles anew. It takes a kept kernel for fresh as long as the kernel's own file does
-    not change. Kernels share constants and inlined functions across files, so theirs is fresh only while none of the
-    files changes.
+    Numba stores it beside the package, or in the user's cache folder if the package is not writable; if neither is, each process
+    compiles again. Numba considers a stored kernel valid while the kernel's own file does not change. Kernels share constants and
+    inlined functions across files, so here it is valid only while none of the files changes.
     """
     compiled: Any = njit(nogil=True, error_model="numpy")(function)
     try:
@@ -39,7 +38,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 @cache
 def _fingerprint() -> str:
-    """Hash of every source that a kernel may depend on."""
+    """Return hash of every source that a kernel may depend on."""
     core = [Path(avatarkit.reference.gaussians.__file__), Path(avatarkit.reference.meshes.__file__)]
     digest = hashlib.sha256()
     for path in [*sorted(Path(__file__).parent.glob("*.py")), *core]:

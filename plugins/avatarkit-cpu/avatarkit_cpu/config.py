@@ -15,4 +15,4 @@ class Config:
     """Options of the CPU renderer."""
 
     threads: Annotated[int, Machine, Range(0, 1024)] = 0
-    """How many threads draw; 0 takes one per core that this process may use, at most 8. The picture is the same."""
+    """Number of threads; 0 = one per core available to this process, at most 8. The result does not depend on it."""

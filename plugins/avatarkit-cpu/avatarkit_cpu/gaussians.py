@@ -33,7 +33,7 @@ class CpuGaussianRasterizer:
         self._machine = _Machine(workers, Buffers())
 
     def render(self, gaussians: Gaussians, camera: Camera, background: torch.Tensor) -> GaussianRendering:
-        """Splats Gaussians, see ``avatarkit.reference.gaussians``.
+        """Splat Gaussians, see ``avatarkit.reference.gaussians``.
 
         Args:
             gaussians: N of them on the CPU; N may be 0.
@@ -70,7 +70,7 @@ class _Machine:
 
 @dataclass(frozen=True)
 class _Picture:
-    """What the derivative needs again."""
+    """Values that the derivative needs again."""
 
     across: int  # tiles in a row
     view: np.ndarray  # camera_numbers
@@ -88,7 +88,7 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
 
 
 def _tile_spans(offsets: np.ndarray, parts: int) -> list[tuple[int, int]]:
-    """Cuts the tiles into spans of about equal work: Gaussians listed, and a share for the pixels."""
+    """Cut the tiles into spans of about equal work: Gaussians listed, and a share for the pixels."""
     work = offsets + np.arange(len(offsets)) * 64
     cuts = np.searchsorted(work, np.linspace(0, work[-1], parts + 1)[1:-1])
     edges = np.unique(np.concatenate([[0], cuts, [len(offsets) - 1]]))

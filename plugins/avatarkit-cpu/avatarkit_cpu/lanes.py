@@ -61,7 +61,7 @@ class _MaskModel(models.PrimitiveModel):
 
 
 def _address(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    """Pointer to the vector at ``args[1]`` of the one-dimensional array ``args[0]``."""
+    """Return a pointer to the vector at ``args[1]`` of the one-dimensional array ``args[0]``."""
     array = signature.args[0]
     data = context.make_array(array)(context, builder, args[0]).data
     return builder.bitcast(builder.gep(data, [args[1]]), context.get_value_type(Lanes(array.dtype)).as_pointer())
@@ -69,7 +69,7 @@ def _address(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 
 @intrinsic
 def load(typing_context, array, index):
-    """Reads 16 consecutive elements of a flat array; the index is not checked."""
+    """Read 16 consecutive elements of a flat array; the index is not checked."""
 
     def generate(context, builder, signature, args):
         value = builder.load(_address(context, builder, signature, args))
@@ -81,7 +81,7 @@ def load(typing_context, array, index):
 
 @intrinsic
 def store(typing_context, array, index, value):
-    """Writes 16 consecutive elements of a flat array; the index is not checked."""
+    """Write 16 consecutive elements of a flat array; the index is not checked."""
 
     def generate(context, builder, signature, args):
         builder.store(args[2], _address(context, builder, signature, args)).align = array.dtype.bitwidth // 8
@@ -92,7 +92,7 @@ def store(typing_context, array, index, value):
 
 @intrinsic
 def splat(typing_context, value):
-    """The same float in every lane."""
+    """Return the same float in every lane."""
 
     def generate(context, builder, signature, args):
         undefined = ir.Constant(context.get_value_type(Lanes(value)), ir.Undefined)
@@ -104,7 +104,7 @@ def splat(typing_context, value):
 
 @intrinsic
 def select(typing_context, mask, yes, no):
-    """``yes`` where the mask is set, ``no`` elsewhere."""
+    """Return ``yes`` where the mask is set, ``no`` elsewhere."""
 
     def generate(context, builder, signature, args):
         return builder.select(*args)
@@ -114,21 +114,19 @@ def select(typing_context, mask, yes, no):
 
 @intrinsic
 def fma(typing_context, a, b, c):
-    """a * b + c, in one rounding where the processor can."""
+    """Return a * b + c, with one rounding if the processor supports it."""
 
     def generate(context, builder, signature, args):
         kind = args[0].type
         name = f"llvm.fmuladd.v{LANES}f{a.dtype.bitwidth}"
-        return builder.call(
-            cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name), args
-        )
+        return builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name), args)
 
     return a(a, b, c), generate
 
 
 @intrinsic
 def any_lane(typing_context, mask):
-    """Whether the mask is set anywhere."""
+    """Return whether the mask is set anywhere."""
 
     def generate(context, builder, signature, args):
         bits = ir.IntType(LANES)
@@ -139,7 +137,9 @@ def any_lane(typing_context, mask):
 
 @intrinsic
 def totals(typing_context, vectors):
-    """The sums over the lanes of up to 16 vectors, a tuple, as the lanes of one; lanes without a vector are 0.
+    """Return the lane sums of up to 16 vectors, a tuple, as the lanes of one vector.
+
+    Lanes without a vector are 0.
 
     Each is halved pairwise, so the order is the same on every machine. Two vectors share each halving.
     """
@@ -165,7 +165,7 @@ def totals(typing_context, vectors):
 
 @intrinsic
 def sums_within(typing_context, values, limit):
-    """64 bits: bit 8 r + c tells whether values[c] + values[8 + r] <= limit."""
+    """Return 64 bits: bit 8 r + c tells whether values[c] + values[8 + r] <= limit."""
 
     def generate(context, builder, signature, args):
         values, limit = args
@@ -185,7 +185,10 @@ def sums_within(typing_context, values, limit):
 
 @intrinsic
 def prefetch(typing_context, array, index):
-    """Asks for the cache line of an element that will soon be read; the index is not checked."""
+    """Ask for the cache line of an element that will soon be read.
+
+    The index is not checked.
+    """
 
     def generate(context, builder, signature, args):
         address = builder.bitcast(_address(context, builder, signature, args), ir.IntType(8).as_pointer())
@@ -198,7 +201,7 @@ def prefetch(typing_context, array, index):
 
 
 def _operator(function: Callable[..., Any], kind: type[types.Type], emit: Callable[..., Any], mask: bool) -> None:
-    """Gives an operator of Python a meaning between two vectors of one kind."""
+    """Give an operator of Python a meaning between two vectors of one kind."""
 
     @intrinsic
     def vector_operator(typing_context, a, b):
@@ -227,7 +230,7 @@ _operator(operator.and_, Mask, lambda builder, a, b: builder.and_(a, b), True)
 
 @intrinsic
 def least(typing_context, a, b):
-    """The smaller of two, per lane; ``b`` where ``a`` is not a number."""
+    """Return the smaller of two, per lane; ``b`` if ``a`` is not a number."""
 
     def generate(context, builder, signature, args):
         return builder.select(builder.fcmp_ordered("<", *args), *args)
@@ -237,7 +240,7 @@ def least(typing_context, a, b):
 
 @intrinsic
 def beyond(typing_context, x, reach):
-    """max(|x| - reach, 0), per lane."""
+    """Return max(|x| - reach, 0), per lane."""
 
     def generate(context, builder, signature, args):
         value, zero = args[0], ir.Constant(args[0].type, [0] * LANES)
@@ -250,9 +253,10 @@ def beyond(typing_context, x, reach):
 
 @intrinsic
 def exp_negative(typing_context, x):
-    """exp(-min(x, 5.6)) for x >= 0: a polynomial for exp(-x / 16), squared four times.
+    """Return exp(-min(x, 5.6)) for x >= 0.
 
-    The relative error stays below 5e-6 in single and 1e-12 in double precision.
+    A polynomial for exp(-x / 16), squared four times. The relative error stays below 5e-6 in single and 1e-12 in double
+    precision.
     """
     degree = 4 if x.dtype.bitwidth == 32 else 8
     fit = Chebyshev.interpolate(lambda x: np.exp(-x / 16), degree, domain=[0, EXP_LIMIT])
@@ -278,7 +282,7 @@ def exp_negative(typing_context, x):
 
 @intrinsic
 def lowest_bit(typing_context, bits):
-    """Number of the lowest bit that is set in an integer other than 0."""
+    """Return number of the lowest bit that is set in an integer other than 0."""
 
     def generate(context, builder, signature, args):
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))

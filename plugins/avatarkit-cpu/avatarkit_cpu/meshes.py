@@ -1,4 +1,4 @@
-"""The mesh rasteriser: the kernels in order, threads and the derivative."""
+"""The mesh rasterizer: the kernels in order, threads and the derivative."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Topology:
         faces: (F, 3) of which it was made.
         vertices: how many there are.
         edges: (E, 2) lower end first, sorted.
-        firsts: (E + 1,) into neighbours.
+        firsts: (E + 1,) into neighbors.
         neighbours: (3F, 2) by edge: a face, and its corner off the edge.
     """
 
@@ -68,7 +68,7 @@ class CpuMeshRasterizer:
         self._topologies: tuple[_Topology, ...] = ()  # the last one first
 
     def render(self, mesh: Mesh, camera: Camera) -> MeshRendering:
-        """Draws a mesh, see ``avatarkit.reference.meshes``.
+        """Draw a mesh, see ``avatarkit.reference.meshes``.
 
         Args:
             mesh: V vertices and F faces on the CPU; both may be 0.

@@ -36,7 +36,10 @@ _AHEAD = 12  # slots whose moments are asked for in advance
 
 
 def camera_numbers(camera: Camera, dtype: np.dtype) -> np.ndarray:
-    """(20,): rotation (9) and translation (3) world to camera; fx, fy, cx, cy; lower and upper clamp of x/z, of y/z."""
+    """Return the camera as an array (20,).
+
+    It holds rotation (9) and translation (3), world to camera; fx, fy, cx, cy; lower and upper clamp of x/z, of y/z.
+    """
     K = camera.K.detach().cpu().double().numpy()
     T = camera.T_camera_world.detach().cpu().double().numpy()
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
@@ -47,7 +50,7 @@ def camera_numbers(camera: Camera, dtype: np.dtype) -> np.ndarray:
 
 @kernel
 def project(start, stop, means, scales, colors, opacities, view, width, height, records, tiles, depths):
-    """Fills records (N * RECORD,), tiles (N * 4,) int16 as x0, x1, y0, y1 (x0 = x1: not seen) and depths (N,)."""
+    """Fill records (N * RECORD,), tiles (N * 4,) int16 as x0, x1, y0, y1 (x0 = x1: not seen) and depths (N,)."""
     real = records.dtype.type
     near, dilation, alpha_min = real(NEAR), real(DILATION), real(ALPHA_MIN)
     zero, half, one, two = real(0), real(0.5), real(1), real(2)
@@ -100,10 +103,10 @@ def project(start, stop, means, scales, colors, opacities, view, width, height, 
 
 
 @kernel
-def project_backward(
-    start, stop, means, scales, view, records, slots, places, moments, d_means, d_scales, d_colors, d_opacities
-):
-    """Sums the moments of each Gaussian over its slots, in their order, and takes them back through the projection.
+def project_backward(start, stop, means, scales, view, records, slots, places, moments, d_means, d_scales, d_colors, d_opacities):
+    """Sum the moments of each Gaussian over its slots and propagate them through the projection.
+
+    The order of the slots is fixed.
 
     Args:
         slots, places, moments: see ``blend_backward``; a place below 0 has none.
@@ -145,11 +148,7 @@ def project_backward(
         d_k = (
             two
             * k
-            * (
-                g_xx * (one + u_clamped * u_clamped)
-                + two * g_xy * u_clamped * v_clamped
-                + g_yy * (one + v_clamped * v_clamped)
-            )
+            * (g_xx * (one + u_clamped * u_clamped) + two * g_xy * u_clamped * v_clamped + g_yy * (one + v_clamped * v_clamped))
         )
         d_u, d_v = d_x * fx, d_y * fy
         if u == u_clamped:

@@ -1,4 +1,4 @@
-"""Both rasterisers of the CPU."""
+"""Both rasterizers of the CPU."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _MOST_THREADS = 8  # a picture of an avatar gives no work for more
 
 
 class CpuRenderer:
-    """Rasterises on the CPU; implements ``Renderer``.
+    """Rasterizes on the CPU; implements ``Renderer``.
 
     Attributes:
-        gaussians: splatter. meshes: mesh rasteriser. They share threads.
+        gaussians: splatter.
+        meshes: mesh rasterizer. They share threads.
     """
 
     def __init__(self, config: Config | None = None, context: Context | None = None) -> None:
@@ -29,7 +30,10 @@ class CpuRenderer:
 
 
 def _cores() -> int:
-    """Cores that this process may use: a container or batch system often grants fewer than there are."""
+    """Return the number of cores that this process may use.
+
+    Containers and batch systems often grant fewer than the machine has.
+    """
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows

@@ -22,7 +22,9 @@ def _cross(ax, ay, bx, by):
 
 @kernel
 def project_vertices(vertices, view, faces, points, drawn):
-    """Projects vertices (V, 3) to points (V, 3) as x, y in pixels and z in metres; marks the faces that can be drawn.
+    """Project vertices (V, 3) to points (V, 3) as x, y in pixels and z in meters.
+
+    Marks the faces that can be drawn.
 
     ``view`` is as ``camera_numbers`` gives it.
     """
@@ -47,7 +49,7 @@ def project_vertices(vertices, view, faces, points, drawn):
 
 @kernel
 def cover(start, stop, points, faces, drawn, hit, depth):
-    """Finds the nearest face in the rows start to stop: hit (H, W) int64, -1 where none, and depth (H, W)."""
+    """Find the nearest face in the rows start to stop: hit (H, W) int64, -1 where none, and depth (H, W)."""
     real = points.dtype.type
     zero, half = real(0), real(0.5)
     width = hit.shape[1]
@@ -82,7 +84,7 @@ def cover(start, stop, points, faces, drawn, hit, depth):
 
 @kernel
 def shade(start, stop, points, faces, hit, barycentric):
-    """Perspective-correct barycentric weights (H, W, 3) in the rows start to stop."""
+    """Return perspective-correct barycentric weights (H, W, 3) in the rows start to stop."""
     real = points.dtype.type
     zero, half = real(0), real(0.5)
     for y in range(start, stop):
@@ -102,11 +104,15 @@ def shade(start, stop, points, faces, hit, barycentric):
 
 @kernel
 def silhouettes(points, drawn, edges, firsts, neighbours, chosen):
-    """Writes the numbers of the edges whose drawn faces all lie on one side; returns how many.
+    """Write the numbers of the edges whose drawn faces all lie on one side.
+
+    Returns how many.
 
     Args:
-        points: (V, 3) projected. drawn: (F,) bool.
-        edges: (E, 2) ends. firsts: (E + 1,) into neighbours (3F, 2): a face at the edge and its corner off the edge.
+        points: (V, 3) projected.
+        drawn: (F,) bool.
+        edges: (E, 2) ends.
+        firsts: (E + 1,) into neighbors (3F, 2): a face at the edge and its corner off the edge.
         chosen: (E,) out.
     """
     count = 0
@@ -128,7 +134,7 @@ def silhouettes(points, drawn, edges, firsts, neighbours, chosen):
 
 @kernel
 def _crossings(points, edges, chosen, size):
-    """An upper bound of how many lines of pixel centres, rows and columns of a picture of ``size`` (2), edges cross."""
+    """Return an upper bound of how many lines of pixel centers, rows and columns of a picture of ``size`` (2), edges cross."""
     bound = 0
     for n in range(len(chosen)):
         a, b = points[edges[chosen[n], 0]], points[edges[chosen[n], 1]]
@@ -142,7 +148,7 @@ def _crossings(points, edges, chosen, size):
 
 @kernel
 def antialias(points, edges, chosen, hit, mask):
-    """Writes the antialiased mask (H, W) and returns what it depends on.
+    """Write the antialiased mask (H, W) and return what it depends on.
 
     Returns:
         C; (>= C, 3) int64: the two ends of an edge and the pixel (y * W + x) that it acts on; (>= C, 4): derivatives of
@@ -217,7 +223,7 @@ def antialias(points, edges, chosen, hit, mask):
 
 @kernel
 def vertex_gradients(links, slopes, d_mask, points, view, d_vertices):
-    """Takes dL/dmask (H, W) to the vertices (V, 3), which are zero on entry."""
+    """Take dL/dmask (H, W) to the vertices (V, 3), which are zero on entry."""
     flat = d_mask.reshape(-1)
     for n in range(len(links)):
         gradient = flat[links[n, 2]]

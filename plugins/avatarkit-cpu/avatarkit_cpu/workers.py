@@ -11,7 +11,7 @@ __all__ = ["Workers", "spans"]
 
 
 def spans(count: int, parts: int) -> list[tuple[int, int]]:
-    """Cuts ``range(count)`` into at most ``parts`` spans of nearly equal length."""
+    """Cut ``range(count)`` into at most ``parts`` spans of nearly equal length."""
     parts = max(1, min(parts, count))
     return [(count * k // parts, count * (k + 1) // parts) for k in range(parts)]
 
@@ -29,7 +29,7 @@ class Workers:
         self._owner = 0  # process that made the pool: a forked child must make its own
 
     def run(self, kernel: Callable[..., Any], work: Iterable[tuple[int, int]], *args: Any) -> None:
-        """Returns when all spans are done; raises what a kernel raised."""
+        """Run the kernel over all spans; raise the first exception of a kernel."""
         work = list(work)
         queue = iter(work)  # next() on it is atomic under the interpreter's lock
 

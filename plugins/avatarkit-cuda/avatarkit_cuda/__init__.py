@@ -1,4 +1,4 @@
-"""Rasterisers for CUDA: gsplat and nvdiffrast."""
+"""Rasterizers for CUDA: gsplat and nvdiffrast."""
 
 from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
 

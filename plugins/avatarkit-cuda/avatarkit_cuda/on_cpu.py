@@ -24,10 +24,12 @@ _ALPHA_MIN, _ALPHA_MAX, _LEFT_MIN = 1 / 255, 0.999, 1e-4
 
 @contextmanager
 def gsplat_on_cpu() -> Iterator[Any]:
-    """Inside, ``gsplat.rasterization`` takes CPU tensors, any arguments of pinhole cameras, unpacked; slow.
+    """Make ``gsplat.rasterization`` accept CPU tensors inside the context; slow.
+
+    Arguments of pinhole cameras are supported, unpacked.
 
     Yields:
-        The module gsplat. ImportError where it is not installed.
+        The module gsplat. Raises ImportError if it is not installed.
     """
     gsplat = importlib.import_module("gsplat")
     twins = importlib.import_module("gsplat.cuda._torch_impl")
@@ -69,7 +71,10 @@ def _meetings(
     start: int, stop: int, transmittances: torch.Tensor, means2d: torch.Tensor, conics: torch.Tensor, opacities: torch.Tensor,
     width: int, height: int, size: int, offsets: torch.Tensor, flatten_ids: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-    """Pairs of Gaussian and pixel that blend in one image, pixel by pixel, near to far: (M,) of both and of the image, 0."""
+    """Return the pairs of Gaussian and pixel that blend in one image.
+
+    They are sorted by pixel, near to far: (M,) Gaussians, (M,) pixels and (M,) images, all 0.
+    """
     means2d, conics, opacities = means2d.reshape(-1, 2), conics.reshape(-1, 3), opacities.reshape(-1)
     ends = [*offsets.flatten().tolist(), len(flatten_ids)]
     across = offsets.shape[-1]
@@ -100,7 +105,7 @@ def _meetings(
 
 
 def _weights(alphas: torch.Tensor, ray_indices: torch.Tensor, n_rays: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights and transmittances (M,) of samples that are sorted by ray."""
+    """Return weights and transmittances (M,) of samples that are sorted by ray."""
     counts = torch.bincount(ray_indices, minlength=n_rays)
     place = torch.arange(len(alphas)) - (counts.cumsum(0) - counts)[ray_indices]
     table = alphas.new_zeros(n_rays, int(counts.max()) + 2)
@@ -110,6 +115,6 @@ def _weights(alphas: torch.Tensor, ray_indices: torch.Tensor, n_rays: int) -> tu
 
 
 def _accumulate(weights: torch.Tensor, values: torch.Tensor | None, ray_indices: torch.Tensor, n_rays: int) -> torch.Tensor:
-    """(rays, C) sums of weighted values (M, C), of the weights alone where there are none."""
+    """Return sums (rays, C) of weighted values (M, C); without values, of the weights."""
     source = weights[:, None] if values is None else weights[:, None] * values
     return source.new_zeros(n_rays, source.shape[1]).index_add(0, ray_indices, source)

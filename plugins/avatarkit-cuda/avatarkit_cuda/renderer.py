@@ -21,7 +21,7 @@ _NEAR, _FAR = 0.01, 100.0
 
 
 class CudaRenderer:
-    """Both rasterisers on one device."""
+    """Both rasterizers on one device."""
 
     def __init__(self, config: None, context: Context) -> None:
         if not torch.cuda.is_available():
@@ -38,11 +38,11 @@ def _library(module: str, remedy: str) -> Any:
 
 
 def gsplat_arguments(gaussians: Gaussians, camera: Camera, background: torch.Tensor) -> dict[str, Any]:
-    """What ``gsplat.rasterization`` is called with, in its shapes and conventions.
+    """Return the arguments for ``gsplat.rasterization``, in its shapes and conventions.
 
     Returns:
         means (N, 3), quats (N, 4) wxyz identity, scales (N, 3), opacities (N,), colors (N, 3), viewmats (1, 4, 4) world to
-        camera, Ks (1, 3, 3), backgrounds (1, 3) for RGB, sizes, and thresholds equal to the CPU rasteriser's.
+        camera, Ks (1, 3, 3), backgrounds (1, 3) for RGB, sizes, and thresholds equal to the CPU rasterizer's.
     """
     means = gaussians.means
     quats = torch.zeros(len(gaussians), 4, dtype=means.dtype, device=means.device)
@@ -75,7 +75,9 @@ class _Gsplat:
 
 
 def clip_positions(vertices: torch.Tensor, camera: Camera) -> torch.Tensor:
-    """World vertices (V, 3) -> clip space (V, 4) as nvdiffrast wants it: row 0 of its pictures is the top of ours.
+    """Convert world vertices (V, 3) to nvdiffrast's clip space (V, 4).
+
+    Row 0 of nvdiffrast's pictures is the top row here.
 
     x and y are the pixel coordinates scaled from -1 to 1 times w, w is the depth, z runs from -w at the near plane to w.
     """

@@ -7,7 +7,7 @@ from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
 
 @hookimpl
 def register_keypoint_detectors(register: Register) -> None:
-    """Registers ``dwpose``."""
+    """Register ``dwpose``."""
     register(
         "dwpose",
         target="avatarkit_dwpose.detector:DwposeKeypoints",

@@ -20,9 +20,9 @@ class DwposeConfig:
     points: Annotated[str, Machine] = ""
     """File of the keypoint network (dw-ll_ucoco_384.onnx); empty = the weights dwpose-ucoco-384."""
     companion: str = "mediapipe"
-    """Another detector that gives the dense face mesh, irises and rough depth; empty = DWPose alone, without a face mesh."""
+    """Another detector for the dense face mesh, irises and rough depth; empty = DWPose alone, without a face mesh."""
     score: Annotated[float, Range(0, 0.999)] = 0.3
-    """A point below this confidence is not believed (DWPose's own threshold)."""
+    """Confidence below which a point is ignored (DWPose's own threshold)."""
 
     def __post_init__(self) -> None:
         if self.companion == "dwpose":

@@ -24,8 +24,8 @@ log = logging.getLogger("avatarkit.dwpose")
 
 _COMPARABLE = 0.5  # heights of people that count, over the highest one's
 _SAME = 0.2  # intersection over union of the same person's boxes
-_BODY = slice(11, 33)  # of the 33 points: what DWPose says better than the companion
-_SURE = 17  # the points of body alone say where somebody is
+_BODY = slice(11, 33)  # of the 33 points: those that DWPose finds better than the companion
+_SURE = 17  # the body points alone determine where a person is
 
 
 class DwposeKeypoints:
@@ -46,7 +46,10 @@ class DwposeKeypoints:
             self._companion = context.get("keypoints", config.companion)
 
     def detect(self, image: np.ndarray, person: int | None = None) -> Keypoints:
-        """See ``KeypointDetector.detect``; with a companion, it chooses the person and refuses photos."""
+        """See ``KeypointDetector.detect``.
+
+        With a companion, it chooses the person and refuses photos.
+        """
         if self._companion is not None:
             other = self._companion.detect(image, person)
             box = self._nearest(image, np.array(other.box))
@@ -54,7 +57,7 @@ class DwposeKeypoints:
         boxes, _ = self._people(image)
         boxes = _comparable(boxes)
         if not len(boxes):
-            raise InputError("Nobody was found in the photo; use one that shows a person from the front, in good light.")
+            raise InputError("No person was found in the photo. Use one that shows a person from the front, in good light.")
         count = len(boxes)
         if person is None and count > 1:
             raise InputError(f"{count} people are in the photo; choose with --person N (1 to {count}, counted left to right).")
@@ -63,9 +66,9 @@ class DwposeKeypoints:
         return replace(self._alone(image, boxes[(person or 1) - 1]), person_count=count)
 
     def detect_video(self, images: Iterable[np.ndarray]) -> Iterator[Keypoints | None]:
-        """See ``KeypointDetector.detect_video``.
+        """Yield keypoints per frame, see ``KeypointDetector.detect_video``.
 
-        The person detector runs where nobody was followed; otherwise the next frame is searched around the last one's points.
+        The person detector runs if no person is being followed; otherwise a frame is searched around the previous frame's points.
         """
         if self._companion is None:
             yield from self._follow((image, None) for image in images)
@@ -95,7 +98,10 @@ class DwposeKeypoints:
             yield found if box is not None or other is not None else None
 
     def _nearest(self, image: np.ndarray, box: np.ndarray) -> np.ndarray:
-        """The detected box that overlaps the companion's most; the companion's where none does."""
+        """Return the detected box that overlaps the companion's most.
+
+        The companion's where none does.
+        """
         boxes, _ = self._people(image)
         best = max(boxes, key=lambda b: _overlap(b, box), default=box)
         return best if _overlap(best, box) > _SAME else box
@@ -114,21 +120,24 @@ class DwposeKeypoints:
         return Keypoints(width, height, named, scored, {}, (x0, y0, x1, y1))
 
     def _merged(self, image: np.ndarray, box: np.ndarray, other: Keypoints) -> Keypoints:
-        """DWPose's body and hands, the companion's face mesh, depth and whatever DWPose is not sure of."""
+        """Return DWPose's body and hands, completed by the companion.
+
+        The companion provides the face mesh, depth and the points of low confidence.
+        """
         own = self._alone(image, box)
         points, scores = {**other.points, **own.points}, {**other.scores, **own.scores}
         if other.has("pose33"):
             sure = own.scores["pose33"] > self._config.score
             sure[: _BODY.start] = False
             points["pose33"] = np.where(sure[:, None], own.points["pose33"], other.points["pose33"])
-            # where the two disagree about what is to be seen, less is believed
+            # where the two disagree about visibility, use the lower confidence
             doubted = np.minimum(other.scores["pose33"], 0.5 * (own.scores["pose33"] + other.scores["pose33"]))
             doubted[: _BODY.start] = other.scores["pose33"][: _BODY.start]
             scores["pose33"] = np.where(sure, own.scores["pose33"], doubted).astype(np.float32)
         return replace(other, points=points, scores=scores)
 
     def _box(self, points: np.ndarray, scores: np.ndarray) -> np.ndarray | None:
-        """(4,) around the points that are believed; None where too few are."""
+        """Return the box (4,) around the confident points; None if there are too few."""
         seen = scores > self._config.score
         if seen[:_SURE].sum() < 4:
             return None
@@ -143,7 +152,7 @@ def _weights(path: str, name: str) -> Path:
 
 
 def _comparable(boxes: np.ndarray) -> np.ndarray:
-    """Boxes of people who are not far behind the largest, left to right."""
+    """Return boxes of people who are not far behind the largest, left to right."""
     if not len(boxes):
         return boxes
     heights = boxes[:, 3] - boxes[:, 1]
@@ -156,7 +165,7 @@ def _area(box: np.ndarray) -> float:
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union."""
+    """Return intersection over union."""
     low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
     common = float(np.prod((high - low).clip(min=0)))
     return common / max(_area(a) + _area(b) - common, 1e-9)

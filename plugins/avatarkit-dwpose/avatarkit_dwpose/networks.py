@@ -43,7 +43,7 @@ class _Network:
         self._name = self._session.get_inputs()[0].name
         shape = self._session.get_inputs()[0].shape
         if len(shape) != 4 or shape[1] != 3:
-            raise InputError(f"{path.name} is another network than {what}: it wants {shape}, not a colour picture.")
+            raise InputError(f"{path.name} is another network than {what}: it expects {shape}, not a color picture.")
         self.size = tuple(v if isinstance(v, int) else None for v in shape[2:])
         self.path = path
 
@@ -60,7 +60,7 @@ class PeopleNetwork(_Network):
             raise InputError(f"{path.name} is another network than the person detector: its picture is not square.")
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(n, 4) boxes x0, y0, x1, y1 in pixels and (n,) scores, best first, of (H, W, 3) uint8."""
+        """Return (n, 4) boxes x0, y0, x1, y1 in pixels and (n,) scores, best first, of (H, W, 3) uint8."""
         side = self.size[0] or 640
         pixels, ratio = letterbox(image, side)
         raw = self.run(pixels[None])[0]
@@ -78,7 +78,7 @@ class PointsNetwork(_Network):
             raise InputError(f"{path.name} is another network than the keypoint network of 133 points.")
 
     def __call__(self, image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(133, 2) float64 pixels and (133,) float32 scores of the person in a box (4,) of (H, W, 3) uint8."""
+        """Return (133, 2) float64 pixels and (133,) float32 scores of the person in a box (4,) of (H, W, 3) uint8."""
         height, width = self.size[0] or 384, self.size[1] or 288
         pixels, centre, extent = crop(image, box, width, height)
         out = self.run(pixels[None])
@@ -88,7 +88,7 @@ class PointsNetwork(_Network):
 
 
 def letterbox(image: np.ndarray, side: int) -> tuple[np.ndarray, float]:
-    """(3, side, side) float32 0 to 255, the picture (H, W, 3) uint8 scaled into the top left corner, and the scale."""
+    """Return (3, side, side) float32 0 to 255, the picture (H, W, 3) uint8 scaled into the top left corner, and the scale."""
     ratio = min(side / image.shape[0], side / image.shape[1])
     size = int(image.shape[1] * ratio), int(image.shape[0] * ratio)
     canvas = np.full((side, side, 3), _GREY, np.uint8)
@@ -97,11 +97,12 @@ def letterbox(image: np.ndarray, side: int) -> tuple[np.ndarray, float]:
 
 
 def decode_people(raw: np.ndarray, side: int, ratio: float) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes and scores from the detector's output.
+    """Return boxes and scores from the detector's output.
 
     Args:
         raw: (cells, 5 + classes): offset, log size, objectness, scores of classes; the first class is people.
-        side: of the network's picture. ratio: from ``letterbox``.
+        side: of the network's picture.
+        ratio: from ``letterbox``.
     """
     cells, steps = [], []
     for stride in _STRIDES:
@@ -121,7 +122,10 @@ def decode_people(raw: np.ndarray, side: int, ratio: float) -> tuple[np.ndarray,
 
 
 def _without_doubles(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Numbers of boxes that overlap no better one too much, best first (pixels counted at both ends)."""
+    """Return the numbers of the boxes that do not overlap a better one too much.
+
+    Best first; pixels are counted at both ends.
+    """
     x0, y0, x1, y1 = boxes.T
     area = (x1 - x0 + 1) * (y1 - y0 + 1)
     order = scores.argsort()[::-1]
@@ -137,13 +141,16 @@ def _without_doubles(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def crop(image: np.ndarray, box: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the keypoint network sees of a box.
+    """Return the keypoint network's input for a box.
 
     Args:
-        image: (H, W, 3) uint8. box: (4,) x0, y0, x1, y1. width, height: of the network's picture.
+        image: (H, W, 3) uint8.
+        box: (4,) x0, y0, x1, y1.
+        width: width of the network's picture.
+        height: height of the network's picture.
 
     Returns:
-        (3, height, width) float32 normalised, (2,) centre and (2,) extent of the crop in pixels of ``image``.
+        (3, height, width) float32 normalized, (2,) center and (2,) extent of the crop in pixels of ``image``.
     """
     corner, other = np.asarray(box, np.float64).reshape(2, 2)
     centre, extent = (corner + other) / 2, (other - corner) * _ROOM
@@ -151,7 +158,7 @@ def crop(image: np.ndarray, box: np.ndarray, width: int, height: int) -> tuple[n
     wide = extent[0] > extent[1] * aspect
     extent = np.array([extent[0], extent[0] / aspect]) if wide else np.array([extent[1] * aspect, extent[1]])
     half = extent[0] / 2
-    # the centre, a point above it, and that point's neighbour to the left
+    # the center, a point above it, and that point's neighbor to the left
     steps = np.array([(0.0, 0.0), (0.0, -1.0), (-1.0, -1.0)])
     seen = (centre + half * steps).astype(np.float32)
     drawn = (np.array([width / 2, height / 2]) + width / 2 * steps).astype(np.float32)
@@ -162,10 +169,13 @@ def crop(image: np.ndarray, box: np.ndarray, width: int, height: int) -> tuple[n
 def decode_points(
     columns: np.ndarray, rows: np.ndarray, size: tuple[int, int], centre: np.ndarray, extent: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points and scores from the keypoint network's output.
+    """Return points and scores from the keypoint network's output.
 
     Args:
-        columns: (n, 2 width). rows: (n, 2 height). size: (width, height) of its picture. centre, extent: from ``crop``.
+        columns: (n, 2 width).
+        rows: (n, 2 height).
+        size: (width, height) of its picture.
+        centre, extent: from ``crop``.
     """
     scores = np.minimum(columns.max(-1), rows.max(-1))
     bins = np.stack([columns.argmax(-1), rows.argmax(-1)], -1)

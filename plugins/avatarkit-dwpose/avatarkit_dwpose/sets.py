@@ -21,10 +21,11 @@ _POSE33: tuple[tuple[int, ...], ...] = (
 
 
 def as_pose33(points: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The 33 points of the body.
+    """Return the 33 points of the body.
 
     Args:
-        points: (133, 2). scores: (133,).
+        points: (133, 2).
+        scores: (133,).
 
     Returns:
         (33, 2) float32 and (33,) float32; a middle is as sure as the least sure of its points.

@@ -1,4 +1,4 @@
-"""The colours of an avatar's Gaussians as a texture of its mesh."""
+"""The colors of an avatar's Gaussians as a texture of its mesh."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ _NEAREST = 4
 
 
 def bake_texture(avatar: AvatarModel, body: BodyModel, params: BodyParams, resolution: int) -> torch.Tensor:
-    """Gives each texel the colour of the Gaussians nearest to it.
+    """Give each texel the color of the Gaussians nearest to it.
 
     Where the avatar's state says which surface point each Gaussian is bound to (``triangles``, ``weights``), nearest
     means on the UV square: lids and eyes, lips and teeth touch in space but not there. Gaussians that stand off the
     surface (``seed_offset``) are left out then. Otherwise nearest is in space.
 
     Args:
-        avatar: has Gaussians and a mesh. body: its body model. params: any pose of the person.
+        avatar: has Gaussians and a mesh.
+        body: its body model.
+        params: any pose of the person.
         resolution: texels along each side.
 
     Returns:
@@ -56,7 +58,10 @@ def bake_texture(avatar: AvatarModel, body: BodyModel, params: BodyParams, resol
 
 
 def _bound_uv(avatar: AvatarModel, body: BodyModel) -> np.ndarray | None:
-    """(N, 2) where each Gaussian is bound on the UV square, NaN where it stands off; None without a binding."""
+    """Return each Gaussian's position (N, 2) on the UV square; None without a binding.
+
+    NaN for Gaussians that are off the surface.
+    """
     state = avatar.state()
     if "triangles" not in state or "weights" not in state:
         return None
@@ -77,6 +82,6 @@ def _bound_uv(avatar: AvatarModel, body: BodyModel) -> np.ndarray | None:
 
 
 def _surface(vertices: torch.Tensor, body: BodyModel, uv_map: UVMap) -> torch.Tensor:
-    """(n, 3) points of the mesh under the covered texels."""
+    """Return (n, 3) points of the mesh under the covered texels."""
     covered = uv_map.covered
     return barycentric(vertices, body.faces[uv_map.face_index[covered]], uv_map.barycentric[covered])

@@ -17,7 +17,7 @@ class VrmConfig:
     texture: Annotated[int, Range(64, 8192)] = 1024
     """Texels along each side of the texture."""
     influences: Literal[4, 8] = 4
-    """Joints that may move a vertex; some programs read four only."""
+    """Most joints that move a vertex; some programs read only four."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class GlbConfig(VrmConfig):
     """Options of ``glb``."""
 
     influences: Literal[4, 8] = 8
-    """Joints that may move a vertex; some programs read four only."""
+    """Most joints that move a vertex; some programs read only four."""
     splats: bool = False
     """Write the Gaussians of the pose (KHR_gaussian_splatting) instead of the mesh, its skin and the clip."""
     motion: str = "talk"
-    """The motion that becomes the animation clip: the first built-in one whose name starts so; "none" for no clip."""
+    """Motion of the animation clip: the first built-in one whose name starts with this; "none" = no clip."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,11 @@ class WebConfig:
     """Options of ``web``."""
 
     motions: str | tuple[str, ...] = "all"
-    """Motions to offer, built-in ones and files, separated by commas or as a list, whose names may hold commas; "all" for all
-    built-in ones, "none"."""
+    """Motions of the page: built-in ones and files, separated by commas or as a list (for names with commas); "all" for all
+    built-in ones, "none".
+    """
     fps: Annotated[float, Range(1, 120)] = 15.0
-    """Poses per second that are stored of a motion; the page moves smoothly between them."""
+    """Poses per second that are stored of a motion; the page interpolates between them."""
     autoplay: bool = True
     """Play the first motion when the page opens."""
     controls: bool = False

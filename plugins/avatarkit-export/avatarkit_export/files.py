@@ -1,4 +1,4 @@
-"""What all exporters share: whole files or none, and the words that every exported avatar carries."""
+"""Shared by all exporters: atomic writing, and the notice that every exported avatar contains."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ SYNTHETIC = "synthetic, made with avatarkit"
 
 
 def provenance(options: dict[str, Any]) -> str:
-    """One line: what the file is, and what the person agreed to (option ``consent``)."""
+    """Return one line that says what the file is and what the person agreed to.
+
+    The latter is the option ``consent``.
+    """
     consent = " ".join(one_line(options.get("consent") or "none was recorded").split())
     return f"{SYNTHETIC}; consent: {consent}"
 
@@ -47,7 +50,7 @@ def check_suffix(path: Path, suffix: str) -> None:
 
 
 def write_file(path: Path, *parts: bytes) -> None:
-    """Writes the parts one after the other, whole or not at all.
+    """Write the parts one after the other, whole or not at all.
 
     Raises:
         StoreError: no space, no permission.

@@ -15,11 +15,7 @@ SH0 = 0.28209479177387814  # zeroth spherical harmonic: rgb = 0.5 + SH0 * f_dc
 
 
 def posed_gaussians(avatar: AvatarModel, params: BodyParams) -> Gaussians:
-    """In float64 on the CPU.
-
-    Raises:
-        InputError: there are none.
-    """
+    """Return the posed Gaussians in float64 on the CPU."""
     with torch.no_grad():
         g = avatar.pose(params).gaussians
     if not len(g):

@@ -31,8 +31,10 @@ class RiggedGltf:
     """A glTF document with an avatar in it.
 
     Attributes:
-        gltf: the document. rig: what it shows. mesh_node: number of the node with the mesh. joint_nodes: number of each
-            joint's node.
+        gltf: the document.
+        rig: what it shows.
+        mesh_node: number of the node with the mesh.
+        joint_nodes: number of each joint's node.
     """
 
     gltf: Gltf
@@ -48,10 +50,14 @@ class GlbExporter:
         self.config, self.context = config, context
 
     def write(self, avatar: AvatarModel, params: BodyParams, path: Path, **options: Any) -> None:
-        """See ``Exporter.write``; of ``params`` only the shape counts, unless splats are asked for.
+        """See ``Exporter.write``.
+
+        Of ``params`` only the shape counts, unless splats are asked for.
 
         Args:
-            avatar: with a mesh on its body model. params: of the person. path: ends in .glb.
+            avatar: with a mesh on its body model.
+            params: of the person.
+            path: ends in .glb.
             options: ``consent``, what the person agreed to.
 
         Raises:
@@ -80,7 +86,7 @@ class GlbExporter:
 def rigged_gltf(
     avatar: AvatarModel, params: BodyParams, config: VrmConfig, context: Context, options: dict[str, Any]
 ) -> RiggedGltf:
-    """Puts an avatar's mesh, skin, shapes and texture into a new document.
+    """Put an avatar's mesh, skin, shapes and texture into a new document.
 
     Raises:
         PluginError: the avatar has no mesh.
@@ -99,7 +105,7 @@ def rigged_gltf(
 
 
 def splats_gltf(avatar: AvatarModel, params: BodyParams, options: dict[str, Any]) -> Gltf:
-    """The Gaussians of one pose as points that KHR_gaussian_splatting explains; other readers show coloured points."""
+    """Return the Gaussians of one pose as points that KHR_gaussian_splatting explains; other readers show colored points."""
     g = posed_gaussians(avatar, params)
     gltf = _document(options)
     count, prefix = len(g), "KHR_gaussian_splatting:"
@@ -128,19 +134,19 @@ def _float32(tensor: torch.Tensor) -> np.ndarray:
 
 
 def _document(options: dict[str, Any]) -> Gltf:
-    """An empty document that says what it is."""
+    """Return an empty document that says what it is."""
     extras = {"provenance": SYNTHETIC, "consent": one_line(options.get("consent") or "none was recorded")}
     return Gltf(f"avatarkit {__version__}", extras)
 
 
 def quaternions(axis_angle: torch.Tensor) -> np.ndarray:
-    """(..., 3) radians -> (..., 4) unit x y z w, float32."""
+    """Return (..., 3) radians -> (..., 4) unit x y z w, float32."""
     turns = Rotation.from_rotvec(axis_angle.double().reshape(-1, 3).numpy())
     return turns.as_quat().reshape(*axis_angle.shape[:-1], 4).astype(np.float32)
 
 
 def _add_material(gltf: Gltf, texture: torch.Tensor) -> int:
-    """The photo's light is in the colours, so no light falls on them again (KHR_materials_unlit)."""
+    """Add an unlit material (KHR_materials_unlit): the colors already contain the light."""
     stream = io.BytesIO()
     pixels = (texture * 255).round().to(torch.uint8).numpy()
     Image.fromarray(pixels).save(stream, format="JPEG", quality=93, subsampling=0)
@@ -155,7 +161,7 @@ def _add_material(gltf: Gltf, texture: torch.Tensor) -> int:
 
 
 def _add_mesh(gltf: Gltf, rig: Rig, material: int) -> int:
-    """Attributes, triangles and sparse morph targets."""
+    """Return attributes, triangles and sparse morph targets."""
     attributes = {
         "POSITION": gltf.accessor(rig.vertices.astype(np.float32), VERTICES, bounds=True),
         "NORMAL": gltf.accessor(rig.normals.astype(np.float32), VERTICES),
@@ -182,12 +188,12 @@ def _add_mesh(gltf: Gltf, rig: Rig, material: int) -> int:
 
 
 def _four(columns: np.ndarray, dtype: Any) -> np.ndarray:
-    """(P, <= 4) padded with zeros to (P, 4)."""
+    """Return (P, <= 4) padded with zeros to (P, 4)."""
     return np.pad(columns, ((0, 0), (0, 4 - columns.shape[1]))).astype(dtype)
 
 
 def _add_skeleton(gltf: Gltf, rig: Rig) -> tuple[int, ...]:
-    """One node per joint, without rotation: ``BodyModel.joint_transforms`` turns joints in rest-space axes."""
+    """Return one node per joint, without rotation: ``BodyModel.joint_transforms`` turns joints in rest-space axes."""
     body, at = rig.body, rig.joint_positions
     first = len(gltf.document["nodes"])
     for j, parent in enumerate(body.parents):

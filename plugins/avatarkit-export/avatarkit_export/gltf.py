@@ -30,12 +30,12 @@ class Gltf:
         self._length = 0
 
     def add(self, kind: str, item: dict[str, Any]) -> int:
-        """Appends to one of the document's lists; returns the number."""
+        """Append to one of the document's lists; returns the number."""
         self.document.setdefault(kind, []).append(item)
         return len(self.document[kind]) - 1
 
     def view(self, data: bytes, target: int | None = None) -> int:
-        """A buffer view of bytes."""
+        """Return a buffer view of bytes."""
         item = {"buffer": 0, "byteOffset": self._length, "byteLength": len(data)}
         padded = data + b"\0" * (-len(data) % 4)
         self._parts.append(padded)
@@ -43,7 +43,9 @@ class Gltf:
         return self.add("bufferViews", item if target is None else {**item, "target": target})
 
     def accessor(self, array: np.ndarray, target: int | None = None, bounds: bool = False, normalized: bool = False) -> int:
-        """An accessor of (n,) or (n, 2, 3, 4 or 16) numbers; ``bounds`` writes their range.
+        """Return an accessor of (n,) or (n, 2, 3, 4 or 16) numbers.
+
+        ``bounds`` writes their range.
 
         ``normalized``: integers stand for 0 to 1.
         """
@@ -53,7 +55,10 @@ class Gltf:
         return self.add("accessors", {**item, **_bounds(array)} if bounds else item)
 
     def sparse(self, count: int, numbers: np.ndarray, values: np.ndarray) -> int:
-        """An accessor of ``count`` float vectors with its range: ``values`` (n, 3) at ``numbers`` (n,), zero elsewhere."""
+        """Add an accessor of ``count`` float vectors with its range and return its number.
+
+        ``values`` (n, 3) are at ``numbers`` (n,), all others are zero.
+        """
         if not len(numbers):  # the format wants one at least
             numbers, values = np.zeros(1, np.int64), np.zeros((1, 3))
         index = numbers.astype(np.uint16 if count <= 1 << 16 else np.uint32)
@@ -69,7 +74,7 @@ class Gltf:
         })  # fmt: skip
 
     def glb(self) -> list[bytes]:
-        """The parts of the file, in order."""
+        """Return the parts of the file, in order."""
         self.document["buffers"] = [{"byteLength": self._length}]
         document = json.dumps(self.document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         text = json_safe(document).encode()

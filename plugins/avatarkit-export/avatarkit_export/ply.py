@@ -23,9 +23,9 @@ _PROPERTIES = (
 
 
 class PlyExporter:
-    """Binary little-endian PLY: position, zero normal, ``f_dc`` colour, logit opacity, log scales, rotation w x y z.
+    """Binary little-endian PLY: position, zero normal, ``f_dc`` color, logit opacity, log scales, rotation w x y z.
 
-    Axes are avatarkit's world: metres, y up, the person facing +z.
+    Axes are avatarkit's world: meters, y up, the person facing +z.
     """
 
     def __init__(self, config: None, context: Context) -> None:
@@ -35,7 +35,9 @@ class PlyExporter:
         """See ``Exporter.write``.
 
         Args:
-            avatar: any. params: the pose. path: ends in .ply.
+            avatar: any.
+            params: the pose.
+            path: ends in .ply.
             options: ``consent``, what the person agreed to, for the file's comment.
 
         Raises:

@@ -20,13 +20,20 @@ _MICRON = 1e-6
 
 @dataclass(frozen=True)
 class Rig:
-    """A skinned mesh in the rest pose; metres, y up, facing +z, soles at y = 0.
+    """A skinned mesh in the rest pose; meters, y up, facing +z, soles at y = 0.
 
     Attributes:
-        body: where it comes from. shape: (S,) of the person. offsets: (V, 3) dT of eq. 5. ground: added to y.
+        body: where it comes from.
+        shape: (S,) of the person.
+        offsets: (V, 3) dT of eq. 5.
+        ground: added to y.
         source: (P,) body vertex of each vertex; vertices on UV seams come several times.
-        vertices: (P, 3). normals: (P, 3) unit. uv: (P, 2) 0 to 1, v down as in glTF. faces: (F, 3) int64.
-        joints: (P, K) int64. weights: (P, K), rows sum to one, largest first; unused joints are 0.
+        vertices: (P, 3).
+        normals: (P, 3) unit.
+        uv: (P, 2) 0 to 1, v down as in glTF.
+        faces: (F, 3) int64.
+        joints: (P, K) int64.
+        weights: (P, K), rows sum to one, largest first; unused joints are 0.
         joint_positions: (J, 3).
     """
 
@@ -44,7 +51,7 @@ class Rig:
     joint_positions: np.ndarray
 
     def morphs(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """Name, (n,) numbers of the vertices that move by more than a micron, and how far (n, 3), per expression."""
+        """Yield name, (n,) numbers of the vertices that move by more than a micron, and how far (n, 3), per expression."""
         E = len(self.body.expression_names)
         with torch.no_grad():
             rest = self.body.rest(self.shape, torch.zeros(1, E))[0]
@@ -57,11 +64,13 @@ class Rig:
 
 
 def make_rig(avatar: AvatarModel, body: BodyModel, params: BodyParams, influences: int) -> Rig:
-    """Makes the rig of an avatar whose mesh is its body model's.
+    """Make the rig of an avatar whose mesh is its body model's.
 
     Args:
-        avatar: its ``pose`` gives a mesh and the field ``dT``. body: its body model. params: of the person; only the
-            shape counts. influences: joints per vertex.
+        avatar: its ``pose`` gives a mesh and the field ``dT``.
+        body: its body model.
+        params: of the person; only the shape counts.
+        influences: joints per vertex.
 
     Raises:
         PluginError: the avatar has no such mesh.
@@ -102,14 +111,14 @@ def make_rig(avatar: AvatarModel, body: BodyModel, params: BodyParams, influence
 
 
 def _split_seams(body: BodyModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(P,) body vertices, (P,) uv numbers of all pairs that corners use, and the triangles (F, 3) between them."""
+    """Return (P,) body vertices, (P,) uv numbers of all pairs that corners use, and the triangles (F, 3) between them."""
     corner = body.faces.numpy().astype(np.int64) * len(body.uv) + body.uv_faces.numpy()
     pairs, faces = np.unique(corner, return_inverse=True)
     return pairs // len(body.uv), pairs % len(body.uv), faces.reshape(corner.shape)
 
 
 def _strongest(body: BodyModel, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The ``count`` joints (V, count) that move each vertex most, and their weights, which sum to one."""
+    """Return the ``count`` joints (V, count) that move each vertex most, and their weights, which sum to one."""
     dense = np.zeros((len(body.skinning_weights), len(body.joint_names)))
     rows = np.arange(len(dense))[:, None]
     np.add.at(dense, (rows, body.skinning_indices.numpy()), body.skinning_weights.double().numpy())

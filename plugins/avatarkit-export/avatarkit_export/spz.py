@@ -18,15 +18,15 @@ from avatarkit_export.gaussians import SH0, posed_gaussians
 __all__ = ["SpzExporter"]
 
 _MAGIC, _VERSION = b"NGSP", 2
-_FRACTION = 16  # bits behind the point: steps of 15 micrometres, up to 128 m from the origin
+_FRACTION = 16  # bits behind the point: steps of 15 micrometers, up to 128 m from the origin
 _COLOR = 0.15  # a byte holds f_dc * 0.15 + 0.5
 _LIMIT = (1 << 23) - 1  # 24 bits with sign
 
 
 class SpzExporter:
-    """SPZ: positions in 24-bit fixed point, one byte each for opacity, colour channels and logarithms of scales, gzipped.
+    """SPZ: positions in 24-bit fixed point, one byte each for opacity, color channels and logarithms of scales, gzipped.
 
-    Axes are avatarkit's world, which is the format's: x right, y up, z to the viewer; metres.
+    Axes are avatarkit's world, which is the format's: x right, y up, z to the viewer; meters.
     """
 
     def __init__(self, config: None, context: Context) -> None:
@@ -36,7 +36,9 @@ class SpzExporter:
         """See ``Exporter.write``; ``consent`` goes into the comment of the gzip header.
 
         Args:
-            avatar: any. params: the pose. path: ends in .spz. options: as ``Exporter.write`` says.
+            avatar: any.
+            params: the pose.
+            path: ends in .spz. options: as ``Exporter.write`` says.
 
         Raises:
             ConfigError, InputError, StoreError: unknown option; wrong suffix or a pose without Gaussians; disk.
@@ -65,7 +67,10 @@ def _byte(values: np.ndarray) -> np.ndarray:
 
 
 def _gzip(data: bytes, comment: str) -> bytes:
-    """gzip with a comment in its header (RFC 1952, FCOMMENT), which Python's module does not write."""
+    """Compress with gzip, with a comment in the header (RFC 1952, FCOMMENT).
+
+    Python's module does not write comments.
+    """
     text = comment.encode("ascii", "backslashreplace").replace(b"\0", b" ") + b"\0"
     deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     body = deflate.compress(data) + deflate.flush()

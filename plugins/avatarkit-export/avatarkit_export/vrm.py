@@ -70,7 +70,9 @@ class VrmExporter:
         """See ``Exporter.write``; of ``params`` only the shape counts.
 
         Args:
-            avatar: with a mesh on its body model. params: of the person. path: ends in .vrm.
+            avatar: with a mesh on its body model.
+            params: of the person.
+            path: ends in .vrm.
             options: ``consent``, what the person agreed to.
 
         Raises:
@@ -98,7 +100,7 @@ class VrmExporter:
 
 
 def humanoid_joints(body: BodyModel) -> dict[str, int]:
-    """VRM bone -> joint of the body model, by the names of its pose groups.
+    """Return VRM bone -> joint of the body model, by the names of its pose groups.
 
     Raises:
         PluginError: bones that VRM requires are missing.
@@ -116,10 +118,12 @@ def humanoid_joints(body: BodyModel) -> dict[str, int]:
 
 
 def t_pose(bones: dict[str, int], parents: tuple[int, ...], positions: np.ndarray) -> dict[int, Rotation]:
-    """Local rotations of joints that bring arms and hands level, legs and feet straight.
+    """Return local rotations of joints that bring arms and hands level, legs and feet straight.
 
     Args:
-        bones: VRM bone -> joint. parents: of the joints, before their children. positions: (J, 3) at rest.
+        bones: VRM bone -> joint.
+        parents: of the joints, before their children.
+        positions: (J, 3) at rest.
 
     Returns:
         joint -> rotation from the rest pose, in the parent's axes, since joints at rest have those of the world.
@@ -149,14 +153,14 @@ def t_pose(bones: dict[str, int], parents: tuple[int, ...], positions: np.ndarra
 
 
 def _shortest(a: np.ndarray, b: np.ndarray) -> Rotation:
-    """The shortest rotation that turns the unit vector ``a`` into ``b``."""
+    """Return the shortest rotation that turns the unit vector ``a`` into ``b``."""
     axis = np.cross(a, b)
     sine = np.linalg.norm(axis)
     return Rotation.identity() if sine < 1e-9 else Rotation.from_rotvec(axis / sine * np.arctan2(sine, a @ b))
 
 
 def _meta(name: str, words: str) -> dict[str, Any]:
-    """The strictest terms that the format has: who shows somebody's likeness needs that person's consent."""
+    """Return the strictest terms of the format: showing a person's likeness needs consent."""
     return {
         "name": one_line(name) or "avatar",
         "authors": ["avatarkit"],
@@ -175,7 +179,7 @@ def _meta(name: str, words: str) -> dict[str, Any]:
 
 
 def _expressions(made: RiggedGltf) -> dict[str, Any]:
-    """Presets from the shapes that the body model has, and each shape as a custom expression."""
+    """Return presets from the shapes that the body model has, and each shape as a custom expression."""
     number = {name: i for i, name in enumerate(made.rig.body.expression_names)}
 
     def binds(recipe: dict[str, float]) -> list[dict[str, Any]]:

@@ -43,8 +43,9 @@ class WebExporter:
         """See ``Exporter.write``.
 
         Args:
-            avatar: Gaussians on the mesh of its body model. params: the pose to start from. path: a folder, which gets an
-                ``index.html``, or a file that ends in .html.
+            avatar: Gaussians on the mesh of its body model.
+            params: the pose to start from.
+            path: a folder, which gets an ``index.html``, or a file that ends in .html.
             options: ``consent``, ``name``, ``camera``, ``centre`` and ``box`` as ``Exporter.write`` says.
 
         Raises:
@@ -65,7 +66,7 @@ class WebExporter:
             write_file(staged / "NOTICES.txt", _part("NOTICES.txt"))
 
     def page(self, avatar: AvatarModel, params: BodyParams, **options: Any) -> str:
-        """The page as text; options as those of ``write``."""
+        """Return the page as text; options as those of ``write``."""
         body: BodyModel = self.context.get("body")
         camera: Camera = options.get("camera") or front_camera(512, 512)
         centre, box = options.get("centre"), options.get("box") or (0.0, 0.0, camera.width, camera.height)
@@ -95,10 +96,10 @@ class WebExporter:
         return re.sub("@([A-Z_]+)@", lambda match: filled[match[1]], template)
 
     def _motions(self) -> list[Motion]:
-        """What ``motions`` of the config names: built-in ones and files.
+        """Return the motions that the option ``motions`` names: built-in ones and files.
 
         Raises:
-            InputError: there is no such motion.
+            InputError: unknown motion.
         """
         motions: list[Motion] = []
         given = self.config.motions
@@ -113,7 +114,7 @@ class WebExporter:
         return motions
 
     def _poster(self, avatar: AvatarModel, params: BodyParams, camera: Camera) -> bytes:
-        """What the page shows until it is ready, as a JPEG."""
+        """Return the picture that the page shows while it loads, as a JPEG."""
         with torch.no_grad():
             drawn = self.context.get("renderer").gaussians.render(avatar.pose(params).gaussians, camera, torch.ones(3))
         pixels = (drawn.rgb.cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
@@ -127,6 +128,9 @@ def _part(name: str) -> bytes:
 
 
 def _source(text: str | bytes) -> str:
-    """A script or style as a content security policy names it: only these run, whatever else gets into the page."""
+    """Return the entry of a script or style in a content security policy.
+
+    Only listed scripts run, whatever else the page contains.
+    """
     data = text.encode() if isinstance(text, str) else text
     return f"'sha256-{base64.b64encode(hashlib.sha256(data).digest()).decode()}'"

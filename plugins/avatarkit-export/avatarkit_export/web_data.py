@@ -1,9 +1,7 @@
-"""What the web page carries of an avatar: a JSON head and typed arrays, gzipped.
+"""Data of the web page: a JSON head and typed arrays, gzipped.
 
-The page does what ``AvatarModel.pose`` does: it blends the joints' transforms and the expressions at the vertices, and at every
-Gaussian takes them from the corners of the triangle that it is bound to; the last ones, which grow outside the surface, are moved
-by joints of their own. So the file holds the rest pose, the skin, the expressions, the binding and each Gaussian's offset, and
-motions as joint rotations.
+The page does what ``AvatarModel.pose`` does: it blends joint transforms and expressions at the vertices and interpolates them at
+each Gaussian from its triangle; the last Gaussians, outside the surface, have skinning weights of their own.
 """
 
 from __future__ import annotations
@@ -28,16 +26,17 @@ from avatarkit.utils.text import one_line
 __all__ = ["avatar_arrays", "motion_arrays", "pack", "page_head"]
 
 _TYPES = {"uint8": "u8", "uint16": "u16", "int16": "i16", "uint32": "u32", "float32": "f32"}
-_MOVED = 1e-5  # metres; vertices that an expression moves less are left out
+_MOVED = 1e-5  # meters; vertices that an expression moves less are left out
 _ANGLE = np.pi / 32767  # radians, step of the motions' rotations
 
 
 def avatar_arrays(avatar: AvatarModel, body: BodyModel, params: BodyParams) -> dict[str, np.ndarray]:
-    """The avatar in the rest pose.
+    """Return the avatar in the rest pose.
 
     Args:
         avatar: Gaussians bound to its body model's mesh: ``state`` has ``triangles`` and ``weights``, ``pose`` a field ``dT``.
-        body: its body model. params: of the person; only the shape counts.
+        body: its body model.
+        params: of the person; only the shape counts.
 
     Returns:
         name -> array; ``splat_*`` are stored by column, which compresses better.
@@ -93,7 +92,10 @@ def avatar_arrays(avatar: AvatarModel, body: BodyModel, params: BodyParams) -> d
 
 
 def _expressions(body: BodyModel, shape: torch.Tensor, template: torch.Tensor) -> dict[str, np.ndarray]:
-    """Sparse shapes: expression e moves ``vertex[start[e]:start[e + 1]]`` by ``delta * step[e]`` metres."""
+    """Return sparse shapes of the expressions.
+
+    Expression e moves ``vertex[start[e]:start[e + 1]]`` by ``delta * step[e]`` meters.
+    """
     E = len(body.expression_names)
     start, vertex, delta, step = [0], [], [], []
     for e in range(E):
@@ -118,10 +120,13 @@ def _expressions(body: BodyModel, shape: torch.Tensor, template: torch.Tensor) -
 def motion_arrays(
     motions: Sequence[Motion], params: BodyParams, body: BodyModel, fps: float
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """Motions as the person plays them where they stand.
+    """Return motions as the person plays them where they stand.
 
     Args:
-        motions: relative, as ``Motion`` says. params: the person. body: of both. fps: at most so many frames per second.
+        motions: relative, as ``Motion`` says.
+        params: the person.
+        body: of both.
+        fps: at most so many frames per second.
 
     Returns:
         A description and arrays of each; joints and expressions that do not move are left out.
@@ -148,7 +153,10 @@ def motion_arrays(
 
 
 def page_head(body: BodyModel, params: BodyParams, camera: Camera, centre: torch.Tensor, box: Sequence[float]) -> dict[str, Any]:
-    """What is not an array: names, the pose to start from, the camera, the point that it turns around, the person's box."""
+    """Return the data that is not in arrays.
+
+    Names, the initial pose, the camera, the point that it turns around, the person's box.
+    """
     return {
         "joints": list(body.joint_names),
         "parents": list(body.parents),
@@ -168,7 +176,10 @@ def page_head(body: BodyModel, params: BodyParams, camera: Camera, centre: torch
 
 
 def pack(head: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
-    """gzip of: u32 length of the head, the head (JSON, with type, offset and length of each array), the arrays."""
+    """Pack head and arrays as gzip.
+
+    Content: u32 length of the head, the head (JSON, with type, offset and length of each array), the arrays.
+    """
     listed, parts, offset = {}, [], 0
     for name, array in arrays.items():
         data = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
@@ -189,5 +200,5 @@ def _unorm16(tensor: torch.Tensor) -> np.ndarray:
 
 
 def _half(tensor: torch.Tensor) -> np.ndarray:
-    """Half floats, as their bits."""
+    """Return half floats, as their bits."""
     return tensor.detach().cpu().numpy().astype(np.float16).view(np.uint16)

@@ -18,7 +18,7 @@ WEIGHTS = Weights(
 
 @hookimpl
 def register_pseudo_labelers(register: Register) -> None:
-    """Registers ``liveportrait``."""
+    """Register ``liveportrait``."""
     register(
         "liveportrait",
         target="avatarkit_liveportrait.labeler:LivePortraitLabeler",

@@ -23,7 +23,7 @@ class Animator:
 
     @torch.no_grad()
     def read(self, pictures: Sequence[np.ndarray]) -> FaceMotion:
-        """Motion of each (H, W, 3) uint8 picture of a cropped face."""
+        """Return motion of each (H, W, 3) uint8 picture of a cropped face."""
         parts = []
         for crop in pictures:
             with self._precision():
@@ -34,11 +34,12 @@ class Animator:
     def frames(
         self, crop: np.ndarray, x_s: torch.Tensor, x_d: torch.Tensor, report: Callable[[float], None]
     ) -> Iterator[np.ndarray]:
-        """(512, 512, 3) uint8 frames.
+        """Yield (512, 512, 3) uint8 frames.
 
         Args:
             crop: (H, W, 3) uint8 of the photo's face.
-            x_s: (1, K, 3) its key points. x_d: (T, K, 3) where they go.
+            x_s: (1, K, 3) its key points.
+            x_d: (T, K, 3) where they go.
             report: is told the part that is done.
         """
         with self._precision():

@@ -18,7 +18,7 @@ class ConvNorm(nn.Module):
         self.norm = _norm(dims)(n_out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, n_in, ...) to (B, n_out, ...) of the same size."""
+        """Return (B, n_in, ...) to (B, n_out, ...) of the same size."""
         normed: torch.Tensor = self.norm(self.conv(x))
         return normed
 
@@ -32,7 +32,7 @@ class Residual3d(nn.Module):
         self.norm1, self.norm2 = (nn.BatchNorm3d(channels) for _ in range(2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, D, H, W) to the same shape."""
+        """Return (B, C, D, H, W) to the same shape."""
         y = self.conv1(F.relu(self.norm1(x)))
         return x + self.conv2(F.relu(self.norm2(y)))
 
@@ -41,7 +41,7 @@ class LayerNorm2d(nn.LayerNorm):
     """Layer norm over the channels of (B, C, H, W)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Keeps the shape."""
+        """Keep the shape."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -53,7 +53,7 @@ class GlobalResponseNorm(nn.Module):
         self.gamma, self.beta = (nn.Parameter(torch.zeros(1, 1, 1, channels)) for _ in range(2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, H, W, C) to the same shape."""
+        """Return (B, H, W, C) to the same shape."""
         strength = x.norm(dim=(1, 2), keepdim=True)
         return self.gamma * (x * (strength / (strength.mean(-1, keepdim=True) + 1e-6))) + self.beta + x
 
@@ -76,13 +76,13 @@ class SpectralConv(nn.Module):
         self.padding = size // 2
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, n_in, H, W) to (B, n_out, H, W)."""
+        """Return (B, n_in, H, W) to (B, n_out, H, W)."""
         sigma = self.weight_u @ (self.weight_orig.flatten(1) @ self.weight_v)
         return F.conv2d(x, self.weight_orig / sigma, self.bias, padding=self.padding)
 
 
 class _Spade(nn.Module):
-    """Normalises features and gives them mean and spread that follow a map (Park et al. 2019)."""
+    """Normalizes features and gives them mean and spread that follow a map (Park et al. 2019)."""
 
     HIDDEN = 128
 
@@ -92,13 +92,13 @@ class _Spade(nn.Module):
         self.mlp_gamma, self.mlp_beta = (nn.Conv2d(self.HIDDEN, channels, 3, padding=1) for _ in range(2))
 
     def forward(self, x: torch.Tensor, guide: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) features and (B, M, h, w) map to (B, C, H, W)."""
+        """Return (B, C, H, W) features and (B, M, h, w) map to (B, C, H, W)."""
         shared = self.mlp_shared(F.interpolate(guide, x.shape[-2:]))
         return F.instance_norm(x) * (1 + self.mlp_gamma(shared)) + self.mlp_beta(shared)
 
 
 class SpadeBlock(nn.Module):
-    """Residual block of two convolutions behind SPADE normalisation."""
+    """Residual block of two convolutions behind SPADE normalization."""
 
     def __init__(self, n_in: int, n_out: int, map_channels: int) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class SpadeBlock(nn.Module):
             self.norm_s = _Spade(n_in, map_channels)
 
     def forward(self, x: torch.Tensor, guide: torch.Tensor) -> torch.Tensor:
-        """(B, n_in, H, W) features and (B, M, h, w) map to (B, n_out, H, W)."""
+        """Return (B, n_in, H, W) features and (B, M, h, w) map to (B, n_out, H, W)."""
         shortcut = self.conv_s(self.norm_s(x, guide)) if self.widens else x
         x = self.conv_0(F.leaky_relu(self.norm_0(x, guide), 0.2))
         x = self.conv_1(F.leaky_relu(self.norm_1(x, guide), 0.2))

@@ -1,6 +1,6 @@
 """Crops of faces, and the way back into the photo.
 
-Pixel coordinates here have their centres at whole numbers, as OpenCV's warps want them.
+Pixel coordinates here have their centers at whole numbers, as OpenCV's warps want them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class FaceCrop:
     """A square around an upright face.
 
     Attributes:
-        to_crop: (3, 3) from the photo. to_photo: (3, 3) back.
+        to_crop: (3, 3) from the photo.
+        to_photo: (3, 3) back.
     """
 
     to_crop: np.ndarray
@@ -45,12 +46,14 @@ class FaceCrop:
         shift: float = SHIFT,
         upright: bool = True,
     ) -> FaceCrop:
-        """The square that holds the points' box, taken along the face.
+        """Return the square that holds the points' box, taken along the face.
 
         Args:
             points: (n, 2) landmarks.
             axis: (2, 2) middle of the eyes and of the mouth.
-            size: pixels of the crop. scale: of the box. shift: along the face, as part of the square; negative is up.
+            size: pixels of the crop.
+            scale: of the box.
+            shift: along the face, as part of the square; negative is up.
             upright: whether the crop turns the head upright.
 
         Raises:
@@ -77,7 +80,10 @@ class FaceCrop:
         return math.atan2(self.to_crop[1, 0], self.to_crop[0, 0])
 
     def camera(self, camera: Camera, size: int = CROP) -> Camera:
-        """The photo's camera, for the crop at ``size`` pixels; the turn becomes a roll of the camera."""
+        """Return the photo's camera, for the crop at ``size`` pixels.
+
+        The turn becomes a roll of the camera.
+        """
         zoom = size / CROP
         matrix = np.diag([zoom, zoom, 1.0]) @ _corners(self.to_crop)
         factor = math.hypot(matrix[0, 0], matrix[1, 0])
@@ -92,7 +98,7 @@ class FaceCrop:
 
 
 def face_points(keypoints: Keypoints, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """(68, 2) landmarks of the face in a photo of that size, and (2, 2) the middle of its eyes and mouth.
+    """Return (68, 2) landmarks of the face in a photo of that size, and (2, 2) the middle of its eyes and mouth.
 
     Raises:
         InputError: no face was found.
@@ -109,7 +115,7 @@ def face_points(keypoints: Keypoints, width: int, height: int) -> tuple[np.ndarr
 
 
 def square_window(crop: FaceCrop, camera: Camera, size: int) -> tuple[np.ndarray, Camera]:
-    """An upright square of the photo that holds a whole crop.
+    """Return an upright square of the photo that holds a whole crop.
 
     Returns:
         (3, 3) matrix from the photo to the window at ``size`` pixels, and the window's camera.
@@ -124,13 +130,7 @@ def square_window(crop: FaceCrop, camera: Camera, size: int) -> tuple[np.ndarray
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Moves a picture by a (3, 3) matrix, bilinearly; black where it has nothing.
-
-    Not OpenCV's: before version 5 it rounds sampling positions to 1/32 pixel, which shows in noise.
-
-    Args:
-        image: (H, W) or (H, W, C), uint8 or float32; so is the result. matrix: of pixel centres at whole numbers.
-    """
+    """Transform a picture by a (3, 3) matrix, bilinearly; black outside the source."""
     back = np.linalg.inv(matrix)
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     at_x, at_y = (back[k, 0] * x + back[k, 1] * y + back[k, 2] for k in range(2))
@@ -148,28 +148,31 @@ def warp(image: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.n
 
 
 def network_input(crop: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
-    """(H, W, 3) uint8 to (1, 3, 256, 256) in 0 to 1."""
+    """Return (H, W, 3) uint8 to (1, 3, 256, 256) in 0 to 1."""
     small = crop if crop.shape[:2] == (INPUT, INPUT) else cv2.resize(crop, (INPUT, INPUT), interpolation=cv2.INTER_AREA)
     return torch.from_numpy(np.ascontiguousarray(small)).to(device).permute(2, 0, 1)[None].float() / 255
 
 
 def picture(output: torch.Tensor) -> np.ndarray:
-    """Generated (1, 3, H, W) in 0 to 1 to (H, W, 3) uint8."""
+    """Convert a generated picture (1, 3, H, W), 0 to 1, to (H, W, 3) uint8."""
     return np.asarray((output[0].float().clamp(0, 1) * 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy())
 
 
 def border_mask() -> np.ndarray:
-    """(512, 512) float32 that falls from 1 to 0 along the border of a frame."""
+    """Return (512, 512) float32 that falls from 1 to 0 along the border of a frame."""
     beyond = np.maximum(np.maximum(RIM - np.arange(CROP), np.arange(CROP) - (CROP - RIM)), 0)
     distance = np.hypot(beyond[:, None], beyond[None, :])
     return (np.floor(255 * np.maximum(0, 1 - distance / RIM)) / 255).astype(np.float32)
 
 
 def paste(frame: np.ndarray, photo: np.ndarray, mask: np.ndarray, to_photo: np.ndarray) -> np.ndarray:
-    """Puts a generated frame into a photo.
+    """Put a generated frame into a photo.
 
     Args:
-        frame: (512, 512, 3) uint8. photo: (H, W, 3) uint8. mask: (512, 512) 0 to 1. to_photo: (3, 3).
+        frame: (512, 512, 3) uint8.
+        photo: (H, W, 3) uint8.
+        mask: (512, 512) 0 to 1.
+        to_photo: (3, 3).
     """
     height, width = photo.shape[:2]
     share = warp(mask, to_photo, width, height)[..., None]
@@ -178,12 +181,12 @@ def paste(frame: np.ndarray, photo: np.ndarray, mask: np.ndarray, to_photo: np.n
 
 
 def _corners(matrix: np.ndarray) -> np.ndarray:
-    """The same map for coordinates whose pixel centres lie at +0.5."""
+    """Return the same map for coordinates whose pixel centers lie at +0.5."""
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
     return np.asarray(half @ matrix @ np.linalg.inv(half))
 
 
 def _centres(matrix: np.ndarray) -> np.ndarray:
-    """The other way round."""
+    """Return the other way round."""
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
     return np.asarray(np.linalg.inv(half) @ matrix @ half)

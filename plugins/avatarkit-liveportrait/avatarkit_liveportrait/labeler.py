@@ -54,7 +54,9 @@ class LivePortraitLabeler:
         self._prepared: tuple[Subject, Subject, HeadPainter] | None = None
 
     def generate(self, subject: Subject, motion: Motion, seed: int) -> LabelClip:
-        """See ``PseudoLabeler.generate``; nothing is random, so that ``seed`` has no effect.
+        """See ``PseudoLabeler.generate``.
+
+        Nothing is random, so that ``seed`` has no effect.
 
         The motion is thinned to the config's frames per second, and moves head and face alone: in the frames, body and
         camera are the photo's. ``params`` equal ``requested``, and the frames have to be tracked again.
@@ -88,7 +90,7 @@ class LivePortraitLabeler:
         return LabelClip(name, "head", cut.colors, cut.alpha, cut.confidence, params, params, cameras)
 
     def _prepare(self, subject: Subject) -> tuple[Subject, HeadPainter]:
-        """What all clips of a subject share."""
+        """Return the data that all clips of a subject share."""
         if self._prepared is None or self._prepared[0] is not subject:
             small = _limited(subject)
             painter = HeadPainter(small, self._context.get("body"), self._context.get("renderer"))
@@ -96,7 +98,7 @@ class LivePortraitLabeler:
         return self._prepared[1:]
 
     def _key_points(self, animator: Animator, source: FaceMotion, drawn: list[np.ndarray], subject: Subject) -> torch.Tensor:
-        """(T, K, 3) on the animator's device."""
+        """Return (T, K, 3) on the animator's device."""
         config, networks = self._config, animator.networks
         driver, x_s = animator.read(drawn), source.points()
         closing = None
@@ -110,7 +112,7 @@ class LivePortraitLabeler:
             return animate(source, driver, rules, stitching, closing=closing)[1:]
 
     def _ready_animator(self) -> Animator:
-        """Loads the networks when first asked."""
+        """Load the networks when first asked."""
         if self._animator is None:
             self._context.progress("loading the face networks", None)
             device = self._context.device
@@ -127,7 +129,7 @@ class LivePortraitLabeler:
 
 
 def _limited(subject: Subject) -> Subject:
-    """The subject with a photo that crops can be taken from without aliasing."""
+    """Return the subject with a photo that crops can be taken from without aliasing."""
     photo = subject.photo
     zoom = LARGEST / max(photo.width, photo.height)
     if zoom >= 1:

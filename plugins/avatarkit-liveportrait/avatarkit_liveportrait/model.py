@@ -82,7 +82,7 @@ class AppearanceExtractor(nn.Module):
         self.resblocks_3d = nn.ModuleDict({f"3dr{i}": Residual3d(reshape_channel) for i in range(num_resblocks)})
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) in 0 to 1 to (B, C, D, H/4, W/4)."""
+        """Return (B, 3, H, W) in 0 to 1 to (B, C, D, H/4, W/4)."""
         x = F.relu(self.first(image))
         for block in self.down_blocks:
             x = F.avg_pool2d(F.relu(block(x)), 2)
@@ -104,7 +104,7 @@ class _ConvNextBlock(nn.Module):
         self.pwconv2 = nn.Linear(4 * channels, channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) to the same shape."""
+        """Return (B, C, H, W) to the same shape."""
         y = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
         y = self.pwconv2(self.grn(F.gelu(self.pwconv1(y))))
         return x + y.permute(0, 3, 1, 2)
@@ -142,7 +142,7 @@ class MotionExtractor(nn.Module):
         self.detector = _ConvNext(depths, dims, num_kp, num_bins)
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Looks at (B, 3, 256, 256) in 0 to 1.
+        """Look at (B, 3, 256, 256) in 0 to 1.
 
         Returns:
             ``kp`` and ``exp`` (B, 3 K), ``scale`` (B, 1), ``t`` (B, 3); ``pitch``, ``yaw``, ``roll`` (B, bins) logits.
@@ -169,7 +169,7 @@ class _Hourglass(nn.Module):
         self.decoder.norm = nn.BatchNorm3d(self.out_channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, n_in, D, H, W) to (B, out_channels, D, H, W)."""
+        """Return (B, n_in, D, H, W) to (B, out_channels, D, H, W)."""
         skips = [x]
         for block in self.encoder.get_submodule("down_blocks").children():
             skips.append(F.avg_pool3d(F.relu(block(skips[-1])), (1, 2, 2)))
@@ -207,7 +207,7 @@ class _DenseMotion(nn.Module):
     def forward(
         self, feature: torch.Tensor, kp_driving: torch.Tensor, kp_source: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Flow (B, D, H, W, 3), its mask (B, K + 1, D, H, W), and occlusion (B, 1, H, W)."""
+        """Return flow (B, D, H, W, 3), its mask (B, K + 1, D, H, W), and occlusion (B, 1, H, W)."""
         small = F.relu(self.norm(self.compress(feature)))
         size = small.shape[2:]
         grid = _grid(size, small)
@@ -231,7 +231,7 @@ class _DenseMotion(nn.Module):
 
 
 class WarpingModule(nn.Module):
-    """Moves the volume of features to where the key points go, and flattens it."""
+    """Warps the feature volume to the driven key points and flattens it."""
 
     def __init__(
         self,
@@ -253,7 +253,7 @@ class WarpingModule(nn.Module):
         self.fourth = nn.Conv2d(width, width, 1)
 
     def forward(self, feature_3d: torch.Tensor, kp_driving: torch.Tensor, kp_source: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Warps.
+        """Return warps.
 
         Args:
             feature_3d: (B, C, D, H, W); H and W are multiples of 32 at full size.
@@ -286,7 +286,7 @@ class SpadeGenerator(nn.Module):
         self.conv_img = nn.Sequential(nn.Conv2d(self.OUT, 3 * upscale * upscale, 3, padding=1), nn.PixelShuffle(upscale))
 
     def forward(self, feature: torch.Tensor) -> torch.Tensor:
-        """(B, F, H, W) to (B, 3, 8 H, 8 W) in 0 to 1 (with ``upscale`` 2)."""
+        """Return (B, F, H, W) to (B, 3, 8 H, 8 W) in 0 to 1 (with ``upscale`` 2)."""
         x = self.fc(feature)
         for i in range(self.MIDDLE):
             x = self.get_submodule(f"G_middle_{i}")(x, feature)
@@ -307,7 +307,7 @@ class VectorNetwork(nn.Module):
         self.mlp = nn.Sequential(*layers[:-1])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, input_size) to (B, output_size)."""
+        """Return (B, input_size) to (B, output_size)."""
         corrected: torch.Tensor = self.mlp(x)
         return corrected
 
@@ -324,7 +324,7 @@ _CLASSES: dict[str, type[nn.Module]] = {
 
 
 def build_networks(config: Mapping[str, Mapping[str, Any]]) -> dict[str, nn.Module]:
-    """All seven networks, in evaluation mode, without trained weights.
+    """Return all seven networks, in evaluation mode, without trained weights.
 
     Args:
         config: name of a network -> its settings; what is left out is as in the released weights.
@@ -344,7 +344,7 @@ def build_networks(config: Mapping[str, Mapping[str, Any]]) -> dict[str, nn.Modu
 
 
 def _grid(size: torch.Size, like: torch.Tensor) -> torch.Tensor:
-    """(D, H, W, 3) of x, y, z from -1 to 1, both ends included."""
+    """Return a grid (D, H, W, 3) of x, y, z from -1 to 1, both ends included."""
     axes = [torch.arange(n, device=like.device, dtype=like.dtype) * (2 / (n - 1)) - 1 for n in size]
     z, y, x = torch.meshgrid(*axes, indexing="ij")
     return torch.stack([x, y, z], -1)

@@ -42,8 +42,11 @@ class FaceMotion:
     """What the motion network says about T frames.
 
     Attributes:
-        kp: (T, K, 3) key points of the neutral face. exp: (T, K, 3) their displacement by the expression.
-        R: (T, 3, 3) head rotation, for row vectors. t: (T, 3) shift. scale: (T, 1).
+        kp: (T, K, 3) key points of the neutral face.
+        exp: (T, K, 3) their displacement by the expression.
+        R: (T, 3, 3) head rotation, for row vectors.
+        t: (T, 3) shift.
+        scale: (T, 1).
     """
 
     kp: torch.Tensor
@@ -54,7 +57,7 @@ class FaceMotion:
 
     @staticmethod
     def read(raw: dict[str, torch.Tensor]) -> FaceMotion:
-        """From the outputs of ``MotionExtractor``."""
+        """Return the motion from the outputs of ``MotionExtractor``."""
         angles = [head_degrees(raw[name].float()) for name in ("pitch", "yaw", "roll")]
         kp, exp = (raw[name].float().unflatten(1, (-1, 3)) for name in ("kp", "exp"))
         return FaceMotion(kp, exp, rotation(torch.stack(angles, -1)), raw["t"].float(), raw["scale"].float())
@@ -63,7 +66,7 @@ class FaceMotion:
         return FaceMotion(*(getattr(self, f.name)[frames] for f in fields(self)))
 
     def points(self) -> torch.Tensor:
-        """(T, K, 3) key points as they are."""
+        """Return (T, K, 3) key points as they are."""
         return transform(self.kp, self.R, self.exp, self.scale, self.t)
 
 
@@ -83,13 +86,13 @@ class Rules:
 
 
 def head_degrees(logits: torch.Tensor) -> torch.Tensor:
-    """(..., bins) logits to (...) degrees: the mean of bins three degrees wide."""
+    """Return (..., bins) logits to (...) degrees: the mean of bins three degrees wide."""
     bins = torch.arange(logits.shape[-1], dtype=logits.dtype, device=logits.device)
     return (logits.softmax(-1) * bins).sum(-1) * 3 - 97.5
 
 
 def rotation(degrees: torch.Tensor) -> torch.Tensor:
-    """(..., 3) pitch, yaw, roll in degrees to (..., 3, 3), for row vectors: the transpose of Rz Ry Rx."""
+    """Return (..., 3) pitch, yaw, roll in degrees to (..., 3, 3), for row vectors: the transpose of Rz Ry Rx."""
     zero, one = torch.zeros_like(degrees[..., 0]), torch.ones_like(degrees[..., 0])
     (cx, cy, cz), (sx, sy, sz) = (f(torch.deg2rad(degrees)).unbind(-1) for f in (torch.cos, torch.sin))
     x = torch.stack([one, zero, zero, zero, cx, -sx, zero, sx, cx], -1).unflatten(-1, (3, 3))
@@ -99,21 +102,13 @@ def rotation(degrees: torch.Tensor) -> torch.Tensor:
 
 
 def transform(kp: torch.Tensor, R: torch.Tensor, exp: torch.Tensor, scale: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """(T, K, 3) key points: scale (kp R + exp) + t, where t moves within the picture only."""
+    """Return (T, K, 3) key points: scale (kp R + exp) + t, where t moves within the picture only."""
     flat = t * t.new_tensor([1.0, 1.0, 0.0])
     return scale[..., None] * (kp @ R + exp) + flat[:, None]
 
 
 def drive(source: FaceMotion, driver: FaceMotion, rules: Rules, neutral_lips: torch.Tensor | None = None) -> torch.Tensor:
-    """Key points of the source that do what the driver does, without stitching.
-
-    Args:
-        source: one frame. driver: T frames, the first of which is the one that changes count from.
-        neutral_lips: (K, 3) expression that relative changes count from where the driver is a single picture.
-
-    Returns:
-        (T, K, 3).
-    """
+    """Return the source's key points with the driver's motion, without stitching."""
     region, relative, count = rules.region, rules.relative, len(driver.exp)
     first = driver[:1]
     exp, R, t, scale = (x.expand(count, *x.shape[1:]).clone() for x in (source.exp, source.R, source.t, source.scale))
@@ -148,7 +143,7 @@ def animate(
     openings: torch.Tensor | None = None,
     closing: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Key points for the warping network: ``drive``, then everything that corrects it.
+    """Return key points for the warping network: ``drive``, then everything that corrects it.
 
     Args:
         source, driver, rules, neutral_lips: see ``drive``.
@@ -171,7 +166,7 @@ def animate(
 
 
 def stitch(network: nn.Module, x_s: torch.Tensor, x_d: torch.Tensor) -> torch.Tensor:
-    """Corrects driven key points (T, K, 3) so that the shoulders stay where they are in ``x_s`` (1, K, 3)."""
+    """Correct driven key points (T, K, 3) so that the shoulders stay where they are in ``x_s`` (1, K, 3)."""
     both = torch.cat([x_s.expand_as(x_d).flatten(1), x_d.flatten(1)], 1)
     correction = network(both)
     points, shift = correction[:, :-2].view_as(x_d), correction[:, -2:]
@@ -179,7 +174,7 @@ def stitch(network: nn.Module, x_s: torch.Tensor, x_d: torch.Tensor) -> torch.Te
 
 
 def retarget(network: nn.Module, x_s: torch.Tensor, ratios: torch.Tensor) -> torch.Tensor:
-    """(T, K, 3) shifts that open or close eyes or lips of ``x_s`` (1, K, 3).
+    """Return (T, K, 3) shifts that open or close eyes or lips of ``x_s`` (1, K, 3).
 
     Args:
         network: ``eye`` or ``lip``.
@@ -191,12 +186,12 @@ def retarget(network: nn.Module, x_s: torch.Tensor, ratios: torch.Tensor) -> tor
 
 
 def eye_ratios(points: np.ndarray) -> np.ndarray:
-    """(..., 2) openness of left and right eye in the picture, from (..., 203 or 478, 2) landmarks."""
+    """Return (..., 2) openness of left and right eye in the picture, from (..., 203 or 478, 2) landmarks."""
     return np.stack([_ratio(points, _RATIO_POINTS[points.shape[-2]][i]) for i in (0, 1)], -1)
 
 
 def lip_ratio(points: np.ndarray) -> np.ndarray:
-    """(...,) openness of the mouth, from (..., 203 or 478, 2) landmarks."""
+    """Return (...,) openness of the mouth, from (..., 203 or 478, 2) landmarks."""
     return _ratio(points, _RATIO_POINTS[points.shape[-2]][2])
 
 

@@ -1,4 +1,4 @@
-"""Reads checkpoints, strictly: every tensor has its place, every place its tensor, and nothing in a file is run."""
+"""Reads checkpoints, strictly: names and shapes must match, and no code is executed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VECTORS = {"stitching": "retarget_shoulder", "lip": "retarget_mouth", "eye": "re
 
 
 def load_networks(folder: Path) -> dict[str, nn.Module]:
-    """Builds all networks, in evaluation mode on the CPU, from the folder of released files.
+    """Build all networks, in evaluation mode on the CPU, from the folder of released files.
 
     A ``config.json`` beside them (network -> settings, see ``model.RELEASED``) tells of networks of other sizes.
 
@@ -58,5 +58,5 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 def _bare(key: str) -> str:
-    """Key of a vector network without what data-parallel training put in front."""
+    """Return a tensor's name without the prefix of data-parallel training."""
     return key.lstrip("._").removeprefix("module.")

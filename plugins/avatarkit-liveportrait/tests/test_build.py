@@ -33,4 +33,4 @@ def test_a_build_with_these_labels(tiny: Path, tmp_path: Path, monkeypatch: pyte
     # A generator of heads makes no bodies: said before anything is generated.
     wrong = CliRunner().invoke(app, [*command[:-1], "liveportrait", "--set", f"body_labels.weights={tiny}"])
     assert wrong.exit_code == 2
-    assert "shows the head, and cannot make body labels" in wrong.stderr
+    assert "generates head labels, not body labels" in wrong.stderr

@@ -68,7 +68,7 @@ def _sentence(error: BaseException) -> str:
         (lambda s: s.update(extra=torch.ones(1)), "1 tensors are unknown, e.g. extra"),
         (lambda s: s.update({"fc.bias": torch.ones(7)}), r"fc.bias has the shape \(7,\), not \(8,\)"),
         (lambda s: s.update({"fc.bias": torch.ones(8, dtype=torch.int64)}), "another type"),
-        (lambda s: s.update(epoch=3), "other things than named tensors"),
+        (lambda s: s.update(epoch=3), "more than named tensors"),
     ],
 )
 def test_checkpoints_that_do_not_fit(change, expected, copy):

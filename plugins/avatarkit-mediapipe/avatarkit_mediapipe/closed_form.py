@@ -1,9 +1,9 @@
-"""Soft alpha and foreground colours, solved where a mask is unsure.
+"""Soft alpha and foreground colors, solved where a mask is unsure.
 
 Alpha is that of closed-form matting (Levin, Lischinski, Weiss, A Closed-Form Solution to Natural Image Matting, 2008):
-within each 3 x 3 window alpha is a linear function of colour. The system holds the unknown pixels only, which form thin
-bands, so it is solved directly and without compiled helpers. Foreground colours follow Forte (Approximate Fast
-Foreground Colour Estimation, 2021).
+within each 3 x 3 window alpha is a linear function of color. The system holds the unknown pixels only, which form thin
+bands, so it is solved directly and without compiled helpers. Foreground colors follow Forte (Approximate Fast
+Foreground Color Estimation, 2021).
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ CHUNK = 40_000  # windows at a time: about 30 MB
 def closed_form_alpha(
     image: np.ndarray, known: np.ndarray, prior: np.ndarray, prior_weight: np.ndarray, epsilon: float = 1e-6
 ) -> np.ndarray:
-    """Solves alpha at pixels that are not known.
+    """Solve alpha at pixels that are not known.
 
     Args:
         image: (H, W, 3) float, 0 to 1.
         known: (H, W) bool: where ``prior`` is the answer.
         prior: (H, W) float, 0 to 1: the answer, or a guess.
-        prior_weight: (H, W) float: pull towards the guess, which decides where colours do not.
-        epsilon: regularisation of the windows' colour covariance; larger is smoother.
+        prior_weight: (H, W) float: pull toward the guess, which decides where colors do not.
+        epsilon: regularization of the windows' color covariance; larger is smoother.
 
     Returns:
         (H, W) float32, 0 to 1.
     """
     if known.all():
         return prior.astype(np.float32)
-    # two pixels of margin, so that every window and neighbour exists
+    # two pixels of margin, so that every window and neighbor exists
     image = np.pad(image.astype(np.float64), ((2, 2), (2, 2), (0, 0)), mode="edge")
     fixed = np.pad(known, 2, mode="edge")
     fixed[:2] = fixed[-2:] = fixed[:, :2] = fixed[:, -2:] = True
@@ -69,7 +69,7 @@ def closed_form_alpha(
 
 
 def _laplacian_rows(image: np.ndarray, fixed: np.ndarray, unknown: np.ndarray, number: np.ndarray, epsilon: float) -> np.ndarray:
-    """(n, 25) entries of the matting Laplacian (equation 12) of each unknown pixel towards its 5 x 5 surroundings."""
+    """Return (n, 25) entries of the matting Laplacian (equation 12) of each unknown pixel toward its 5 x 5 surroundings."""
     width = fixed.shape[1]
     touched = cv2.erode(fixed.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0
     touched[:3] = touched[-3:] = touched[:, :3] = touched[:, -3:] = False  # windows inside the picture only
@@ -93,10 +93,11 @@ def _laplacian_rows(image: np.ndarray, fixed: np.ndarray, unknown: np.ndarray, n
 
 
 def foreground_colours(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Colours of the foreground everywhere, without what shines through from behind.
+    """Return colors of the foreground everywhere, without what shines through from behind.
 
     Args:
-        image: (H, W, 3) float32, 0 to 1. alpha: (H, W) float32, 0 to 1.
+        image: (H, W, 3) float32, 0 to 1.
+        alpha: (H, W) float32, 0 to 1.
 
     Returns:
         (H, W, 3) float32, 0 to 1; far outside, the nearest foreground's average.

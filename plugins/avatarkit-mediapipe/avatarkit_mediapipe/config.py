@@ -15,11 +15,11 @@ class KeypointConfig:
     """Options of the keypoint detector."""
 
     second_hand_pass: bool = True
-    """Look for hands again on enlarged crops around the wrists, where the first pass misses one that may be seen."""
+    """Search again for hands that the first pass missed, on enlarged crops around the wrists."""
     second_hand_pass_video: bool = True
-    """The same in videos; costs about 20 ms per frame and missing hand."""
+    """The same in videos; takes about 20 ms per frame and missing hand."""
     min_head_pixels: Annotated[float, Range(0, 10_000)] = 48.0
-    """Photos in which the head is lower than this are refused."""
+    """Smallest head height in pixels; photos with a smaller head are refused."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class MatteConfig:
     """Options of the matting model."""
 
     solve_side: Annotated[int, Range(64, 4096)] = 1024
-    """Longer side in pixels at which alpha is solved; larger photos are matted at this size and alpha is scaled up."""
+    """Longer side in pixels at which alpha is solved; for larger photos alpha is scaled up."""
     hair_width: Annotated[float, Range(0, 10)] = 0.16
     """Half width of the unknown band around the head, in head heights."""
     body_width: Annotated[float, Range(0, 10)] = 0.045

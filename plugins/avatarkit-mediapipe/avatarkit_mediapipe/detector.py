@@ -58,7 +58,7 @@ BODY_RUNS_VIDEO = 4  # of the body model in a video's first frame: where the per
 STEADY = 0.08  # change of the body's region, as part of its side or in radians, from which it is followed at once
 
 NOBODY = (
-    "Nobody was found in the photo; use one that shows a person from the front, large enough (the head some 100 pixels "
+    "No person was found in the photo. Use one that shows a person from the front, large enough (the head some 100 pixels "
     "high), in good light, with the face uncovered."
 )
 
@@ -77,9 +77,12 @@ class _Sighting:
     """One person in one picture.
 
     Attributes:
-        pose: (33, 3) pixels, z on the same scale. visibility: (33,). world: (33, 3) metres.
+        pose: (33, 3) pixels, z on the same scale.
+        visibility: (33,).
+        world: (33, 3) meters.
         head: height of the head in pixels.
-        face, hands: where seen. region: where to look in the next frame.
+        face, hands: where seen.
+        region: where to look in the next frame.
     """
 
     pose: np.ndarray
@@ -128,7 +131,7 @@ class MediaPipeKeypoints:
         people = comparable(self._people.find(image)) or comparable(self._people.find_small(image))
         chosen = self._choose(people, person)
         sighting = self._look_for(image, chosen)
-        if sighting is None:  # what looked like somebody from afar was not
+        if sighting is None:  # the detection was not a person
             people = comparable(self._people.find_small(image)) or [chosen]
             chosen = self._choose(people, person)
             sighting = self._look_for(image, chosen)
@@ -136,13 +139,16 @@ class MediaPipeKeypoints:
             raise InputError(NOBODY) if chosen.head > self._config.min_head_pixels else self._too_small(chosen.head)
         self._check(sighting, chosen, image.shape[1], image.shape[0])
         if image is not original:
-            log.warning("The photo is very dark; the avatar will be dark and rough. Better use a brighter one.")
+            log.warning("The photo is very dark; the avatar will be dark and rough. Use a brighter photo.")
         if sighting.face is not None and _sharpness(image, sighting.face.points) < BLURRED:
-            log.warning("The face is blurred; the avatar will be too. Better use a sharper photo.")
+            log.warning("The face is blurred, and the avatar's face will be too. Use a sharper photo.")
         return _keypoints(sighting, image.shape[1], image.shape[0], len(people))
 
     def detect_video(self, images: Iterable[np.ndarray]) -> Iterator[Keypoints | None]:
-        """See ``KeypointDetector.detect_video``; of several people the largest is followed, and now and then all are counted."""
+        """See ``KeypointDetector.detect_video``.
+
+        Of several people the largest is followed, and now and then all are counted.
+        """
         last: _Sighting | None = None
         count = 1
         for number, image in enumerate(images):
@@ -166,7 +172,10 @@ class MediaPipeKeypoints:
             yield None if now is None else _keypoints(now, image.shape[1], image.shape[0], count)
 
     def everyone(self, image: np.ndarray) -> list[Keypoints]:
-        """All people but passers-by, left to right, (H, W, 3) uint8; nobody is refused."""
+        """Return all people but passers-by, left to right, (H, W, 3) uint8.
+
+        A photo without a person is refused.
+        """
         height, width = image.shape[:2]
         image = brightened(image)
         people = comparable(self._people.find(image)) or comparable(self._people.find_small(image))
@@ -198,7 +207,7 @@ class MediaPipeKeypoints:
         )
 
     def _check(self, sighting: _Sighting, person: Person, width: int, height: int) -> None:
-        """Refuses photos that cannot be used, each with its reason."""
+        """Refuse photos that cannot be used, each with its reason."""
         if sighting.tilt > UPSIDE_DOWN:
             raise InputError("The person is upside down in the photo; turn the photo by 180 degrees.")
         if sighting.tilt > TURNED:
@@ -218,7 +227,10 @@ class MediaPipeKeypoints:
             log.warning("A part of the face is outside the photo; that side is guessed.")
 
     def _look_for(self, image: np.ndarray, person: Person) -> _Sighting | None:
-        """The person that was detected; where the landmarks end up on somebody else, again from the face downwards."""
+        """Return the person that was detected.
+
+        Where the landmarks end up on somebody else, again from the face downwards.
+        """
         regions = [person.roi]
         if person.face:
             regions.append(body_under(person.x, person.y, person.head / HEAD_PER_FACE, person.score).roi)
@@ -242,13 +254,7 @@ class MediaPipeKeypoints:
         before: _Sighting | None = None,
         runs: int = 1,
     ) -> _Sighting | None:
-        """All landmarks of the person in a region; None where there is none.
-
-        Args:
-            image: (H, W, 3) uint8. roi: of the body.
-            second_look: see ``HandFinder.find``.
-            person: as detected. before: the person in the frame before. runs: of the body model.
-        """
+        """Return all landmarks of the person in a region, or None."""
         height, width = image.shape[:2]
         result = self._body(image, roi)
         if result.pose is None or result.world is None:
@@ -270,7 +276,10 @@ class MediaPipeKeypoints:
         return _Sighting(pose, visibility, world, head, face, hands, region)
 
     def _find_face(self, image: np.ndarray, pose: np.ndarray, person: Person | None, before: _Face | None) -> _Face | None:
-        """Where it was in the frame before, where the body model sees the head, else where the face detector saw it."""
+        """Return the region in which to search the face.
+
+        It is the region of the previous frame if the body model sees the head there, else the face detector's.
+        """
         centre, size = pose[: MOUTH[1] + 1, :2].mean(0), _head_width(pose)
         eyes = pose[LEFT_EYE, :2] - pose[RIGHT_EYE, :2]
         turn = math.atan2(eyes[1], eyes[0]) if np.hypot(*eyes) > 1 and eyes[0] > 0 else 0.0
@@ -281,11 +290,11 @@ class MediaPipeKeypoints:
             centre, size = np.array([person.x, person.y]), person.head / HEAD_PER_FACE
             face = self._settled_face(image, Roi(person.x, person.y, 1.6 * size))
         if face is None or np.linalg.norm(face.points.mean(0) - centre) > 0.7 * size:
-            return None  # nobody's or somebody else's
+            return None  # no face, or another person's
         return face
 
     def _settled_face(self, image: np.ndarray, roi: Roi, runs: int = FACE_RUNS) -> _Face | None:
-        """Repeats the face model on the region that its own landmarks ask for."""
+        """Repeat the face model on the region that its own landmarks ask for."""
         height, width = image.shape[:2]
         for _ in range(runs):
             result = self._face(image, roi)
@@ -307,9 +316,9 @@ def _checked(image: np.ndarray) -> np.ndarray:
 
 
 def _sides_swapped(now: np.ndarray, before: np.ndarray) -> bool:
-    """Whether left and right have changed places since the frame before, though the person stayed.
+    """Return whether left and right have changed places since the frame before, though the person stayed.
 
-    Without a face the body model may take a front for a back, from one frame to the next. Nobody turns that fast.
+    Without a face the body model may take a front for a back, from one frame to the next. A person cannot turn that fast.
     """
     limbs = slice(LEFT_SHOULDER, None)
     kept = np.linalg.norm(now[limbs, :2] - before[limbs, :2], axis=1).mean()
@@ -318,7 +327,7 @@ def _sides_swapped(now: np.ndarray, before: np.ndarray) -> bool:
 
 
 def _head_width(pose: np.ndarray) -> float:
-    """Pixels; the largest of three guesses, as each vanishes in some view."""
+    """Return pixels; the largest of three guesses, as each vanishes in some view."""
     p = pose[:, :2]
     ears = np.linalg.norm(p[LEFT_EAR] - p[RIGHT_EAR])
     middle = np.linalg.norm(p[list(MOUTH)].mean(0) - (p[LEFT_EYE] + p[RIGHT_EYE]) / 2)
@@ -333,7 +342,7 @@ def _head_height(pose: np.ndarray, face: _Face | None) -> float:
 
 
 def _face_region(points: np.ndarray) -> Roi:
-    """The turned square that the face model wants: level eyes, one and a half times the mesh."""
+    """Return the turned square that the face model wants: level eyes, one and a half times the mesh."""
     eyes = points[LEFT_CORNER] - points[RIGHT_CORNER]
     turn = math.atan2(eyes[1], eyes[0])
     axes = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
@@ -344,7 +353,10 @@ def _face_region(points: np.ndarray) -> Roi:
 
 
 def _facing(points: np.ndarray, yaw: float) -> np.ndarray:
-    """(478,) scores: 1 towards the camera, falling to 0.1 where the head, as an ellipsoid, has turned away."""
+    """Return scores (478,): 1 toward the camera, falling to 0.1 on the far side of the head.
+
+    The head is approximated by an ellipsoid.
+    """
     right, left = points[RIGHT_CHEEK], points[LEFT_CHEEK]
     across = left - right
     side = np.clip((points - (right + left) / 2) @ across / (across @ across) * 2, -1, 1)
@@ -353,7 +365,7 @@ def _facing(points: np.ndarray, yaw: float) -> np.ndarray:
 
 
 def _next_region(region: Any, before: Roi, width: int, height: int) -> Roi:
-    """Where the body model itself would look next: around the hips, as wide as the body is long.
+    """Return the body model's own next region: around the hips, as wide as the body is long.
 
     What it finds depends on where it looks, a pixel of its own being several of the picture. Of small changes of the region
     only a part is followed, so that people who keep still are looked at through the same window.
@@ -373,7 +385,10 @@ def _next_region(region: Any, before: Roi, width: int, height: int) -> Roi:
 
 
 def _is_somebody(sighting: _Sighting, person: Person) -> bool:
-    """Whether a body whose face the face model does not know is believed: hands and furniture fool the body model."""
+    """Return whether a body whose face was not found counts as a person.
+
+    The body model also finds hands and furniture.
+    """
     if sighting.face is not None:
         return True
     arms = float(sighting.visibility[LEFT_SHOULDER : LEFT_SHOULDER + 4].mean())
@@ -381,7 +396,7 @@ def _is_somebody(sighting: _Sighting, person: Person) -> bool:
 
 
 def _sharpness(image: np.ndarray, face: np.ndarray) -> float:
-    """Strength of the finest detail of a face that is drawn 128 pixels wide, against its contrast."""
+    """Return strength of the finest detail of a face that is drawn 128 pixels wide, against its contrast."""
     low = np.maximum(face.min(0), 0).astype(int)
     high = np.minimum(face.max(0), (image.shape[1], image.shape[0])).astype(int) + 1
     grey = cv2.cvtColor(np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]]), cv2.COLOR_RGB2GRAY)
@@ -390,7 +405,7 @@ def _sharpness(image: np.ndarray, face: np.ndarray) -> float:
 
 
 def _follows(now: _Sighting, last: _Sighting) -> bool:
-    """Whether it can be the same person one frame later."""
+    """Return whether it can be the same person one frame later."""
     moved = float(np.linalg.norm(now.pose[:11, :2].mean(0) - last.pose[:11, :2].mean(0)))
     return moved < 1.5 * last.head and 0.6 < now.head / last.head < 1.7
 
@@ -408,7 +423,7 @@ def _keypoints(sighting: _Sighting, width: int, height: int, count: int) -> Keyp
 
 
 def _box(sighting: _Sighting, width: int, height: int) -> tuple[float, float, float, float]:
-    """Around all that was seen, with room for hair and clothes, inside the picture."""
+    """Return the box around all points, with room for hair and clothes, inside the picture."""
     seen = [sighting.pose[sighting.visibility > 0.5, :2], sighting.pose[:11, :2]]
     seen += [h.points for h in sighting.hands.values()]
     if sighting.face is not None:

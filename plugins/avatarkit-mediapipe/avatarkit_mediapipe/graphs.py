@@ -33,7 +33,9 @@ DARK = 0.35  # 99th percentile below which a picture is brightened before anythi
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps the chatter of MediaPipe's C++ parts off the terminal; anything else written meanwhile is passed on.
+    """Keep the chatter of MediaPipe's C++ parts off the terminal.
+
+    Anything else written meanwhile is passed on.
 
     Those messages come from worker threads while a graph starts and runs first, and no switch stops them. One thread
     at a time is in here. Without a place for a temporary file all of it is lost.
@@ -66,10 +68,10 @@ def quiet() -> Iterator[None]:
 
 
 def _import() -> None:
-    """Imports MediaPipe, with its loggers turned down first."""
+    """Import MediaPipe, with its loggers turned down first."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # it draws with matplotlib, which tells everybody when it builds its font list
+    # its drawing module imports matplotlib, which logs when it builds its font list
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     import mediapipe  # noqa: F401
     from mediapipe.calculators.core import constant_side_packet_calculator_pb2  # noqa: F401  # known to the text parser
@@ -80,7 +82,9 @@ class Roi:
     """A turned square of a picture, in pixels.
 
     Attributes:
-        x, y: centre. size: side. rotation: radians, clockwise as seen.
+        x, y: center.
+        size: side.
+        rotation: radians, clockwise as seen.
     """
 
     x: float
@@ -102,7 +106,10 @@ class Graph:
         self._lock = threading.Lock()
 
     def __call__(self, image: np.ndarray, roi: Roi | None = None) -> Any:
-        """Runs the graph on (H, W, 3) uint8; the outputs are attributes named as its streams, None where empty."""
+        """Run the graph on (H, W, 3) uint8.
+
+        The outputs are attributes named as its streams, None where empty.
+        """
         image = np.ascontiguousarray(image)
         with self._lock:
             if self._graph is not None:
@@ -112,7 +119,7 @@ class Graph:
                 return self._graph.process(self._inputs(image, roi))
 
     def close(self) -> None:
-        """Frees the graph; the next call makes it again."""
+        """Free the graph; the next call makes it again."""
         with self._lock:
             if self._graph is not None:
                 self._graph.close()
@@ -143,12 +150,12 @@ class Graph:
 
 
 def landmarks_to_pixels(landmarks: Any, width: int, height: int) -> np.ndarray:
-    """(n, 2) float32 pixels from MediaPipe's normalised landmarks."""
+    """Return (n, 2) float32 pixels from MediaPipe's normalized landmarks."""
     return np.array([(p.x * width, p.y * height) for p in landmarks.landmark], np.float32)
 
 
 def brightened(image: np.ndarray) -> np.ndarray:
-    """Stretches dark pictures, (H, W, 3) uint8: the models were trained on usual ones."""
+    """Stretch dark pictures, (H, W, 3) uint8: the models were trained on usual ones."""
     bright = np.percentile(image[::4, ::4], 99).item() / 255
     if not 0.02 < bright < DARK:
         return image

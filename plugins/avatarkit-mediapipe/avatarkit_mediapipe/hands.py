@@ -88,11 +88,14 @@ class HandFinder:
         before: Mapping[str, Hand],
         second_look: tuple[float, ...] = (),
     ) -> dict[str, Hand]:
-        """Hands by side, ``left`` and ``right`` of the person; those not seen are absent.
+        """Return hands by side, ``left`` and ``right`` of the person.
+
+        Those not seen are absent.
 
         Args:
             image: (H, W, 3) uint8.
-            pose: (33, 2) pixels. visibility: (33,).
+            pose: (33, 2) pixels.
+            visibility: (33,).
             head: height of the head in pixels.
             before: hands in the frame before, by side.
             second_look: sizes in head heights of enlarged crops around the wrists, where to look for hands that are not
@@ -110,7 +113,7 @@ class HandFinder:
         return _without_doubles(hands, pose)
 
     def _first_look(self, image: np.ndarray, pose: np.ndarray, arm: tuple[int, ...], head: float) -> Hand | None:
-        """A hand where the body model sees wrist and fingers."""
+        """Return a hand at the body model's wrist and fingers."""
         height, width = image.shape[:2]
         refined = self._recrop(image, _arm_roi(pose, arm)).refined
         if refined is None:
@@ -121,7 +124,7 @@ class HandFinder:
     def _second_look(
         self, image: np.ndarray, pose: np.ndarray, arm: tuple[int, ...], head: float, sizes: tuple[float, ...]
     ) -> Hand | None:
-        """The best hand among the palms around a wrist."""
+        """Return the best hand among the palms around a wrist."""
         best: Hand | None = None
         for region in self._palm_regions(image, pose, arm, head, sizes):
             for turn in TURNS if len(sizes) > 1 else TURNS[:1]:
@@ -133,7 +136,10 @@ class HandFinder:
         return best
 
     def _settle(self, image: np.ndarray, roi: Roi, wrist: np.ndarray, head: float) -> Hand | None:
-        """Runs the hand model until its landmarks ask for the region that they came from; None where it is no hand."""
+        """Run the hand model until its landmarks ask for the region that they came from.
+
+        None where it is no hand.
+        """
         height, width = image.shape[:2]
         points, drift, distance = None, math.inf, math.inf
         for _ in range(3):
@@ -144,7 +150,7 @@ class HandFinder:
             size = float(np.ptp(new, axis=0).max())
             inside = ((new >= 0) & (new < (width, height))).all(1).mean()
             distance = float(np.linalg.norm(new[0] - wrist)) / head
-            # a hand held towards the camera is large, and its wrist may be further from the body's guess
+            # a hand held toward the camera is large, and its wrist may be further from the body's guess
             near = distance < MAX_WRIST_DISTANCE * max(1.0, size / head) * (1.5 if points is None else 1.0)
             if not (MIN_SIZE * head < size < MAX_SIZE * head and inside > MIN_INSIDE and near):
                 return None
@@ -160,7 +166,7 @@ class HandFinder:
     def _palm_regions(
         self, image: np.ndarray, pose: np.ndarray, arm: tuple[int, ...], head: float, sizes: tuple[float, ...]
     ) -> Iterator[Roi]:
-        """Where the palm detector sees hands in enlarged crops around a wrist."""
+        """Yield the palm detector's regions in enlarged crops around a wrist."""
         centre = pose[list(arm[2:])].mean(0)
         for factor in sizes:
             side = factor * head
@@ -174,7 +180,7 @@ class HandFinder:
 
 
 def _arm_roi(pose: np.ndarray, arm: tuple[int, ...]) -> Roi:
-    """The square in which the model that looks closer expects the hand of an arm: around the middle finger's knuckle."""
+    """Return the square in which the model that looks closer expects the hand of an arm: around the middle finger's knuckle."""
     wrist, little, index = pose[list(arm[2:5])]
     knuckle = (2 * index + little) / 3
     along = knuckle - wrist
@@ -183,13 +189,13 @@ def _arm_roi(pose: np.ndarray, arm: tuple[int, ...]) -> Roi:
 
 
 def hand_roi(points: np.ndarray) -> Roi:
-    """The square that the hand model wants for a hand with these landmarks, (21, 2) pixels."""
+    """Return the hand model's region for a hand with these landmarks, (21, 2) pixels."""
     knuckles = (points[6] + points[14]) / 4 + points[10] / 2
     return _turned_box(points[list(PALM)], points[0], knuckles, scale=2.0, shift=-0.1)
 
 
 def _palm_roi(detection: Any, x: float, y: float, side: float) -> Roi:
-    """The same for a detected palm in a square crop at (x, y)."""
+    """Return the same for a detected palm in a square crop at (x, y)."""
     location = detection.location_data
     points = np.array([(k.x, k.y) for k in location.relative_keypoints]) * side + (x, y)
     box = location.relative_bounding_box
@@ -202,7 +208,7 @@ def _palm_roi(detection: Any, x: float, y: float, side: float) -> Roi:
 
 
 def _turned_box(points: np.ndarray, start: np.ndarray, end: np.ndarray, scale: float, shift: float) -> Roi:
-    """Square around points, turned so that start to end points up."""
+    """Return square around points, turned so that start to end points up."""
     direction = end - start
     turn = math.pi / 2 - math.atan2(-direction[1], direction[0])
     axes = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])  # rows: right, down
@@ -222,7 +228,7 @@ def _may_be_seen(image: np.ndarray, pose: np.ndarray, visibility: np.ndarray, ar
 
 
 def _without_doubles(hands: dict[str, Hand], pose: np.ndarray) -> dict[str, Hand]:
-    """Where both sides found the same hand, the nearer wrist has it."""
+    """Keep a hand that both sides found only for the nearer wrist."""
     if len(hands) < 2:
         return hands
     apart = float(np.linalg.norm(hands["left"].points - hands["right"].points, axis=1).mean())

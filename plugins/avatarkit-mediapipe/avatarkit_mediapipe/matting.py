@@ -25,8 +25,8 @@ __all__ = ["MediaPipeMatte"]
 log = logging.getLogger("avatarkit.mediapipe")
 
 SOLID = 0.55  # probability of what counts as the person
-MIN_SHARE = 0.003  # of the picture: less is nobody
-NEAR_WEIGHT, FAR_WEIGHT = 1e-3, 1e-1  # of the mask against the colours: at its border, at the end of the band
+MIN_SHARE = 0.003  # smallest share of the picture that counts as a person
+NEAR_WEIGHT, FAR_WEIGHT = 1e-3, 1e-1  # of the mask against the colors: at its border, at the end of the band
 
 
 class MediaPipeMatte:
@@ -49,7 +49,7 @@ class MediaPipeMatte:
             probability = self._without_others(seen, probability, keypoints, person)
         probability = _of_one(probability, person)
         if (probability > SOLID).mean() < MIN_SHARE:
-            raise InputError("Nobody could be cut out of the photo; use one in which the person stands out clearly.")
+            raise InputError("No person could be cut out of the photo. Use one in which the person stands out clearly.")
         if photo.alpha is not None:
             alpha = photo.alpha.numpy()
             if _shows(alpha, probability, person):
@@ -59,7 +59,7 @@ class MediaPipeMatte:
         return _as_matte(alpha, foreground_colours(image, alpha))
 
     def _without_others(self, image: np.ndarray, probability: np.ndarray, keypoints: Keypoints, person: Anatomy) -> np.ndarray:
-        """Cuts a mask of several people where colours change between what is sure of each."""
+        """Cut a mask of several people at color changes between their certain areas."""
         markers = (probability < 0.2).astype(np.int32)
         for other in map(anatomy, self._detector.everyone(image)):
             if math.dist((other.x, other.y), (person.x, person.y)) > 0.5 * min(other.head, person.head):
@@ -70,7 +70,7 @@ class MediaPipeMatte:
         return probability * cv2.blur(mine.astype(np.float32), (3, 3))
 
     def _solve(self, image: np.ndarray, probability: np.ndarray, grain: np.ndarray, person: Anatomy | None) -> np.ndarray:
-        """Alpha at full size, solved in the region of the person at bounded size."""
+        """Return alpha at full size, solved in the region of the person at bounded size."""
         height, width = probability.shape
         rows, columns = np.nonzero(probability > 0.1)
         margin = int(0.05 * max(height, width)) + 8
@@ -92,7 +92,7 @@ class MediaPipeMatte:
         distance = self._distance(prior, pixel, head, centre)
         solid = (prior > SOLID) | sure
         known = sure | (distance > 1.5) | ((distance > 1) & ((prior < 0.08) | (prior > 0.92)))
-        # towards the end of the band the mask decides more and more, and harder
+        # toward the end of the band the mask decides more and more, and harder
         soft = np.clip((prior - 0.25) / 0.5, 0, 1)
         guess = np.where(known, solid, soft + np.clip(2 * distance - 0.6, 0, 1) * (solid - soft))
         weight = NEAR_WEIGHT + FAR_WEIGHT * np.clip(distance, 0, 1) ** 2
@@ -106,7 +106,7 @@ class MediaPipeMatte:
     def _distance(
         self, probability: np.ndarray, grain: np.ndarray, head: float, centre: tuple[float, float] | None
     ) -> np.ndarray:
-        """(H, W) distance from the mask's border in units of the band to solve, which is wide at the hair."""
+        """Return (H, W) distance from the mask's border in units of the band to solve, which is wide at the hair."""
         mask = (probability > SOLID).astype(np.uint8)
         inside = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
         outside = cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5)
@@ -122,7 +122,7 @@ class MediaPipeMatte:
 
 
 def _of_one(probability: np.ndarray, person: Anatomy | None) -> np.ndarray:
-    """Leaves parts out that do not hang together with the person (or the largest part)."""
+    """Remove parts that are not connected to the person, or to the largest part."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats((probability > 0.4).astype(np.uint8), connectivity=4)
     if count <= 1:
         return probability
@@ -138,7 +138,7 @@ def _of_one(probability: np.ndarray, person: Anatomy | None) -> np.ndarray:
 
 
 def _without_islands(alpha: np.ndarray) -> np.ndarray:
-    """Keeps the largest part and what is at least a fiftieth of it."""
+    """Keep the largest part and what is at least a fiftieth of it."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats((alpha > 0.05).astype(np.uint8), connectivity=8)
     areas = stats[:, cv2.CC_STAT_AREA].copy()
     areas[0] = 0
@@ -146,7 +146,7 @@ def _without_islands(alpha: np.ndarray) -> np.ndarray:
 
 
 def _without_spots(alpha: np.ndarray) -> np.ndarray:
-    """Fills half transparent spots that no clear background reaches: people are solid inside."""
+    """Fill half transparent spots that no clear background reaches: people are solid inside."""
     count, labels = cv2.connectedComponents((alpha < 0.97).astype(np.uint8), connectivity=4)
     clearest = np.ones(count, np.float32)
     np.minimum.at(clearest, labels.ravel().astype(np.intp), alpha.ravel())
@@ -155,7 +155,7 @@ def _without_spots(alpha: np.ndarray) -> np.ndarray:
 
 
 def _spread(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Colours of solid pixels, continued outwards over those that are not, whose own colour may be wiped."""
+    """Return colors of solid pixels, continued outwards over those that are not, whose own color may be wiped."""
     weight = np.clip((alpha - 0.9) / 0.1, 0, 1).astype(np.float32)
     colours = np.zeros_like(image)
     for radius in (max(alpha.shape) // 2, 32, 8, 2):  # the nearer the better, where there is something near
@@ -167,7 +167,10 @@ def _spread(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _shows(alpha: np.ndarray, probability: np.ndarray, person: Anatomy | None) -> bool:
-    """Whether a file's own alpha is a matte of the person: it shows the head (or the person) and hides what is behind."""
+    """Return whether a file's own alpha is a matte of the person.
+
+    It is if it keeps the head (or the person) and removes the background.
+    """
     subject = probability > 0.8
     if person is not None:
         y, x = np.mgrid[: alpha.shape[0], : alpha.shape[1]].astype(np.float32)

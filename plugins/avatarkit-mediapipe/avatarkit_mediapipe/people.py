@@ -1,4 +1,4 @@
-"""Who is in the picture: detection of heads and bodies, counted left to right."""
+"""Finds people in a picture: heads and bodies, counted from left to right."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ class Person:
     """One detected person, in pixels.
 
     Attributes:
-        x, y: centre of the head. head: its height, roughly.
+        x, y: center of the head.
+        head: its height, roughly.
         roi: of the whole body, for the landmark model.
-        face: whether a face was detected. score: confidence.
+        face: whether a face was detected.
+        score: confidence.
     """
 
     x: float
@@ -45,7 +47,10 @@ class Person:
 
 
 class PersonFinder:
-    """Finds people with the face and body detectors; in parts of the picture where the whole shows nobody."""
+    """Finds people with the face and body detectors.
+
+    Parts of the picture are searched if no person is found in the whole.
+    """
 
     def __init__(self) -> None:
         self._bodies = Graph(DETECTOR.format("PoseDetectionCpu"))
@@ -53,11 +58,14 @@ class PersonFinder:
         self._far = Graph(DETECTOR.format("FaceDetectionFullRangeCpu"))
 
     def find(self, image: np.ndarray) -> list[Person]:
-        """All people of a picture, (H, W, 3) uint8, left to right."""
+        """Return all people of a picture, (H, W, 3) uint8, left to right."""
         return sorted(self._look(image, 0, 0, (self._far, self._near)), key=lambda p: p.x)
 
     def find_small(self, image: np.ndarray) -> list[Person]:
-        """The same on enlarged parts: people that are too small for ``find``; slower."""
+        """Return the same on enlarged parts: people that are too small for ``find``.
+
+        Slower.
+        """
         found: list[Person] = []
         for x, y, side in _tiles(image.shape[1], image.shape[0]):
             tile = image[y : y + side, x : x + side]
@@ -66,7 +74,7 @@ class PersonFinder:
         return sorted(_distinct(found), key=lambda p: p.x)
 
     def _look(self, image: np.ndarray, x: int, y: int, face_graphs: tuple[Graph, ...]) -> list[Person]:
-        """People of a part of the picture whose top left corner is (x, y)."""
+        """Return the people in a part of the picture whose top left corner is (x, y)."""
         height, width = image.shape[:2]
         faces: list[tuple[float, float, float, float]] = []  # x, y, size, score
         for graph in face_graphs:
@@ -95,13 +103,16 @@ class PersonFinder:
 
 
 def comparable(people: list[Person]) -> list[Person]:
-    """Leaves passers-by out: those much smaller than the largest."""
+    """Leave passers-by out: those much smaller than the largest."""
     largest = max((p.head for p in people), default=0.0)
     return [p for p in people if p.head >= COMPARABLE * largest]
 
 
 def _from_body(detection: Any, x: int, y: int, width: int, height: int) -> Person:
-    """From the body detector: a circle around the hips that holds the body, and a box at the shoulders and face."""
+    """Return a person from the body detector.
+
+    A circle around the hips holds the body, a box at the shoulders the face.
+    """
     location = detection.location_data
     hip, rim = ((x + k.x * width, y + k.y * height) for k in location.relative_keypoints[:2])
     box = location.relative_bounding_box
@@ -118,12 +129,12 @@ def _from_body(detection: Any, x: int, y: int, width: int, height: int) -> Perso
 
 
 def body_under(x: float, y: float, size: float, score: float) -> Person:
-    """Guesses the body under an upright face of this centre and size."""
+    """Guess the body under an upright face of this center and size."""
     return Person(x, y, size * HEAD_PER_FACE, Roi(x, y + 3.7 * size, 12 * size), True, score)
 
 
 def _tiles(width: int, height: int) -> Iterator[tuple[int, int, int]]:
-    """Half-overlapping squares: x, y, side."""
+    """Yield half-overlapping squares: x, y, side."""
     for parts in (2, 3):
         side = max(width, height) // parts
         for y in range(0, max(1, height - side // 2), side // 2):
@@ -132,7 +143,7 @@ def _tiles(width: int, height: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _distinct(people: list[Person]) -> list[Person]:
-    """Keeps the surest of those that are the same person."""
+    """Keep the surest of those that are the same person."""
     kept: list[Person] = []
     for p in sorted(people, key=lambda p: (p.face, p.score), reverse=True):
         if all(math.dist((p.x, p.y), (k.x, k.y)) > 0.6 * max(p.head, k.head) for k in kept):

@@ -32,7 +32,8 @@ class Anatomy:
     """What landmarks say about where a person is.
 
     Attributes:
-        x, y: centre of the head in pixels. head: its height.
+        x, y: center of the head in pixels.
+        head: its height.
         box: x0, y0, x1, y1 of the person.
         sure: (H, W) bool, surely on the person.
     """
@@ -45,7 +46,7 @@ class Anatomy:
 
 
 def anatomy(keypoints: Keypoints) -> Anatomy:
-    """Draws what is surely inside the person: the face, the torso, the bones of seen limbs and fingers."""
+    """Draw what is surely inside the person: the face, the torso, the bones of seen limbs and fingers."""
     pose, seen = keypoints.points["pose33"], keypoints.scores["pose33"]
     face = keypoints.points.get("face478")
     if face is not None:
@@ -79,21 +80,13 @@ def _integers(points: np.ndarray) -> np.ndarray:
 
 
 class Segmenter:
-    """Probability of person, finer than the model's 256 pixels where it matters."""
+    """Probability of person, at a higher resolution than the model's 256 pixels where needed."""
 
     def __init__(self) -> None:
         self._model = Graph(SEGMENTER)
 
     def probability(self, image: np.ndarray, person: Anatomy | None) -> tuple[np.ndarray, np.ndarray]:
-        """Where the person is.
-
-        Args:
-            image: (H, W, 3) uint8.
-            person: whom to look at closely.
-
-        Returns:
-            (H, W) float32, 0 to 1; (H, W) float32, size of one pixel of the model in pixels of the picture.
-        """
+        """Return the probability of each pixel to show the person."""
         height, width = image.shape[:2]
         if person is None:
             return self._window(image, (0, 0, width, height)), np.full(
@@ -127,7 +120,7 @@ class Segmenter:
 
 
 def _close_windows(person: Anatomy, width: int, height: int) -> list[tuple[int, int, int, int]]:
-    """From coarse to fine: upper body, head."""
+    """Return windows from coarse to fine: upper body, head."""
     x, y, h = person.x, person.y, person.head
     upper = (x - 2.2 * h, y - 1.0 * h, x + 2.2 * h, y + 3.4 * h)
     head = (x - 1.2 * h, y - 1.0 * h, x + 1.2 * h, y + 1.4 * h)
@@ -135,7 +128,7 @@ def _close_windows(person: Anatomy, width: int, height: int) -> list[tuple[int, 
 
 
 def _grown(box: tuple[float, float, float, float], share: float, width: int, height: int) -> tuple[int, int, int, int]:
-    """A box with a margin, in whole pixels inside the picture."""
+    """Return a box with a margin, in whole pixels inside the picture."""
     x0, y0, x1, y1 = box
     margin = share * max(x1 - x0, y1 - y0)
     left, right = _snapped(x0 - margin, x1 + margin, width)
@@ -144,7 +137,10 @@ def _grown(box: tuple[float, float, float, float], share: float, width: int, hei
 
 
 def _snapped(low: float, high: float, end: int) -> tuple[int, int]:
-    """Whole pixels from 0 to ``end``; a gap to the picture's border that is narrow is closed."""
+    """Return whole pixels from 0 to ``end``.
+
+    A gap to the picture's border that is narrow is closed.
+    """
     near = 0.06 * end
     start = 0 if low < near else int(low)
     stop = end if high > end - near else int(high) + 1
@@ -152,7 +148,7 @@ def _snapped(low: float, high: float, end: int) -> tuple[int, int]:
 
 
 def _feathered(window: tuple[int, int, int, int], width: int, height: int) -> np.ndarray:
-    """Weights of a window: 1 inside, falling to 0 over its outer eighth, except at the picture's own border."""
+    """Return weights of a window: 1 inside, falling to 0 over its outer eighth, except at the picture's own border."""
     x0, y0, x1, y1 = window
     ramp = max(1, max(x1 - x0, y1 - y0) // 8)
 
@@ -166,7 +162,7 @@ def _feathered(window: tuple[int, int, int, int], width: int, height: int) -> np
 
 
 def _near_border(probability: np.ndarray, reach: int) -> np.ndarray:
-    """1 at the border of a mask, falling to 0 over ``reach`` pixels."""
+    """Return 1 at the border of a mask, falling to 0 over ``reach`` pixels."""
     mask = (probability > 0.5).astype(np.uint8)
     distance = cv2.distanceTransform(mask, cv2.DIST_L2, 3) + cv2.distanceTransform(1 - mask, cv2.DIST_L2, 3)
     return np.clip(2 - 2 * distance / reach, 0, 1)

@@ -34,7 +34,7 @@ BASE = Weights(
 
 @hookimpl
 def register_pseudo_labelers(register: Register) -> None:
-    """Registers ``mimicmotion``."""
+    """Register ``mimicmotion``."""
     register(
         "mimicmotion",
         target="avatarkit_mimicmotion.labeler:MimicMotionLabeler",

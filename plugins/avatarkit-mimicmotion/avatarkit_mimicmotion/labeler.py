@@ -93,7 +93,7 @@ class MimicMotionLabeler:
         return window or cover_window(photo.height, photo.width, resolution)
 
     def _pose_maps(self, subject: Subject, params: BodyParams, window: Window, camera: Camera) -> torch.Tensor:
-        """(T + 1, 3, H, W) uint8, the photo's own pose first."""
+        """Return (T + 1, 3, H, W) uint8, the photo's own pose first."""
         body, renderer = self._context.get("body"), self._context.get("renderer")
         meshes = None if renderer is None else renderer.meshes
         offsets = subject.vertex_offsets
@@ -111,7 +111,7 @@ class MimicMotionLabeler:
         return torch.from_numpy(np.stack(pictures))
 
     def _ready_pipeline(self) -> VideoPipeline:
-        """Loads the networks when first asked."""
+        """Load the networks when first asked."""
         if self._pipeline is None:
             config, device = self._config, self._context.device
             self._context.progress("loading the video network", None)
@@ -130,9 +130,7 @@ class MimicMotionLabeler:
     def _checkpoint(self) -> Path:
         path = self._config.checkpoint or find_weights(CHECKPOINT)
         if path is None:
-            raise MissingWeights(
-                f"mimicmotion needs its weights, MimicMotion_1-1.pth: avatarkit weights add {CHECKPOINT} FILE"
-            )
+            raise MissingWeights(f"mimicmotion needs its weights, MimicMotion_1-1.pth: avatarkit weights add {CHECKPOINT} FILE")
         return path
 
     def _base(self) -> Path:
@@ -149,7 +147,7 @@ class MimicMotionLabeler:
         return {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}[self._config.dtype]
 
     def _scratch(self, reference: torch.Tensor, maps: torch.Tensor, seed: int) -> Scratch | None:
-        """The folder of exactly this clip."""
+        """Return the folder of exactly this clip."""
         if self.scratch is None:
             return None
         files = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in (self._checkpoint(), self._base())]
@@ -160,7 +158,10 @@ class MimicMotionLabeler:
 
 
 def _people(points: np.ndarray, scores: np.ndarray, window: Window) -> People:
-    """One person from (133, 2) pixels of the reference picture; lost points go where they are not drawn."""
+    """Return one person from (133, 2) pixels of the reference picture.
+
+    Lost points go where they are not drawn.
+    """
     lost = ~np.isfinite(points).all(-1)
     far = 10 * max(window.width, window.height)  # beyond it drawing would overflow
     points = np.where(lost[:, None], -1.0, np.clip(np.nan_to_num(points), -far, far))
@@ -168,7 +169,10 @@ def _people(points: np.ndarray, scores: np.ndarray, window: Window) -> People:
 
 
 def _detected(subject: Subject, window: Window) -> People | None:
-    """The person as detected in the photo; None where the detector's landmark sets are not known here."""
+    """Return the person as detected in the photo.
+
+    None where the detector's landmark sets are not known here.
+    """
     keypoints = subject.keypoints
     if not (keypoints.has("coco133") or keypoints.has("pose33")):
         return None
@@ -181,7 +185,10 @@ def _detected(subject: Subject, window: Window) -> People | None:
 
 
 def _alignment(detected: People, fitted: People) -> tuple[np.ndarray, np.ndarray]:
-    """What brings the fitted body onto the detected one; identity where that cannot be told."""
+    """Return scale and shift from the fitted body to the detected one.
+
+    The identity if they cannot be determined.
+    """
     neutral = np.ones(2), np.zeros(2)
     # Points that only one of the two has would pull the fit; their score decides for the reference.
     both = replace(detected, body_score=np.minimum(detected.body_score, fitted.body_score))

@@ -48,7 +48,7 @@ _POSE_LAYERS = (
 
 
 class PoseNet(nn.Module):
-    """Turns drawn poses into what is added to the video network's first feature map."""
+    """Encodes drawn poses as an offset to the video network's first feature map."""
 
     def __init__(self, noise_latent_channels: int = 320) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class PoseNet(nn.Module):
         self.scale = nn.Parameter(torch.full((1,), 2.0))
 
     def forward(self, pose_pixels: torch.Tensor) -> torch.Tensor:
-        """Maps (F, 3, H, W), or (B, F, 3, H, W), in -1 to 1 to (frames, C, H/8, W/8)."""
+        """Map (F, 3, H, W), or (B, F, 3, H, W), in -1 to 1 to (frames, C, H/8, W/8)."""
         if pose_pixels.ndim == 5:
             pose_pixels = pose_pixels.flatten(0, 1)
         features: torch.Tensor = self.final_proj(self.conv_layers(pose_pixels))
@@ -79,7 +79,7 @@ class PoseUNet(UNetSpatioTemporalConditionModel):
         pose_latents: torch.Tensor | None = None,
         image_only_indicator: bool = False,
     ) -> torch.Tensor:
-        """Predicts v for a tile of frames.
+        """Predict v for a tile of frames.
 
         Args:
             sample: (B, F, 8, h, w) scaled noisy latents (4), then latents of the reference picture (4).
@@ -119,7 +119,10 @@ class PoseUNet(UNetSpatioTemporalConditionModel):
         return x.unflatten(0, (batch, frames))
 
     def _condition(self, sample: torch.Tensor, timestep: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """(B, 4 C) embedding of noise level and ids; sinusoids are float32 and then cast, as in training."""
+        """Return (B, 4 C) embedding of noise level and ids.
+
+        Sinusoids are float32 and then cast, as in training.
+        """
         batch = sample.shape[0]
         level = timestep.reshape(-1).to(sample.device).expand(batch)
         embedding = self.time_embedding(self.time_proj(level).to(sample.dtype))
@@ -129,12 +132,12 @@ class PoseUNet(UNetSpatioTemporalConditionModel):
 
     @staticmethod
     def _attended(block: nn.Module, context: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The picture embedding, for blocks that attend to it."""
+        """Return the picture embedding, for blocks that attend to it."""
         return {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}
 
 
 def build_unet(config: dict[str, Any]) -> nn.Module:
-    """The video network.
+    """Return the video network.
 
     Args:
         config: as in ``unet/config.json`` of the base model; what is missing is taken from ``RELEASED_UNET``.
@@ -153,7 +156,10 @@ def build_unet(config: dict[str, Any]) -> nn.Module:
 
 
 def build_pose_net(config: dict[str, Any]) -> nn.Module:
-    """The pose network; ``config`` holds ``noise_latent_channels``, the width of the video network's first map."""
+    """Return the pose network.
+
+    ``config`` holds ``noise_latent_channels``, the width of the video network's first map.
+    """
     unknown = sorted(set(config) - set(RELEASED_POSE_NET))
     if unknown:
         raise ConfigError(f"The pose network's configuration has entries that are not known: {', '.join(unknown)}.")

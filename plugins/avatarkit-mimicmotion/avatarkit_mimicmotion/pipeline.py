@@ -17,12 +17,12 @@ from avatarkit_mimicmotion.weights import Networks
 
 __all__ = ["VideoPipeline"]
 
-FPS_ID = 7 - 1  # the network is always told 7 frames per second, minus one, whatever is played
+FPS_ID = 7 - 1  # conditioning of the network: always 7 frames per second, minus one, at any frame rate
 DOWNSCALE = 8  # pixels per latent
 
 
 def _silent(message: str, fraction: float) -> None:
-    """Reports progress to nobody."""
+    """Ignore a progress report."""
 
 
 class VideoPipeline:
@@ -64,7 +64,7 @@ class VideoPipeline:
         scratch: Scratch | None = None,
         report: Callable[[str, float], None] = _silent,
     ) -> torch.Tensor:
-        """Makes a video.
+        """Make a video.
 
         Args:
             reference: (H, W, 3) uint8, both multiples of 64.
@@ -91,7 +91,10 @@ class VideoPipeline:
         return torch.cat(frames)[1:]
 
     def encode(self, reference: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embedding (1, 1, D) and latents (1, 4, h, w) of the reference picture; draws its noise from ``generator``."""
+        """Return embedding (1, 1, D) and latents (1, 4, h, w) of the reference picture.
+
+        Draws its noise from ``generator``.
+        """
         image = signed(reference)[None]
         noise = torch.randn(image.shape, generator=generator)  # drawn even where it has no strength: the order is fixed
         with self._at_work(self.networks.image_encoder) as encoder:
@@ -102,7 +105,7 @@ class VideoPipeline:
         return embedding, latents
 
     def draw_noise(self, pose_maps: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """(1, T, 4, h, w) unit noise of one tile."""
+        """Return (1, T, 4, h, w) unit noise of one tile."""
         count, _, height, width = pose_maps.shape
         period = min(self.sampling.tile_size, count)
         shape = (1, period, 4, height // DOWNSCALE, width // DOWNSCALE)
@@ -116,15 +119,11 @@ class VideoPipeline:
         pose_maps: torch.Tensor,
         **options: Any,
     ) -> torch.Tensor:
-        """Denoises (1, N, 4, h, w) latents; ``options`` are those of ``denoise``."""
-        ids = torch.tensor(
-            [[FPS_ID, self.motion_bucket, self.noise_aug_strength]], dtype=self.dtype, device=self.device
-        )
+        """Denoise (1, N, 4, h, w) latents; ``options`` are those of ``denoise``."""
+        ids = torch.tensor([[FPS_ID, self.motion_bucket, self.noise_aug_strength]], dtype=self.dtype, device=self.device)
         with self._at_work(self.networks.unet) as unet, self._at_work(self.networks.pose_net) as pose_net:
 
-            def predict(
-                scaled: torch.Tensor, level: torch.Tensor, window: Sequence[int], conditional: bool
-            ) -> torch.Tensor:
+            def predict(scaled: torch.Tensor, level: torch.Tensor, window: Sequence[int], conditional: bool) -> torch.Tensor:
                 picture = image_latents[:, None].expand(-1, len(window), -1, -1, -1)
                 if not conditional:
                     picture, context, pose = torch.zeros_like(picture), torch.zeros_like(embedding), None
@@ -137,7 +136,7 @@ class VideoPipeline:
             return denoise(predict, latents, self.sampling, **options)
 
     def decode(self, latents: torch.Tensor, scratch: Scratch | None = None) -> Iterator[tuple[int, torch.Tensor]]:
-        """Decodes (1, N, 4, h, w) chunk by chunk: number of the first frame, and (n, H, W, 3) uint8.
+        """Decode (1, N, 4, h, w) chunk by chunk: number of the first frame, and (n, H, W, 3) uint8.
 
         Chunks are decoded for themselves (the decoder looks across their frames), so their borders matter.
         """
@@ -151,7 +150,7 @@ class VideoPipeline:
                 yield first, frames
 
     def decode_values(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
-        """(n, 4, h, w) -> (n, 3, H, W) float32, 0 to 1, on the CPU."""
+        """Return (n, 4, h, w) -> (n, 3, H, W) float32, 0 to 1, on the CPU."""
         scaled = (latents / vae.config.scaling_factor).to(self.dtype)
         pixels = vae.decode(scaled, num_frames=len(latents)).sample
         return (pixels.float().cpu() / 2 + 0.5).clamp(0, 1)
@@ -159,9 +158,7 @@ class VideoPipeline:
     def _decode_chunk(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
         values = self.decode_values(vae, latents)
         if not values.isfinite().all():
-            raise ConfigError(
-                f"mimicmotion: {self.dtype} is too narrow here, frames are not finite; set dtype = 'bfloat16'."
-            )
+            raise ConfigError(f"mimicmotion: {self.dtype} is too narrow here, frames are not finite; set dtype = 'bfloat16'.")
         return (values * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
     def _ready(self, values: torch.Tensor) -> torch.Tensor:
@@ -169,7 +166,10 @@ class VideoPipeline:
 
     @contextmanager
     def _at_work(self, network: nn.Module) -> Iterator[Any]:
-        """A network on the device; it goes back to the CPU afterwards where others need the room."""
+        """Return a network on the device.
+
+        It goes back to the CPU afterwards where others need the room.
+        """
         network.to(self.device)
         try:
             yield network

@@ -1,6 +1,6 @@
-"""Draws people as the colour-coded stick figures that the pose network was trained on, pixel for pixel.
+"""Draws people as the color-coded stick figures that the pose network was trained on, pixel for pixel.
 
-The rules (order, colours, thresholds, absence of antialiasing) are DWPose's as MimicMotion changed them: colours fade
+The rules (order, colors, thresholds, absence of antialiasing) are DWPose's as MimicMotion changed them: colors fade
 with confidence. They look odd in places; the network knows them so.
 """
 
@@ -49,9 +49,12 @@ class People:
     """Everybody in a picture, in coordinates that run from 0 to 1 across and down it.
 
     Attributes:
-        body: (n, 18, 2). body_score: (n, 18).
-        face: (n, 68, 2). face_score: (n, 68).
-        hands: (2n, 21, 2), all left hands, then all right ones. hands_score: (2n, 21).
+        body: (n, 18, 2).
+        body_score: (n, 18).
+        face: (n, 68, 2).
+        face_score: (n, 68).
+        hands: (2n, 21, 2), all left hands, then all right ones.
+        hands_score: (2n, 21).
     """
 
     body: np.ndarray
@@ -63,13 +66,7 @@ class People:
 
     @staticmethod
     def from_coco(points: np.ndarray, scores: np.ndarray, width: int, height: int) -> People:
-        """From COCO-WholeBody key points.
-
-        Args:
-            points: (n, 133, 2) pixels.
-            scores: (n, 133), 0 to 1; points with no score are not drawn.
-            width, height: of the picture.
-        """
+        """Return the people from COCO-WholeBody keypoints."""
         xy = np.asarray(points, np.float64) / [width, height]
         score = np.asarray(scores, np.float64)
         ids = [max(i, 0) for i in BODY]
@@ -85,21 +82,7 @@ class People:
 
 
 def fit_alignment(reference: People, frames: list[People], aspect: float) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and shift that bring a sequence of poses to where the reference person is.
-
-    One line fit of all frames' y to the reference's y; the same scale in pixels across, and a shift.
-
-    Args:
-        reference: its first person.
-        frames: those with exactly one person count.
-        aspect: (width / height of the reference picture) / (width / height of the frames).
-
-    Returns:
-        (2,) scale and (2,) shift, x then y, of coordinates 0 to 1.
-
-    Raises:
-        InputError: there is nothing to fit.
-    """
+    """Return scale and shift from a sequence of poses to the reference person."""
     seen = [i for i in ALIGNED if reference.body_score[0, i] > THRESHOLD]
     single = [frame.body[0, seen] for frame in frames if len(frame) == 1]
     if len(seen) < 2 or not single:
@@ -113,13 +96,13 @@ def fit_alignment(reference: People, frames: list[People], aspect: float) -> tup
 
 
 def align(people: People, scale: np.ndarray, shift: np.ndarray) -> People:
-    """Applies ``fit_alignment``'s result."""
+    """Apply ``fit_alignment``'s result."""
     moved = {name: getattr(people, name) * scale + shift for name in ("body", "face", "hands")}
     return replace(people, **moved)
 
 
 def draw(people: People, height: int, width: int) -> np.ndarray:
-    """Draws a pose map.
+    """Draw a pose map.
 
     Returns:
         (3, height, width) uint8 as the pose network takes it.
@@ -131,7 +114,7 @@ def draw(people: People, height: int, width: int) -> np.ndarray:
 
 
 def draw_canvas(people: People, height: int, width: int) -> np.ndarray:
-    """The large drawing (h, w, 3) before it is scaled down, in the palette's order of channels."""
+    """Return the large drawing (h, w, 3) before it is scaled down, in the palette's order of channels."""
     enlarge = CANVAS_SHORT_SIDE / min(height, width)
     canvas = np.zeros((int(height * enlarge), int(width * enlarge), 3), np.uint8)
     size = np.array([canvas.shape[1], canvas.shape[0]])
@@ -151,7 +134,7 @@ def draw_canvas(people: People, height: int, width: int) -> np.ndarray:
 
 
 def _draw_limbs(canvas: np.ndarray, points: np.ndarray, scores: np.ndarray) -> None:
-    """Filled ellipses; limb by limb, and within a limb person by person."""
+    """Draw filled ellipses, limb by limb, and within a limb person by person."""
     for color, (a, b) in zip(COLORS, LIMBS, strict=False):
         for body, score in zip(points, scores, strict=True):
             if min(score[a], score[b]) <= THRESHOLD:
@@ -165,7 +148,10 @@ def _draw_limbs(canvas: np.ndarray, points: np.ndarray, scores: np.ndarray) -> N
 
 
 def _draw_hand(canvas: np.ndarray, points: np.ndarray, scores: np.ndarray) -> None:
-    """Bones in the colours of the rainbow, then joints. Faint points are drawn dark, not left out."""
+    """Bones in the colors of the rainbow, then joints.
+
+    Faint points are drawn dark, not left out.
+    """
     for k, (a, b) in enumerate(FINGERS):
         if _inside(*points[a]) and _inside(*points[b]):
             strength = int(scores[a] * scores[b] * 255)
@@ -178,7 +164,7 @@ def _draw_hand(canvas: np.ndarray, points: np.ndarray, scores: np.ndarray) -> No
 
 
 def _inside(x: float, y: float) -> bool:
-    """Whether a point counts: lost ones lie at or beyond the upper left corner."""
+    """Return whether a point counts: lost ones lie at or beyond the upper left corner."""
     return int(x) > 0.01 and int(y) > 0.01
 
 

@@ -1,4 +1,4 @@
-"""From a photo to what the networks are shown: size, framing, and the image encoder's view."""
+"""Prepares a photo for the networks: size, framing, and the image encoder's view."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ASPECT = 9 / 16
 
 
 def target_size(resolution: int, portrait: bool) -> tuple[int, int]:
-    """Height and width: ``resolution`` and the multiple of 64 below 16/9 of it."""
+    """Return height and width: ``resolution`` and the multiple of 64 below 16/9 of it."""
     if resolution <= 0 or resolution % 64:
         raise ConfigError(f"mimicmotion: resolution {resolution} is no positive multiple of 64.")
     long = int(resolution / ASPECT // 64) * 64
@@ -27,7 +27,10 @@ def target_size(resolution: int, portrait: bool) -> tuple[int, int]:
 
 
 def cover_window(height: int, width: int, resolution: int) -> Window:
-    """The authors' framing: as large a part as fits, from the middle; portrait only where height exceeds width."""
+    """Return the authors' framing: as large a part as fits, from the middle.
+
+    Portrait only where height exceeds width.
+    """
     out_h, out_w = target_size(resolution, portrait=height > width)
     aspect = height / width
     if aspect < out_h / out_w:
@@ -38,18 +41,18 @@ def cover_window(height: int, width: int, resolution: int) -> Window:
 
 
 def signed(image: torch.Tensor) -> torch.Tensor:
-    """(..., H, W, 3) uint8 -> (..., 3, H, W) float32, -1 to 1."""
+    """Return (..., H, W, 3) uint8 -> (..., 3, H, W) float32, -1 to 1."""
     return image.movedim(-1, -3).float() / 255 * 2 - 1
 
 
 def clip_pixels(image: torch.Tensor) -> torch.Tensor:
-    """The image encoder's view of a picture.
+    """Return the image encoder's view of a picture.
 
     Args:
         image: (1, 3, H, W) float32, -1 to 1.
 
     Returns:
-        (1, 3, 224, 224) normalised. The aspect ratio is not kept; the picture is smoothed before it is scaled down.
+        (1, 3, 224, 224) normalized. The aspect ratio is not kept; the picture is smoothed before it is scaled down.
     """
     sigma_y, sigma_x = (max((size / CLIP_SIZE - 1) / 2, 0.001) for size in image.shape[-2:])
     small = interpolate(blur(image, sigma_x, sigma_y), (CLIP_SIZE, CLIP_SIZE), mode="bicubic", align_corners=True)

@@ -33,7 +33,10 @@ class Sampling:
 
 
 def initial_latents(noise: torch.Tensor, frames: int, steps: int) -> torch.Tensor:
-    """Starting point of sampling: unit noise of one tile (1, T, 4, h, w), repeated over the video with period T."""
+    """Return the start of sampling: unit noise of one tile (1, T, 4, h, w), repeated.
+
+    The period over the video is T.
+    """
     period = noise.shape[1]
     sigma = noise_levels(steps)[0][0].to(noise)
     return (noise * (sigma**2 + 1).sqrt())[:, torch.arange(frames) % period]
@@ -48,7 +51,7 @@ def denoise(
     report: Callable[[float], None] = lambda fraction: None,
     observe: Callable[[int, torch.Tensor, torch.Tensor], None] = lambda step, latents, v: None,
 ) -> torch.Tensor:
-    """Samples a video.
+    """Sample a video.
 
     At each step the windows' predictions are averaged with triangular weights, with and without condition; guidance
     and the Euler step are then done for all frames at once. Sums are float32 whatever the network computes in.

@@ -12,7 +12,9 @@ SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 700.0, 7.0
 
 
 def noise_levels(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise levels of Karras et al. (2022, eq. 5) in the range of Stable Video Diffusion.
+    """Noise levels of Karras et al.
+
+    (2022, eq. 5) in the range of Stable Video Diffusion.
 
     Returns:
         (steps + 1,) sigmas from 700 down to 0.002, then 0; and (steps,) what the network is told, 0.25 ln sigma.
@@ -26,18 +28,20 @@ def noise_levels(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def scale_input(latents: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """Brings noisy latents to unit variance for the network."""
+    """Bring noisy latents to unit variance for the network."""
     return latents / (sigma**2 + 1).sqrt()
 
 
 def euler_step(latents: torch.Tensor, v: torch.Tensor, sigma: torch.Tensor, sigma_next: torch.Tensor) -> torch.Tensor:
-    """One Euler step of the probability flow with v-prediction (Karras et al. 2022, algorithm 1 without churn)."""
+    """Return one Euler step of the probability flow with v-prediction (Karras et al. 2022, algorithm 1 without churn)."""
     clean = v * (-sigma / (sigma**2 + 1).sqrt()) + latents / (sigma**2 + 1)
     return latents + (latents - clean) / sigma * (sigma_next - sigma)
 
 
 def tiles(frames: int, size: int, overlap: int) -> list[list[int]]:
-    """Windows of frames for progressive latent fusion; frame 0, the reference, is the first of each.
+    """Return windows of frames for progressive latent fusion.
+
+    Frame 0, the reference, is the first of each.
 
     Args:
         frames: of the video, reference included.
@@ -60,11 +64,11 @@ def tiles(frames: int, size: int, overlap: int) -> list[list[int]]:
 
 
 def tile_weights(size: int) -> torch.Tensor:
-    """(size,) triangle by which windows are blended: small at the ends, never zero."""
+    """Return (size,) triangle by which windows are blended: small at the ends, never zero."""
     u = (torch.arange(size, dtype=torch.float32) + 0.5) * 2 / size
     return torch.minimum(u, 2 - u)
 
 
 def guidance_scales(frames: int, first: float, last: float) -> torch.Tensor:
-    """(frames,) guidance, linear over the video."""
+    """Return (frames,) guidance, linear over the video."""
     return torch.linspace(first, last, frames)

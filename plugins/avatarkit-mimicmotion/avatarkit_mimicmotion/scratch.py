@@ -1,4 +1,4 @@
-"""Half-done work of one clip on disk, so that a killed run goes on where it was."""
+"""Partial results of one clip on disk, from which an interrupted run continues."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class Progress:
     Attributes:
         latents: (1, N, 4, h, w) at the beginning of ``step``.
         sums: (branches, 1, N, 4, h, w) weighted predictions of the windows before ``window``.
-        step: being worked on. window: next one.
+        step: being worked on.
+        window: next one.
     """
 
     latents: torch.Tensor
@@ -40,7 +41,7 @@ class Progress:
 
     @staticmethod
     def start(latents: torch.Tensor, branches: int) -> Progress:
-        """Nothing is done yet."""
+        """Return the progress of a new clip."""
         return Progress(latents, latents.new_zeros(branches, *latents.shape), 0, 0)
 
 
@@ -53,7 +54,7 @@ class Scratch:
         self._saved = time.monotonic()
 
     def save(self, progress: Progress, force: bool = False) -> None:
-        """Writes atomically, but not more often than ``every_seconds``."""
+        """Write atomically, but not more often than ``every_seconds``."""
         if not force and time.monotonic() - self._saved < self.every_seconds:
             return
         position = torch.tensor([progress.step, progress.window])
@@ -61,7 +62,7 @@ class Scratch:
         self._saved = time.monotonic()
 
     def load(self, like: torch.Tensor) -> Progress | None:
-        """What was saved, on the device of ``like``; None where there is nothing of this shape."""
+        """Return the saved tensor, on the device of ``like``; None if none of this shape exists."""
         found = self._read("latents", ("latents", "sums", "position"))
         if found is None or found["latents"].shape != like.shape:
             return None
@@ -69,16 +70,16 @@ class Scratch:
         return Progress(found["latents"].to(like.device), found["sums"].to(like.device), step, window)
 
     def save_frames(self, first: int, frames: torch.Tensor) -> None:
-        """Keeps decoded frames (n, H, W, 3) uint8 that begin with number ``first``."""
+        """Keep decoded frames (n, H, W, 3) uint8 that begin with number ``first``."""
         self._write(f"frames_{first:06d}", {"frames": frames})
 
     def load_frames(self, first: int) -> torch.Tensor | None:
-        """Decoded frames that begin with number ``first``."""
+        """Return the decoded frames that begin with number ``first``."""
         found = self._read(f"frames_{first:06d}", ("frames",))
         return None if found is None else found["frames"]
 
     def remove(self) -> None:
-        """Forgets everything."""
+        """Forget everything."""
         with suppress(OSError):
             for path in self.folder.iterdir():
                 if _NAMES.fullmatch(path.name) or is_temporary(path.name):

@@ -1,4 +1,4 @@
-"""Reads checkpoints, strictly: every tensor has its place, every place its tensor, and nothing in a file is run."""
+"""Reads checkpoints, strictly: names and shapes must match, and no code is executed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ PREFIXES = {"unet": "unet.", "pose_net": "pose_net.", "vae": "vae.", "image_enco
 # What older programs wrote into files and newer modules do not keep.
 OBSOLETE = ("vision_model.embeddings.position_ids",)
 
+
 @dataclass(frozen=True)
 class Networks:
     """All networks of the generator, in evaluation mode, on the CPU.
 
     Attributes:
-        unet: ``PoseUNet``. pose_net: ``PoseNet``. vae: of Stable Video Diffusion. image_encoder: CLIP with projection.
+        unet: ``PoseUNet``.
+        pose_net: ``PoseNet``.
+        vae: of Stable Video Diffusion.
+        image_encoder: CLIP with projection.
     """
 
     unet: nn.Module
@@ -34,10 +38,8 @@ class Networks:
     image_encoder: nn.Module
 
 
-def load_networks(
-    checkpoint: Path, base: Path, pose_net: Path | None = None, dtype: torch.dtype = torch.float32
-) -> Networks:
-    """Builds all networks from files.
+def load_networks(checkpoint: Path, base: Path, pose_net: Path | None = None, dtype: torch.dtype = torch.float32) -> Networks:
+    """Build all networks from files.
 
     Args:
         checkpoint: the released file (``unet.*`` and ``pose_net.*``), or the video network alone without prefix.
@@ -81,7 +83,10 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _split(state: dict[str, torch.Tensor], default: str = "unet") -> dict[str, dict[str, torch.Tensor]]:
-    """Sorts tensors by network; those without a network's prefix belong to ``default``."""
+    """Sort tensors by network.
+
+    Those without a network's prefix belong to ``default``.
+    """
     parts: dict[str, dict[str, torch.Tensor]] = {}
     for key, value in state.items():
         owner = next((name for name, prefix in PREFIXES.items() if key.startswith(prefix)), None)
@@ -90,7 +95,7 @@ def _split(state: dict[str, torch.Tensor], default: str = "unet") -> dict[str, d
 
 
 def _find(folder: Path, stem: str) -> Path:
-    """The safetensors file of one network of the base model, half precision first."""
+    """Return the safetensors file of one network of the base model, half precision first."""
     candidates = [folder / f"{stem}.fp16.safetensors", folder / f"{stem}.safetensors"]
     for path in candidates:
         if path.is_file():
@@ -121,6 +126,6 @@ def _image_encoder(base: Path) -> nn.Module:
 
 
 def _fill(module: nn.Module, state: dict[str, torch.Tensor], what: str, path: Path, dtype: torch.dtype) -> None:
-    """Puts a state into a module that lies on the meta device."""
+    """Put a state into a module that lies on the meta device."""
     wanted = module.state_dict()
     fill(module, {k: v for k, v in state.items() if k in wanted or k not in OBSOLETE}, what, path, dtype)

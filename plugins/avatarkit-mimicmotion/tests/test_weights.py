@@ -71,7 +71,7 @@ def _sentence(error: BaseException) -> str:
         (lambda s: s.update({"unet.extra": torch.ones(1)}), "1 tensors are unknown, e.g. extra"),
         (lambda s: s.update({"unet.conv_in.bias": torch.ones(7)}), r"conv_in.bias has the shape \(7,\), not \(32,\)"),
         (lambda s: s.update({"unet.conv_in.bias": torch.ones(32, dtype=torch.int64)}), "another type"),
-        (lambda s: s.update({"epoch": 3}), "other things than named tensors"),
+        (lambda s: s.update({"epoch": 3}), "more than named tensors"),
     ],
 )
 def test_checkpoints_that_do_not_fit(change, expected, tiny, state, tmp_path):

@@ -23,10 +23,11 @@ _HOLD = 0.06
 
 
 def align(voice: Voice, words: list[list[str]]) -> list[tuple[float, float, str]]:
-    """The best path through the recording (Viterbi) for the sounds in their order, with silence between words where there is any.
+    """Align the sounds to the recording (Viterbi), in order, with silence between words.
 
     Args:
-        voice: what was heard. words: ARPAbet, see ``words.phonemes``.
+        voice: analyzed recording.
+        words: ARPAbet, see ``words.phonemes``.
 
     Returns:
         (start, end, sound) seconds; silences are left out.
@@ -51,7 +52,7 @@ def align(voice: Voice, words: list[list[str]]) -> list[tuple[float, float, str]
 
 
 def _moves(sounds: list[str], index: np.ndarray, firsts: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """(n, m) states that may come before each state (-1 = none), and (n,) what it costs to stay in it."""
+    """Return the states (n, m) that may precede each state, -1 = none, and their costs (n,)."""
     ends: list[list[int]] = []  # states from which each sound may be left
     for k, sound in enumerate(sounds):
         last = (firsts[k + 1] if k + 1 < len(sounds) else len(index)) - 1
@@ -76,7 +77,7 @@ def _moves(sounds: list[str], index: np.ndarray, firsts: list[int]) -> tuple[np.
 
 
 def _viterbi(costs: np.ndarray, before: np.ndarray, stay: np.ndarray) -> np.ndarray:
-    """(T,) state at each moment of the cheapest path from the first to the last state; costs (n, T)."""
+    """Return (T,) state at each moment of the cheapest path from the first to the last state; costs (n, T)."""
     count, T = costs.shape
     best = np.full(count + 1, np.inf)  # the last is nobody's
     best[0] = costs[0, 0]
@@ -96,7 +97,7 @@ def _viterbi(costs: np.ndarray, before: np.ndarray, stay: np.ndarray) -> np.ndar
 
 
 def _cost(sound: str, v: Voice) -> np.ndarray:
-    """(T,) how little each moment of a recording is like a sound."""
+    """Return (T,) how little each moment of a recording is like a sound."""
     quiet = 1 - v.speaking
     if not sound:
         return 1.5 * v.speaking + v.open

@@ -28,7 +28,9 @@ class Stage:
     """How a performance is made.
 
     Attributes:
-        fps: frames per second. rng: where variety comes from. liveliness: 0 to 1.5.
+        fps: frames per second.
+        rng: where variety comes from.
+        liveliness: 0 to 1.5.
     """
 
     fps: float
@@ -37,10 +39,9 @@ class Stage:
 
 
 def stand(stage: Stage, seconds: float, arms: Mapping[str, Sequence[ArmKey]] | None = None, gaze: float = 1.0) -> Performance:
-    """Somebody who stands, breathes and sways a little; arms follow their keys, or hang.
+    """Return a person who stands, breathes and sways a little.
 
-    Args:
-        stage: how. seconds: of one period. arms: keys of each side. gaze: size of glances.
+    The arms follow their keys, or hang down.
     """
     p, rng, k = Performance(seconds, stage.fps), stage.rng, stage.liveliness
     for side, points in (arms or {}).items():
@@ -65,7 +66,7 @@ def stand(stage: Stage, seconds: float, arms: Mapping[str, Sequence[ArmKey]] | N
 
 
 def finish(p: Performance, stage: Stage, blinks: tuple[float, ...] = (), every: float = 3.2) -> Performance:
-    """Last layer: hands that do not meet, blinks and lids."""
+    """Add the last layer: separate the hands, add blinks and eyelids."""
     keep_hands_apart(p)
     for side in ("Left", "Right"):
         p.add(f"mouthSmile{side}", 0.05)
@@ -105,15 +106,7 @@ def talk(
     expression: str = "friendly",
     rate: float = 0.92,
 ) -> Performance:
-    """Somebody who talks and underlines it with hands, head and brows.
-
-    Args:
-        stage: how.
-        text: ARPAbet, see ``face.speak``.
-        plan: for each phrase the pose of the left and of the right arm; repeats when it runs out.
-        rest: pose of both arms between start and end.
-        expression: what lies under the speech. rate: speed of speech.
-    """
+    """Return a person who talks, emphasized with hands, head and brows."""
     speech = speak(text, stage.rng, start=0.55, rate=rate)
     return perform(stage, speech, 0.55 + speech.seconds + 0.35, plan, rest, expression)
 
@@ -121,7 +114,10 @@ def talk(
 def perform(
     stage: Stage, speech: Sounds, seconds: float, plan: Sequence[tuple[str, str]], rest: str, expression: str
 ) -> Performance:
-    """Somebody who says ``speech`` within ``seconds``; the other arguments are those of ``talk``."""
+    """Return a person who says ``speech`` within ``seconds``.
+
+    The other arguments are those of ``talk``.
+    """
     rng, k = stage.rng, stage.liveliness
     arms = {side: _arm_plan(side, plan, speech, seconds, rest, rng) for side in ("left", "right")}
     p = stand(stage, seconds, arms, gaze=1.2)
@@ -156,7 +152,7 @@ def perform(
 def _arm_plan(
     side: str, plan: Sequence[tuple[str, str]], speech: Sounds, seconds: float, rest: str, rng: np.random.Generator
 ) -> list[ArmKey]:
-    """Keys of one arm: a pose for each phrase, reached as it starts, drifting a little while it lasts."""
+    """Return keys of one arm: a pose for each phrase, reached as it starts, drifting a little while it lasts."""
     lag = 0.0 if side == "left" else float(rng.uniform(0.03, 0.09))
     out: list[ArmKey] = [(0.08, rest), (seconds - 0.1, rest)]
     for number, (start, end) in enumerate(speech.phrases):
@@ -259,7 +255,7 @@ _FACES = ("smile", "surprise", "frown", "wink", "pucker", "tongue", "wide")
 
 
 def expressions(stage: Stage, names: Sequence[str] = _FACES, each: float = 1.35) -> Performance:
-    """One named expression after the other, with what the head does along."""
+    """Return one named expression after the other, with what the head does along."""
     p = stand(stage, each * len(names) + 0.3)
     heads = {"surprise": (-4, 0), "frown": (4, 0), "wink": (1, 6), "smile": (-1, 3), "doubt": (0, -6), "wide": (-3, 0)}
     for k, name in enumerate(names):

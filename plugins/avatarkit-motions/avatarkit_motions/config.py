@@ -20,13 +20,13 @@ class BuiltinConfig:
     fps: Annotated[float, Range(5, 240)] = 30.0
     """Frames per second."""
     liveliness: Annotated[float, Range(0, 1.5)] = 1.0
-    """Scales gestures, head movements and sway; 0 is a talking statue, 1 natural."""
+    """Scale of gestures, head movements and sway; 0 = none, 1 = natural."""
     label_pitch: tuple[_Angle, _Angle] = (-10.0, 10.0)
-    """Degrees, range of the whole body's pitch per label segment (the paper's section 3.2: -30 to 30)."""
+    """Range in degrees of the whole body's pitch per label segment (the paper's section 3.2: -30 to 30)."""
     label_yaw: tuple[_Angle, _Angle] = (-25.0, 25.0)
-    """Degrees, range of the whole body's yaw per label segment (the paper's section 3.2: -10 to 10)."""
+    """Range in degrees of the whole body's yaw per label segment (the paper's section 3.2: -10 to 10)."""
     label_seconds: Annotated[float, Range(0.5, 60)] = 4.0
-    """Longest label segment; longer motions are cut at a random place."""
+    """Longest label segment in seconds; longer motions are cut at a random place."""
 
     def __post_init__(self) -> None:
         for name in ("label_pitch", "label_yaw"):
@@ -37,24 +37,24 @@ class BuiltinConfig:
 
 @dataclass(frozen=True)
 class FolderConfig(BuiltinConfig):
-    """Options of ``folder``: those of ``builtin``, which it holds too, and more."""
+    """Options of ``folder``: those of ``builtin``, which it includes, and more."""
 
     path: Annotated[str, Machine] = ""
-    """Folder of motion files (.bvh .npz .pose); the folders in it count too."""
+    """Folder of motion files (.bvh .npz .pose), including its subfolders."""
     label_pitch: tuple[_Angle, _Angle] = (-30.0, 30.0)
-    """Degrees, range of the whole body's pitch per label segment (the paper's section 3.2)."""
+    """Range in degrees of the whole body's pitch per label segment (the paper's section 3.2)."""
     label_yaw: tuple[_Angle, _Angle] = (-10.0, 10.0)
-    """Degrees, range of the whole body's yaw per label segment (the paper's section 3.2)."""
+    """Range in degrees of the whole body's yaw per label segment (the paper's section 3.2)."""
 
 
 @dataclass(frozen=True)
 class TedConfig(FolderConfig):
-    """Options of ``ted``: those of ``builtin``, which it holds too, and more."""
+    """Options of ``ted``: those of ``builtin``, which it includes, and more."""
 
     path: Annotated[str, Machine] = ""
     """Folder of the clip files (.json) that the scripts of the TED Gesture Dataset write."""
     video_fps: Annotated[float, Range(1, 240)] = 25.0
-    """Frames per second of the dataset's videos, which its files do not tell."""
+    """Frames per second of the dataset's videos, which its files do not state."""
 
 
 @dataclass(frozen=True)
@@ -62,4 +62,4 @@ class SpeechConfig(BuiltinConfig):
     """Options of ``speech``: those of ``builtin``, and more."""
 
     text: str = ""
-    """What is said in the recording, in English; sharpens the mouth's shapes. Empty = hear what can be heard."""
+    """English text of the recording; makes mouth shapes more accurate. Empty = use the sound alone."""

@@ -12,10 +12,11 @@ __all__ = ["blend", "bump", "keys", "noise", "smooth"]
 
 
 def keys(t: np.ndarray, period: float, points: Sequence[tuple[float, float]], softness: float = 0.045) -> np.ndarray:
-    """A curve through key points, eased at its extremes and without overshoot.
+    """Return a curve through key points, eased at its extremes and without overshoot.
 
     Args:
-        t: (T,) seconds, evenly spaced over one period. period: seconds.
+        t: (T,) seconds, evenly spaced over one period.
+        period: seconds.
         points: (seconds, value), ascending, within one period.
         softness: seconds, how far corners are rounded.
 
@@ -29,7 +30,7 @@ def keys(t: np.ndarray, period: float, points: Sequence[tuple[float, float]], so
 
 
 def smooth(values: np.ndarray, t: np.ndarray, seconds: float) -> np.ndarray:
-    """``values`` (T,) of one period with corners rounded by a Gaussian of that width."""
+    """Return ``values`` (T,) of one period with corners rounded by a Gaussian of that width."""
     step = t[1] - t[0] if len(t) > 1 else 1.0
     return gaussian_filter1d(values, seconds / step, mode="wrap") if seconds > 0 else values
 
@@ -37,10 +38,12 @@ def smooth(values: np.ndarray, t: np.ndarray, seconds: float) -> np.ndarray:
 def noise(
     t: np.ndarray, period: float, rng: np.random.Generator, slow: float = 0.0, fast: float = 0.8, tilt: float = 1.0
 ) -> np.ndarray:
-    """Random drift (T,) of unit standard deviation.
+    """Return random drift (T,) of unit standard deviation.
 
     Args:
-        t: (T,) seconds. period: seconds. rng: where randomness comes from.
+        t: (T,) seconds.
+        period: seconds.
+        rng: where randomness comes from.
         slow, fast: Hz, band of its frequencies (harmonics of the period).
         tilt: amplitudes fall as frequency to the power of minus this.
     """
@@ -53,10 +56,14 @@ def noise(
 
 
 def bump(t: np.ndarray, period: float, at: float, rise: float, fall: float, hold: float = 0.0) -> np.ndarray:
-    """(T,) 0 -> 1 -> 0 around one moment, minimum-jerk both ways; wraps around the end of the period.
+    """Return (T,) 0 -> 1 -> 0 around one moment, minimum-jerk both ways.
+
+    Wraps around the end of the period.
 
     Args:
-        t: (T,) seconds. period: seconds. at: seconds, start of the plateau.
+        t: (T,) seconds.
+        period: seconds.
+        at: seconds, start of the plateau.
         rise, fall, hold: seconds.
     """
     since = (t - at + rise) % period
@@ -66,11 +73,14 @@ def bump(t: np.ndarray, period: float, at: float, rise: float, fall: float, hold
 
 
 def blend(t: np.ndarray, period: float, start: float, end: float, ease: float) -> np.ndarray:
-    """(T,) 1 between two moments, eased in before the first and out after the second."""
+    """Return (T,) 1 between two moments, eased in before the first and out after the second."""
     return bump(t, period, start, ease, ease, end - start)
 
 
 def _minimum_jerk(x: np.ndarray) -> np.ndarray:
-    """Flash and Hogan's (1985) polynomial: 0 -> 1 with zero velocity and acceleration at both ends."""
+    """Return Flash and Hogan's (1985) polynomial: 0 -> 1 with smooth ends.
+
+    Velocity and acceleration are zero at both ends.
+    """
     x = np.clip(x, 0, 1)
     return x**3 * (10 + x * (6 * x - 15))

@@ -27,7 +27,7 @@ __all__ = [
 
 
 def _both(**actions: float) -> dict[str, float]:
-    """``smile_`` stands for the left and the right action."""
+    """Expand names such as ``smile_`` to the left and the right action."""
     out: dict[str, float] = {}
     for name, value in actions.items():
         if name.endswith("_"):
@@ -59,7 +59,7 @@ VISEMES = {
     "uu": _both(jawOpen=0.17, mouthPucker=0.7, mouthFunnel=0.32),
 }  # fmt: skip
 
-# ARPAbet -> shapes in turn; consonants: shape, seconds, how strongly they pull their neighbours
+# ARPAbet -> shapes in turn; consonants: shape, seconds, how strongly they pull their neighbors
 VOWELS = {
     "AA": ("aa",), "AE": ("ae",), "AH": ("ah",), "AO": ("oh",), "AW": ("aa", "uu"), "AY": ("aa", "ih"), "EH": ("eh",),
     "ER": ("rr",), "EY": ("eh", "ee"), "IH": ("ih",), "IY": ("ee",), "OW": ("oh", "uu"), "OY": ("oh", "ih"),
@@ -93,12 +93,12 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
 
 
 def shapes_of(sound: str) -> tuple[str, ...]:
-    """Mouth shapes of an ARPAbet sound, in turn."""
+    """Return mouth shapes of an ARPAbet sound, in turn."""
     return VOWELS[sound] if sound in VOWELS else (CONSONANTS[sound][0],)
 
 
 class Sounds(Protocol):
-    """What somebody says: ``Speech`` made from text, or heard in a recording."""
+    """Timed sounds of speech: ``Speech`` made from text, or recognized in a recording."""
 
     @property
     def phrases(self) -> list[tuple[float, float]]:
@@ -111,7 +111,7 @@ class Sounds(Protocol):
         ...
 
     def actions(self, t: np.ndarray, period: float) -> dict[str, np.ndarray]:
-        """Facial actions -> (T,) at moments (T,) of a film of ``period`` seconds."""
+        """Return facial actions -> (T,) at times (T,) within ``period`` seconds."""
         ...
 
 
@@ -121,7 +121,7 @@ class Speech:
 
     Attributes:
         seconds: how long it takes.
-        sounds: (centre, width, strength, mouth shape), seconds.
+        sounds: (center, width, strength, mouth shape), seconds.
         phrases: (start, end) between pauses, seconds.
         stresses: (seconds, 0 to 1) of stressed syllables.
     """
@@ -132,9 +132,9 @@ class Speech:
     stresses: list[tuple[float, float]]
 
     def actions(self, t: np.ndarray, period: float) -> dict[str, np.ndarray]:
-        """Facial actions -> (T,), neighbouring sounds melting into each other.
+        """Return facial actions -> (T,), neighboring sounds melting into each other.
 
-        Each sound pulls every action towards its target with a dominance that fades with time (Cohen and Massaro,
+        Each sound pulls every action toward its target with a dominance that fades with time (Cohen and Massaro,
         1993, with Gaussians), so that lips round before a rounded vowel and a closed mouth stays closed.
         """
         total = np.full_like(t, 0.06)  # at rest the mouth is closed
@@ -149,12 +149,7 @@ class Speech:
 
 
 def speak(phonemes: str, rng: np.random.Generator, start: float = 0.0, rate: float = 1.0) -> Speech:
-    """Times the sounds of a text.
-
-    Args:
-        phonemes: ARPAbet with stress marks ("HH AH L OW1"), "," and "." for pauses.
-        rng: for natural timing. start: seconds. rate: speed, 1 = relaxed speech.
-    """
+    """Return the timing of the sounds of a text."""
     now = began = start
     sounds: list[tuple[float, float, float, str]] = []
     phrases: list[tuple[float, float]] = []
@@ -184,7 +179,7 @@ def speak(phonemes: str, rng: np.random.Generator, start: float = 0.0, rate: flo
 
 
 def add_expression(p: Performance, name: str, weight: np.ndarray) -> None:
-    """Adds a named expression with a weight (T,)."""
+    """Add a named expression with a weight (T,)."""
     for action, value in EXPRESSIONS[name].items():
         p.add(action, value * weight)
 
@@ -207,7 +202,10 @@ def add_blinks(p: Performance, rng: np.random.Generator, every: float = 3.2, at:
 
 
 def add_glances(p: Performance, rng: np.random.Generator, size: float = 1.0) -> None:
-    """Micro-saccades and small glances (degrees times ``size``); lids follow eyes that look down."""
+    """Micro-saccades and small glances (degrees times ``size``).
+
+    Lids follow eyes that look down.
+    """
     steps = max(3, round(p.period / 0.55))
     edges = np.sort(rng.uniform(0, p.period, steps))
     for axis, spread in (("yaw", 1.6), ("pitch", 0.9)):

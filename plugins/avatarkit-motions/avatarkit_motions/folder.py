@@ -27,7 +27,9 @@ _MOST_FILES, _MOST_LOOKED_AT = 100_000, 1_000_000
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
-    """Motion files in a folder and the folders in it; links to folders are not followed.
+    """Yield motion files in a folder and the folders in it.
+
+    Links to folders are not followed.
 
     Raises:
         InputError: it holds more files than any collection of motions.
@@ -42,7 +44,10 @@ def _files_in(folder: Path) -> Iterator[Path]:
 
 
 class FolderMotions(BuiltinMotions):
-    """Implements ``MotionSource`` for a folder and the folders in it; the built-in motions are there by their names too."""
+    """Implements ``MotionSource`` for a folder and the folders in it.
+
+    The built-in motions are there by their names too.
+    """
 
     config: FolderConfig
 
@@ -55,12 +60,15 @@ class FolderMotions(BuiltinMotions):
         return {p.relative_to(folder).as_posix(): p for p in found}
 
     def names(self) -> tuple[str, ...]:
-        """The built-in motions, then files, relative to the folder (none where it is not there)."""
+        """Return the built-in motions, then files, relative to the folder.
+
+        If the folder does not exist, there are no files.
+        """
         there = bool(self.config.path) and expand(self.config.path).is_dir()
         return (*super().names(), *(self._files if there else ()))
 
     def describe(self, name: str) -> str:
-        """One line about a motion.
+        """Return one line about a motion.
 
         Raises:
             InputError: no such file.
@@ -70,7 +78,7 @@ class FolderMotions(BuiltinMotions):
         return f"{require_file(self._path(name), 'motion file') / 1e6:.1f} MB"
 
     def motion(self, name: str) -> Motion:
-        """One motion by name.
+        """Return one motion by name.
 
         Raises:
             InputError: no such motion, or its file cannot be used.
@@ -80,10 +88,13 @@ class FolderMotions(BuiltinMotions):
         return read_motion(self._path(name), self._context.get("body"))
 
     def motions(self, count: int, seed: int) -> Iterator[Motion]:
-        """Segments to make labels from, each from a file chosen at random; files that cannot be used are left out.
+        """Yield segments to make labels from, each from a file chosen at random.
+
+        Files that cannot be used are left out.
 
         Args:
-            count: of motions. seed: the same seed gives the same motions, and a larger count only adds some.
+            count: of motions.
+            seed: the same seed gives the same motions, and a larger count only adds some.
 
         Raises:
             InputError: no file can be used.

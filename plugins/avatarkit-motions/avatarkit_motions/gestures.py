@@ -1,4 +1,4 @@
-"""What arms do: poses in arm lengths from the shoulder, seen by a left arm, and how to move through them."""
+"""Arm gestures: poses in arm lengths from the shoulder, for a left arm, and their timing."""
 
 from __future__ import annotations
 
@@ -40,10 +40,13 @@ POSES: dict[str, dict[str, float]] = {
 
 
 def move_arm(p: Performance, side: str, points: Sequence[ArmKey], delay: float = 0.0) -> None:
-    """Moves one arm through poses, resting in each only as long as two keys hold it.
+    """Move one arm through poses, resting in each only as long as two keys hold it.
 
     Args:
-        p: the performance. side: ``left`` or ``right``. points: ascending in time. delay: seconds, lags the whole arm.
+        p: the performance.
+        side: ``left`` or ``right``.
+        points: ascending in time.
+        delay: seconds, lags the whole arm.
     """
     poses = [(key[0] + delay, {**POSES[key[1]], **(key[2] if len(key) > 2 else {})}) for key in points]
     for channel in POSES["hang"]:
@@ -68,7 +71,7 @@ def beat(p: Performance, side: str, stresses: Sequence[tuple[float, float]], siz
 
 
 def tremble(p: Performance, side: str, rng: np.random.Generator, size: float) -> None:
-    """The small wandering of an arm that nobody holds still on purpose."""
+    """Add the small involuntary movement of an arm."""
     for channel, amount in (("x", 0.007), ("y", 0.008), ("z", 0.01), ("swivel", 1.2), ("palm", 2.5), ("flex", 2.0)):
         p.add(f"{side}.{channel}", size * amount * noise(p.t, p.period, rng, 0.1, 0.9))
     shared = noise(p.t, p.period, rng, 0.1, 0.7)
@@ -78,7 +81,7 @@ def tremble(p: Performance, side: str, rng: np.random.Generator, size: float) ->
 
 
 def keep_hands_apart(p: Performance) -> None:
-    """Pushes both wrists outward where hands at the same height would meet in the middle."""
+    """Push both wrists outward where hands at the same height would meet in the middle."""
     to_middle = 0.34  # from a shoulder, arm lengths; adults differ by a few hundredths
     gap = p.get("left.x") + p.get("right.x") + 2 * to_middle
     level = np.ones_like(p.t)

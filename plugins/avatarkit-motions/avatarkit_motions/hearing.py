@@ -20,7 +20,7 @@ HOP = 160  # samples: 100 looks per second
 _WINDOW = 512
 _LOOKS = 4096  # that are taken together
 STEP = HOP / RATE
-_SILENT = -55.0  # decibels below full scale: nobody speaks that softly into a microphone
+_SILENT = -55.0  # decibels below full scale; speech into a microphone is louder
 _CONTRAST = 9.0  # decibels between the loud and the quiet parts of a recording in which somebody speaks
 _RANGE = 26.0  # decibels from a closed mouth to the loudest vowels
 _WHOLE, _VOICE = (80, 7800), (200, 3600)  # hertz
@@ -42,8 +42,10 @@ class Voice:
         open: (n,) 0 to 1, loudness of vowels.
         high: (n,) 0 to 1, how high the first resonance lies: 0 as in "see", 1 as in "father".
         front: (n,) -1 to 1, how high the second lies: -1 as in "who", 1 as in "see".
-        hiss: (n,) 0 to 1, "s" and "sh". closed: (n,) 0 to 1, holes as in "p", "b", "t", "d".
-        phrases: (start, end) seconds between pauses. stresses: (seconds, 0 to 1) of syllables that stand out.
+        hiss: (n,) 0 to 1, "s" and "sh".
+        closed: (n,) 0 to 1, holes as in "p", "b", "t", "d".
+        phrases: (start, end) seconds between pauses.
+        stresses: (seconds, 0 to 1) of syllables that stand out.
     """
 
     seconds: float
@@ -57,12 +59,12 @@ class Voice:
     stresses: list[tuple[float, float]]
 
     def at(self, curve: np.ndarray, t: np.ndarray) -> np.ndarray:
-        """A curve of this recording at moments (T,), seconds; 0 outside."""
+        """Return a curve of this recording at moments (T,), seconds; 0 outside."""
         return np.interp(t, (np.arange(len(curve)) + 0.5) * STEP, curve, left=0.0, right=0.0)
 
 
 def listen(samples: np.ndarray) -> Voice:
-    """Hears a recording of one voice.
+    """Hear a recording of one voice.
 
     Args:
         samples: (n,) float, -1 to 1, ``RATE`` per second.
@@ -99,7 +101,10 @@ def listen(samples: np.ndarray) -> Voice:
 
 
 def _energies(samples: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
-    """(n,) power in each of the bands, a look every ``HOP`` samples; a part of the recording at a time."""
+    """Return (n,) power in each of the bands, a look every ``HOP`` samples.
+
+    A part of the recording at a time.
+    """
     count = max(1, len(samples) // HOP)
     emphasised = np.append(samples[:1], samples[1:] - 0.6 * samples[:-1])
     padded = np.pad(emphasised, (_WINDOW // 2, _WINDOW))
@@ -120,7 +125,7 @@ def _decibels(power: np.ndarray) -> np.ndarray:
 
 
 def _bridged(sounding: np.ndarray) -> np.ndarray:
-    """(n,) bool without clicks, and without the holes of consonants within words."""
+    """Return (n,) bool without clicks, and without the holes of consonants within words."""
     pause = max(1, round(_PAUSE / STEP))
     bridged = minimum_filter1d(maximum_filter1d(sounding.astype(np.uint8), pause), pause).astype(bool)
     out = np.zeros_like(bridged)
@@ -140,7 +145,7 @@ def _phrases(speaking: np.ndarray) -> list[tuple[float, float]]:
 
 
 def _stresses(opened: np.ndarray, count: int) -> list[tuple[float, float]]:
-    """Syllables that stand out of their surroundings, at least 0.35 seconds apart."""
+    """Return syllables that stand out of their surroundings, at least 0.35 seconds apart."""
     around = gaussian_filter1d(opened, 60.0)
     peaks, _ = find_peaks(opened - 0.8 * around, height=0.12, distance=35, prominence=0.1)
     top = max(float(opened.max()), 1e-6)

@@ -4,11 +4,11 @@ Channels, all (T,):
 
 * ``root.yaw|pitch|roll``, ``spine.*``, ``head.*`` (relative to the chest): degrees. Yaw turns to the person's left,
   pitch bows, roll tilts to the right.
-* ``root.x|y|z``: metres that the pelvis moves while the feet stand still.
+* ``root.x|y|z``: meters that the pelvis moves while the feet stand still.
 * ``left.x|y|z`` and ``right.*``: the wrist seen from its shoulder in the chest's axes, in arm lengths: outward, up,
   forward.
 * ``left.swivel``: degrees, elbow outward. ``left.palm``: degrees, 0 = thumb up when the forearm is level, 90 = palm
-  up, -80 = palm down. ``left.flex``: degrees towards the palm. ``left.deviate``: degrees towards the thumb.
+  up, -80 = palm down. ``left.flex``: degrees toward the palm. ``left.deviate``: degrees toward the thumb.
   ``left.shrug``: 0 to 1.
 * ``left.index`` ...: see ``hands``.
 * ``gaze.yaw|pitch``: degrees. Every other name is a facial action, 0 to 1.
@@ -30,15 +30,19 @@ HANG = {"x": 0.21, "y": -0.95, "z": 0.14, "swivel": 6.0, "palm": -8.0, "flex": 6
 """An arm that hangs down, relaxed."""
 
 _SPINE = {"spine1": 0.3, "spine2": 0.65, "spine3": 1.0}
-_SPLAY = {"index": 5.0, "middle": 0.0, "ring": -5.0, "pinky": -11.0}  # degrees towards the thumb
+_SPLAY = {"index": 5.0, "middle": 0.0, "ring": -5.0, "pinky": -11.0}  # degrees toward the thumb
 _PHALANX = (72.0, 95.0, 58.0)  # degrees of flexion of a fist, from the knuckle outwards
 
 
 class Performance:
-    """What a person does over one period; starts as somebody who stands still with hanging arms.
+    """What a person does over one period.
+
+    Starts as a person who stands still with hanging arms.
 
     Attributes:
-        t: (T,) seconds. period: seconds; frame T would be frame 0 again. channels: name -> (T,).
+        t: (T,) seconds.
+        period: seconds; frame T would be frame 0 again.
+        channels: name -> (T,).
     """
 
     def __init__(self, seconds: float, fps: float) -> None:
@@ -51,19 +55,19 @@ class Performance:
                 self.channels[f"{side}.{name}"] = np.full(count, float(value))
 
     def get(self, name: str) -> np.ndarray:
-        """(T,) a channel, zero where nobody has set it."""
+        """Return a channel (T,), zero if it was not set."""
         return self.channels.get(name, np.zeros_like(self.t))
 
     def add(self, name: str, curve: np.ndarray | float) -> None:
-        """Adds to a channel."""
+        """Add to a channel."""
         self.channels[name] = self.get(name) + curve
 
     def mix(self, name: str, value: np.ndarray | float, weight: np.ndarray) -> None:
-        """Replaces a channel by ``value`` where ``weight`` (T,) is 1."""
+        """Replace a channel by ``value`` in proportion to ``weight`` (T,)."""
         self.channels[name] = self.get(name) * (1 - weight) + value * weight
 
     def mirrored(self) -> Performance:
-        """The same performance with left and right exchanged."""
+        """Return the same performance with left and right exchanged."""
         out = Performance(self.period, self.fps)
         for name, curve in self.channels.items():
             flip = name.endswith((".yaw", ".roll")) or name == "root.x"
@@ -71,17 +75,18 @@ class Performance:
         return out
 
     def excerpt(self, start: int, count: int) -> Performance:
-        """Frames ``start`` to ``start + count``, wrapping around the end."""
+        """Return frames ``start`` to ``start + count``, wrapping around the end."""
         out = Performance(count / self.fps, self.fps)
         index = (start + np.arange(count)) % len(self.t)
         out.channels = {name: curve[index] for name, curve in self.channels.items()}
         return out
 
     def motion(self, name: str, poser: Poser, heading: tuple[float, float] = (0.0, 0.0), loop: bool = True) -> Motion:
-        """Poses a body model.
+        """Return poses a body model.
 
         Args:
-            name: of the motion. poser: of the body model.
+            name: of the motion.
+            poser: of the body model.
             heading: degrees of yaw and pitch by which the whole body, feet included, is turned.
             loop: whether the last frame runs into the first.
         """
@@ -103,7 +108,7 @@ class Performance:
         return euler(*(share * self._curve(f"{part}.{axis}") for axis in ("pitch", "yaw", "roll")))
 
     def _frames(self, poser: Poser) -> dict[str, torch.Tensor]:
-        """Wanted anatomical frames, name -> (T, 3, 3)."""
+        """Return wanted anatomical frames, name -> (T, 3, 3)."""
         root = self._turn("root")
         frames = {"pelvis": root} | {n: root @ self._turn("spine", share) for n, share in _SPINE.items()}
         chest = frames["spine3"]
@@ -122,7 +127,7 @@ class Performance:
         return frames
 
     def _arm(self, side: str, poser: Poser) -> dict[str, torch.Tensor]:
-        """Frames of one arm and hand in the chest's axes."""
+        """Return frames of one arm and hand in the chest's axes."""
         s = f"{side}_"
         flip = torch.tensor([1.0 if side == "left" else -1.0, 1, 1], dtype=torch.float64)  # solved as a left arm
         c = {n: self._curve(f"{side}.{n}") for n in (*HANG, *HAND_CHANNELS)}
@@ -150,7 +155,7 @@ class Performance:
         return frames
 
     def _leg(self, side: str, poser: Poser, root: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Frames of one leg in the world, the foot staying where it rests."""
+        """Return frames of one leg in the world, with the foot fixed to the ground."""
         s = f"{side}_"
         at = {n: poser.positions[s + n] for n in ("hip", "knee", "ankle")}
         pelvis = poser.positions["pelvis"]
@@ -165,7 +170,7 @@ class Performance:
 
 
 def euler(pitch: torch.Tensor, yaw: torch.Tensor, roll: torch.Tensor) -> torch.Tensor:
-    """Rotations (T, 3, 3) from degrees (T,): roll about z first, then pitch about x, then yaw about y."""
+    """Return rotations (T, 3, 3) from degrees (T,): roll about z first, then pitch about x, then yaw about y."""
     p, y, r = (torch.deg2rad(v) for v in (pitch, yaw, roll))
     o, e = torch.zeros_like(p), torch.ones_like(p)
 
@@ -179,12 +184,12 @@ def euler(pitch: torch.Tensor, yaw: torch.Tensor, roll: torch.Tensor) -> torch.T
 
 
 def reach(wrist: torch.Tensor, swivel: torch.Tensor, upper: float, fore: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two-bone inverse kinematics of a left arm.
+    """Return two-bone inverse kinematics of a left arm.
 
     Args:
-        wrist: (T, 3) from the shoulder, metres; clamped to what the arm can reach.
+        wrist: (T, 3) from the shoulder, meters; clamped to what the arm can reach.
         swivel: (T,) degrees that the elbow is turned outward from where it hangs.
-        upper, fore: metres, lengths of the bones.
+        upper, fore: meters, lengths of the bones.
 
     Returns:
         Unit directions (T, 3) of the upper arm and the forearm.
@@ -200,7 +205,7 @@ def reach(wrist: torch.Tensor, swivel: torch.Tensor, upper: float, fore: float) 
 def _two_bones(
     target: torch.Tensor, pole: torch.Tensor, first: float, second: float, longest: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unit directions of two bones that end at ``target``, their joint pushed towards ``pole`` (both (T, 3))."""
+    """Return unit directions of two bones that end at ``target``, their joint pushed toward ``pole`` (both (T, 3))."""
     distance = target.norm(dim=-1, keepdim=True).clamp(abs(first - second) + 0.05 * first, longest)
     towards = torch.nn.functional.normalize(target, dim=-1)
     pole = torch.nn.functional.normalize(pole - (pole * towards).sum(-1, keepdim=True) * towards, dim=-1)
@@ -210,14 +215,14 @@ def _two_bones(
 
 
 def _collar_turn(upper: torch.Tensor, shrug: torch.Tensor) -> torch.Tensor:
-    """Rotation (T, 3, 3) of a left collar that follows its upper arm: about a third of the lift, as shoulders do."""
+    """Return rotation (T, 3, 3) of a left collar that follows its upper arm: about a third of the lift, as shoulders do."""
     lift = torch.rad2deg(torch.acos((-upper[:, 1]).clamp(-0.999, 0.999)))
     roll = 0.28 * torch.nn.functional.softplus(lift - 40, beta=0.1) + 24 * shrug
     return euler(torch.zeros_like(roll), -9 * upper[:, 2].clamp(min=-0.5), roll)
 
 
 def _rotate(vector: torch.Tensor, axis: torch.Tensor, degrees: torch.Tensor) -> torch.Tensor:
-    """Turns (T, 3) vectors about perpendicular unit axes (T, 3)."""
+    """Turn (T, 3) vectors about perpendicular unit axes (T, 3)."""
     a = torch.deg2rad(degrees)[:, None]
     return a.cos() * vector + a.sin() * torch.linalg.cross(axis, vector)
 
@@ -225,7 +230,7 @@ def _rotate(vector: torch.Tensor, axis: torch.Tensor, degrees: torch.Tensor) -> 
 def _hand(
     fore: torch.Tensor, hinge: torch.Tensor, palm: torch.Tensor, flex: torch.Tensor, deviate: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Directions (T, 3) of a left hand: along it, out of its palm, towards its thumb."""
+    """Return directions (T, 3) of a left hand: along it, out of its palm, toward its thumb."""
     normal = _rotate(hinge, fore, -palm)  # thumb up: the palm looks along the elbow's axis
     radial = torch.linalg.cross(normal, fore)
     hand, normal = _rotate(fore, -radial, flex), _rotate(normal, -radial, flex)
@@ -236,7 +241,7 @@ def _hand(
 def _finger(
     finger: str, c: dict[str, torch.Tensor], hand: torch.Tensor, palm: torch.Tensor, radial: torch.Tensor
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """(along, across) of the three phalanges of a left hand's finger."""
+    """Return (along, across) of the three phalanges of a left hand's finger."""
     curl = c[finger]
     if finger == "thumb":
         return _thumb(curl, c["oppose"], hand, palm, radial)
@@ -254,7 +259,7 @@ def _finger(
 def _thumb(
     curl: torch.Tensor, oppose: torch.Tensor, hand: torch.Tensor, palm: torch.Tensor, radial: torch.Tensor
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """The thumb swings from beside the index finger to across the palm, and bends towards the little finger."""
+    """Return the thumb's rotation: a swing across the palm and a bend toward the little finger."""
     turn = torch.deg2rad(10 + 70 * oppose)[:, None]
     aside = turn.cos() * radial + turn.sin() * palm
     angle = torch.deg2rad(46 - 8 * oppose)[:, None]

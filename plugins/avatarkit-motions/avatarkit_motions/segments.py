@@ -14,22 +14,25 @@ from avatarkit_motions.performance import euler
 
 __all__ = ["heading", "segment"]
 
-_ROOM = 0.15  # metres that somebody may move within a label's picture
+_ROOM = 0.15  # meters that a person may move within a label's picture
 
 
 def heading(config: BuiltinConfig, rng: np.random.Generator) -> tuple[float, float]:
-    """Random yaw and pitch of a segment, degrees."""
+    """Return random yaw and pitch of a segment, degrees."""
     return float(rng.uniform(*config.label_yaw)), float(rng.uniform(*config.label_pitch))
 
 
 def segment(motion: Motion, config: BuiltinConfig, rng: np.random.Generator, name: str) -> Motion:
-    """A random part of a motion, its root set to a random yaw and pitch.
+    """Return a random part of a motion, its root set to a random yaw and pitch.
 
     The paper sets the root for each segment; here what the root does within the segment goes on around its new mean. The
-    person stays where they stand, give or take some centimetres.
+    person stays where they stand, give or take some centimeters.
 
     Args:
-        motion: any. config: how long, how far turned. rng: where chance comes from. name: of the segment.
+        motion: any.
+        config: how long, how far turned.
+        rng: where chance comes from.
+        name: of the segment.
     """
     step = max(1.0, motion.fps / config.fps)
     count = max(1, min(int(len(motion) / step), round(config.label_seconds * motion.fps / step)))
@@ -50,7 +53,7 @@ def segment(motion: Motion, config: BuiltinConfig, rng: np.random.Generator, nam
 
 
 def _mean(R: torch.Tensor) -> torch.Tensor:
-    """The rotation (3, 3) nearest to the average of rotations (T, 3, 3)."""
+    """Return the rotation (3, 3) nearest to the average of rotations (T, 3, 3)."""
     U, _, V = torch.linalg.svd(R.mean(0))
     flip = torch.eye(3, dtype=R.dtype)
     flip[2, 2] = torch.sign(torch.det(U @ V))

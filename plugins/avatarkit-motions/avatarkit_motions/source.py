@@ -27,7 +27,10 @@ _LABEL_KINDS = ("talk", "talk", "talk", "expressions", "count", "talk", "turn", 
 
 
 class BuiltinMotions:
-    """Implements ``MotionSource``. A named motion is the same in every build; ``motions`` differ with their seed."""
+    """Implements ``MotionSource``.
+
+    A named motion is the same in every build; ``motions`` differ with their seed.
+    """
 
     def __init__(self, config: BuiltinConfig, context: Context) -> None:
         self.config, self._context = config, context
@@ -37,11 +40,11 @@ class BuiltinMotions:
         return Poser(self._context.get("body"))
 
     def names(self) -> tuple[str, ...]:
-        """``idle`` first, then what shows an avatar best."""
+        """Return the names, ``idle`` first, then the most expressive motions."""
         return tuple(CLIPS)
 
     def describe(self, name: str) -> str:
-        """One line about a motion.
+        """Return one line about a motion.
 
         Raises:
             InputError: no such motion.
@@ -49,7 +52,7 @@ class BuiltinMotions:
         return CLIPS[self._known(name)].about
 
     def motion(self, name: str) -> Motion:
-        """One motion by name; it runs into its own beginning.
+        """Return one motion by name; it runs into its own beginning.
 
         Raises:
             InputError: no such motion.
@@ -58,12 +61,13 @@ class BuiltinMotions:
         return CLIPS[name].make(stage).motion(name, self._poser)
 
     def motions(self, count: int, seed: int) -> Iterator[Motion]:
-        """Segments to make labels from: talking people first, mirrored at random, each with its own size and heading.
+        """Yield segments to make labels from: talking people first, mirrored at random, each with its own size and heading.
 
         The paper (section 3.2) turns the root of each segment by a random pitch and yaw; the ranges are options.
 
         Args:
-            count: of motions. seed: the same seed gives the same motions, and a larger count only adds some.
+            count: of motions.
+            seed: the same seed gives the same motions, and a larger count only adds some.
         """
         for number in range(count):
             rng = np.random.default_rng([seed, number])
@@ -101,13 +105,13 @@ class BuiltinMotions:
 
 
 def given_folder(path: str, what: str) -> Path:
-    """The folder that the option ``motions.path`` names.
+    """Return the folder that the option ``motions.path`` names.
 
     Raises:
         InputError: none is named, or it is not there.
     """
     if not path:
-        raise InputError(f"Say where {what} lie: --set motions.path=FOLDER")
+        raise InputError(f"The folder of {what} is missing: --set motions.path=FOLDER")
     folder = expand(path)
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}, which motions.path names.")

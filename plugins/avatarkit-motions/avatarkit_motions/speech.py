@@ -43,7 +43,10 @@ class HeardSpeech:
         self.phrases = _strokes(voice)
 
     def actions(self, t: np.ndarray, period: float) -> dict[str, np.ndarray]:
-        """Facial actions -> (T,): vowels by their resonances and loudness, consonants where the sound hisses or has a hole."""
+        """Return facial actions -> (T,).
+
+        Vowels follow from their resonances and loudness, consonants from hissing or gaps in the sound.
+        """
         v = self._voice
         opened, high, front, hiss, closed, speaking = (
             v.at(c, t) for c in (v.open, v.high, v.front, v.hiss, v.closed, v.speaking)
@@ -65,11 +68,7 @@ class HeardSpeech:
 
 
 class ReadSpeech(HeardSpeech):
-    """The same where the words are known: their sounds are found in the recording, and the mouth says them.
-
-    Args:
-        voice: what was heard. text: what is said in it.
-    """
+    """Speech with known text: its sounds are located in the recording and shape the mouth."""
 
     def __init__(self, voice: Voice, text: str) -> None:
         super().__init__(voice)
@@ -83,7 +82,7 @@ class ReadSpeech(HeardSpeech):
         self._speech = Speech(voice.seconds, sounds, self.phrases, self.stresses)
 
     def actions(self, t: np.ndarray, period: float) -> dict[str, np.ndarray]:
-        """Facial actions -> (T,): shapes of the sounds that are said, the jaw wider where they are loud."""
+        """Return facial actions -> (T,): mouth shapes of the sounds, with the jaw wider for loud ones."""
         said = self._speech.actions(t, period)
         speaking = self._voice.at(self._voice.speaking, t)
         loud = self._voice.at(self._voice.open, t)
@@ -92,7 +91,7 @@ class ReadSpeech(HeardSpeech):
 
 
 def _strokes(voice: Voice) -> list[tuple[float, float]]:
-    """Phrases as gestures go along with them: long ones in parts, none that would start or end beyond the film."""
+    """Return the phrases for gestures: long ones split, none beyond the end of the sound."""
     first, last = 0.45, voice.seconds - 0.75
     out: list[tuple[float, float]] = []
     for start, end in voice.phrases:
@@ -107,19 +106,12 @@ def _strokes(voice: Voice) -> list[tuple[float, float]]:
 
 
 class SpeechMotions(BuiltinMotions):
-    """Implements ``MotionSource``: a sound file's name is a motion that goes with it; so are the built-in ones."""
+    """Implements ``MotionSource``: the name of a sound file is a motion that matches it."""
 
     config: SpeechConfig
 
     def motion(self, name: str) -> Motion:
-        """A person who says what is in a sound file; its length is the film's.
-
-        Args:
-            name: path of the file, or of a built-in motion.
-
-        Raises:
-            InputError: the file cannot be used.
-        """
+        """Return a person who speaks along with a sound file; the lengths are equal."""
         if name in CLIPS and not Path(name).is_file():
             return super().motion(name)
         samples = read_sound(name, RATE)
@@ -129,7 +121,7 @@ class SpeechMotions(BuiltinMotions):
         return self._perform(stage, speech).motion(Path(name).stem, self._poser, loop=False)
 
     def _perform(self, stage: Stage, speech: HeardSpeech) -> Performance:
-        if not speech.phrases:  # too short for a gesture, or nobody speaks
+        if not speech.phrases:  # too short for a gesture, or no speech
             p = stand(stage, speech.seconds)
             for name, curve in speech.actions(p.t, p.period).items():
                 p.add(name, curve)

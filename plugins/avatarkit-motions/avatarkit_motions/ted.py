@@ -56,7 +56,7 @@ _NAMES = tuple(n for _, points in _PARTS for n in points.values())
 
 
 def read_clips(path: Path, fps: float) -> list[LandmarkTrack]:
-    """The clips of one video that the dataset's filter let pass.
+    """Return the clips of one video that the dataset's filter let pass.
 
     Args:
         path: of a JSON file: a list of ``{"clip_info": [first frame, last frame, passed], "frames": [{"pose_keypoints_2d": [x, y,
@@ -92,7 +92,10 @@ def _track(frames: list[Any], fps: float) -> LandmarkTrack:
 
 
 class TedMotions(BuiltinMotions):
-    """Implements ``MotionSource``; a name is that of a video, ``NAME#3`` its third clip, or that of a built-in motion."""
+    """Implements ``MotionSource``.
+
+    A name is that of a video, ``NAME#3`` its third clip, or that of a built-in motion.
+    """
 
     config: TedConfig
 
@@ -110,12 +113,12 @@ class TedMotions(BuiltinMotions):
         return {p.stem: p for p in found}
 
     def names(self) -> tuple[str, ...]:
-        """The built-in motions, then videos (none where the folder is not there)."""
+        """Return the built-in motions, then videos (none if the folder does not exist)."""
         there = bool(self.config.path) and expand(self.config.path).is_dir()
         return (*super().names(), *(self._files if there else ()))
 
     def describe(self, name: str) -> str:
-        """One line about a motion.
+        """Return one line about a motion.
 
         Raises:
             InputError: no such video, or its file is damaged.
@@ -125,7 +128,7 @@ class TedMotions(BuiltinMotions):
         return f"{len(read_clips(self._path(name), self.config.video_fps))} clips"
 
     def motion(self, name: str) -> Motion:
-        """One motion by name.
+        """Return one motion by name.
 
         Raises:
             InputError: there is no such motion, or it cannot be used.
@@ -140,10 +143,11 @@ class TedMotions(BuiltinMotions):
         return self._motion(clips[index], name)
 
     def motions(self, count: int, seed: int) -> Iterator[Motion]:
-        """Segments to make labels from, each from a clip chosen at random.
+        """Yield segments to make labels from, each from a clip chosen at random.
 
         Args:
-            count: of motions. seed: the same seed gives the same motions, and a larger count only adds some.
+            count: of motions.
+            seed: the same seed gives the same motions, and a larger count only adds some.
 
         Raises:
             InputError: no clip can be used.

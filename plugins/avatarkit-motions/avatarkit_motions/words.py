@@ -8,7 +8,7 @@ __all__ = ["phonemes"]
 
 
 def _table(text: str) -> dict[str, str]:
-    """Word -> sounds, from "WORD SOUNDS, WORD SOUNDS"."""
+    """Return word -> sounds, from "WORD SOUNDS, WORD SOUNDS"."""
     rows = (row.split(None, 1) for row in text.split(","))
     return {word: " ".join(sounds.split()) for word, sounds in rows}
 
@@ -56,7 +56,9 @@ _RULES = [(re.compile(pattern), sounds) for pattern, sounds in (
 
 
 def phonemes(text: str) -> list[list[str]]:
-    """ARPAbet without stress, word by word; an empty word is a pause (comma, full stop).
+    """ARPAbet without stress, word by word.
+
+    An empty word is a pause (comma, full stop).
 
     Args:
         text: English; letters on their own are spelt, numbers are read digit by digit, other signs are left out.

@@ -27,7 +27,7 @@ class LpipsConfig:
     """Options of ``lpips``."""
 
     weights: Annotated[str, Machine] = ""
-    """Path of torchvision's vgg16 checkpoint; empty = where ``avatarkit weights where vgg16`` says."""
+    """Path of torchvision's vgg16 checkpoint; empty = the weights vgg16."""
     crop: Annotated[int, Range(0, 4096)] = 0
     """Side of the random square crops in pixels; 0 compares whole pictures."""
     crops: Annotated[int, Range(1, 1000)] = 1

@@ -26,11 +26,11 @@ class _PerceptualLoss:
         self.crop, self.crops = crop, crops
 
     def distance(self, prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-        """Distance of whole pictures (B, 3, H, W), 0 to 1 -> (B,)."""
+        """Return distance of whole pictures (B, 3, H, W), 0 to 1 -> (B,)."""
         return self.network(prediction, target, weights)
 
     def __call__(self, step: TrainStep) -> torch.Tensor:
-        """Mean distance over crops centred on trusted pixels of the person."""
+        """Return mean distance over crops centered on trusted pixels of the person."""
         prediction, target = step.rendering.rgb, step.target
         H, W = step.alpha.shape
         side = min(self.crop or max(H, W), H, W)
@@ -47,7 +47,7 @@ class _PerceptualLoss:
 
     @staticmethod
     def _corner(step: TrainStep, side: int) -> tuple[int, int]:
-        """Top left of a crop whose centre is drawn from alpha x confidence."""
+        """Return the top left corner of a crop whose center is drawn from alpha x confidence."""
         H, W = step.alpha.shape
         p = (step.alpha * (step.confidence + 0.05))[::8, ::8].flatten() + 1e-8
         k = int(torch.multinomial(p, 1, generator=step.generator))
@@ -99,7 +99,7 @@ class Lpips(_PerceptualLoss):
 
 
 def _convolutions(state: Mapping[str, torch.Tensor]) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
-    """Convolutions by index, from names such as ``net.slice2.6.weight`` or ``features.5.weight``."""
+    """Return convolutions by index, from names such as ``net.slice2.6.weight`` or ``features.5.weight``."""
     out = {}
     for key, value in state.items():
         stem, _, kind = key.rpartition(".")

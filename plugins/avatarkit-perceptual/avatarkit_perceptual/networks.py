@@ -48,7 +48,7 @@ ALEX_SHIFT_TOLERANT: tuple[Slice, ...] = (
 
 
 def _blur_pool(x: torch.Tensor) -> torch.Tensor:
-    """Binomial 3x3 filter, stride 2, padded by reflection with two pixels."""
+    """Apply a binomial 3x3 filter with stride 2, padded by reflection with two pixels."""
     g = torch.tensor([0.25, 0.5, 0.25], dtype=x.dtype, device=x.device)
     kernel = (g[:, None] * g[None, :]).expand(x.shape[1], 1, 3, 3)
     return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), kernel, stride=2, groups=x.shape[1])
@@ -83,7 +83,7 @@ class LpipsNetwork(nn.Module):
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1), persistent=False)
 
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """(B, 3, H, W) sRGB 0 to 1 -> per slice (B, C, h, w), unit length over channels."""
+        """Return (B, 3, H, W) sRGB 0 to 1 -> per slice (B, C, h, w), unit length over channels."""
         x = (2 * images - 1 - self.shift) / self.scale
         out = []
         for layers in self.slices:
@@ -101,9 +101,7 @@ class LpipsNetwork(nn.Module):
             out.append(x * torch.rsqrt((x * x).sum(1, keepdim=True) + 1e-10))
         return out
 
-    def forward(
-        self, prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def forward(self, prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
         """Perceptual distance of pictures.
 
         Args:

@@ -14,7 +14,7 @@ CHECKOUT = Weights(
 
 @hookimpl
 def register_pseudo_labelers(register: Register) -> None:
-    """Registers ``portrait4d``."""
+    """Register ``portrait4d``."""
     register(
         "portrait4d",
         target="avatarkit_portrait4d.labeler:Portrait4DLabeler",

@@ -1,4 +1,4 @@
-"""The user's checkout of Portrait4D: what has to be in it, and what it is. Light to import; nothing of it is imported."""
+"""The user's checkout of Portrait4D: its required files and its version. Fast to import; nothing of it is imported."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ class Checkout:
     """A checkout that has all that a run needs.
 
     Attributes:
-        root: its folder. python: interpreter of its environment. network: the checkpoint.
+        root: its folder.
+        python: interpreter of its environment.
+        network: the checkpoint.
     """
 
     root: Path
@@ -54,7 +56,7 @@ class Checkout:
 
     @property
     def revision(self) -> str:
-        """Commit of the checkout, read from its files; empty where it is no clone."""
+        """Commit of the checkout, read from its files; empty if it is not a clone."""
         try:
             head = (self.root / ".git" / "HEAD").read_text(encoding="utf-8").strip()
             if head.startswith("ref: "):
@@ -65,11 +67,7 @@ class Checkout:
 
 
 def open_checkout(config: Portrait4DConfig) -> Checkout:
-    """The checkout that a config means.
-
-    Raises:
-        MissingWeights, MissingRequirement, ConfigError: the first thing that is wrong.
-    """
+    """Return the checkout that a config names."""
     root = config.checkout or find_weights(WEIGHTS)
     if root is None or not root.is_dir():
         raise MissingWeights(f"portrait4d needs your checkout of {SOURCE}: avatarkit weights add {WEIGHTS} FOLDER")
@@ -93,7 +91,7 @@ def open_checkout(config: Portrait4DConfig) -> Checkout:
 
 
 def problems(config: Portrait4DConfig) -> list[str]:
-    """What ``open_checkout`` would stop at; empty where it would not."""
+    """Return the errors that ``open_checkout`` would raise, or nothing."""
     try:
         open_checkout(config)
     except (MissingRequirement, ConfigError) as error:
@@ -116,13 +114,9 @@ def _python(root: Path, chosen: Path | None) -> Path:
 
 
 def sha256_of(path: Path, expected: str = "") -> str:
-    """sha256 of a file, hexadecimal.
-
-    Raises:
-        InputError: it is not the expected one.
-    """
+    """Return the sha256 of a file, hexadecimal."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if expected and digest != expected.lower():
-        raise InputError(f"{path.name} is not the checkpoint that was asked for: its sha256 is {digest}.")
+        raise InputError(f"{path.name} is not the checkpoint of the option sha256: its sha256 is {digest}.")
     return digest

@@ -34,13 +34,7 @@ _SHAPE, _EXPRESSION, _JAW_AND_EYES = 300, 100, 9
 
 @dataclass(frozen=True)
 class Alignment:
-    """Where a crop lies in its picture, which is scaled and then cut, never turned.
-
-    Attributes:
-        scale: of the picture. left, top: corner of the crop in the scaled picture, whole pixels.
-        offset: (2,) the same corner before it was cut to whole pixels; landmarks go by it, as in the original.
-        image: (512, 512, 3) uint8.
-    """
+    """Position of a crop in its picture, which is scaled and then cropped, never rotated."""
 
     scale: float
     left: int
@@ -54,14 +48,14 @@ class Alignment:
         return np.array([[self.scale, 0, -self.left], [0, self.scale, -self.top], [0, 0, 1]], np.float64)
 
     def landmarks(self, points: np.ndarray, height: int) -> np.ndarray:
-        """Landmarks (n, 2) of a picture of that height -> crop, with the original's half-pixel asymmetry."""
+        """Return landmarks (n, 2) of a picture of that height -> crop, with the original's half-pixel asymmetry."""
         x = points[:, 0] * self.scale - self.offset[0]
         y = (height - 1 - points[:, 1]) * self.scale - self.offset[1]
         return np.stack([x, SIZE - y], 1)
 
 
 def five_points(face: np.ndarray, pupils: np.ndarray | None = None) -> np.ndarray:
-    """(5, 2) points for ``align`` from the 68 of the iBUG annotation.
+    """Return (5, 2) points for ``align`` from the 68 of the iBUG annotation.
 
     Args:
         face: (68, 2), person's right side first.
@@ -73,10 +67,11 @@ def five_points(face: np.ndarray, pupils: np.ndarray | None = None) -> np.ndarra
 
 
 def align(image: np.ndarray, points: np.ndarray) -> Alignment:
-    """Cuts the face out so that it has the place and size that the networks know.
+    """Cut the face out so that it has the place and size that the networks know.
 
     Args:
-        image: (H, W, 3) uint8. points: (5, 2) pixels, see ``five_points``.
+        image: (H, W, 3) uint8.
+        points: (5, 2) pixels, see ``five_points``.
 
     Raises:
         InputError: the points do not make a face.
@@ -103,7 +98,7 @@ def align(image: np.ndarray, points: np.ndarray) -> Alignment:
 
 
 def crop_camera(camera: Camera, alignment: Alignment) -> Camera:
-    """The picture's camera, for the crop."""
+    """Return the picture's camera, for the crop."""
     K = camera.K.clone()
     K[:2] *= alignment.scale
     K[0, 2] -= alignment.left
@@ -112,10 +107,10 @@ def crop_camera(camera: Camera, alignment: Alignment) -> Camera:
 
 
 def parameters(neck: np.ndarray) -> np.ndarray:
-    """(437,) float32: virtual camera, neutral identity and expression, and the head's turn.
+    """Return (437,) float32: virtual camera, neutral identity and expression, and the head's turn.
 
     Args:
-        neck: (3,) rotation vector of the head; x right, y up, z towards the viewer. Zero faces the camera.
+        neck: (3,) rotation vector of the head; x right, y up, z toward the viewer. Zero faces the camera.
     """
     back = _rotation(-np.asarray(neck, np.float64))
     cam2world = np.eye(4)
@@ -126,7 +121,7 @@ def parameters(neck: np.ndarray) -> np.ndarray:
 
 
 def _rotation(vector: np.ndarray) -> np.ndarray:
-    """(3, 3) of a rotation vector (Rodrigues)."""
+    """Return (3, 3) of a rotation vector (Rodrigues)."""
     angle = float(np.linalg.norm(vector))
     if angle < 1e-9:
         return np.eye(3)

@@ -1,15 +1,4 @@
-"""The folder of files that is exchanged with the checkout's programs: what goes in, what came out.
-
-::
-
-    job.json                what was asked for
-    src/, drv_000/, ...     align_images/*.png, 3dldmks_align/*.npy, bfm2flame_params_simplified/*.npy
-    out_000/, ...           what the program wrote: source/00000.jpg, ...: three panels side by side
-    frames/000000.png       the generated frames, (512, 512)
-    transforms.npz          (3, 3) photo -> crop of the source, (T, 3, 3) picture -> crop of the driving frames
-    log.txt                 everything that the programs said
-    result.json             status, a line for each frame, commands, sha256 of the checkpoint, commit of the checkout
-"""
+"""The folder of files exchanged with the checkout's programs: inputs and results."""
 
 from __future__ import annotations
 
@@ -37,7 +26,9 @@ class Face:
     """A face as the networks want it.
 
     Attributes:
-        image: (512, 512, 3) uint8 crop. landmarks: (68, 2) in it. parameters: (437,) float32.
+        image: (512, 512, 3) uint8 crop.
+        landmarks: (68, 2) in it.
+        parameters: (437,) float32.
     """
 
     image: np.ndarray
@@ -46,18 +37,21 @@ class Face:
 
 
 class Job:
-    """One clip's folder; its name holds a digest of all that the clip depends on, so that a killed run finds its frames."""
+    """One clip's folder.
+
+    Its name holds a digest of all that the clip depends on, so that a killed run finds its frames.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @property
     def log(self) -> Path:
-        """Everything that the programs said."""
+        """Output of the programs."""
         return self.folder / "log.txt"
 
     def open(self, facts: dict[str, Any]) -> None:
-        """Makes the folder, keeping the frames that an earlier run of the same job left.
+        """Make the folder, keeping the frames that an earlier run of the same job left.
 
         Raises:
             StoreError: no space, no permission.
@@ -72,11 +66,14 @@ class Job:
             self.write("job.json", facts)
 
     def write(self, name: str, facts: dict[str, Any]) -> None:
-        """A JSON file of the job."""
+        """Write a JSON file of the job."""
         write_text(self.folder / name, json.dumps(facts, indent=2) + "\n")
 
     def write_faces(self, name: str, faces: dict[str, Face]) -> Path:
-        """A set of faces, in the program's layout; stem -> face. Returns its folder."""
+        """Return a set of faces, in the program's layout.
+
+        Stem -> face. Returns its folder.
+        """
         root = self.folder / name
         with disk_errors(root):
             for part in (_IMAGES, _LANDMARKS, _PARAMETERS):
@@ -88,7 +85,10 @@ class Job:
         return root
 
     def write_pictures(self, name: str, pictures: dict[str, np.ndarray]) -> Path:
-        """Pictures for the checkout's own preparation; stem -> (H, W, 3) uint8. Returns their folder."""
+        """Return pictures for the checkout's own preparation.
+
+        Stem -> (H, W, 3) uint8. Returns their folder.
+        """
         root = self.folder / name
         with disk_errors(root):
             root.mkdir(parents=True)
@@ -98,7 +98,10 @@ class Job:
 
     @staticmethod
     def read_face(root: Path, stem: str) -> Face | None:
-        """A face that the checkout's own preparation made; None where a part is missing, damaged or of a wrong size."""
+        """Return a face that the checkout's own preparation made.
+
+        None where a part is missing, damaged or of a wrong size.
+        """
         try:
             with Image.open(root / _IMAGES / f"{stem}.png") as picture:
                 image = np.asarray(picture.convert("RGB"))
@@ -112,23 +115,24 @@ class Job:
         return Face(image, landmarks, numbers.reshape(437))
 
     def take_frames(self, out: Path, numbers: list[int]) -> dict[int, str]:
-        """Moves the middle panels of a run into ``frames/``.
+        """Move the middle panels of a run into ``frames/``.
 
         Args:
-            out: the run's folder of results. numbers: of the job's frames that the run was to make, in its order.
+            out: the run's folder of results.
+            numbers: of the job's frames that the run was to make, in its order.
 
         Returns:
             Number of a frame that is missing or damaged -> why.
 
         Raises:
-            InputError: there are files that nobody asked for.
+            InputError: there are unexpected files.
         """
         results = out / SOURCE
         wanted = {f"{k:05d}.jpg": number for k, number in enumerate(numbers)}
         found = {path.name for path in results.iterdir()} if results.is_dir() else set()
         strange = sorted(name for name in found - set(wanted) if name.endswith((".jpg", ".png")))
         if strange:
-            raise InputError(f"Portrait4D wrote a file that nobody asked for: {results / strange[0]}.")
+            raise InputError(f"Portrait4D wrote an unexpected file: {results / strange[0]}.")
         missing = {}
         for name, number in wanted.items():
             if name not in found:
@@ -147,7 +151,7 @@ class Job:
         return missing
 
     def frame(self, number: int) -> np.ndarray | None:
-        """A generated frame (512, 512, 3) uint8, None where it is not there."""
+        """Return a generated frame (512, 512, 3) uint8, or None if it is missing."""
         try:
             with Image.open(self._place(number)) as image:
                 frame = np.asarray(image.convert("RGB"))
@@ -156,7 +160,7 @@ class Job:
         return frame if frame.shape == (SIZE, SIZE, 3) else None
 
     def remove(self) -> None:
-        """Forgets everything."""
+        """Forget everything."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _keep(self, number: int, image: Image.Image) -> None:

@@ -34,7 +34,7 @@ __all__ = ["Portrait4DLabeler"]
 log = logging.getLogger("avatarkit.portrait4d")
 
 _PUPILS = [468, 473]  # of MediaPipe's face points, the one on the picture's left first
-_TO_VIEWER = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # camera axes -> x right, y up, z towards the viewer
+_TO_VIEWER = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # camera axes -> x right, y up, z toward the viewer
 
 
 class Portrait4DLabeler:
@@ -55,7 +55,9 @@ class Portrait4DLabeler:
         self.jobs = context.cache / "portrait4d" / "jobs"
 
     def generate(self, subject: Subject, motion: Motion, seed: int) -> LabelClip:
-        """See ``PseudoLabeler.generate``; nothing is random, so that ``seed`` has no effect.
+        """See ``PseudoLabeler.generate``.
+
+        Nothing is random, so that ``seed`` has no effect.
 
         The motion is thinned to the config's frames per second, and moves head and face alone. Frames that could not be had
         are left out of the clip. The camera is the photo's, for the crop that the network was shown: it draws the head in a
@@ -103,7 +105,7 @@ class Portrait4DLabeler:
     def _drivers(
         self, subject: Subject, params: BodyParams, body: BodyModel
     ) -> tuple[list[np.ndarray], dict[int, Face], np.ndarray]:
-        """Drawings of the head in each frame, the faces in them, and where their crops lie."""
+        """Return the rendered heads of each frame, their faces, and the positions of their crops."""
         renderer, report = self._context.get("renderer"), self._context.progress
         camera = _square(subject)
         points, _ = observe(body, params, camera, subject.vertex_offsets, None)
@@ -119,9 +121,9 @@ class Portrait4DLabeler:
     def _clip(self, job: Job, params: BodyParams, camera: Camera, name: str, facts: dict[str, Any]) -> LabelClip:
         made = {n: frame for n in range(params.batch_shape[0]) if (frame := job.frame(n)) is not None}
         if not made:
-            raise InputError(f"Portrait4D made no frame that could be used. What it said is in {job.log}.")
+            raise InputError(f"Portrait4D generated no usable frame. See its output in {job.log}.")
         if lost := params.batch_shape[0] - len(made):
-            log.warning("clip %s: %d frames could not be had; the job is kept in %s", name, lost, job.folder)
+            log.warning("clip %s: %d frames could not be generated; the files are kept in %s", name, lost, job.folder)
         frames = torch.from_numpy(np.stack(list(made.values())))
         params = params[torch.tensor(list(made))]
         cut = cut_out(frames, self._context.get("matting"), name, self._config.confidence, self._context.progress)
@@ -129,7 +131,7 @@ class Portrait4DLabeler:
         return LabelClip(name, "head", cut.colors, cut.alpha, cut.confidence, params, params, cameras, facts)
 
     def _opened(self) -> tuple[Checkout, str]:
-        """The checkout and its checkpoint's sha256, looked at once."""
+        """Return the checkout and its checkpoint's sha256, looked at once."""
         if self._checkout is None:
             checkout = open_checkout(self._config)
             self._context.progress("checking the checkpoint", None)
@@ -147,7 +149,7 @@ class Portrait4DLabeler:
 
 
 def _photo_face(subject: Subject) -> tuple[np.ndarray, Alignment, np.ndarray]:
-    """The photo (H, W, 3) uint8, the crop around its face, and the face's 68 landmarks in the photo."""
+    """Return the photo (H, W, 3) uint8, the crop around its face, and the face's 68 landmarks in the photo."""
     keypoints, photo = subject.keypoints, subject.photo
     if not (keypoints.has("face478") or keypoints.has("coco133")):
         raise InputError("portrait4d needs a face, and no landmarks of one were found in the photo.")
@@ -165,7 +167,10 @@ def _pupils(keypoints: Keypoints, stretch: np.ndarray) -> np.ndarray | None:
 
 
 def _head_turn(params: BodyParams, camera: Camera, body: BodyModel) -> np.ndarray:
-    """(T, 3) rotation vectors of the head as the camera sees it; x right, y up, z towards the viewer."""
+    """Return (T, 3) rotation vectors of the head as the camera sees it.
+
+    x right, y up, z toward the viewer.
+    """
     heads = [group.joints[-1] for group in body.pose_groups if group.name == "head"]
     joint = heads[0] if heads else body.joint_names.index("head")
     skeleton = body.skeleton(params.shape)
@@ -175,7 +180,10 @@ def _head_turn(params: BodyParams, camera: Camera, body: BodyModel) -> np.ndarra
 
 
 def _square(subject: Subject) -> Camera:
-    """A camera on the head that draws it at about the size that crops have; driving pictures are made with it."""
+    """Return a camera on the head that draws it at about the size that crops have.
+
+    Driving pictures are made with it.
+    """
     _, crop, _ = _photo_face(subject)
     rim = SIZE // 4  # turned heads move
     camera = crop_camera(subject.camera, crop)

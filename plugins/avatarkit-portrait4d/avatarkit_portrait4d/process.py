@@ -22,7 +22,7 @@ _DROPPED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "HTTP_PR
 # What the log says -> what it means and what to do.
 _SIGNS = (
     (r"CUDA out of memory", "the GPU has too little free memory; close other programs, or take a larger one (gpu)"),
-    (r"URLError|ConnectionError", "it wanted something from the network, which it does not need with the files in place"),
+    (r"URLError|ConnectionError", "it tried to download a file, so some of its files are missing"),
     (r"Ninja is required|nvcc|Failed!", "its CUDA code could not be compiled; install ninja and the CUDA toolkit"),
     (r"ModuleNotFoundError: No module named '(\w+)'", "its environment lacks the Python module {0!r}"),
     (r"No such file or directory: '([^']+)'", "it misses the file {0}"),
@@ -35,7 +35,8 @@ class Ended(Exception):
     """The process did not end well.
 
     Attributes:
-        reason: a phrase. hopeless: whether another try would end the same way.
+        reason: a phrase.
+        hopeless: whether another try would end the same way.
     """
 
     def __init__(self, reason: str, hopeless: bool = False) -> None:
@@ -52,14 +53,18 @@ def run(
     startup_seconds: float,
     step_seconds: float,
 ) -> None:
-    """Runs a command to its end; its process group is gone when this returns, whatever happens.
+    """Run a command to its end.
+
+    Its process group is gone when this returns, whatever happens.
 
     Args:
-        command: program and arguments. cwd: where it runs.
+        command: program and arguments.
+        cwd: where it runs.
         log: everything that it says is added to this file.
         environment: added to the user's, without what would lead another Python astray.
         made: how many results are there; the clock starts anew with each.
-        startup_seconds: until the first result. step_seconds: from one result to the next.
+        startup_seconds: until the first result.
+        step_seconds: from one result to the next.
 
     Raises:
         Ended: it failed, hung or wrote without end.
@@ -104,7 +109,7 @@ def _watch(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends the process and all that it started."""
+    """End the process and all that it started."""
     try:
         if sys.platform == "win32":
             process.kill()
@@ -116,7 +121,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def explain(log: Path) -> str:
-    """`` (...)`` with what the end of the log means, or its last line."""
+    """Return `` (...)`` with the meaning of the end of the log, or its last line."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 20000))
@@ -131,5 +136,5 @@ def explain(log: Path) -> str:
 
 
 def failure(reason: str, log: Path) -> InputError:
-    """The one sentence for the user."""
-    return InputError(f"Portrait4D did not make its frames: {reason}. What it said is in {log}.")
+    """Return the one sentence for the user."""
+    return InputError(f"Portrait4D failed: {reason}. See its output in {log}.")

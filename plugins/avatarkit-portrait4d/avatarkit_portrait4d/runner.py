@@ -43,7 +43,7 @@ class Runner:
     # ------------------------------------------------------------------------------------------------ official preparation
 
     def prepare_source(self, picture: np.ndarray) -> Face:
-        """The photo's face, as the checkout's own preparation sees it.
+        """Return the photo's face, as the checkout's own preparation sees it.
 
         Raises:
             InputError: it fails, or finds no face.
@@ -54,7 +54,7 @@ class Runner:
         return face
 
     def prepare_drivers(self, pictures: Mapping[int, np.ndarray]) -> dict[int, Face]:
-        """The driving faces, as far as they are found.
+        """Return the driving faces, as far as they are found.
 
         The program stops at the first picture without a face and still ends with code 0; it is then started again for those
         after that one.
@@ -99,7 +99,7 @@ class Runner:
     # ---------------------------------------------------------------------------------------------------------- generation
 
     def generate(self, source: Face, drivers: Mapping[int, Face]) -> dict[int, str]:
-        """Makes the frames that are not there yet.
+        """Make the frames that are not there yet.
 
         Returns:
             Number of a frame that could not be had -> why.
@@ -127,10 +127,8 @@ class Runner:
             raise failure(f"frame {number} {why}, and so do all others", self._job.log)
         return lost
 
-    def _chunk(
-        self, name: str, source: Path, drivers: dict[int, Face], total: int
-    ) -> tuple[dict[int, str], Ended | None]:
-        """One run: frames that are missing afterwards, and how it ended where it did not end well."""
+    def _chunk(self, name: str, source: Path, drivers: dict[int, Face], total: int) -> tuple[dict[int, str], Ended | None]:
+        """Return one run: frames that are missing afterwards, and how it ended where it did not end well."""
         numbers = sorted(drivers)
         driving = self._job.write_faces(f"drv_{name}", {f"{n:06d}": drivers[n] for n in numbers})
         out = self._job.folder / f"out_{name}"
@@ -149,7 +147,10 @@ class Runner:
     # ----------------------------------------------------------------------------------------------------------- processes
 
     def _run(self, arguments: list[str], cwd: Path, results: Path, share: float = 1.0) -> None:
-        """Runs one program of the checkout; ``results`` is where its files appear, one by one."""
+        """Run one program of the checkout.
+
+        ``results`` is where its files appear, one by one.
+        """
         config = self._config
 
         def made() -> int:
@@ -170,7 +171,7 @@ class Runner:
             raise
 
     def _environment(self) -> dict[str, str]:
-        """What the programs need of the outside: nothing of the network, a place of their own for what they compile."""
+        """Return the environment of the programs: no network access, and a folder for compiled code."""
         home = self._cache / "torch"
         stand_in = home / _PRETRAINED
         if not stand_in.is_file():
@@ -182,7 +183,10 @@ class Runner:
 
 
 def resnet34_state() -> dict[str, torch.Tensor]:
-    """Tensors in the names and shapes of torchvision's ResNet-34; their values do not matter."""
+    """Return tensors in the names and shapes of torchvision's ResNet-34.
+
+    Their values do not matter.
+    """
     state: dict[str, torch.Tensor] = {}
 
     def layer(conv: str, norm: str, n_in: int, n_out: int, kernel: int) -> None:

@@ -86,7 +86,7 @@ def test_a_finished_job_leaves_nothing_behind(labeler, person, motion):
         ("crash:0", "killed by signal 9"),
         ("oom:2", "too little free memory"),
         ("exit:2", "ended with code 3"),
-        ("extra:1", "a file that nobody asked for"),
+        ("extra:1", "an unexpected file"),
     ],
 )
 def test_failures_are_told_and_frames_kept(labeler, person, motion, fault, checkout, kind, message):

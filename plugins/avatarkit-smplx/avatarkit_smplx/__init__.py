@@ -7,7 +7,7 @@ from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
 
 @hookimpl
 def register_body_models(register: Register) -> None:
-    """Registers ``smplx``."""
+    """Register ``smplx``."""
     register(
         "smplx",
         target="avatarkit_smplx.model:SmplxBody",

@@ -15,8 +15,8 @@ class SmplxConfig:
     """Options of ``smplx``."""
 
     gender: Literal["neutral", "male", "female"] = "neutral"
-    """Which of the model files, where the weights are a folder."""
+    """Model file to use if the weights are a folder."""
     shapes: Annotated[int, Range(1, 300)] = 100
-    """Components of the shape space that are used."""
+    """Number of components of the shape space."""
     expressions: Annotated[int, Range(1, 100)] = 50
-    """Components of the expression space that are used."""
+    """Number of components of the expression space."""

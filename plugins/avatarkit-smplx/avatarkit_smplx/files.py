@@ -38,7 +38,7 @@ _NUMBERS = (
 
 
 def find_model(gender: str) -> Path:
-    """The model file among the user's weights.
+    """Return the model file among the user's weights.
 
     Raises:
         MissingWeights: there is none.
@@ -50,14 +50,14 @@ def find_model(gender: str) -> Path:
         found = min(candidates, key=lambda p: len(p.parts), default=None)
     if found is None:
         raise MissingWeights(
-            f"The model file SMPLX_{gender.upper()}.npz is not here: register at smpl-x.is.tue.mpg.de (non-commercial use), then "
+            f"The model file SMPLX_{gender.upper()}.npz is missing: register at smpl-x.is.tue.mpg.de (non-commercial use), then "
             f"avatarkit weights add {WEIGHTS} FILE"
         )
     return found
 
 
 def _read(path: Path, wanted: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Arrays of numbers of an npz file; objects are never opened.
+    """Return the numeric arrays of an npz file; objects are never loaded.
 
     Raises:
         InputError: it is no npz, is damaged, or lacks a wanted array.
@@ -83,16 +83,7 @@ def _read(path: Path, wanted: tuple[str, ...], optional: tuple[str, ...]) -> dic
 
 
 def load_smplx(path: Path, shapes: int, expressions: int) -> tuple[Any, dict[str, np.ndarray]]:
-    """The package's own model object, and the texture coordinates where the file has any.
-
-    Pose correctives are left out: the avatar's canonical space knows no pose.
-
-    Args:
-        path: of the npz file. shapes, expressions: how many components.
-
-    Raises:
-        InputError: it is no SMPL-X model.
-    """
+    """Return the package's own model object, and the file's texture coordinates, if any."""
     import smplx
 
     arrays = _read(path, _NUMBERS, ("vt", "ft"))
@@ -120,13 +111,15 @@ def load_smplx(path: Path, shapes: int, expressions: int) -> tuple[Any, dict[str
 
 
 def read_uv(own: dict[str, np.ndarray], faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(U, 2) texture coordinates and (F, 3) their numbers per face.
+    """Return (U, 2) texture coordinates and (F, 3) their numbers per face.
 
     Args:
-        own: ``vt`` and ``ft`` of the model file, where it has them. faces: (F, 3) of the model.
+        own: ``vt`` and ``ft`` of the model file, where it has them.
+        faces: (F, 3) of the model.
 
     Raises:
-        MissingWeights: neither the model file nor the user's weights have any. InputError: they are of another mesh.
+        MissingWeights: neither the model file nor the user's weights have any.
+        InputError: they are of another mesh.
     """
     if {"vt", "ft"} <= own.keys():
         uv, uv_faces, source = own["vt"], own["ft"], "the model file"

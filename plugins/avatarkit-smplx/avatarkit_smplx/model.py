@@ -21,7 +21,7 @@ class SmplxBody:
 
     ``shape`` holds betas, ``expression`` the model's own components, both around 0; the jaw and the eyes are joints. Rest is
     the T-pose. Pose correctives are left out, as the avatar's canonical space (paper, eq. 2) knows no pose: at bent elbows and
-    knees the mesh is some millimetres off SMPL-X's own. Expressions do not move joints. All tensors live on ``context.device``.
+    knees the mesh is some millimeters off SMPL-X's own. Expressions do not move joints. All tensors live on ``context.device``.
     """
 
     shape_prior: ShapePrior | None = None
@@ -71,7 +71,7 @@ class SmplxBody:
             self._landmarks[name] = _on(joint_landmarks(name, joints, vertices, ids), device)
 
     def neutral(self) -> BodyParams:
-        """One frame: the mean body in its T-pose, at the origin."""
+        """Return one frame: the mean body in its T-pose, at the origin."""
 
         def zeros(*shape: int) -> torch.Tensor:
             return torch.zeros(*shape, device=self._device)
@@ -80,10 +80,12 @@ class SmplxBody:
         return BodyParams(self.name, zeros(S), zeros(E), zeros(3), zeros(3), zeros(J, 3))
 
     def rest(self, shape: torch.Tensor, expression: torch.Tensor, subset: torch.Tensor | None = None) -> torch.Tensor:
-        """T of eq. 2: shaped and expressed vertices in the rest pose, (B, V, 3) or (B, n, 3); differentiable.
+        """Return T of eq. 2: shaped and expressed vertices in the rest pose, (B, V, 3) or (B, n, 3); differentiable.
 
         Args:
-            shape: (S,). expression: (B, E). subset: (n,) int64 vertex numbers, None = all.
+            shape: (S,).
+            expression: (B, E).
+            subset: (n,) int64 vertex numbers, None = all.
         """
         if shape.shape != (len(self.shape_names),) or expression.shape[1:] != (len(self.expression_names),):
             raise ValueError(
@@ -97,18 +99,22 @@ class SmplxBody:
         return template + shapes @ shape + moved
 
     def skeleton(self, shape: torch.Tensor) -> Skeleton:
-        """J(beta) of eq. 1; positions are differentiable. Joints have no axes of their own."""
+        """Return J(beta) of eq. 1.
+
+        Positions are differentiable. Joints have no axes of their own.
+        """
         positions = self._joints + self._joints_shapes @ shape
         return Skeleton(positions, torch.eye(3, device=positions.device).expand(len(positions), 3, 3))
 
     def joint_transforms(
         self, skeleton: Skeleton, root: torch.Tensor, translation: torch.Tensor, joints: torch.Tensor
     ) -> torch.Tensor:
-        """Rest space to world, (B, J, 4, 4), for ``skin``; differentiable.
+        """Return rest space to world, (B, J, 4, 4), for ``skin``; differentiable.
 
         Args:
             skeleton: of the identity.
-            root: (B, 3) axis-angle. translation: (B, 3) where the root joint goes (SMPL-X's own ``transl`` moves the origin).
+            root: (B, 3) axis-angle.
+            translation: (B, 3) where the root joint goes (SMPL-X's own ``transl`` moves the origin).
             joints: (B, J, 3) axis-angle about each joint; the root's own row is ignored.
         """
         heads = skeleton.positions
@@ -123,7 +129,10 @@ class SmplxBody:
         return torch.cat([torch.cat([R, shift[..., None]], -1), bottom], -2)
 
     def vertices(self, params: BodyParams, offsets: torch.Tensor | None = None) -> torch.Tensor:
-        """M of eq. 1 in the world, (B, V, 3); ``offsets`` (V, 3) are added in rest space (dT of eq. 5)."""
+        """Return M of eq. 1 in the world, (B, V, 3).
+
+        ``offsets`` (V, 3) are added in rest space (dT of eq. 5).
+        """
         params = params.batched()
         points = self.rest(params.shape, params.expression)
         if offsets is not None:
@@ -132,11 +141,16 @@ class SmplxBody:
         return skin(points, self.skinning_indices, self.skinning_weights, transforms)
 
     def landmarks(self, name: str) -> SurfaceLandmarks | JointLandmarks | None:
-        """``face478`` on the surface, as far as the model's 51 landmarks reach; ``pose33``, ``hand21_left``, ``hand21_right``."""
+        """Return ``face478`` on the surface, as far as the model's 51 landmarks reach.
+
+        ``pose33``, ``hand21_left``, ``hand21_right``.
+        """
         return self._landmarks.get(name)
 
     def part(self, name: str) -> torch.Tensor:
-        """(V,) float 0 to 1, one of the parts that ``BodyModel.part`` lists; SMPL-X has no inside of the mouth, and no nails.
+        """Return (V,) float 0 to 1, one of the parts that ``BodyModel.part`` lists.
+
+        SMPL-X has no inside of the mouth, and no nails.
 
         Raises:
             KeyError: no such part.
@@ -144,20 +158,23 @@ class SmplxBody:
         return self._parts[name]
 
     def mirror(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(V,) and (J,) int64: the nearest vertex to the mirrored one, and the joint on the other side."""
+        """Return (V,) and (J,) int64: the nearest vertex to the mirrored one, and the joint on the other side."""
         vertices, joints = self._mirror
         return vertices, joints
 
 
 def _sparse(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(V, J) weights -> (V, K) joints and (V, K) weights, K as many as any vertex has."""
+    """Convert weights (V, J) to joints (V, K) and weights (V, K).
+
+    K is the largest number of joints of any vertex.
+    """
     most = max(1, int((weights > 0).sum(1).max()))
     values, indices = weights.topk(most, dim=1)
     return indices, values / values.sum(1, keepdim=True)
 
 
 def _on(table: SurfaceLandmarks | JointLandmarks | None, device: torch.device) -> SurfaceLandmarks | JointLandmarks | None:
-    """A table with its tensors on a device."""
+    """Return a table with its tensors on a device."""
     if table is None:
         return None
     return type(table)(**{k: v.to(device) for k, v in vars(table).items()})

@@ -1,4 +1,4 @@
-"""What SMPL-X's own landmarks and skinning weights tell: pose groups, parts of the mesh, places of landmark sets."""
+"""Tables from SMPL-X's own landmarks and skinning weights: pose groups, parts of the mesh, landmark sets."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _IBUG = (
     *(33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380),
     *(61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181), *(78, 82, 13, 312, 308, 317, 14, 87),
 )  # fmt: skip
-# Neighbours of those on lids and lips, which stand for points that the file does not have: number -> a row of ``_IBUG``.
+# Neighbors of those on lids and lips, which stand for points that the file does not have: number -> a row of ``_IBUG``.
 _NEAR = {159: 20, 145: 24, 386: 26, 374: 30, 81: 44, 178: 50, 311: 46, 402: 48, 468: 19, 473: 28}
-_UNKNOWN = 10.0  # metres: nobody knows where these points lie, so they weigh nothing
+_UNKNOWN = 10.0  # meters: the positions of these points are unknown, so they get no weight
 
 # The package's numbers of vertices of nose, ears, toes, heels, finger tips.
 _TIPS = ("thumb", "index", "middle", "ring", "pinky")
 
 
 def pose_groups() -> tuple[PoseGroup, ...]:
-    """One group for each joint."""
+    """Return one group for each joint."""
     groups = []
     for j, name in enumerate(SMPLX_JOINTS):
         part = name.removeprefix("left_").removeprefix("right_")
@@ -44,7 +44,7 @@ def pose_groups() -> tuple[PoseGroup, ...]:
 
 
 def mirror(vertices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """(V,) and (J,): the vertex and the joint on the other side, of (V, 3) at rest."""
+    """Return (V,) and (J,): the vertex and the joint on the other side, of (V, 3) at rest."""
     middle = np.median(vertices[:, 0])
     flipped = (vertices - (middle, 0, 0)) * (-1, 1, 1) + (middle, 0, 0)
     other = cKDTree(vertices).query(flipped)[1]
@@ -53,10 +53,9 @@ def mirror(vertices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def parts(vertices: np.ndarray, weights: np.ndarray, landmarks: np.ndarray, vertex_ids: dict[str, int]) -> dict[str, np.ndarray]:
-    """(V,) float32 0 to 1 of each part, from what moves with which joint and what lies near which landmark.
+    """Return the weight of each part, (V,) float32 0 to 1.
 
-    Args:
-        vertices: (V, 3) at rest. weights: (V, J). landmarks: (51, 3) of the face. vertex_ids: name -> vertex.
+    It follows from the vertices' joints and nearby landmarks.
     """
 
     def owned(*names: str) -> np.ndarray:
@@ -90,10 +89,9 @@ def parts(vertices: np.ndarray, weights: np.ndarray, landmarks: np.ndarray, vert
 
 
 def face478(faces: np.ndarray, triangle: np.ndarray, barycentric: np.ndarray) -> SurfaceLandmarks:
-    """MediaPipe's face points as far as the model file's 51 landmarks know them; the others weigh nothing.
+    """Return MediaPipe's face points that the model file's 51 landmarks cover.
 
-    Args:
-        faces: (F, 3). triangle: (51,) and barycentric: (51, 3) of the file.
+    The other points get no weight.
     """
     row = np.full(478, 13)  # tip of the nose
     sigma = np.full(478, _UNKNOWN, np.float32)
@@ -109,10 +107,12 @@ def face478(faces: np.ndarray, triangle: np.ndarray, barycentric: np.ndarray) ->
 
 
 def joint_landmarks(name: str, joints: np.ndarray, vertices: np.ndarray, vertex_ids: dict[str, int]) -> JointLandmarks | None:
-    """``pose33``, ``hand21_left`` and ``hand21_right``: joints, and vertices that move with one.
+    """Return ``pose33``, ``hand21_left`` and ``hand21_right``: joints, and vertices that move with one.
 
     Args:
-        name: of the set. joints: (J, 3), vertices: (V, 3) of the neutral shape at rest. vertex_ids: name -> vertex.
+        name: of the set.
+        joints: (J, 3), vertices: (V, 3) of the neutral shape at rest.
+        vertex_ids: name -> vertex.
 
     Returns:
         None for other sets.
@@ -160,7 +160,7 @@ def _table(rows: dict[int, tuple[str, np.ndarray | None]], joints: np.ndarray, s
 
 
 def _bone(joint: str) -> tuple[int, int]:
-    """The bone with which offsets in a joint's frame grow."""
+    """Return the bone with which offsets in a joint's frame grow."""
     side = "left_" if joint.startswith("left_") else "right_"
     part = joint.removeprefix(side)
     if part == "head":

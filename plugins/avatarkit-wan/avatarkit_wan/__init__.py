@@ -20,7 +20,7 @@ WEIGHTS = Weights(
 
 @hookimpl
 def register_pseudo_labelers(register: Register) -> None:
-    """Registers ``wan``."""
+    """Register ``wan``."""
     register(
         "wan",
         target="avatarkit_wan.labeler:WanLabeler",
@@ -31,7 +31,7 @@ def register_pseudo_labelers(register: Register) -> None:
             modules=("diffusers", "transformers", "accelerate", "ftfy", "cv2"),
             weights=(WEIGHTS.name,),
             sources=(WEIGHTS,),
-            # The transformer's 15.2 billion numbers in bfloat16, and what is computed beside them; nobody states a time.
+            # The transformer's 15.2 billion parameters in bfloat16, and activations. Time unknown: its authors do not state one.
             costs=(Cost("cuda", "from the size of its networks", memory_gb=40),),
         ),
         extra="wan",

@@ -1,4 +1,4 @@
-"""Options of the generator. Light to import."""
+"""Options of the generator. Fast to import."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ PARTS = ("transformer", "vae", "image_encoder", "text_encoder", "scheduler", "im
 
 @dataclass(frozen=True)
 class WanConfig:
-    """Options of Wan-Animate; defaults are the settings that its authors ship."""
+    """Options of Wan-Animate; the defaults are its authors' settings."""
 
     weights: Path | None = None
     """Folder of Wan2.2-Animate-14B in the layout of diffusers; none = the one added as ``wan-animate-14b``."""
     short: Annotated[int, Range(16, 4096)] = 720
     """Short side of the generated frames in pixels, a multiple of 16."""
     long: Annotated[int, Range(16, 4096)] = 1280
-    """Long side, a multiple of 16; upright or landscape is chosen by the person's shape."""
+    """Long side in pixels, a multiple of 16; the person's shape decides between portrait and landscape."""
     fps: Annotated[float, Range(1, 240)] = 30.0
-    """Frames per second that are generated from a motion; frames between are skipped."""
+    """Frames per second to generate; other frames of the motion are skipped."""
     steps: Annotated[int, Range(1, 10_000)] = 20
     """Denoising steps."""
     guidance: Annotated[float, Range(1, 100)] = 1.0
-    """Classifier-free guidance; at 1 the unguided pass is left out, as the authors do."""
+    """Classifier-free guidance; at 1 the unguided pass is skipped, as the authors do."""
     segment: Annotated[int, Range(5, 10_000)] = 77
-    """Frames that the network sees at once, 4 n + 1."""
+    """Frames that the network processes at once, 4 n + 1."""
     overlap: Literal["1", "5"] = "1"
-    """Frames of the last segment that the next one goes on from."""
+    """Frames of the previous segment with which the next one starts."""
     prompt: str = "视频中的人在做动作"
-    """What the text encoder reads; the authors' words, 'the person in the video is moving'."""
+    """Text prompt; the authors use 'the person in the video is moving'."""
     confidence: Annotated[float, Range(0, 1)] = 1.0
-    """Trust in the frames, 0 to 1, written into the clip."""
+    """Confidence of the frames, 0 to 1."""
     dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
     """Number format of the networks; auto = bfloat16 on CUDA, float32 elsewhere."""
     offload: Annotated[Literal["modules", "layers", "none"], Machine] = "modules"
-    """``modules`` keeps the network at work on the GPU, ``layers`` one layer at a time (slow, little memory)."""
+    """``modules`` keeps only the active network on the GPU, ``layers`` one layer at a time (slow, little memory)."""
 
     def __post_init__(self) -> None:
         checks = {
@@ -55,15 +55,15 @@ class WanConfig:
                 raise ValueError(sentence)
 
     def preflight(self) -> list[str]:
-        """What is missing before a build may start, a sentence for each."""
+        """Return one sentence for each missing requirement."""
         folder = self.weights or find_weights("wan-animate-14b")
         if folder is None or not folder.is_dir():
-            return ["It needs the folder of its weights: avatarkit weights fetch wan-animate-14b"]
+            return ["Its weights are missing: avatarkit weights fetch wan-animate-14b"]
         return missing_parts(folder)
 
 
 def missing_parts(folder: Path) -> list[str]:
-    """A sentence where the folder is not that of Wan-Animate."""
+    """Return a sentence if the folder is not that of Wan-Animate."""
     missing = [name for name in PARTS if not (folder / name).is_dir()]
     if not missing:
         return []

@@ -77,9 +77,7 @@ class WanLabeler:
         cameras = (camera,) * len(frames)
         return LabelClip(name, "body", cut.colors, cut.alpha, cut.confidence, params, params, cameras)
 
-    def _driving(
-        self, subject: Subject, params: BodyParams, camera: Camera
-    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    def _driving(self, subject: Subject, params: BodyParams, camera: Camera) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Stick figures (H, W, 3) and face crops (S, S, 3), uint8, one of each for every frame."""
         body, renderer = self._context.get("body"), self._context.get("renderer")
         points, scores = observe(body, params, camera, subject.vertex_offsets, renderer.meshes)
@@ -93,10 +91,8 @@ class WanLabeler:
         painter = HeadPainter(subject, body, renderer)
         return poses, painter.draw(params, views, lambda part: self._context.progress("drawing the face", part))
 
-    def _animate(
-        self, reference: torch.Tensor, poses: list[np.ndarray], faces: list[np.ndarray], seed: int
-    ) -> torch.Tensor:
-        """(T, H, W, 3) uint8."""
+    def _animate(self, reference: torch.Tensor, poses: list[np.ndarray], faces: list[np.ndarray], seed: int) -> torch.Tensor:
+        """Return (T, H, W, 3) uint8."""
         config, pipeline = self._config, self._ready_pipeline()
         overlap, count = int(config.overlap), len(poses)
         # The pipeline wants more frames than it goes on from, and at least two.
@@ -131,7 +127,10 @@ class WanLabeler:
         return torch.from_numpy((np.asarray(video[:count]).clip(0, 1) * 255).round().astype(np.uint8))
 
     def _prompt(self, text: str) -> torch.Tensor:
-        """(1, 512, D) embedding; kept on disk, because the text encoder is the second largest network of all."""
+        """Return (1, 512, D) embedding.
+
+        Kept on disk, because the text encoder is the second largest network of all.
+        """
         folder = self._folder()
         files = [(p.name, p.stat().st_size) for p in sorted((folder / "text_encoder").iterdir())]
         digest = hashlib.sha256(repr((text, files, str(self._dtype()))).encode()).hexdigest()[:32]
@@ -159,7 +158,7 @@ class WanLabeler:
         return torch.as_tensor(embeds)
 
     def _ready_pipeline(self) -> Any:
-        """Loads the networks when first asked."""
+        """Load the networks when first asked."""
         if self._pipeline is None:
             self._context.progress("loading the video network", None)
             device, pipeline = self._context.device, load_pipeline(self._folder(), self._dtype())
@@ -187,7 +186,10 @@ class WanLabeler:
 
 
 def _filled(boxes: list[tuple[int, int, int, int] | None]) -> list[tuple[int, int, int, int]] | None:
-    """Frames without a face look where the face was last seen (the first ones: where it is seen first)."""
+    """Return face boxes for all frames; frames without a face use the previous one.
+
+    Frames before the first face use the first one.
+    """
     last = next((box for box in boxes if box is not None), None)
     if last is None:
         return None

@@ -1,6 +1,6 @@
 """Draws the stick figures that Wan-Animate was trained on.
 
-The rules (order, colours, widths, thresholds) are those of the preprocessing that its authors publish. They differ from other
+The rules (order, colors, widths, thresholds) are those of the preprocessing that its authors publish. They differ from other
 drawings of OpenPose's kind: drawn at the final size, no fading with confidence, feet, no face.
 """
 
@@ -39,10 +39,11 @@ COLORS = (
 
 
 def draw(points: np.ndarray, scores: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Draws one person.
+    """Draw one person.
 
     Args:
-        points: (133, 2) pixels of the picture; NaN = not known. scores: (133,) 0 to 1.
+        points: (133, 2) pixels of the picture; NaN = not known.
+        scores: (133,) 0 to 1.
         height, width: of the picture.
 
     Returns:
@@ -69,7 +70,7 @@ def draw(points: np.ndarray, scores: np.ndarray, height: int, width: int) -> np.
 
 
 def _limb(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, thickness: int, color: Sequence[int]) -> None:
-    """A filled ellipse between two points."""
+    """Draw a filled ellipse between two points."""
     centre, (dx, dy) = (a + b) / 2, a - b
     axes = (int(math.hypot(dx, dy) / 2), thickness)
     angle = int(math.degrees(math.atan2(dy, dx)))
@@ -90,10 +91,11 @@ def _hand(canvas: np.ndarray, points: np.ndarray, scores: np.ndarray, thickness:
 
 
 def face_box(face: np.ndarray, height: int, width: int) -> tuple[int, int, int, int] | None:
-    """The part of a frame that is shown to the face network: the landmarks' box with a rim, most of it above.
+    """Return the part of a frame that is shown to the face network: the landmarks' box with a rim, most of it above.
 
     Args:
-        face: (68, 2) pixels. height, width: of the frame.
+        face: (68, 2) pixels.
+        height, width: of the frame.
 
     Returns:
         x0, y0, x1, y1, whole pixels inside the frame; None where no face is in the frame.

@@ -1,4 +1,4 @@
-"""Loads the pipeline from a folder on disk, strictly: nothing is fetched, nothing missing is made up."""
+"""Loads the pipeline from a folder on disk, strictly: nothing is downloaded or replaced by defaults."""
 
 from __future__ import annotations
 
@@ -33,10 +33,9 @@ HARMLESS = ("embeddings.position_ids", "encoder.embed_tokens.weight")
 
 
 def load_pipeline(folder: Path, dtype: torch.dtype) -> Any:
-    """A ``WanAnimatePipeline`` without text encoder and tokenizer, which ``load_part`` brings where a prompt is new.
+    """Return a ``WanAnimatePipeline`` without text encoder and tokenizer.
 
-    Raises:
-        MissingWeights: a part of the folder is not there. InputError: a part is damaged or not the right one.
+    ``load_part`` loads them if a prompt is new.
     """
     require_folder(folder)
     parts = {name: load_part(folder, name, dtype) for name in PARTS if name not in ("text_encoder", "tokenizer")}
@@ -46,7 +45,7 @@ def load_pipeline(folder: Path, dtype: torch.dtype) -> Any:
 
 
 def require_folder(folder: Path) -> None:
-    """Checks that the folder has all parts.
+    """Check that the folder has all parts.
 
     Raises:
         MissingWeights: naming what is not there.
@@ -56,7 +55,9 @@ def require_folder(folder: Path) -> None:
 
 
 def load_part(folder: Path, name: str, dtype: torch.dtype) -> Any:
-    """One part of the pipeline, in evaluation mode on the CPU; weights are read from safetensors only.
+    """Return one part of the pipeline, in evaluation mode on the CPU.
+
+    Weights are read from safetensors only.
 
     Raises:
         InputError: it is damaged, or tensors are missing, unknown or of other shapes.
@@ -91,7 +92,7 @@ def load_part(folder: Path, name: str, dtype: torch.dtype) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The libraries' own words about loading would only disturb the progress bar."""
+    """Return the libraries' own words about loading would only disturb the progress bar."""
     before = [(library, library.get_verbosity()) for library in (diffusers_logging, transformers_logging)]
     try:
         for library, _ in before:
