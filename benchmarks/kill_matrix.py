@@ -2,13 +2,16 @@
 
     python benchmarks/kill_matrix.py --kills 20                          draft, animate, export, track
     python benchmarks/kill_matrix.py --kills 5 --only animate export --avatar ada.avatar
-    python benchmarks/kill_matrix.py --only weights --fetch "weights fetch lpips" --env AVATARKIT_MIRROR=http://127.0.0.1:8000
+    python benchmarks/kill_matrix.py --only draft --set training.steps=8 --jobs 4     the same files, in less time
+    python benchmarks/kill_matrix.py --only weights --fetch "weights fetch liveportrait --yes" --env HF_ENDPOINT=http://127.0.0.1:8000
 
 Every command is first run to its end twice: the first gives the seconds among which the moments of the kills are drawn, the
 second says whether its bytes can be compared at all. Then, for each kill: a fresh folder with files of the user's in it, the
-command, SIGKILL after so many seconds, the same command again without a kill. Counted are
+command, SIGKILL after so many seconds, the same command again without a kill. A command that ended before its kill is started
+afresh with another moment, up to three times. Counted are
 
     killed    the process was still running at that moment
+    quarters  how many of the killed were in the first, second, third and last quarter of the run
     state     after the kill the output is the old one, the new one, or not there; nothing between
     equal     after the second run every file of the output has the bytes of the undisturbed run (see _VOLATILE)
     clean     no temporary file is left, and beside the output there is nothing new
@@ -33,6 +36,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +48,8 @@ from avatarkit_cli.build import sample_photo
 _USERS = {"notes.txt": b"of the user", "pictures/holiday.jpg": b"\xff\xd8 of the user"}
 _VOLATILE = ("manifest.json", "report.html", "stage.json", "key.json")
 """Files that hold the time that a run took; of them only the presence is compared."""
+_HELPERS = ("cache/", "weights/.")
+"""Folders that only help the next run to go on: stages of a build, weights that are not whole yet and how they were fetched."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +85,11 @@ class Command:
 
 def commands(arguments: argparse.Namespace, work: Path) -> list[Command]:
     photo, avatar = str(sample_photo("portrait")), str(arguments.avatar)
+    options = tuple(text for pair in arguments.set for text in ("--set", pair))
     made = [
-        Command("instant", ("build", photo, "--preset", "instant", "-o", "OUT"), "ada.avatar"),
-        Command("draft", ("build", photo, "--preset", "draft", "-o", "OUT"), "ada.avatar"),
-        Command("rebuild", ("build", photo, "--preset", "instant", "--fresh", "-o", "OUT"), "ada.avatar", old=True),
+        Command("instant", ("build", photo, "--preset", "instant", *options, "-o", "OUT"), "ada.avatar"),
+        Command("draft", ("build", photo, "--preset", "draft", *options, "-o", "OUT"), "ada.avatar"),
+        Command("rebuild", ("build", photo, "--preset", "instant", *options, "--fresh", "-o", "OUT"), "ada.avatar", old=True),
         Command("animate", ("animate", avatar, "--size", "128x192", "-o", "OUT"), "ada.mp4", old=True),
         Command("frames", ("animate", avatar, "--size", "128x192", "-o", "OUT"), "frames", old=True),
         Command("export", ("export", avatar, "--to", "glb", "-o", "OUT"), "ada.glb", old=True),
@@ -128,24 +135,32 @@ def output(folder: Path, command: Command) -> dict[str, str]:
     """The files of the output alone, without those that only help the next run to go on."""
     place = folder / command.output
     found = files(place) if place.is_dir() else {n: s for n, s in files(folder).items() if n == command.output}
-    return {n: s for n, s in found.items() if not n.startswith("cache/") and n != "diary.txt" and not n.endswith(".part")}
+    return {n: s for n, s in found.items() if not n.startswith(_HELPERS) and n != "diary.txt" and not n.endswith(".part")}
 
 
-def once(
-    command: Command, work: Path, seconds: float, new: dict[str, str], names: dict[str, str], old: Path | None
-) -> dict[str, Any]:
-    """One kill after ``seconds`` and one run to the end."""
-    folder = work / "kill"
+def kill(command: Command, folder: Path, seconds: float, old: Path | None) -> bool:
+    """Starts the command in a fresh folder and kills it; returns whether it was still running."""
     shutil.rmtree(folder, ignore_errors=True)
     prepare(command, folder, old)
-    mine, before = users(folder), output(folder, command)
     process = command.start(folder)
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
     process.communicate()
-    killed = process.returncode < 0
+    return process.returncode < 0
+
+
+def once(
+    command: Command, folder: Path, moments: list[float], new: dict[str, str], names: dict[str, str], old: Path | None
+) -> dict[str, Any]:
+    """One kill at the first of these moments that the command lives to see, and one run to the end."""
+    prepare(command, folder, old)
+    mine, before = users(folder), output(folder, command)
+    for seconds in moments:
+        killed = kill(command, folder, seconds, old)
+        if killed:
+            break
     after = output(folder, command)
     row = {"seconds": round(seconds, 3), "killed": killed, "state": after in ({}, before, new)}
     kept = users(folder) == mine
@@ -153,38 +168,44 @@ def once(
     left = files(folder)
     temporary = [p.as_posix() for p in folder.rglob("*") if is_temporary(p.name) or p.name.endswith((".tmp", ".new", ".old"))]
     strange = sorted(set(left) ^ set(names))
-    return row | {
+    row |= {
         "equal": all(left.get(name) == sha256 for name, sha256 in names.items()),
         "clean": not temporary and not strange,
         "users": kept and users(folder) == mine,
         "left": [*temporary, *strange][:10],
         "differs": [name for name, sha256 in names.items() if left.get(name) != sha256][:10],
     }
+    print(f"  {command.name} {row}", file=sys.stderr, flush=True)
+    shutil.rmtree(folder)
+    return row
 
 
-def matrix(command: Command, work: Path, kills: int, draw: random.Random) -> dict[str, Any]:
-    """All kills of one command."""
-    home = Path(tempfile.mkdtemp(dir=work))
+def matrix(command: Command, work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """All kills of one command, some at the same time."""
+    home, draw = Path(tempfile.mkdtemp(dir=work)), random.Random(arguments.seed)
     old = None
     if command.old:  # what an earlier run left; a run over it gives the same
         prepare(command, home / "old", None)
         command.finish(home / "old")
         old = home / "old" / command.output
-    prepare(command, home / "first", old)
-    begin = time.perf_counter()
-    command.finish(home / "first")
-    length = time.perf_counter() - begin
-    prepare(command, home / "second", old)
-    command.finish(home / "second")
-    names = files(home / "first")
-    same = names == files(home / "second")
-    rows = []
-    for _ in range(kills):
-        row = once(command, home, draw.uniform(0.0, length), output(home / "first", command), names, old)
-        rows.append(row)
-        print(f"  {command.name} {row}", file=sys.stderr, flush=True)
+
+    def undisturbed(name: str) -> float:
+        prepare(command, home / name, old)
+        begin = time.perf_counter()
+        command.finish(home / name)
+        return time.perf_counter() - begin
+
+    with ThreadPoolExecutor(arguments.jobs) as pool:  # the runs that are timed share the machine as the killed ones do
+        length, _ = pool.map(undisturbed, ("first", "second"))
+        names, new = files(home / "first"), output(home / "first", command)
+        same = names == files(home / "second")
+        moments = [[draw.uniform(0.0, length) for _ in range(3)] for _ in range(arguments.kills)]
+        rows = list(pool.map(lambda i: once(command, home / f"kill-{i}", moments[i], new, names, old), range(arguments.kills)))
     shutil.rmtree(home)
-    return {"command": command.name, "seconds": round(length, 2), "reproducible": same, "kills": rows}
+    quarters = [0, 0, 0, 0]
+    for row in rows:
+        quarters[min(int(4 * row["seconds"] / length), 3)] += row["killed"]
+    return {"command": command.name, "seconds": round(length, 2), "reproducible": same, "quarters": quarters, "kills": rows}
 
 
 def main() -> None:
@@ -195,6 +216,8 @@ def main() -> None:
     parser.add_argument("--video", type=Path, help="to track; else a film of the avatar")
     parser.add_argument("--fetch", help="arguments of avatarkit that fetch weights from a server of yours")
     parser.add_argument("--env", nargs="*", default=[], metavar="NAME=VALUE", help="for --fetch; OUT is the output")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="options of the recipes of builds")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="where the results go")
     arguments = parser.parse_args()
@@ -206,12 +229,14 @@ def main() -> None:
         if "track" in arguments.only and arguments.video is None:
             film = ("animate", str(arguments.avatar), "--motion", "wave", "--size", "384x512", "-o", "OUT")
             Command("film", film, "clip.mp4").finish(work)
-        results = [matrix(c, work, arguments.kills, random.Random(arguments.seed)) for c in commands(arguments, work)]
-    print(f"{'command':<10}{'s':>8}{'kills':>7}{'killed':>8}{'state':>7}{'equal':>7}{'clean':>7}{'users':>7}")
+        results = [matrix(c, work, arguments) for c in commands(arguments, work)]
+    print(f"{'command':<10}{'s':>8}{'kills':>7}{'killed':>8}{'state':>7}{'equal':>7}{'clean':>7}{'users':>7}  quarters")
     for r in results:
         counts = [sum(row[k] for row in r["kills"]) for k in ("killed", "state", "equal", "clean", "users")]
         note = "" if r["reproducible"] else "  (two undisturbed runs differ)"
-        print(f"{r['command']:<10}{r['seconds']:>8}{len(r['kills']):>7}" + "".join(f"{c:>7}" for c in counts) + note)
+        numbers = f"{counts[0]:>8}" + "".join(f"{c:>7}" for c in counts[1:])
+        spread = "/".join(map(str, r["quarters"]))
+        print(f"{r['command']:<10}{r['seconds']:>8}{len(r['kills']):>7}{numbers}  {spread}{note}")
     versions = {"avatarkit": avatarkit.__version__, "python": platform.python_version(), "system": platform.platform()}
     if arguments.json:
         arguments.json.write_text(json.dumps(versions | {"results": results}, indent=1) + "\n", encoding="utf-8")
