@@ -147,7 +147,9 @@ def kill(command: Command, folder: Path, seconds: float, old: Path | None) -> bo
         process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
-    process.communicate()
+    _, said = process.communicate()
+    if process.returncode not in (0, -signal.SIGKILL):
+        raise SystemExit(f"{command.name} ended with {process.returncode} before its kill:\n{said.decode(errors='replace')}")
     return process.returncode < 0
 
 

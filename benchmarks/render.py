@@ -220,9 +220,7 @@ def splat_reference(gaussians: Gaussians, camera: Camera, repeats: int) -> dict[
 
     pixel, window = draw(1), draw(largest)
     factor = (camera.width * camera.height - 1) / (largest * largest - 1)
-    return {
-        name: [round(a + (b - a) * factor, 1) for a, b in zip(pixel[name], window[name], strict=True)] for name in pixel
-    }
+    return {name: [round(a + (b - a) * factor, 1) for a, b in zip(pixel[name], window[name], strict=True)] for name in pixel}
 
 
 def draw_mesh(renderer: CpuRenderer, mesh: Mesh, camera: Camera, repeats: int) -> dict[str, list[float]]:

@@ -567,24 +567,39 @@ CACHES: tuple[tuple[str, str, Callable[[Path], None]], ...] = (
 )
 
 
-@pytest.mark.parametrize("number", range(len(CACHES)))
-def test_a_stage_of_garbage_is_made_again(good: Path, tmp_path: Path, number: int, caplog: pytest.LogCaptureFixture) -> None:
-    name, file, change = CACHES[number]
+def rounds() -> list[dict[str, tuple[str, Callable[[Path], None]]]]:
+    """The garbage of ``CACHES``: in every round a build meets that of several stages, and at most one kind of each."""
+    found: list[dict[str, tuple[str, Callable[[Path], None]]]] = []
+    for name, file, change in CACHES:
+        place = next((r for r in found if name not in r), None)
+        if place is None:
+            found.append(place := {})
+        place[name] = (file, change)
+    return found
+
+
+@pytest.mark.parametrize("garbage", rounds(), ids="-".join)
+def test_stages_of_garbage_are_made_again(
+    good: Path, tmp_path: Path, garbage: dict[str, tuple[str, Callable[[Path], None]]], caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "tiny.avatar"
     shutil.copytree(good, path)
-    (stage,) = (path / "cache").glob(f"{name}-????????????????")
-    spoil(stage, file, change)
+    for name, (file, change) in garbage.items():
+        (stage,) = (path / "cache").glob(f"{name}-????????????????")
+        spoil(stage, file, change)
     build(good.parent / "tiny.png", path, recipe=Recipe.from_dict(TINY_RECIPE, "test"), registry=memory_registry(), device="cpu")
-    assert f"The stored results of the stage {name} cannot be read" in caplog.text
+    for name in garbage:
+        assert f"The stored results of the stage {name} cannot be read" in caplog.text
     assert (path / TENSORS).read_bytes() == (good / TENSORS).read_bytes()
 
 
-@pytest.mark.parametrize("value", ["abc", -1, None, [1], True])
-def test_a_record_of_garbage_is_made_again(good: Path, tmp_path: Path, value: Any) -> None:
-    path = tmp_path / "tiny.avatar"
+def test_records_of_garbage_are_made_again(good: Path, tmp_path: Path) -> None:
+    path, values = tmp_path / "tiny.avatar", ["abc", -1, None, [1], True]
     shutil.copytree(good, path)
-    for record in (path / "cache").glob("*/stage.json"):
-        facts("seconds", value)(record)
+    records = sorted((path / "cache").glob("*/stage.json"))
+    assert len(records) >= len(values)
+    for number, record in enumerate(records):
+        facts("seconds", values[number % len(values)])(record)
     build(good.parent / "tiny.png", path, recipe=Recipe.from_dict(TINY_RECIPE, "test"), registry=memory_registry(), device="cpu")
     assert (path / TENSORS).read_bytes() == (good / TENSORS).read_bytes()
 
