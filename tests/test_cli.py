@@ -113,7 +113,10 @@ def test_build_has_all_flags_of_the_contract() -> None:
         (["info", "nothing.avatar"], "There is no avatar nothing.avatar."),
         (["animate", "nothing.avatar", "-o", "x.mp4"], "There is no avatar nothing.avatar."),
         (["animate", "nothing.avatar", "-o", "x.mp4", "--size", "huge"], "--size 'huge' is not of the form"),
-        (["animate", "x", "-o", "x.mp4", "--motion", "talk", "--video", "y.mp4"], "Use only one of --motion, --video and --a"),
+        (
+            ["animate", "x", "-o", "x.mp4", "--motion", "talk", "--video", "y.mp4"],
+            "only one of --motion, --video and --audio",
+        ),
         (["render", "nothing.avatar", "-o", "x.png"], "There is no avatar nothing.avatar."),
         (["render", "nothing.avatar", "-o", "x.jpg"], "Pictures are written as PNG"),
         (["export", "nothing.avatar", "--to", "ply", "-o", "x.ply"], "There is no avatar nothing.avatar."),

@@ -97,7 +97,9 @@ def test_a_deprecated_hook_works_and_is_told_with_its_plugin(monkeypatch: pytest
 def test_a_deprecated_public_name_works_and_warns(monkeypatch: pytest.MonkeyPatch) -> None:
     """The way in which a public name goes: it stays importable, and says what to take instead."""
     monkeypatch.setitem(avatarkit._DEPRECATED, "load_avatar", ("load", "0.3", "0.5"))
-    with pytest.warns(DeprecationWarning, match=r"load_avatar was renamed to avatarkit\.load in 0\.3; .* removed in 0\.5"):
+    with pytest.warns(
+        DeprecationWarning, match=r"load_avatar was renamed to avatarkit\.load in 0\.3; .* removed in 0\.5"
+    ):
         assert avatarkit.load_avatar is avatarkit.load
     assert "load_avatar" not in vars(avatarkit)  # so that it warns each time
     with warnings.catch_warnings():

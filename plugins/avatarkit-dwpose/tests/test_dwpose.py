@@ -113,7 +113,7 @@ def test_several_people_and_nobody(tmp_path, points_file):
     np.testing.assert_allclose(second.points["coco133"], expected((460, 200), RIGHT), atol=2.6)
     with pytest.raises(InputError, match="no person 3"):
         finder.detect(image, 3)
-    with pytest.raises(InputError, match="Nobody"):
+    with pytest.raises(InputError, match="No person"):
         finder.detect(picture([]))
 
 

@@ -155,5 +155,5 @@ def test_one_of_two(matting: MediaPipeMatte, matte: Matte) -> None:
 
 
 def test_nobody(matting: MediaPipeMatte) -> None:
-    with pytest.raises(InputError, match="Nobody"):
+    with pytest.raises(InputError, match="No person"):
         matting.matte(photo_from_array(np.full((200, 300, 3), 90, np.uint8)))
