@@ -284,13 +284,13 @@ def test_a_motion_is_tracked_in_a_video_and_played(built: Path) -> None:
         (["animate", "ada.avatar", "-o", "../x.mp4", "--background", "bleu"], "is not a color"),
         (["animate", "ada.avatar", "-o", "../x.mp4", "--camera", "behind"], "There is no camera 'behind'"),
         (["animate", "ada.avatar", "-o", "../x.mp4", "--camera", "none.json"], "is no camera file"),
-        (["animate", "ada.avatar", "-o", "../x.mp4", "--video", "none.mp4"], "There is no file none.mp4"),
+        (["animate", "ada.avatar", "-o", "../x.mp4", "--video", "none.mp4"], "There is no video none.mp4"),
         (["render", "ada.avatar", "-o", "../x.png", "--pose", "tiny@soon"], "the part after @ must be a number of seconds"),
         (["export", "ada.avatar", "--to", "tiny", "-o", "../x", "--pose", "dance"], "There is no motion 'dance'."),
         (["export", "ada.avatar", "--to", "tiny", "-o", "../x", "--set", "titel=x"], "Did you mean 'title'?"),
         (["export", "ada.avatar", "--to", "ply", "-o", "../x"], "of the kind exporter. Installed: tiny."),
         (["build", "ada.png", "--recipe", "tiny.toml", "--from", "avtar"], "There is no stage 'avtar'"),
-        (["build", "ada.png", "--recipe", "tiny.toml", "-o", ".."], "exists and is not an avatar"),
+        (["build", "ada.png", "--recipe", "tiny.toml", "-o", ".."], "is no name for an output"),
     ],
 )
 def test_wrong_wishes_are_one_sentence_and_leave_nothing(built: Path, arguments: list[str], message: str) -> None:

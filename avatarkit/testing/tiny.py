@@ -212,7 +212,7 @@ def tiny_subject(context: Context | None = None, size: int = 64) -> Subject:
     """Return the tiny body in front of a camera, with colors that vary over its surface."""
     context = context or tiny_context()
     body, renderer = context.get("body"), context.get("renderer")
-    if isinstance(body, TinyBody) and isinstance(renderer, ReferenceRenderer):
+    if type(body) is TinyBody and type(renderer) is ReferenceRenderer:
         return copy.deepcopy(_tiny_subject(size))
     return _photographed(body, renderer, size)
 

@@ -102,7 +102,7 @@ class ExAvatarTracker:
         """
         seen = [k is not None and bool(k.points.keys() & {"face478", "pose33"}) for k in frames]
         if not any(seen):
-            raise InputError("Nobody was found in any frame; the video must show one person from the front.")
+            raise InputError("No person was found in any frame. The video must show one person from the front.")
         body = self.parameters.body
         if cameras is None:
             first = next(k for k in frames if k is not None)

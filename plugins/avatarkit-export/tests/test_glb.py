@@ -212,7 +212,7 @@ def test_what_cannot_be_written_is_one_sentence(
         make({}, context).write(avatar, params, tmp_path / "a.gltf")
     with pytest.raises(InputError, match="no built-in motion 'dance'"):
         make({"motion": "dance", "texture": 64}, context).write(avatar, params, tmp_path / "a.glb")
-    with pytest.raises(ConfigError, match="texture is 3"):
+    with pytest.raises(ConfigError, match="'texture' of exporter 'glb' must be 64 to 8192, not 3"):
         make({"texture": 3}, context)
     assert not list(tmp_path.iterdir())
 

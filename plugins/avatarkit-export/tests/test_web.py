@@ -173,7 +173,7 @@ def test_what_cannot_be_written_is_one_sentence(
         write(registry, context, subject, avatar, tmp_path / "file")
     with pytest.raises(InputError, match="no built-in motion 'fly'"):
         write(registry, context, subject, avatar, tmp_path / "b.html", motions="talk-1, fly")
-    with pytest.raises(ConfigError, match="fps is 0"):
+    with pytest.raises(ConfigError, match="'fps' of exporter 'web' must be 1 to 120, not 0"):
         registry.get("exporter", "web").create({"fps": 0.0}, context)
 
     class Loose:

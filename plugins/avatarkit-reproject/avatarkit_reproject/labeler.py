@@ -49,6 +49,7 @@ class ReprojectLabeler:
     """
 
     exact = True
+    regions = ("body", "head")
 
     def __init__(self, config: Config, context: Context) -> None:
         self._config, self._context = config, context
