@@ -12,7 +12,8 @@
 
 The writer runs once to count what it does to the disk: each open, write, flush, fsync, rename, mkdir, unlink and so on. Then it
 runs again for each of them and each fault: that one operation fails with "disk full", "permission denied" or "input/output
-error", or the process dies there. ``avatarkit.utils.files.writing`` and ``avatarkit.utils.folders.OutputFolder`` pass by themselves.
+error", or the process dies there. ``avatarkit.utils.files.writing`` and ``avatarkit.utils.folders.OutputFolder`` pass by
+themselves.
 
 Code that writes without Python, such as an encoder of videos, is not seen; ``check_size_limit`` covers it on Linux and macOS: the
 system refuses every file that grows beyond a limit.
