@@ -99,3 +99,48 @@ class TestSleeves:
         paint = painter.paint(behind, torch.full((len(behind), 3), 1 / 3))
         assert ((paint.rgb - CLOTH).norm(dim=1) < 0.1).float().mean() > 0.9
         assert not paint.seen.all()
+
+    def test_a_hand_before_the_chest_is_not_the_chests(self, subject):
+        body = TinyBody()
+        chest = subject.camera.project(body.vertices(subject.params)[0][body._owner == 1].mean(0)[None])[0].numpy()
+        hand = chest + np.random.default_rng(0).uniform(-4, 4, (21, 2)).astype(np.float32)
+        image = subject.matte.foreground.clone()
+        x, y = chest.astype(int)
+        image[y - 5 : y + 6, x - 5 : x + 6] = SKIN
+        image[y - 3 : y + 4, x + 6 : x + 9] = 0.95  # a cuff
+        image[y - 22 : y - 18, x - 2 : x + 3] = 0.95  # a badge
+        image[y - 3 : y + 30, x - 9 : x - 6] = 0.95  # a braid that goes on
+        keypoints = replace(subject.keypoints, points={**subject.keypoints.points, "hand21_left": hand})
+        held = replace(subject, matte=replace(subject.matte, foreground=image), keypoints=keypoints)
+        painter = PhotoPainter(held, body, ReferenceRenderer())
+        assert painter.astray[y, x] and painter.astray[y, x + 7]
+        assert not painter.astray[y, x + 20 :].any() and not painter.astray[: y - 12].any()
+        assert not painter.astray[y, x - 8]
+        front = torch.nonzero((body._owner == 1)[body.faces].all(1))[:, 0]
+        weights = torch.full((len(front), 3), 1 / 3)
+        before = PhotoPainter(subject, body, ReferenceRenderer()).paint(front, weights).shown
+        assert painter.paint(front, weights).shown.sum() < 0.9 * before.sum()
+
+    @pytest.mark.parametrize("gloved", [False, True])
+    def test_a_gloved_hand_shows_no_skin(self, subject, gloved):
+        """Where only the body's landmarks tell of a hand, skin beside it is the hand's, unless it wears a glove."""
+        body = TinyBody()
+        chest = subject.camera.project(body.vertices(subject.params)[0][body._owner == 1].mean(0)[None])[0].numpy()
+        pose = np.tile(chest, (33, 1)).astype(np.float32)
+        pose[[19, 21]] += np.array([4, 0], np.float32)
+        image = subject.matte.foreground.clone()
+        if gloved:
+            below = torch.arange(len(image))[:, None] > chest[1]  # arms, not the face
+            image[(image == SKIN).all(-1) & below] = torch.tensor([0.2, 0.2, 0.5])
+        x, y = chest.astype(int)
+        image[y - 2 : y + 3, x - 2 : x + 3] = SKIN
+        seen = subject.keypoints
+        points, scores = {**seen.points, "pose33": pose}, {**seen.scores, "pose33": np.ones(33, np.float32)}
+        held = replace(
+            subject,
+            matte=replace(subject.matte, foreground=image),
+            keypoints=replace(seen, points=points, scores=scores),
+            quality=replace(subject.quality, partly=("left_hand",)),
+        )
+        astray = PhotoPainter(held, body, ReferenceRenderer()).astray
+        assert bool(astray[y, x]) != gloved
