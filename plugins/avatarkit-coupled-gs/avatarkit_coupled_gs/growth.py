@@ -18,7 +18,8 @@ __all__ = ["Seeds", "seed_astray", "seed_uncovered"]
 _FAINT = 0.05  # alpha from which hair is seen
 _BORDER = 2.0  # pixels beside the mesh in which a matte's border is that of its sampling, not hair
 
-_ASTRAY = 0.05  # metres that a hand's pixels may lie off the fitted hand
+_FARTHEST = 0.10  # metres from the mesh; hair and cloth stand off less, furniture in the matte more
+_ASTRAY = 0.05  # metres that a hand's pixels may lie off the fitted hand, across the picture and in depth
 _EVEN = 0.006  # metres over which their depth is evened, or they would stand in steps when seen from the side
 _BEFORE = 0.012  # metres in front of the clothes that they hide
 
@@ -68,13 +69,13 @@ def seed_uncovered(subject: Subject, mesh: MeshRendering, layers: int, limit: in
         return Seeds.none()
     to_mesh, nearest = distance_transform_edt(~covered, return_indices=True)
     bare = ~covered & (alpha > np.where(to_mesh > _BORDER, _FAINT, 0.5))
-    # nothing hangs farther from the body than a third of its width in the picture: what does is not the person's
-    bare &= to_mesh < 0.33 * np.sqrt(covered.sum())
+    depth = mesh.depth.cpu().numpy()[*nearest]
+    pixel = depth / float(subject.camera.K[0, 0])  # metres across one
+    bare &= to_mesh * pixel < _FARTHEST
     inside = distance_transform_edt(np.pad(alpha > 0.5, 1))[1:-1, 1:-1]
     stride = _stride(bare, 1 + (layers - 1) / 4, limit)
     covering = _covering(scale_factor, stride) + (layers - 1) * _covering(scale_factor, 2 * stride)
-    depth = mesh.depth.cpu().numpy()[*nearest]
-    half = np.minimum(inside, 0.5 * to_mesh + 2.0) * depth / float(subject.camera.K[0, 0])
+    half = np.minimum(inside, 0.5 * to_mesh + 2.0) * pixel
     seeds = Seeds.none()
     for layer, place in enumerate(np.linspace(-1, 1, layers) if layers > 1 else (0.0,)):
         step = stride if layer == 0 else 2 * stride
@@ -97,7 +98,7 @@ def seed_astray(
     distance, nearest = distance_transform_edt(~hand, return_indices=True)
     depth = mesh.depth.cpu().numpy()
     metre = depth / float(subject.camera.K[0, 0])  # across one pixel
-    astray = astray & (distance * metre < _ASTRAY)
+    astray = astray & (distance * metre < _ASTRAY) & (np.abs(depth[*nearest] - depth) < _ASTRAY)
     if not astray.any():
         return Seeds.none()
     z = np.minimum(depth[*nearest], depth - _BEFORE)
