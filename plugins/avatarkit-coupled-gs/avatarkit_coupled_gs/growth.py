@@ -99,6 +99,7 @@ def seed_astray(
     depth = mesh.depth.cpu().numpy()
     metre = depth / float(subject.camera.K[0, 0])  # across one pixel
     astray = astray & (distance * metre < _ASTRAY) & (np.abs(depth[*nearest] - depth) < _ASTRAY)
+    astray &= subject.matte.alpha.cpu().numpy() > _FAINT
     if not astray.any():
         return Seeds.none()
     z = np.minimum(depth[*nearest], depth - _BEFORE)
