@@ -134,7 +134,7 @@ def _is_empty(folder: Path) -> bool:
 
 def _read_key(folder: Path) -> str | None:
     """Of a folder of ours, also one of a version without a format mark; None where it is none."""
-    if folder.is_symlink() or not inside(folder, _KEY):  # it may be a pipe, or somebody else's
+    if folder.is_symlink() or not inside(folder, _KEY):  # it may be a pipe, or another program's folder
         return None
     try:
         found = json.loads((folder / _KEY).read_text(encoding="utf-8"))

@@ -234,7 +234,7 @@ def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Gene
                     _check_size(frame.width, frame.height, path)
                     if min(frame.width, frame.height) < _SMALLEST:
                         size = f"{frame.width}x{frame.height}"
-                        raise InputError(f"{path.name} has frames of {size} pixels; nobody can be seen in them.")
+                        raise InputError(f"{path.name} has frames of {size} pixels, too few for a person; use a larger video.")
                     yield frame
             except (av.FFmpegError, ValueError, OverflowError, MemoryError) as error:
                 damaged += 1

@@ -87,7 +87,7 @@ def workspace(path: Path) -> Path:
     with disk_errors(typed):
         if _is_avatar(path):
             cache = path / _CACHE
-            if cache.is_symlink():  # in an avatar from somebody else it may lead anywhere, and stages are deleted
+            if cache.is_symlink():  # in an avatar from another person it may lead anywhere, and stages are deleted
                 raise StoreError(f"{typed / _CACHE} is a link: delete it, or choose another name with -o.")
             if os.path.lexists(cache) and not cache.is_dir():
                 raise StoreError(f"{typed / _CACHE} is a file: move it away, or choose another name with -o.")

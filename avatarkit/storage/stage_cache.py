@@ -186,7 +186,7 @@ class Stage:
             yield temporary
             with disk_errors(self.folder):
                 self._commit(temporary)
-        except OSError as error:  # from the body: the disk's, or somebody else's
+        except OSError as error:  # raised by the body: an error of the disk, or of other code
             if error.errno not in _DISK and str(temporary) not in str(error.filename):
                 raise
             raise StoreError(disk_sentence(Path(error.filename or self.folder), error.errno, error)) from error
@@ -208,7 +208,7 @@ class Stage:
         }
         write_json(temporary / _RECORD, record)
         sync_folder(temporary)
-        if self.folder.is_symlink() or self.folder.is_file():  # in a cache that somebody else made
+        if self.folder.is_symlink() or self.folder.is_file():  # in a cache from another person
             self.folder.unlink()
         if not self.folder.exists():
             replace(temporary, self.folder)

@@ -303,7 +303,7 @@ def _parents(target: Path) -> Iterator[None]:
         with disk_errors(target):
             missing = [folder for folder in target.parents if not folder.exists()]
             for folder in reversed(missing):
-                with suppress(FileExistsError):  # somebody else made it just now
+                with suppress(FileExistsError):  # another process made it just now
                     folder.mkdir()
                     made.append(folder)
                     sync(folder.parent)

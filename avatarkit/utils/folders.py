@@ -220,7 +220,7 @@ class OutputFolder:
             raise
 
     def _bring_back(self, old: Path, ours: set[str]) -> None:
-        """Saves what somebody put into the old folder at the very moment when it was replaced."""
+        """Keep files that the user put into the old folder while it was being replaced."""
         for path in sorted(p for p in old.rglob("*") if p.is_symlink() or not p.is_dir()):
             name = path.relative_to(old).as_posix()
             if name not in ours and name != RECORD and not os.path.lexists(self.path / name):
