@@ -20,6 +20,7 @@ from avatarkit.appearance.color_priors import (
     luminance,
     tooth_gaps,
 )
+from avatarkit.appearance.parsing import LABELS, parse, vertex_labels
 from avatarkit.appearance.skin import bare_surface, skin_likeness
 from avatarkit.appearance.visibility import FACING, LOOKUP, PhotoMaps
 from avatarkit.geometry.mesh_graph import (
@@ -31,7 +32,6 @@ from avatarkit.geometry.mesh_graph import (
     smoothstep,
     spread,
     surface_regions,
-    vertices_below,
     without_specks,
 )
 from avatarkit.interfaces import BodyModel, Renderer
@@ -44,6 +44,7 @@ _MIRRORED, _SPREAD = 0.4, 0.08  # confidence of completed colours against seen o
 _ODD = 0.2, 0.45  # difference from the clothes around up to which a colour is theirs, and from which it is not
 _ONE_SIDED = 0.1, 0.3  # the same, of what the other side would be painted with
 _LEAST_BARE = 40  # vertices of a patch of bare skin: clothes, too, are skin-coloured here and there
+_ARM = "upper_arm", "forearm", "hand"
 _TOUCHING = 0.02  # metres off a forearm up to which it hides the trunk
 _UNFOLDING = ("eyeBlinkLeft", "eyeBlinkRight")  # expressions that bring folded skin to light
 _INNER = REGIONS.index("mouth")
@@ -71,7 +72,7 @@ class PhotoPainter:
 
     Attributes:
         regions: (V,) int64 into ``surface.REGIONS``.
-        astray: (H, W) bool, pixels of the photo that show a hand where the mesh shows clothes.
+        labels: (V,) int64 into ``parsing.LABELS``. parsing: what each pixel of the photo shows.
         vertices: (V, 3) of the subject in the photo's pose, world.
     """
 
@@ -83,16 +84,19 @@ class PhotoPainter:
         self.regions = surface_regions(body, self._rest)
         matte, skin = subject.matte, skin_likeness(subject.matte.foreground, subject.keypoints)
         self._lids = grown(body.part("eyelids") > 0.5, body.faces, 3)
-        forearms = vertices_below(body, "left_elbow", "right_elbow")
-        arms = (limb(body, "left_hand") | limb(body, "right_hand")).long() + forearms.long()
-        self._photo = PhotoMaps(subject, self.vertices, body.faces, self.regions, arms, renderer)
-        self.astray = self._photo.astray
+        self.labels = labels = vertex_labels(body, subject.params.shape)
+        self.parsing = parse(subject, self.vertices, labels, body, renderer)
+        self._photo = PhotoMaps(subject, self.vertices, body.faces, self.regions, labels, self.parsing, renderer)
         clear = matte.alpha * ~self._photo.covered  # a hand before clothes does not bare them
         bare = bare_surface(body, self.vertices, subject.camera, clear, skin, renderer.meshes) > 0.5
         self._bare = without_specks(bare, mesh_edges(body.faces), _LEAST_BARE)
         normals, trust = vertex_normals(self.vertices, body.faces), _vertex_trust(subject, body, self.regions)
         direct = self._photo.lookup(self.vertices, normals, trust, self.regions)
-        direct[(arms == 0) & near(self.vertices, self.vertices[arms == 2], _TOUCHING), FACING] = -1.0  # it faces a forearm
+        arms, forearms = (
+            torch.isin(labels, torch.tensor([i for i, name in enumerate(LABELS) if name.endswith(parts)]))
+            for parts in (_ARM, _ARM[1:])
+        )
+        direct[~arms & near(self.vertices, self.vertices[forearms], _TOUCHING), FACING] = -1.0  # it faces a forearm
         self._attributes = torch.cat([direct, direct[mirror]], 1)
         self._fill(body, direct)
 

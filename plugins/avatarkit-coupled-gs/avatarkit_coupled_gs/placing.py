@@ -1,0 +1,252 @@
+"""Depth and skinning weights of what the photo shows beside the mesh, or before it, by diffusion within its part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from avatarkit.appearance.parsing import LABELS, Parsing, grid_edges
+from avatarkit.geometry.mesh_graph import smoothstep, spread
+from avatarkit.interfaces import BodyModel
+from avatarkit.types.mesh import barycentric
+
+__all__ = ["Places", "before", "place_parts", "same_surface"]
+
+_PULL = 1e-3  # of a part's usual depth and joint: they count only where nothing of the part is near
+_KNOWN = 1e3  # pull of the surface
+_FARTHEST = 0.12  # metres from the surface that a part shows: hair and held things excepted, what is farther off is not its own
+_BESIDE, _THICK = 1.5, 0.015  # how far it may lie from its part in space: times their distance in the picture, and metres more
+_CLEAR = 0.012  # metres that something lies before the surface that it hides
+_PUSHED = 0.02  # metres that it may be moved forward for this; else the fit is wrong there, and it would fly off when it moves
+_SPECK = 3e-4  # square metres of a piece that touches nothing of its part
+_LOOSE = 0.25  # metres below the chin over which hair goes over from the head to the trunk
+
+_CHAIN = (("hair", "face"), ("face", "neck"), ("neck", "trunk"), ("trunk", "left_leg"), ("trunk", "right_leg"))
+_LIMB = (("upper_arm", "forearm"), ("forearm", "hand"), ("leg", "foot"))
+# What lies on these stays there, though they do not go over into each other: strings would hang from a raised arm.
+_PAINTED = (("hair", "neck"), ("hair", "trunk"), ("trunk", "left_upper_arm"), ("trunk", "right_upper_arm"))
+_BEFORE = torch.tensor([name.endswith(("forearm", "hand")) or name == "held" for name in LABELS])
+_HANDS, _UPPER_ARMS = (torch.tensor([name.endswith(part) for name in LABELS]) for part in ("hand", "upper_arm"))
+_FREE = torch.tensor([name in ("hair", "held") for name in LABELS])
+_HAIR, _HELD, _OTHER = (LABELS.index(name) for name in ("hair", "held", "other"))
+
+
+def _table(pairs: list[tuple[str, str]]) -> torch.Tensor:
+    """(L, L) bool, symmetric, True on the diagonal."""
+    table = torch.eye(len(LABELS), dtype=torch.bool)
+    for a, b in pairs:
+        table[LABELS.index(a), LABELS.index(b)] = table[LABELS.index(b), LABELS.index(a)] = True
+    return table
+
+
+_GOES_OVER = _table([*_CHAIN, *((f"{s}_{a}", f"{s}_{b}") for s, (a, b) in product(("left", "right"), _LIMB))])
+_SAME_SURFACE = _GOES_OVER | _table(list(_PAINTED))
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where on the parsing's grid parts lie that the photo shows, and what moves them.
+
+    Attributes:
+        label: (h, w) int64 of ``LABELS``; -1 where nothing is placed.
+        depth: (h, w) metres. weights: (h * w, J) over all joints, rows of placed pixels sum to one.
+        anchor: (h, w) int64, the pixel, counted row by row, of the surface whose expression they follow.
+    """
+
+    label: torch.Tensor
+    depth: torch.Tensor
+    weights: torch.Tensor
+    anchor: torch.Tensor
+
+
+def same_surface(label: torch.Tensor, fitted: torch.Tensor) -> torch.Tensor:
+    """(...) bool: what a pixel shows is painted on the part of the mesh there; labels (...), -1 where there is no mesh."""
+    return (fitted >= 0) & _SAME_SURFACE[label, fitted.clamp(min=0)]
+
+
+def before(label: torch.Tensor, fitted: torch.Tensor) -> torch.Tensor:
+    """(...) bool: what a pixel shows lies before the part of the mesh there.
+
+    A forearm, hand or held thing; hair before limbs; a sleeve before a hand.
+    """
+    sleeve = _UPPER_ARMS[label] & _HANDS[fitted.clamp(min=0)]
+    return (fitted >= 0) & ~same_surface(label, fitted) & (_BEFORE[label] | (label == _HAIR) | sleeve)
+
+
+def place_parts(parsing: Parsing, body: BodyModel, labels: torch.Tensor, vertices: torch.Tensor) -> Places:
+    """Solves for depth and weights at pixels that are not on their part's surface.
+
+    Args:
+        labels: (V,) of ``vertex_labels``. vertices: (V, 3) of the posed mesh, world.
+    """
+    label, fitted, drawn = parsing.probability.argmax(0), parsing.fitted, parsing.drawn
+    surface = (fitted >= 0) & _GOES_OVER[label, fitted.clamp(min=0)]
+    wanted = (label != _OTHER) & ((fitted < 0) | before(label, fitted))
+    away = _from_its_part(label, surface) * parsing.metre
+    wanted &= (_FREE[label] | (away < _FARTHEST)) & _no_specks(label, away, wanted | surface, parsing.metre)
+    table = torch.zeros(len(labels), len(body.joint_names)).scatter_add(1, body.skinning_indices, body.skinning_weights)
+    at = body.faces[drawn.face_index.clamp(min=0).reshape(-1)]
+    weights = barycentric(table, at, drawn.barycentric.reshape(-1, 3)) * surface.reshape(-1, 1)
+    usual = _usual(table, labels, parsing.camera.to_camera(vertices)[:, 2])
+    depth = torch.where(surface, drawn.depth, 0.0)
+    solved = _solve(label, surface, wanted, torch.cat([depth.reshape(-1, 1), weights], 1), usual)
+    depth, weights = solved[:, 0].reshape(depth.shape), solved[:, 1:].clamp(min=0.0)
+    depth, near = _beside_its_part(depth, label, away, parsing, labels, vertices)
+    wanted &= near | _FREE[label]
+    _bind_hair(weights, label, fitted, parsing.metre, wanted, table, labels)
+    shift = (depth - drawn.depth + _CLEAR).clamp(min=0.0) * (fitted >= 0) * wanted
+    wanted &= shift < torch.where(_FREE[label], 5 * _PUSHED, _PUSHED)
+    placed = surface | wanted
+    weights = weights / weights.sum(1, keepdim=True).clamp(min=1e-9)
+    return Places(torch.where(placed, label, -1), depth - shift, weights, _anchors(label, surface))
+
+
+def _from_its_part(label: torch.Tensor, surface: torch.Tensor) -> torch.Tensor:
+    """(h, w) pixels to the nearest pixel on the surface of the same part, or of one that it goes over into."""
+    away = torch.full(label.shape, torch.inf)
+    for number in label.unique().tolist():
+        mine = surface & _GOES_OVER[number][label]
+        if mine.any():
+            found = torch.from_numpy(ndimage.distance_transform_edt(~mine.numpy())).float()
+            away = torch.where(label == number, found, away)
+    return away
+
+
+def _no_specks(label: torch.Tensor, away: torch.Tensor, shown: torch.Tensor, metre: float) -> torch.Tensor:
+    """(h, w) bool, pixels ``shown`` in pieces that are large or touch the surface of their part, ``away`` metres off."""
+    keep = torch.zeros_like(shown)
+    for number in label.unique().tolist():
+        pieces, count = ndimage.label((shown & (label == number)).numpy(), np.ones((3, 3)))
+        large = np.bincount(pieces.ravel(), minlength=count + 1) * metre**2 > _SPECK
+        large[np.unique(pieces[(away < 1.5 * metre).numpy()])] = True
+        large[0] = False
+        keep |= torch.from_numpy(large[pieces])
+    return keep
+
+
+def _beside_its_part(
+    depth: torch.Tensor, label: torch.Tensor, away: torch.Tensor, parsing: Parsing, labels: torch.Tensor, vertices: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(h, w) depths, and whether a pixel lies no farther from its part in space than the picture says.
+
+    Near the outline of a limb that points to the camera depth changes by centimetres from pixel to pixel; what comes out far
+    from the limb gets the depth of the vertex that is nearest to it.
+
+    Args:
+        depth, label, away: (h, w) metres; labels; metres to the part in the picture. labels, vertices: (V,), (V, 3) of the mesh.
+    """
+    K, at = parsing.camera.K, parsing.camera.to_camera(vertices)
+    y, x = torch.meshgrid(*(torch.arange(n) + 0.5 for n in label.shape), indexing="ij")
+    ray = torch.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], torch.ones_like(x)], -1)
+    depth, near = depth.clone(), torch.zeros_like(label, dtype=torch.bool)
+    limit = _BESIDE * away + _THICK
+    for number in label.unique().tolist():
+        mine, here = at[_GOES_OVER[number][labels]], (label == number) & away.isfinite()
+        if not len(mine) or not here.any():
+            continue
+        tree = cKDTree(mine.numpy())
+        off, nearest = tree.query((ray[here] * depth[here][:, None]).numpy())
+        far = torch.from_numpy(off) > limit[here]
+        depth[here] = torch.where(far, mine[torch.from_numpy(nearest), 2], depth[here])
+        off, _ = tree.query((ray[here] * depth[here][:, None]).numpy())
+        near[here] = torch.from_numpy(off) <= limit[here]
+    return depth, near
+
+
+def _usual(table: torch.Tensor, labels: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
+    """(L, 1 + J) the middle depth of each part's vertices, and its strongest joint."""
+    usual = torch.zeros(len(LABELS), 1 + table.shape[1])
+    for number in range(len(LABELS)):
+        mine = labels == number
+        if mine.any():
+            usual[number, 0] = depth[mine].median()
+            usual[number, 1 + int(table[mine].sum(0).argmax())] = 1.0
+    return usual
+
+
+def _solve(
+    label: torch.Tensor, surface: torch.Tensor, wanted: torch.Tensor, value: torch.Tensor, usual: torch.Tensor
+) -> torch.Tensor:
+    """(h * w, C) values, smooth over ``wanted`` pixels of a part, that keep to ``value`` where its surface touches them.
+
+    Where nothing of the part is near, they are as ``usual`` (L, C); a held thing's are the hand's throughout.
+    """
+    if not wanted.any():
+        return value
+    rim = surface & torch.from_numpy(ndimage.binary_dilation(wanted.numpy()))
+    nodes = wanted | rim
+    mine, held = label[nodes], label[nodes] == _HELD
+    prior = usual[torch.where(held, _holding(label)[nodes], mine)]
+    edges = grid_edges(nodes)
+    edges = edges[mine[edges[:, 0]] == mine[edges[:, 1]]]  # parts that meet in the picture need not meet in space
+    known = value[nodes.reshape(-1)]
+    used = torch.nonzero((known.abs().amax(0) > 0) | (prior.abs().amax(0) > 0))[:, 0]
+    weight = torch.where(rim[nodes], _KNOWN, 0.0)
+    pull = torch.where(held, _KNOWN, _PULL)  # what is held is one rigid body
+    out = value.clone()
+    found = torch.zeros_like(known)
+    found[:, used] = spread(edges, torch.ones(len(edges)), known[:, used], weight, prior[:, used], pull)
+    out[wanted.reshape(-1)] = found[wanted[nodes]]
+    return out
+
+
+def _holding(label: torch.Tensor) -> torch.Tensor:
+    """(h, w) label of the hand that is nearest to the held thing at each pixel; of no use elsewhere."""
+    hands = [LABELS.index(f"{side}_hand") for side in ("left", "right")]
+    away = [
+        ndimage.distance_transform_edt((label != h).numpy()) if (label == h).any() else np.ones(label.shape) * 1e9 for h in hands
+    ]
+    pieces, count = ndimage.label((label == _HELD).numpy(), np.ones((3, 3)))
+    least = np.stack([ndimage.minimum(a, pieces, np.arange(count + 1)) for a in away])
+    return torch.tensor(hands)[torch.from_numpy(least.argmin(0))[torch.from_numpy(pieces).long()]]
+
+
+def _bind_hair(
+    weights: torch.Tensor,
+    label: torch.Tensor,
+    fitted: torch.Tensor,
+    metre: float,
+    wanted: torch.Tensor,
+    table: torch.Tensor,
+    labels: torch.Tensor,
+) -> None:
+    """Hangs hair on the head and, farther below the chin, on the trunk below the neck; writes into ``weights`` (h * w, J)."""
+    hair, face = wanted & (label == _HAIR), fitted == LABELS.index("face")
+    head = (labels == LABELS.index("face")) | (labels == _HAIR)
+    if not hair.any() or not head.any():
+        return
+    joint, trunk = int(table[head].sum(0).argmax()), labels == LABELS.index("trunk")
+    chin = int(torch.nonzero(face.any(1))[-1, 0]) if face.any() else label.shape[0]
+    row = torch.arange(label.shape[0])[:, None].expand_as(label)[hair]
+    on_trunk = smoothstep((row - chin) * metre, 0.0, _LOOSE)
+    rows = torch.zeros(len(row), weights.shape[1])
+    rows[:, joint] = 1.0 - on_trunk
+    rows[:, _below_neck(table, labels) if trunk.any() else joint] += on_trunk
+    weights[hair.reshape(-1)] = rows
+
+
+def _below_neck(table: torch.Tensor, labels: torch.Tensor) -> int:
+    """The joint of the trunk that moves most of what the neck's vertices share with it."""
+    shared, own = (table[labels == LABELS.index(name)].sum(0) for name in ("neck", "trunk"))
+    return int((torch.minimum(shared, own) + 1e-6 * own).argmax())
+
+
+def _anchors(label: torch.Tensor, surface: torch.Tensor) -> torch.Tensor:
+    """(h, w) int64, the nearest pixel on the surface of the same part, of any part where there is none."""
+    width = label.shape[1]
+
+    def nearest(mask: torch.Tensor) -> torch.Tensor:
+        row, column = ndimage.distance_transform_edt(~mask.numpy(), return_distances=False, return_indices=True)
+        return torch.from_numpy(row.astype(np.int64) * width + column)
+
+    anchor = nearest(surface)
+    for number in label.unique().tolist():
+        mine = surface & (label == number)
+        if mine.any():
+            anchor = torch.where(label == number, nearest(mine), anchor)
+    return anchor
