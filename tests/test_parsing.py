@@ -22,7 +22,7 @@ SKIN, CLOTH, THING = torch.tensor([0.8, 0.6, 0.5]), torch.tensor([0.2, 0.3, 0.6]
 
 @pytest.fixture(scope="module")
 def scene():
-    """A tiny person in two colours: subject, vertices, labels of the vertices."""
+    """A tiny person in two colors: subject, vertices, labels of the vertices."""
     subject, body, renderer = tiny_subject(size=192), TinyBody(), ReferenceRenderer()
     vertices = body.vertices(subject.params)[0]
     labels = vertex_labels(body, subject.params.shape)

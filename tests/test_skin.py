@@ -61,7 +61,7 @@ def test_a_hem_lies_where_fewest_pixels_disagree():
     assert _hem(along, bare, torch.zeros(1000)) is None
 
 
-def test_hands_have_the_colour_of_their_skin():
+def test_hands_have_the_color_of_their_skin():
     shown = torch.cat([CLOTH.expand(200, 3), (0.9 * SKIN).expand(50, 3)])  # fitted a little off, most of it shows a sleeve
     assert torch.allclose(_hand_color(shown, torch.ones(250), SKIN), 0.9 * SKIN, atol=0.03)
     assert torch.allclose(_hand_color(shown[:200], torch.ones(200), SKIN), CLOTH, atol=0.01)  # a glove
@@ -70,7 +70,7 @@ def test_hands_have_the_colour_of_their_skin():
 
 
 class TestSleeves:
-    """A person of one colour with bare forearms, of which the photo shows the front."""
+    """A person of one color with bare forearms, of which the photo shows the front."""
 
     @pytest.fixture
     def subject(self):
@@ -92,7 +92,7 @@ class TestSleeves:
             of_it = body._owner == owner
             assert ((bare > 0.5).float()[of_it] == expected).float().mean() > 0.9, owner
 
-    def test_colours_do_not_mix_across_them(self, subject):
+    def test_colors_do_not_mix_across_them(self, subject):
         body = TinyBody()
         painter = PhotoPainter(subject, body, ReferenceRenderer())
         behind = torch.nonzero((body._owner == 3)[body.faces].all(1))[:, 0]

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from avatarkit.appearance.hands import seen_hands
 from avatarkit.appearance.skin import skin_likeness
-from avatarkit.geometry.mesh_graph import REGIONS, spread, surface_regions, vertices_below
+from avatarkit.geometry.mesh_graph import REGIONS, screened_poisson, surface_regions, vertices_below
 from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import Mesh, MeshRendering
@@ -31,7 +31,7 @@ _LIMBS = tuple(f"{side}_{part}" for part in ("upper_arm", "forearm", "hand", "le
 LABELS = ("hair", "face", "neck", "trunk", *_LIMBS, "held", "other")
 """What a pixel may show; ``held``: a thing in a hand, ``other``: not the person."""
 
-_PIXEL = 0.004  # metres of a pixel of the grid
+_PIXEL = 0.004  # meters of a pixel of the grid
 _SOFT = {
     "face": 0.012,
     "neck": 0.015,
@@ -42,12 +42,12 @@ _SOFT = {
     "leg": 0.04,
     "foot": 0.03,
 }
-"""Metres beside the fitted part in which cloth and errors of the fit are usual (one standard deviation)."""
+"""Meters beside the fitted part in which cloth and errors of the fit are usual (one standard deviation)."""
 _FOUND_HAND, _FOUND = 0.01, 1.5  # the same beside a hand that a detector found; cost of anything else within it
 _GUESSED = 2.0  # times that for arms that were not fully seen
-_HAIR, _FALL, _LENGTH, _ASIDE = 0.06, 0.8, 0.45, 0.20  # metres: standing hair; cost of falling hair, its length, how far aside
-_HELD, _HELD_REACH = 1.5, 0.08  # cost of a held thing; metres from the hand (one standard deviation)
-_OTHER, _OTHER_NEAR, _OTHER_REACH = 1.5, 4.5, 0.04  # cost of what the matte took in by mistake: far off, more at the mesh; metres
+_HAIR, _FALL, _LENGTH, _ASIDE = 0.06, 0.8, 0.45, 0.20  # meters: standing hair; cost of falling hair, its length, how far aside
+_HELD, _HELD_REACH = 1.5, 0.08  # cost of a held thing; meters from the hand (one standard deviation)
+_OTHER, _OTHER_NEAR, _OTHER_REACH = 1.5, 4.5, 0.04  # cost of what the matte took in by mistake: far off, more at the mesh; meters
 _NEVER = 12.0  # cost of the impossible
 _CLUSTERS, _SAMPLES, _LEAST = 5, 4000, 40  # clusters of a part's colors, pixels they are learnt from at most and at least
 _GLOVED = 0.2  # part of the hands that looks like skin, below which they wear gloves
@@ -55,15 +55,15 @@ _BOTH = 0.03  # part of each arm's pixels that a color of both must have
 _SPREAD = 4.0  # of a color in CIELAB units, at least
 _EVERY = 1e6  # volume of CIELAB: the density of a part whose colors nobody knows is one over it
 _FITS, _MISFITS, _BELIEF = 5.0, -5.0, 0.7  # bounds of the logarithm of how well a color fits; how much of it counts
-_INSIDE, _SURE = 0.012, 0.8  # metres inside of the fitted part, and probability, from which a pixel teaches colors
+_INSIDE, _SURE = 0.012, 0.8  # meters inside of the fitted part, and probability, from which a pixel teaches colors
 _PRIOR, _CONTRAST, _TIGHTEST = (
     0.05,
     3.0,
     1e-3,
 )  # random walk: pull of the cues; usual differences to an edge; conductance across it
-_BEFORE = 0.12  # metres around a hand in which a held thing may hide clothes
+_BEFORE = 0.12  # meters around a hand in which a held thing may hide clothes
 _WITHIN = 0.8  # part of a piece inside of a hand, from which it is the hand's
-_TOUCHING, _SMALLEST = 0.02, 4e-4  # metres from the hand, square metres: what is held touches it and is no speck
+_TOUCHING, _SMALLEST = 0.02, 4e-4  # meters from the hand, square meters: what is held touches it and is no speck
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,14 @@ class Parsing:
     """Parts of a person in a photo, on a grid of about 4 mm.
 
     Attributes:
-        camera: of the grid; it shows the whole photo. metre: size of its pixels on the body.
+        camera: of the grid; it shows the whole photo. meter: size of its pixels on the body.
         probability: (L, h, w) of ``LABELS``, sums to one.
         fitted: (h, w) int64, the label of the mesh there; -1 off the mesh. drawn: the mesh, seen by ``camera``.
         gloved: the hands show hardly any skin.
     """
 
     camera: Camera
-    metre: float
+    meter: float
     probability: torch.Tensor
     fitted: torch.Tensor
     drawn: MeshRendering
@@ -127,26 +127,26 @@ def parse(subject: Subject, vertices: torch.Tensor, labels: torch.Tensor, body: 
     """
     camera, drawn = _grid(subject, Mesh(vertices, body.faces), renderer)
     hit = drawn.face_index >= 0
-    metre = float(drawn.depth[hit].median() / camera.K[0, 0]) if hit.any() else _PIXEL
+    meter = float(drawn.depth[hit].median() / camera.K[0, 0]) if hit.any() else _PIXEL
     fitted = torch.where(hit, labels[body.faces[drawn.face_index.clamp(min=0), 0]], -1)
     rgb, alpha = _picture(subject, *fitted.shape)
     lab, skin = torch.from_numpy(rgb2lab(rgb.numpy())).float(), skin_likeness(rgb, subject.keypoints)
     hands = seen_hands(subject.keypoints, *fitted.shape)
     holding = _holding(fitted, hands, subject)
-    cost = _shape_costs(fitted, hands, holding, subject, metre)
+    cost = _shape_costs(fitted, hands, holding, subject, meter)
     cost[:, alpha < 0.05] = _NEVER
     cost[LABELS.index("other"), alpha < 0.05] = 0.0
     chance = (-cost).softmax(0)
-    teachers, fall = _teachers(fitted, hands, holding, subject.quality.partly, alpha, metre), _fall(fitted, metre)
+    teachers, fall = _teachers(fitted, hands, holding, subject.quality.partially_visible, alpha, meter), _fall(fitted, meter)
     for _ in range(2):
         fit, gloved = _color_fit(lab, teachers & (chance > 0.5 * chance.amax(0)), fall, skin)
         chance = (_BELIEF * fit - cost).softmax(0)
         teachers = teachers | (chance > _SURE)
     chance = _walk(chance, lab, alpha > 0.05)
     nowhere = torch.zeros_like(holding)
-    chance = _where_it_hangs(chance, "hair", _scalp(fitted), nowhere, metre)
-    chance = _where_it_hangs(chance, "held", holding, torch.stack([nowhere, *hands.values()]).any(0), metre)
-    return Parsing(camera, metre, chance, fitted, drawn, gloved)
+    chance = _where_it_hangs(chance, "hair", _scalp(fitted), nowhere, meter)
+    chance = _where_it_hangs(chance, "held", holding, torch.stack([nowhere, *hands.values()]).any(0), meter)
+    return Parsing(camera, meter, chance, fitted, drawn, gloved)
 
 
 def _picture(subject: Subject, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -178,7 +178,7 @@ def _grid(subject: Subject, mesh: Mesh, renderer: Renderer) -> tuple[Camera, Mes
 
 
 def _shape_costs(
-    fitted: torch.Tensor, hands: dict[str, torch.Tensor], holding: torch.Tensor, subject: Subject, metre: float
+    fitted: torch.Tensor, hands: dict[str, torch.Tensor], holding: torch.Tensor, subject: Subject, meter: float
 ) -> torch.Tensor:
     """(L, h, w) how little each pixel is where a part should be: squared distances over twice the variance."""
     cost = torch.full((len(LABELS), *fitted.shape), _NEVER)
@@ -190,20 +190,20 @@ def _shape_costs(
         if part == "hand" and side in hands:
             soft, area = _FOUND_HAND, hands[side]
         if soft and area.any():
-            cost[number] = 0.5 * (_away(area) * metre / soft).square()
-    cost[LABELS.index("hair")] = _hair_cost(fitted, metre)
-    near, inside = _away(fitted >= 0) * metre, _away(fitted < 0) * metre
+            cost[number] = 0.5 * (_away(area) * meter / soft).square()
+    cost[LABELS.index("hair")] = _hair_cost(fitted, meter)
+    near, inside = _away(fitted >= 0) * meter, _away(fitted < 0) * meter
     cost[LABELS.index("other")] = _OTHER + _OTHER_NEAR * torch.exp((inside - near) / _OTHER_REACH)
     for side, found in hands.items():
         cost[:, found] += _FOUND
         cost[LABELS.index(f"{side}_hand"), found] -= _FOUND
-    cost[LABELS.index("held")] = _HELD + 0.5 * (_away(holding) * metre / _HELD_REACH).square()
+    cost[LABELS.index("held")] = _HELD + 0.5 * (_away(holding) * meter / _HELD_REACH).square()
     return cost.clamp(max=_NEVER)
 
 
-def _hair_cost(fitted: torch.Tensor, metre: float) -> torch.Tensor:
+def _hair_cost(fitted: torch.Tensor, meter: float) -> torch.Tensor:
     """(h, w) cost of hair: it stands off the scalp a little, and falls beside and below the head."""
-    standing, falling = (0.5 * (_away(area) * metre / _HAIR).square() for area in (_scalp(fitted), _fall(fitted, metre)))
+    standing, falling = (0.5 * (_away(area) * meter / _HAIR).square() for area in (_scalp(fitted), _fall(fitted, meter)))
     return torch.minimum(standing, _FALL + falling)
 
 
@@ -213,13 +213,13 @@ def _scalp(fitted: torch.Tensor) -> torch.Tensor:
     return scalp if scalp.any() else fitted == LABELS.index("face")
 
 
-def _fall(fitted: torch.Tensor, metre: float) -> torch.Tensor:
+def _fall(fitted: torch.Tensor, meter: float) -> torch.Tensor:
     """(h, w) bool, where long hair may fall: beside and below the head."""
     head, fall = (fitted == LABELS.index("hair")) | (fitted == LABELS.index("face")), torch.zeros_like(fitted, dtype=torch.bool)
     if head.any():
         (top, bottom), (left, right) = ((int(k[0]), int(k[-1])) for k in (torch.nonzero(head.any(i))[:, 0] for i in (1, 0)))
-        aside = round(_ASIDE / metre)
-        fall[top : bottom + round(_LENGTH / metre), max(0, left - aside) : right + aside] = True
+        aside = round(_ASIDE / meter)
+        fall[top : bottom + round(_LENGTH / meter), max(0, left - aside) : right + aside] = True
     return fall
 
 
@@ -227,23 +227,23 @@ def _teachers(
     fitted: torch.Tensor,
     hands: dict[str, torch.Tensor],
     holding: torch.Tensor,
-    partly: tuple[str, ...],
+    partially_visible: tuple[str, ...],
     alpha: torch.Tensor,
-    metre: float,
+    meter: float,
 ) -> torch.Tensor:
-    """(L, h, w) bool, pixels that surely show a part, by the mesh and the landmarks alone; ``partly``: as ``Quality`` says."""
+    """(L, h, w) bool, pixels that surely show a part, by the mesh and the landmarks alone; ``partially_visible``: as ``Quality`` says."""
     found = torch.zeros(len(LABELS), *fitted.shape, dtype=torch.bool)
     for number, name in enumerate(LABELS):
         if name == "other":
             found[number] = alpha < 0.02
         elif name.endswith("hand"):
-            area = (fitted == number) & (name in partly)
+            area = (fitted == number) & (name in partially_visible)
             found[number] = hands.get(name[:-5], area) & (alpha > 0.95)
         else:
-            inside = _away(fitted != number) * metre
+            inside = _away(fitted != number) * meter
             found[number] = (inside > min(_INSIDE, 0.5 * float(inside.max()))) & (alpha > 0.95)
             if name == "trunk" or name.endswith("leg"):
-                found[number] &= _away(holding) * metre > _BEFORE
+                found[number] &= _away(holding) * meter > _BEFORE
     return found
 
 
@@ -349,7 +349,7 @@ def _walk(chance: torch.Tensor, lab: torch.Tensor, solved: torch.Tensor) -> torc
     value = chance[:, solved].T
     weight = torch.full((len(value),), _PRIOR)
     out = chance.clone()
-    out[:, solved] = spread(edges, conductance, value, weight, torch.zeros_like(value), torch.zeros_like(weight)).T
+    out[:, solved] = screened_poisson(edges, conductance, value, weight, torch.zeros_like(value), torch.zeros_like(weight)).T
     return out.clamp(min=0.0) / out.clamp(min=0.0).sum(0).clamp(min=1e-9)
 
 
@@ -362,16 +362,16 @@ def grid_edges(mask: torch.Tensor) -> torch.Tensor:
     return pairs[(pairs >= 0).all(1)]
 
 
-def _where_it_hangs(chance: torch.Tensor, name: str, root: torch.Tensor, inside: torch.Tensor, metre: float) -> torch.Tensor:
+def _where_it_hangs(chance: torch.Tensor, name: str, root: torch.Tensor, inside: torch.Tensor, meter: float) -> torch.Tensor:
     """The probabilities without some pieces of a label, where the next best counts.
 
     Without specks, those that do not touch the label's ``root`` (h, w), and those that lie ``inside`` (h, w) of something else:
     light and rings color fingers, too.
     """
-    number, root = LABELS.index(name), _away(root) * metre < max(_TOUCHING, 1.5 * metre)
+    number, root = LABELS.index(name), _away(root) * meter < max(_TOUCHING, 1.5 * meter)
     pieces, count = ndimage.label((chance.argmax(0) == number).numpy(), np.ones((3, 3)))
     size = np.bincount(pieces.ravel(), minlength=count + 1)
-    wrong = (size * metre**2 < _SMALLEST) | (np.bincount(pieces[inside.numpy()], minlength=count + 1) > _WITHIN * size)
+    wrong = (size * meter**2 < _SMALLEST) | (np.bincount(pieces[inside.numpy()], minlength=count + 1) > _WITHIN * size)
     wrong[np.setdiff1d(np.arange(count + 1), pieces[root.numpy()])] = True
     wrong[0] = False
     out = chance.clone()

@@ -1,4 +1,4 @@
-"""The photo as a source of colours: what the mesh shows in it, and how far each pixel can be trusted."""
+"""The photo as a source of colors: what the mesh shows in it, and how far each pixel can be trusted."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ LOOKUP, FACING = 6 + len(_TAKES), 3
 
 _WORKING_SIZE = 1024  # pixels along the photo's longer side for the visibility test
 _INNER = REGIONS.index("mouth")
-_SHADE = 0.02  # metres beside a forearm in which the trunk lies in its shade
+_SHADE = 0.02  # meters beside a forearm in which the trunk lies in its shade
 _OWN = 0.5, 0.8  # probability that a pixel shows a part, below which the part takes no color from it, and from which it does
 _SHOWN = 0.3, 0.6  # the same, of what the photo shows at all
 
 
 class PhotoMaps:
-    """The photo, what is visible in it, and how far each pixel's colour may be taken.
+    """The photo, what is visible in it, and how far each pixel's color may be taken.
 
     Attributes:
         exposure: brightness of white things, 0.5 to 1.
-        hair: (n, 3) colours of the scalp, and around it where the person is larger than the mesh.
+        hair: (n, 3) colors of the scalp, and around it where the person is larger than the mesh.
         covered: (H, W) bool, pixels of the photo that may show a hand or forearm where the mesh shows the trunk.
     """
 
@@ -67,11 +67,11 @@ class PhotoMaps:
             drawn = renderer.meshes.render(Mesh(vertices, faces), camera)
         hit = drawn.face_index >= 0
         typical = drawn.depth[hit].median() if hit.any() else torch.tensor(1.0)
-        metre = torch.where(hit, drawn.depth, typical) / camera.K[0, 0]  # size of a pixel on the surface
+        meter = torch.where(hit, drawn.depth, typical) / camera.K[0, 0]  # size of a pixel on the surface
         shown = faces[drawn.face_index.clamp(min=0), 0]
         region = torch.where(hit, regions[shown], -1)
         alpha = _resize(matte.alpha[..., None], camera.height, camera.width)[..., 0]
-        trust = _border_trust(alpha, drawn.depth, hit, region, metre, metre * scale)
+        trust = _border_trust(alpha, drawn.depth, hit, region, meter, meter * scale)
         color = _resize(matte.foreground, camera.height, camera.width)
         outer, inner = _opening_trust(subject, camera, scale)
         weight = (alpha * trust * outer)[..., None].clamp(min=1e-4)
@@ -84,15 +84,15 @@ class PhotoMaps:
         own = torch.stack([probability[_numbers(taken)].sum(0) for _, taken in _TAKES])
         lost = tuple(name for name in _HANDS if not subject.quality.visible.get(name, True))
         own[_SLEEVES] += probability[_numbers(lost)].sum(0) if lost else 0.0
-        if subject.quality.partly and parsing.gloved:
+        if subject.quality.partially_visible and parsing.gloved:
             own[_GLOVES] = 1.0
         limb = probability[_numbers((*_FOREARMS, *_HANDS, "held"))].sum(0) > _OWN[0]
         trunk = torch.where(hit, labels[shown], -1) == LABELS.index("trunk")
-        lit = torch.where(trunk, smoothstep(_distance(~limb) * metre, 0.0, _SHADE), 1.0)
+        lit = torch.where(trunk, smoothstep(_distance(~limb) * meter, 0.0, _SHADE), 1.0)
         self.covered = functional.interpolate((trunk & limb)[None, None].float(), matte.alpha.shape)[0, 0] > 0.5
         self._shows = smoothstep(own, *_SHOWN)[None]
         self._trust = alpha * trust * torch.cat([outer * lit * smoothstep(own, *_OWN), inner[None]])[None]
-        self.hair = _hair_pixels(alpha, region, metre, color)
+        self.hair = _hair_pixels(alpha, region, meter, color)
         far = functional.max_pool2d(drawn.depth[None, None], 3, stride=1, padding=1)
         self._depth_limit = torch.where(far > 0, far + 0.002 + 1.5 * far / camera.K[0, 0], far)[0, 0].reshape(-1)
         inside = matte.alpha > 0.9
@@ -115,7 +115,7 @@ class PhotoMaps:
         return torch.cat([grid, torch.stack([camera.to_camera(points)[:, 2], facing, trust], 1), kinds], 1)
 
     def look(self, at: torch.Tensor, soft: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-        """Colours (n, 3) in the photo of points (n, LOOKUP) from ``lookup``, and how far they can be trusted (n,)."""
+        """Colors (n, 3) in the photo of points (n, LOOKUP) from ``lookup``, and how far they can be trusted (n,)."""
         grid = at[None, None, :, :2]
         trust = functional.grid_sample(self._trust, grid, padding_mode="border", align_corners=False)[0, :, 0]
         trust = (trust.T * at[:, 5:]).sum(1) * at[:, 4] * smoothstep(at[:, FACING], 0.2, 0.65) * self._in_front(at)
@@ -143,27 +143,27 @@ def _border_trust(
     depth: torch.Tensor,
     hit: torch.Tensor,
     region: torch.Tensor,
-    metre: torch.Tensor,
+    meter: torch.Tensor,
     photo_pixel: torch.Tensor,
 ) -> torch.Tensor:
     """(H, W) 0 to 1: little near the matte's border, where one part hides another, and at the rims of eyes and mouth.
 
     Args:
         alpha, depth, hit, region: (H, W) the matte; the mesh's depth, coverage and ``REGIONS``.
-        metre, photo_pixel: (H, W) size of a pixel of this grid and of the photo, in metres on the surface.
+        meter, photo_pixel: (H, W) size of a pixel of this grid and of the photo, in meters on the surface.
     """
     on_head = (region > 0) & (region != REGIONS.index("hands")) & (region != REGIONS.index("feet"))
     inner = region >= _INNER
-    reach = torch.maximum(2.0 * photo_pixel, torch.full_like(metre, 0.006))
-    trust = smoothstep(_distance(alpha > 0.5) * metre / reach, 0.15, 1.0)
-    # The fit may be off where one part hides another, so that colours of both sides are suspect there.
+    reach = torch.maximum(2.0 * photo_pixel, torch.full_like(meter, 0.006))
+    trust = smoothstep(_distance(alpha > 0.5) * meter / reach, 0.15, 1.0)
+    # The fit may be off where one part hides another, so that colors of both sides are suspect there.
     least = torch.where(on_head, 0.02, 0.015)
-    jump = _largest_step(depth, hit & ~inner) > torch.maximum(8.0 * metre, least)
+    jump = _largest_step(depth, hit & ~inner) > torch.maximum(8.0 * meter, least)
     reach = torch.maximum(2.0 * photo_pixel, torch.where(on_head, 0.006, 0.02))
-    trust = trust * smoothstep(_distance(~jump) * metre / reach, 0.1, 1.0)
+    trust = trust * smoothstep(_distance(~jump) * meter / reach, 0.1, 1.0)
     rim = _largest_step(inner.float(), hit) > 0.5
-    reach = torch.maximum(photo_pixel, torch.full_like(metre, 0.0008))
-    return trust * smoothstep(_distance(~rim) * metre / reach, 0.0, 1.0)
+    reach = torch.maximum(photo_pixel, torch.full_like(meter, 0.0008))
+    return trust * smoothstep(_distance(~rim) * meter / reach, 0.0, 1.0)
 
 
 def _opening_trust(subject: Subject, camera: Camera, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -186,15 +186,15 @@ def _numbers(names: tuple[str, ...]) -> torch.Tensor:
     return torch.tensor([LABELS.index(name) for name in names])
 
 
-def _hair_pixels(alpha: torch.Tensor, region: torch.Tensor, metre: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
-    """(n, 3) colours that may be hair: of the scalp, and of the person up to 6 cm off it."""
+def _hair_pixels(alpha: torch.Tensor, region: torch.Tensor, meter: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
+    """(n, 3) colors that may be hair: of the scalp, and of the person up to 6 cm off it."""
     scalp = region == REGIONS.index("scalp")
     if not scalp.any():
         return torch.zeros(0, 3)
     solid = _distance(alpha > 0.95) > 2.0  # what shines around the border is no hair
     distance, (row, column) = ndimage.distance_transform_edt((region < 0).numpy(), return_indices=True)
     near = region[torch.from_numpy(row), torch.from_numpy(column)] == REGIONS.index("scalp")
-    off = (region < 0) & near & (torch.from_numpy(distance).float() * metre < 0.06)
+    off = (region < 0) & near & (torch.from_numpy(distance).float() * meter < 0.06)
     return color[solid & (off | scalp)]
 
 

@@ -24,8 +24,8 @@ __all__ = ["Seeds", "lasting", "seed"]
 _FAINT = 0.05  # alpha from which hair is seen
 _BORDER = 2.0  # pixels beside the mesh in which a matte's border is that of its sampling, not hair
 _SURE = 0.5  # probability from which something lies before another part
-_GAP = 0.005  # metres between pieces that hang together, if seeds are not farther apart
-_THING = 0.05  # metres; what is held and larger need not touch the fitted hand
+_GAP = 0.005  # meters between pieces that hang together, if seeds are not farther apart
+_THING = 0.05  # meters; what is held and larger need not touch the fitted hand
 _STRETCH = 3.0  # times their distance in the photo that neighbors may be apart at rest
 _BESIDE = 2.5  # pixels of the parsing's grid from which a pixel takes what its part does
 
@@ -36,8 +36,8 @@ class Seeds:
 
     Attributes:
         label: (M,) int64 of ``LABELS``. face: (M,) int64 face whose expression each follows. barycentric: (M, 3) where on it.
-        joints: (M, 4) int64 and weights: (M, 4) that move it. position: (M, 3) world, metres, in the photo's pose.
-        color: (M, 3) sRGB. scale: (M,) metres. opacity: (M,) with which all of them together cover as much as the matte says.
+        joints: (M, 4) int64 and weights: (M, 4) that move it. position: (M, 3) world, meters, in the photo's pose.
+        color: (M, 3) sRGB. scale: (M,) meters. opacity: (M,) with which all of them together cover as much as the matte says.
     """
 
     label: torch.Tensor
@@ -185,7 +185,7 @@ def _seeds(
     """At pixels (2, n) and depths (n,), moved as the grid's pixels ``cell`` (n,) are; ``covering``: of all layers."""
     camera = subject.camera.to("cpu")
     y, x = at
-    pixel = z / float(camera.K[0, 0])  # metres across one
+    pixel = z / float(camera.K[0, 0])  # meters across one
     # transmittances multiply: what all that touch a pixel leave of its light makes the matte's alpha
     opacity = 1 - (1 - subject.matte.alpha.cpu().numpy()[y, x].clip(max=0.99)) ** (1 / covering)
     K = camera.K.numpy()

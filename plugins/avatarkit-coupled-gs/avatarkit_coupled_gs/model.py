@@ -38,7 +38,7 @@ class CoupledAvatar:
 
     Tensors, all in canonical (rest) space:
         dX: (N, 3) Gaussian deformation (eq. 4). dT: (V, 3) mesh deformation (eq. 5).
-        log_scale: (N,) logarithm of the standard deviation in metres. sh0: (N, 3) colour.
+        log_scale: (N,) logarithm of the standard deviation in meters. sh0: (N, 3) color.
         opacity: (N,) logit; the surface is opaque (paper, section 3.1), what grows outside it learns how thin hair is.
         triangles, weights: (N, 3) binding (eq. 3); of the last M, which are grown outside the surface, only for its
         expression. seed_offset: (N, 3) where these start, relative to their binding; zero on the surface.
@@ -202,7 +202,7 @@ class CoupledAvatar:
         return 0.5 + _SH0 * (sh0 if self._held is None else torch.where(self._held, self.sh0.detach(), sh0))
 
     def _posed(self, params: BodyParams, name: str, share: torch.Tensor, present: torch.Tensor) -> Posed:
-        """With colours of which a ``share`` learns, and Gaussians that are ``present`` (N,)."""
+        """With colors of which a ``share`` learns, and Gaussians that are ``present`` (N,)."""
         body = self.surface(params)
         means, stretch = self._skinned(body)
 
@@ -244,7 +244,7 @@ class CoupledAvatar:
     # ------------------------------------------------------------------------------------------- training and storage
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Fields, colours and scales, with the step sizes of section 3.4."""
+        """Fields, colors and scales, with the step sizes of section 3.4."""
         c = self.config
         return [
             ParameterGroup("dX", (self.dX,), c.lr_position),
@@ -261,7 +261,7 @@ class CoupledAvatar:
         return out
 
     def specs(self) -> dict[str, TensorSpec]:
-        """See ``AvatarModel.specs``. Ranges are far beyond what training reaches; metres, logarithms and logits."""
+        """See ``AvatarModel.specs``. Ranges are far beyond what training reaches; meters, logarithms and logits."""
         V, S = len(self.body.skinning_weights), len(self.body.shape_names)
         moved = TensorSpec(("N", 3), low=-10.0, high=10.0)
         return {

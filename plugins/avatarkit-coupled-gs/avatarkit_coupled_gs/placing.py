@@ -11,7 +11,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from avatarkit.appearance.parsing import LABELS, Parsing, grid_edges
-from avatarkit.geometry.mesh_graph import smoothstep, spread
+from avatarkit.geometry.mesh_graph import screened_poisson, smoothstep
 from avatarkit.interfaces import BodyModel
 from avatarkit.types.mesh import barycentric
 
@@ -19,12 +19,12 @@ __all__ = ["Places", "before", "place_parts", "same_surface"]
 
 _PULL = 1e-3  # of a part's usual depth and joint: they count only where nothing of the part is near
 _KNOWN = 1e3  # pull of the surface
-_FARTHEST = 0.12  # metres from the surface that a part shows: hair and held things excepted, what is farther off is not its own
-_BESIDE, _THICK = 1.5, 0.015  # how far it may lie from its part in space: times their distance in the picture, and metres more
-_CLEAR = 0.012  # metres that something lies before the surface that it hides
-_PUSHED = 0.02  # metres that it may be moved forward for this; else the fit is wrong there, and it would fly off when it moves
-_SPECK = 3e-4  # square metres of a piece that touches nothing of its part
-_LOOSE = 0.25  # metres below the chin over which hair goes over from the head to the trunk
+_FARTHEST = 0.12  # meters from the surface that a part shows: hair and held things excepted, what is farther off is not its own
+_BESIDE, _THICK = 1.5, 0.015  # how far it may lie from its part in space: times their distance in the picture, and meters more
+_CLEAR = 0.012  # meters that something lies before the surface that it hides
+_PUSHED = 0.02  # meters that it may be moved forward for this; else the fit is wrong there, and it would fly off when it moves
+_SPECK = 3e-4  # square meters of a piece that touches nothing of its part
+_LOOSE = 0.25  # meters below the chin over which hair goes over from the head to the trunk
 
 _CHAIN = (("hair", "face"), ("face", "neck"), ("neck", "trunk"), ("trunk", "left_leg"), ("trunk", "right_leg"))
 _LIMB = (("upper_arm", "forearm"), ("forearm", "hand"), ("leg", "foot"))
@@ -54,7 +54,7 @@ class Places:
 
     Attributes:
         label: (h, w) int64 of ``LABELS``; -1 where nothing is placed.
-        depth: (h, w) metres. weights: (h * w, J) over all joints, rows of placed pixels sum to one.
+        depth: (h, w) meters. weights: (h * w, J) over all joints, rows of placed pixels sum to one.
         anchor: (h, w) int64, the pixel, counted row by row, of the surface whose expression they follow.
     """
 
@@ -87,8 +87,8 @@ def place_parts(parsing: Parsing, body: BodyModel, labels: torch.Tensor, vertice
     label, fitted, drawn = parsing.probability.argmax(0), parsing.fitted, parsing.drawn
     surface = (fitted >= 0) & _GOES_OVER[label, fitted.clamp(min=0)]
     wanted = (label != _OTHER) & ((fitted < 0) | before(label, fitted))
-    away = _from_its_part(label, surface) * parsing.metre
-    wanted &= (_FREE[label] | (away < _FARTHEST)) & _no_specks(label, away, wanted | surface, parsing.metre)
+    away = _from_its_part(label, surface) * parsing.meter
+    wanted &= (_FREE[label] | (away < _FARTHEST)) & _no_specks(label, away, wanted | surface, parsing.meter)
     table = torch.zeros(len(labels), len(body.joint_names)).scatter_add(1, body.skinning_indices, body.skinning_weights)
     at = body.faces[drawn.face_index.clamp(min=0).reshape(-1)]
     weights = barycentric(table, at, drawn.barycentric.reshape(-1, 3)) * surface.reshape(-1, 1)
@@ -98,7 +98,7 @@ def place_parts(parsing: Parsing, body: BodyModel, labels: torch.Tensor, vertice
     depth, weights = solved[:, 0].reshape(depth.shape), solved[:, 1:].clamp(min=0.0)
     depth, near = _beside_its_part(depth, label, away, parsing, labels, vertices)
     wanted &= near | _FREE[label]
-    _bind_hair(weights, label, fitted, parsing.metre, wanted, table, labels)
+    _bind_hair(weights, label, fitted, parsing.meter, wanted, table, labels)
     shift = (depth - drawn.depth + _CLEAR).clamp(min=0.0) * (fitted >= 0) * wanted
     wanted &= shift < torch.where(_FREE[label], 5 * _PUSHED, _PUSHED)
     placed = surface | wanted
@@ -117,13 +117,13 @@ def _from_its_part(label: torch.Tensor, surface: torch.Tensor) -> torch.Tensor:
     return away
 
 
-def _no_specks(label: torch.Tensor, away: torch.Tensor, shown: torch.Tensor, metre: float) -> torch.Tensor:
-    """(h, w) bool, pixels ``shown`` in pieces that are large or touch the surface of their part, ``away`` metres off."""
+def _no_specks(label: torch.Tensor, away: torch.Tensor, shown: torch.Tensor, meter: float) -> torch.Tensor:
+    """(h, w) bool, pixels ``shown`` in pieces that are large or touch the surface of their part, ``away`` meters off."""
     keep = torch.zeros_like(shown)
     for number in label.unique().tolist():
         pieces, count = ndimage.label((shown & (label == number)).numpy(), np.ones((3, 3)))
-        large = np.bincount(pieces.ravel(), minlength=count + 1) * metre**2 > _SPECK
-        large[np.unique(pieces[(away < 1.5 * metre).numpy()])] = True
+        large = np.bincount(pieces.ravel(), minlength=count + 1) * meter**2 > _SPECK
+        large[np.unique(pieces[(away < 1.5 * meter).numpy()])] = True
         large[0] = False
         keep |= torch.from_numpy(large[pieces])
     return keep
@@ -138,7 +138,7 @@ def _beside_its_part(
     from the limb gets the depth of the vertex that is nearest to it.
 
     Args:
-        depth, label, away: (h, w) metres; labels; metres to the part in the picture. labels, vertices: (V,), (V, 3) of the mesh.
+        depth, label, away: (h, w) meters; labels; meters to the part in the picture. labels, vertices: (V,), (V, 3) of the mesh.
     """
     K, at = parsing.camera.K, parsing.camera.to_camera(vertices)
     y, x = torch.meshgrid(*(torch.arange(n) + 0.5 for n in label.shape), indexing="ij")
@@ -190,7 +190,7 @@ def _solve(
     pull = torch.where(held, _KNOWN, _PULL)  # what is held is one rigid body
     out = value.clone()
     found = torch.zeros_like(known)
-    found[:, used] = spread(edges, torch.ones(len(edges)), known[:, used], weight, prior[:, used], pull)
+    found[:, used] = screened_poisson(edges, torch.ones(len(edges)), known[:, used], weight, prior[:, used], pull)
     out[wanted.reshape(-1)] = found[wanted[nodes]]
     return out
 
@@ -210,7 +210,7 @@ def _bind_hair(
     weights: torch.Tensor,
     label: torch.Tensor,
     fitted: torch.Tensor,
-    metre: float,
+    meter: float,
     wanted: torch.Tensor,
     table: torch.Tensor,
     labels: torch.Tensor,
@@ -223,7 +223,7 @@ def _bind_hair(
     joint, trunk = int(table[head].sum(0).argmax()), labels == LABELS.index("trunk")
     chin = int(torch.nonzero(face.any(1))[-1, 0]) if face.any() else label.shape[0]
     row = torch.arange(label.shape[0])[:, None].expand_as(label)[hair]
-    on_trunk = smoothstep((row - chin) * metre, 0.0, _LOOSE)
+    on_trunk = smoothstep((row - chin) * meter, 0.0, _LOOSE)
     rows = torch.zeros(len(row), weights.shape[1])
     rows[:, joint] = 1.0 - on_trunk
     rows[:, _below_neck(table, labels) if trunk.any() else joint] += on_trunk

@@ -271,7 +271,7 @@ def test_neighbours_close_seams_and_never_leave_the_surface():
 
 
 @pytest.mark.parametrize(("from_photo", "teaches"), [(True, False), (False, True)])
-def test_labels_teach_colours_that_the_photo_does_not_show(context, subject, from_photo, teaches):
+def test_labels_teach_colors_that_the_photo_does_not_show(context, subject, from_photo, teaches):
     rgb, alpha = torch.zeros(1, 8, 8, 3, dtype=torch.uint8), torch.zeros(1, 8, 8, dtype=torch.uint8)
     params = subject.params.batched()
     clip = LabelClip("a", "body", rgb, alpha, alpha, params, params, (subject.camera,), from_photo=from_photo)
@@ -284,23 +284,6 @@ def test_labels_teach_colours_that_the_photo_does_not_show(context, subject, fro
     loss = LabelColors(None, context)(replace(step, foreground=torch.ones_like(step.foreground)))
     assert bool(loss > 0) == teaches
     if teaches:
-        shape, colour = torch.autograd.grad(loss, (avatar.dX, avatar.sh0), allow_unused=True)
+        shape, color = torch.autograd.grad(loss, (avatar.dX, avatar.sh0), allow_unused=True)
         assert shape is None
-        assert colour.any() and not colour[avatar.hidden[:, 0] == 0].any()
-
-
-def test_a_hand_in_empty_air_or_far_behind_grows_nothing(subject, context):
-    size = (subject.photo.height, subject.photo.width)
-    body, renderer = context.get("body"), context.get("renderer")
-    mesh = renderer.meshes.render(Mesh(body.vertices(subject.params)[0], body.faces), subject.camera)
-    hand = np.zeros(size, bool)
-    ys, xs = np.nonzero(mesh.face_index.numpy() >= 0)
-    hand[ys[: len(ys) // 2], xs[: len(xs) // 2]] = True
-    astray = (mesh.face_index.numpy() >= 0) & ~hand
-    seeds = seed_astray(subject, mesh, hand, astray, 10_000, 0.6)
-    assert len(seeds.color) > 0
-    assert bool(seeds.opacity.logit().isfinite().all())
-    air = replace(subject, matte=replace(subject.matte, alpha=torch.zeros(size)))
-    assert len(seed_astray(air, mesh, hand, astray, 10_000, 0.6).color) == 0
-    behind = replace(mesh, depth=torch.where(torch.from_numpy(hand), mesh.depth + 1.0, mesh.depth))
-    assert len(seed_astray(subject, behind, hand, astray, 10_000, 0.6).color) == 0
+        assert color.any() and not color[avatar.hidden[:, 0] == 0].any()
