@@ -231,7 +231,7 @@ def _teachers(
     alpha: torch.Tensor,
     meter: float,
 ) -> torch.Tensor:
-    """(L, h, w) bool, pixels that surely show a part, by the mesh and the landmarks alone; ``partially_visible``: as ``Quality`` says."""
+    """(L, h, w) bool, pixels that surely show a part, by mesh and landmarks alone; ``partially_visible``: as in ``Quality``."""
     found = torch.zeros(len(LABELS), *fitted.shape, dtype=torch.bool)
     for number, name in enumerate(LABELS):
         if name == "other":

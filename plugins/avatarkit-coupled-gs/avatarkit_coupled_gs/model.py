@@ -21,13 +21,13 @@ from avatarkit_coupled_gs.placing import place_parts
 from avatarkit_coupled_gs.rigid import INFLUENCES, blend, undo
 from avatarkit_coupled_gs.skinning import skin_bound, transform
 from avatarkit_coupled_gs.surface import PosedBody, PosedSurface
-from avatarkit_coupled_gs.topology import Topology, neighbours
+from avatarkit_coupled_gs.topology import Topology, neighbors
 
 __all__ = ["CoupledAvatar"]
 
 _SH0 = 0.28209479177387814  # zeroth spherical harmonic: rgb = 0.5 + _SH0 * sh0, as in 3DGS
-# The paper's alpha = 1, as its rasteriser blends it: 3DGS lets no Gaussian cover more than 0.99 of what lies behind. With 1
-# itself, rasterisers that stop before the last light is gone would leave a tenth of the background in some pixels.
+# The paper's alpha = 1, as its rasterizer blends it: 3DGS lets no Gaussian cover more than 0.99 of what lies behind. With 1
+# itself, rasterizers that stop before the last light is gone would leave a tenth of the background in some pixels.
 _OPACITY = 0.99
 _LEARNT = ("dX", "dT", "log_scale", "sh0", "opacity")
 _FIXED = ("shape", "triangles", "weights", "seed_offset", "seed_joints", "seed_weights")
@@ -61,7 +61,7 @@ class CoupledAvatar:
         self._taught = torch.full((1, 1), config.label_color)
         self.hidden: torch.Tensor | None = None  # (N, 1) 0 to 1, what labels show and the photo does not; None: they know no more
 
-    # ------------------------------------------------------------------------------------------------ initialisation
+    # ------------------------------------------------------------------------------------------------ initialization
 
     def create(self, subject: Subject, labels: Sequence[LabelClip]) -> None:
         """See ``AvatarModel.create``; of the labels only whether they know more than the photo matters."""
@@ -141,7 +141,7 @@ class CoupledAvatar:
         positions = barycentric(deformed, self.triangles, self.weights) + self.seed_offset
         a, b, c = (deformed[self.triangles[:, k]] for k in range(3))
         normals = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
-        near = neighbours(texel, positions, normals)
+        near = neighbors(texel, positions, normals)
         gaps = (positions[near] - positions[:, None]).norm(dim=-1)
         spacing = gaps.sum(1) / (gaps > 0).sum(1).clamp(min=1)
         spacing = torch.where(spacing > 0, spacing, spacing[spacing > 0].median())
@@ -233,7 +233,7 @@ class CoupledAvatar:
     ) -> tuple[torch.Tensor, ...]:
         """What ``make`` gives; without a graph it is kept until an input is written or replaced."""
         if torch.is_grad_enabled() or any(t.is_inference() for t in inputs):
-            self._constants.clear()  # a fused optimiser writes without counting versions
+            self._constants.clear()  # a fused optimizer writes without counting versions
             return make()
         state = [(t, t._version) for t in inputs]
         kept = self._constants.get(name)
