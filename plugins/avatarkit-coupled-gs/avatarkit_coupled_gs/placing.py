@@ -13,14 +13,16 @@ from scipy.spatial import cKDTree
 from avatarkit.appearance.parsing import LABELS, Parsing, grid_edges
 from avatarkit.geometry.mesh_graph import screened_poisson, smoothstep
 from avatarkit.interfaces import BodyModel
-from avatarkit.types.mesh import barycentric
 
 __all__ = ["Places", "before", "place_parts", "same_surface"]
 
 _PULL = 1e-3  # of a part's usual depth and joint: they count only where nothing of the part is near
 _KNOWN = 1e3  # pull of the surface
+_HAND_OFF, _ARM_OFF = 0.025, 0.06  # the same of hands, which are bare, and of arms in their sleeves
 _FARTHEST = 0.12  # meters from the surface that a part shows: hair and held things excepted, what is farther off is not its own
-_BESIDE, _THICK = 1.5, 0.015  # how far it may lie from its part in space: times their distance in the picture, and meters more
+_BESIDE, _THICK = 1.2, 0.004  # how far it may lie from its part in space: times their distance in the picture, and meters more
+_AROUND = 3  # vertices that move a pixel
+_TOUCH = 0.1  # part of a hand's pixels under a held thing that it may reach into
 _CLEAR = 0.012  # meters that something lies before the surface that it hides
 _PUSHED = 0.02  # meters that it may be moved forward for this; else the fit is wrong there, and it would fly off when it moves
 _SPECK = 3e-4  # square meters of a piece that touches nothing of its part
@@ -33,6 +35,13 @@ _PAINTED = (("hair", "neck"), ("hair", "trunk"), ("trunk", "left_upper_arm"), ("
 _BEFORE = torch.tensor([name.endswith(("forearm", "hand")) or name == "held" for name in LABELS])
 _HANDS, _UPPER_ARMS = (torch.tensor([name.endswith(part) for name in LABELS]) for part in ("hand", "upper_arm"))
 _FREE = torch.tensor([name in ("hair", "held") for name in LABELS])
+_OFF = torch.tensor(
+    [
+        torch.inf if f else _HAND_OFF if n.endswith("hand") else _ARM_OFF if n.endswith("arm") else _FARTHEST
+        for n, f in zip(LABELS, _FREE.tolist(), strict=True)
+    ]
+)
+_HELD_BY = [LABELS.index(f"{side}_hand") for side in ("left", "right")]
 _HAIR, _HELD, _OTHER = (LABELS.index(name) for name in ("hair", "held", "other"))
 
 
@@ -44,6 +53,17 @@ def _table(pairs: list[tuple[str, str]]) -> torch.Tensor:
     return table
 
 
+_GROUP = torch.tensor(
+    [
+        LABELS.index(f"{n.split('_')[0]}_hand")
+        if n.endswith(("arm", "hand"))
+        else LABELS.index(f"{n.split('_')[0]}_foot")
+        if n.endswith(("leg", "foot"))
+        else i
+        for i, n in enumerate(LABELS)
+    ]
+)
+"""A limb's parts move as one: a pixel beside a hand is the hand's, whichever part of the arm it looks like."""
 _GOES_OVER = _table([*_CHAIN, *((f"{s}_{a}", f"{s}_{b}") for s, (a, b) in product(("left", "right"), _LIMB))])
 _SAME_SURFACE = _GOES_OVER | _table(list(_PAINTED))
 
@@ -79,7 +99,10 @@ def before(label: torch.Tensor, fitted: torch.Tensor) -> torch.Tensor:
 
 
 def place_parts(parsing: Parsing, body: BodyModel, labels: torch.Tensor, vertices: torch.Tensor) -> Places:
-    """Solves for depth and weights at pixels that are not on their part's surface.
+    """Find depth and weights at pixels that are not on their part's surface.
+
+    Depth is diffused from where the part touches its surface. The nearest points of that surface in space then move a pixel,
+    so that it never follows anything farther off than what it lies on.
 
     Args:
         labels: (V,) of ``vertex_labels``. vertices: (V, 3) of the posed mesh, world.
@@ -88,33 +111,33 @@ def place_parts(parsing: Parsing, body: BodyModel, labels: torch.Tensor, vertice
     surface = (fitted >= 0) & _GOES_OVER[label, fitted.clamp(min=0)]
     wanted = (label != _OTHER) & ((fitted < 0) | before(label, fitted))
     away = _from_its_part(label, surface) * parsing.meter
-    wanted &= (_FREE[label] | (away < _FARTHEST)) & _no_specks(label, away, wanted | surface, parsing.meter)
+    wanted &= (away < _OFF[label]) & _no_specks(label, away, wanted | surface, parsing.meter)
+    at = parsing.camera.to_camera(vertices)
+    depth = _diffused(label, surface, wanted, torch.where(surface, drawn.depth, 0.0), _usual(labels, at[:, 2]))
     table = torch.zeros(len(labels), len(body.joint_names)).scatter_add(1, body.skinning_indices, body.skinning_weights)
-    at = body.faces[drawn.face_index.clamp(min=0).reshape(-1)]
-    weights = barycentric(table, at, drawn.barycentric.reshape(-1, 3)) * surface.reshape(-1, 1)
-    usual = _usual(table, labels, parsing.camera.to_camera(vertices)[:, 2])
-    depth = torch.where(surface, drawn.depth, 0.0)
-    solved = _solve(label, surface, wanted, torch.cat([depth.reshape(-1, 1), weights], 1), usual)
-    depth, weights = solved[:, 0].reshape(depth.shape), solved[:, 1:].clamp(min=0.0)
-    depth, near = _beside_its_part(depth, label, away, parsing, labels, vertices)
+    depth, weights, near = _bound(depth, label, wanted | surface, away, parsing, labels, at, table)
     wanted &= near | _FREE[label]
     _bind_hair(weights, label, fitted, parsing.meter, wanted, table, labels)
-    shift = (depth - drawn.depth + _CLEAR).clamp(min=0.0) * (fitted >= 0) * wanted
+    depth, weights = _grasped(depth, weights, label, wanted, parsing, labels, at, table)
+    shift = (depth - drawn.depth + _CLEAR).clamp(min=0.0) * (fitted >= 0) * wanted * (label != _HELD)
     wanted &= shift < torch.where(_FREE[label], 5 * _PUSHED, _PUSHED)
-    placed = surface | wanted
-    weights = weights / weights.sum(1, keepdim=True).clamp(min=1e-9)
-    return Places(torch.where(placed, label, -1), depth - shift, weights, _anchors(label, surface))
+    return Places(torch.where(surface | wanted, label, -1), depth - shift, weights, _anchors(label, surface))
 
 
 def _from_its_part(label: torch.Tensor, surface: torch.Tensor) -> torch.Tensor:
     """(h, w) pixels to the nearest pixel on the surface of the same part, or of one that it goes over into."""
     away = torch.full(label.shape, torch.inf)
     for number in label.unique().tolist():
-        mine = surface & _GOES_OVER[number][label]
+        mine = surface & _near_part(number)[label]
         if mine.any():
             found = torch.from_numpy(ndimage.distance_transform_edt(~mine.numpy())).float()
             away = torch.where(label == number, found, away)
     return away
+
+
+def _near_part(number: int) -> torch.Tensor:
+    """(L,) bool, labels of the surfaces that may hold a label."""
+    return _GOES_OVER[number] | (_GROUP[number] == _GROUP)
 
 
 def _no_specks(label: torch.Tensor, away: torch.Tensor, shown: torch.Tensor, meter: float) -> torch.Tensor:
@@ -129,81 +152,117 @@ def _no_specks(label: torch.Tensor, away: torch.Tensor, shown: torch.Tensor, met
     return keep
 
 
-def _beside_its_part(
-    depth: torch.Tensor, label: torch.Tensor, away: torch.Tensor, parsing: Parsing, labels: torch.Tensor, vertices: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(h, w) depths, and whether a pixel lies no farther from its part in space than the picture says.
-
-    Near the outline of a limb that points to the camera depth changes by centimetres from pixel to pixel; what comes out far
-    from the limb gets the depth of the vertex that is nearest to it.
-
-    Args:
-        depth, label, away: (h, w) meters; labels; meters to the part in the picture. labels, vertices: (V,), (V, 3) of the mesh.
-    """
-    K, at = parsing.camera.K, parsing.camera.to_camera(vertices)
-    y, x = torch.meshgrid(*(torch.arange(n) + 0.5 for n in label.shape), indexing="ij")
-    ray = torch.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], torch.ones_like(x)], -1)
-    depth, near = depth.clone(), torch.zeros_like(label, dtype=torch.bool)
-    limit = _BESIDE * away + _THICK
-    for number in label.unique().tolist():
-        mine, here = at[_GOES_OVER[number][labels]], (label == number) & away.isfinite()
-        if not len(mine) or not here.any():
-            continue
-        tree = cKDTree(mine.numpy())
-        off, nearest = tree.query((ray[here] * depth[here][:, None]).numpy())
-        far = torch.from_numpy(off) > limit[here]
-        depth[here] = torch.where(far, mine[torch.from_numpy(nearest), 2], depth[here])
-        off, _ = tree.query((ray[here] * depth[here][:, None]).numpy())
-        near[here] = torch.from_numpy(off) <= limit[here]
-    return depth, near
-
-
-def _usual(table: torch.Tensor, labels: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
-    """(L, 1 + J) the middle depth of each part's vertices, and its strongest joint."""
-    usual = torch.zeros(len(LABELS), 1 + table.shape[1])
-    for number in range(len(LABELS)):
-        mine = labels == number
-        if mine.any():
-            usual[number, 0] = depth[mine].median()
-            usual[number, 1 + int(table[mine].sum(0).argmax())] = 1.0
+def _usual(labels: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
+    """(L,) the middle depth of each part's vertices; 0 for parts without any."""
+    usual = torch.zeros(len(LABELS))
+    for number in labels.unique().tolist():
+        usual[number] = depth[labels == number].median()
     return usual
 
 
-def _solve(
-    label: torch.Tensor, surface: torch.Tensor, wanted: torch.Tensor, value: torch.Tensor, usual: torch.Tensor
+def _diffused(
+    label: torch.Tensor, surface: torch.Tensor, wanted: torch.Tensor, depth: torch.Tensor, usual: torch.Tensor
 ) -> torch.Tensor:
-    """(h * w, C) values, smooth over ``wanted`` pixels of a part, that keep to ``value`` where its surface touches them.
+    """(h, w) depths, smooth over ``wanted`` pixels of a part, that keep to ``depth`` where its surface touches them.
 
-    Where nothing of the part is near, they are as ``usual`` (L, C); a held thing's are the hand's throughout.
+    Where no surface of the part is near, they are as ``usual`` (L,).
     """
     if not wanted.any():
-        return value
+        return depth
     rim = surface & torch.from_numpy(ndimage.binary_dilation(wanted.numpy()))
     nodes = wanted | rim
-    mine, held = label[nodes], label[nodes] == _HELD
-    prior = usual[torch.where(held, _holding(label)[nodes], mine)]
+    group = _GROUP[label[nodes]]
     edges = grid_edges(nodes)
-    edges = edges[mine[edges[:, 0]] == mine[edges[:, 1]]]  # parts that meet in the picture need not meet in space
-    known = value[nodes.reshape(-1)]
-    used = torch.nonzero((known.abs().amax(0) > 0) | (prior.abs().amax(0) > 0))[:, 0]
+    edges = edges[group[edges[:, 0]] == group[edges[:, 1]]]  # parts that meet in the picture need not meet in space
     weight = torch.where(rim[nodes], _KNOWN, 0.0)
-    pull = torch.where(held, _KNOWN, _PULL)  # what is held is one rigid body
-    out = value.clone()
-    found = torch.zeros_like(known)
-    found[:, used] = screened_poisson(edges, torch.ones(len(edges)), known[:, used], weight, prior[:, used], pull)
-    out[wanted.reshape(-1)] = found[wanted[nodes]]
+    pull = torch.full_like(weight, _PULL)
+    found = screened_poisson(edges, torch.ones(len(edges)), depth[nodes][:, None], weight, usual[label[nodes]][:, None], pull)
+    out = depth.clone()
+    out[wanted] = found[wanted[nodes], 0]
     return out
 
 
-def _holding(label: torch.Tensor) -> torch.Tensor:
-    """(h, w) label of the hand that is nearest to the held thing at each pixel; of no use elsewhere."""
-    hands = [LABELS.index(f"{side}_hand") for side in ("left", "right")]
-    away = [
-        ndimage.distance_transform_edt((label != h).numpy()) if (label == h).any() else np.ones(label.shape) * 1e9 for h in hands
-    ]
-    pieces, count = ndimage.label((label == _HELD).numpy(), np.ones((3, 3)))
-    least = np.stack([ndimage.minimum(a, pieces, np.arange(count + 1)) for a in away])
-    return torch.tensor(hands)[torch.from_numpy(least.argmin(0))[torch.from_numpy(pieces).long()]]
+def _bound(
+    depth: torch.Tensor,
+    label: torch.Tensor,
+    wanted: torch.Tensor,
+    away: torch.Tensor,
+    parsing: Parsing,
+    labels: torch.Tensor,
+    at: torch.Tensor,
+    table: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(h, w) depths, (h * w, J) weights, and whether a pixel lies no farther from its part in space than in the picture.
+
+    Near the outline of a limb that points to the camera depth changes by centimeters from pixel to pixel; what comes out far
+    from the limb gets the depth of the vertex that is nearest to it.
+
+    Args:
+        depth, label, wanted, away: (h, w) meters; labels; pixels to bind; meters to the part in the picture.
+        labels, at, table: (V,), (V, 3) in the camera's axes, and (V, J) skinning weights of the mesh.
+    """
+    K = parsing.camera.K
+    y, x = torch.meshgrid(*(torch.arange(n) + 0.5 for n in label.shape), indexing="ij")
+    ray = torch.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], torch.ones_like(x)], -1)
+    depth, near = depth.clone(), torch.zeros_like(label, dtype=torch.bool)
+    weights = torch.zeros(label.numel(), table.shape[1])
+    limit = _BESIDE * away + _THICK
+    for number in label[wanted].unique().tolist():
+        of_part = torch.nonzero(_near_part(number)[labels])[:, 0]
+        here = wanted & (label == number) & away.isfinite()
+        if len(of_part) < _AROUND or not here.any():
+            continue
+        tree = cKDTree(at[of_part].numpy())
+        off, nearest = tree.query((ray[here] * depth[here][:, None]).numpy())
+        far = torch.from_numpy(off) > limit[here]
+        depth[here] = torch.where(far, at[of_part][torch.from_numpy(nearest), 2], depth[here])
+        off, nearest = tree.query((ray[here] * depth[here][:, None]).numpy(), k=_AROUND)
+        share = 1.0 / (torch.from_numpy(off).float() + 1e-3)
+        share = share / share.sum(1, keepdim=True)
+        weights[here.reshape(-1)] = (table[of_part[torch.from_numpy(nearest)]] * share[..., None]).sum(1)
+        near[here] = torch.from_numpy(off[:, 0]) <= limit[here]
+    return depth, weights, near
+
+
+def _grasped(
+    depth: torch.Tensor,
+    weights: torch.Tensor,
+    label: torch.Tensor,
+    wanted: torch.Tensor,
+    parsing: Parsing,
+    labels: torch.Tensor,
+    at: torch.Tensor,
+    table: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Depths (h, w) and weights (h * w, J) of held things: each is one rigid body that touches its hand."""
+    depth, weights = depth.clone(), weights.clone()
+    pieces, count = ndimage.label(((label == _HELD) & wanted).numpy(), np.ones((3, 3)))
+    drawn = parsing.drawn.depth
+    for number in range(1, count + 1):
+        piece = torch.from_numpy(pieces == number)
+        hand = min(_HELD_BY, key=lambda h: float(_distance(label == h, parsing.fitted == h)[piece].min()))
+        mine = labels == hand
+        if not mine.any():
+            wanted[piece] = False
+            continue
+        on = piece & (parsing.fitted == hand)
+        z = drawn[on].quantile(_TOUCH) if on.any() else at[mine, 2].median()
+        hides = piece & (parsing.fitted >= 0) & (drawn > z - 5 * _PUSHED)
+        if hides.any():
+            z = torch.minimum(z, drawn[hides].quantile(_TOUCH)) - _CLEAR
+        depth[piece] = z
+        rows = torch.zeros(table.shape[1])
+        rows[int(table[mine].sum(0).argmax())] = 1.0
+        weights[piece.reshape(-1)] = rows
+    return depth, weights
+
+
+def _distance(*areas: torch.Tensor) -> torch.Tensor:
+    """(h, w) pixels to the nearest place of any of the areas; large where there is none."""
+    area = torch.stack(areas).any(0)
+    if not bool(area.any()):
+        return torch.full(area.shape, 1e9)
+    return torch.from_numpy(ndimage.distance_transform_edt(~area.numpy()))
 
 
 def _bind_hair(
@@ -246,7 +305,7 @@ def _anchors(label: torch.Tensor, surface: torch.Tensor) -> torch.Tensor:
 
     anchor = nearest(surface)
     for number in label.unique().tolist():
-        mine = surface & (label == number)
+        mine = surface & (_GROUP[label] == _GROUP[number])
         if mine.any():
             anchor = torch.where(label == number, nearest(mine), anchor)
     return anchor
