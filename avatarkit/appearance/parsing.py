@@ -51,6 +51,8 @@ _OTHER, _OTHER_NEAR, _OTHER_REACH = 1.5, 4.5, 0.04  # cost of what the matte too
 _NEVER = 12.0  # cost of the impossible
 _CLUSTERS, _SAMPLES, _LEAST = 5, 4000, 40  # clusters of a part's colors, pixels they are learnt from at most and at least
 _GLOVED = 0.2  # part of the hands that looks like skin, below which they wear gloves
+_GLARE = 12.0  # CIELAB lightness above nine tenths of the hand that is not the hand's
+_SHINES = 5.0  # cost of taking it for a hand or forearm beside the mesh
 _BOTH = 0.03  # part of each arm's pixels that a color of both must have
 _SPREAD = 4.0  # of a color in CIELAB units, at least
 _EVERY = 1e6  # volume of CIELAB: the density of a part whose colors nobody knows is one over it
@@ -74,7 +76,7 @@ class Parsing:
         camera: of the grid; it shows the whole photo. meter: size of its pixels on the body.
         probability: (L, h, w) of ``LABELS``, sums to one.
         fitted: (h, w) int64, the label of the mesh there; -1 off the mesh. drawn: the mesh, seen by ``camera``.
-        gloved: the hands show hardly any skin.
+        gloved: the hands show hardly any skin. skin: (h, w) 0 to 1, what looks like the skin of the face; 0 if that is not seen.
     """
 
     camera: Camera
@@ -83,6 +85,7 @@ class Parsing:
     fitted: torch.Tensor
     drawn: MeshRendering
     gloved: bool
+    skin: torch.Tensor
 
     def at(self, height: int, width: int) -> torch.Tensor:
         """(L, height, width) probabilities on another grid."""
@@ -138,6 +141,10 @@ def parse(subject: Subject, vertices: torch.Tensor, labels: torch.Tensor, body: 
     cost[LABELS.index("other"), alpha < 0.05] = 0.0
     chance = (-cost).softmax(0)
     teachers, fall = _teachers(fitted, hands, holding, subject.quality.partially_visible, alpha, meter), _fall(fitted, meter)
+    if skin is not None:
+        glare = _glare(skin, lab[..., 0], teachers, holding, meter)
+        skin = torch.where(glare, 0.0, skin)
+        cost[[LABELS.index(name) for name in (*_pair("hand"), *_pair("forearm"))]] += _SHINES * (glare & (fitted < 0))
     for _ in range(2):
         fit, gloved = _color_fit(lab, teachers & (chance > 0.5 * chance.amax(0)), fall, skin)
         chance = (_BELIEF * fit - cost).softmax(0)
@@ -146,7 +153,7 @@ def parse(subject: Subject, vertices: torch.Tensor, labels: torch.Tensor, body: 
     nowhere = torch.zeros_like(holding)
     chance = _where_it_hangs(chance, "hair", _scalp(fitted), nowhere, meter)
     chance = _where_it_hangs(chance, "held", holding, torch.stack([nowhere, *hands.values()]).any(0), meter)
-    return Parsing(camera, meter, chance, fitted, drawn, gloved)
+    return Parsing(camera, meter, chance, fitted, drawn, gloved, torch.zeros_like(alpha) if skin is None else skin)
 
 
 def _picture(subject: Subject, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -237,14 +244,30 @@ def _teachers(
         if name == "other":
             found[number] = alpha < 0.02
         elif name.endswith("hand"):
-            area = (fitted == number) & (name in partially_visible)
-            found[number] = hands.get(name[:-5], area) & (alpha > 0.95)
+            on_mesh = (fitted == number) & (alpha > 0.95)
+            if name[:-5] in hands:
+                seen = hands[name[:-5]] & (alpha > 0.95)
+                on_mesh &= seen  # what shines around the fingers teaches nothing
+                found[number] = on_mesh if int(on_mesh.sum()) >= _LEAST else seen
+            elif name in partially_visible:
+                found[number] = on_mesh
         else:
             inside = _away(fitted != number) * meter
             found[number] = (inside > min(_INSIDE, 0.5 * float(inside.max()))) & (alpha > 0.95)
             if name == "trunk" or name.endswith("leg"):
                 found[number] &= _away(holding) * meter > _BEFORE
     return found
+
+
+def _glare(
+    skin: torch.Tensor, lightness: torch.Tensor, teachers: torch.Tensor, holding: torch.Tensor, meter: float
+) -> torch.Tensor:
+    """(h, w) bool, what shines around hands: lamps and walls that are skin's in hue, but brighter than the hands."""
+    on_hands = teachers[[LABELS.index(name) for name in _pair("hand")]].any(0)
+    if int(on_hands.sum()) < _LEAST:
+        return torch.zeros_like(on_hands)
+    bright = lightness > lightness[on_hands].quantile(0.9) + _GLARE
+    return bright & (skin > 0) & (_away(holding) * meter < _BEFORE)
 
 
 def _color_fit(

@@ -46,7 +46,7 @@ class PhotoMaps:
     Attributes:
         exposure: brightness of white things, 0.5 to 1.
         hair: (n, 3) colors of the scalp, and around it where the person is larger than the mesh.
-        covered: (H, W) bool, pixels of the photo that may show a hand or forearm where the mesh shows the trunk.
+        covered: (H, W) bool, pixels of the photo that show a thing, or may show a hand or forearm where the mesh shows the trunk.
     """
 
     def __init__(
@@ -89,7 +89,8 @@ class PhotoMaps:
         limb = probability[_numbers((*_FOREARMS, *_HANDS, "held"))].sum(0) > _OWN[0]
         trunk = torch.where(hit, labels[shown], -1) == LABELS.index("trunk")
         lit = torch.where(trunk, smoothstep(_distance(~limb) * meter, 0.0, _SHADE), 1.0)
-        self.covered = functional.interpolate((trunk & limb)[None, None].float(), matte.alpha.shape)[0, 0] > 0.5
+        things = probability[_numbers(("held", "other"))].sum(0) > _OWN[0]
+        self.covered = functional.interpolate((trunk & limb | things)[None, None].float(), matte.alpha.shape)[0, 0] > 0.5
         self._shows = smoothstep(own, *_SHOWN)[None]
         self._trust = alpha * trust * torch.cat([outer * lit * smoothstep(own, *_OWN), inner[None]])[None]
         self.hair = _hair_pixels(alpha, region, meter, color)

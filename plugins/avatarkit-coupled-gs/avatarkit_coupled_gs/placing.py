@@ -18,6 +18,7 @@ __all__ = ["Places", "before", "place_parts", "same_surface"]
 
 _PULL = 1e-3  # of a part's usual depth and joint: they count only where nothing of the part is near
 _KNOWN = 1e3  # pull of the surface
+_SKIN_OFF = 0.012  # the same of bare limbs: skin does not stand off the body, the fit is wrong there
 _HAND_OFF, _ARM_OFF = 0.025, 0.06  # the same of hands, which are bare, and of arms in their sleeves
 _FARTHEST = 0.12  # meters from the surface that a part shows: hair and held things excepted, what is farther off is not its own
 _BESIDE, _THICK = 1.2, 0.004  # how far it may lie from its part in space: times their distance in the picture, and meters more
@@ -35,12 +36,8 @@ _PAINTED = (("hair", "neck"), ("hair", "trunk"), ("trunk", "left_upper_arm"), ("
 _BEFORE = torch.tensor([name.endswith(("forearm", "hand")) or name == "held" for name in LABELS])
 _HANDS, _UPPER_ARMS = (torch.tensor([name.endswith(part) for name in LABELS]) for part in ("hand", "upper_arm"))
 _FREE = torch.tensor([name in ("hair", "held") for name in LABELS])
-_OFF = torch.tensor(
-    [
-        torch.inf if f else _HAND_OFF if n.endswith("hand") else _ARM_OFF if n.endswith("arm") else _FARTHEST
-        for n, f in zip(LABELS, _FREE.tolist(), strict=True)
-    ]
-)
+_OFF = torch.tensor([_HAND_OFF if n.endswith("hand") else _ARM_OFF if n.endswith("arm") else _FARTHEST for n in LABELS])
+_LIMBS = torch.tensor([n.endswith(("arm", "hand", "leg", "foot")) for n in LABELS])
 _HELD_BY = [LABELS.index(f"{side}_hand") for side in ("left", "right")]
 _HAIR, _HELD, _OTHER = (LABELS.index(name) for name in ("hair", "held", "other"))
 
@@ -98,20 +95,23 @@ def before(label: torch.Tensor, fitted: torch.Tensor) -> torch.Tensor:
     return (fitted >= 0) & ~same_surface(label, fitted) & (_BEFORE[label] | (label == _HAIR) | sleeve)
 
 
-def place_parts(parsing: Parsing, body: BodyModel, labels: torch.Tensor, vertices: torch.Tensor) -> Places:
+def place_parts(parsing: Parsing, body: BodyModel, labels: torch.Tensor, vertices: torch.Tensor, held: bool) -> Places:
     """Find depth and weights at pixels that are not on their part's surface.
 
     Depth is diffused from where the part touches its surface. The nearest points of that surface in space then move a pixel,
     so that it never follows anything farther off than what it lies on.
 
     Args:
-        labels: (V,) of ``vertex_labels``. vertices: (V, 3) of the posed mesh, world.
+        labels: (V,) of ``vertex_labels``. vertices: (V, 3) of the posed mesh, world. held: place what hands hold, too.
     """
     label, fitted, drawn = parsing.probability.argmax(0), parsing.fitted, parsing.drawn
     surface = (fitted >= 0) & _GOES_OVER[label, fitted.clamp(min=0)]
-    wanted = (label != _OTHER) & ((fitted < 0) | before(label, fitted))
+    wanted = (label != _OTHER) & (held | (label != _HELD)) & ((fitted < 0) | before(label, fitted))
     away = _from_its_part(label, surface) * parsing.meter
-    wanted &= (away < _OFF[label]) & _no_specks(label, away, wanted | surface, parsing.meter)
+    bare = _LIMBS[label] & (parsing.skin > 0.5)
+    wanted &= (_FREE[label] | (away < torch.where(bare, _SKIN_OFF, _OFF[label]))) & _no_specks(
+        label, away, wanted | surface, parsing.meter
+    )
     at = parsing.camera.to_camera(vertices)
     depth = _diffused(label, surface, wanted, torch.where(surface, drawn.depth, 0.0), _usual(labels, at[:, 2]))
     table = torch.zeros(len(labels), len(body.joint_names)).scatter_add(1, body.skinning_indices, body.skinning_weights)
@@ -247,9 +247,13 @@ def _grasped(
             continue
         on = piece & (parsing.fitted == hand)
         z = drawn[on].quantile(_TOUCH) if on.any() else at[mine, 2].median()
-        hides = piece & (parsing.fitted >= 0) & (drawn > z - 5 * _PUSHED)
+        hides = piece & (parsing.fitted >= 0)
         if hides.any():
-            z = torch.minimum(z, drawn[hides].quantile(_TOUCH)) - _CLEAR
+            front = drawn[hides].quantile(_TOUCH) - _CLEAR
+            if z - front > 5 * _PUSHED:  # the hand that the fit found is not the one that the photo shows there
+                wanted[piece] = False
+                continue
+            z = torch.minimum(z, front)
         depth[piece] = z
         rows = torch.zeros(table.shape[1])
         rows[int(table[mine].sum(0).argmax())] = 1.0
