@@ -159,7 +159,7 @@ class VideoPipeline:
         values = self.decode_values(vae, latents)
         if not values.isfinite().all():
             raise ConfigError(f"mimicmotion: {self.dtype} is too narrow here, frames are not finite; set dtype = 'bfloat16'.")
-        return (values * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        return (values * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
     def _ready(self, values: torch.Tensor) -> torch.Tensor:
         return values.to(self.device, self.dtype)
