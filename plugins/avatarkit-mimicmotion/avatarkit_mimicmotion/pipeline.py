@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from avatarkit.errors import ConfigError
+from avatarkit.labelling.scratch import Scratch
 from avatarkit_mimicmotion.preprocess import clip_pixels, signed
 from avatarkit_mimicmotion.sampling import Sampling, denoise, initial_latents
-from avatarkit_mimicmotion.scratch import Scratch
 from avatarkit_mimicmotion.weights import Networks
 
 __all__ = ["VideoPipeline"]
@@ -142,11 +142,11 @@ class VideoPipeline:
         """
         with self._at_work(self.networks.vae) as vae:
             for first in range(0, latents.shape[1], self.decode_chunk):
-                frames = scratch.load_frames(first) if scratch else None
-                if frames is None:
-                    frames = self._decode_chunk(vae, latents[0, first : first + self.decode_chunk])
-                    if scratch:
-                        scratch.save_frames(first, frames)
+                name = f"frames_{first:06d}"
+                kept = scratch.load(name, "frames") if scratch else None
+                frames = self._decode_chunk(vae, latents[0, first : first + self.decode_chunk]) if kept is None else kept["frames"]
+                if scratch and kept is None:
+                    scratch.save(name, frames=frames)
                 yield first, frames
 
     def decode_values(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
