@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +30,7 @@ from avatarkit.types.mesh import Mesh, MeshRendering
 from avatarkit.types.photo import Photo
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Matte, Subject
+from avatarkit.utils.moved import former_names
 from avatarkit.utils.paths import find_weights
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ def require_weights(name: str) -> Path:
     """
     found = find_weights(name)
     if found is None:
-        raise MissingWeights(f"There are no weights {name!r}: avatarkit weights fetch {name}, or avatarkit weights add {name} FILE")
+        commands = f"avatarkit weights fetch {name}, or avatarkit weights add {name} FILE"
+        raise MissingWeights(f"There are no weights {name!r}: {commands}")
     return found
 
 
@@ -126,8 +127,8 @@ class Context:
         get: ``get(kind, name=None)`` returns another component of this build, by slot of the recipe: ``get("body")``,
             ``get("renderer")``; with ``name``, another component of the slot's kind with default options.
         progress: ``progress(message, fraction)`` tells the user what is being done; ``fraction`` is 0 to 1 or None.
-        weights: ``weights(name)`` returns the file or folder of weights that the component names in ``Needs(weights=...)``. If they
-            are missing it raises ``MissingWeights`` with the command that gets them and their license.
+        weights: ``weights(name)`` returns the file or folder of weights that the component names in ``Needs(weights=...)``. If
+            they are missing, it raises ``MissingWeights`` with the command that gets them and their license.
     """
 
     device: torch.device = torch.device("cpu")
@@ -610,7 +611,7 @@ class Exporter(Protocol):
         """Write the avatar, in the pose ``params``, to the file or folder ``path``.
 
         Options that every exporter accepts and may ignore: ``consent``, what the person agreed to; ``name`` of the avatar;
-        ``camera`` of the photo; ``box`` of the person in it (x0, y0, x1, y1, pixels); and ``centre``, the (3,) world point that
+        ``camera`` of the photo; ``box`` of the person in it (x0, y0, x1, y1, pixels); and ``center``, the (3,) world point that
         cameras turn around.
         """
         ...
@@ -652,9 +653,5 @@ def with_defaults(component: T, protocol: type) -> T:
     return component
 
 
-def __getattr__(name: str) -> Any:
-    """Return an interface under its former name."""
-    if name == "Matter":
-        warnings.warn("avatarkit.interfaces.Matter is called MattingModel now.", DeprecationWarning, stacklevel=2)
-        return MattingModel
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:
+    __getattr__ = former_names(__name__, {"Matter": "MattingModel"})

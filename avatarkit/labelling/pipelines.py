@@ -50,6 +50,7 @@ def from_hub_or_folder(
     without: Collection[str] = (),
     parts: Mapping[str, type] | None = None,
     formats: Mapping[str, torch.dtype] | None = None,
+    **more: Any,
 ) -> Any:
     """Load a diffusers pipeline in evaluation mode on the CPU.
 
@@ -62,6 +63,7 @@ def from_hub_or_folder(
         without: parts to leave out; the pipeline gets None for them.
         parts: part -> class; None = as the folder's ``model_index.json`` says.
         formats: part -> number format, where it is another.
+        more: parts that the folder lacks, such as ``controlnet``, loaded with ``load_part``.
 
     Raises:
         MissingWeights: there are no weights of that name, or the folder lacks a part.
@@ -69,13 +71,11 @@ def from_hub_or_folder(
     """
     folder = context.weights(source) if isinstance(source, str) else source
     record = weights_record(source) if isinstance(source, str) else None
-    log.info("weights %s, license: %s", folder.name, record["licence"] if record else "not recorded")
+    log.info("weights %s, license: %s", folder.name, record["license"] if record else "not recorded")
     context.progress(f"loading {folder.name}", None)
-    classes = parts or _classes(folder, pipeline)
-    loaded = {
-        name: None if name in without else load_part(folder, name, cls, (formats or {}).get(name, dtype))
-        for name, cls in classes.items()
-    }
+    classes = parts or _classes(folder, pipeline, {*without, *more})
+    loaded = {n: load_part(folder / n, c, (formats or {}).get(n, dtype)) for n, c in classes.items() if n not in without}
+    loaded |= dict.fromkeys(without) | more
     asked = inspect.signature(pipeline.__init__).parameters  # type: ignore[misc]
     switches = {"requires_safety_checker": False} if "requires_safety_checker" in asked else {}
     made: Any = pipeline(**loaded, **switches)
@@ -83,14 +83,14 @@ def from_hub_or_folder(
     return made
 
 
-def _classes(folder: Path, pipeline: type) -> dict[str, Any]:
-    """Return part -> class as ``model_index.json`` says, as far as the pipeline takes it."""
+def _classes(folder: Path, pipeline: type, known: Collection[str]) -> dict[str, Any]:
+    """Return part -> class as ``model_index.json`` says, for parts that the pipeline takes and that are not ``known``."""
     if not folder.is_dir():
         raise MissingWeights(f"There is no folder {folder}.")
     index, asked = read_settings(folder / "model_index.json"), inspect.signature(pipeline.__init__).parameters  # type: ignore[misc]
     found: dict[str, Any] = {}
     for name, value in index.items():
-        if name.startswith("_") or name not in asked or not isinstance(value, list):
+        if name not in asked or name in known or not isinstance(value, list):
             continue
         library, cls = (*value, None, None)[:2]
         if library is None:
@@ -104,10 +104,15 @@ def _classes(folder: Path, pipeline: type) -> dict[str, Any]:
     return found
 
 
-def load_part(folder: Path, name: str, cls: Any, dtype: torch.dtype) -> Any:
-    """Return one part of a pipeline, a network in evaluation mode on the CPU.
+def load_part(folder: Path, cls: Any, dtype: torch.dtype) -> Any:
+    """Return one part of a pipeline; networks are in evaluation mode on the CPU.
 
     Weights are read from safetensors only.
+
+    Args:
+        folder: of the part.
+        cls: class of diffusers or transformers.
+        dtype: number format of a network.
 
     Raises:
         MissingWeights: the folder lacks the part.
@@ -115,8 +120,9 @@ def load_part(folder: Path, name: str, cls: Any, dtype: torch.dtype) -> Any:
     """
     if cls is None:
         return None
-    if not (folder / name).is_dir():
-        raise MissingWeights(f"The weights are incomplete: {folder} has no part {name}. Download them again.")
+    if not folder.is_dir():
+        raise MissingWeights(f"The weights are incomplete: there is no folder {folder}. Download them again.")
+    part = f"{folder.name} of {folder.parent.name}"
     options: dict[str, Any] = {"local_files_only": True}
     network = issubclass(cls, nn.Module)
     if network:
@@ -124,12 +130,12 @@ def load_part(folder: Path, name: str, cls: Any, dtype: torch.dtype) -> Any:
         options |= {"use_safetensors": True, "output_loading_info": True}
     try:
         with _quiet():
-            loaded = cls.from_pretrained(folder / name, **options)
+            loaded = cls.from_pretrained(folder, **options)
     except AvatarkitError:
         raise
     except Exception as error:  # any error of the libraries about third-party files
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"The part {name} of {folder.name} is damaged or of another model: {reason}") from error
+        raise InputError(f"The part {part} is damaged or of another model: {reason}") from error
     if not network:
         return loaded
     made, report = loaded
@@ -137,7 +143,7 @@ def load_part(folder: Path, name: str, cls: Any, dtype: torch.dtype) -> Any:
         keys = sorted(str(key) for key in report.get(kind, ()) if not str(key).endswith(HARMLESS))
         if keys:
             what = kind.removesuffix("_keys")
-            raise InputError(f"The part {name} of {folder.name} does not fit: {len(keys)} {what} tensors, e.g. {keys[0]}.")
+            raise InputError(f"The part {part} does not fit: {len(keys)} {what} tensors, e.g. {keys[0]}.")
     return made.requires_grad_(False).eval()
 
 
@@ -192,7 +198,9 @@ def _quiet() -> Iterator[None]:
     try:
         for library in libraries:
             library.set_verbosity_error()
+            library.disable_progress_bar()
         yield
     finally:
         for library, level in zip(libraries, before, strict=True):
             library.set_verbosity(level)
+            library.enable_progress_bar()

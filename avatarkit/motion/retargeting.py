@@ -11,20 +11,22 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 
 from avatarkit.errors import InputError
-from avatarkit.motion.pose_solver import FINGERS, SIDES, Poser, frame, rotation_between
+from avatarkit.motion.pose_solver import FINGERS, SIDES, PoseSolver, frame, rotation_between
 from avatarkit.types.body import BodyParams, Motion
+from avatarkit.utils.moved import former_names
 
-__all__ = ["Performer", "retarget"]
+__all__ = ["SourceSkeleton", "retarget"]
 
 _TRUNK = ("pelvis", "spine1", "spine2", "spine3", "neck", "head")
 
 
 @dataclass(frozen=True)
-class Performer:
+class SourceSkeleton:
     """An animated skeleton whose joints have SMPL-X names, as far as it has them.
 
     Attributes:
@@ -44,7 +46,7 @@ class Performer:
     expression: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
-def retarget(performer: Performer, poser: Poser, name: str) -> Motion:
+def retarget(performer: SourceSkeleton, poser: PoseSolver, name: str) -> Motion:
     """Retarget a performer's motion to a body model and turn it to face the front.
 
     Args:
@@ -87,7 +89,7 @@ def retarget(performer: Performer, poser: Poser, name: str) -> Motion:
     return Motion(name, performer.fps, params)
 
 
-def _axes(performer: Performer) -> dict[str, torch.Tensor]:
+def _axes(performer: SourceSkeleton) -> dict[str, torch.Tensor]:
     """Return trunk joint -> (3, 3) the body's left, up, forward in its axes at zero.
 
     Most files have a standing person at zero. Some have every bone along one axis instead; then the axes follow from the
@@ -152,7 +154,7 @@ def _cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.cosine_similarity(a, b, dim=-1)
 
 
-def _to_front(performer: Performer, axes: torch.Tensor) -> torch.Tensor:
+def _to_front(performer: SourceSkeleton, axes: torch.Tensor) -> torch.Tensor:
     """Return the rotation (3, 3) from the file's world to y up, facing +z on average."""
     pelvis = performer.rotations["pelvis"] @ axes
     upward = pelvis[..., 1].median(0).values
@@ -196,7 +198,7 @@ def _usual_hinge(u0: torch.Tensor, R_u: torch.Tensor, f: torch.Tensor, guess: to
 
 
 def _arm(
-    side: str, performer: Performer, turns: Mapping[str, torch.Tensor], axes: Mapping[str, torch.Tensor], poser: Poser
+    side: str, performer: SourceSkeleton, turns: Mapping[str, torch.Tensor], axes: Mapping[str, torch.Tensor], poser: PoseSolver
 ) -> dict[str, torch.Tensor]:
     s, rest = side + "_", performer.rest
     chest = next(n for n in ("spine3", "spine2", "spine1", "pelvis") if n in turns)
@@ -224,7 +226,7 @@ def _arm(
     return out
 
 
-def _collar(s: str, performer: Performer, turns: Mapping[str, torch.Tensor], chest: str, body: torch.Tensor) -> torch.Tensor:
+def _collar(s: str, performer: SourceSkeleton, turns: Mapping[str, torch.Tensor], chest: str, body: torch.Tensor) -> torch.Tensor:
     """Return the rotation (T, 3, 3) of a collar from rest, in the body's axes."""
     bone = performer.rest[s + "shoulder"] - performer.rest[s + "collar"]
     outward = body[:, 0] if s == "left_" else -body[:, 0]
@@ -274,7 +276,7 @@ def _finger(
 
 
 def _leg(
-    side: str, performer: Performer, turns: Mapping[str, torch.Tensor], axes: Mapping[str, torch.Tensor], poser: Poser
+    side: str, performer: SourceSkeleton, turns: Mapping[str, torch.Tensor], axes: Mapping[str, torch.Tensor], poser: PoseSolver
 ) -> dict[str, torch.Tensor]:
     s, rest, body = side + "_", performer.rest, axes["pelvis"]
     if s + "hip" not in turns or s + "knee" not in turns:
@@ -306,7 +308,7 @@ def _jaw(frames: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {"jawOpen": torch.atan2(turn[:, 2, 1], turn[:, 2, 2]) / 0.43}
 
 
-def _translation(performer: Performer, poser: Poser, world: torch.Tensor) -> torch.Tensor:
+def _translation(performer: SourceSkeleton, poser: PoseSolver, world: torch.Tensor) -> torch.Tensor:
     """Return displacements (T, 3) in meters from where the person stands.
 
     They are scaled to the body's leg length; heights are relative to the usual height.
@@ -328,3 +330,7 @@ def _size(rest: Mapping[str, torch.Tensor]) -> float:
             if length > 1e-9:
                 return length
     return 1.0
+
+
+if not TYPE_CHECKING:
+    __getattr__ = former_names(__name__, {"Performer": "SourceSkeleton"})

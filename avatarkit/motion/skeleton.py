@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from avatarkit.types.body import SMPLX_JOINTS
+from avatarkit.utils.moved import former_names
 
-__all__ = ["recognise"]
+__all__ = ["recognize"]
 
 # In order of preference: if a skeleton has several names of a row, the first is used.
 _LIMBS: dict[str, tuple[str, ...]] = {
@@ -25,7 +27,7 @@ _FINGERS = {"thumb": 1, "index": 2, "middle": 3, "ring": 4, "pinky": 5}
 _OTHER_FINGER_NAMES = {"middle": ("mid",), "pinky": ("little", "pinkie")}
 
 
-def recognise(names: Sequence[str], parents: Sequence[int]) -> dict[str, int]:
+def recognize(names: Sequence[str], parents: Sequence[int]) -> dict[str, int]:
     """Return SMPL-X joint -> number of the skeleton's joint, for the recognized joints.
 
     Limbs are recognized by their names, the spine by its position between pelvis and shoulders.
@@ -132,3 +134,7 @@ def _trunk(found: dict[str, int], parents: Sequence[int]) -> dict[str, int]:
     if neck:
         out["neck"] = neck[len(neck) // 2]
     return out
+
+
+if not TYPE_CHECKING:
+    __getattr__ = former_names(__name__, {"recognise": "recognize"})

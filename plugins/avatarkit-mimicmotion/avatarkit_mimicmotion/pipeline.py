@@ -144,8 +144,9 @@ class VideoPipeline:
             for first in range(0, latents.shape[1], self.decode_chunk):
                 name = f"frames_{first:06d}"
                 kept = scratch.load(name, "frames") if scratch else None
-                frames = self._decode_chunk(vae, latents[0, first : first + self.decode_chunk]) if kept is None else kept["frames"]
-                if scratch and kept is None:
+                chunk = latents[0, first : first + self.decode_chunk]
+                frames = kept["frames"] if kept else self._decode_chunk(vae, chunk)
+                if scratch and not kept:
                     scratch.save(name, frames=frames)
                 yield first, frames
 

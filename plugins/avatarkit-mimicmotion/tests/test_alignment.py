@@ -43,9 +43,10 @@ def test_alignment_with_the_reference(golden):
     scale, shift = fit_alignment(reference[0][0], reference[1][0], frames, aspect)
     np.testing.assert_allclose(scale, data["out_a_xy"], atol=1e-9)
     np.testing.assert_allclose(shift, data["out_b_xy"], atol=1e-9)
-    moved = [people * scale + shift for people in frames]
-    for people, score, wanted in zip([reference[0], *moved], [reference[1], *scores], [data["out_ref_map"], *data["out_maps"]], strict=True):
-        drawn = draw_poses(people * [width, height], score, height, width, STYLE)
+    people = [reference[0], *(people * scale + shift for people in frames)]
+    maps = [data["out_ref_map"], *data["out_maps"]]
+    for points, score, wanted in zip(people, [reference[1], *scores], maps, strict=True):
+        drawn = draw_poses(points * [width, height], score, height, width, STYLE)
         assert np.array_equal(drawn[..., ::-1].transpose(2, 0, 1), wanted)
 
 

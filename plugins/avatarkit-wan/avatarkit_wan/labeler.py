@@ -139,7 +139,7 @@ class WanLabeler:
             log.warning("the kept prompt %s is damaged, and is made again", path.name)
         self._context.progress("reading the prompt", None)
         pipeline = self._ready_pipeline()
-        pipeline.text_encoder, pipeline.tokenizer = (load_part(folder, name, PARTS[name], self._dtype()) for name in TEXT)
+        pipeline.text_encoder, pipeline.tokenizer = (load_part(folder / name, PARTS[name], self._dtype()) for name in TEXT)
         try:
             with torch.no_grad():
                 embeds, _ = pipeline.encode_prompt(
