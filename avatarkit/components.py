@@ -5,7 +5,7 @@ Plugins use each other's components through ``Components.get``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from avatarkit.config import Choice, LossChoice, Recipe
-from avatarkit.config.aliases import current_name
 from avatarkit.config.options import SEEDS, without_machine
 from avatarkit.errors import ConfigError, MissingDevice, MissingWeights
 from avatarkit.interfaces import PROTOCOLS, Context, GetComponent, Loss, with_defaults
 from avatarkit.registry.requirements import requirements
+from avatarkit.utils.moved import current_name
 from avatarkit.utils.paths import cache_folder, find_weights
 from avatarkit.utils.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from avatarkit.registry import ComponentSpec, Registry
 
-__all__ = ["Components", "resolve_device"]
+__all__ = ["Components", "choose_recipe", "resolve_device"]
 
 
 def resolve_device(device: str) -> torch.device:
@@ -46,6 +46,22 @@ def resolve_device(device: str) -> torch.device:
 
 def _undeclared(component: ComponentSpec, name: str) -> str:
     return f"There are no weights {name!r}; {component.owner} does not name them in Needs(weights=...). {component.remedy}"
+
+
+def choose_recipe(
+    preset: str | None,
+    file: Path | str | None,
+    components: Mapping[str, str | None] | None,
+    settings: Iterable[str],
+    device: str,
+) -> Recipe:
+    """Return the recipe of a build.
+
+    Without preset and file it is ``paper`` with CUDA and ``standard`` without.
+    """
+    if preset is None and file is None:
+        preset = "paper" if resolve_device(device).type == "cuda" else "standard"
+    return Recipe.load(preset, file, components, settings)
 
 
 class Components:

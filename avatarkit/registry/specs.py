@@ -13,6 +13,7 @@ from avatarkit.errors import AvatarkitError, ConfigError, MissingDependency, Plu
 from avatarkit.hookspecs import License, Needs, Weights
 from avatarkit.utils.moved import former_fields, former_names
 from avatarkit.utils.paths import is_weights_name
+from avatarkit.utils.text import shortened
 
 __all__ = ["DISTRIBUTION", "ComponentSpec", "Plugin", "Problem", "error_text", "make_register", "where"]
 
@@ -210,12 +211,12 @@ def _check_needs(needs: Needs, owner: str) -> None:
             raise ValueError(f"sources of {owner} holds a {type(source).__name__}, not Weights")
         for field, fine in _weights_checks(source).items():
             if not fine:
-                value = _shortened(getattr(source, field))
-                raise ValueError(f"the field {field!r} of weights {_shortened(source.name)} of {owner} may not be {value}")
+                value = shortened(ascii(getattr(source, field)))
+                raise ValueError(f"the field {field!r} of weights {shortened(ascii(source.name))} of {owner} may not be {value}")
     for name in needs.weights:
         if not is_weights_name(name):
             raise ValueError(
-                f"{owner} needs weights {_shortened(name)}, which is not a name of letters, digits, '.', '_', '+' and '-'"
+                f"{owner} needs weights {shortened(ascii(name))}, which is not a name of letters, digits, '.', '_', '+' and '-'"
             )
 
 
@@ -249,11 +250,6 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}/[A-Za-z0-9_][A-Za-z0
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and len(value) <= 500 and value.isprintable()
-
-
-def _shortened(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def where(plugin: Plugin) -> str:
