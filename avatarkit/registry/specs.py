@@ -130,6 +130,15 @@ class ComponentSpec:
             return None
         return make_config(cls, options, owner=self.owner, origins=origins)
 
+    def implementation(self) -> type:
+        """Import and return the class.
+
+        Raises:
+            MissingDependency: a module that it needs is not installed.
+            PluginError: it cannot be imported.
+        """
+        return self._import(self.target)
+
     def create(self, options: Mapping[str, Any], context: Any, origins: Mapping[str, str] | None = None) -> Any:
         """Import the component and create one.
 
@@ -139,7 +148,7 @@ class ComponentSpec:
             PluginError: it cannot be imported or created.
         """
         config = self.make_config(options, origins)
-        cls = self._import(self.target)
+        cls = self.implementation()
         try:
             return cls(config, context)
         except AvatarkitError:
