@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from avatarkit.config.options import Option, make_config, options_of
@@ -15,6 +15,9 @@ from avatarkit.utils.moved import former_fields, former_names
 from avatarkit.utils.paths import is_weights_name
 
 __all__ = ["DISTRIBUTION", "ComponentSpec", "Plugin", "Problem", "error_text", "make_register", "where"]
+
+UNDECLARED = License("not declared", "not declared", None)
+"""License of a component whose plugin declares none."""
 
 DISTRIBUTION = "avatarkit-oneshot"
 """Name of avatarkit on the package index, where ``avatarkit`` is another project."""
@@ -86,6 +89,13 @@ class ComponentSpec:
     def owner(self) -> str:
         """Name for messages: ``tracker 'exavatar'``."""
         return f"{self.kind} {self.name!r}"
+
+    @property
+    def terms(self) -> License:
+        """Its license; weights without one have those of their sources."""
+        named = "; ".join(f"{source.name}: {source.license}" for source in self.needs.sources)
+        undeclared = self.license.weights in ("none", UNDECLARED.weights)
+        return replace(self.license, weights=named) if undeclared and named else self.license
 
     @property
     def maker(self) -> str:
@@ -183,6 +193,7 @@ def make_register(kind: str, plugin: Plugin, added: list[ComponentSpec]) -> Call
     """Return the ``register`` function that a hook receives."""
 
     def register(name: str, **fields: Any) -> None:
+        fields.setdefault("license", License() if plugin.bundled else UNDECLARED)
         spec = ComponentSpec(kind, name, plugin, **fields)
         for path in (spec.target, spec.config):
             if path is not None and not all(part.isidentifier() for part in path.replace(":", ".").split(".")):

@@ -185,7 +185,7 @@ def _details(component: ComponentSpec) -> dict[str, Any]:
         "revision": component.revision,
         "extra": component.extra,
         "needs": dataclasses.asdict(component.needs),
-        "license": dataclasses.asdict(component.license),
+        "license": dataclasses.asdict(component.terms),
         "options": [dataclasses.asdict(option) for option in component.options()],
     }
 
@@ -193,7 +193,7 @@ def _details(component: ComponentSpec) -> dict[str, Any]:
 def _show(component: ComponentSpec) -> None:
     from avatarkit.registry.requirements import requirements
 
-    license = component.license
+    license = component.terms
     commercial = {True: "commercial use allowed", False: "no commercial use", None: "commercial use: ask the source"}
     say(f"{component.kind} {component.name}: {component.summary}")
     say(f"from plugin {component.plugin.name} {component.plugin.version}".rstrip())
