@@ -390,9 +390,10 @@ def _brought_by(recipe: Recipe, manifest: Mapping[str, Any]) -> dict[tuple[str, 
     for slot, part in manifest.get("components", {}).items():
         package = part.get("distribution") or ""
         if package and slot in recipe.slots:
-            how = f"with --plugin {package}" if package.endswith(".py") else f"from the package {package} {part.get('version', '')}"
+            version = part.get("version", "")
+            how = f"with --plugin {package}" if package.endswith(".py") else f"from the package {package} {version}".rstrip()
             trust = "the avatar's manifest says so; use it only if you trust its authors"
-            found[recipe.slots[slot].kind, part["name"]] = f"It came {how.rstrip()} ({trust})."
+            found[recipe.slots[slot].kind, part["name"]] = f"It came {how} ({trust})."
     return found
 
 

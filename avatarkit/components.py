@@ -16,7 +16,7 @@ import torch
 
 from avatarkit.config import Choice, LossChoice, Recipe
 from avatarkit.config.aliases import current_name
-from avatarkit.config.options import SEEDS, without_machine
+from avatarkit.config.options import SEEDS, did_you_mean, without_machine
 from avatarkit.errors import ConfigError, MissingDevice, MissingWeights, PluginError
 from avatarkit.interfaces import PROTOCOLS, Context, GetComponent, Loss, with_defaults
 from avatarkit.registry.provenance import source_digest, weights_digests
@@ -93,7 +93,8 @@ class Components:
         """Return the recipe's choice for a slot."""
         slot = current_name(slot)
         if slot not in self.recipe.slots:
-            raise ConfigError(f"A recipe has no slot {slot!r}.")
+            known = self.recipe.slots
+            raise ConfigError(f"A recipe has no slot {slot!r}.{did_you_mean(slot, known)} Slots: {', '.join(known)}.")
         return self.recipe.slots[slot]
 
     def descriptor(self, slot: str) -> ComponentSpec:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import json
+import os
+import subprocess
 import sys
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,11 +21,12 @@ import avatarkit
 from avatarkit import License, Needs, Weights, hookimpl
 from avatarkit.components import Components
 from avatarkit.config import Recipe
-from avatarkit.errors import MissingWeights, PluginError
+from avatarkit.errors import ConfigError, MissingWeights, PluginError, StageError
 from avatarkit.io.image import save_png
 from avatarkit.pipeline.build import build
-from avatarkit.registry import provenance
+from avatarkit.registry import Registry, provenance
 from avatarkit.registry.loading import import_file
+from avatarkit.registry.specs import is_editable
 from avatarkit.storage.bundle import read_manifest
 from avatarkit.testing import method, tiny_subject
 from avatarkit.testing.method import memory_registry
@@ -124,6 +128,7 @@ def test_an_editable_package_is_known_by_its_source(tmp_path: Path, monkeypatch:
     assert provenance.source_digest(spec) not in (None, before)
     (facts / "direct_url.json").write_text("{}")
     provenance._digest_of.cache_clear()
+    is_editable.cache_clear()
     assert provenance.source_digest(spec) is None
 
 
@@ -248,3 +253,177 @@ def test_a_generator_is_released_before_training(tmp_path: Path) -> None:
     method.tiny_build(tmp_path, made, body_labels={"use": "large"}, avatar={"use": "observing"})
     assert ALIVE["closed"]
     assert not ALIVE["during training"]
+
+
+# ------------------------------------------------------------------------------------------------------- command line
+
+COMMANDS = """
+print("a greeting that a plugin should not print")
+import typer
+from avatarkit import hookimpl
+
+class Exporter:
+    def __init__(self, config, context): pass
+    def write(self, avatar, params, path, **options):
+        raise RuntimeError("boom")
+
+@hookimpl
+def register_exporters(register):
+    register("failing", target="own:Exporter", summary="fails")
+
+@hookimpl
+def register_commands(cli):
+    @cli.command("hello")
+    def hello(name: str = "you"):
+        print("hello", name)
+
+    @cli.command("crash")
+    def crash():
+        raise RuntimeError("boom")
+
+    @cli.command("build")
+    def build():
+        print("not the real one")
+"""
+
+
+def cli(folder: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """The program in a process of its own, with its user's folders below ``folder``."""
+    env = {**os.environ, "AVATARKIT_CACHE": str(folder / "cache"), "AVATARKIT_PLUGINS": "own,mine", **environ}
+    command = [sys.executable, "-m", "avatarkit_cli.main", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=env)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    (tmp_path / "own.py").write_text(COMMANDS)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("hello", "--plugin", "own.py", "--name", "Ada"),
+        ("--plugin=own.py", "hello", "--name=Ada"),
+        ("-p", "own.py", "hello", "--name", "Ada"),
+    ],
+)
+def test_commands_of_a_file_work_in_the_same_call(own: Path, words: tuple[str, ...]) -> None:
+    result = cli(own, *words)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "hello Ada"
+
+
+def test_a_command_that_hides_another_is_a_problem_with_both_owners(own: Path) -> None:
+    result = cli(own, "plugins", "list", "-p", "own.py")
+    text = " ".join(result.stdout.split())
+    assert "It adds the command 'build', which is one of avatarkit itself; its own is left out." in text
+    assert "'own' of own.py" in result.stdout
+    assert "--recipe" in cli(own, "-p", "own.py", "build", "--help").stdout
+
+
+def test_a_crash_of_an_own_plugin_names_its_file_and_line_and_no_author(own: Path) -> None:
+    result = cli(own, "crash", "-p", "own.py")
+    assert result.returncode == 1
+    line = 1 + COMMANDS.splitlines().index('    def crash():') + 1
+    assert result.stderr.splitlines()[-1] == f"The error is in the plugin 'own': {own / 'own.py'}, line {line}."
+    assert "bug in avatarkit" not in result.stderr
+    assert "report it to the authors" not in result.stderr
+
+
+def test_a_crash_of_an_installed_plugin_names_whom_to_tell(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = own / "avatarkit_own-1.2.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: avatarkit-own\nVersion: 1.2\nProject-URL: Issues, https://example.org/issues\n"
+    )
+    (facts / "entry_points.txt").write_text("[avatarkit]\nown = own\n")
+    path = os.pathsep.join([str(own), os.environ.get("PYTHONPATH", "")])
+    last = cli(own, "crash", PYTHONPATH=path).stderr.splitlines()[-1]
+    assert last.startswith("This is a bug in the plugin 'own' of avatarkit-own 1.2 (")
+    assert last.endswith("Please report it to its authors with the lines above: https://example.org/issues")
+
+
+def test_json_is_one_object_whatever_plugins_print(own: Path) -> None:
+    result = cli(own, "plugins", "list", "-p", "own.py", "--json")
+    assert {c["name"] for c in json.loads(result.stdout)["components"]} == {"failing"}
+    assert "a greeting that a plugin should not print" in result.stderr
+
+
+def test_a_plugin_is_left_out_by_name(own: Path) -> None:
+    environ = {"AVATARKIT_PLUGINS": "cpu,motions"}
+    shown = cli(own, "plugins", "list", "-p", "no:cpu", "--json", **environ)
+    assert {p["name"] for p in json.loads(shown.stdout)["plugins"]} == {"motions"}
+    wrong = cli(own, "plugins", "list", "-p", "no:cpuu", **environ)
+    assert wrong.returncode == 2
+    assert "no such plugin is installed. Did you mean 'cpu'?" in wrong.stderr
+
+
+def test_a_folder_of_the_users_is_always_loaded(own: Path) -> None:
+    folder = own / "cache" / "plugins"
+    folder.mkdir(parents=True)
+    (own / "own.py").rename(folder / "own.py")
+    (folder / "mine.py").write_text("raise RuntimeError('broken')")
+    listed = json.loads(cli(own, "plugins", "list", "--json").stdout)
+    assert [c["name"] for c in listed["components"]] == ["failing"]
+    assert any("broken" in p["message"] and p["plugin"] == "mine" for p in listed["problems"])
+    assert cli(own, "hello").stdout.splitlines()[-1] == "hello you"
+    checks = json.loads(cli(own, "doctor", "--json").stdout)["checks"]
+    (place,) = [check for check in checks if check["name"] == "plugins folder"]
+    assert str(folder) in place["detail"]
+
+
+def test_a_file_that_hangs_is_given_up(own: Path) -> None:
+    (own / "own.py").write_text("import time\ntime.sleep(60)")
+    result = cli(own, "plugins", "list", "-p", "own.py", AVATARKIT_IMPORT_SECONDS="0.5")
+    assert result.returncode == 2
+    assert "its import hangs and was given up after 0.5 s" in result.stderr
+
+
+def test_a_recipe_lists_its_plugins(author: Author) -> None:
+    recipe = author.folder / "mine.toml"
+    names = ("matting", "keypoints", "body", "tracker", "motions", "avatar", "renderer")
+    slots = "\n".join(f'[{name}]\nuse = "tiny"' for name in names)
+    recipe.write_text(f'plugins = ["mine_labels.py"]\n{slots}\n[body_labels]\nuse = "mine"\n')
+    loaded = Recipe.load(file=recipe)
+    assert loaded.plugins == (author.file,)
+    assert "mine" in Registry.load(loaded.plugins, environ={"AVATARKIT_PLUGINS": ""}).components("labels")
+    assert "plugins" not in loaded.to_dict()
+    for wrong in ('"/etc/x.py"', '"../x.py"', '"os"', "1"):
+        recipe.write_text(f"plugins = [{wrong}]\n{slots}\n")
+        with pytest.raises(ConfigError, match="must be names of Python files in its folder"):
+            Recipe.load(file=recipe)
+
+
+def test_messages_about_common_slips(own: Path) -> None:
+    (own / "own.py").write_text("def register_losses(register): ...")
+    result = cli(own, "plugins", "list", "-p", "own.py")
+    assert result.returncode == 2
+    assert "register_losses is not marked as a hook, so that it is never called. Write @hookimpl above it" in result.stderr
+    assert "Did you mean" not in result.stderr
+    components = Components(Recipe.from_dict(method.TINY_RECIPE, "test"), memory_registry(), "cpu")
+    with pytest.raises(ConfigError, match=r"no slot 'bdy'. Did you mean 'body'\? Slots: matting, keypoints"):
+        components.get("bdy")
+    assert "\n" not in repr(memory_registry())
+    assert len(repr(memory_registry())) < 100
+    taken = cli(own, "plugins", "new", "cpu", "--kind", "renderer", AVATARKIT_PLUGINS="cpu")
+    assert taken.returncode == 2
+    assert "There is a renderer 'cpu' already, of plugin 'cpu'" in taken.stderr
+    assert not (own / "avatarkit-cpu").exists()
+
+
+class Failing:
+    def __init__(self, config: Any, context: Any) -> None: ...
+
+    def matte(self, photo: Any, keypoints: Any = None) -> Any:
+        raise RuntimeError("boom")
+
+
+def test_a_failed_stage_names_file_and_line(tmp_path: Path) -> None:
+    def register_matting_models(register: Any) -> None:
+        register("failing", target=f"{__name__}:Failing", summary="fails")
+
+    with pytest.raises(StageError) as caught:
+        method.tiny_build(tmp_path, plugin(register_matting_models=register_matting_models), matting={"use": "failing"})
+    assert "RuntimeError: boom (" in str(caught.value)
+    assert f"{Path(__file__).name}, line " in str(caught.value)

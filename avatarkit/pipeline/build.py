@@ -27,7 +27,7 @@ from avatarkit.metrics import photo_metrics
 from avatarkit.pipeline.plan import plan
 from avatarkit.registry import Registry
 from avatarkit.registry.provenance import weights_digests
-from avatarkit.registry.specs import ComponentSpec, error_text, where
+from avatarkit.registry.specs import ComponentSpec, error_place, error_text, where
 from avatarkit.report.page import render_report
 from avatarkit.report.preview import write_preview
 from avatarkit.storage.bundle import check_extras, recover, workspace, write_bundle
@@ -135,8 +135,8 @@ def build(
     if consent is not None and not (is_clean(consent) and len(consent) <= LONGEST_TEXT):
         raise ConfigError(f"The consent must be at most {LONGEST_TEXT:,} characters of text without control characters.")
     output = Path(output) if output is not None else Path.cwd() / f"{Path(photo).stem}.avatar"
-    registry = registry or Registry.load()
     recipe = recipe or Recipe.load(preset="paper" if torch.cuda.is_available() else "standard")
+    registry = registry or Registry.load(recipe.plugins)
     progress = progress or SilentProgress()
     plan(photo, output, recipe, registry, device).require_ready()
     kept = (f"photo{Path(photo).suffix.lower()}",) if keep_photo else ()
@@ -468,7 +468,8 @@ class _Run:
 
     @staticmethod
     def _failed(stage: str, component: ComponentSpec, error: Exception) -> StageError:
-        text = f"The stage {stage} failed in {component.owner} of {component.maker}: {error_text(error)}. {component.remedy}"
+        what = f"{error_text(error)}{error_place(error, component.target)}"
+        text = f"The stage {stage} failed in {component.owner} of {component.maker}: {what}. {component.remedy}"
         return StageError(text, None if component.bundled else where(component.plugin))
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import importlib.util
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from avatarkit import __version__
-from avatarkit.errors import PluginError
-from avatarkit.registry.specs import DISTRIBUTION, Plugin, error_text
+from avatarkit.errors import ConfigError, PluginError
+from avatarkit.registry.specs import DISTRIBUTION, Plugin, error_place, error_text
+from avatarkit.utils.paths import plugins_folder
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -26,6 +27,7 @@ __all__ = [
     "import_seconds",
     "leave_out",
     "requires_namesake",
+    "user_plugins",
 ]
 
 
@@ -65,34 +67,48 @@ def import_entry_point(entry: metadata.EntryPoint, plugin: Plugin, seconds: floa
     Raises:
         LoadFailure: it cannot be imported, exits or hangs.
     """
-    found: list[ModuleType] = []
-    failed: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            found.append(entry.load())
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=work, name=f"import of {entry.name}", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if found:
-        return found[0]
-    if not failed:
+    try:
+        return _in_time(entry.load, seconds)
+    except TimeoutError:
         raise LoadFailure(
             f"Its import hangs: it was given up after {seconds:g} s.",
             f"A plugin's __init__ must not import large packages or wait. Ask its authors, or {leave_out(plugin)}.",
-        )
-    error = failed[0]
-    if isinstance(error, (KeyboardInterrupt, MemoryError)):
-        raise error
+        ) from None
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except BaseException as caught:
+        error = caught
     remedy = f"Update it, ask its authors, or {leave_out(plugin)}."
     if isinstance(error, ModuleNotFoundError) and error.name and error.name != entry.module:
         missing = error.name.partition(".")[0]
         if missing != entry.module.partition(".")[0]:
             remedy = f"pip install {missing}, or {leave_out(plugin)}."
     raise LoadFailure(f"It cannot be imported: {error_text(error)}.", remedy) from error
+
+
+def _in_time(work: Callable[[], ModuleType], seconds: float) -> ModuleType:
+    """Return the result of ``work`` on a thread of its own, or raise its exception.
+
+    Raises:
+        TimeoutError: it takes longer.
+    """
+    found: list[ModuleType] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="import of a plugin", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failed:
+        raise failed[0]
+    if not found:
+        raise TimeoutError
+    return found[0]
 
 
 def check_version(distribution: metadata.Distribution | None, plugin: Plugin) -> None:
@@ -139,7 +155,21 @@ def _requirements(distribution: metadata.Distribution | None, plugin: Plugin) ->
     return found
 
 
-def import_file(path: Path) -> ModuleType:
+def user_plugins(environ: Mapping[str, str]) -> list[Path]:
+    """Return the Python files in the user's folder of plugins, see ``utils.paths.plugins_folder``.
+
+    Names that begin with an underscore, and all that ``AVATARKIT_PLUGINS`` leaves out, do not count.
+    """
+    allowed = environ.get("AVATARKIT_PLUGINS")
+    names = None if allowed is None else {name.strip() for name in allowed.split(",")}
+    try:
+        files = sorted(plugins_folder().glob("[!_]*.py"))
+    except (OSError, ConfigError):  # no home folder, or one that may not be read
+        return []
+    return [path for path in files if names is None or path.stem in names]
+
+
+def import_file(path: Path, seconds: float = 30.0) -> ModuleType:
     """Import a plugin from a single Python file.
 
     Raises:
@@ -158,9 +188,17 @@ def import_file(path: Path) -> ModuleType:
     assert spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[name] = loaded  # so that its target "my_loss:MyLoss" can be imported
+    loader, module = spec.loader, loaded
+
+    def work() -> ModuleType:
+        loader.exec_module(module)
+        return module
+
     try:
-        spec.loader.exec_module(loaded)
+        return _in_time(work, seconds)
+    except TimeoutError:
+        sys.modules.pop(name, None)
+        raise PluginError(f"--plugin {path}: its import hangs and was given up after {seconds:g} s.") from None
     except (Exception, SystemExit) as error:
         sys.modules.pop(name, None)  # it may have been removed already
-        raise PluginError(f"--plugin {path} cannot be loaded: {error_text(error)}") from error
-    return loaded
+        raise PluginError(f"--plugin {path} cannot be loaded: {error_text(error)}{error_place(error, name)}") from error

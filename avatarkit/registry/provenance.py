@@ -1,4 +1,4 @@
-"""What the results of a component depend on besides its options: its source while it is edited, and its weights. Fast to import."""
+"""What results depend on besides options: the source of edited plugins, and weights. Fast to import."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import hashlib
 import importlib.util
 import json
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 
 from avatarkit.errors import MissingWeights, StoreError
-from avatarkit.registry.specs import ComponentSpec
+from avatarkit.registry.specs import ComponentSpec, is_editable
 from avatarkit.utils.files import sha256_of, write_text
 from avatarkit.utils.paths import cache_folder, find_weights
 
@@ -32,7 +31,7 @@ def source_digest(component: ComponentSpec) -> str | None:
 def _digest_of(distribution: str, package: str) -> str | None:
     if distribution.endswith(".py"):
         files = [Path(distribution)]
-    elif _is_editable(distribution):
+    elif is_editable(distribution):
         spec = importlib.util.find_spec(package)
         roots = list(spec.submodule_search_locations or ()) if spec else []
         files = sorted(path for root in roots for path in Path(root).rglob("*.py"))
@@ -44,14 +43,6 @@ def _digest_of(distribution: str, package: str) -> str | None:
     for path in files:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
-
-
-def _is_editable(distribution: str) -> bool:
-    try:
-        text = metadata.distribution(distribution).read_text("direct_url.json")
-        return bool(json.loads(text or "{}").get("dir_info", {}).get("editable"))
-    except (metadata.PackageNotFoundError, ValueError, AttributeError):
-        return False
 
 
 def weights_digests(component: ComponentSpec) -> dict[str, str]:

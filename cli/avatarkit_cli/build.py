@@ -96,7 +96,7 @@ def build(
     from avatarkit.api import choose_recipe
 
     chosen = choose_recipe(preset, recipe, flags, settings or (), device)
-    registry = load_registry(plugin)
+    registry = load_registry([*chosen.plugins, *(plugin or ())])
     if dry_run:
         from avatarkit.pipeline.plan import plan
 

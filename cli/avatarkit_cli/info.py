@@ -57,7 +57,8 @@ def info(
 def _terms(license: dict[str, Any]) -> tuple[str, str]:
     weights = license.get("weights", "none")
     code = _one_line(license.get("code", "?") + (f"; {weights}" if weights not in ("none", "not declared") else ""))
-    return code, {True: "allowed", False: "not allowed"}.get(license.get("commercial"), "ask")
+    allowed: bool | None = license.get("commercial")
+    return code, "ask" if allowed is None else "allowed" if allowed else "not allowed"
 
 
 def _one_line(text: str) -> str:

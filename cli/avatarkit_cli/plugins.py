@@ -57,10 +57,16 @@ def new(
     as_json: JsonFlag = False,
 ) -> None:
     """Create a plugin: a complete project around a working component, with tests and CI."""
+    from avatarkit.config.aliases import current_name
+    from avatarkit.errors import ConfigError
+    from avatarkit.registry import KINDS
     from avatarkit.utils.files import check_output
     from avatarkit_cli.scaffold import write_project
 
     name = name.removeprefix("avatarkit-")
+    registry = load_registry()
+    if current_name(kind) in KINDS and name in (taken := registry.components(kind)):
+        raise ConfigError(f"There is a {taken[name].owner} already, of {taken[name].maker}. Choose another name.")
     folder = output or Path(f"avatarkit-{name}")
     check_output(folder)
     files = write_project(name, kind, folder)
@@ -137,6 +143,9 @@ def _find(registry: Registry, name: str) -> list[ComponentSpec]:
 
 def _list(registry: Registry, as_json: bool) -> None:
     from avatarkit.registry import KINDS
+    from avatarkit_cli.main import add_commands
+
+    add_commands(registry, typer.Typer())
 
     components = [c for kind in KINDS for c in registry.components(kind).values()]
     if as_json:
