@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -67,17 +69,28 @@ def import_entry_point(entry: metadata.EntryPoint, plugin: Plugin, seconds: floa
     Raises:
         LoadFailure: it cannot be imported, exits or hangs.
     """
-    try:
-        return _in_time(entry.load, seconds)
-    except TimeoutError:
+    found: list[ModuleType] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(entry.load())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work, name=f"import of {entry.name}", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if found:
+        return found[0]
+    if not failed:
         raise LoadFailure(
             f"Its import hangs: it was given up after {seconds:g} s.",
             f"A plugin's __init__ must not import large packages or wait. Ask its authors, or {leave_out(plugin)}.",
-        ) from None
-    except (KeyboardInterrupt, MemoryError):
-        raise
-    except BaseException as caught:
-        error = caught
+        )
+    error = failed[0]
+    if isinstance(error, (KeyboardInterrupt, MemoryError)):
+        raise error
     remedy = f"Update it, ask its authors, or {leave_out(plugin)}."
     if isinstance(error, ModuleNotFoundError) and error.name and error.name != entry.module:
         missing = error.name.partition(".")[0]
@@ -86,29 +99,23 @@ def import_entry_point(entry: metadata.EntryPoint, plugin: Plugin, seconds: floa
     raise LoadFailure(f"It cannot be imported: {error_text(error)}.", remedy) from error
 
 
-def _in_time(work: Callable[[], ModuleType], seconds: float) -> ModuleType:
-    """Return the result of ``work`` on a thread of its own, or raise its exception.
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in this thread after a time, where the system can: what it does cleans up after itself."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
-    Raises:
-        TimeoutError: it takes longer.
-    """
-    found: list[ModuleType] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            found.append(work())
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run, name="import of a plugin", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if failed:
-        raise failed[0]
-    if not found:
+    def ring(number: int, frame: object) -> None:
         raise TimeoutError
-    return found[0]
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def check_version(distribution: metadata.Distribution | None, plugin: Plugin) -> None:
@@ -188,17 +195,13 @@ def import_file(path: Path, seconds: float = 30.0) -> ModuleType:
     assert spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[name] = loaded  # so that its target "my_loss:MyLoss" can be imported
-    loader, module = spec.loader, loaded
-
-    def work() -> ModuleType:
-        loader.exec_module(module)
-        return module
-
     try:
-        return _in_time(work, seconds)
+        with _limited(seconds):
+            spec.loader.exec_module(loaded)
     except TimeoutError:
         sys.modules.pop(name, None)
         raise PluginError(f"--plugin {path}: its import hangs and was given up after {seconds:g} s.") from None
     except (Exception, SystemExit) as error:
         sys.modules.pop(name, None)  # it may have been removed already
         raise PluginError(f"--plugin {path} cannot be loaded: {error_text(error)}{error_place(error, name)}") from error
+    return loaded
