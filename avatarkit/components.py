@@ -5,6 +5,7 @@ Plugins use each other's components through ``Components.get``.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import torch
 
 from avatarkit.config import Choice, LossChoice, Recipe
-from avatarkit.config.options import SEEDS, without_machine
+from avatarkit.config.options import SEEDS, did_you_mean, without_machine
 from avatarkit.errors import ConfigError, MissingDependency, MissingDevice, MissingWeights, PluginError
 from avatarkit.interfaces import PROTOCOLS, Context, GetComponent, Loss, with_defaults
+from avatarkit.registry.provenance import source_digest, weights_digests
 from avatarkit.registry.requirements import requirements
 from avatarkit.utils.moved import current_name
 from avatarkit.utils.paths import cache_folder, find_weights
@@ -109,7 +111,8 @@ class Components:
         """Return the recipe's choice for a slot."""
         slot = current_name(slot)
         if slot not in self.recipe.slots:
-            raise ConfigError(f"A recipe has no slot {slot!r}.")
+            known = self.recipe.slots
+            raise ConfigError(f"A recipe has no slot {slot!r}.{did_you_mean(slot, known)} Slots: {', '.join(known)}.")
         return self.recipe.slots[slot]
 
     def descriptor(self, slot: str) -> ComponentSpec:
@@ -129,15 +132,18 @@ class Components:
     def identity(self, choice: Choice) -> dict[str, Any]:
         """Return everything that the results of a component depend on.
 
-        These are its name, the version of its plugin, its revision and its complete options.
+        These are its name, the version of its plugin, its revision and its complete options; its source while it is edited, the
+        digests of its weights, and what the method ``fingerprint`` of its config returns.
         """
         component = self.registry.get(choice.kind, choice.use or "")
-        return {
-            "use": choice.use,
-            "version": component.plugin.version,
-            "revision": component.revision,
-            "options": component.make_config(choice.options, choice.origins),
+        config = component.make_config(choice.options, choice.origins)
+        found = {"use": choice.use, "version": component.plugin.version, "revision": component.revision, "options": config}
+        more = {
+            "source": source_digest(component),
+            "weights": weights_digests(component),
+            "fingerprint": str(config.fingerprint()) if hasattr(config, "fingerprint") else "",
         }
+        return found | {name: value for name, value in more.items() if value}
 
     def get(self, slot: str, name: str | None = None) -> Any:
         """Return the component in a slot.
@@ -199,6 +205,30 @@ class Components:
             context = self._context(self.registry.get(choice.kind, choice.use)) if choice.use is not None else self.context
             self._made[choice.slot] = with_defaults(self.registry.create(self._obeyed(choice), context), Loss)
         return self._made[choice.slot]
+
+    def close(self, *slots: str) -> None:
+        """Release components; they are created again when they are needed.
+
+        Args:
+            slots: slots to release; none = all.
+        """
+        for key in [key for key in self._made if not slots or key.partition(":")[0] in slots]:
+            closing = getattr(self._made.pop(key), "close", None)
+            if callable(closing):
+                closing()
+        gc.collect()  # networks often lie in cycles
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @property
+    def used(self) -> list[ComponentSpec]:
+        """Components that were created, wrapped ones too."""
+        return list(self._makers)
+
+    def note(self, kind: str, name: str) -> None:
+        """Count a component as used that an earlier run created."""
+        with suppress(PluginError):
+            self._note(self.registry.get(kind, name))
 
     def culprit(self, error: BaseException, slot: str) -> ComponentSpec:
         """Return the component whose code raised ``error``, else the one in ``slot``."""

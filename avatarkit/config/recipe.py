@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -124,6 +124,7 @@ class Recipe:
         slots: slot -> choice, for all of ``SLOTS``.
         losses: terms whose weight is not zero.
         tables: everything as nested plain values, as in the file.
+        plugins: files beside the recipe's file that it lists under ``plugins``; whoever loads the registry loads them too.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Recipe:
     losses: tuple[LossChoice, ...]
     tables: Mapping[str, Any]
     _origins: Mapping[_Path, str] = field(repr=False)
+    plugins: tuple[Path, ...] = ()
 
     @classmethod
     def load(
@@ -145,7 +147,7 @@ class Recipe:
         Args:
             preset: name of a recipe that an installed package ships.
             file: a TOML file; ``preset = "draft"`` at its top is used if ``preset`` is None. If no file ``NAME.toml`` exists,
-                the name means the preset NAME.
+                the name means the preset NAME. ``plugins = ["mine.py"]`` names plugin files in the same folder.
             flags: slot -> component name ("none" = empty); None values are skipped.
             settings: ``slot.option=value`` texts; values are TOML, bare words are text.
 
@@ -156,7 +158,7 @@ class Recipe:
         names = []
         preset, file = _shipped(preset, file)
         tables = {} if file is None else _parse(_read(Path(file)), str(file))
-        base = tables.pop("preset", None)
+        base, listed = tables.pop("preset", None), tables.pop("plugins", [])
         if base is not None and not isinstance(base, str):
             raise ConfigError(f'preset in {file} must be the name of a preset, e.g. preset = "draft".')
         preset = base if preset is None else preset
@@ -175,7 +177,7 @@ class Recipe:
         parsed = [(text, _parse_setting(text)) for text in settings]
         for text, tables in sorted(parsed, key=lambda p: not p[0].partition("=")[0].strip().endswith(".use")):
             _lay(leaves, tables, f"--set {shortened(text)}")
-        return cls._checked("+".join(names) or "custom", leaves)
+        return replace(cls._checked("+".join(names) or "custom", leaves), plugins=_plugins(listed, file))
 
     @classmethod
     def from_dict(cls, tables: Mapping[str, Any], origin: str = "manifest") -> Recipe:
@@ -332,6 +334,19 @@ def _shipped(preset: str | None, file: Path | str | None) -> tuple[str | None, P
         return preset, file
     bare = Path(file).name == str(file) and Path(file).suffix == ".toml"
     return (Path(file).stem, None) if bare and Path(file).stem in presets() else (preset, file)
+
+
+def _plugins(listed: Any, file: Path | str | None) -> tuple[Path, ...]:
+    """Return the plugin files that a recipe lists.
+
+    They lie beside it, so that a recipe alone, which may come from a stranger, runs no code.
+    """
+    if not listed or file is None:
+        return ()
+    names = [str(name) for name in listed] if isinstance(listed, list) else [""]
+    if not all(Path(name).name == name and name.endswith(".py") for name in names):
+        raise ConfigError(f'plugins in {file} must be names of Python files in its folder, e.g. plugins = ["mine.py"].')
+    return tuple(Path(file).parent / name for name in names)
 
 
 def _read(file: Path) -> str:
