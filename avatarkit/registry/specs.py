@@ -239,7 +239,8 @@ def make_register(kind: str, plugin: Plugin, added: list[ComponentSpec]) -> Call
     """Return the ``register`` function that a hook receives."""
 
     def register(name: str, **fields: Any) -> None:
-        fields.setdefault("license", License() if plugin.bundled else UNDECLARED)
+        if not fields.keys() & {"license", "licence"}:
+            fields["license"] = License() if plugin.bundled else UNDECLARED
         spec = ComponentSpec(kind, name, plugin, **fields)
         for path in (spec.target, spec.config):
             if path is not None and not all(part.isidentifier() for part in path.replace(":", ".").split(".")):
