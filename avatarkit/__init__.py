@@ -20,7 +20,6 @@ from avatarkit.utils.moved import install_aliases
 
 if TYPE_CHECKING:
     from avatarkit.animation import LoadedAvatar, load
-    from avatarkit.api import build
     from avatarkit.components import Components
     from avatarkit.config import Recipe, presets
     from avatarkit.errors import (
@@ -35,9 +34,10 @@ if TYPE_CHECKING:
         StageError,
         StoreError,
     )
-    from avatarkit.hookspecs import License, Needs, hookimpl
+    from avatarkit.hookspecs import Cost, License, Needs, Weights, hookimpl
     from avatarkit.interfaces import Context
     from avatarkit.io.photo import read_photo
+    from avatarkit.pipeline.build import build
     from avatarkit.registry import Registry
     from avatarkit.registry.specs import ComponentSpec
     from avatarkit.storage.bundle import read_bundle, read_manifest
@@ -63,6 +63,7 @@ _HOMES: dict[str, str] = {
     "Components": "components",
     "ConfigError": "errors",
     "Context": "interfaces",
+    "Cost": "hookspecs",
     "Frame": "types.frames",
     "Gaussians": "types.gaussians",
     "InputError": "errors",
@@ -86,7 +87,8 @@ _HOMES: dict[str, str] = {
     "StageError": "errors",
     "StoreError": "errors",
     "Subject": "types.subject",
-    "build": "api",
+    "Weights": "hookspecs",
+    "build": "pipeline.build",
     "hookimpl": "hookspecs",
     "load": "animation",
     "presets": "config",
@@ -111,6 +113,7 @@ __all__ = [
     "Components",
     "ConfigError",
     "Context",
+    "Cost",
     "Frame",
     "Gaussians",
     "InputError",
@@ -134,6 +137,7 @@ __all__ = [
     "StageError",
     "StoreError",
     "Subject",
+    "Weights",
     "__version__",
     "build",
     "hookimpl",
