@@ -20,7 +20,7 @@ from avatarkit_coupled_gs.model import CoupledAvatar
 from avatarkit_coupled_gs.photometric import LabelColors
 from avatarkit_coupled_gs.regularizers import Laplacian, MeshGaussianConsistency, MeshMask, NormalConsistency
 from avatarkit_coupled_gs.skinning import ROW, skin_bound, transform
-from avatarkit_coupled_gs.topology import neighbours
+from avatarkit_coupled_gs.topology import neighbors
 
 
 @pytest.fixture(scope="module")
@@ -256,14 +256,14 @@ def test_surfaces_grow_where_they_are_spread(avatar, subject):
     assert torch.equal(avatar.surface(tiny_motion().params[2]).vertices, rows)
 
 
-def test_neighbours_close_seams_and_never_leave_the_surface():
+def test_neighbors_close_seams_and_never_leave_the_surface():
     row, column = torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")
     left = torch.stack([torch.zeros(16, dtype=torch.int64), row.flatten(), column.flatten()], 1)
     right = left + torch.tensor([0, 0, 10])  # another chart whose surface goes on where the first one ends
     texel = torch.cat([left, right])
     place = torch.stack([column.flatten(), row.flatten(), torch.zeros(16)], 1).float()
     positions = torch.cat([place, place + torch.tensor([4.0, 0.0, 0.0])])
-    near = neighbours(texel, positions, torch.tensor([[0.0, 0.0, 1.0]]).expand(32, 3))
+    near = neighbors(texel, positions, torch.tensor([[0.0, 0.0, 1.0]]).expand(32, 3))
     assert set(near[5].tolist()) == {1, 4, 6, 9}
     assert 16 in near[3].tolist()  # across the seam
     gap = (positions[near] - positions[:, None]).norm(dim=-1)
