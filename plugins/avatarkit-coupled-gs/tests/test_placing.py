@@ -13,6 +13,7 @@ from avatarkit.geometry.rotations import axis_angle_to_matrix
 from avatarkit.interfaces import Context
 from avatarkit.registry import Registry
 from avatarkit.testing import tiny_context, tiny_subject
+from avatarkit.types.mesh import Mesh
 from avatarkit_coupled_gs.config import CoupledConfig
 from avatarkit_coupled_gs.model import CoupledAvatar
 from avatarkit_coupled_gs.placing import before, place_parts, same_surface
@@ -150,3 +151,42 @@ def test_it_survives_storage(context, dressed):
     other = CoupledAvatar(avatar.config, context)
     other.load(avatar.state())
     assert torch.equal(avatar.pose(dressed.params).gaussians.means, other.pose(dressed.params).gaussians.means)
+
+
+@pytest.fixture(scope="module")
+def holding(context: Context):
+    """The tiny person with a green ball on the left hand."""
+    subject, body = tiny_subject(context, size=192), context.get("body")
+    wrist = subject.camera.project(body.vertices(subject.params)[0][body._owner == 4].mean(0)[None])[0]
+    drawn = context.get("renderer").meshes.render(Mesh(body.vertices(subject.params)[0], body.faces), subject.camera)
+    naked = torch.isin(body._owner, torch.tensor([2, 4, 6]))[body.faces[drawn.face_index.clamp(min=0), 0]]
+    person = torch.where(naked[..., None], torch.tensor([0.8, 0.6, 0.5]), torch.tensor([0.2, 0.3, 0.6]))
+    y, x = torch.meshgrid(torch.arange(192), torch.arange(192), indexing="ij")
+    ball = (x - wrist[0] - 6) ** 2 + (y - wrist[1]) ** 2 < 64
+    image = torch.where(ball[..., None], torch.tensor([0.1, 0.7, 0.1]), person)
+    alpha = torch.where(ball, 1.0, subject.matte.alpha)
+    photo = replace(subject.photo, image=torch.where(alpha[..., None] > 0.5, image, torch.tensor([0.1, 0.5, 0.2])))
+    return replace(subject, photo=photo, matte=replace(subject.matte, alpha=alpha, foreground=image))
+
+
+def test_what_a_hand_holds_moves_as_one_rigid_body(context, holding):
+    avatar = CoupledAvatar(CoupledConfig(resolution=96), context)
+    avatar.create(holding, [])
+    n = len(avatar.triangles) - len(avatar.seed_joints)
+    green = avatar.colors(torch.ones(1, 1))[:, 1] > 0.6
+    ball = torch.nonzero(green & (torch.arange(len(green)) >= n))[:, 0]
+    assert len(ball) > 20
+    joints = holding.params.joints.clone()
+    joints[3, 2], joints[4, 0] = 1.2, -1.5
+    photo, moved = (avatar.pose(replace(holding.params, joints=j)) for j in (holding.params.joints, joints))
+    before, after = (torch.cdist(p.gaussians.means[ball], p.gaussians.means[ball]) for p in (photo, moved))
+    held = ((before - after).abs() < 1e-4).float().mean(1) > 0.5
+    assert held.float().mean() > 0.9  # not what its border shares with the arm
+    ball = ball[held]
+    hand = context.get("body")._owner == 4
+    for posed in (photo, moved):
+        assert torch.cdist(posed.gaussians.means[ball], posed.mesh.vertices[hand]).min() < 0.05  # and stays in touch
+    dropped = CoupledAvatar(CoupledConfig(resolution=96, held="drop"), context)
+    dropped.create(holding, [])
+    grown = dropped.colors(torch.ones(1, 1))[len(dropped.triangles) - len(dropped.seed_joints) :]
+    assert (grown[:, 1] > 0.6).sum() < 0.2 * len(ball)

@@ -1,4 +1,4 @@
-"""Hands that nobody found are put where they do not show, or where skin shows that may be theirs.
+"""Hands that no detector found are put where they do not show, or where skin shows that may be theirs.
 
 A hand's detector looks closely at every wrist that is seen. Where it finds no hand, the hand is hidden, under the other arm
 or in a pocket, or little of it is seen; yet the relaxed hand of the fit would lie open on whatever the photo shows there.
@@ -49,8 +49,8 @@ _ASKING = 4.0  # weight of skin that nothing else explains, against clothes that
 _BEHIND = 0.3  # a hand where the photo shows no person may be behind something that is not theirs
 _STEPS = 12  # that push a wrist back
 _WRIST_OFF, _ELBOW_ASIDE = 0.005, 0.02  # meters from where they should be then that weigh as much as a radian
-_UNDER = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06)  # meters that a hand that was found goes back, under a sleeve that hides a part of it
-_BARE, _COVERING = 0.3, 0.15  # of a hand that was found: skin from which it wears no glove, clothes from which they may hide it
+_UNDER = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06)  # meters that a found hand goes back, under a sleeve that hides a part of it
+_BARE, _COVERING = 0.3, 0.15  # of a found hand: skin from which it wears no glove, clothes that may hide it
 _SHOWN = 0.08  # part of a hand that must lie on skin to be taken for seen
 
 
@@ -202,7 +202,7 @@ class _Arm:
         return best.pose, best.on_skin
 
     def behind(self, dressed: torch.Tensor, bare: torch.Tensor) -> torch.Tensor:
-        """Push a hand that was found behind the clothes that hide a part of it in the photo, where it lies before them in the fit.
+        """Push a found hand under the clothes that hide a part of it in the photo, where the fit has it before them.
 
         Args:
             dressed, bare: (H, W) 0 to 1, pixels that show the person's clothes and skin.
