@@ -46,6 +46,9 @@ _ONE_SIDED = 0.1, 0.3  # the same, of what the other side would be painted with
 _LEAST_BARE = 40  # vertices of a patch of bare skin: clothes, too, are skin-colored here and there
 _ARM = "upper_arm", "forearm", "hand"
 _TOUCHING = 0.02  # meters off a forearm up to which it hides the trunk
+_AROUND_EYE = 8  # rings of vertices around the lids whose skin tells theirs
+_KNOWN, _LID_TONE, _LID_SKIN = 0.3, 0.5, 0.6  # least trust in that skin, its quantile, and how much of a lid's color it makes
+_LASH, _LASH_SHADE = 0.0015, 0.45  # meters from the eyeball in which lashes grow, and their brightness against the lid
 _UNFOLDING = ("eyeBlinkLeft", "eyeBlinkRight")  # expressions that bring folded skin to light
 _INNER = REGIONS.index("mouth")
 
@@ -132,6 +135,7 @@ class PhotoPainter:
         hair_like = smoothstep(to_skin / (to_hair + to_skin).clamp(min=1e-6), 0.35, 0.6)
         known = torch.where(scalp, known * hair_like, known)  # or the forehead would screened_poisson to the nape
         base = screened_poisson(edges, conductance, value, 30.0 * known, expected.color, expected.strength).clamp(0.0, 1.0)
+        base = self._close_lids(body, base, known)
 
         eye = region == REGIONS.index("eyes")
         direction = torch.zeros_like(self._rest)
@@ -146,6 +150,24 @@ class PhotoPainter:
         self._below = torch.cat([base, light, direction, expected.color, flags], 1)
         self._eyes = self._estimate_eyes(expected)
         self._strand_contrast = self._measure_strands()
+
+    def _close_lids(self, body: BodyModel, base: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+        """(V, 3) colors in which lids are skin like that around the eye, with lashes along their edge.
+
+        Args:
+            base: (V, 3). known: (V,) 0 to 1, how far each color is the photo's.
+        """
+        lids, base = body.part("eyelids") > 0.5, base.clone()
+        around = dilate(lids, body.faces, _AROUND_EYE) & ~self._lids & (self.regions == REGIONS.index("skin"))
+        for side in (self._rest[:, 0] > 0, self._rest[:, 0] <= 0):
+            lid, skin = lids & side, around & side & (known > _KNOWN)
+            if not lid.any() or not skin.any():
+                continue
+            tone = base[skin].quantile(_LID_TONE, dim=0)
+            base[lid] = torch.lerp(base[lid], tone, _LID_SKIN)
+            lash = lid & near(self._rest, self._rest[side & (self.regions == REGIONS.index("eyes"))], _LASH)
+            base[lash] = base[lash] * _LASH_SHADE
+        return base
 
     def _dense(self, region: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Face numbers and weights of 28 points on each triangle that lies in a region."""
