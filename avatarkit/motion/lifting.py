@@ -16,7 +16,7 @@ import torch
 from avatarkit.errors import InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.motion.pose_format import LandmarkTrack
-from avatarkit.motion.pose_solver import Poser, frame
+from avatarkit.motion.pose_solver import PoseSolver, frame
 from avatarkit.types.body import BodyParams, Motion
 
 __all__ = ["landmark_motion"]
@@ -33,7 +33,7 @@ _LOOKED_AT = frozenset({
 })  # fmt: skip
 
 
-def landmark_motion(track: LandmarkTrack, poser: Poser, name: str, source: str) -> Motion:
+def landmark_motion(track: LandmarkTrack, poser: PoseSolver, name: str, source: str) -> Motion:
     """Return the motion of arms, hands, head and mouth from tracked landmarks.
 
     Args:
@@ -70,7 +70,7 @@ def _filled(xy: np.ndarray, sure: np.ndarray) -> torch.Tensor | None:
     return torch.from_numpy(smooth * [1, -1])
 
 
-def _motion(points: Mapping[str, torch.Tensor], poser: Poser, fps: float, name: str, source: str) -> Motion:
+def _motion(points: Mapping[str, torch.Tensor], poser: PoseSolver, fps: float, name: str, source: str) -> Motion:
     shoulders = [points.get(f"POSE_LANDMARKS:{s}_SHOULDER") for s in ("LEFT", "RIGHT")]
     if shoulders[0] is None or shoulders[1] is None or "left_elbow" not in poser.positions:
         raise InputError(f"{source} shows no shoulders, which the motion is measured from. Use a file with shoulders and arms.")
@@ -138,7 +138,7 @@ def _lifted(xy: torch.Tensor, length: float) -> torch.Tensor:
 
 
 def _arm(
-    side: str, points: Mapping[str, torch.Tensor], poser: Poser, scale: float, chest: torch.Tensor
+    side: str, points: Mapping[str, torch.Tensor], poser: PoseSolver, scale: float, chest: torch.Tensor
 ) -> dict[str, torch.Tensor]:
     s, S = side + "_", side.upper()
     joints = [points.get(f"POSE_LANDMARKS:{S}_{n}") for n in ("SHOULDER", "ELBOW", "WRIST")]
@@ -192,7 +192,7 @@ def _hand_names() -> list[str]:
     return ["WRIST", *(f"{f}_{k}" for f in _FINGERS.values() for k in ("MCP", "TIP"))]
 
 
-def _fingers(side: str, hand: Mapping[str, torch.Tensor], poser: Poser, wrist: torch.Tensor) -> dict[str, torch.Tensor]:
+def _fingers(side: str, hand: Mapping[str, torch.Tensor], poser: PoseSolver, wrist: torch.Tensor) -> dict[str, torch.Tensor]:
     """Curl fingers until their length relative to the palm matches the observed one."""
     at, out = poser.positions, {}
     palm_true = float((at[f"{side}_middle1"] - at[f"{side}_wrist"]).norm())

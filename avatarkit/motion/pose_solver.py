@@ -1,7 +1,7 @@
 """Solves joint rotations of a body model from anatomical frames.
 
 A motion describes where bones point and which way hinges and palms face; a body model needs rotations about its own rest
-pose. ``Poser`` converts one into the other for any body model, whether it rests in an A-pose or a T-pose. Hand-made gestures
+pose. ``PoseSolver`` converts one into the other for any body model, whether it rests in an A-pose or a T-pose. Hand-made gestures
 and other skeletons (``avatarkit.motion.retargeting``) use the same frames.
 
 Anatomical frames are (3, 3) rotations. Those of the trunk, head, jaw and eyes have the columns left, up, forward.
@@ -23,13 +23,15 @@ ankle                heel to toes                    left
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.interfaces import BodyModel
+from avatarkit.utils.moved import former_names
 
-__all__ = ["FINGERS", "PARENTS", "SIDES", "Poser", "frame", "rotation_between", "swing_twist"]
+__all__ = ["FINGERS", "PARENTS", "SIDES", "PoseSolver", "frame", "rotation_between", "swing_twist"]
 
 SIDES = ("left", "right")
 FINGERS = ("index", "middle", "ring", "pinky", "thumb")
@@ -92,7 +94,7 @@ def swing_twist(rotation: torch.Tensor, axis: torch.Tensor) -> torch.Tensor:
     return angle - 2 * torch.pi * torch.cumsum(torch.round(step / (2 * torch.pi)), 0)
 
 
-class Poser:
+class PoseSolver:
     """Poses one body model; works in float64 on the CPU.
 
     Attributes:
@@ -203,7 +205,7 @@ class Poser:
             local[:, joint] = axis_angle_to_matrix(part_of * vector)
 
 
-def _rest_frames(poser: Poser) -> dict[str, torch.Tensor]:
+def _rest_frames(poser: PoseSolver) -> dict[str, torch.Tensor]:
     """Return the anatomical frames of a body at rest; see the table of the module."""
     upright = torch.eye(3, dtype=torch.float64)
     left, up, forward = upright
@@ -259,3 +261,7 @@ def _hinge(upper: torch.Tensor, lower: torch.Tensor, bends_to: torch.Tensor) -> 
     if bend > 0.15 and (measured * usual).sum() > 0:
         return measured
     return usual
+
+
+if not TYPE_CHECKING:
+    __getattr__ = former_names(__name__, {"Poser": "PoseSolver"})
