@@ -48,14 +48,14 @@ checks = {
     "the manifest is what was printed": built["manifest"] == manifest,
     "the manifest tells how it was built": {
         "format", "format_version", "avatarkit", "components", "recipe", "seed", "device", "inputs", "stages",
-        "metrics", "licences", "consent",
+        "metrics", "licenses", "consent",
     } <= set(manifest),
     "consent is kept": manifest["consent"] == "Public-domain portrait.",
     "the photo is there as a hash only": len(manifest["inputs"]["photo"]) == 64 and not list(folder.glob("photo.*")),
     "every stage has its seconds and memory": all(
         stage["seconds"] >= 0 and stage["peak_memory_mb"] > 0 for stage in manifest["stages"].values()
     ),
-    "every component has a licence": {c["name"] for c in manifest["components"].values()} <= set(manifest["licences"]),
+    "every component has a license": {c["name"] for c in manifest["components"].values()} <= set(manifest["licenses"]),
     "no path of this disk is in it": str(Path.cwd()) not in json.dumps(manifest) + report,
     "the tensors are numbers": bool(names) and finite,
     "the pictures show something": preview.std() > 10,

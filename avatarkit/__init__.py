@@ -35,11 +35,11 @@ if TYPE_CHECKING:
         StageError,
         StoreError,
     )
-    from avatarkit.hookspecs import Licence, Needs, hookimpl
+    from avatarkit.hookspecs import License, Needs, hookimpl
     from avatarkit.interfaces import Context
     from avatarkit.io.photo import read_photo
     from avatarkit.registry import Registry
-    from avatarkit.registry.specs import Component
+    from avatarkit.registry.specs import ComponentSpec
     from avatarkit.storage.bundle import read_bundle, read_manifest
     from avatarkit.tracking import track_file
     from avatarkit.types.body import BodyParams, Motion
@@ -59,7 +59,7 @@ _HOMES: dict[str, str] = {
     "AvatarkitError": "errors",
     "BodyParams": "types.body",
     "Camera": "types.camera",
-    "Component": "registry.specs",
+    "ComponentSpec": "registry.specs",
     "Components": "components",
     "ConfigError": "errors",
     "Context": "interfaces",
@@ -68,7 +68,7 @@ _HOMES: dict[str, str] = {
     "InputError": "errors",
     "Keypoints": "types.keypoints",
     "LabelClip": "types.pseudo_labels",
-    "Licence": "hookspecs",
+    "License": "hookspecs",
     "LoadedAvatar": "animation",
     "Matte": "types.subject",
     "Mesh": "types.mesh",
@@ -97,14 +97,17 @@ _HOMES: dict[str, str] = {
 }
 """Public name -> module that defines it."""
 
-_DEPRECATED: dict[str, tuple[str, str, str]] = {}
+_DEPRECATED: dict[str, tuple[str, str, str]] = {
+    "Component": ("ComponentSpec", "0.1", "0.3"),
+    "Licence": ("License", "0.1", "0.3"),
+}
 """Former public name -> (new name, deprecated since, removed in); see docs/plugins/publishing.md."""
 
 __all__ = [
     "AvatarkitError",
     "BodyParams",
     "Camera",
-    "Component",
+    "ComponentSpec",
     "Components",
     "ConfigError",
     "Context",
@@ -113,7 +116,7 @@ __all__ = [
     "InputError",
     "Keypoints",
     "LabelClip",
-    "Licence",
+    "License",
     "LoadedAvatar",
     "Matte",
     "Mesh",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from avatarkit.types.camera import Camera, orbit
 from avatarkit.types.frames import Frame
 from avatarkit.types.gaussians import Gaussians
 from avatarkit.utils.html import avatar_card, avatar_line
-from avatarkit.utils.threads import ahead, single_threaded
+from avatarkit.utils.threads import prefetch, single_threaded
 from avatarkit.validation import Violation
 
 if TYPE_CHECKING:
@@ -83,11 +84,17 @@ class LoadedAvatar:
             return len(self.model.pose(self.photo_params).gaussians)
 
     @property
-    def centre(self) -> torch.Tensor:
+    def center(self) -> torch.Tensor:
         """(3,) world point that cameras turn around: the middle of the joints that the photo shows."""
         joints = self._joints(self.photo_params)[0]
         seen = joints[self._seen(joints)]
         return (seen.amin(0) + seen.amax(0)) / 2
+
+    @property
+    def centre(self) -> torch.Tensor:
+        """Return ``center`` under its former name."""
+        warnings.warn("LoadedAvatar.centre is called center now.", DeprecationWarning, stacklevel=2)
+        return self.center
 
     def _joints(self, params: BodyParams) -> torch.Tensor:
         """Return the world positions of the joints, (T, J, 3)."""
@@ -125,12 +132,14 @@ class LoadedAvatar:
         width, height = size or self.default_size()
         x, y, w, h = frame_window(self.box, self.photo_camera, width / height)
         camera = self.photo_camera.cropped(x, y, round(w), round(h)).resized(width, height)
-        return orbit(camera, self.centre, yaw, pitch) if yaw or pitch else camera
+        return orbit(camera, self.center, yaw, pitch) if yaw or pitch else camera
 
     def export_options(self) -> dict[str, Any]:
         """Return the options that ``Exporter.write`` accepts besides avatar and pose."""
         consent = self.manifest.get("consent")
-        return {"name": self.name, "consent": consent, "camera": self.photo_camera, "centre": self.centre, "box": self.box}
+        center = self.center
+        view = {"camera": self.photo_camera, "center": center, "centre": center, "box": self.box}  # "centre" is a former name
+        return {"name": self.name, "consent": consent, **view}
 
     def render(
         self,
@@ -220,7 +229,7 @@ class LoadedAvatar:
             world = replace(world, translation=world.translation - self._travel(world, motion.fps))
         front = camera if isinstance(camera, Camera) else self.camera(size)
         poses = (world[min(len(motion) - 1, int(i / rate * motion.fps + 0.5))] for i in range(count))
-        for i, gaussians in enumerate(ahead(self._gaussians, poses)):
+        for i, gaussians in enumerate(prefetch(self._gaussians, poses)):
             view = front
             if camera == "orbit":
                 view = self.camera(size, yaw=30 * float(torch.sin(torch.tensor(2 * torch.pi * i / count))))
@@ -317,10 +326,10 @@ def frame_window(box: tuple[float, float, float, float], camera: Camera, aspect:
     needed = (0.8 if cut else 1.1) * (x1 - x0)
     if width < needed:
         width, height = needed, needed / aspect
-    centre = (x0 + x1) / 2
+    center = (x0 + x1) / 2
     if not cut:
         top = (y0 + y1) / 2 - height / 2
-    return centre - width / 2, top, width, height
+    return center - width / 2, top, width, height
 
 
 def parse_color(text: str) -> torch.Tensor | None:

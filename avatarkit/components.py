@@ -20,7 +20,7 @@ from avatarkit.utils.paths import cache_folder
 from avatarkit.utils.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
-    from avatarkit.registry import Component, Registry
+    from avatarkit.registry import ComponentSpec, Registry
 
 __all__ = ["Components", "resolve_device"]
 
@@ -75,7 +75,7 @@ class Components:
         self.progress = progress or SilentProgress()
         self.context = Context(self.device, seed, cache_folder(), cast(GetComponent, self.get), self._tell)
         self._made: dict[str, Any] = {}
-        self._makers: list[Component] = []
+        self._makers: list[ComponentSpec] = []
 
     def _tell(self, message: str, fraction: float | None = None) -> None:
         self.progress.update(message, fraction)
@@ -87,7 +87,7 @@ class Components:
             raise ConfigError(f"A recipe has no slot {slot!r}.")
         return self.recipe.slots[slot]
 
-    def descriptor(self, slot: str) -> Component:
+    def descriptor(self, slot: str) -> ComponentSpec:
         """Return the descriptor of the component in a slot."""
         choice = self.choice(slot)
         if choice.use is None:
@@ -138,7 +138,7 @@ class Components:
         config = self.registry.get(choice.kind, choice.use).config_type()
         return choice if config is None else replace(choice, options=without_machine(config, choice.options))
 
-    def _note(self, component: Component) -> None:
+    def _note(self, component: ComponentSpec) -> None:
         if component not in self._makers:
             self._makers.append(component)
 
@@ -150,7 +150,7 @@ class Components:
             self._made[choice.slot] = with_defaults(self.registry.create(self._obeyed(choice), self.context), Loss)
         return self._made[choice.slot]
 
-    def culprit(self, error: BaseException, slot: str) -> Component:
+    def culprit(self, error: BaseException, slot: str) -> ComponentSpec:
         """Return the component whose code raised ``error``, else the one in ``slot``."""
         trace, modules = error.__traceback__, []
         while trace is not None:

@@ -2,7 +2,7 @@
 
 Fast to import: it needs the standard library and pluggy. A plugin's ``__init__`` holds hook implementations only::
 
-    from avatarkit.hookspecs import Licence, hookimpl
+    from avatarkit.hookspecs import License, hookimpl
 
     @hookimpl
     def register_losses(register):
@@ -14,16 +14,19 @@ Its project names the package in the entry-point group ``avatarkit``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
-__all__ = ["Cost", "Licence", "Needs", "Register", "Weights", "hookimpl", "hookspec"]
+from avatarkit.utils.moved import former_fields, former_names
+
+__all__ = ["Cost", "License", "Needs", "Register", "Weights", "hookimpl", "hookspec"]
 
 hookspec = pluggy.HookspecMarker("avatarkit")
 hookimpl = pluggy.HookimplMarker("avatarkit")
 
 
+@former_fields(licence="license")
 @dataclass(frozen=True)
 class Weights:
     """Third-party checkpoint files that are not shipped with the plugin.
@@ -31,7 +34,7 @@ class Weights:
     Attributes:
         name: name for ``avatarkit weights``; letters, digits, ``.``, ``_``, ``+`` and ``-``.
         source: web page of the files.
-        licence: license, in a few words.
+        license: license, in a few words.
         commercial: whether the license allows commercial use; None = ask the source.
         gated: whether you must register with the source before you can download.
         repository: ``owner/name`` on Hugging Face to download from; empty = they must be downloaded by hand.
@@ -45,7 +48,7 @@ class Weights:
 
     name: str
     source: str
-    licence: str
+    license: str
     commercial: bool | None = None
     gated: bool = False
     repository: str = ""
@@ -96,7 +99,7 @@ class Needs:
 
 
 @dataclass(frozen=True)
-class Licence:
+class License:
     """Terms under which a component may be used.
 
     Attributes:
@@ -122,7 +125,7 @@ class Register(Protocol):
         summary: str = "",
         needs: Needs = Needs(),
         extra: str | None = None,
-        licence: Licence = Licence(),
+        license: License = License(),
         revision: int = 1,
     ) -> None:
         """Register a component without importing it.
@@ -134,7 +137,7 @@ class Register(Protocol):
             summary: one line for lists.
             needs: requirements, checked before any stage runs.
             extra: name of the pip extra that installs its large dependencies.
-            licence: license of code and weights, shown in lists and manifests.
+            license: license of code and weights, shown in lists and manifests.
             revision: raise it when results change, so that cached stages run again.
         """
         ...
@@ -211,3 +214,7 @@ def register_commands(cli: Any) -> None:
 @hookspec
 def stage_finished(stage: str, folder: str, seconds: float) -> None:
     """Observe the end of each stage of a build."""
+
+
+if not TYPE_CHECKING:
+    __getattr__ = former_names(__name__, {"Licence": "License"})

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +29,7 @@ from avatarkit.types.mesh import Mesh, MeshRendering
 from avatarkit.types.photo import Photo
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Matte, Subject
+from avatarkit.utils.moved import former_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -593,7 +593,7 @@ class Exporter(Protocol):
         """Write the avatar, in the pose ``params``, to the file or folder ``path``.
 
         Options that every exporter accepts and may ignore: ``consent``, what the person agreed to; ``name`` of the avatar;
-        ``camera`` of the photo; ``box`` of the person in it (x0, y0, x1, y1, pixels); and ``centre``, the (3,) world point that
+        ``camera`` of the photo; ``box`` of the person in it (x0, y0, x1, y1, pixels); and ``center``, the (3,) world point that
         cameras turn around.
         """
         ...
@@ -635,9 +635,5 @@ def with_defaults(component: T, protocol: type) -> T:
     return component
 
 
-def __getattr__(name: str) -> Any:
-    """Return an interface under its former name."""
-    if name == "Matter":
-        warnings.warn("avatarkit.interfaces.Matter is called MattingModel now.", DeprecationWarning, stacklevel=2)
-        return MattingModel
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:
+    __getattr__ = former_names(__name__, {"Matter": "MattingModel"})

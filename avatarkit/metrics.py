@@ -44,9 +44,9 @@ def windows(keypoints: Keypoints, window: Window, size: tuple[int, int]) -> dict
             if keypoints.has(name):
                 points = (keypoints.points[name] - (left, top)) * scale
                 low, high = points.min(0), points.max(0)
-                centre, half = (low + high) / 2, 0.65 * float((high - low).max())
-                x0, y0 = (max(0, int(v - half)) for v in centre)
-                x1, y1 = min(width, int(centre[0] + half)), min(height, int(centre[1] + half))
+                center, half = (low + high) / 2, 0.65 * float((high - low).max())
+                x0, y0 = (max(0, int(v - half)) for v in center)
+                x1, y1 = min(width, int(center[0] + half)), min(height, int(center[1] + half))
                 if min(x1 - x0, y1 - y0) >= _SMALLEST:
                     found[region].append((x0, y0, x1, y1))
     return found

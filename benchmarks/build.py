@@ -4,7 +4,7 @@
     python benchmarks/build.py ada.avatar bob.avatar                 avatars that are there already
 
 Seconds and peak memory per stage come from the manifests. Playing is the whole of ``avatarkit animate`` after loading: poses,
-rasterising and encoding to H.264. Frames per second are wall-clock; the processor's milliseconds per frame, over all threads, are
+rasterizing and encoding to H.264. Frames per second are wall-clock; the processor's milliseconds per frame, over all threads, are
 disturbed less by other programs. How the cost grows is shown over avatars (Gaussians), sizes (pixels) and lengths (frames).
 """
 

@@ -1,10 +1,10 @@
-"""A stand-in for diffusion: reprojected labels that stray from the request and shift in colour, as a plugin of one file.
+"""A stand-in for diffusion: reprojected labels that stray from the request and shift in color, as a plugin of one file.
 
     avatarkit build ada.jpg --plugin benchmarks/drifting_labels.py --body-labels drifting
 
 What a generator such as MimicMotion does wrong can be measured only with its weights and a GPU. This one draws the person
 exactly, but in a pose that drifts from the one it was asked for, and with another white balance; it tells neither. So tracking
-again and calibrating colours have something to mend, and the ablation shows what they mend.
+again and calibrating colors have something to mend, and the ablation shows what they mend.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class DriftConfig:
 
     degrees: float = 8.0
     """Spread of the error of each of spine, neck, shoulders and elbows."""
-    metres: float = 0.03
+    meters: float = 0.03
     """Spread of the error of where the person stands."""
     cast: float = 0.08
-    """Spread of the gain of each colour channel."""
+    """Spread of the gain of each color channel."""
     frames: int = 6
     """Frames of each clip."""
     height: int = 384
@@ -67,7 +67,7 @@ class DriftingLabeler:
                 for joint, share in zip(group.joints, group.share, strict=True):
                     turn = axis_angle_to_matrix(error * share)
                     joints[:, joint] = matrix_to_axis_angle(turn @ axis_angle_to_matrix(joints[:, joint]))
-        step = torch.randn(3, generator=g) * self.config.metres * torch.tensor([1.0, 0.3, 1.0])
+        step = torch.randn(3, generator=g) * self.config.meters * torch.tensor([1.0, 0.3, 1.0])
         return replace(motion, params=replace(p, joints=joints, translation=p.translation + step))
 
 
@@ -80,5 +80,5 @@ def register_pseudo_labelers(register: Register) -> None:
         "drifting",
         target=f"{_HERE}:DriftingLabeler",
         config=f"{_HERE}:DriftConfig",
-        summary="reprojected body labels with errors of pose and colour, to measure what re-tracking and calibration mend",
+        summary="reprojected body labels with errors of pose and color, to measure what re-tracking and calibration mend",
     )

@@ -1,4 +1,4 @@
-"""How fast the CPU rasterisers are, beside gsplat's pure torch functions and two plain torch rasterisers, in one run.
+"""How fast the CPU rasterizers are, beside gsplat's pure torch functions and two plain torch rasterizers, in one run.
 
     python benchmarks/render.py                                  everything: many minutes
     python benchmarks/render.py --gaussians 150000 --sizes 288x512 --threads 1 2
@@ -49,7 +49,7 @@ from avatarkit_cpu.renderer import CpuRenderer
 from avatarkit_cuda.on_cpu import gsplat_on_cpu
 from avatarkit_cuda.renderer import gsplat_arguments
 
-# Capsules: one end, other end, radius; metres, y up, feet at 0.
+# Capsules: one end, other end, radius; meters, y up, feet at 0.
 CAPSULES = (
     ((0.0, 1.60, 0.0), (0.0, 1.66, 0.0), 0.10),
     ((0.0, 1.00, 0.0), (0.0, 1.40, 0.0), 0.16),
@@ -144,29 +144,29 @@ class TorchTiles:
     side = 16
 
     def render(self, gaussians: Gaussians, camera: Camera, background: torch.Tensor) -> GaussianRendering:
-        centres, sigma, z = project_gaussians(gaussians, camera)
+        centers, sigma, z = project_gaussians(gaussians, camera)
         conics = torch.linalg.inv(sigma)
         rows = []
         across = -(-camera.width // self.side)
-        lists = self._lists(gaussians, centres.detach(), sigma.detach(), z.detach(), camera)
+        lists = self._lists(gaussians, centers.detach(), sigma.detach(), z.detach(), camera)
         for top in range(0, camera.height, self.side):
             cells = []
             for column in range(across):
                 cells.append(self._tile(lists[top // self.side * across + column], column * self.side, top, camera,
-                                        centres, conics, gaussians, background))  # fmt: skip
+                                        centers, conics, gaussians, background))  # fmt: skip
             rows.append(torch.cat(cells, 1))
         picture = torch.cat(rows)
         return GaussianRendering(picture[..., :3], picture[..., 3], torch.zeros(camera.height, camera.width))
 
     def _lists(
-        self, gaussians: Gaussians, centres: torch.Tensor, sigma: torch.Tensor, z: torch.Tensor, camera: Camera
+        self, gaussians: Gaussians, centers: torch.Tensor, sigma: torch.Tensor, z: torch.Tensor, camera: Camera
     ) -> list[torch.Tensor]:
         """Gaussians of each tile, near to far."""
         reach = (2 * (gaussians.opacities.detach() / ALPHA_MIN).clamp(min=1).log())[:, None] * sigma.diagonal(dim1=1, dim2=2)
         reach = reach.sqrt()
         size = torch.tensor([-(-camera.width // self.side), -(-camera.height // self.side)])
-        low = ((centres - reach) / self.side).floor().long().clamp(min=0)
-        high = torch.minimum(((centres + reach) / self.side).floor().long() + 1, size)
+        low = ((centers - reach) / self.side).floor().long().clamp(min=0)
+        high = torch.minimum(((centers + reach) / self.side).floor().long() + 1, size)
         span = (high - low).clamp(min=0)
         count = span.prod(1) * (z > NEAR)
         owner = torch.arange(len(z)).repeat_interleave(count)
@@ -177,14 +177,14 @@ class TorchTiles:
         return list(owner[order].split(torch.bincount(tile, minlength=int(size.prod())).tolist()))
 
     def _tile(
-        self, listed: torch.Tensor, left: int, top: int, camera: Camera, centres: torch.Tensor, conics: torch.Tensor,
+        self, listed: torch.Tensor, left: int, top: int, camera: Camera, centers: torch.Tensor, conics: torch.Tensor,
         gaussians: Gaussians, background: torch.Tensor,
     ) -> torch.Tensor:  # fmt: skip
         height, width = min(self.side, camera.height - top), min(self.side, camera.width - left)
         if len(listed) == 0:
             return torch.cat([background.expand(height, width, 3), torch.zeros(height, width, 1)], -1)
         y, x = torch.meshgrid(torch.arange(top, top + height), torch.arange(left, left + width), indexing="ij")
-        d = torch.stack([x, y], -1).reshape(-1, 1, 2) + 0.5 - centres[listed]
+        d = torch.stack([x, y], -1).reshape(-1, 1, 2) + 0.5 - centers[listed]
         c = conics[listed]
         dx, dy = d.unbind(-1)
         power = 0.5 * (c[:, 0, 0] * dx * dx + 2 * c[:, 0, 1] * dx * dy + c[:, 1, 1] * dy * dy)
@@ -266,7 +266,7 @@ def show(row: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Times the CPU rasterisers.")
+    parser = argparse.ArgumentParser(description="Times the CPU rasterizers.")
     parser.add_argument("--gaussians", type=int, nargs="+", default=[10_000, 50_000, 150_000])
     parser.add_argument("--sizes", nargs="+", default=["256x256", "288x512", "512x512", "1024x1024"], metavar="WxH")
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}))

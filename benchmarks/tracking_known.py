@@ -2,7 +2,7 @@
 
     python benchmarks/tracking_known.py CLIP... --frames 75
 
-The first frame is the photo. Its pixels are carried along by the tracked mesh and compared with each fifth frame, in grey and
+The first frame is the photo. Its pixels are carried along by the tracked mesh and compared with each fifth frame, in gray and
 480 pixels at most: decibels (PSNR) on the head and on the rest of the person, beside those of the photo held still. Once the
 body is tracked by landmarks alone, once with the photo's texture, as in ``evaluate`` and for clips of label generators.
 """
@@ -32,12 +32,12 @@ LONGEST, EVERY, INSIDE = 480, 5, 0.95
 
 
 class Carried:
-    """The photo on the body, in grey."""
+    """The photo on the body, in gray."""
 
     def __init__(self, subject: Subject, components: Components) -> None:
         self.subject, self.camera = subject, subject.camera.scaled_to(LONGEST)
         self.body, self.meshes = components.get("body"), components.get("renderer").meshes
-        self.photo = self.grey((subject.photo.image * 255).round().to(torch.uint8).numpy())
+        self.photo = self.gray((subject.photo.image * 255).round().to(torch.uint8).numpy())
         drawn, self.places = self._draw(subject.params)
         face = drawn.face_index.numpy()
         self.seen = np.zeros(len(self.body.faces), bool)
@@ -45,7 +45,7 @@ class Carried:
         self.mine = cv2.resize(subject.matte.alpha.numpy(), (self.camera.width, self.camera.height))
         self.head = (self.body.part("head") > 0.5)[self.body.faces].any(1).numpy()
 
-    def grey(self, image: np.ndarray) -> np.ndarray:
+    def gray(self, image: np.ndarray) -> np.ndarray:
         """(H, W) float32, 0 to 1, of (H, W, 3) uint8."""
         small = cv2.resize(image, (self.camera.width, self.camera.height), interpolation=cv2.INTER_AREA)
         return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
@@ -63,7 +63,7 @@ class Carried:
         at = (corners * drawn.barycentric[..., None]).sum(-2).numpy().astype(np.float32) - 0.5
         shown = (face >= 0) & self.seen[face.clip(0)]
         shown &= cv2.remap(self.mine, at[..., 0], at[..., 1], cv2.INTER_LINEAR) > INSIDE
-        frame = self.grey(image)
+        frame = self.gray(image)
         carried = cv2.remap(self.photo, at[..., 0], at[..., 1], cv2.INTER_LINEAR)
         on_head = shown & self.head[face.clip(0)]
         parts = (on_head, shown & ~on_head)

@@ -1,4 +1,4 @@
-"""The tracker against people whose shape, pose, expression and camera are known: millimetres per part.
+"""The tracker against people whose shape, pose, expression and camera are known: millimeters per part.
 
     python benchmarks/tracking_truth.py photos -n 20              exact landmarks with noise
     python benchmarks/tracking_truth.py photos -n 20 --detect     rendered photos through MediaPipe
@@ -44,7 +44,7 @@ from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
 from avatarkit.types.photo import Photo
 from avatarkit.types.subject import Matte, Subject
-from avatarkit_exavatar.overlay import draw_mesh, part_colours
+from avatarkit_exavatar.overlay import draw_mesh, part_colors
 from avatarkit_exavatar.parameters import Parameters
 
 NOISE = Noise(face=0.006, body=0.02, hand=0.005, depth=0.04)  # of MediaPipe, see above
@@ -93,20 +93,20 @@ class World:
         return seen_keypoints(exact, params.translation, camera, NOISE, random)
 
     def picture(self, params: BodyParams, camera: Camera, random: Random) -> np.ndarray:
-        """(H, W, 3) uint8 render with skin, hair and clothes in flat colours, before a plain wall."""
+        """(H, W, 3) uint8 render with skin, hair and clothes in flat colors, before a plain wall."""
         body = self.body
         skin = torch.tensor([0.86, 0.68, 0.58]) * uniform(random, 0.6, 1.05)
-        colours = part_colours(body) / part_colours(body).amax() * skin / torch.tensor([0.86, 0.72, 0.62])
+        colors = part_colors(body) / part_colors(body).amax() * skin / torch.tensor([0.86, 0.72, 0.62])
         eyes = body.part("eyes") > 0.5
-        colours[eyes] = part_colours(body)[eyes]
+        colors[eyes] = part_colors(body)[eyes]
         clothes = body.part("skin") < 0.5
-        colours[clothes & ~eyes] = 0.15 + 0.7 * torch.rand(3, generator=random)
+        colors[clothes & ~eyes] = 0.15 + 0.7 * torch.rand(3, generator=random)
         rest = body.rest(params.shape, params.expression[None])[0]
         head = body.part("head") > 0.5
-        colours[head & (rest[:, 1] > rest[head, 1].max() - 0.05)] = 0.12
+        colors[head & (rest[:, 1] > rest[head, 1].max() - 0.05)] = 0.12
         large = camera.resized(2 * camera.width, 2 * camera.height)
         wall = np.full((large.height, large.width, 3), round(255 * uniform(random, 0.4, 0.9)), np.uint8)
-        drawn = draw_mesh(wall, body.vertices(params)[0], body.faces, large, self.meshes, 1.0, colours.clamp(0, 1))
+        drawn = draw_mesh(wall, body.vertices(params)[0], body.faces, large, self.meshes, 1.0, colors.clamp(0, 1))
         return np.array(Image.fromarray(drawn).resize((camera.width, camera.height), Image.Resampling.BOX))
 
     def matte(self, params: BodyParams, camera: Camera) -> torch.Tensor:
@@ -134,7 +134,7 @@ def aligned(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def vertex_errors(world: World, fitted: BodyParams, truth: BodyParams, camera: Camera) -> dict[str, float]:
-    """Millimetres per part, ``own`` and ``head`` (see above), of vertices in the picture; also the head's depth."""
+    """Millimeters per part, ``own`` and ``head`` (see above), of vertices in the picture; also the head's depth."""
     a, b = world.body.vertices(fitted)[0], world.body.vertices(truth)[0]
     at = camera.project(b)
     inside = ((at >= 0) & (at < torch.tensor([camera.width, camera.height]))).all(1)
@@ -196,7 +196,7 @@ def face_ratio(body: BodyModel, tracked: BodyParams, truth: BodyParams) -> float
 
 
 def clip_errors(body: BodyModel, tracked: BodyParams, truth: BodyParams, camera: Camera) -> dict[str, float]:
-    """Millimetres of the joints above the hips as seen from the head, jitter, and the jaw's error."""
+    """Millimeters of the joints above the hips as seen from the head, jitter, and the jaw's error."""
     a, b = joint_places(body, tracked), joint_places(body, truth)
     names = [n.lower() for n in body.joint_names]
     head = names.index("head")

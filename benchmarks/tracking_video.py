@@ -4,7 +4,7 @@
 
 Seen: part of the frames with a person, a face, and either hand. Errors: median distance between detected and fitted
 landmarks in percent of the head's height after smoothing, over frames that were seen. Jitter: mean size of the second
-differences of joints, millimetres per frame squared, of the head and of the wrists, before and after smoothing; real
+differences of joints, millimeters per frame squared, of the head and of the wrists, before and after smoothing; real
 movement has some, too. Speed: frames per second of processor time (what one core does if nothing else runs) of landmarks
 and fitting together, at the size that the tracker works at. ``CLIP.png`` shows eight frames with the mesh on them.
 """
@@ -33,7 +33,7 @@ from avatarkit.tracking import MAX_SIDE
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import front_camera
 from avatarkit_exavatar.observation import observe
-from avatarkit_exavatar.overlay import draw_mesh, part_colours
+from avatarkit_exavatar.overlay import draw_mesh, part_colors
 from avatarkit_exavatar.quality import landmark_errors
 from avatarkit_exavatar.tracker import ExAvatarTracker
 
@@ -41,7 +41,7 @@ SHOWN = 8
 
 
 def jitter(body: BodyModel, params: BodyParams) -> dict[str, float]:
-    """Millimetres per frame squared of the head and the wrists."""
+    """Millimeters per frame squared of the head and the wrists."""
     skeleton = body.skeleton(params.shape)
     A = body.joint_transforms(skeleton, params.root, params.translation, params.joints)
     first = {g.name: g.joints[0] for g in body.pose_groups}
@@ -93,10 +93,10 @@ def sheet(images: list[np.ndarray], motion: Motion, components: Components, path
     """Eight frames, each beside the same with the mesh on it; a red bar marks bridged frames."""
     body, meshes = components.get("body"), components.get("renderer").meshes
     height, width = images[0].shape[:2]
-    colours, camera, cells = part_colours(body), front_camera(width, height), []
+    colors, camera, cells = part_colors(body), front_camera(width, height), []
     for number in np.linspace(0, len(images) - 1, SHOWN).astype(int):
         vertices = body.vertices(motion.params[int(number)].batched())[0]
-        drawn = draw_mesh(images[number], vertices, body.faces, camera, meshes, 0.75, colours)
+        drawn = draw_mesh(images[number], vertices, body.faces, camera, meshes, 0.75, colors)
         if motion.valid is not None and not motion.valid[number]:
             drawn[:8] = (255, 0, 0)
         cells.append(np.concatenate([images[number], drawn], 1))

@@ -14,7 +14,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from avatarkit.config import presets
-from avatarkit.registry import KINDS, Component, Registry
+from avatarkit.registry import KINDS, ComponentSpec, Registry
 from avatarkit_cli.main import app
 
 ROOT = Path(__file__).parent.parent
@@ -184,10 +184,10 @@ def _without_marks(path: Path) -> str:
 # ---------------------------------------------------------------------------------------------------------- components
 
 
-def _bundled() -> dict[str, list[Component]]:
+def _bundled() -> dict[str, list[ComponentSpec]]:
     """Plugin -> its components, for plugins whose folder is here."""
     registry = Registry.load(environ={})
-    found: dict[str, list[Component]] = {}
+    found: dict[str, list[ComponentSpec]] = {}
     for kind in KINDS:
         for component in registry.components(kind).values():
             if (ROOT / "plugins" / f"avatarkit-{component.plugin.name}").is_dir():
@@ -217,16 +217,16 @@ def _overview() -> str:
     )
 
 
-def _plugin_page(name: str, components: list[Component]) -> str:
+def _plugin_page(name: str, components: list[ComponentSpec]) -> str:
     readme = (ROOT / "plugins" / f"avatarkit-{name}" / "README.md").read_text(encoding="utf-8")
     readme = re.sub(r"\]\((?:\.\./)+docs/", "](../", readme)
     return "\n\n".join([readme.rstrip(), *map(_component, components)]) + "\n"
 
 
-def _component(component: Component) -> str:
+def _component(component: ComponentSpec) -> str:
     lines = [f"## {component.kind} `{component.name}` {{#{component.kind}-{component.name}}}", "", f"{component.summary}.", ""]
-    licence = component.licence
-    lines += [f"Licence: {licence.code}; weights: {licence.weights}; commercial use {COMMERCIAL[licence.commercial]}."]
+    license = component.license
+    lines += [f"License: {license.code}; weights: {license.weights}; commercial use {COMMERCIAL[license.commercial]}."]
     needs = [*component.needs.modules, *component.needs.weights, *filter(None, [component.needs.device])]
     if needs:
         lines += [f"Needs: {', '.join(f'`{n}`' for n in needs)}."]

@@ -104,7 +104,7 @@ def test_a_build_writes_what_it_promises(built: Path) -> None:
     }
     assert manifest["consent"] == "Ada agreed."
     assert manifest["recipe"]["training"]["steps"] == 9
-    assert manifest["licences"]["tiny"]
+    assert manifest["licenses"]["tiny"]
     assert manifest["warnings"] == ["This person is synthetic."]
     assert len(manifest["inputs"]["photo"]) == 64
     assert not any(reused(manifest).values())
@@ -129,8 +129,8 @@ def test_the_avatar_learnt_the_photo(built: Path) -> None:
     assert result.exit_code == 0, result.stderr
     picture, photo = read(built.parent / "front.png"), read(built / "ada.png")
     person = np.abs(photo - WALL).sum(-1) > 5
-    grey = np.full(3, 127.0)
-    assert np.abs(picture - photo)[person].mean() < 0.7 * np.abs(grey - photo)[person].mean()
+    gray = np.full(3, 127.0)
+    assert np.abs(picture - photo)[person].mean() < 0.7 * np.abs(gray - photo)[person].mean()
 
 
 def read(path: Path) -> np.ndarray:
@@ -304,7 +304,7 @@ def test_wrong_wishes_are_one_sentence_and_leave_nothing(built: Path, arguments:
 
 def test_an_empty_picture_leaves_no_half_avatar(tmp_path: Path) -> None:
     prepare(tmp_path)
-    Image.new("RGB", (64, 64), "grey").save(tmp_path / "ada.png")
+    Image.new("RGB", (64, 64), "gray").save(tmp_path / "ada.png")
     result = run(tmp_path, *BUILD)
     assert result.exit_code == 2
     assert "The picture shows no person." in result.stderr

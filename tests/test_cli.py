@@ -149,7 +149,7 @@ def test_what_the_user_can_mend_is_one_sentence_and_exit_code_2(
 
 def test_an_unknown_command_or_flag_is_exit_code_2() -> None:
     assert run("bild").exit_code == 2
-    assert run("build", "--colour").exit_code == 2
+    assert run("build", "--color").exit_code == 2
 
 
 def test_the_package_runs_as_the_command() -> None:
@@ -322,7 +322,7 @@ def test_plugins_show_explains_the_options() -> None:
     assert "resolution" in result.stdout
     data = json.loads(run("plugins", "show", "avatar/coupled-gs", "--json").stdout)
     (component,) = data["components"]
-    assert component["licence"]["code"] == "Apache-2.0"
+    assert component["license"]["code"] == "Apache-2.0"
     assert {"name", "type", "default", "help"} == set(component["options"][0])
 
 
@@ -348,7 +348,7 @@ def test_info_shows_the_manifest(tmp_path: Path) -> None:
     manifest = {
         "avatarkit": "0.1.0", "device": "cpu", "seed": 3, "recipe": {"name": "draft"}, "consent": "Ada agreed.",
         "components": {"body": {"name": "anny", "version": "0.1.0"}}, "warnings": ["The legs were not seen."],
-        "licences": {"anny": {"code": "Apache-2.0", "weights": "CC0"}}, "metrics": {"psnr": 28.123},
+        "licenses": {"anny": {"code": "Apache-2.0", "weights": "CC0"}}, "metrics": {"psnr": 28.123},
         "stages": {"tracking": {"seconds": 3.21, "peak_memory_mb": 512.0}},
     }  # fmt: skip
     path = write_bundle(tmp_path / "ada.avatar", TENSORS, manifest)

@@ -50,7 +50,7 @@ motion = "tiny"
 
 
 def write_clip(path: Path, steps: tuple[float | None, ...], size: int = 64) -> None:
-    """The tiny person, so many metres to the side in each frame, before a green wall; None = darkness."""
+    """The tiny person, so many meters to the side in each frame, before a green wall; None = darkness."""
     subject, body, renderer = tiny_subject(size=size), TinyBody(), ReferenceRenderer()
     with VideoWriter(path, size, size, 5) as video:
         for step in steps:

@@ -77,7 +77,7 @@ def test_an_example_works_in_a_build_by_flag(name: str, tmp_path: Path, monkeypa
         (clip,) = (tmp_path / "ada.avatar" / "cache").glob("body-labels-0*/clip.safetensors")
         frames = load_tensors(clip)["frames"]
         assert frames.shape[0] == 2
-        assert frames.float().std() > 10  # colours of the photo, not a grey shape
+        assert frames.float().std() > 10  # colors of the photo, not a gray shape
 
 
 @pytest.mark.parametrize("name", USES)
@@ -90,7 +90,7 @@ def test_an_example_keeps_its_promises(name: str) -> None:
     assert sum(f.state == "passed" for f in findings) >= 7
 
 
-def test_labels_show_the_photos_colours_where_nothing_moves() -> None:
+def test_labels_show_the_photos_colors_where_nothing_moves() -> None:
     registry = Registry.load([EXAMPLES / "vertex_colors.py"], environ={"AVATARKIT_PLUGINS": ""})
     material = Material()
     generator = registry.get("labels", "vertex-colors").create({}, material.context)

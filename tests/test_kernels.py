@@ -1,4 +1,4 @@
-"""The reference rasterisers against hand-made numbers, finer pictures and finite differences."""
+"""The reference rasterizers against hand-made numbers, finer pictures and finite differences."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def scene(count: int, seed: int) -> list[torch.Tensor]:
 
 
 def sphere(rings: int, radius: float) -> Mesh:
-    """A closed ball two metres before the camera, float64."""
+    """A closed ball two meters before the camera, float64."""
     sides = 2 * rings
     polar = torch.linspace(0, math.pi, rings + 1, dtype=torch.float64)[1:-1, None]
     around = torch.arange(sides, dtype=torch.float64) * (2 * math.pi / sides) + 0.1
@@ -56,7 +56,7 @@ def test_one_gaussian_by_hand() -> None:
     red = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
     out = picture([means, scale * ones, red, opacity * ones], camera)
     variance = (scale * 10 / 2) ** 2 + 0.3
-    alpha = opacity * math.exp(-0.5 * (2**2 + 1**2) / variance)  # the centre is pixel (4, 4)
+    alpha = opacity * math.exp(-0.5 * (2**2 + 1**2) / variance)  # the center is pixel (4, 4)
     assert out.alpha[4, 4].item() == pytest.approx(opacity)
     assert out.alpha[5, 6].item() == pytest.approx(alpha)
     expected = alpha * red[0] + (1 - alpha) * BACKGROUND
@@ -86,11 +86,11 @@ def test_the_projected_covariance_is_that_of_the_jacobian() -> None:
     camera = orbit(front_camera(40, 30), torch.tensor([0.0, 0.0, -2.0]), yaw=30, pitch=20)
     camera = Camera(camera.K.double(), camera.T_camera_world.double(), 40, 30)
     means, scales, colors, opacities = scene(1, seed=3)
-    centres, sigma, _ = project_gaussians(Gaussians(means, scales, colors, opacities), camera)
+    centers, sigma, _ = project_gaussians(Gaussians(means, scales, colors, opacities), camera)
     J = torch.autograd.functional.jacobian(camera.project, means[0])
     dilation = 0.3 * torch.eye(2, dtype=torch.float64)
     torch.testing.assert_close(sigma[0], scales[0] ** 2 * J @ J.T + dilation)
-    torch.testing.assert_close(centres[0], camera.project(means[0]))
+    torch.testing.assert_close(centers[0], camera.project(means[0]))
 
 
 def test_gaussians_that_are_not_seen_leave_the_background() -> None:

@@ -35,7 +35,7 @@ def _pose_file(path: Path, points: dict[str, np.ndarray], version: float = 0.2, 
     data = struct.pack("<f4H", version, 640, 480, 0, len(parts))
     for name, members in parts.items():
         data += text(name) + text("XYC") + struct.pack("<3H", len(members), 1, 1) + b"".join(map(text, members))
-        data += struct.pack("<5H", 0, 0, 255, 0, 0)  # a limb, a colour
+        data += struct.pack("<5H", 0, 0, 255, 0, 0)  # a limb, a color
     values = np.stack(list(points.values()), 1)[:, None].repeat(people, 1)
     values[:, 1:] = -1  # somebody else
     T = len(values)

@@ -16,8 +16,8 @@ from avatarkit.errors import InputError, StoreError
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.motion import retargeting
 from avatarkit.motion.files import load_motion, read_motion, save_motion, write_bvh
-from avatarkit.motion.pose_solver import Poser, frame, rotation_between, swing_twist
-from avatarkit.motion.skeleton import recognise
+from avatarkit.motion.pose_solver import PoseSolver, frame, rotation_between, swing_twist
+from avatarkit.motion.skeleton import recognize
 from avatarkit.testing import TinyBody
 from avatarkit.types.body import SMPLX_JOINTS, Motion
 
@@ -82,7 +82,7 @@ def test_twists_are_told_apart_from_swings_and_unwrapped() -> None:
 
 
 def test_a_poser_reaches_the_frames_that_it_is_asked_for() -> None:
-    poser = Poser(BODY)
+    poser = PoseSolver(BODY)
     generator = torch.Generator().manual_seed(1)
     wanted = {n: axis_angle_to_matrix(torch.randn(5, 3, generator=generator).double()) for n in poser.names}
     root, joints = poser.solve(wanted)
@@ -141,7 +141,7 @@ def test_saving_says_what_does_not_fit(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------------ BVH
 
 
-def test_bvh_gives_joints_back_within_a_tenth_of_a_millimetre(tmp_path: Path) -> None:
+def test_bvh_gives_joints_back_within_a_tenth_of_a_millimeter(tmp_path: Path) -> None:
     motion = _motion(12, size=0.9)
     write_bvh(motion, BODY, tmp_path / "m.bvh")
     back = read_motion(tmp_path / "m.bvh", BODY)
@@ -215,12 +215,12 @@ def test_arms_point_where_the_file_has_them_whatever_the_pose_at_zero(
     assert motion.params.root.abs().max() < 0.01
 
 
-def test_joints_are_recognised_by_many_names() -> None:
+def test_joints_are_recognized_by_many_names() -> None:
     names = ["Hips", "Spine", "Spine1", "Neck", "Neck1", "Head", "LeftShoulder", "LeftArm", "LeftForeArm", "LeftHand",
              "LeftHandIndex1", "LeftHandIndex2", "RightShoulder", "RightArm", "RightForeArm", "RightHand", "LHipJoint",
              "LeftUpLeg", "LeftLeg", "LeftFoot", "LeftToeBase", "RHipJoint", "RightUpLeg", "RightLeg"]  # fmt: skip
     parents = [-1, 0, 1, 2, 3, 4, 2, 6, 7, 8, 9, 10, 2, 12, 13, 14, 0, 16, 17, 18, 19, 0, 21, 22]
-    found = {n: names[j] for n, j in recognise(names, parents).items()}
+    found = {n: names[j] for n, j in recognize(names, parents).items()}
     assert found["left_collar"] == "LeftShoulder"
     assert found["left_shoulder"] == "LeftArm"
     assert found["left_index2"] == "LeftHandIndex2"
@@ -230,9 +230,9 @@ def test_joints_are_recognised_by_many_names() -> None:
     assert "jaw" not in found
     bip = ["Bip01", "Bip01 Spine", "Bip01 L Clavicle", "Bip01 L UpperArm", "Bip01 L Forearm", "Bip01 R UpperArm",
            "Bip01 L Thigh", "Bip01 R Thigh", "Bip01 L Calf"]  # fmt: skip
-    found = {n: bip[j] for n, j in recognise(bip, [-1, 0, 1, 2, 3, 1, 0, 0, 6]).items()}
+    found = {n: bip[j] for n, j in recognize(bip, [-1, 0, 1, 2, 3, 1, 0, 0, 6]).items()}
     assert (found["left_elbow"], found["left_knee"]) == ("Bip01 L Forearm", "Bip01 L Calf")
-    assert recognise(SMPLX_JOINTS, [-1] + [0] * 54) == {n: j for j, n in enumerate(SMPLX_JOINTS)}
+    assert recognize(SMPLX_JOINTS, [-1] + [0] * 54) == {n: j for j, n in enumerate(SMPLX_JOINTS)}
 
 
 def test_finger_tips_that_are_turned_around_follow_the_finger() -> None:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from avatarkit import interfaces
+import avatarkit
 from avatarkit.components import Components
 from avatarkit.config import Recipe
+from avatarkit.errors import InputError
+from avatarkit.hookspecs import License, Weights
+from avatarkit.motion.pose_solver import PoseSolver
 from avatarkit.registry import Registry
+from avatarkit.registry.specs import ComponentSpec, Plugin, make_register
+from avatarkit.storage.bundle import FORMAT, read_manifest
+from avatarkit.storage.serialization import load_subject, save_subject
+from avatarkit.testing import tiny_subject
+from avatarkit.types.subject import Quality
+from avatarkit.utils.paths import weights_folder, weights_record
 from avatarkit_cli.main import app
 
 PLUGIN = """
@@ -71,6 +83,77 @@ def test_the_old_flag_works_and_is_not_shown(tmp_path: Path) -> None:
     assert "no component 'no-such' of the kind matting" in result.output
 
 
-def test_the_old_interface_is_the_new_one() -> None:
-    with pytest.warns(DeprecationWarning, match="Matter is called MattingModel now"):
-        assert interfaces.Matter is interfaces.MattingModel
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("interfaces", "Matter", "MattingModel"),
+        ("hookspecs", "Licence", "License"),
+        ("registry", "Component", "ComponentSpec"),
+        ("registry.specs", "Component", "ComponentSpec"),
+        ("types.mesh", "skin", "linear_blend_skinning"),
+        ("geometry.mesh_graph", "spread", "screened_poisson"),
+        ("geometry.mesh_graph", "grown", "dilate"),
+        ("geometry.mesh_graph", "without_specks", "remove_small_components"),
+        ("utils.threads", "ahead", "prefetch"),
+        ("motion.pose_solver", "Poser", "PoseSolver"),
+        ("motion.retargeting", "Performer", "SourceSkeleton"),
+        ("motion.skeleton", "recognise", "recognize"),
+    ],
+)
+def test_a_former_name_is_the_current_one_and_says_so(module: str, old: str, new: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"{old} is called {new} now; the old name is removed in version 0.3"):
+        found = getattr(importlib.import_module(f"avatarkit.{module}"), old)
+    assert found is getattr(importlib.import_module(f"avatarkit.{module}"), new)
+
+
+def test_a_former_name_in_a_former_module_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "avatarkit.posing", raising=False)
+    with pytest.warns(DeprecationWarning, match="avatarkit.posing is avatarkit.motion.pose_solver now"):
+        posing = importlib.import_module("avatarkit.posing")
+    with pytest.warns(DeprecationWarning, match="Poser is called PoseSolver now"):
+        assert posing.Poser is PoseSolver
+
+
+def test_an_unknown_name_of_a_module_with_former_names_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Licens'"):
+        importlib.import_module("avatarkit.hookspecs").Licens  # noqa: B018
+
+
+@pytest.mark.parametrize(("old", "new"), [("Licence", "License"), ("Component", "ComponentSpec")])
+def test_a_former_public_name_works(old: str, new: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"avatarkit.{old} was renamed to avatarkit.{new}"):
+        assert getattr(avatarkit, old) is getattr(avatarkit, new)
+
+
+def test_licences_are_accepted_by_their_former_spelling() -> None:
+    added: list[ComponentSpec] = []
+    with pytest.warns(DeprecationWarning, match="The argument 'licence' of ComponentSpec is called 'license' now"):
+        make_register("loss", Plugin("p"), added)("x", target="a:B", licence=License("MIT"))
+    with pytest.warns(DeprecationWarning, match="ComponentSpec.licence is called license now"):
+        assert added[0].licence == License("MIT")  # type: ignore[attr-defined]
+    with pytest.warns(DeprecationWarning, match="The argument 'licence' of Weights"):
+        assert Weights("w", "x.org", licence="MIT").license == "MIT"  # type: ignore[call-arg]
+    with pytest.warns(DeprecationWarning, match="Quality.partly is called partially_visible now"):
+        assert Quality(partially_visible=("left_hand",)).partly == ("left_hand",)  # type: ignore[attr-defined]
+
+
+def test_files_with_former_names_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = {"format": FORMAT, "format_version": 1, "licences": {"tiny": {"code": "MIT"}}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert read_manifest(tmp_path)["licenses"] == {"tiny": {"code": "MIT"}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"licences": {"tiny": {"code": 5}}}))
+    with pytest.raises(InputError, match="licenses"):
+        read_manifest(tmp_path)
+
+    subject = tiny_subject()
+    save_subject(replace(subject, quality=Quality(partially_visible=("left_hand",))), tmp_path)
+    facts = (tmp_path / "subject.json").read_text()
+    (tmp_path / "subject.json").write_text(facts.replace('"partially_visible"', '"partly"'))
+    assert load_subject(tmp_path).quality.partially_visible == ("left_hand",)
+
+    monkeypatch.setenv("AVATARKIT_CACHE", str(tmp_path))
+    record = weights_folder() / ".records" / "w.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"repository": "a/b", "commit": "c", "licence": "MIT", "sha256": {}}))
+    found = weights_record("w")
+    assert found is not None and found["license"] == "MIT"

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from avatarkit.appearance.overhang import arm_overhang
 from avatarkit.appearance.painter import PhotoPainter
-from avatarkit.geometry.mesh_graph import near, vertices_below, without_specks
+from avatarkit.geometry.mesh_graph import near, remove_small_components, vertices_below
 from avatarkit.geometry.rotations import axis_angle_to_matrix
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
 from avatarkit.types.mesh import Mesh
@@ -19,7 +19,7 @@ from avatarkit.types.subject import Matte
 
 JACKET = torch.tensor([0.20, 0.22, 0.30])
 CUFF = torch.tensor([0.90, 0.90, 0.92])
-SIZE, METRE = 120, 0.004
+SIZE, METER = 120, 0.004
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def crossed():
 
 
 def _chance(image, arm):
-    return arm_overhang(image.clamp(0, 1), torch.ones(SIZE, SIZE), arm, ~arm, METRE)
+    return arm_overhang(image.clamp(0, 1), torch.ones(SIZE, SIZE), arm, ~arm, METER)
 
 
 def test_a_sleeve_ends_at_an_edge_of_the_picture(crossed):
@@ -54,13 +54,13 @@ def test_without_an_edge_it_ends_soon(crossed):
     _, arm = crossed
     chance = _chance(JACKET.expand(SIZE, SIZE, 3), arm)
     assert chance[53].mean() > 0.5
-    assert (chance[52 + round(0.06 / METRE) :] < 0.35).all()
+    assert (chance[52 + round(0.06 / METER) :] < 0.35).all()
 
 
 def test_where_no_arm_is_there_is_no_sleeve(crossed):
     image, arm = crossed
     assert not _chance(image, torch.zeros_like(arm)).any()
-    assert not arm_overhang(image, torch.ones(SIZE, SIZE), arm, torch.zeros_like(arm), METRE).any()
+    assert not arm_overhang(image, torch.ones(SIZE, SIZE), arm, torch.zeros_like(arm), METER).any()
 
 
 def test_forearms_end_at_the_elbows():
@@ -84,8 +84,8 @@ def _turn(one, other):
 def test_specks_are_small_connected_parts():
     edges = torch.tensor([[0, 1], [1, 2], [3, 4], [2, 3]])
     mask = torch.tensor([True, True, True, False, True, True])
-    assert without_specks(mask, edges, 2).tolist() == [True, True, True, False, False, False]
-    assert not without_specks(mask, edges, 4).any()
+    assert remove_small_components(mask, edges, 2).tolist() == [True, True, True, False, False, False]
+    assert not remove_small_components(mask, edges, 4).any()
 
 
 def test_the_trunk_behind_a_forearm_is_painted_as_beside_it():

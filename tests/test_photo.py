@@ -56,17 +56,17 @@ def test_type_is_judged_by_content_not_by_name(tmp_path: Path, picture: Image.Im
     assert close(read_photo(tmp_path / "no_suffix").image.numpy(), picture, 1e-6)
 
 
-def test_grey_palette_and_one_bit(tmp_path: Path, picture: Image.Image) -> None:
+def test_gray_palette_and_one_bit(tmp_path: Path, picture: Image.Image) -> None:
     for mode, tolerance in (("L", 1e-6), ("P", 0.05), ("1", 1e-6)):
         converted = picture.convert(mode)
         converted.save(tmp_path / f"{mode}.png")
         assert close(read_photo(tmp_path / f"{mode}.png").image.numpy(), converted, tolerance)
 
 
-def test_16_bit_grey_keeps_its_range(tmp_path: Path) -> None:
+def test_16_bit_gray_keeps_its_range(tmp_path: Path) -> None:
     values = np.tile(np.linspace(0, 65535, 100).astype(np.uint16), (80, 1))
-    Image.fromarray(values).save(tmp_path / "grey16.png")
-    image = read_photo(tmp_path / "grey16.png").image.numpy()
+    Image.fromarray(values).save(tmp_path / "gray16.png")
+    image = read_photo(tmp_path / "gray16.png").image.numpy()
     assert np.abs(image[..., 0] - values / 65535).max() < 0.003
 
 
@@ -85,7 +85,7 @@ def test_16_bit_rgb(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_photo(tmp_path / "rgb16.png").image[35, 35], [1, 0.5, 0], atol=0.005)
 
 
-def test_cmyk_has_the_right_colours(tmp_path: Path, picture: Image.Image) -> None:
+def test_cmyk_has_the_right_colors(tmp_path: Path, picture: Image.Image) -> None:
     picture.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=95)
     assert close(read_photo(tmp_path / "cmyk.jpg").image.numpy(), picture, 0.02)
 
@@ -126,7 +126,7 @@ def test_palette_with_transparency(tmp_path: Path, picture: Image.Image) -> None
     np.testing.assert_array_equal(photo.alpha.numpy() == 0, np.asarray(palette) == 0)
 
 
-def test_colour_profile_is_applied(tmp_path: Path) -> None:
+def test_color_profile_is_applied(tmp_path: Path) -> None:
     lab = Image.new("RGB", (80, 80), (120, 160, 90))
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     lab.save(tmp_path / "srgb.png", icc_profile=profile.tobytes())

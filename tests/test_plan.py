@@ -26,7 +26,7 @@ from avatarkit.registry.requirements import Requirement
 
 PLUGIN = """
     from dataclasses import dataclass
-    from avatarkit.hookspecs import Licence, Needs, hookimpl
+    from avatarkit.hookspecs import License, Needs, hookimpl
 
     @dataclass(frozen=True)
     class Config:
@@ -38,7 +38,7 @@ for hook in KINDS.values():
     PLUGIN += f"""
     @hookimpl
     def {hook}(register):
-        register("fine", target="plan_plugin:Config", config="plan_plugin:Config", licence=Licence("MIT"))
+        register("fine", target="plan_plugin:Config", config="plan_plugin:Config", license=License("MIT"))
         register("module", target="plan_plugin:Config", needs=Needs(modules=("no_such_module",)), extra="heavy")
         register("weights", target="plan_plugin:Config", config="plan_plugin:Config", needs=Needs(weights=("big",)))
         register("device", target="plan_plugin:Config", needs=Needs(device="cuda"))
@@ -74,7 +74,7 @@ def test_a_plan_lists_every_step_with_all_its_options(registry: Registry, photo:
     assert set(steps) == {*SLOTS, "losses.rgb"}
     assert steps["tracker"].config == {"checkpoint": "", "size": 3}
     assert steps["body_labels"].component is None
-    assert made.licences["tracker 'fine'"].code == "MIT"
+    assert made.licenses["tracker 'fine'"].code == "MIT"
     made.require_ready()
     assert made.to_dict()["ready"] is True
 

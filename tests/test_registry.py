@@ -19,7 +19,7 @@ from avatarkit.registry import Registry
 from avatarkit.registry.requirements import requirements
 
 GOOD = """
-    from avatarkit.hookspecs import Licence, Needs, hookimpl
+    from avatarkit.hookspecs import License, Needs, hookimpl
 
     @hookimpl
     def register_losses(register):
@@ -172,7 +172,7 @@ def test_a_name_that_two_plugins_claim_belongs_to_neither(install: Install) -> N
     assert load("good").get("loss", "good").plugin.name == "good"
 
 
-def test_an_unknown_component_names_its_likely_neighbour(install: Install) -> None:
+def test_an_unknown_component_names_its_likely_neighbor(install: Install) -> None:
     install("good", GOOD, good_module_parts=PARTS)
     registry = load("good")
     with pytest.raises(

@@ -17,7 +17,7 @@ from avatarkit.types.subject import Notice, Quality
 from avatarkit.utils.html import avatar_card
 from avatarkit.utils.text import escaped, one_line
 
-GREY = torch.full((40, 30, 3), 0.5)
+GRAY = torch.full((40, 30, 3), 0.5)
 
 
 def test_advice_is_chosen_by_the_code_of_a_notice_and_comes_once() -> None:
@@ -34,13 +34,13 @@ def test_plain_sentences_of_a_tracker_become_notices() -> None:
 
 
 def test_a_chart_is_drawn_from_top_to_bottom_and_described() -> None:
-    text = chart("colours", [(s, 10.0 ** (-s / 50)) for s in range(0, 101, 5)], 100)
+    text = chart("colors", [(s, 10.0 ** (-s / 50)) for s in range(0, 101, 5)], 100)
     raw = re.search('class="raw" points="([^"]+)"', text)
     assert raw
     points = np.array([[float(v) for v in p.split(",")] for p in raw[1].split()])
     assert np.allclose(points[:, 0], np.linspace(0, 400, 21))
     assert np.allclose(points[:, 1], np.linspace(4, 100, 21), atol=0.1)  # a straight line, since the scale is logarithmic
-    assert "colours: 0.47 to 0.03 over 100 steps, between 0.01 and 1" in text
+    assert "colors: 0.47 to 0.03 over 100 steps, between 0.01 and 1" in text
     assert chart("nothing", [(0, 0.0), (1, 0.0)], 2) == ""
     assert "nan" not in chart("one", [(0, 0.5)], 0)
 
@@ -60,7 +60,7 @@ def test_tables_escape_what_they_show_and_put_numbers_right() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [image(GREY, 'Ada "the" <first>'), slider(GREY, GREY), turntable([GREY] * 3, (-10.0, 0.0, 10.0))],
+    [image(GRAY, 'Ada "the" <first>'), slider(GRAY, GRAY), turntable([GRAY] * 3, (-10.0, 0.0, 10.0))],
     ids=["image", "slider", "turntable"],
 )
 def test_pictures_and_handles_have_words(text: str) -> None:
@@ -86,7 +86,7 @@ def hostile_manifest(text: str) -> dict[str, Any]:
     return {
         "avatarkit": text, "device": text, "seed": text, "recipe": {"name": text}, "consent": text, "warnings": [f"hand {text}"],
         "metrics": {text: 1.0}, "stages": {text: {"seconds": 1.0, "peak_memory_mb": 2.0}},
-        "licences": {text: {"code": text, "weights": text, "commercial": None}},
+        "licenses": {text: {"code": text, "weights": text, "commercial": None}},
     }  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def test_no_text_of_a_manifest_becomes_an_element() -> None:
         manifest = hostile_manifest(text)
         notices = [Notice("hands", text)]
         parts = [report._warnings(notices), report._numbers(manifest), report._stages(manifest), report._origin(manifest)]
-        parts += [figure(GREY, text, text), chart(text, [(0, 1.0), (1, 0.5)], 1), table([(text, text)], (text, text), text)]
+        parts += [figure(GRAY, text, text), chart(text, [(0, 1.0), (1, 0.5)], 1), table([(text, text)], (text, text), text)]
         page = report._page(escaped(one_line(text)), "".join([*parts, section(text, "", text), *cards(manifest, text)]))
         page.encode()
         assert not {"\x1b", "\u202e", "\u2028"} & set(page)

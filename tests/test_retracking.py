@@ -38,7 +38,7 @@ class Answer:
 
 @pytest.fixture(scope="module")
 def scene():
-    """Body, subject, mesh rasteriser, and a clip of four frames that shows the requested poses."""
+    """Body, subject, mesh rasterizer, and a clip of four frames that shows the requested poses."""
     body, subject, meshes = TinyBody(), tiny_subject(), ReferenceRenderer().meshes
     params = place(tiny_motion(frames=4), subject.params, body)
     alpha = []

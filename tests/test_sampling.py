@@ -1,4 +1,4 @@
-"""Which views training looks at, and label clips in the photo's colours."""
+"""Which views training looks at, and label clips in the photo's colors."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_a_hem_lies_where_fewest_pixels_disagree():
     assert _hem(along, bare, torch.zeros(1000)) is None
 
 
-def test_hands_have_the_colour_of_their_skin():
+def test_hands_have_the_color_of_their_skin():
     shown = torch.cat([CLOTH.expand(200, 3), (0.9 * SKIN).expand(50, 3)])  # fitted a little off, most of it shows a sleeve
     assert torch.allclose(_hand_color(shown, torch.ones(250), SKIN), 0.9 * SKIN, atol=0.03)
     assert torch.allclose(_hand_color(shown[:200], torch.ones(200), SKIN), CLOTH, atol=0.01)  # a glove
@@ -70,7 +70,7 @@ def test_hands_have_the_colour_of_their_skin():
 
 
 class TestSleeves:
-    """A person of one colour with bare forearms, of which the photo shows the front."""
+    """A person of one color with bare forearms, of which the photo shows the front."""
 
     @pytest.fixture
     def subject(self):
@@ -92,7 +92,7 @@ class TestSleeves:
             of_it = body._owner == owner
             assert ((bare > 0.5).float()[of_it] == expected).float().mean() > 0.9, owner
 
-    def test_colours_do_not_mix_across_them(self, subject):
+    def test_colors_do_not_mix_across_them(self, subject):
         body = TinyBody()
         painter = PhotoPainter(subject, body, ReferenceRenderer())
         behind = torch.nonzero((body._owner == 3)[body.faces].all(1))[:, 0]
@@ -113,9 +113,9 @@ class TestSleeves:
         keypoints = replace(subject.keypoints, points={**subject.keypoints.points, "hand21_left": hand})
         held = replace(subject, matte=replace(subject.matte, foreground=image), keypoints=keypoints)
         painter = PhotoPainter(held, body, ReferenceRenderer())
-        assert painter.astray[y, x] and painter.astray[y, x + 7]
-        assert not painter.astray[y, x + 20 :].any() and not painter.astray[: y - 12].any()
-        assert not painter.astray[y, x - 8]
+        assert painter.misaligned[y, x] and painter.misaligned[y, x + 7]
+        assert not painter.misaligned[y, x + 20 :].any() and not painter.misaligned[: y - 12].any()
+        assert not painter.misaligned[y, x - 8]
         front = torch.nonzero((body._owner == 1)[body.faces].all(1))[:, 0]
         weights = torch.full((len(front), 3), 1 / 3)
         before = PhotoPainter(subject, body, ReferenceRenderer()).paint(front, weights).shown
@@ -140,7 +140,7 @@ class TestSleeves:
             subject,
             matte=replace(subject.matte, foreground=image),
             keypoints=replace(seen, points=points, scores=scores),
-            quality=replace(subject.quality, partly=("left_hand",)),
+            quality=replace(subject.quality, partially_visible=("left_hand",)),
         )
-        astray = PhotoPainter(held, body, ReferenceRenderer()).astray
-        assert bool(astray[y, x]) != gloved
+        misaligned = PhotoPainter(held, body, ReferenceRenderer()).misaligned
+        assert bool(misaligned[y, x]) != gloved

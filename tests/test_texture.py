@@ -13,7 +13,7 @@ from avatarkit.appearance.color_priors import dominant_color, tooth_gaps
 from avatarkit.appearance.openings import face_openings, hand_areas
 from avatarkit.appearance.painter import PhotoPainter
 from avatarkit.appearance.texture import inpaint, sample_texture, texture_from_photo, uv_positions
-from avatarkit.geometry.mesh_graph import limb, mesh_edges, spread
+from avatarkit.geometry.mesh_graph import limb, mesh_edges, screened_poisson
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_context, tiny_subject
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh, barycentric, vertex_normals
@@ -21,7 +21,7 @@ from avatarkit.types.subject import Quality
 
 
 class RememberingMeshes:
-    """The reference rasteriser, which takes seconds, asked once for each picture."""
+    """The reference rasterizer, which takes seconds, asked once for each picture."""
 
     def __init__(self):
         self._inner, self._drawn = ReferenceRenderer().meshes, {}
@@ -60,14 +60,14 @@ def every_face(body):
 
 
 def true_colors(subject, body, face, weights):
-    """What ``tiny_subject`` painted the surface with: colours that follow the posed position."""
+    """What ``tiny_subject`` painted the surface with: colors that follow the posed position."""
     vertices = body.vertices(subject.params)[0]
     low, high = vertices.amin(0), vertices.amax(0)
     return barycentric(0.2 + 0.6 * (vertices - low) / (high - low), body.faces[face], weights)
 
 
 class TestUVMap:
-    def test_texels_map_back_to_their_own_centre(self, body):
+    def test_texels_map_back_to_their_own_center(self, body):
         size = 96
         uv_map = uv_positions(body, size)
         row, column = torch.nonzero(uv_map.covered, as_tuple=True)
@@ -85,7 +85,7 @@ class TestUVMap:
         assert abs(float(covered - area)) < 0.01
 
     def test_charts_have_no_holes(self, body):
-        """A texel whose left and right neighbours lie in a chart's inside is covered too: shared edges leave no gap."""
+        """A texel whose left and right neighbors lie in a chart's inside is covered too: shared edges leave no gap."""
         covered = uv_positions(body, 150).covered
         gaps = ~covered[:, 1:-1] & covered[:, :-2] & covered[:, 2:]
         assert not gaps.any()
@@ -108,7 +108,7 @@ class TestUVMap:
 
 
 class TestPainter:
-    def test_seen_surface_has_the_colours_of_the_photo(self, subject, body, painter, renderer):
+    def test_seen_surface_has_the_colors_of_the_photo(self, subject, body, painter, renderer):
         face, weights = every_face(body)
         paint = painter.paint(face, weights)
         sure = paint.confidence > 0.6
@@ -127,7 +127,7 @@ class TestPainter:
         assert not paint.seen[facing < 0].any()
         assert paint.confidence[facing < 0].max() < 0.5
         assert paint.confidence[facing > 0.9].median() > 0.9
-        assert paint.confidence.min() > 0  # every point has some colour to start from
+        assert paint.confidence.min() > 0  # every point has some color to start from
 
     def test_background_does_not_bleed(self, subject, body, renderer):
         matte = subject.matte
@@ -199,7 +199,7 @@ class TestSurface:
         value, prior = torch.rand(count, 2, generator=g), torch.rand(count, 2, generator=g)
         weight, pull = torch.rand(count, generator=g), torch.rand(count, generator=g) * 0.1
         conductance = torch.rand(len(edges), generator=g)
-        x = spread(edges, conductance, value, weight, prior, pull).double().requires_grad_()
+        x = screened_poisson(edges, conductance, value, weight, prior, pull).double().requires_grad_()
         gap = (x[edges[:, 0]] - x[edges[:, 1]]).square().sum(1)
         energy = (weight[:, None] * (x - value) ** 2 + pull[:, None] * (x - prior) ** 2).sum()
         energy = energy + (conductance * gap).sum()
@@ -215,7 +215,7 @@ class TestSurface:
         assert (arm & forearm).sum() == forearm.sum()
         assert forearm.sum() <= arm.sum()
 
-    def test_dominant_colour_is_not_a_mixture(self):
+    def test_dominant_color_is_not_a_mixture(self):
         orange, blue = torch.tensor([[0.9, 0.4, 0.1]]), torch.tensor([[0.05, 0.05, 0.3]])
         colors = torch.cat([orange.repeat(60, 1), blue.repeat(40, 1)])
         found = dominant_color(colors, torch.ones(100))
@@ -271,7 +271,7 @@ class TestOpenings:
         assert face_openings(Keypoints(100, 100, {}, {}), 10, 10) is None
 
 
-def test_mesh_colours_come_back_through_a_render(subject, body, painter, renderer):
+def test_mesh_colors_come_back_through_a_render(subject, body, painter, renderer):
     """The texture, drawn from the photo's own view, gives the photo again."""
     drawn = renderer.meshes.render(Mesh(painter.vertices, body.faces), subject.camera)
     hit = drawn.face_index >= 0

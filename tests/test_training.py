@@ -1,4 +1,4 @@
-"""The optimisation loop: it learns, and an interruption changes nothing."""
+"""The optimization loop: it learns, and an interruption changes nothing."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def subject():
 def _clip(subject, region="body") -> LabelClip:
     motion = tiny_motion()
     params = replace(motion.params, translation=motion.params.translation + subject.params.translation)
-    grey = torch.full((len(motion), 48, 48, 3), 40, dtype=torch.uint8)
+    gray = torch.full((len(motion), 48, 48, 3), 40, dtype=torch.uint8)
     full = torch.full((len(motion), 48, 48), 255, dtype=torch.uint8)
-    return LabelClip("swing", region, grey, full, full, params, params, (subject.camera,) * len(motion))
+    return LabelClip("swing", region, gray, full, full, params, params, (subject.camera,) * len(motion))
 
 
 def _train(subject, steps, checkpoints=None, labels=(), total=None, on=("photo", "body")):

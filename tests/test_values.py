@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.testing import TinyBody
 from avatarkit.types.camera import front_camera, orbit
-from avatarkit.types.mesh import barycentric, skin, vertex_normals
+from avatarkit.types.mesh import barycentric, linear_blend_skinning, vertex_normals
 from avatarkit_coupled_gs.image_losses import l1, ssim_map, weighted_mean
 
 angles = st.lists(st.floats(-2.9, 2.9), min_size=3, max_size=3).map(lambda v: torch.tensor(v, dtype=torch.float64))
@@ -28,18 +28,18 @@ def test_a_person_in_front_stands_upright_with_their_left_on_the_right():
 
 @given(st.floats(-80, 80), st.floats(-60, 60))
 @settings(max_examples=30, deadline=None)
-def test_orbit_keeps_the_centre_in_place_and_at_distance(yaw, pitch):
-    camera, centre = front_camera(100, 100), torch.tensor([0.1, 0.2, -2.0])
-    moved = orbit(camera, centre, yaw, pitch)
-    assert torch.allclose(moved.project(centre), camera.project(centre), atol=2e-3)
+def test_orbit_keeps_the_center_in_place_and_at_distance(yaw, pitch):
+    camera, center = front_camera(100, 100), torch.tensor([0.1, 0.2, -2.0])
+    moved = orbit(camera, center, yaw, pitch)
+    assert torch.allclose(moved.project(center), camera.project(center), atol=2e-3)
     R = moved.T_camera_world[:3, :3]
     assert torch.allclose(R @ R.T, torch.eye(3), atol=1e-5)
 
 
 def test_orbit_turns_to_the_right_and_up():
-    camera, centre = front_camera(100, 100), torch.tensor([0.0, 0.0, -2.0])
-    assert orbit(camera, centre, 30).position[0] > 0.5
-    assert orbit(camera, centre, 0, 30).position[1] > 0.5
+    camera, center = front_camera(100, 100), torch.tensor([0.0, 0.0, -2.0])
+    assert orbit(camera, center, 30).position[0] > 0.5
+    assert orbit(camera, center, 0, 30).position[1] > 0.5
 
 
 def test_crop_and_resize_see_the_same_world():
@@ -67,7 +67,7 @@ def test_skinning_moves_points_with_their_joint():
     points = torch.tensor([[[0.0, 1.0, 0.0], [0.0, 2.0, 0.0]]])
     transforms = torch.eye(4).expand(1, 2, 4, 4).clone()
     transforms[0, 1, 0, 3] = 1.0
-    moved = skin(points, torch.tensor([[0, 1], [0, 1]]), torch.tensor([[1.0, 0.0], [0.5, 0.5]]), transforms)
+    moved = linear_blend_skinning(points, torch.tensor([[0, 1], [0, 1]]), torch.tensor([[1.0, 0.0], [0.5, 0.5]]), transforms)
     assert torch.allclose(moved, torch.tensor([[[0.0, 1.0, 0.0], [0.5, 2.0, 0.0]]]))
 
 

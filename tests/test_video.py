@@ -17,7 +17,7 @@ from avatarkit.io.video import VideoWriter, probe, read_frames
 
 
 def frame(number: int, width: int = 96, height: int = 64) -> np.ndarray:
-    """A grey level that names the frame, and a red corner top left."""
+    """A gray level that names the frame, and a red corner top left."""
     image = np.full((height, width, 3), 40 + 4 * number, np.uint8)
     image[: height // 4, : width // 4] = (220, 20, 20)
     return image
@@ -239,7 +239,7 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
                 read(tmp_path / name)
 
 
-def test_colours_change_from_pixel_to_pixel(tmp_path: Path) -> None:
+def test_colors_change_from_pixel_to_pixel(tmp_path: Path) -> None:
     ramp = np.linspace(0, 255, 128).astype(np.uint8)
     image = np.stack([np.tile(ramp, (64, 1)), np.full((64, 128), 90, np.uint8), np.tile(ramp[::-1], (64, 1))], -1)
     path = tmp_path / "ramp.mp4"
@@ -250,4 +250,4 @@ def test_colours_change_from_pixel_to_pixel(tmp_path: Path) -> None:
     tint = (frame[..., 0] - frame[..., 2])[:, 8:-8]
     step = np.abs(np.diff(tint, axis=1))
     even, odd = step[:, 0::2].mean(), step[:, 1::2].mean()
-    assert min(even, odd) > 0.5 * max(even, odd)  # half the colour samples are there: repeating them would give stairs
+    assert min(even, odd) > 0.5 * max(even, odd)  # half the color samples are there: repeating them would give stairs

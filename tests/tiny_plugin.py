@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from avatarkit.hookspecs import Licence, hookimpl
+from avatarkit.hookspecs import License, hookimpl
 from avatarkit.interfaces import Posed
 from avatarkit.testing import method, tiny_subject
 from avatarkit.types.body import BodyParams, Motion
@@ -48,12 +48,12 @@ class Detector(method.TinyDetector):
         _called("detect_video")
         for image in images:
             person = _person(image.shape[1])
-            step = (_centre(image) - _centre(person.photo.to_uint8())).astype(np.float32)
+            step = (_center(image) - _center(person.photo.to_uint8())).astype(np.float32)
             points = {name: p + step for name, p in person.keypoints.points.items()}
             yield None if image.std() < 1 else replace(person.keypoints, points=points)
 
 
-def _centre(image: np.ndarray) -> np.ndarray:
+def _center(image: np.ndarray) -> np.ndarray:
     """(2,) x and y in the middle of all that is not the green wall."""
     y, x = (np.abs(image.astype(int) - (26, 128, 51)).sum(-1) > 60).nonzero()
     return np.array([x.mean(), y.mean()]) if len(x) else np.zeros(2)
@@ -92,10 +92,10 @@ class Tracker(method.TinyTracker):
         for k, frame in enumerate(frames):
             if frame is not None:
                 truth = _person(frame.width)
-                metres = -float(truth.params.translation[2]) / float(truth.camera.K[0, 0])
+                meters = -float(truth.params.translation[2]) / float(truth.camera.K[0, 0])
                 name = next(iter(truth.keypoints.points))
                 x, y = (frame.points[name] - truth.keypoints.points[name]).mean(0).tolist()
-                motion.params.translation[k] += metres * torch.tensor([x, -y, 0.0])
+                motion.params.translation[k] += meters * torch.tensor([x, -y, 0.0])
         return motion
 
     def fit(self, photo: Photo, matte: Matte, keypoints: Keypoints) -> Subject:
@@ -131,7 +131,7 @@ def register_keypoint_detectors(register: Any) -> None:
 
 @hookimpl
 def register_body_models(register: Any) -> None:
-    register("tiny", target="avatarkit.testing:TinyBody", licence=Licence("MIT", "made for tests"))
+    register("tiny", target="avatarkit.testing:TinyBody", license=License("MIT", "made for tests"))
 
 
 @hookimpl

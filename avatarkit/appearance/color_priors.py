@@ -1,4 +1,4 @@
-"""What colours a person's surface is likely to have where the photo does not show it."""
+"""What colors a person's surface is likely to have where the photo does not show it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SIDES = 0.3  # how much darker the sides of fingers are than their backs
 
 @dataclass(frozen=True)
 class Expected:
-    """Colours where nothing near was seen.
+    """Colors where nothing near was seen.
 
     Attributes:
         color: (V, 3). strength: (V,) how strongly to pull there, against 1 per edge of the surface.
@@ -54,7 +54,7 @@ def luminance(rgb: torch.Tensor) -> torch.Tensor:
 
 
 def dominant_color(colors: torch.Tensor, weight: torch.Tensor, radius: float = 0.18) -> torch.Tensor | None:
-    """(3,) the colour that most of (n, 3) lie near: two colours do not mix into a third. None without weight."""
+    """(3,) the color that most of (n, 3) lie near: two colors do not mix into a third. None without weight."""
     if float(weight.sum()) < 1e-3:
         return None
     steps = 6
@@ -63,11 +63,11 @@ def dominant_color(colors: torch.Tensor, weight: torch.Tensor, radius: float = 0
     mass = torch.zeros((steps + 1) ** 3).index_add(0, number, weight)
     smooth = functional.avg_pool3d(mass.reshape(1, 1, steps + 1, steps + 1, steps + 1), 3, 1, 1).reshape(-1)
     best = int((smooth + 0.2 * mass).argmax())
-    centre = torch.tensor([best // (steps + 1) ** 2, best // (steps + 1) % (steps + 1), best % (steps + 1)]) / steps
+    center = torch.tensor([best // (steps + 1) ** 2, best // (steps + 1) % (steps + 1), best % (steps + 1)]) / steps
     for _ in range(4):  # mean shift
-        near = weight * torch.exp(-0.5 * ((colors - centre) / radius).square().sum(-1))
-        centre = (colors * near[:, None]).sum(0) / near.sum().clamp(min=1e-9)
-    return centre
+        near = weight * torch.exp(-0.5 * ((colors - center) / radius).square().sum(-1))
+        center = (colors * near[:, None]).sum(0) / near.sum().clamp(min=1e-9)
+    return center
 
 
 def expected_colors(
@@ -80,14 +80,14 @@ def expected_colors(
     exposure: float,
     hair_pixels: torch.Tensor,
 ) -> Expected:
-    """Guesses the colour of every region from what was seen of it.
+    """Guesses the color of every region from what was seen of it.
 
     Args:
         body: the body model.
         region: (V,) into ``REGIONS``. bare: (V,) bool, where the clothes end. rest: (V, 3).
         color: (V, 3) of the photo, with trust ``seen`` (V,).
         exposure: brightness of white things in the photo.
-        hair_pixels: (n, 3) colours on the scalp and just off it.
+        hair_pixels: (n, 3) colors on the scalp and just off it.
     """
     is_in = {name: region == k for k, name in enumerate(REGIONS)}
 
@@ -107,7 +107,7 @@ def expected_colors(
     usual_lips = skin * skin.new_tensor([0.92, 0.72, 0.74])
     lips = _or_else(dominant_color(color[is_in["lips"]], (seen * red)[is_in["lips"]], 0.1), usual_lips)
     front = rest[is_in["lips"], 2].max() if is_in["lips"].any() else rest[:, 2].max()
-    depth = (front - rest[:, 2]).clamp(min=0.0)[:, None]  # metres behind the lips: the cavity darkens
+    depth = (front - rest[:, 2]).clamp(min=0.0)[:, None]  # meters behind the lips: the cavity darkens
     hand = is_in["hands"]
     normals = vertex_normals(rest, body.faces)
     shade = _hollows(rest, normals, hand) * _rounding(body, normals)
@@ -219,7 +219,7 @@ def _hollows(rest: torch.Tensor, normals: torch.Tensor, mask: torch.Tensor) -> t
 
 
 def hair_strands(direction: torch.Tensor) -> torch.Tensor:
-    """(n,) about -1 to 1: strands that run down from the crown; directions (n, 3) are seen from the head's centre."""
+    """(n,) about -1 to 1: strands that run down from the crown; directions (n, 3) are seen from the head's center."""
     crown = direction.new_tensor([0.0, 0.88, -0.48])
     side = direction.new_tensor([1.0, 0.0, 0.0])
     front = torch.linalg.cross(side, crown)
@@ -233,7 +233,7 @@ def hair_strands(direction: torch.Tensor) -> torch.Tensor:
 
 
 def dental_arc(rest: torch.Tensor, teeth: torch.Tensor) -> torch.Tensor:
-    """(V,) metres along the row of teeth from its middle, for rest vertices (V, 3); ``teeth`` (V,) bool are theirs."""
+    """(V,) meters along the row of teeth from its middle, for rest vertices (V, 3); ``teeth`` (V,) bool are theirs."""
     if not teeth.any():
         return torch.zeros(len(rest))
     front = rest[teeth, 2].max()
@@ -241,7 +241,7 @@ def dental_arc(rest: torch.Tensor, teeth: torch.Tensor) -> torch.Tensor:
 
 
 def tooth_gaps(arc: torch.Tensor) -> torch.Tensor:
-    """(n,) 0 to 0.25, darkness between neighbouring teeth at a place along the row in metres."""
+    """(n,) 0 to 0.25, darkness between neighboring teeth at a place along the row in meters."""
     borders = arc.new_tensor([0.0, 8.0, 15.0, 23.0, 31.0, 40.0, 50.0]) * 1e-3
     off = (arc.abs()[:, None] - borders).abs().amin(1)
     return 0.25 * torch.exp(-0.5 * (off / 0.6e-3) ** 2)
@@ -249,7 +249,7 @@ def tooth_gaps(arc: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class EyeColors:
-    """Colours of an eyeball by the angle from its axis.
+    """Colors of an eyeball by the angle from its axis.
 
     Attributes:
         iris, sclera: (3,).
@@ -260,7 +260,7 @@ class EyeColors:
 
     @classmethod
     def estimate(cls, angle: torch.Tensor, color: torch.Tensor, seen: torch.Tensor, expected: Expected) -> EyeColors:
-        """From points of both eyes: degrees off the axis (n,), colours (n, 3), trust (n,)."""
+        """From points of both eyes: degrees off the axis (n,), colors (n, 3), trust (n,)."""
         iris = dominant_color(color, seen * ((angle > 13) & (angle < 24)), 0.1)
         bright = seen * ((angle > 36) & (angle < 65)) * smoothstep(luminance(color), 0.25, 0.6)
         sclera = dominant_color(color, bright, 0.12)
@@ -269,7 +269,7 @@ class EyeColors:
         return cls(expected.skin * 0.35 if iris is None else iris, 0.47 * (sclera + expected.white))
 
     def __call__(self, axis: torch.Tensor) -> torch.Tensor:
-        """(n, 3) colours at unit directions (n, 3) from the centre of the eyeball; the axis is +z."""
+        """(n, 3) colors at unit directions (n, 3) from the center of the eyeball; the axis is +z."""
         angle = axis[:, 2].clamp(-1.0, 1.0).acos().rad2deg()
         pupil = 1.0 - smoothstep(angle, 9.0, 12.0)
         limbus = 1.0 - 0.45 * smoothstep(angle, 22.0, 28.0)

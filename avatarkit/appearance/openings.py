@@ -78,13 +78,13 @@ def hand_areas(keypoints: Keypoints | None, height: int, width: int) -> tuple[to
     return sure, maybe
 
 
-def _discs(mask: torch.Tensor, centres: torch.Tensor, radius: float) -> None:
-    """Sets pixels of (H, W) within ``radius`` of any of the centres (n, 2)."""
-    x0, y0 = (centres.amin(0) - radius).floor().long().clamp(min=0).tolist()
-    x1, y1 = (centres.amax(0) + radius).ceil().long().tolist()
+def _discs(mask: torch.Tensor, centers: torch.Tensor, radius: float) -> None:
+    """Sets pixels of (H, W) within ``radius`` of any of the centers (n, 2)."""
+    x0, y0 = (centers.amin(0) - radius).floor().long().clamp(min=0).tolist()
+    x1, y1 = (centers.amax(0) + radius).ceil().long().tolist()
     x1, y1 = min(x1, mask.shape[1]), min(y1, mask.shape[0])
     if x1 <= x0 or y1 <= y0:
         return
     grid = torch.stack(torch.meshgrid(torch.arange(x0, x1) + 0.5, torch.arange(y0, y1) + 0.5, indexing="xy"), -1)
-    for centre in centres:
-        mask[y0:y1, x0:x1] |= (grid - centre).square().sum(-1) < radius * radius
+    for center in centers:
+        mask[y0:y1, x0:x1] |= (grid - center).square().sum(-1) < radius * radius

@@ -7,20 +7,20 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from avatarkit.geometry.mesh_graph import smoothstep, spread
+from avatarkit.geometry.mesh_graph import screened_poisson, smoothstep
 
 __all__ = ["arm_overhang"]
 
-_PIXEL = 0.004  # metres of a pixel of the grid that is solved on
-_REACH = 0.09  # metres beside the fitted arm from which everything is the trunk's
-_SURE = 0.025  # metres inside of the fitted arm from which everything is the arm's
-_CONTRAST = 3.0  # times the usual difference of neighbouring pixels at which one thing may end and another begin
+_PIXEL = 0.004  # meters of a pixel of the grid that is solved on
+_REACH = 0.09  # meters beside the fitted arm from which everything is the trunk's
+_SURE = 0.025  # meters inside of the fitted arm from which everything is the arm's
+_CONTRAST = 3.0  # times the usual difference of neighboring pixels at which one thing may end and another begin
 _TIGHTEST = 1e-3  # conductance across the strongest edge
 _TRUNK = 0.01  # pull towards the trunk at ``_REACH``; where nothing tells, the arm ends soon
-_DARK = 0.02  # added to colours before their logarithm: edges in shade count as those in light
+_DARK = 0.02  # added to colors before their logarithm: edges in shade count as those in light
 
 
-def arm_overhang(color: torch.Tensor, alpha: torch.Tensor, arm: torch.Tensor, trunk: torch.Tensor, metre: float) -> torch.Tensor:
+def arm_overhang(color: torch.Tensor, alpha: torch.Tensor, arm: torch.Tensor, trunk: torch.Tensor, meter: float) -> torch.Tensor:
     """(H, W) 0 to 1: how likely each pixel of ``trunk`` shows an arm; 0 away from arms.
 
     The random walker (Grady, Random Walks for Image Segmentation, 2006, section III): the chance that a walk from a pixel, which
@@ -28,17 +28,17 @@ def arm_overhang(color: torch.Tensor, alpha: torch.Tensor, arm: torch.Tensor, tr
 
     Args:
         color: (H, W, 3) sRGB. alpha: (H, W) of the person. arm, trunk: (H, W) bool, what the mesh shows.
-        metre: size of a pixel on the body.
+        meter: size of a pixel on the body.
     """
     height, width = arm.shape
     if not bool((arm & torch.from_numpy(ndimage.binary_dilation(trunk.numpy()))).any()):
         return torch.zeros(height, width)
-    stride = max(1, round(_PIXEL / metre))
+    stride = max(1, round(_PIXEL / meter))
     rows, columns = (torch.arange(stride // 2, n, stride) for n in (height, width))
     smooth = np.stack([ndimage.uniform_filter(color[..., k].numpy(), stride) for k in range(3)], -1)
     picture = (torch.from_numpy(smooth)[rows][:, columns] + _DARK).log()
     alpha, arm, trunk = (t[rows][:, columns] for t in (alpha, arm, trunk))
-    outside, inside = (torch.from_numpy(ndimage.distance_transform_edt(m.numpy())).float() * metre * stride for m in (~arm, arm))
+    outside, inside = (torch.from_numpy(ndimage.distance_transform_edt(m.numpy())).float() * meter * stride for m in (~arm, arm))
     solved = (arm & (inside < 2 * _SURE) | trunk & (outside < _REACH)) & (alpha > 0.5)
     edges, contrast = _edges(picture, solved)
     if not len(edges):
@@ -49,7 +49,7 @@ def arm_overhang(color: torch.Tensor, alpha: torch.Tensor, arm: torch.Tensor, tr
     sure = torch.where(arm, smoothstep(inside, 0.0, _SURE), smoothstep(outside, 0.6 * _REACH, _REACH))[solved]
     pull = _TRUNK * (outside[solved] / _REACH).square()
     chance = torch.zeros(arm.shape)
-    chance[solved] = spread(edges, conductance, known, sure, torch.zeros_like(known), pull)[:, 0]
+    chance[solved] = screened_poisson(edges, conductance, known, sure, torch.zeros_like(known), pull)[:, 0]
     y, x = (torch.arange(n).sub(stride // 2).div(stride) for n in (height, width))
     y, x = (2.0 * t / max(n - 1, 1) - 1.0 for t, n in zip((y, x), chance.shape, strict=True))
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
@@ -57,7 +57,7 @@ def arm_overhang(color: torch.Tensor, alpha: torch.Tensor, arm: torch.Tensor, tr
 
 
 def _edges(picture: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(E, 2) neighbours among the pixels of ``mask`` (H, W), numbered in order; (E,) how much (H, W, 3) differs between them."""
+    """(E, 2) neighbors among the pixels of ``mask`` (H, W), numbered in order; (E,) how much (H, W, 3) differs between them."""
     number = torch.full(mask.shape, -1, dtype=torch.int64)
     number[mask] = torch.arange(int(mask.sum()))
     pairs, differences = [], []

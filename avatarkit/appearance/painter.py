@@ -1,7 +1,7 @@
-"""Colours any point of a tracked person's surface from the one photo.
+"""Colors any point of a tracked person's surface from the one photo.
 
 Three layers, best first: the photo where it shows the point; the photo where it shows the point's mirror image,
-corrected for the difference in light between the sides; colours spread over the surface from what is seen.
+corrected for the difference in light between the sides; colors spread over the surface from what is seen.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from avatarkit.appearance.skin import bare_surface, skin_likeness
 from avatarkit.appearance.visibility import FACING, LOOKUP, PhotoMaps
 from avatarkit.geometry.mesh_graph import (
     REGIONS,
-    grown,
+    dilate,
     limb,
     mesh_edges,
     near,
+    remove_small_components,
+    screened_poisson,
     smoothstep,
-    spread,
     surface_regions,
     vertices_below,
-    without_specks,
 )
 from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.types.mesh import barycentric, vertex_normals
@@ -40,24 +40,24 @@ from avatarkit.types.subject import Subject
 
 __all__ = ["Paint", "PhotoPainter"]
 
-_MIRRORED, _SPREAD = 0.4, 0.08  # confidence of completed colours against seen ones
-_ODD = 0.2, 0.45  # difference from the clothes around up to which a colour is theirs, and from which it is not
+_MIRRORED, _SPREAD = 0.4, 0.08  # confidence of completed colors against seen ones
+_ODD = 0.2, 0.45  # difference from the clothes around up to which a color is theirs, and from which it is not
 _ONE_SIDED = 0.1, 0.3  # the same, of what the other side would be painted with
-_LEAST_BARE = 40  # vertices of a patch of bare skin: clothes, too, are skin-coloured here and there
-_TOUCHING = 0.02  # metres off a forearm up to which it hides the trunk
+_LEAST_BARE = 40  # vertices of a patch of bare skin: clothes, too, are skin-colored here and there
+_TOUCHING = 0.02  # meters off a forearm up to which it hides the trunk
 _UNFOLDING = ("eyeBlinkLeft", "eyeBlinkRight")  # expressions that bring folded skin to light
 _INNER = REGIONS.index("mouth")
 
 
 @dataclass(frozen=True)
 class Paint:
-    """Colours of surface points.
+    """Colors of surface points.
 
     Attributes:
         rgb: (n, 3) sRGB 0 to 1.
         confidence: (n,) 0 to 1: 1 = seen frontally, well inside of every border; little where completed.
-        seen: (n,) bool, the colour is the photo's own.
-        shown: (n,) 0 to 1, the photo shows the point, whatever its colours are worth there: 0 = hidden or seen edge-on.
+        seen: (n,) bool, the color is the photo's own.
+        shown: (n,) 0 to 1, the photo shows the point, whatever its colors are worth there: 0 = hidden or seen edge-on.
     """
 
     rgb: torch.Tensor
@@ -67,11 +67,11 @@ class Paint:
 
 
 class PhotoPainter:
-    """Knows the colour of every point of a subject's surface; deterministic.
+    """Knows the color of every point of a subject's surface; deterministic.
 
     Attributes:
         regions: (V,) int64 into ``surface.REGIONS``.
-        astray: (H, W) bool, pixels of the photo that show a hand where the mesh shows clothes.
+        misaligned: (H, W) bool, pixels of the photo that show a hand where the mesh shows clothes.
         vertices: (V, 3) of the subject in the photo's pose, world.
     """
 
@@ -82,14 +82,14 @@ class PhotoPainter:
             self._rest = body.rest(subject.params.shape, torch.zeros(1, len(body.expression_names)))[0].float()
         self.regions = surface_regions(body, self._rest)
         matte, skin = subject.matte, skin_likeness(subject.matte.foreground, subject.keypoints)
-        self._lids = grown(body.part("eyelids") > 0.5, body.faces, 3)
+        self._lids = dilate(body.part("eyelids") > 0.5, body.faces, 3)
         forearms = vertices_below(body, "left_elbow", "right_elbow")
         arms = (limb(body, "left_hand") | limb(body, "right_hand")).long() + forearms.long()
         self._photo = PhotoMaps(subject, self.vertices, body.faces, self.regions, arms, renderer)
-        self.astray = self._photo.astray
-        clear = matte.alpha * ~self._photo.covered  # a hand before clothes does not bare them
+        self.misaligned = self._photo.misaligned
+        clear = matte.alpha * ~self._photo.occluded  # a hand before clothes does not bare them
         bare = bare_surface(body, self.vertices, subject.camera, clear, skin, renderer.meshes) > 0.5
-        self._bare = without_specks(bare, mesh_edges(body.faces), _LEAST_BARE)
+        self._bare = remove_small_components(bare, mesh_edges(body.faces), _LEAST_BARE)
         normals, trust = vertex_normals(self.vertices, body.faces), _vertex_trust(subject, body, self.regions)
         direct = self._photo.lookup(self.vertices, normals, trust, self.regions)
         direct[(arms == 0) & near(self.vertices, self.vertices[arms == 2], _TOUCHING), FACING] = -1.0  # it faces a forearm
@@ -112,7 +112,7 @@ class PhotoPainter:
         difference = color - other
         alike = torch.minimum(seen, other_seen) * torch.exp(-(difference.norm(dim=1) / 0.25).square())
         none, weak = torch.zeros_like(color), torch.full_like(seen, 0.03)
-        light = spread(edges, conductance, difference, 20.0 * alike, none, weak)
+        light = screened_poisson(edges, conductance, difference, 20.0 * alike, none, weak)
         expected = expected_colors(body, region, self._bare, self._rest, color, seen, photo.exposure, photo.hair)
         mirrored = 0.3 * other_seen
         value = color * seen[:, None] + (other + light) * mirrored[:, None]
@@ -127,15 +127,15 @@ class PhotoPainter:
         to_hair, to_skin = (value - expected.color).norm(dim=1), (value - expected.skin).norm(dim=1)
         hair_like = smoothstep(to_skin / (to_hair + to_skin).clamp(min=1e-6), 0.35, 0.6)
         known = torch.where(scalp, known * hair_like, known)  # or the forehead would spread to the nape
-        base = spread(edges, conductance, value, 30.0 * known, expected.color, expected.strength).clamp(0.0, 1.0)
+        base = screened_poisson(edges, conductance, value, 30.0 * known, expected.color, expected.strength).clamp(0.0, 1.0)
 
         eye = region == REGIONS.index("eyes")
         direction = torch.zeros_like(self._rest)
         left = self._rest[:, 0] > 0
         for ball in (eye & left, eye & ~left, scalp):
             if ball.any():
-                centre = 0.5 * (self._rest[ball].amin(0) + self._rest[ball].amax(0))
-                direction[ball] = functional.normalize(self._rest[ball] - centre, dim=-1)
+                center = 0.5 * (self._rest[ball].amin(0) + self._rest[ball].amax(0))
+                direction[ball] = functional.normalize(self._rest[ball] - center, dim=-1)
         teeth = region == REGIONS.index("teeth")
         arc = torch.where(teeth, dental_arc(self._rest, teeth), 0.0)
         flags = torch.stack([eye, scalp, teeth, arc, cloth], 1)
@@ -167,7 +167,7 @@ class PhotoPainter:
         return float(variance.sqrt().clamp(max=0.15))
 
     def paint(self, face_index: torch.Tensor, weights: torch.Tensor) -> Paint:
-        """Colours points on the surface.
+        """Colors points on the surface.
 
         Args:
             face_index: (n,) int64 triangle numbers.
@@ -187,7 +187,7 @@ class PhotoPainter:
         return Paint(rgb.clamp(0.0, 1.0), confidence, seen > 0.2, self._photo.shown(at))
 
     def _paint_below(self, triangles: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Completed colours (n, 3) and their confidence (n,)."""
+        """Completed colors (n, 3) and their confidence (n,)."""
         value = barycentric(torch.cat([self._attributes[:, LOOKUP:], self._below], 1), triangles, weights)
         color, seen = self._photo.look(value[:, :LOOKUP])
         value = value[:, LOOKUP:]

@@ -1,11 +1,11 @@
-"""Which pixels of a photo show bare skin, judged by the colours of the face."""
+"""Which pixels of a photo show bare skin, judged by the colors of the face."""
 
 from __future__ import annotations
 
 import torch
 from torch.nn import functional
 
-from avatarkit.geometry.mesh_graph import limb, mesh_edges, spread
+from avatarkit.geometry.mesh_graph import limb, mesh_edges, screened_poisson
 from avatarkit.interfaces import BodyModel, MeshRasterizer
 from avatarkit.types.camera import Camera
 from avatarkit.types.keypoints import Keypoints
@@ -17,18 +17,18 @@ __all__ = ["bare_surface", "skin_likeness"]
 _BARE = (50, 101, 36, 205, 187, 123, 117, 118, 119, 147, 280, 330, 266, 425, 411, 352, 346, 347, 348, 376, 4, 5, 195, 197, 6)
 _SPREAD = 0.018  # of chromaticity, at least
 _DARKEST, _LIGHTEST = -1.4, 0.7  # natural logarithm of brightness, against the face
-_LIKE, _UNLIKE = 2.2, 3.6  # standard deviations up to which a colour is skin's, and from which it is not
+_LIKE, _UNLIKE = 2.2, 3.6  # standard deviations up to which a color is skin's, and from which it is not
 _LEAST_SEEN = 200.0  # weight of what is seen of a limb from which it tells where its sleeve ends
 _PIXELS = 512  # longer side of the picture in which bare skin is told from clothes
 _SURE, _MIRRORED, _DRESSED = 20.0, 4.0, 0.02  # weights of what is seen, of its mirror image, and of clothes everywhere
 _VIVID = 0.7  # how much more vivid than the face skin may be
-_PALE, _WARM = 0.35, 0.55  # redness against the face's up to which a colour is grey, and from which it may be skin's
+_PALE, _WARM = 0.35, 0.55  # redness against the face's up to which a color is gray, and from which it may be skin's
 
 
 def skin_likeness(image: torch.Tensor, keypoints: Keypoints | None) -> torch.Tensor | None:
     """(H, W) 0 to 1; None where no face tells what the person's skin looks like.
 
-    Skin in shade keeps its hue, or glows in it where skin lights skin, so colours are compared by chromaticity, with the
+    Skin in shade keeps its hue, or glows in it where skin lights skin, so colors are compared by chromaticity, with the
     spread that the face itself has.
 
     Args:
@@ -56,7 +56,7 @@ def skin_likeness(image: torch.Tensor, keypoints: Keypoints | None) -> torch.Ten
     away[..., :2] -= glow[..., None] * hue
     distance = (away[..., :2] @ torch.linalg.inv(covariance) * away[..., :2]).sum(-1).clamp(min=0.0).sqrt()
     like = ((_UNLIKE - distance) / (_UNLIKE - _LIKE)).clamp(0.0, 1.0)
-    redness = (tone[..., 0] - 1 / 3) / (middle[0] - 1 / 3).clamp(min=0.01)  # fair skin is close to grey, but never grey
+    redness = (tone[..., 0] - 1 / 3) / (middle[0] - 1 / 3).clamp(min=0.01)  # fair skin is close to gray, but never gray
     like = like * ((redness - _PALE) / (_WARM - _PALE)).clamp(0.0, 1.0)
     return like * ((away[..., 2] > _DARKEST) & (away[..., 2] < _LIGHTEST))
 
@@ -107,11 +107,11 @@ def bare_surface(
     edges = mesh_edges(body.faces)
     prior = torch.zeros(len(vertices), 1)
     weak = torch.full((len(vertices),), _DRESSED)
-    return spread(edges, torch.ones(len(edges)), value[:, None], known, prior, weak)[:, 0].clamp(0.0, 1.0)
+    return screened_poisson(edges, torch.ones(len(edges)), value[:, None], known, prior, weak)[:, 0].clamp(0.0, 1.0)
 
 
 def _along(points: torch.Tensor, tip: torch.Tensor) -> torch.Tensor:
-    """(n,) metres of a limb's points (n, 3) towards its hand or foot (m, 3)."""
+    """(n,) meters of a limb's points (n, 3) towards its hand or foot (m, 3)."""
     toward = functional.normalize(tip.mean(0) - points.mean(0), dim=0)
     return (points - tip.mean(0)) @ toward
 
@@ -120,12 +120,12 @@ def _hem(along: torch.Tensor, bare: torch.Tensor, weight: torch.Tensor) -> float
     """Where on a pair of limbs cloth ends; None where too little of them was seen.
 
     Args:
-        along: (n,) metres towards the end of the limb. bare: (n,) 0 to 1, with weight (n,).
+        along: (n,) meters towards the end of the limb. bare: (n,) 0 to 1, with weight (n,).
     """
     if float(weight.sum()) < _LEAST_SEEN:
         return None
     along, order = along.sort()
     wrong = torch.cumsum((weight * (2.0 * bare - 1.0))[order], 0)  # skin that would be covered, less cloth that would be
     wrong = torch.cat([torch.zeros(1), wrong])
-    least = int(torch.nonzero(wrong <= wrong.min() + 1e-3)[-1])  # what is not seen wears what its neighbour does
+    least = int(torch.nonzero(wrong <= wrong.min() + 1e-3)[-1])  # what is not seen wears what its neighbor does
     return float(along[least - 1]) if least else -torch.inf

@@ -13,12 +13,12 @@ from avatarkit.types.subject import Subject
 
 __all__ = ["Texture", "UVMap", "inpaint", "sample_texture", "texture_from_photo", "uv_positions"]
 
-_EDGE = 1e-9  # barycentric slack, so that a texel centre on a shared edge belongs to at least one triangle
+_EDGE = 1e-9  # barycentric slack, so that a texel center on a shared edge belongs to at least one triangle
 
 
 @dataclass(frozen=True)
 class UVMap:
-    """Which surface point lies under each texel centre (paper, eq. 3).
+    """Which surface point lies under each texel center (paper, eq. 3).
 
     Row 0 is the top of the UV square (v = 1), column 0 its left (u = 0).
 
@@ -38,12 +38,12 @@ class UVMap:
 
 @dataclass(frozen=True)
 class Texture:
-    """Colours in the UV square, laid out as ``UVMap``.
+    """Colors in the UV square, laid out as ``UVMap``.
 
     Attributes:
         rgb: (R, R, 3) sRGB 0 to 1, defined everywhere (also between the charts, so that look-ups do not bleed).
-        confidence: (R, R) 0 to 1; 1 = seen frontally, little where the colour was completed, 0 off the charts.
-        seen: (R, R) bool, texels whose colour is the photo's own.
+        confidence: (R, R) 0 to 1; 1 = seen frontally, little where the color was completed, 0 off the charts.
+        seen: (R, R) bool, texels whose color is the photo's own.
     """
 
     rgb: torch.Tensor
@@ -52,14 +52,14 @@ class Texture:
 
 
 def uv_positions(body: BodyModel, resolution: int) -> UVMap:
-    """Rasterises the UV triangles at texel centres; where charts overlap the lowest triangle number wins.
+    """Rasterizes the UV triangles at texel centers; where charts overlap the lowest triangle number wins.
 
     Args:
         body: gives ``uv`` and ``uv_faces``.
         resolution: texels along each side of the square (paper, section 3.1: 512).
     """
     corners = body.uv.detach().cpu().double()[body.uv_faces.cpu()]  # (F, 3, 2)
-    corners = torch.stack([corners[..., 0], 1.0 - corners[..., 1]], -1) * resolution - 0.5  # texel centres at integers
+    corners = torch.stack([corners[..., 0], 1.0 - corners[..., 1]], -1) * resolution - 0.5  # texel centers at integers
     low = corners.amin(1).sub(1e-6).ceil().long().clamp(0, resolution)
     high = corners.amax(1).add(1e-6).floor().long().clamp(-1, resolution - 1)
     size = (high - low + 1).clamp(min=0)  # (F, 2) texels in each bounding box
@@ -110,12 +110,12 @@ def _barycentric_2d(corners: torch.Tensor, point: torch.Tensor) -> torch.Tensor:
 def texture_from_photo(
     subject: Subject, body: BodyModel, renderer: Renderer, resolution: int = 512, painter: PhotoPainter | None = None
 ) -> Texture:
-    """Colours the whole surface of a tracked person: what the photo shows, then what can be completed from it.
+    """Colors the whole surface of a tracked person: what the photo shows, then what can be completed from it.
 
     Args:
         subject: the tracked photo.
         body: its body model.
-        renderer: its mesh rasteriser decides what is visible.
+        renderer: its mesh rasterizer decides what is visible.
         resolution: texels along each side.
         painter: of the same subject, where there is one already.
     """
@@ -136,7 +136,7 @@ def inpaint(image: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     while max(levels[-1][1].shape[-2:]) > 1:
         color, w = (
             functional.avg_pool2d(t, 2, ceil_mode=True, count_include_pad=False) for t in levels[-1]
-        )  # premultiplied colours and their weights shrink alike
+        )  # premultiplied colors and their weights shrink alike
         levels.append((color, w))
     color, w = levels.pop()
     filled = color / w.clamp(min=1e-8)

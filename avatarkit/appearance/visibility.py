@@ -1,4 +1,4 @@
-"""The photo as a source of colours: what the mesh shows in it, and how far each pixel can be trusted."""
+"""The photo as a source of colors: what the mesh shows in it, and how far each pixel can be trusted."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ LOOKUP, FACING = 7, 3
 
 _WORKING_SIZE = 1024  # pixels along the photo's longer side for the visibility test
 _INNER = REGIONS.index("mouth")
-_WORN = 0.05  # metres from a hand at which its watch and cuff end
+_WORN = 0.05  # meters from a hand at which its watch and cuff end
 _GOES_ON = 0.05  # part of a thing that lies farther off, from which it is not the hand's
-_ODD = 0.25  # difference of sRGB colours from which something is not made of the clothes around it
-_SHADE = 0.02  # metres beside a forearm in which the trunk lies in its shade
-_PERHAPS = 0.35  # chance that it shows an arm from which nobody takes a pixel's colour for the trunk's
+_ODD = 0.25  # difference of sRGB colors from which something is not made of the clothes around it
+_SHADE = 0.02  # meters beside a forearm in which the trunk lies in its shade
+_PERHAPS = 0.35  # chance that it shows an arm from which nobody takes a pixel's color for the trunk's
 _SURELY = 0.55  # the same from which the trunk learns nothing of what a pixel shows, either
 _GLOVED = 0.2  # part of a hand that looks like skin, below which it wears a glove
 
 
 class PhotoMaps:
-    """The photo, what is visible in it, and how far each pixel's colour may be taken.
+    """The photo, what is visible in it, and how far each pixel's color may be taken.
 
     Attributes:
         exposure: brightness of white things, 0.5 to 1.
-        hair: (n, 3) colours of the scalp, and around it where the person is larger than the mesh.
-        astray: (H, W) bool, pixels of the photo that show a hand where the mesh shows clothes.
-        covered: (H, W) bool, pixels of the photo that may show a hand or forearm where the mesh shows the trunk.
+        hair: (n, 3) colors of the scalp, and around it where the person is larger than the mesh.
+        misaligned: (H, W) bool, pixels of the photo that show a hand where the mesh shows clothes.
+        occluded: (H, W) bool, pixels of the photo that may show a hand or forearm where the mesh shows the trunk.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class PhotoMaps:
             drawn = renderer.meshes.render(Mesh(vertices, faces), camera)
         hit = drawn.face_index >= 0
         typical = drawn.depth[hit].median() if hit.any() else torch.tensor(1.0)
-        metre = torch.where(hit, drawn.depth, typical) / camera.K[0, 0]  # size of a pixel on the surface
+        meter = torch.where(hit, drawn.depth, typical) / camera.K[0, 0]  # size of a pixel on the surface
         shown = faces[drawn.face_index.clamp(min=0), 0]
         region, arm = torch.where(hit, regions[shown], -1), torch.where(hit, arms[shown], -1)
         forearm, trunk = arm == 2, (arm == 0) & (region == REGIONS.index("clothes"))
         alpha = _resize(matte.alpha[..., None], camera.height, camera.width)[..., 0]
-        trust = _border_trust(alpha, drawn.depth, hit, region, metre, metre * scale)
+        trust = _border_trust(alpha, drawn.depth, hit, region, meter, meter * scale)
         color = _resize(matte.foreground, camera.height, camera.width)
         outer, inner = _opening_trust(subject, camera, scale)
         weight = (alpha * trust * outer)[..., None].clamp(min=1e-4)
@@ -73,18 +73,18 @@ class PhotoMaps:
         soft = _blur(soft, max(0.5, 0.0015 * float(camera.K[0, 0] / typical)))  # 3 mm, in pixels of the halved picture
         self._soft = soft[:, :3] / soft[:, 3:]
         self._color = _channels_first(matte.foreground)
-        off_hands, on_hands, astray = _hand_trust(subject, region, color, metre)
+        off_hands, on_hands, misaligned = _hand_trust(subject, region, color, meter)
         likely = arm_overhang(color, alpha, forearm, trunk, float(typical / camera.K[0, 0]))
         overhang = likely > _PERHAPS
-        lit = torch.where(trunk, smoothstep(_distance(~(forearm | overhang)) * metre, 0.0, _SHADE), 1.0)
+        lit = torch.where(trunk, smoothstep(_distance(~(forearm | overhang)) * meter, 0.0, _SHADE), 1.0)
         off_hands = off_hands * lit
-        self._covered = (astray | (likely > _SURELY)).float()[None, None]  # what hides it, the trunk does not learn
-        self.astray, self.covered = (
+        self._occluded = (misaligned | (likely > _SURELY)).float()[None, None]  # what hides it, the trunk does not learn
+        self.misaligned, self.occluded = (
             functional.interpolate(m[None, None].float(), matte.alpha.shape)[0, 0] > 0.5
-            for m in (astray, trunk & astray | overhang)
+            for m in (misaligned, trunk & misaligned | overhang)
         )
         self._trust = (alpha * trust * torch.stack([outer * off_hands, inner, outer * on_hands]))[None]
-        self.hair = _hair_pixels(alpha, region, metre, color)
+        self.hair = _hair_pixels(alpha, region, meter, color)
         far = functional.max_pool2d(drawn.depth[None, None], 3, stride=1, padding=1)
         self._depth_limit = torch.where(far > 0, far + 0.002 + 1.5 * far / camera.K[0, 0], far)[0, 0].reshape(-1)
         inside = matte.alpha > 0.9
@@ -106,7 +106,7 @@ class PhotoMaps:
         return torch.cat([grid, torch.stack([camera.to_camera(points)[:, 2], facing, trust, inner, hand], 1)], 1)
 
     def look(self, at: torch.Tensor, soft: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-        """Colours (n, 3) in the photo of points (n, 7) from ``lookup``, and how far they can be trusted (n,)."""
+        """Colors (n, 3) in the photo of points (n, 7) from ``lookup``, and how far they can be trusted (n,)."""
         grid = at[None, None, :, :2]
         trust = functional.grid_sample(self._trust, grid, padding_mode="border", align_corners=False)[0, :, 0]
         trust = trust[0] + at[:, 5] * (trust[1] - trust[0]) + at[:, 6] * (trust[2] - trust[0])
@@ -116,7 +116,7 @@ class PhotoMaps:
 
     def shown(self, at: torch.Tensor) -> torch.Tensor:
         """(n,) 0 to 1: points (n, 7) from ``lookup`` that face the camera with nothing before them, no hand or arm either."""
-        other = functional.grid_sample(self._covered, at[None, None, :, :2], padding_mode="border", align_corners=False)[0, 0, 0]
+        other = functional.grid_sample(self._occluded, at[None, None, :, :2], padding_mode="border", align_corners=False)[0, 0, 0]
         return smoothstep(at[:, FACING], 0.1, 0.35) * self._in_front(at) * (1.0 - other * (1.0 - at[:, 6]))
 
     def _in_front(self, at: torch.Tensor) -> torch.Tensor:
@@ -134,27 +134,27 @@ def _border_trust(
     depth: torch.Tensor,
     hit: torch.Tensor,
     region: torch.Tensor,
-    metre: torch.Tensor,
+    meter: torch.Tensor,
     photo_pixel: torch.Tensor,
 ) -> torch.Tensor:
     """(H, W) 0 to 1: little near the matte's border, where one part hides another, and at the rims of eyes and mouth.
 
     Args:
         alpha, depth, hit, region: (H, W) the matte; the mesh's depth, coverage and ``REGIONS``.
-        metre, photo_pixel: (H, W) size of a pixel of this grid and of the photo, in metres on the surface.
+        meter, photo_pixel: (H, W) size of a pixel of this grid and of the photo, in meters on the surface.
     """
     on_head = (region > 0) & (region != REGIONS.index("hands")) & (region != REGIONS.index("feet"))
     inner = region >= _INNER
-    reach = torch.maximum(2.0 * photo_pixel, torch.full_like(metre, 0.006))
-    trust = smoothstep(_distance(alpha > 0.5) * metre / reach, 0.15, 1.0)
-    # The fit may be off where one part hides another, so that colours of both sides are suspect there.
+    reach = torch.maximum(2.0 * photo_pixel, torch.full_like(meter, 0.006))
+    trust = smoothstep(_distance(alpha > 0.5) * meter / reach, 0.15, 1.0)
+    # The fit may be off where one part hides another, so that colors of both sides are suspect there.
     least = torch.where(on_head, 0.02, 0.015)
-    jump = _largest_step(depth, hit & ~inner) > torch.maximum(8.0 * metre, least)
+    jump = _largest_step(depth, hit & ~inner) > torch.maximum(8.0 * meter, least)
     reach = torch.maximum(2.0 * photo_pixel, torch.where(on_head, 0.006, 0.02))
-    trust = trust * smoothstep(_distance(~jump) * metre / reach, 0.1, 1.0)
+    trust = trust * smoothstep(_distance(~jump) * meter / reach, 0.1, 1.0)
     rim = _largest_step(inner.float(), hit) > 0.5
-    reach = torch.maximum(photo_pixel, torch.full_like(metre, 0.0008))
-    return trust * smoothstep(_distance(~rim) * metre / reach, 0.0, 1.0)
+    reach = torch.maximum(photo_pixel, torch.full_like(meter, 0.0008))
+    return trust * smoothstep(_distance(~rim) * meter / reach, 0.0, 1.0)
 
 
 def _opening_trust(subject: Subject, camera: Camera, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -173,9 +173,9 @@ def _opening_trust(subject: Subject, camera: Camera, scale: float) -> tuple[torc
 
 
 def _hand_trust(
-    subject: Subject, region: torch.Tensor, color: torch.Tensor, metre: torch.Tensor
+    subject: Subject, region: torch.Tensor, color: torch.Tensor, meter: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(H, W) each: 0 to 1, pixels that can show anything but hands, and that can show hands, by the landmarks; bool, astray.
+    """(H, W) each: 0 to 1, pixels that can show anything but hands, and that can show hands, by the landmarks; bool, misaligned.
 
     The fit may have put a hand elsewhere; without this, fingers, watches and cuffs would stick to sleeves and jackets.
     """
@@ -184,19 +184,19 @@ def _hand_trust(
     skin = torch.ones(region.shape, dtype=torch.bool) if likeness is None else likeness > 0.5
     on_hands = (4.0 * _softened(sure)).clamp(max=1.0)
     gloved = False
-    if subject.quality.partly:  # no joints say where such a hand is, but skin does; if it has hardly any, it wears a glove
+    if subject.quality.partially_visible:  # only skin says where such a hand is; if it has hardly any, it wears a glove
         gloved = _gloved((region == REGIONS.index("hands")) & (on_hands < 0.1), skin)
         on_hands = torch.ones(region.shape) if gloved else torch.maximum(on_hands, skin.float())
     elif not sure.any():
         on_hands = torch.ones(region.shape)
     around = _softened(sure if gloved else sure | (maybe & skin))
-    off_hands, astray = 1.0 - (2.0 * around).clamp(max=1.0), torch.zeros_like(skin)
+    off_hands, misaligned = 1.0 - (2.0 * around).clamp(max=1.0), torch.zeros_like(skin)
     if likeness is not None:
         clothes = region == REGIONS.index("clothes")
-        astray = (around > 0.3) & skin & clothes
-        worn = _worn(astray, clothes & ~skin, color, metre)
-        off_hands, astray = off_hands * ~worn, astray | worn
-    return off_hands, on_hands, astray
+        misaligned = (around > 0.3) & skin & clothes
+        worn = _worn(misaligned, clothes & ~skin, color, meter)
+        off_hands, misaligned = off_hands * ~worn, misaligned | worn
+    return off_hands, on_hands, misaligned
 
 
 def _softened(mask: torch.Tensor) -> torch.Tensor:
@@ -207,14 +207,14 @@ def _softened(mask: torch.Tensor) -> torch.Tensor:
     return soft[0, 0]
 
 
-def _worn(hands: torch.Tensor, clothes: torch.Tensor, color: torch.Tensor, metre: torch.Tensor) -> torch.Tensor:
-    """(H, W) bool: what hands wear: small things among ``clothes``, close to ``hands``, of another colour than those around them.
+def _worn(hands: torch.Tensor, clothes: torch.Tensor, color: torch.Tensor, meter: torch.Tensor) -> torch.Tensor:
+    """(H, W) bool: what hands wear: small things among ``clothes``, close to ``hands``, of another color than those around them.
 
     What goes on away from the hand is hair, or another garment.
     """
     if not hands.any():
         return torch.zeros_like(hands)
-    away = _distance(~hands) * metre
+    away = _distance(~hands) * meter
     cloth = clothes & (away > _WORN) & (away < 4 * _WORN)
     usual = dominant_color(color[cloth], torch.ones(int(cloth.sum())))
     if usual is None:
@@ -236,15 +236,15 @@ def _gloved(hands: torch.Tensor, skin: torch.Tensor) -> bool:
     return bool(large.any()) and bool((share[large] < _GLOVED).all())
 
 
-def _hair_pixels(alpha: torch.Tensor, region: torch.Tensor, metre: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
-    """(n, 3) colours that may be hair: of the scalp, and of the person up to 6 cm off it."""
+def _hair_pixels(alpha: torch.Tensor, region: torch.Tensor, meter: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
+    """(n, 3) colors that may be hair: of the scalp, and of the person up to 6 cm off it."""
     scalp = region == REGIONS.index("scalp")
     if not scalp.any():
         return torch.zeros(0, 3)
     solid = _distance(alpha > 0.95) > 2.0  # what shines around the border is no hair
     distance, (row, column) = ndimage.distance_transform_edt((region < 0).numpy(), return_indices=True)
     near = region[torch.from_numpy(row), torch.from_numpy(column)] == REGIONS.index("scalp")
-    off = (region < 0) & near & (torch.from_numpy(distance).float() * metre < 0.06)
+    off = (region < 0) & near & (torch.from_numpy(distance).float() * meter < 0.06)
     return color[solid & (off | scalp)]
 
 
@@ -268,7 +268,7 @@ def _distance(mask: torch.Tensor) -> torch.Tensor:
 
 
 def _largest_step(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """(H, W) largest difference to a 4-neighbour, among ``valid`` pixels."""
+    """(H, W) largest difference to a 4-neighbor, among ``valid`` pixels."""
     step = torch.zeros_like(image)
     for axis in (0, 1):
         n = image.shape[axis]

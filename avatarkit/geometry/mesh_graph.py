@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse
@@ -12,20 +13,21 @@ import torch
 from scipy.spatial import cKDTree
 
 from avatarkit.interfaces import BodyModel
+from avatarkit.utils.moved import former_names
 
 __all__ = [
     "REGIONS",
-    "grown",
+    "dilate",
     "limb",
     "limb_joints",
     "mesh_edges",
     "near",
+    "remove_small_components",
+    "screened_poisson",
     "smoothstep",
-    "spread",
     "strongest_joint",
     "surface_regions",
     "vertices_below",
-    "without_specks",
 ]
 
 REGIONS = ("clothes", "skin", "scalp", "hands", "lips", "feet", "mouth", "teeth", "tongue", "eyes")
@@ -46,7 +48,7 @@ def mesh_edges(faces: torch.Tensor) -> torch.Tensor:
     return torch.stack([keys // count, keys % count], 1)
 
 
-def grown(mask: torch.Tensor, faces: torch.Tensor, rings: int) -> torch.Tensor:
+def dilate(mask: torch.Tensor, faces: torch.Tensor, rings: int) -> torch.Tensor:
     """Return a vertex set (V,) bool, extended by its neighbors."""
     for _ in range(rings):
         near = faces[mask[faces].any(1)].reshape(-1)
@@ -54,7 +56,7 @@ def grown(mask: torch.Tensor, faces: torch.Tensor, rings: int) -> torch.Tensor:
     return mask
 
 
-def without_specks(mask: torch.Tensor, edges: torch.Tensor, least: int) -> torch.Tensor:
+def remove_small_components(mask: torch.Tensor, edges: torch.Tensor, least: int) -> torch.Tensor:
     """Return a vertex set (V,) bool without connected parts smaller than ``least``."""
     i, j = edges[mask[edges].all(1)].numpy().T
     graph = scipy.sparse.coo_matrix((np.ones(len(i)), (i, j)), shape=(len(mask), len(mask)))
@@ -141,14 +143,14 @@ def surface_regions(body: BodyModel, rest: torch.Tensor) -> torch.Tensor:
     put("hands", (body.part("left_hand") > 0.5) | (body.part("right_hand") > 0.5))
     put("feet", (body.part("left_foot") > 0.5) | (body.part("right_foot") > 0.5))
     mouth = body.part("mouth_inside") > 0.5
-    put("lips", (body.part("lips") > 0.5) | (grown(mouth, body.faces, 2) & (region == REGIONS.index("skin"))))
+    put("lips", (body.part("lips") > 0.5) | (dilate(mouth, body.faces, 2) & (region == REGIONS.index("skin"))))
     put("mouth", mouth)
     for name in ("teeth", "tongue", "eyes"):
         put(name, body.part(name) > 0.5)
     return region
 
 
-def spread(
+def screened_poisson(
     edges: torch.Tensor,
     conductance: torch.Tensor,
     value: torch.Tensor,
@@ -179,3 +181,8 @@ def spread(
     target = (value * weight[:, None] + prior * prior_weight[:, None]).double().numpy()
     factors = scipy.sparse.linalg.splu(system, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
     return torch.from_numpy(factors.solve(target)).float()
+
+
+_FORMER = {"grown": "dilate", "spread": "screened_poisson", "without_specks": "remove_small_components"}
+if not TYPE_CHECKING:
+    __getattr__ = former_names(__name__, _FORMER)

@@ -52,7 +52,7 @@ def read_camera(path: Path) -> Camera:
     if T[3].tolist() != [0, 0, 0, 1] or not torch.allclose(R @ R.T, torch.eye(3).double(), atol=_NOT_RIGID) or torch.det(R) < 0:
         raise wrong("T_camera_world", "must be a rotation and a translation, [[r, r, r, x], ..., [0, 0, 0, 1]]")
     if not (place.abs() <= 1e4).all():
-        raise wrong("T_camera_world", "must not move by more than 10000 metres")
+        raise wrong("T_camera_world", "must not move by more than 10000 meters")
     return Camera(K.float(), T.float(), width, height)
 
 

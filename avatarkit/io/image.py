@@ -44,7 +44,7 @@ def save_png(path: Path, image: torch.Tensor) -> None:
 
 
 def shade_mesh(renderer: Renderer, mesh: Mesh, camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:
-    """A grey, softly lit mesh: (H, W, 3) colours and (H, W) coverage."""
+    """A gray, softly lit mesh: (H, W, 3) colors and (H, W) coverage."""
     with torch.no_grad():
         drawn = renderer.meshes.render(mesh, camera)
         face = drawn.face_index.clamp(min=0)

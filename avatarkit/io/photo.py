@@ -36,7 +36,7 @@ MAX_SCANS = 100  # of a progressive JPEG: each goes over the whole picture; real
 MAX_BYTES = 500 << 20
 MAX_PROFILE_BYTES = 16 << 20
 SENSOR_ASPECTS = (4 / 3, 3 / 2, 16 / 9)
-FULL_FRAME_DIAGONAL = math.hypot(36.0, 24.0)  # millimetres
+FULL_FRAME_DIAGONAL = math.hypot(36.0, 24.0)  # millimeters
 
 
 def photo_from_array(image: np.ndarray, name: str = "array") -> Photo:
@@ -61,7 +61,7 @@ def photo_from_array(image: np.ndarray, name: str = "array") -> Photo:
 def read_photo(path: str | Path, max_side: int = 2048) -> Photo:
     """Reads a picture file: upright, in sRGB, not larger than needed; of an animation the first frame.
 
-    Grey, palette, 1-bit, 16-bit and CMYK files and embedded colour profiles are converted. Metadata other than the
+    Gray, palette, 1-bit, 16-bit and CMYK files and embedded color profiles are converted. Metadata other than the
     focal length (place, time, camera) is dropped.
 
     Args:
@@ -236,7 +236,7 @@ def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
     try:
         return image.convert("L" if image.mode == "1" else "RGBA" if image.mode == "RGBa" else "RGB")
     except ValueError as error:
-        raise InputError(f"{name} has colours of the kind {image.mode}; save it as an RGB picture.") from error
+        raise InputError(f"{name} has colors of the kind {image.mode}; save it as an RGB picture.") from error
 
 
 def _scaled(image: Image.Image, original: tuple[int, int], scale: float) -> Image.Image:
@@ -253,19 +253,19 @@ def _to_srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Imag
     from PIL import Image, ImageCms
 
     alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
-    colours = image.convert({"LA": "L", "RGBA": "RGB"}.get(image.mode, image.mode))
+    colors = image.convert({"LA": "L", "RGBA": "RGB"}.get(image.mode, image.mode))
     if profile and len(profile) <= MAX_PROFILE_BYTES:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             if "srgb" not in ImageCms.getProfileDescription(source).lower():
                 target = ImageCms.createProfile("sRGB")
-                colours = ImageCms.profileToProfile(colours, source, target, outputMode="RGB") or colours
+                colors = ImageCms.profileToProfile(colors, source, target, outputMode="RGB") or colors
         except (ImageCms.PyCMSError, OSError, ValueError) as error:
-            log.debug("%s: colour profile is not used: %s", name, error)
-    colours = colours.convert("RGB")
+            log.debug("%s: color profile is not used: %s", name, error)
+    colors = colors.convert("RGB")
     if alpha is None:
-        return colours
-    return Image.merge("RGBA", (*colours.split(), alpha))
+        return colors
+    return Image.merge("RGBA", (*colors.split(), alpha))
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
@@ -299,8 +299,8 @@ def _focal(exif: dict[int, Any], size: tuple[int, int]) -> float | None:
             focal = equivalent / FULL_FRAME_DIAGONAL * math.hypot(*size)
         else:
             pixels = max(float(exif[0xA002]), float(exif[0xA003]))
-            millimetres = pixels / float(exif[0xA20E]) * {2: 25.4, 3: 10.0, 4: 1.0}[int(exif.get(0xA210, 2))]
-            focal = float(exif[0x920A]) / millimetres * longer
+            millimeters = pixels / float(exif[0xA20E]) * {2: 25.4, 3: 10.0, 4: 1.0}[int(exif.get(0xA210, 2))]
+            focal = float(exif[0x920A]) / millimeters * longer
     except (KeyError, TypeError, ValueError, ArithmeticError):
         return None
     return focal if 0.5 * longer < focal < 6 * longer else None

@@ -262,7 +262,7 @@ def _to_array(frame: av.VideoFrame, stream: VideoStream, max_side: int | None) -
     width, height = _size(frame, stream, max_side)
     same = (width, height) == (frame.width, frame.height)
     if same and frame.format.name.startswith(("yuv420", "yuv422", "nv12")):
-        # FFmpeg's own way to RGB repeats each colour sample over two pixels; mattes and edges would show the steps
+        # FFmpeg's own way to RGB repeats each color sample over two pixels; mattes and edges would show the steps
         frame = frame.reformat(format="yuv444p", interpolation="BICUBIC")
     array = frame.reformat(width, height, format="rgb24", interpolation=None if same else "AREA").to_ndarray()
     swapped, mirrored, upended = _display(frame)

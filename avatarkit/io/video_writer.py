@@ -43,7 +43,7 @@ OPTIONS = {
 }
 _WAITING = 4  # pictures that may wait for the encoder
 _LOUDEST = 8.0  # of a sample; full scale is 1, and what is a little louder is the encoder's to limit
-BT709, LIMITED = 1, 1  # numbers of the colour matrix and range in video headers
+BT709, LIMITED = 1, 1  # numbers of the color matrix and range in video headers
 
 
 class VideoWriter:

@@ -25,7 +25,7 @@ from avatarkit.types.subject import Subject
 __all__ = ["HeadPainter", "head_motion"]
 
 HEAD_GROUPS = ("neck", "head", "jaw", "left_eye_smplhf", "right_eye_smplhf")
-GREY = 0.5  # background around the head
+GRAY = 0.5  # background around the head
 SAMPLES = 2  # supersampling per axis
 
 
@@ -72,7 +72,7 @@ class HeadPainter:
             vertices = self._body.vertices(params[number].batched(), self._subject.vertex_offsets)[0].float()
             drawn = self._renderer.meshes.render(Mesh(vertices, self._body.faces), fine)
             hit = drawn.face_index >= 0
-            image = torch.full((*hit.shape, 3), GREY)
+            image = torch.full((*hit.shape, 3), GRAY)
             image[hit] = self._painter.paint(drawn.face_index[hit], drawn.barycentric[hit]).rgb
             small = F.avg_pool2d(image.permute(2, 0, 1)[None], SAMPLES)[0].permute(1, 2, 0)
             pictures.append((small.clamp(0, 1) * 255).round().to(torch.uint8).numpy())

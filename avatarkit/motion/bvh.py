@@ -40,7 +40,7 @@ _PIECE = 1 << 18  # characters read at once
 _POINT = re.compile(r"\d\.\d")
 _COMMENT = re.compile(r"(?:#|//)[^\n]*")
 _LARGEST = 1e9
-_CENTIMETRES = 100.0
+_CENTIMETERS = 100.0
 
 
 @dataclass(frozen=True)
@@ -365,7 +365,7 @@ def write_bvh(motion: Motion, body: BodyModel, path: Path) -> None:
     if p.model != body.name:
         raise InputError(f"The motion is for the body model {p.model!r}, not for {body.name!r}.")
     with torch.no_grad():
-        places = body.skeleton(p.shape).positions.double().cpu() * _CENTIMETRES
+        places = body.skeleton(p.shape).positions.double().cpu() * _CENTIMETERS
     offsets = [places[j] - (places[parent] if parent >= 0 else 0) for j, parent in enumerate(body.parents)]
     children: list[list[int]] = [[] for _ in body.joint_names]
     for j, parent in enumerate(body.parents[1:], start=1):
@@ -392,7 +392,7 @@ def write_bvh(motion: Motion, body: BodyModel, path: Path) -> None:
     vectors = p.joints.double().cpu().clone()
     vectors[:, 0] = p.root.double().cpu()
     angles = _zxy(axis_angle_to_matrix(vectors))[:, order]
-    position = places[0] + p.translation.double().cpu() * _CENTIMETRES
+    position = places[0] + p.translation.double().cpu() * _CENTIMETERS
     lines += ["MOTION", f"Frames: {len(motion)}", f"Frame Time: {1 / motion.fps:.8f}"]
     lines += [_row(torch.cat([a, b.flatten()])) for a, b in zip(position, angles, strict=True)]
     write_text(path, "\n".join(lines) + "\n")

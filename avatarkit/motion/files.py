@@ -17,9 +17,9 @@ from avatarkit.io.npz import read_npz
 from avatarkit.motion.bvh import MOST_FRAMES, Bvh, read_bvh, write_bvh
 from avatarkit.motion.lifting import landmark_motion
 from avatarkit.motion.pose_format import is_pose_file, read_pose_file
-from avatarkit.motion.pose_solver import Poser
-from avatarkit.motion.retargeting import Performer, retarget
-from avatarkit.motion.skeleton import recognise
+from avatarkit.motion.pose_solver import PoseSolver
+from avatarkit.motion.retargeting import SourceSkeleton, retarget
+from avatarkit.motion.skeleton import recognize
 from avatarkit.motion.smplx import SMPLX_ARRAYS, is_smplx, smplx_motion
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.utils.files import require_file, write_bytes
@@ -117,7 +117,7 @@ def _read(path: Path, head: bytes, body: BodyModel) -> Motion:
     if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"HIERARCHY"):
         return _bvh(path, body)
     if is_pose_file(head):
-        return landmark_motion(read_pose_file(path), Poser(body), path.stem, path.name)
+        return landmark_motion(read_pose_file(path), PoseSolver(body), path.stem, path.name)
     raise InputError(f"{path.name} is not a motion file. Supported are BVH, avatarkit's npz, SMPL-X npz and .pose.")
 
 
@@ -186,13 +186,13 @@ def _own(arrays: Mapping[str, np.ndarray], path: Path, body: BodyModel) -> Motio
     for j, parent in enumerate(parents[1:], start=1):
         world.append(world[parent] @ local[:, j])
     rest = moving["joint_positions"].double()
-    found = recognise(joint_names, parents)
+    found = recognize(joint_names, parents)
     actions = {a: moving["expression"][:, k] for k, a in enumerate(expression_names)}
-    performer = Performer(
+    performer = SourceSkeleton(
         path.name, {n: rest[j] for n, j in found.items()}, {n: world[j] for n, j in found.items()},
         moving["translation"].double(), fps, actions,
     )  # fmt: skip
-    return retarget(performer, Poser(body), name)
+    return retarget(performer, PoseSolver(body), name)
 
 
 def _printable(name: str) -> str:
@@ -206,7 +206,7 @@ def _bvh(path: Path, body: BodyModel) -> Motion:
         native = _native(file, path, body)
         if native is not None:
             return native
-    found = recognise(file.names, file.parents)
+    found = recognize(file.names, file.parents)
     places = file.rest_positions()
     rest = {n: places[j] for n, j in found.items()}
     for name, j in found.items():
@@ -219,7 +219,7 @@ def _bvh(path: Path, body: BodyModel) -> Motion:
     world = file.world_rotations()
     turns = {n: world[:, j] for n, j in found.items()}
     positions = file.positions if file.placed else None
-    return retarget(Performer(path.name, rest, turns, positions, file.fps), Poser(body), path.stem)
+    return retarget(SourceSkeleton(path.name, rest, turns, positions, file.fps), PoseSolver(body), path.stem)
 
 
 def _native(file: Bvh, path: Path, body: BodyModel) -> Motion | None:

@@ -17,8 +17,8 @@ from avatarkit.errors import InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix
 from avatarkit.interfaces import BodyModel
 from avatarkit.motion.bvh import MOST_FRAMES
-from avatarkit.motion.pose_solver import PARENTS, Poser
-from avatarkit.motion.retargeting import Performer, retarget
+from avatarkit.motion.pose_solver import PARENTS, PoseSolver
+from avatarkit.motion.retargeting import SourceSkeleton, retarget
 from avatarkit.types.body import SMPLX_JOINTS, BodyParams, Motion
 
 __all__ = ["SMPLX_ARRAYS", "is_smplx", "smplx_motion"]
@@ -113,7 +113,7 @@ def smplx_motion(arrays: Mapping[str, np.ndarray], path: Path, body: BodyModel) 
             while above is not None and above not in world:
                 above = PARENTS[above]
             world[name] = local if above is None else world[above] @ local
-    return retarget(Performer(path.name, _rest(), world, positions, fps), Poser(body), path.stem)
+    return retarget(SourceSkeleton(path.name, _rest(), world, positions, fps), PoseSolver(body), path.stem)
 
 
 def _vectors(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, torch.Tensor]:

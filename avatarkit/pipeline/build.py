@@ -26,7 +26,7 @@ from avatarkit.labelling.retracking import retrack
 from avatarkit.metrics import photo_metrics
 from avatarkit.pipeline.plan import plan
 from avatarkit.registry import Registry
-from avatarkit.registry.specs import Component, error_text, where
+from avatarkit.registry.specs import ComponentSpec, error_text, where
 from avatarkit.report.page import render_report
 from avatarkit.report.preview import write_preview
 from avatarkit.storage.bundle import check_extras, recover, workspace, write_bundle
@@ -289,7 +289,7 @@ class _Run:
                 log.warning("clip %s: more than half of its frames do not show the requested pose", clip.name)
         if config.calibrate and clip.confidence.any():
             clip, colors = calibrated(clip, subject, get("body"), get("renderer"))
-            facts["colours"] = None if colors is None else {"gain": colors.gain.tolist(), "offset": colors.offset.tolist()}
+            facts["colors"] = None if colors is None else {"gain": colors.gain.tolist(), "offset": colors.offset.tolist()}
             log.info("clip %s: colors %s", clip.name, colors)
         return replace(clip, facts=facts)
 
@@ -306,7 +306,7 @@ class _Run:
 
         @single_threaded()
         def make(folder: Path) -> None:
-            self.progress.update("initialising", 0.0)
+            self.progress.update("initializing", 0.0)
             avatar = self.components.get("avatar")
             avatar.create(subject, clips)
             with torch.no_grad():
@@ -381,7 +381,7 @@ class _Run:
             "metrics": dict(subject.quality.metrics),
             "seen": dict(subject.quality.visible),
             "warnings": [notice.text for notice in subject.quality.warnings],
-            "licences": {d.name: asdict(d.licence) for d in used.values()},
+            "licenses": {d.name: asdict(d.license) for d in used.values()},
             "consent": consent,
         }
 
@@ -437,7 +437,7 @@ class _Run:
         return found if reused else read(stage.folder)
 
     @staticmethod
-    def _failed(stage: str, component: Component, error: Exception) -> StageError:
+    def _failed(stage: str, component: ComponentSpec, error: Exception) -> StageError:
         text = f"The stage {stage} failed in {component.owner} of {component.maker}: {error_text(error)}. {component.remedy}"
         return StageError(text, None if component.bundled else where(component.plugin))
 

@@ -10,7 +10,7 @@ from avatarkit.config import Recipe
 from avatarkit.hookspecs import Cost
 
 if TYPE_CHECKING:
-    from avatarkit.registry import Component
+    from avatarkit.registry import ComponentSpec
 
 __all__ = ["Estimate", "estimates"]
 
@@ -52,7 +52,7 @@ class Estimate:
 
 
 def estimates(
-    recipe: Recipe, components: Mapping[str, Component | None], configs: Mapping[str, Mapping[str, Any]], device: str
+    recipe: Recipe, components: Mapping[str, ComponentSpec | None], configs: Mapping[str, Mapping[str, Any]], device: str
 ) -> tuple[Estimate, ...]:
     """Return the estimates of a recipe's heavy steps.
 
@@ -86,7 +86,7 @@ def _cost(costs: Sequence[Cost], device: str) -> Cost | None:
     return next((cost for cost in costs if cost.device == device), costs[0] if costs else None)
 
 
-def _estimate(slot: str, component: Component, work: str, seconds: float | None, cost: Cost, device: str) -> Estimate:
+def _estimate(slot: str, component: ComponentSpec, work: str, seconds: float | None, cost: Cost, device: str) -> Estimate:
     here = cost.device == device
     return Estimate(slot, component.owner, work, seconds, cost.memory_gb, cost.device, here, cost.source)
 

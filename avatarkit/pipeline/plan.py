@@ -18,9 +18,9 @@ from avatarkit.errors import (
     MissingWeights,
     StoreError,
 )
-from avatarkit.hookspecs import Licence
+from avatarkit.hookspecs import License
 from avatarkit.pipeline.estimates import Estimate, estimates
-from avatarkit.registry import Component, Registry
+from avatarkit.registry import ComponentSpec, Registry
 from avatarkit.registry.requirements import Requirement, requirements
 from avatarkit.storage.bundle import workspace
 from avatarkit.utils.paths import writable_home
@@ -42,7 +42,7 @@ class PlanStep:
     """
 
     slot: str
-    component: Component | None
+    component: ComponentSpec | None
     config: dict[str, Any]
     requirements: tuple[Requirement, ...]
 
@@ -79,9 +79,9 @@ class Plan:
         return tuple(found.values())
 
     @property
-    def licences(self) -> dict[str, Licence]:
+    def licenses(self) -> dict[str, License]:
         """Component (``tracker 'exavatar'``) -> its license."""
-        return {step.component.owner: step.component.licence for step in self.steps if step.component}
+        return {step.component.owner: step.component.license for step in self.steps if step.component}
 
     def require_ready(self) -> None:
         """Raise an error if a requirement is missing.
@@ -117,7 +117,7 @@ class Plan:
                     "plugin": step.component.plugin.name if step.component else None,
                     "options": step.config,
                     "needs": [dataclasses.asdict(r) for r in step.requirements],
-                    "licence": dataclasses.asdict(step.component.licence) if step.component else None,
+                    "license": dataclasses.asdict(step.component.license) if step.component else None,
                 }
                 for step in self.steps
             ],

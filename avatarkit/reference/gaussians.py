@@ -6,7 +6,7 @@ the constants are gsplat's. For a Gaussian with camera-space mean ``c = (x, y, z
     mean2d = (fx x/z + cx, fy y/z + cy)
     J      = [[fx/z, 0, -fx u/z], [0, fy/z, -fy v/z]]       u, v: x/z, y/z clamped 0.3 tan(fov/2) past the picture
     Sigma  = s^2 J J^T + 0.3 I                              px^2; rotations cancel, since the Gaussian is isotropic
-    alpha  = min(0.999, opacity exp(-1/2 d^T Sigma^-1 d))   d: pixel centre - mean2d; below 1/255 it counts as 0
+    alpha  = min(0.999, opacity exp(-1/2 d^T Sigma^-1 d))   d: pixel center - mean2d; below 1/255 it counts as 0
     w_i    = alpha_i T_i,  T_i = prod_{j<i} (1 - alpha_j)   i, j: by depth z, then by number
     rgb    = sum_i w_i color_i + T_end background
 
@@ -33,7 +33,7 @@ __all__ = [
     "render_gaussians",
 ]
 
-NEAR = 0.01  # metres
+NEAR = 0.01  # meters
 DILATION = 0.3  # px^2, added to the diagonal of Sigma
 CLAMP_MARGIN = 0.3  # of tan(fov/2), how far past the picture's border the Jacobian follows x/z and y/z
 ALPHA_MAX = 0.999
@@ -46,7 +46,7 @@ def project_gaussians(gaussians: Gaussians, camera: Camera) -> tuple[torch.Tenso
     """Projects all Gaussians; differentiable.
 
     Returns:
-        (N, 2) centres in pixels, (N, 2, 2) Sigma in px^2, (N,) depths in metres. Rows with depths below ``NEAR`` mean
+        (N, 2) centers in pixels, (N, 2, 2) Sigma in px^2, (N,) depths in meters. Rows with depths below ``NEAR`` mean
         nothing.
     """
     K = camera.K.to(gaussians.means)
@@ -61,8 +61,8 @@ def project_gaussians(gaussians: Gaussians, camera: Camera) -> tuple[torch.Tenso
     J = torch.stack([fx / z, zero, -fx * u / z, zero, fy / z, -fy * v / z], dim=-1).reshape(-1, 2, 3)
     dilation = DILATION * torch.eye(2, dtype=z.dtype, device=z.device)
     sigma = gaussians.scales[:, None, None] ** 2 * (J @ J.mT) + dilation
-    centres = torch.stack([fx * x / z + cx, fy * y / z + cy], dim=-1)
-    return centres, sigma, z
+    centers = torch.stack([fx * x / z + cx, fy * y / z + cy], dim=-1)
+    return centers, sigma, z
 
 
 def render_gaussians(gaussians: Gaussians, camera: Camera, background: torch.Tensor) -> GaussianRendering:
@@ -85,7 +85,7 @@ def render_gaussians(gaussians: Gaussians, camera: Camera, background: torch.Ten
     seen = Gaussians(
         gaussians.means[order], gaussians.scales[order], gaussians.colors[order], gaussians.opacities[order]
     )
-    centres, sigma, z = project_gaussians(seen, camera)
+    centers, sigma, z = project_gaussians(seen, camera)
     conics = torch.linalg.inv(sigma)
     like = gaussians.means
     ys, xs = torch.meshgrid(
@@ -96,7 +96,7 @@ def render_gaussians(gaussians: Gaussians, camera: Camera, background: torch.Ten
     pixels = torch.stack([xs, ys], dim=-1).reshape(-1, 2)
     background = background.to(like)
     chunks = [
-        _composite(chunk, centres, conics, z, seen, background)
+        _composite(chunk, centers, conics, z, seen, background)
         for chunk in pixels.split(max(1, _PAIRS_AT_ONCE // max(1, len(seen))))
     ]
     rgb, alpha, depth = (torch.cat(parts) for parts in zip(*chunks, strict=True))
@@ -106,14 +106,14 @@ def render_gaussians(gaussians: Gaussians, camera: Camera, background: torch.Ten
 
 def _composite(
     pixels: torch.Tensor,
-    centres: torch.Tensor,
+    centers: torch.Tensor,
     conics: torch.Tensor,
     z: torch.Tensor,
     gaussians: Gaussians,
     background: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Blends Gaussians that are sorted by depth at (P, 2) pixel centres: rgb (P, 3), alpha (P,), depth (P,)."""
-    d = pixels[:, None] - centres  # (P, N, 2)
+    """Blends Gaussians that are sorted by depth at (P, 2) pixel centers: rgb (P, 3), alpha (P,), depth (P,)."""
+    d = pixels[:, None] - centers  # (P, N, 2)
     dx, dy = d.unbind(-1)
     power = 0.5 * (conics[:, 0, 0] * dx**2 + 2 * conics[:, 0, 1] * dx * dy + conics[:, 1, 1] * dy**2)
     alphas = (gaussians.opacities * torch.exp(-power)).clamp(max=ALPHA_MAX)

@@ -1,7 +1,7 @@
-"""Rasterising of triangle meshes with antialiased, differentiable silhouettes, as formulas.
+"""Rasterizing of triangle meshes with antialiased, differentiable silhouettes, as formulas.
 
-Coverage: with ``p`` a pixel centre and ``a, b`` the projections of two corners, ``E(a, b) = (a - p) x (b - p)``. A face
-covers p where its three E have one sign (zero belongs to both, so neighbours leave no gap). Each corner's share of
+Coverage: with ``p`` a pixel center and ``a, b`` the projections of two corners, ``E(a, b) = (a - p) x (b - p)``. A face
+covers p where its three E have one sign (zero belongs to both, so neighbors leave no gap). Each corner's share of
 the weight is the E of the opposite edge; with w_k these shares and z_k the corners' depths::
 
     depth = sum_k w_k / sum_k (w_k / z_k)        barycentric_k = (w_k / z_k) / sum_j (w_j / z_j)
@@ -10,9 +10,9 @@ The nearest face wins, of equals the one with the lower number. Both sides of a 
 when a corner is nearer than 1 cm or not finite, or when its area in the picture is zero.
 
 Antialiasing (after Laine et al. 2020, "Modular Primitives for High-Performance Differentiable Rendering", section
-3.5): an edge is a silhouette when all faces at it lie on one side of it in the picture. Take two neighbouring pixels
-of which one is covered. Some silhouette edge crosses the line between their centres; ``d`` is how far from the
-covered centre, 0 to 1::
+3.5): an edge is a silhouette when all faces at it lie on one side of it in the picture. Take two neighboring pixels
+of which one is covered. Some silhouette edge crosses the line between their centers; ``d`` is how far from the
+covered center, 0 to 1::
 
     d < 1/2: the covered pixel's mask is 1 - (1/2 - d)        d >= 1/2: the other pixel's mask is d - 1/2
 
@@ -32,7 +32,7 @@ from avatarkit.types.mesh import Mesh, MeshRendering
 
 __all__ = ["NEAR", "render_mesh", "silhouette_edges"]
 
-NEAR = 0.01  # metres
+NEAR = 0.01  # meters
 
 
 def render_mesh(mesh: Mesh, camera: Camera) -> MeshRendering:
@@ -68,7 +68,7 @@ def _cross(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def _nearest(
     pixels: torch.Tensor, z: torch.Tensor, faces: torch.Tensor, camera: Camera
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The nearest face at each pixel centre: index (H, W) or -1, barycentric (H, W, 3), depth (H, W)."""
+    """The nearest face at each pixel center: index (H, W) or -1, barycentric (H, W, 3), depth (H, W)."""
     H, W = camera.height, camera.width
     hit = torch.full((H * W,), -1, device=z.device)
     barycentric, depth = z.new_zeros(H * W, 3), z.new_zeros(H * W)
@@ -80,21 +80,21 @@ def _nearest(
         reach = ((top <= y + 0.5) & (bottom >= y + 0.5)).nonzero()[:, 0]  # faces that this row of pixels can meet
         if len(reach):
             row = slice(y * W, (y + 1) * W)
-            centres = torch.stack([columns, torch.full_like(columns, y + 0.5)], -1)
-            found, barycentric[row], depth[row] = _nearest_in_row(centres, pixels[faces[reach]], z[faces[reach]])
+            centers = torch.stack([columns, torch.full_like(columns, y + 0.5)], -1)
+            found, barycentric[row], depth[row] = _nearest_in_row(centers, pixels[faces[reach]], z[faces[reach]])
             hit[row] = torch.where(found >= 0, reach[found.clamp(min=0)], -1)
     return hit.reshape(H, W), barycentric.reshape(H, W, 3), depth.reshape(H, W)
 
 
 def _nearest_in_row(
-    centres: torch.Tensor, corners: torch.Tensor, z: torch.Tensor
+    centers: torch.Tensor, corners: torch.Tensor, z: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The nearest of F faces at P points: index (P,) or -1, barycentric (P, 3), depth (P,).
 
     Args:
-        centres: (P, 2). corners: (F, 3, 2) pixels. z: (F, 3) depths.
+        centers: (P, 2). corners: (F, 3, 2) pixels. z: (F, 3) depths.
     """
-    a, b, c = (corners - centres[:, None, None]).unbind(-2)  # (P, F, 2) each
+    a, b, c = (corners - centers[:, None, None]).unbind(-2)  # (P, F, 2) each
     w = torch.stack([_cross(b, c), _cross(c, a), _cross(a, b)], dim=-1)
     inside = (w >= 0).all(-1) | (w <= 0).all(-1)
     share = w / z

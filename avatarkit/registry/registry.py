@@ -37,9 +37,9 @@ from avatarkit.registry.loading import (
     leave_out,
     requires_namesake,
 )
-from avatarkit.registry.specs import DISTRIBUTION, Component, Plugin, Problem, error_text, make_register, where
+from avatarkit.registry.specs import DISTRIBUTION, ComponentSpec, Plugin, Problem, error_text, make_register, where
 
-__all__ = ["ENTRY_POINT_GROUP", "KINDS", "Component", "Plugin", "Problem", "Registry"]
+__all__ = ["ENTRY_POINT_GROUP", "KINDS", "ComponentSpec", "Plugin", "Problem", "Registry"]
 
 ENTRY_POINT_GROUP = "avatarkit"
 
@@ -74,7 +74,7 @@ class Registry:
     plugins: dict[str, Plugin] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     known: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    _components: dict[tuple[str, str], list[Component]] = field(default_factory=dict)
+    _components: dict[tuple[str, str], list[ComponentSpec]] = field(default_factory=dict)
     _manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager("avatarkit"))
     _strict: bool = False
 
@@ -111,7 +111,7 @@ class Registry:
 
     # ---------------------------------------------------------------------------------------------------------- look-up
 
-    def components(self, kind: str) -> dict[str, Component]:
+    def components(self, kind: str) -> dict[str, ComponentSpec]:
         """Return name -> component of one kind, sorted by name.
 
         Names that two plugins register are left out.
@@ -119,11 +119,11 @@ class Registry:
         kind = self._kind(kind)
         return {name: found[0] for (k, name), found in sorted(self._components.items()) if k == kind and len(found) == 1}
 
-    def all_components(self) -> list[Component]:
+    def all_components(self) -> list[ComponentSpec]:
         """Return the components of all kinds, sorted by kind and name."""
         return [component for kind in KINDS for component in self.components(kind).values()]
 
-    def get(self, kind: str, name: str) -> Component:
+    def get(self, kind: str, name: str) -> ComponentSpec:
         """Return one component.
 
         Raises:
@@ -145,7 +145,7 @@ class Registry:
         raise PluginError(f"There is no component {name!r} of the kind {kind}.{hint} {listed}{broken}")
 
     def create(self, choice: Choice, context: Any) -> Any:
-        """Create the component that a slot of a recipe chooses; see ``Component.create``.
+        """Create the component that a slot of a recipe chooses; see ``ComponentSpec.create``.
 
         Raises:
             ConfigError: the slot is empty.
@@ -255,10 +255,10 @@ class Registry:
             return f"It was made for another version of avatarkit: update it, update avatarkit, or {leave_out(plugin)}."
         return f"Update it, ask its authors, or {leave_out(plugin)}."
 
-    def _collect(self, plugin: Plugin) -> list[Component]:
+    def _collect(self, plugin: Plugin) -> list[ComponentSpec]:
         """Call the plugin's own ``register_...`` hooks."""
         others = {m for n, m in self._manager.list_name_plugin() if n != plugin.name}
-        added: list[Component] = []
+        added: list[ComponentSpec] = []
         for kind, hook in [*KINDS.items(), *((kind, hook) for hook, kind in _FORMER_HOOKS.items())]:
             caller = self._manager.subset_hook_caller(hook, remove_plugins=others)
             try:
@@ -290,7 +290,7 @@ class Registry:
         self.problems.append(problem)
 
 
-def _clash(claims: list[Component]) -> str:
+def _clash(claims: list[ComponentSpec]) -> str:
     first, second = claims[0], claims[-1]
     return (
         f"{first.owner} is registered by two plugins, {where(first.plugin)} and {where(second.plugin)}. "

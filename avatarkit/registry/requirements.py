@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 from avatarkit.utils.paths import find_weights
 
 if TYPE_CHECKING:
-    from avatarkit.registry import Component
+    from avatarkit.registry import ComponentSpec
 
 __all__ = ["ChecksItself", "Requirement", "module_present", "requirements"]
 
@@ -48,7 +48,7 @@ class Requirement:
 
 
 def requirements(
-    component: Component, device: str | None = None, options: Mapping[str, Any] | None = None, config: Any = None
+    component: ComponentSpec, device: str | None = None, options: Mapping[str, Any] | None = None, config: Any = None
 ) -> tuple[Requirement, ...]:
     """Return the requirements of a component, each met or not.
 
@@ -63,7 +63,7 @@ def requirements(
     own = any(isinstance(v, (str, Path)) and str(v) and Path(v).exists() for v in (options or {}).values())
     about = {weights.name: weights for weights in component.needs.sources}
     for name in component.needs.weights:
-        terms = about[name].licence if name in about else component.licence.weights
+        terms = about[name].license if name in about else component.license.weights
         command = f"fetch {name}" if name in about and about[name].repository else f"add {name} FILE"
         remedy = f"avatarkit weights {command} (license: {terms})"
         found.append(Requirement("weights", name, own or find_weights(name) is not None, remedy))

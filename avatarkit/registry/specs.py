@@ -6,14 +6,15 @@ import importlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avatarkit.config.options import Option, make_config, options_of
 from avatarkit.errors import AvatarkitError, ConfigError, MissingDependency, PluginError
-from avatarkit.hookspecs import Licence, Needs, Weights
+from avatarkit.hookspecs import License, Needs, Weights
+from avatarkit.utils.moved import former_fields, former_names
 from avatarkit.utils.paths import is_weights_name
 
-__all__ = ["DISTRIBUTION", "Component", "Plugin", "Problem", "error_text", "make_register", "where"]
+__all__ = ["DISTRIBUTION", "ComponentSpec", "Plugin", "Problem", "error_text", "make_register", "where"]
 
 DISTRIBUTION = "avatarkit-oneshot"
 """Name of avatarkit on the package index, where ``avatarkit`` is another project."""
@@ -65,8 +66,9 @@ class Problem:
         return f"{self.message} {self.remedy}".rstrip()
 
 
+@former_fields(licence="license")
 @dataclass(frozen=True)
-class Component:
+class ComponentSpec:
     """A registered component; see ``hookspecs.Register`` for the fields."""
 
     kind: str
@@ -77,7 +79,7 @@ class Component:
     summary: str = ""
     needs: Needs = Needs()
     extra: str | None = None
-    licence: Licence = Licence()
+    license: License = License()
     revision: int = 1
 
     @property
@@ -177,29 +179,20 @@ class Component:
         return f'pip install "{DISTRIBUTION if ours else self.plugin.distribution}[{self.extra}]"'
 
 
-def make_register(kind: str, plugin: Plugin, added: list[Component]) -> Callable[..., None]:
+def make_register(kind: str, plugin: Plugin, added: list[ComponentSpec]) -> Callable[..., None]:
     """Return the ``register`` function that a hook receives."""
 
-    def register(
-        name: str,
-        *,
-        target: str,
-        config: str | None = None,
-        summary: str = "",
-        needs: Needs = Needs(),
-        extra: str | None = None,
-        licence: Licence = Licence(),
-        revision: int = 1,
-    ) -> None:
-        for path in (target, config):
+    def register(name: str, **fields: Any) -> None:
+        spec = ComponentSpec(kind, name, plugin, **fields)
+        for path in (spec.target, spec.config):
             if path is not None and not all(part.isidentifier() for part in path.replace(":", ".").split(".")):
-                raise ValueError(f"{path!r} of {kind} {name!r} is not of the form package.module:Class")
+                raise ValueError(f"{path!r} of {spec.owner} is not of the form package.module:Class")
             if path is not None and path.count(":") != 1:
-                raise ValueError(f"{path!r} of {kind} {name!r} is not of the form package.module:Class")
-        _check_needs(needs, f"{kind} {name!r}")
+                raise ValueError(f"{path!r} of {spec.owner} is not of the form package.module:Class")
+        _check_needs(spec.needs, spec.owner)
         if any(other.kind == kind and other.name == name for other in added):
-            raise ValueError(f"{kind} {name!r} is registered twice")
-        added.append(Component(kind, name, plugin, target, config, summary, needs, extra, licence, revision))
+            raise ValueError(f"{spec.owner} is registered twice")
+        added.append(spec)
 
     return register
 
@@ -238,7 +231,7 @@ def _weights_checks(source: Weights) -> dict[str, bool]:
     return {
         "name": is_weights_name(source.name),
         "source": _is_text(source.source),
-        "licence": _is_text(source.licence),
+        "license": _is_text(source.license),
         "commercial": source.commercial in (None, True, False),
         "gated": isinstance(source.gated, bool),
         "repository": repository == "" or (_is_text(repository) and bool(_REPOSITORY.fullmatch(repository))),
@@ -274,3 +267,7 @@ def error_text(error: BaseException) -> str:
     """Return the type and text of an error on one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+if not TYPE_CHECKING:
+    __getattr__ = former_names(__name__, {"Component": "ComponentSpec"})

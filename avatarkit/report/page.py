@@ -221,7 +221,7 @@ def _stages(manifest: Mapping[str, Any]) -> str:
 
 def _origin(manifest: Mapping[str, Any]) -> str:
     words = {True: "yes", False: "no", None: "ask the source"}
-    rows = [(k, v["code"], v["weights"], words[v["commercial"]]) for k, v in manifest["licences"].items()]
+    rows = [(k, v["code"], v["weights"], words[v["commercial"]]) for k, v in manifest["licenses"].items()]
     consent = manifest.get("consent") or "not recorded (use --consent when you build)"
     head = ("component", "code", "weights or data", "commercial use")
     said = (

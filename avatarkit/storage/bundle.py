@@ -266,6 +266,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"The avatar {path} was made by a newer avatarkit (format {version}, this one reads {FORMAT_VERSION}): "
             f"pip install --upgrade {DISTRIBUTION}."
         )
+    if "licences" in manifest:  # its name up to format 1 of version 0.1
+        manifest.setdefault("licenses", manifest.pop("licences"))
     wrong = fault(manifest)
     if wrong is not None:
         raise InputError(f"The avatar {path} is damaged: {wrong}. Build it again.")
@@ -293,7 +295,7 @@ def _real(path: Path) -> Path:
 
 
 def _beside(path: Path, purpose: str) -> Path:
-    """A hidden neighbour of an avatar folder."""
+    """A hidden neighbor of an avatar folder."""
     return path.parent / f".{path.name}.{purpose}"
 
 

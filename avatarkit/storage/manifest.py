@@ -84,7 +84,7 @@ class _Manifest(Struct):
     metrics: Annotated[dict[Name, float | None], Meta(max_length=_MOST_ENTRIES)] = {}
     seen: Annotated[dict[Name, bool], Meta(max_length=_MOST_ENTRIES)] = {}
     warnings: Annotated[list[Text], Meta(max_length=_MOST_ENTRIES)] = []
-    licences: Annotated[dict[Name, _Terms], Meta(max_length=_MOST_ENTRIES)] = {}
+    licenses: Annotated[dict[Name, _Terms], Meta(max_length=_MOST_ENTRIES)] = {}
     consent: Text | None = None
     labels: Annotated[dict[Name, Table], Meta(max_length=_MOST_ENTRIES)] = {}
     files: Annotated[dict[FileName, Sha256], Meta(max_length=_MOST_ENTRIES)] = {}

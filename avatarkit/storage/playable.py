@@ -15,10 +15,10 @@ from avatarkit.validation import Violation, require_posed, require_shapes, requi
 __all__ = ["playing_specs", "require_header", "require_playable", "require_pose", "require_state", "state_specs"]
 
 SMALLEST_SIDE, LARGEST_SIDE = 16, 8192  # pixels of a photo
-_FARTHEST = 1000.0  # metres; cameras and people are metres apart
+_FARTHEST = 1000.0  # meters; cameras and people are meters apart
 _LARGEST_ANGLE = 100.0  # radians of an axis-angle; trackers stay below 2 pi
 _LARGEST_SHAPE = 100.0  # numbers of a body's shape and expression; models have spreads of about one
-_LARGEST_SCALE = 10.0  # metres of a Gaussian
+_LARGEST_SCALE = 10.0  # meters of a Gaussian
 _LARGEST_COLOR = 1000.0  # of 0 to 1, not clamped
 
 
@@ -104,11 +104,11 @@ def require_pose(posed: Posed) -> None:
 
 def _require_camera(camera: Camera) -> None:
     K, T, longest = camera.K, camera.T_camera_world, max(camera.width, camera.height)
-    focal, centre = K.diagonal()[:2], K[:2, 2]
+    focal, center = K.diagonal()[:2], K[:2, 2]
     if not (bool((focal >= 0.05 * longest).all()) and bool((focal <= 100 * longest).all())):
         raise Violation(f"the tensor camera.K has the focal lengths {focal.tolist()} for {longest} pixels")
     others = torch.stack([K[0, 1], K[1, 0], K[2, 0], K[2, 1], K[2, 2] - 1])
-    if bool((centre.abs() > 10 * longest).any()) or bool((others.abs() > 1e-3).any()):
+    if bool((center.abs() > 10 * longest).any()) or bool((others.abs() > 1e-3).any()):
         raise Violation("the tensor camera.K is not the matrix of a pinhole camera")
     R, bottom = T[:3, :3], T[3] - torch.tensor([0.0, 0.0, 0.0, 1.0])
     rigid = bool(((R @ R.T - torch.eye(3)).abs() < 1e-3).all()) and float(torch.linalg.det(R)) > 0

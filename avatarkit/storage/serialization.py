@@ -60,7 +60,8 @@ class _QualityFacts(msgspec.Struct):
     metrics: dict[str, float | None]
     visible: dict[str, bool]
     warnings: list[_NoticeFacts]
-    partly: list[str] = []
+    partially_visible: list[str] = []
+    partly: list[str] = []  # its former name
 
 
 class _SubjectFacts(msgspec.Struct):
@@ -168,7 +169,7 @@ def load_subject(folder: Path) -> Subject:
         vertex_offsets=tensors["vertex_offsets"],
         quality=Quality(
             quality["metrics"], quality["visible"], tuple(Notice(**w) for w in quality["warnings"]),
-            tuple(quality.get("partly", ())),
+            tuple(quality.get("partially_visible", quality.get("partly", ()))),
         ),
     )  # fmt: skip
 

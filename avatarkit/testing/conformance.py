@@ -15,7 +15,7 @@ from avatarkit.config.options import options_of
 from avatarkit.errors import AvatarkitError, ConfigError
 from avatarkit.interfaces import PROTOCOLS, optional_members, with_defaults
 from avatarkit.registry.requirements import requirements
-from avatarkit.registry.specs import Component
+from avatarkit.registry.specs import ComponentSpec
 from avatarkit.testing.material import Material
 from avatarkit.testing.method import memory_registry
 from avatarkit.validation import Violation
@@ -67,7 +67,7 @@ class Case:
         options: options of the component.
     """
 
-    component: Component
+    component: ComponentSpec
     material: Material
     options: Mapping[str, Any]
 
@@ -177,7 +177,7 @@ def name_of(check: Check) -> str:
 
 
 def check_component(
-    component: Component, material: Material | None = None, options: Mapping[str, Any] | None = None
+    component: ComponentSpec, material: Material | None = None, options: Mapping[str, Any] | None = None
 ) -> list[Finding]:
     """Run all checks for the component's kind.
 
@@ -217,7 +217,7 @@ def run_check(check: Check, case: Case) -> Finding:
     return Finding(name, "passed")
 
 
-def _place(error: BaseException, component: Component) -> str:
+def _place(error: BaseException, component: ComponentSpec) -> str:
     """Return file and line of the innermost frame in the component's own package."""
     package, found, trace = component.target.partition(":")[0].partition(".")[0], "", error.__traceback__
     while trace is not None:
@@ -261,7 +261,7 @@ def conformance(
 
 
 def _cases(
-    components: list[Component], names: set[str], material: Material, options: Mapping[str, Mapping[str, Any]]
+    components: list[ComponentSpec], names: set[str], material: Material, options: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[Case, Check]]:
     for component in components:
         if component.plugin.name in names:

@@ -35,10 +35,10 @@ __all__ = ["PEOPLE", "PHOTO", "VIEWS", "Drawn", "DressedPerson", "Score", "View"
 _SAMPLES = 2  # per pixel and axis
 _LIGHT = (0.35, 0.65, 0.9)  # direction to the light in the world; it stays when people move
 _AMBIENT, _INNER = 0.66, 0.6  # share of light from everywhere; factor inside of sleeves and skirts
-_VISIBLE = 0.012  # metres behind the photo's surface up to which a place counts as shown
+_VISIBLE = 0.012  # meters behind the photo's surface up to which a place counts as shown
 _FACING = 0.15  # cosine between surface and view from which the photo shows a place well
 _GROUND = 0.5  # gray that both are laid on before they are compared
-_ROOM_BESIDE, _ROOM_ABOVE = 0.25, 0.35  # metres around the photo's frame, for arms
+_ROOM_BESIDE, _ROOM_ABOVE = 0.25, 0.35  # meters around the photo's frame, for arms
 _COMPARED = 448  # pixels, longer side of the pictures that are compared
 
 
@@ -175,7 +175,7 @@ class DressedPerson:
 
     @cached_property
     def _photo(self) -> tuple[Camera, torch.Tensor, torch.Tensor]:
-        """Camera of the photo's samples, vertices in the world, and depth (sH, sW) in metres."""
+        """Camera of the photo's samples, vertices in the world, and depth (sH, sW) in meters."""
         large = self.camera.resized(_SAMPLES * self.camera.width, _SAMPLES * self.camera.height)
         vertices = self.vertices(self.params)
         return large, vertices, self._meshes.render(Mesh(vertices, self._faces), large).depth
@@ -322,8 +322,8 @@ def _turned(body: BodyModel, own: BodyParams, start: BodyParams, end: BodyParams
 
 def _wide(camera: Camera, distance: float) -> Camera:
     """The photo's frame with room at the sides and above for arms, in the size that is compared."""
-    metre = float(camera.K[0, 0]) / distance
-    side, top = round(_ROOM_BESIDE * metre), round(_ROOM_ABOVE * metre)
+    meter = float(camera.K[0, 0]) / distance
+    side, top = round(_ROOM_BESIDE * meter), round(_ROOM_ABOVE * meter)
     return camera.cropped(-side, -top, camera.width + 2 * side, camera.height + top).scaled_to(_COMPARED)
 
 

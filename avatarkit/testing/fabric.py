@@ -10,11 +10,11 @@ import torch
 __all__ = ["Pattern", "checks", "dots", "locks", "noise", "plain", "stripes"]
 
 Pattern = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Rest places (n, 3) and places on cloth laid flat (n, 2), all in metres -> sRGB colors (n, 3), 0 to 1."""
+"""Rest places (n, 3) and places on cloth laid flat (n, 2), all in meters -> sRGB colors (n, 3), 0 to 1."""
 
 _WAVES = 12  # sine waves that one octave of noise is the sum of; fewer look regular
-_WEAVE = 350.0  # waves per metre of cloth's own texture, as fine as a photo of half a person shows it
-_EDGE = 0.0015  # metres over which one color of a print goes over into the next
+_WEAVE = 350.0  # waves per meter of cloth's own texture, as fine as a photo of half a person shows it
+_EDGE = 0.0015  # meters over which one color of a print goes over into the next
 
 RGB = tuple[float, float, float]
 
@@ -23,8 +23,8 @@ def noise(places: torch.Tensor, frequency: float, seed: int, stretch: RGB = (1.0
     """Returns smooth noise (n,) of standard deviation 1 at places (n, 3).
 
     Args:
-        places: metres.
-        frequency: waves per metre.
+        places: meters.
+        frequency: waves per meter.
         seed: of directions and phases.
         stretch: factor on the frequency along each axis.
     """
@@ -63,7 +63,7 @@ def stripes(rgb: RGB, other: RGB, period: float, share: float, seed: int) -> Pat
 
     Args:
         rgb, other: colors of cloth and stripes.
-        period: metres from one stripe to the next.
+        period: meters from one stripe to the next.
         share: of ``other`` in a period, 0 to 1.
         seed: of the cloth's grain.
     """
@@ -76,7 +76,7 @@ def stripes(rgb: RGB, other: RGB, period: float, share: float, seed: int) -> Pat
 
 
 def checks(rgb: RGB, other: RGB, line: RGB, period: float, seed: int) -> Pattern:
-    """A checked shirt: broad bands across and along, and a thin line between; sizes in metres of ``period``."""
+    """A checked shirt: broad bands across and along, and a thin line between; sizes in meters of ``period``."""
 
     def color(places: torch.Tensor, flat: torch.Tensor) -> torch.Tensor:
         soft = _EDGE / period
@@ -96,8 +96,8 @@ def dots(rgb: RGB, others: tuple[RGB, ...], period: float, radius: float, seed: 
     Args:
         rgb: of the cloth.
         others: of the spots.
-        period: metres of the grid.
-        radius: metres of a spot.
+        period: meters of the grid.
+        radius: meters of a spot.
         seed: of places, colors and grain.
     """
     random = torch.Generator().manual_seed(seed)
@@ -108,8 +108,8 @@ def dots(rgb: RGB, others: tuple[RGB, ...], period: float, radius: float, seed: 
         at = flat / period
         cell = at.floor().long()
         a, b, which = table[cell[:, 0] % 64, cell[:, 1] % 64].unbind(1)
-        centre = cell + 0.3 + 0.4 * torch.stack([a, b], 1)
-        off = (at - centre).norm(dim=1) * period
+        center = cell + 0.3 + 0.4 * torch.stack([a, b], 1)
+        off = (at - center).norm(dim=1) * period
         on = ((radius - off) / _EDGE + 0.5).clamp(0, 1)[:, None]
         ink = inks[(which * len(inks)).long().clamp(max=len(inks) - 1)]
         return _woven(_color(rgb, len(places)) * (1 - on) + ink * on, places, seed)
@@ -117,18 +117,18 @@ def dots(rgb: RGB, others: tuple[RGB, ...], period: float, radius: float, seed: 
     return color
 
 
-def locks(dark: RGB, light: RGB, centre: torch.Tensor, curl: float, seed: int) -> Pattern:
+def locks(dark: RGB, light: RGB, center: torch.Tensor, curl: float, seed: int) -> Pattern:
     """Hair: strands that fall from the crown, in darker and lighter locks.
 
     Args:
         dark, light: colors.
-        centre: (3,) middle of the head, metres; strands lie on planes through the upright line there.
+        center: (3,) middle of the head, meters; strands lie on planes through the upright line there.
         curl: how far strands wander sideways, in strands.
         seed: of the locks.
     """
 
     def color(places: torch.Tensor, flat: torch.Tensor) -> torch.Tensor:
-        away = places - centre
+        away = places - center
         around = torch.atan2(away[:, 0], away[:, 2])
         height = away[:, 1:2]
         bend = curl * noise(places, 25, seed) * 0.02

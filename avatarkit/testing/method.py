@@ -14,7 +14,7 @@ import torch
 
 from avatarkit.config import Recipe
 from avatarkit.errors import InputError, StoreError
-from avatarkit.hookspecs import Licence, hookimpl
+from avatarkit.hookspecs import License, hookimpl
 from avatarkit.interfaces import Context, ParameterGroup, Posed, TensorSpec, TrainStep
 from avatarkit.io.image import save_png
 from avatarkit.pipeline.build import build
@@ -255,7 +255,7 @@ def _tiny_plugin() -> ModuleType:
 
     def hook(target: str, config: str | None) -> Any:
         def register_tiny(register: Any) -> None:
-            register("tiny", target=target, config=config, summary="made for tests", licence=Licence("MIT", "made for tests"))
+            register("tiny", target=target, config=config, summary="made for tests", license=License("MIT", "made for tests"))
 
         return hookimpl(register_tiny)
 

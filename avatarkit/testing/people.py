@@ -17,7 +17,7 @@ from avatarkit.io.photo import photo_from_array
 from avatarkit.testing.conformance import Case, Check, Skipped, expect
 from avatarkit.testing.tiny import tiny_motion
 from avatarkit.types.body import JointLandmarks, SurfaceLandmarks
-from avatarkit.types.mesh import skin
+from avatarkit.types.mesh import linear_blend_skinning
 
 __all__ = ["PEOPLE_CHECKS", "same"]
 
@@ -163,7 +163,7 @@ def _neutral_parameters_are_at_rest(case: Case) -> None:
 
 
 def _vertices_are_the_skinned_rest_pose(case: Case) -> None:
-    """vertices = skin(rest + offsets, joint_transforms), in meters, for a whole motion at once."""
+    """vertices = linear_blend_skinning(rest + offsets, joint_transforms), in meters, for a whole motion at once."""
     body = case.make()
     p = replace(tiny_motion(body, frames=3).params, shape=body.neutral().shape)
     V, B = len(body.skinning_weights), len(p.root)
@@ -176,7 +176,7 @@ def _vertices_are_the_skinned_rest_pose(case: Case) -> None:
     offsets = torch.linspace(0, 0.01, V)[:, None].expand(V, 3)
     vertices = body.vertices(p, offsets)
     validation.require_tensor(vertices, (B, V, 3), "vertices()")
-    error = float((skin(rest + offsets, body.skinning_indices, body.skinning_weights, A) - vertices).abs().max())
+    error = float((linear_blend_skinning(rest + offsets, body.skinning_indices, body.skinning_weights, A) - vertices).abs().max())
     expect(error < 1e-3, f"vertices() is {error * 1000:.1f} mm off the skinned rest pose")
     size = float((rest[0].amax(0) - rest[0].amin(0)).max())
     expect(0.3 < size < 3, f"the neutral body is {size:.2f} m large: units are meters")

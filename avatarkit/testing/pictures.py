@@ -264,7 +264,7 @@ def _written(case: Case, folder: Path) -> Path:
     path = folder / f"out.{case.component.name}"
     subject = case.material.subject
     options = {
-        "consent": "Agreed.", "name": "ada", "camera": subject.camera, "centre": subject.params.translation,
+        "consent": "Agreed.", "name": "ada", "camera": subject.camera, "center": subject.params.translation,
         "box": (0.0, 0.0, float(subject.camera.width), float(subject.camera.height)),
     }  # fmt: skip
     case.make().write(avatar, subject.params, path, **options)

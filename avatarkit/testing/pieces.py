@@ -24,7 +24,7 @@ class Piece:
     """Surface with one pattern.
 
     Attributes:
-        rest: (V, 3) in the body's rest space, metres.
+        rest: (V, 3) in the body's rest space, meters.
         faces: (F, 3) int64, counter-clockwise seen from outside.
         weights: (V, J) of skinning, rows sum to one.
         pattern: colors by rest place.
@@ -86,7 +86,7 @@ class Figure:
         return self.arms["left"] | self.arms["right"]
 
     def flat(self, places: torch.Tensor, arm: torch.Tensor) -> torch.Tensor:
-        """(n, 2) metres where rest places (n, 3) lie on cloth laid flat: around the trunk or an arm, and along it.
+        """(n, 2) meters where rest places (n, 3) lie on cloth laid flat: around the trunk or an arm, and along it.
 
         Args:
             places: in rest space.
@@ -128,8 +128,8 @@ def shell(figure: Figure, inside: torch.Tensor, thickness: torch.Tensor, pattern
 
     Args:
         figure: that wears it.
-        inside: (V,) metres to the hem, positive on the garment; edges of the piece run where it is zero.
-        thickness: (V,) metres.
+        inside: (V,) meters to the hem, positive on the garment; edges of the piece run where it is zero.
+        thickness: (V,) meters.
         pattern: of the cloth.
     """
     outward = torch.nn.functional.normalize(smoothed(figure.normals, figure.edges, 6), dim=1)
@@ -175,7 +175,7 @@ def loft(figure: Figure, rows: torch.Tensor, closed: bool, gap: float, pattern: 
         figure: that wears it.
         rows: (R, C, 3) rest places, from top to bottom and counter-clockwise seen from above.
         closed: whether the last column meets the first.
-        gap: metres to the body that the sheet keeps.
+        gap: meters to the body that the sheet keeps.
         pattern: of the cloth or hair.
         near: (V,) bool, body vertices that may move the sheet.
     """

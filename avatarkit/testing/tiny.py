@@ -35,7 +35,7 @@ from avatarkit.types.body import BodyParams, JointLandmarks, Motion, PoseGroup, 
 from avatarkit.types.camera import Camera, front_camera
 from avatarkit.types.gaussians import GaussianRendering, Gaussians
 from avatarkit.types.keypoints import Keypoints
-from avatarkit.types.mesh import Mesh, MeshRendering, skin
+from avatarkit.types.mesh import Mesh, MeshRendering, linear_blend_skinning
 from avatarkit.types.photo import Photo
 from avatarkit.types.subject import Matte, Quality
 
@@ -127,7 +127,7 @@ class TinyBody:
         if offsets is not None:
             rest = rest + offsets
         A = self.joint_transforms(self.skeleton(p.shape), p.root, p.translation, p.joints)
-        return skin(rest, self.skinning_indices, self.skinning_weights, A)
+        return linear_blend_skinning(rest, self.skinning_indices, self.skinning_weights, A)
 
     def landmarks(self, name: str) -> SurfaceLandmarks | JointLandmarks | None:
         return tiny_landmarks(name, self._heads, self._template, self.faces)

@@ -13,7 +13,7 @@ import torch
 
 from avatarkit.errors import ConfigError
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from avatarkit.hookspecs import Licence, hookimpl
+from avatarkit.hookspecs import License, hookimpl
 from avatarkit.interfaces import BodyModel, Context
 from avatarkit.io.image import load_png
 from avatarkit.labelling.poses import joint_positions
@@ -52,7 +52,7 @@ CROPS = {
     "knees": (576, 832, 1.60, 0.95),
     "whole": (640, 960, 2.1, 0.95),
 }
-"""What a picture shows: pixels, metres of its height, and metres of its upper edge above the root joint (the pelvis)."""
+"""What a picture shows: pixels, meters of its height, and meters of its upper edge above the root joint (the pelvis)."""
 
 BUILD = ("gender", "muscle", "weight", "proportions")
 _HAND_SHOWN = 0.8  # part of a hand's points in the picture from which detectors find it
@@ -146,7 +146,7 @@ class Noise:
     """Standard deviations of a detector's errors; zero = exact.
 
     Attributes:
-        face: of the head's height. body: metres. hand: metres. depth: metres, of the rough 3D.
+        face: of the head's height. body: meters. hand: meters. depth: meters, of the rough 3D.
     """
 
     face: float = 0.0
@@ -169,10 +169,10 @@ def seen_keypoints(
     """
     face = camera.project(places["face478"])
     head = float((face.amax(0) - face.amin(0)).norm()) / 1.45
-    metre = float(camera.K[0, 0]) / float(camera.to_camera(places["face478"])[:, 2].mean())
+    meter = float(camera.K[0, 0]) / float(camera.to_camera(places["face478"])[:, 2].mean())
     points, scores, rough = {}, {}, {}
     for name, place in places.items():
-        sigma = noise.face * head if name == "face478" else metre * (noise.body if name == "pose33" else noise.hand)
+        sigma = noise.face * head if name == "face478" else meter * (noise.body if name == "pose33" else noise.hand)
         known = ~place.isnan().any(1)
         pixels = camera.project(place) + sigma * torch.randn(len(place), 2, generator=random)
         inside = ((pixels >= 0) & (pixels < torch.tensor([camera.width, camera.height]))).all(1) & known
@@ -240,9 +240,9 @@ def truth_registry() -> Registry:
 
     def hook(target: str) -> Any:
         def register_truth(register: Any) -> None:
-            licence = Licence("MIT", "made for tests")
+            license = License("MIT", "made for tests")
             config = f"{__name__}:TruthConfig"
-            register("truth", target=f"{__name__}:{target}", config=config, summary="made for tests", licence=licence)
+            register("truth", target=f"{__name__}:{target}", config=config, summary="made for tests", license=license)
 
         return hookimpl(register_truth)
 

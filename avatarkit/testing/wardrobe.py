@@ -15,7 +15,7 @@ from avatarkit.testing.pieces import Figure, Piece, clipped, loft, shell, smooth
 
 __all__ = ["PEOPLE", "Look", "dressed_pieces"]
 
-_TUCKED = 0.02  # metres that skin goes on below a hem; more of it would come through the cloth when limbs bend
+_TUCKED = 0.02  # meters that skin goes on below a hem; more of it would come through the cloth when limbs bend
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Top:
     """A garment of the trunk and arms.
 
     Attributes:
-        pattern: of the cloth. sleeve: where it ends: 1 = elbow, 2 = wrist. flare: metres that its end stands away.
-        neck: metres of the neckline below the chin's joint. hem: metres of the lower edge above the hip joints.
-        ease: metres between cloth and body.
+        pattern: of the cloth. sleeve: where it ends: 1 = elbow, 2 = wrist. flare: meters that its end stands away.
+        neck: meters of the neckline below the chin's joint. hem: meters of the lower edge above the hip joints.
+        ease: meters between cloth and body.
     """
 
     pattern: Pattern
@@ -42,7 +42,7 @@ class Look:
 
     Attributes:
         crop: of the photo, see ``CROPS``. build: shape name -> value. skin: color. hair: dark and light color.
-        volume: metres that hair stands off the head. curl: see ``locks``. length: metres that long hair falls below the chin's
+        volume: meters that hair stands off the head. curl: see ``locks``. length: meters that long hair falls below the chin's
             joint; 0 = short. top, trousers, skirt: garments; the skirt ends at the knees.
     """
 
@@ -116,7 +116,7 @@ def dressed_pieces(look: Look, body: BodyModel) -> tuple[Figure, list[Piece]]:
 
 
 def _top(figure: Figure, top: Top) -> torch.Tensor:
-    """(V,) metres inside of its edges."""
+    """(V,) meters inside of its edges."""
     _, y, z = figure.rest.unbind(1)
     chin, hip = figure.joints["head"][1], figure.joints["left_hip"][1]
     drop = top.neck + 0.25 * (z - figure.joints["neck"][2]).clamp(min=0)  # the neckline falls towards the front
@@ -128,7 +128,7 @@ def _top(figure: Figure, top: Top) -> torch.Tensor:
 
 
 def _ease(figure: Figure, top: Top) -> torch.Tensor:
-    """(V,) metres between body and cloth: folds, and sleeves and hems that stand away."""
+    """(V,) meters between body and cloth: folds, and sleeves and hems that stand away."""
     y = figure.rest[:, 1]
     hip = figure.joints["left_hip"][1]
     folds = 0.35 * top.ease * noise(figure.rest, 10, 31, (1.0, 0.5, 1.0)).clamp(-1.5, 1.5)
@@ -138,7 +138,7 @@ def _ease(figure: Figure, top: Top) -> torch.Tensor:
 
 
 def _trousers(figure: Figure) -> torch.Tensor:
-    """(V,) metres inside of their edges: from the waist to above the ankles."""
+    """(V,) meters inside of their edges: from the waist to above the ankles."""
     y = figure.rest[:, 1]
     waist, ankle = figure.joints["left_hip"][1] + 0.06, figure.joints["left_ankle"][1] + 0.04
     inside = torch.minimum(waist - y, y - ankle)
@@ -169,9 +169,9 @@ def _hair(figure: Figure, look: Look) -> list[Piece]:
     scalp = (surface_regions(figure.body, figure.rest) == REGIONS.index("scalp")).float()
     inside = smoothed(scalp, figure.edges, 3) - 0.45
     crown = figure.rest[scalp > 0.5]
-    centre = (crown.amax(0) + crown.amin(0)) / 2
-    pattern = locks(*look.hair, centre, look.curl, 41)
-    away = figure.rest - centre
+    center = (crown.amax(0) + crown.amin(0)) / 2
+    pattern = locks(*look.hair, center, look.curl, 41)
+    away = figure.rest - center
     around = torch.atan2(away[:, 0], away[:, 2])
     ridges = (40 * around).sin() * 0.0015 + 0.12 * look.volume * look.curl * noise(figure.rest, 22, 43).clamp(-1, 1)
     full = smoothstep(inside, 0.0, 0.45)
@@ -179,15 +179,15 @@ def _hair(figure: Figure, look: Look) -> list[Piece]:
     if not look.length:
         return [cap]
     low = figure.joints["head"][1] - look.length
-    high = centre[1] + 0.02
+    high = center[1] + 0.02
     t = torch.linspace(0, 1, 30)[:, None]
     columns = 90
     angle = math.pi + torch.linspace(-2.0, 2.0, columns)[None]  # from one temple around the back to the other
     half = (crown.amax(0) - crown.amin(0)) / 2 + look.volume
     wave = t * 0.006 * (22 * angle).sin() + 0.010 * t * (7 * angle + 2).sin()
     wide = 1 + 0.18 * t
-    x = centre[0] + (half[0] * wide + wave) * angle.sin()
-    z = centre[2] + (half[2] * (1 - 0.25 * t) + wave) * angle.cos()
+    x = center[0] + (half[0] * wide + wave) * angle.sin()
+    z = center[2] + (half[2] * (1 - 0.25 * t) + wave) * angle.cos()
     y = (high + (low + 0.03 * (5 * angle).sin() * 0.5 - high) * t).expand(-1, columns)
     near = ~(figure.arm | (figure.rest[:, 1] < figure.joints["spine3"][1]))
     return [cap, loft(figure, torch.stack([x, y, z], -1), False, 0.012, pattern, near)]
@@ -212,15 +212,15 @@ def _skin(figure: Figure, look: Look) -> Pattern:
     body, rest = figure.body, figure.rest
     eyes = rest[body.part("eyes") > 0.5]
     sides = [eyes[eyes[:, 0] > 0], eyes[eyes[:, 0] < 0]]
-    centres = [(s.amax(0) + s.amin(0)) / 2 for s in sides]
-    radii = [float((s - c).norm(dim=1).mean()) for s, c in zip(sides, centres, strict=True)]
+    centers = [(s.amax(0) + s.amin(0)) / 2 for s in sides]
+    radii = [float((s - c).norm(dim=1).mean()) for s, c in zip(sides, centers, strict=True)]
     brow, base = torch.tensor(look.hair[0]) * 1.3, torch.tensor(look.skin)
 
     def color(places: torch.Tensor, flat: torch.Tensor) -> torch.Tensor:
         tone = 0.025 * noise(places, 25, 51) + 0.012 * noise(places, 120, 52)
         out = base * (1 + tone[:, None] * torch.tensor([0.7, 1.0, 1.1]))
-        for centre, radius in zip(centres, radii, strict=True):
-            off = places - centre
+        for center, radius in zip(centers, radii, strict=True):
+            off = places - center
             sideways = off[:, 0].abs() / 0.022
             arch = 0.024 - 0.006 * sideways**2
             near = (1 - ((off[:, 1] - arch) / 0.0035) ** 2 - sideways**4).clamp(0, 1) * (off[:, 2] > 0).float()

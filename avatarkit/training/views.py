@@ -143,10 +143,10 @@ def _details(keypoints: Keypoints) -> list[tuple[int, int, int, int]]:
             continue
         points = keypoints.points[name]
         low, high = points.min(0), points.max(0)
-        centre, side = (low + high) / 2, float((high - low).max()) * (1 + 2 * margin)
-        x0, y0 = (max(0, int(v - side / 2)) for v in centre)
-        x1 = min(keypoints.width, int(centre[0] + side / 2) + 1)
-        y1 = min(keypoints.height, int(centre[1] + side / 2) + 1)
+        center, side = (low + high) / 2, float((high - low).max()) * (1 + 2 * margin)
+        x0, y0 = (max(0, int(v - side / 2)) for v in center)
+        x1 = min(keypoints.width, int(center[0] + side / 2) + 1)
+        y1 = min(keypoints.height, int(center[1] + side / 2) + 1)
         if x1 - x0 >= 24 and y1 - y0 >= 24:
             windows.append((x0, y0, x1 - x0, y1 - y0))
     return windows

@@ -93,12 +93,12 @@ def front_camera(width: int, height: int, focal: float | None = None) -> Camera:
     return Camera(K, torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0])), width, height)
 
 
-def orbit(camera: Camera, centre: torch.Tensor, yaw: float, pitch: float = 0.0) -> Camera:
+def orbit(camera: Camera, center: torch.Tensor, yaw: float, pitch: float = 0.0) -> Camera:
     """Move a camera on a sphere around a point.
 
     Args:
         camera: camera to start from.
-        centre: (3,) world point that keeps its position in the picture.
+        center: (3,) world point that keeps its position in the picture.
         yaw: degrees about the world's y axis; positive moves the camera to the picture's right.
         pitch: degrees; positive raises the camera.
     """
@@ -110,6 +110,6 @@ def orbit(camera: Camera, centre: torch.Tensor, yaw: float, pitch: float = 0.0) 
     Rp = torch.eye(3) + math.sin(-b) * K + (1 - math.cos(b)) * (K @ K)
     T_world_camera = torch.eye(4)
     T_world_camera[:3, :3] = Ry @ Rp @ R0.T
-    T_world_camera[:3, 3] = Ry @ Rp @ (camera.position.cpu() - centre.cpu()) + centre.cpu()
+    T_world_camera[:3, 3] = Ry @ Rp @ (camera.position.cpu() - center.cpu()) + center.cpu()
     T = torch.linalg.inv(T_world_camera)
     return replace(camera, T_camera_world=T.to(camera.K.device))

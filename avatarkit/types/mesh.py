@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
-__all__ = ["Mesh", "MeshRendering", "barycentric", "skin", "vertex_normals"]
+from avatarkit.utils.moved import former_names
+
+__all__ = ["Mesh", "MeshRendering", "barycentric", "linear_blend_skinning", "vertex_normals"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ def vertex_normals(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize(out, dim=-1)
 
 
-def skin(points: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor, transforms: torch.Tensor) -> torch.Tensor:
+def linear_blend_skinning(
+    points: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor, transforms: torch.Tensor
+) -> torch.Tensor:
     """Pose points by linear blend skinning with sparse weights: W(.) of eq. 1, 4, 5.
 
     Args:
@@ -84,3 +89,7 @@ def skin(points: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor, tra
     blend = blend.scatter_add(1, indices, weights)  # dense (N, J): one matrix product beats K gathers
     A = (blend @ flat).reshape(B, N, 3, 4)
     return (A[..., :3] * points[..., None, :]).sum(-1) + A[..., 3]
+
+
+if not TYPE_CHECKING:
+    __getattr__ = former_names(__name__, {"skin": "linear_blend_skinning"})

@@ -10,6 +10,7 @@ from avatarkit.types.body import BodyParams
 from avatarkit.types.camera import Camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.photo import Photo
+from avatarkit.utils.moved import former_fields
 
 __all__ = ["Matte", "Notice", "Quality", "Subject"]
 
@@ -44,6 +45,7 @@ class Notice:
         return self.text
 
 
+@former_fields(partly="partially_visible")
 @dataclass(frozen=True)
 class Quality:
     """Quality of the tracking of a person.
@@ -52,13 +54,13 @@ class Quality:
         metrics: name -> number, e.g. ``face_error_percent_head``, ``mask_iou``, ``head_pixels``.
         visible: part -> whether it was detected: ``face, left_hand, right_hand, left_arm, right_arm, legs, feet``.
         warnings: notices for the user; a plain sentence becomes a notice with the code ``other``.
-        partly: hands that no detector found but that are partly visible, cut off by the picture's border or a sleeve.
+        partially_visible: hands that no detector found but that show in part; the picture's border or a sleeve hides the rest.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
     visible: dict[str, bool] = field(default_factory=dict)
     warnings: tuple[Notice, ...] = ()
-    partly: tuple[str, ...] = ()
+    partially_visible: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         notices = tuple(w if isinstance(w, Notice) else Notice("other", str(w)) for w in self.warnings)
@@ -69,7 +71,7 @@ class Quality:
 
         If so, the photo shows something else at the part's fitted position.
         """
-        return not self.visible.get(part, True) and part not in self.partly
+        return not self.visible.get(part, True) and part not in self.partially_visible
 
 
 @dataclass(frozen=True)

@@ -229,7 +229,7 @@ class OutputFolder:
 
     @property
     def _near(self) -> Path:
-        """The path whose neighbours are on the same disk and may be made: the folder's own, else one inside."""
+        """The path whose neighbors are on the same disk and may be made: the folder's own, else one inside."""
         if self.path.exists() and (self.path.is_mount() or not os.access(self.path.parent, os.W_OK)):
             return self.path / "output"
         return self.path

@@ -1,15 +1,19 @@
-"""Old module paths of third-party plugins: they still import, with a deprecation warning. Light to import."""
+"""Former names that third-party plugins may use: they still work, with a deprecation warning. Light to import."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 import warnings
+from collections.abc import Callable, Mapping
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["MOVED", "install_aliases"]
+__all__ = ["MOVED", "current_arguments", "former_fields", "former_names", "install_aliases"]
+
+T = TypeVar("T")
 
 MOVED: dict[str, str] = {
     "artefacts": "storage.serialization",
@@ -105,3 +109,53 @@ def install_aliases() -> None:
     """Lets old module paths be imported."""
     if _Finder not in sys.meta_path:
         sys.meta_path.append(_Finder)
+
+
+def _warn(text: str) -> None:
+    warnings.warn(f"{text}; the old name is removed in version 0.3.", DeprecationWarning, stacklevel=4)
+
+
+def former_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a module's ``__getattr__`` that knows former names of its contents.
+
+    Args:
+        module: path of the module.
+        names: former name -> current name.
+    """
+
+    def __getattr__(name: str) -> Any:  # noqa: N807
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        _warn(f"{module}.{name} is called {names[name]} now")
+        return getattr(sys.modules[module], names[name])
+
+    return __getattr__
+
+
+def current_arguments(owner: str, given: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return arguments by their current names, and warn of former ones."""
+    for name in given.keys() & names.keys():
+        _warn(f"The argument {name!r} of {owner} is called {names[name]!r} now")
+    return {names.get(name, name): value for name, value in given.items()}
+
+
+def former_fields(**names: str) -> Callable[[type[T]], type[T]]:
+    """Return a decorator for a dataclass that accepts and shows fields by former names (former=current)."""
+
+    def decorate(cls: type[T]) -> type[T]:
+        made: Callable[..., None] = cls.__init__
+
+        @functools.wraps(made)
+        def __init__(self: T, *args: Any, **given: Any) -> None:  # noqa: N807
+            made(self, *args, **current_arguments(cls.__name__, given, names))
+
+        def get(self: T, old: str, new: str) -> Any:
+            _warn(f"{cls.__name__}.{old} is called {new} now")
+            return getattr(self, new)
+
+        cls.__init__ = __init__  # type: ignore[assignment, method-assign]
+        for old, new in names.items():
+            setattr(cls, old, property(functools.partial(get, old=old, new=new)))
+        return cls
+
+    return decorate

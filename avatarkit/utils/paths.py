@@ -68,7 +68,7 @@ def find_weights(name: str) -> Path | None:
 
 
 def weights_record(name: str) -> dict[str, Any] | None:
-    """How weights were fetched (repository, commit, licence, sha256 of each file); None where they were not, or added by hand.
+    """How weights were fetched (repository, commit, license, sha256 of each file); None where they were not, or added by hand.
 
     A record that is damaged counts as none.
     """
@@ -82,10 +82,12 @@ def weights_record(name: str) -> dict[str, Any] | None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    if not isinstance(found, dict) or set(found) != {"repository", "commit", "licence", "sha256"}:
+    if isinstance(found, dict) and "licence" in found:  # its former name
+        found["license"] = found.pop("licence")
+    if not isinstance(found, dict) or set(found) != {"repository", "commit", "license", "sha256"}:
         return None
     digests = found["sha256"]
-    texts = [found["repository"], found["commit"], found["licence"]]
+    texts = [found["repository"], found["commit"], found["license"]]
     texts += [*digests, *digests.values()] if isinstance(digests, dict) else [None]
     return found if all(isinstance(text, str) and text.isprintable() for text in texts) else None
 

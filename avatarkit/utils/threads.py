@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-__all__ = ["ahead", "single_threaded"]
+from avatarkit.utils.moved import former_names
+
+__all__ = ["prefetch", "single_threaded"]
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -19,7 +21,7 @@ _Out = TypeVar("_Out")
 def single_threaded() -> Iterator[None]:
     """Inside, torch works on the calling thread alone.
 
-    Its threads wait for each other after every operation, and those that wait take the cores that rasterisers and encoders
+    Its threads wait for each other after every operation, and those that wait take the cores that rasterizers and encoders
     need: on a busy machine an operation of half a millisecond takes ten. Sums also come out the same in every run.
     """
     before = torch.get_num_threads()
@@ -30,7 +32,7 @@ def single_threaded() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def ahead(make: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
+def prefetch(make: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
     """``make`` of each item, in order, made one ahead by another thread while the caller is busy with the one before."""
     with ThreadPoolExecutor(1, thread_name_prefix="avatarkit-ahead") as pool:
         coming: Future[_Out] | None = None
@@ -41,3 +43,7 @@ def ahead(make: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
             coming = following
         if coming is not None:
             yield coming.result()
+
+
+if not TYPE_CHECKING:
+    __getattr__ = former_names(__name__, {"ahead": "prefetch"})

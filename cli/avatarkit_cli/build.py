@@ -13,7 +13,7 @@ from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, Seed, load_regis
 
 if TYPE_CHECKING:
     from avatarkit.pipeline.plan import Plan
-    from avatarkit.registry import Component
+    from avatarkit.registry import ComponentSpec
 
 __all__ = ["build", "sample_photo"]
 
@@ -162,8 +162,8 @@ def _show_plan(planned: Plan) -> None:
         state = "; ".join([f"MISSING {', '.join(missing)}"] * bool(missing) + [_terms(step.component)])
         rows.append((step.slot, step.component.name if step.component else "-", state))
     table(("slot", "component", "what is missing; license"), rows)
-    forbidden = sorted({owner for owner, licence in planned.licences.items() if licence.commercial is False})
-    unclear = sorted({owner for owner, licence in planned.licences.items() if licence.commercial is None})
+    forbidden = sorted({owner for owner, license in planned.licenses.items() if license.commercial is False})
+    unclear = sorted({owner for owner, license in planned.licenses.items() if license.commercial is None})
     say("")
     say(f"Commercial use: {'not allowed by ' + ', '.join(forbidden) if forbidden else 'not forbidden by any component'}.")
     if unclear:
@@ -174,12 +174,12 @@ def _show_plan(planned: Plan) -> None:
             say(f"  {estimate.text}")
 
 
-def _terms(component: Component | None) -> str:
+def _terms(component: ComponentSpec | None) -> str:
     if component is None:
         return ""
-    licence = component.licence
-    weights = "" if licence.weights == "none" else f"; {licence.weights}"
-    return f"{licence.code}{weights}{'; no commercial use' if licence.commercial is False else ''}"
+    license = component.license
+    weights = "" if license.weights == "none" else f"; {license.weights}"
+    return f"{license.code}{weights}{'; no commercial use' if license.commercial is False else ''}"
 
 
 _MEASURES = {

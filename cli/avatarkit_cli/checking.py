@@ -11,7 +11,7 @@ from avatarkit_cli.shared import say, table
 if TYPE_CHECKING:
     from avatarkit.config import Recipe
     from avatarkit.registry import Registry
-    from avatarkit.registry.specs import Component
+    from avatarkit.registry.specs import ComponentSpec
     from avatarkit.testing import Finding, Material
 
 __all__ = ["check", "show"]
@@ -20,7 +20,9 @@ _SEES_PHOTOS = ("matting", "keypoints", "tracker")
 """Kinds that a synthetic person tests poorly: they are tested on a photo, with the components of a preset."""
 
 
-def check(component: Component, registry: Registry, options: Mapping[str, Any], photo: Path | None, preset: str) -> list[Finding]:
+def check(
+    component: ComponentSpec, registry: Registry, options: Mapping[str, Any], photo: Path | None, preset: str
+) -> list[Finding]:
     """Run the conformance checks.
 
     Args:
@@ -55,7 +57,7 @@ def _photo_material(recipe: Recipe, registry: Registry, photo: Path) -> Material
     return PhotoMaterial(Components(recipe, registry, "cpu"), photo)
 
 
-def _tiny_material(component: Component, recipe: Recipe, registry: Registry) -> Material:
+def _tiny_material(component: ComponentSpec, recipe: Recipe, registry: Registry) -> Material:
     """Return the tiny person, with the preset's renderer, which is faster.
 
     For losses the preset's avatar is used too, because they may need its fields.
@@ -70,7 +72,7 @@ def _tiny_material(component: Component, recipe: Recipe, registry: Registry) -> 
     return material
 
 
-def show(component: Component, findings: list[Finding]) -> None:
+def show(component: ComponentSpec, findings: list[Finding]) -> None:
     """Print the table and its summary."""
     say(f"{component.kind} {component.name} of {component.maker}")
     table(("", "check", "detail"), [(f.state, f.check, f.detail) for f in findings])

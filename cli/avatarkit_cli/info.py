@@ -32,15 +32,15 @@ def info(
     say(f"Consent: {_one_line(manifest.get('consent') or 'not recorded')}")
     for warning in manifest.get("warnings", ()):
         say(f"Note: {_one_line(warning)}")
-    licences: dict[str, Any] = manifest.get("licences", {})
+    licenses: dict[str, Any] = manifest.get("licenses", {})
     rows = []
     for slot, component in manifest.get("components", {}).items():
-        licence = licences.get(component["name"], {})
-        weights = licence.get("weights", "none")
-        terms = _one_line(licence.get("code", "?") + (f"; {weights}" if weights != "none" else ""))
+        license = licenses.get(component["name"], {})
+        weights = license.get("weights", "none")
+        terms = _one_line(license.get("code", "?") + (f"; {weights}" if weights != "none" else ""))
         rows.append((slot, f"{component['name']} {component.get('version', '')}".strip(), terms))
     say("")
-    table(("slot", "component", "licence"), rows)
+    table(("slot", "component", "license"), rows)
     stages = manifest.get("stages", {})
     if stages:
         say("")

@@ -11,7 +11,7 @@ import typer
 from avatarkit_cli.shared import JsonFlag, PluginFiles, load_registry, parse_options, print_json, say, table, tell
 
 if TYPE_CHECKING:
-    from avatarkit.registry import Component, Registry
+    from avatarkit.registry import ComponentSpec, Registry
 
 __all__ = ["app"]
 
@@ -116,7 +116,7 @@ def check(
         raise typer.Exit(2)
 
 
-def _find(registry: Registry, name: str) -> list[Component]:
+def _find(registry: Registry, name: str) -> list[ComponentSpec]:
     from avatarkit.config.options import did_you_mean
     from avatarkit.errors import PluginError
     from avatarkit.registry import KINDS
@@ -158,7 +158,7 @@ def _list(registry: Registry, as_json: bool) -> None:
         say(f"\nProblem with plugin {problem.owner}: {problem}")
 
 
-def _missing(component: Component) -> list[str]:
+def _missing(component: ComponentSpec) -> list[str]:
     """Return the requirements that are not met, checked without importing anything.
 
     Devices are left to ``doctor``.
@@ -168,7 +168,7 @@ def _missing(component: Component) -> list[str]:
     return [r.name for r in requirements(component) if not r.met]
 
 
-def _summary(component: Component) -> dict[str, Any]:
+def _summary(component: ComponentSpec) -> dict[str, Any]:
     return {
         "kind": component.kind,
         "name": component.name,
@@ -179,25 +179,25 @@ def _summary(component: Component) -> dict[str, Any]:
     }
 
 
-def _details(component: Component) -> dict[str, Any]:
+def _details(component: ComponentSpec) -> dict[str, Any]:
     return _summary(component) | {
         "target": component.target,
         "revision": component.revision,
         "extra": component.extra,
         "needs": dataclasses.asdict(component.needs),
-        "licence": dataclasses.asdict(component.licence),
+        "license": dataclasses.asdict(component.license),
         "options": [dataclasses.asdict(option) for option in component.options()],
     }
 
 
-def _show(component: Component) -> None:
+def _show(component: ComponentSpec) -> None:
     from avatarkit.registry.requirements import requirements
 
-    licence = component.licence
+    license = component.license
     commercial = {True: "commercial use allowed", False: "no commercial use", None: "commercial use: ask the source"}
     say(f"{component.kind} {component.name}: {component.summary}")
     say(f"from plugin {component.plugin.name} {component.plugin.version}".rstrip())
-    say(f"license: {licence.code}; weights: {licence.weights}; {commercial[licence.commercial]}")
+    say(f"license: {license.code}; weights: {license.weights}; {commercial[license.commercial]}")
     for requirement in requirements(component):
         state = "is available" if requirement.met else f"is missing: {requirement.remedy}"
         say(f"needs the {requirement.kind} {requirement.name}, which {state}")

@@ -78,7 +78,7 @@ INIT = '''\
 Keep it fast to import, with hooks only: it is imported whenever components are listed.
 """
 
-from avatarkit import Licence, hookimpl
+from avatarkit import License, hookimpl
 
 
 @hookimpl
@@ -88,7 +88,7 @@ def HOOK(register):
         target="PACKAGE.component:CLASS",
         config="PACKAGE.component:Config",
         summary="SUMMARY",
-        licence=Licence("MIT"),
+        license=License("MIT"),
     )
 '''
 

@@ -139,7 +139,7 @@ def open_url(url: str, headers: Mapping[str, str], clock: Clock) -> Answer:
 
     Raises:
         Broken: no answer came.
-        InputError: it is no address on the web, or the redirects lead astray.
+        InputError: it is no address on the web, or the redirects lead misaligned.
         ConfigError: ``HF_TOKEN`` is no token.
     """
     token, origin = _token(), _origin(url)

@@ -13,7 +13,7 @@ from avatarkit_cli.shared import JsonFlag, load_registry, print_json, say, table
 
 if TYPE_CHECKING:
     from avatarkit.hookspecs import Weights
-    from avatarkit.registry import Component
+    from avatarkit.registry import ComponentSpec
 
 __all__ = ["app", "size_text"]
 
@@ -30,16 +30,16 @@ class _Known:
     """
 
     name: str
-    component: Component
+    component: ComponentSpec
     about: Weights | None
 
     @property
-    def licence(self) -> str:
-        return self.about.licence if self.about else self.component.licence.weights
+    def license(self) -> str:
+        return self.about.license if self.about else self.component.license.weights
 
     @property
     def commercial(self) -> bool | None:
-        return self.about.commercial if self.about else self.component.licence.commercial
+        return self.about.commercial if self.about else self.component.license.commercial
 
     @property
     def remedy(self) -> str:
@@ -55,7 +55,7 @@ class _Known:
             "name": self.name,
             "path": str(path) if path else None,
             "for": self.component.owner,
-            "licence": self.licence,
+            "license": self.license,
             "commercial": self.commercial,
             "source": about.source if about else None,
             "gated": about.gated if about else None,
@@ -78,7 +78,7 @@ def list_weights(as_json: JsonFlag = False) -> None:
     rows = []
     for entry in known:
         about = entry.about
-        facts = [entry.component.owner, entry.licence, _commercial(entry.commercial)]
+        facts = [entry.component.owner, entry.license, _commercial(entry.commercial)]
         if about is not None:
             facts += ["gated"] * about.gated + [about.source]
         size = size_text(about.size) if about and about.size else "-"
@@ -95,7 +95,7 @@ def where(name: Name) -> None:
     known = _known(name)
     path = find_weights(name)
     if path is None:
-        raise MissingWeights(f"{name} is not installed: {known.remedy} (license: {known.licence})")
+        raise MissingWeights(f"{name} is not installed: {known.remedy} (license: {known.license})")
     say(str(path))
 
 
@@ -112,7 +112,7 @@ def add(
 
     known = _known(name)
     target = add_weights(name, file)
-    tell(f"License of {name}: {known.licence}; {_commercial(known.commercial)}")
+    tell(f"License of {name}: {known.license}; {_commercial(known.commercial)}")
     say(str(target))
 
 
@@ -146,7 +146,7 @@ def fetch(
             f"avatarkit weights add {name} FILE"
         )
     tell(f"{name}, for {known.component.owner}, from {about.source}")
-    tell(f"License: {about.licence}; {_commercial(about.commercial)}{'; gated' if about.gated else ''}")
+    tell(f"License: {about.license}; {_commercial(about.commercial)}{'; gated' if about.gated else ''}")
     if about.size and not yes:
         tell(f"Size: {size_text(about.size)}")
     _accept(yes)

@@ -93,7 +93,7 @@ def fetch_weights(about: Weights, listing: Listing, report: Callable[[str, float
         _check_space(about, partial.folder, listing)
         digests = _fetch_files(partial.folder, listing, report)
         _remove_old(partial, listing)
-        facts = {"repository": about.repository, "commit": listing.commit, "licence": about.licence, "sha256": digests}
+        facts = {"repository": about.repository, "commit": listing.commit, "license": about.license, "sha256": digests}
         _write_record(about.name, facts)
         sync_folder(partial.folder)
         _check_free(target)

@@ -12,7 +12,7 @@ class Config:
     base: str = "exavatar"
     """The tracker that does the work."""
     strength: float = 0.5
-    """How much each frame takes from its neighbours, 0 to 1."""
+    """How much each frame takes from its neighbors, 0 to 1."""
 
 
 class Steady:

@@ -381,7 +381,7 @@ REFUSED: dict[str, tuple[str, str, Write]] = {
             "K with a skew": {"K": intrinsics(skew=100)},
             "K turned": {"K": intrinsics(low=3)},
             "K scaled": {"K": intrinsics(one=2)},
-            "K with a far centre": {"K": intrinsics(cx=1e20)},
+            "K with a far center": {"K": intrinsics(cx=1e20)},
             "K of texts": {"K": [["1"] * 3] * 3},
             "K of truths": {"K": [[True] * 3] * 3},
             "K as a list": {"K": [500.0] * 9},

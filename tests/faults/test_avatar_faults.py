@@ -150,24 +150,24 @@ FIELDS = (
     "recipe", "recipe.name", "recipe.body", "recipe.body.use", "recipe.avatar.scale", "recipe.losses", "recipe.losses.rgb",
     "recipe.losses.rgb.use", "recipe.losses.rgb.weight", "recipe.training", "recipe.training.steps", "seed", "device", "inputs",
     "inputs.photo", "stages", "stages.tracking", "stages.tracking.key", "stages.tracking.seconds", "stages.tracking.reused",
-    "metrics", "metrics.mask_iou", "seen", "seen.face", "warnings", "warnings.0", "licences", "licences.tiny",
-    "licences.tiny.code", "licences.tiny.commercial", "consent", "labels", "files", f"files.{TENSORS.replace('.', '!')}",
+    "metrics", "metrics.mask_iou", "seen", "seen.face", "warnings", "warnings.0", "licenses", "licenses.tiny",
+    "licenses.tiny.code", "licenses.tiny.commercial", "consent", "labels", "files", f"files.{TENSORS.replace('.', '!')}",
 )  # fmt: skip
 # Values that a field may have although they are not what was written.
 HARMLESS = {
-    "text": ("avatarkit", "recipe.name", "device", "consent", "warnings.0", "licences.tiny.code", "components.body.name",
+    "text": ("avatarkit", "recipe.name", "device", "consent", "warnings.0", "licenses.tiny.code", "components.body.name",
              "components.body.version"),
-    "path": ("avatarkit", "recipe.name", "device", "consent", "warnings.0", "licences.tiny.code", "components.body.name",
+    "path": ("avatarkit", "recipe.name", "device", "consent", "warnings.0", "licenses.tiny.code", "components.body.name",
              "components.body.version"),
-    "lines": ("consent", "warnings.0", "licences.tiny.code"),
-    "nothing": ("consent", "licences.tiny.commercial", "metrics.mask_iou"),
+    "lines": ("consent", "warnings.0", "licenses.tiny.code"),
+    "nothing": ("consent", "licenses.tiny.commercial", "metrics.mask_iou"),
     "negative": ("seed", "metrics.mask_iou"),
     "real": ("metrics.mask_iou", "stages.tracking.seconds"),
-    "true": ("seen.face", "licences.tiny.commercial", "stages.tracking.reused"),
+    "true": ("seen.face", "licenses.tiny.commercial", "stages.tracking.reused"),
     "list": ("warnings",),
-    "table": ("components", "inputs", "recipe", "stages", "metrics", "seen", "licences", "licences.tiny", "labels",
+    "table": ("components", "inputs", "recipe", "stages", "metrics", "seen", "licenses", "licenses.tiny", "labels",
               "stages.tracking"),
-    "tables": ("recipe", "stages", "stages.tracking", "licences", "licences.tiny", "labels"),
+    "tables": ("recipe", "stages", "stages.tracking", "licenses", "licenses.tiny", "labels"),
 }  # fmt: skip
 IN_RECIPE = "recipe."
 
@@ -679,7 +679,7 @@ def test_a_link_of_the_users_stays(stranger: Stranger) -> None:
 
 
 @pytest.mark.parametrize("listed", [True, False])
-def test_a_hidden_neighbour_brings_nothing_over_the_users_files(stranger: Stranger, registry: Registry, listed: bool) -> None:
+def test_a_hidden_neighbor_brings_nothing_over_the_users_files(stranger: Stranger, registry: Registry, listed: bool) -> None:
     hidden = stranger.path.with_name(f".{stranger.path.name}.new")
     shutil.copytree(stranger.path, hidden)
     (hidden / "notes.txt").write_text("evil")

@@ -86,7 +86,7 @@ def hostile_avatar(tmp_path: Path) -> Path:
     manifest = {
         "avatarkit": "0.1.0", "device": "cpu", "seed": 3, "recipe": {"name": "draft"}, "consent": text,
         "components": {"body": {"name": text, "version": text}}, "warnings": [text],
-        "licences": {text: {"code": text, "weights": text}}, "metrics": {"psnr": 28.0}, "stages": {},
+        "licenses": {text: {"code": text, "weights": text}}, "metrics": {"psnr": 28.0}, "stages": {},
     }  # fmt: skip
     path = write_bundle(tmp_path / "ada.avatar", {"box": torch.zeros(4)}, manifest)
     named = tmp_path / "\x1b[31m\u202e[bold]ada.avatar"
@@ -159,7 +159,7 @@ def test_tables_logs_and_bars_show_text_as_it_is(capsys: pytest.CaptureFixture[s
 def test_every_encoding_will_do(encoding: str, tmp_path: Path) -> None:
     (tmp_path / "named.py").write_text(
         "from avatarkit import hookimpl\n@hookimpl\ndef register_losses(register):\n"
-        "    register('mine', target='named:X', config=None, summary='Zoë, 王 \\x9b\\udcff', licence=None)\n",
+        "    register('mine', target='named:X', config=None, summary='Zoë, 王 \\x9b\\udcff', license=None)\n",
         encoding="utf-8",
     )
     environ = {**os.environ, "PYTHONIOENCODING": encoding}

@@ -166,7 +166,7 @@ def test_a_folder_that_cannot_be_copied(tmp_path: Path, cache: Path, monkeypatch
     assert list((cache / "weights").iterdir()) == []
 
 
-GOOD = {"repository": "a/b", "commit": "c" * 40, "licence": "MIT", "sha256": {"x": "d" * 64}}
+GOOD = {"repository": "a/b", "commit": "c" * 40, "license": "MIT", "sha256": {"x": "d" * 64}}
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ GOOD = {"repository": "a/b", "commit": "c" * 40, "licence": "MIT", "sha256": {"x
     [
         *(b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b"9" * 10_000, b'{"repository": NaN}', b"{}"),
         *(json.dumps(GOOD | change).encode() for change in (
-            {"licence": 5}, {"licence": "\ud800"}, {"commit": "\x1b[2J"}, {"sha256": []}, {"sha256": {"x": 5}}, {"more": 1},
+            {"license": 5}, {"license": "\ud800"}, {"commit": "\x1b[2J"}, {"sha256": []}, {"sha256": {"x": 5}}, {"more": 1},
             {"sha256": {"\x07": "d"}},
         )),
     ],
@@ -207,7 +207,7 @@ def test_a_longer_name_is_not_taken_for_a_shorter_one(cache: Path) -> None:
 
 
 FINE: dict[str, Any] = {
-    "name": "mine-1.0", "source": "huggingface.co/me/mine", "licence": "MIT", "repository": "me/mine", "files": ("*.pth",),
+    "name": "mine-1.0", "source": "huggingface.co/me/mine", "license": "MIT", "repository": "me/mine", "files": ("*.pth",),
     "sha256": (("a.pth", "A" * 64),), "size": 5, "commercial": None,
 }  # fmt: skip
 
@@ -230,7 +230,7 @@ class _Plugin:
         *(("files", value) for value in ("*.pth", (), (5,), ("a\nb",), None)),
         *(("sha256", value) for value in (5, (("a", "b"),), (("a", 5),), "x", (5,))),
         *(("size", value) for value in (-1, "3 GB", True, 2.5, 10**30)),
-        *(("commercial", "yes"), ("gated", 5), ("single", None), ("strip", 5), ("revision", ""), ("licence", "\x07")),
+        *(("commercial", "yes"), ("gated", 5), ("single", None), ("strip", 5), ("revision", ""), ("license", "\x07")),
     ],
 )
 def test_plugins_that_describe_weights_wrongly(field: str, value: Any) -> None:

@@ -1,6 +1,6 @@
 """Anny as the body model of avatarkit."""
 
-from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
+from avatarkit.hookspecs import License, Needs, Register, hookimpl
 
 
 @hookimpl
@@ -11,5 +11,5 @@ def register_body_models(register: Register) -> None:
         config="avatarkit_anny.config:AnnyConfig",
         summary="parametric body with hands, face, eyes, tongue and teeth; free for every use",
         needs=Needs(modules=("anny",)),
-        licence=Licence(code="Apache-2.0", weights="Anny/MakeHuman data, CC0", commercial=True),
+        license=License(code="Apache-2.0", weights="Anny/MakeHuman data, CC0", commercial=True),
     )

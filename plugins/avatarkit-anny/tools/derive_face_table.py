@@ -64,11 +64,11 @@ def photograph(body: AnnyBody, identities: int, rng: np.random.Generator) -> lis
                     expression[0, body.expression_names.index(name)] = float(rng.uniform(0, most))
             rest = body.shaped(shape).numpy()
             vertices = body.rest(shape, expression)[0].numpy()
-            centre = head_centre(body, vertices)
+            center = head_center(body, vertices)
             person = Person(body, rest, tone=rng.uniform(0.45, 1.1), brows=n % 4 != 3)
             for yaw, pitch in VIEWS:
                 turn = np.array([yaw, pitch]) + rng.normal(0, 2, 2)
-                camera = look_at(centre, *turn, distance=DISTANCE, focal=FOCAL, size=SIZE)
+                camera = look_at(center, *turn, distance=DISTANCE, focal=FOCAL, size=SIZE)
                 light = np.array([rng.normal(0, 0.4), -0.4, -1.0])
                 picture = render(vertices, rest, faces, camera, person, light, background=rng.uniform(0.2, 0.9))
                 found = detector.process(picture.image).multi_face_landmarks
@@ -88,7 +88,7 @@ def skin_faces(body: AnnyBody, template: np.ndarray) -> np.ndarray:
         return np.zeros_like(place)
 
     for yaw, pitch in VIEWS:
-        camera = look_at(head_centre(body, template), yaw, pitch, DISTANCE, FOCAL, SIZE)
+        camera = look_at(head_center(body, template), yaw, pitch, DISTANCE, FOCAL, SIZE)
         render(template, template, faces, camera, note, np.array([0.0, 0.0, -1.0]), 0.0, supersample=2)
     inside = np.maximum.reduce([body.part(p).numpy() for p in ("mouth_inside", "teeth", "tongue", "eyes")])
     head, lips = body.part("head").numpy(), body.part("lips").numpy()
@@ -96,7 +96,7 @@ def skin_faces(body: AnnyBody, template: np.ndarray) -> np.ndarray:
     return faces[seen & outside[faces].all(1)]
 
 
-def head_centre(body: AnnyBody, vertices: np.ndarray) -> np.ndarray:
+def head_center(body: AnnyBody, vertices: np.ndarray) -> np.ndarray:
     """(3,) what a camera should look at."""
     head = vertices[body.part("head").numpy() > 0.5]
     return np.array([0.0, head[:, 1].max() - 0.13, head[:, 2].max() - 0.09])
@@ -185,21 +185,21 @@ def nearest_on(template: np.ndarray, faces: np.ndarray, places: np.ndarray) -> P
 
 
 def irises(body: AnnyBody, template: np.ndarray) -> Points:
-    """Centre and four points of the rim, right eye first."""
+    """Center and four points of the rim, right eye first."""
     faces = body.faces.numpy()
     found = []
     for side in (-1.0, 1.0):
         eye = (body.part("eyes").numpy() > 0.5) & (template[:, 0] * side > 0)
-        centre = template[eye].mean(0)
-        radius = np.linalg.norm(template[eye] - centre, axis=1).max()
+        center = template[eye].mean(0)
+        radius = np.linalg.norm(template[eye] - center, axis=1).max()
         rim = np.array([[0, 0, 1], [0.5, 0, 1], [0, 0.5, 1], [-0.5, 0, 1], [0, -0.5, 1]])
         rim /= np.linalg.norm(rim, axis=1, keepdims=True)
-        found.append(nearest_on(template, faces[eye[faces].all(1)], centre + radius * rim))
+        found.append(nearest_on(template, faces[eye[faces].all(1)], center + radius * rim))
     return Points(*(np.concatenate([getattr(p, name) for p in found]) for name in ("triangles", "weights")))
 
 
 def residuals(shots: list[tuple[Picture, np.ndarray]], points: Points) -> np.ndarray:
-    """(468,) metres: median distance to the detections in views that show the point; 2 mm where none does."""
+    """(468,) meters: median distance to the detections in views that show the point; 2 mm where none does."""
     away = np.full((len(shots), MESH_POINTS), np.nan)
     for row, (picture, detected) in zip(away, shots, strict=True):
         place = points.on(picture.vertices)

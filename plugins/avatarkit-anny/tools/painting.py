@@ -1,4 +1,4 @@
-"""Colours that make the body model look like a person to landmark detectors."""
+"""Colors that make the body model look like a person to landmark detectors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Person:
     Args:
         body: the model. rest: (V, 3) its shaped vertices. tone: lightness of the skin.
         brows: whether to draw them. hair: whether to draw hair on the scalp.
-        shirt, trousers: colours (3,), None = bare.
+        shirt, trousers: colors (3,), None = bare.
     """
 
     def __init__(
@@ -35,12 +35,12 @@ class Person:
     ) -> None:
         faces = body.faces.numpy()
         skin = np.clip(_SKIN * tone, 0, 1)
-        colour = np.tile(skin, (len(rest), 1))
+        color = np.tile(skin, (len(rest), 1))
         if shirt is not None:
-            colour[_moved_by(body, "spine", "root", "clavicle", "shoulder01", "pelvis", "upperarm01")] = shirt
+            color[_moved_by(body, "spine", "root", "clavicle", "shoulder01", "pelvis", "upperarm01")] = shirt
         if trousers is not None:
-            colour[_moved_by(body, "upperleg", "lowerleg")] = trousers
-            colour[_moved_by(body, "foot", "toe")] = 0.15
+            color[_moved_by(body, "upperleg", "lowerleg")] = trousers
+            color[_moved_by(body, "foot", "toe")] = 0.15
         for part, value in (
             ("lips", skin * _LIPS),
             ("mouth_inside", np.array([0.35, 0.1, 0.1])),
@@ -48,8 +48,8 @@ class Person:
             ("teeth", np.array([0.9, 0.9, 0.85])),
         ):
             mask = body.part(part).numpy()[:, None]
-            colour = colour * (1 - mask) + value * mask
-        self._colour = colour[faces].mean(1)
+            color = color * (1 - mask) + value * mask
+        self._color = color[faces].mean(1)
         self._on_eye = (body.part("eyes").numpy() > 0.5)[faces].all(1)
         self._on_scalp = ((body.part("head").numpy() > 0.5) & (body.part("ears").numpy() < 0.5))[faces].all(1)
         self._brows, self._hair = brows, hair
@@ -59,33 +59,33 @@ class Person:
         self._top, self._back = head[:, 1].max(), head[:, 2].min()
 
     def __call__(self, face: np.ndarray, place: np.ndarray) -> np.ndarray:
-        colour = self._colour[face].copy()
+        color = self._color[face].copy()
         if self._hair:
             _, y, z = place.T
             high = y > self._top - 0.055
             behind = (z < self._back + 0.1) & (y > self._top - 0.15)
-            colour[self._on_scalp[face] & (high | behind)] = _HAIR
+            color[self._on_scalp[face] & (high | behind)] = _HAIR
         for eye in self._eyes:
-            centre = eye.mean(0)
-            radius = np.linalg.norm(eye - centre, axis=1).max()
-            direction = place - centre
+            center = eye.mean(0)
+            radius = np.linalg.norm(eye - center, axis=1).max()
+            direction = place - center
             distance = np.linalg.norm(direction, axis=1) + 1e-9
             on_eye = self._on_eye[face] & (distance < 1.5 * radius)
             angle = np.degrees(np.arccos(np.clip(direction[:, 2] / distance, -1, 1)))
-            colour[on_eye] = [0.92, 0.91, 0.9]
-            colour[on_eye & (angle < 29)] = [0.25, 0.16, 0.1]
-            colour[on_eye & (angle < 12)] = 0.03
+            color[on_eye] = [0.92, 0.91, 0.9]
+            color[on_eye & (angle < 29)] = [0.25, 0.16, 0.1]
+            color[on_eye & (angle < 12)] = 0.03
             if self._brows:
-                self._draw_brow(colour, direction, np.sign(centre[0]))
-        return colour
+                self._draw_brow(color, direction, np.sign(center[0]))
+        return color
 
-    def _draw_brow(self, colour: np.ndarray, direction: np.ndarray, side: float) -> None:
+    def _draw_brow(self, color: np.ndarray, direction: np.ndarray, side: float) -> None:
         x, y, z = direction.T
         outwards = x * side
         arch = 0.0215 + 0.004 * (1 - ((outwards - 0.006) / 0.022) ** 2)
         strength = 0.8 * np.clip(1.5 - np.abs(y - arch) / 0.003, 0, 1) * np.clip((0.026 - np.abs(x)) / 0.008, 0, 1)
         strength = np.where(np.abs(z) < 0.06, strength, 0.0)[:, None]
-        colour += strength * (_HAIR - colour)
+        color += strength * (_HAIR - color)
 
 
 def _moved_by(body: AnnyBody, *prefixes: str) -> np.ndarray:

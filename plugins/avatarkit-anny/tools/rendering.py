@@ -10,7 +10,7 @@ import numpy as np
 
 __all__ = ["Camera", "Picture", "look_at", "render", "rotation", "vertex_normals"]
 
-Paint = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (face of each pixel, its rest position) to colour
+Paint = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (face of each pixel, its rest position) to color
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ def rotation(axis: str, degrees: float) -> np.ndarray:
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
-def look_at(centre: np.ndarray, yaw: float, pitch: float, distance: float, focal: float, size: int) -> Camera:
-    """A camera in front of a person at ``centre``, turned about it by yaw and pitch (degrees)."""
+def look_at(center: np.ndarray, yaw: float, pitch: float, distance: float, focal: float, size: int) -> Camera:
+    """A camera in front of a person at ``center``, turned about it by yaw and pitch (degrees)."""
     turn = rotation("x", pitch) @ rotation("y", yaw) @ np.diag([1.0, -1.0, -1.0])
-    return Camera(turn, np.array([0.0, 0.0, distance]) - turn @ centre, focal, size)
+    return Camera(turn, np.array([0.0, 0.0, distance]) - turn @ center, focal, size)
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -88,15 +88,15 @@ def render(
 
     Args:
         vertices: (V, 3) world. rest: (V, 3) what ``paint`` is told about the place of a pixel. faces: (F, 3).
-        paint: gives colours (P, 3), 0 to 1, for faces (P,) and rest positions (P, 3).
-        light: (3,) direction to the light in camera space. background: grey, 0 to 1.
+        paint: gives colors (P, 3), 0 to 1, for faces (P,) and rest positions (P, 3).
+        light: (3,) direction to the light in camera space. background: gray, 0 to 1.
         supersample: pixels per pixel along each side.
     """
     size = camera.size * supersample
     seen = camera.view(vertices)
     normals = vertex_normals(seen, faces)
     pixels = camera.project(seen) * supersample
-    hit, weight = _rasterise(pixels, np.ascontiguousarray(seen[:, 2]), faces, size)
+    hit, weight = _rasterize(pixels, np.ascontiguousarray(seen[:, 2]), faces, size)
     row, column = np.nonzero(hit >= 0)
     face, w = hit[row, column], weight[row, column][..., None]
     corner = faces[face]
@@ -110,7 +110,7 @@ def render(
 
 
 @numba.njit(cache=True)
-def _rasterise(
+def _rasterize(
     pixels: np.ndarray, depth: np.ndarray, faces: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover (compiled)
     """(size, size) nearest face, -1 for none, and (size, size, 3) its perspective-correct barycentric weights."""

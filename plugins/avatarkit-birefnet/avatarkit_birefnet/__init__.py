@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
+from avatarkit.hookspecs import License, Needs, Register, hookimpl
 
 
 @hookimpl
@@ -15,7 +15,7 @@ def register_matting_models(register: Register) -> None:
         summary="people cut out by BiRefNet (or RMBG-2.0) from an ONNX export of yours; sharper hair than the default",
         needs=Needs(modules=("onnxruntime", "cv2"), weights=("birefnet",)),
         extra="birefnet",
-        licence=Licence(
+        license=License(
             weights="BiRefNet's weights: MIT (hub ZhengPeng7/BiRefNet and its variants); RMBG-2.0's: non-commercial (BRIA)",
             commercial=None,
         ),

@@ -18,7 +18,7 @@ from avatarkit.types.subject import Matte
 from avatarkit.utils.paths import expand, find_weights
 from avatarkit_birefnet.config import BiRefNetConfig
 
-__all__ = ["BiRefNetMatte", "foreground_colours"]
+__all__ = ["BiRefNetMatte", "foreground_colors"]
 
 log = logging.getLogger("avatarkit.birefnet")
 
@@ -55,8 +55,8 @@ class BiRefNetMatte:
                 alpha = given
             else:
                 log.warning("The transparency of the photo does not show the person and is not used.")
-        colours = foreground_colours(image, alpha)
-        return Matte(torch.from_numpy(np.ascontiguousarray(alpha)), torch.from_numpy(np.ascontiguousarray(colours)))
+        colors = foreground_colors(image, alpha)
+        return Matte(torch.from_numpy(np.ascontiguousarray(alpha)), torch.from_numpy(np.ascontiguousarray(colors)))
 
     def _window(self, image: np.ndarray, keypoints: Keypoints | None) -> tuple[int, int, int, int]:
         """Return top, bottom, left and right of the network's window."""
@@ -135,7 +135,7 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
     return float((a & b).sum() / max(1, (a | b).sum()))
 
 
-def foreground_colours(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def foreground_colors(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Return colors with the background taken out, by blur fusion (Forte, 2021), coarse then fine.
 
     Args:

@@ -10,7 +10,7 @@ from avatarkit.interfaces import Context
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.photo import Photo
 from avatarkit_birefnet.config import BiRefNetConfig
-from avatarkit_birefnet.matting import BiRefNetMatte, foreground_colours
+from avatarkit_birefnet.matting import BiRefNetMatte, foreground_colors
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -78,12 +78,12 @@ def test_only_the_chosen_person_stays(tmp_path):
     assert largest[120, 240] > 0.9 > 0.05 > largest[120, 80]
 
 
-def test_colours_under_soft_edges_are_the_persons():
+def test_colors_under_soft_edges_are_the_persons():
     picture, true = photo((160, 120, 70))
-    colours = foreground_colours(picture.image.numpy(), true)
+    colors = foreground_colors(picture.image.numpy(), true)
     edge = (true > 0.2) & (true < 0.8)
     assert np.abs(picture.image.numpy()[edge] - (1, 0.1, 0.1)).max() > 0.6
-    assert np.abs(colours[edge] - (1, 0.1, 0.1)).max() < 0.12
+    assert np.abs(colors[edge] - (1, 0.1, 0.1)).max() < 0.12
 
 
 def test_a_matte_of_the_files_own_is_kept_where_it_shows_the_person(tmp_path, caplog):

@@ -6,14 +6,14 @@ _LOSSES = {
     "rgb-l1": ("photometric:RgbL1", None, "L1 between picture and rendering, L_RGB of eq. 10"),
     "ssim": ("photometric:Ssim", None, "structural dissimilarity, L_SSIM of eq. 10"),
     "alpha": ("photometric:AlphaL1", None, "L1 between matte and accumulated opacity, L_alpha of eq. 10"),
-    "label-colors": ("photometric:LabelColors", None, "colours that labels show and the photo does not"),
+    "label-colors": ("photometric:LabelColors", None, "colors that labels show and the photo does not"),
     "normal-consistency": ("regularizers:NormalConsistency", None, "smooth deformed mesh, L_normal of eq. 7"),
     "mesh-mask": ("regularizers:MeshMask", None, "silhouette of the deformed mesh, L_M of eq. 7"),
     "mesh-gaussian-consistency": ("regularizers:MeshGaussianConsistency", None, "ties dX to dT, L_MGC of eq. 8"),
     "laplacian": (
         "regularizers:Laplacian",
         "LaplacianConfig",
-        "smooth dX, scale and colour over the initial connectivity, L_lap of eq. 7",
+        "smooth dX, scale and color over the initial connectivity, L_lap of eq. 7",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Options of the coupled avatar and of its regularisers."""
+"""Options of the coupled avatar and of its regularizers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CoupledConfig:
     photo_factor: Annotated[int, Range(1, 16)] = 1
     """Surface that the photo shows takes its texels from a map up to so many times finer, as its pixels ask for."""
     scale_factor: Annotated[float, Range(1e-3, 100)] = 0.6
-    """First scale of a Gaussian over its mean distance to its neighbours; the paper leaves it unsaid."""
+    """First scale of a Gaussian over its mean distance to its neighbors; the paper leaves it unsaid."""
     grow: bool = True
     """Seed Gaussians outside the surface where the matte shows hair or cloth that the mesh does not cover."""
     grow_layers: Annotated[int, Range(0, 100)] = 3
@@ -33,19 +33,19 @@ class CoupledConfig:
     grow_limit: Annotated[int, Range(0, 10_000_000)] = 40000
     """At most so many seeded Gaussians."""
     lr_position: Annotated[float, Range(0, 10)] = 1e-4
-    """Adam step size of both deformation fields, dX and dT, in metres (paper, section 3.4)."""
+    """Adam step size of both deformation fields, dX and dT, in meters (paper, section 3.4)."""
     lr_color: Annotated[float, Range(0, 10)] = 2.5e-3
-    """Adam step size of the colours, as zeroth-order spherical harmonics (3DGS)."""
+    """Adam step size of the colors, as zeroth-order spherical harmonics (3DGS)."""
     label_color: Annotated[float, Range(0, 1000)] = 1.0
-    """Share of their pull on colours that losses on labels keep; with 0 only the loss ``label-colors`` teaches them."""
+    """Share of their pull on colors that losses on labels keep; with 0 only the loss ``label-colors`` teaches them."""
     lr_scale: Annotated[float, Range(0, 10)] = 5e-3
     """Adam step size of the logarithm of the scales (3DGS)."""
     lr_opacity: Annotated[float, Range(0, 10)] = 5e-2
     """Adam step size of the logit of the opacity of Gaussians outside the surface (3DGS); those on it stay opaque."""
     min_scale: Annotated[float, Range(1e-7, 1)] = 3e-4
-    """Metres; scales stay above."""
+    """Meters; scales stay above."""
     max_scale: Annotated[float, Range(1e-7, 1)] = 2e-2
-    """Metres; scales stay below, so that no spike can grow."""
+    """Meters; scales stay below, so that no spike can grow."""
 
     def __post_init__(self) -> None:
         if self.min_scale > self.max_scale:
@@ -57,10 +57,10 @@ class LaplacianConfig:
     """Relative weights inside L_lap; the paper leaves them unsaid, the ratio is ExAvatar's."""
 
     position: Annotated[float, Range(0, 1e9)] = 1e5
-    """Of dX, in square metres."""
+    """Of dX, in square meters."""
     scale: Annotated[float, Range(0, 1e9)] = 1e-2
     """Of the logarithm of the scales."""
     color: Annotated[float, Range(0, 1e9)] = 1e-1
-    """Of the colours."""
+    """Of the colors."""
     unseen: Annotated[float, Range(0, 1e9)] = 10.0
-    """Colours that the photo does not show are held so many times smoother: perceptual labels alone would speckle them."""
+    """Colors that the photo does not show are held so many times smoother: perceptual labels alone would speckle them."""

@@ -13,15 +13,15 @@ from avatarkit.interfaces import Subject
 from avatarkit.reference.gaussians import DILATION
 from avatarkit.types.mesh import MeshRendering
 
-__all__ = ["Seeds", "seed_astray", "seed_uncovered"]
+__all__ = ["Seeds", "seed_misaligned", "seed_uncovered"]
 
 _FAINT = 0.05  # alpha from which hair is seen
 _BORDER = 2.0  # pixels beside the mesh in which a matte's border is that of its sampling, not hair
 
-_FARTHEST = 0.10  # metres from the mesh; hair and cloth stand off less, furniture in the matte more
-_ASTRAY = 0.05  # metres that a hand's pixels may lie off the fitted hand, across the picture and in depth
-_EVEN = 0.006  # metres over which their depth is evened, or they would stand in steps when seen from the side
-_BEFORE = 0.012  # metres in front of the clothes that they hide
+_FARTHEST = 0.10  # meters from the mesh; hair and cloth stand off less, furniture in the matte more
+_MISALIGNED = 0.05  # meters that a hand's pixels may lie off the fitted hand, across the picture and in depth
+_EVEN = 0.006  # meters over which their depth is evened, or they would stand in steps when seen from the side
+_BEFORE = 0.012  # meters in front of the clothes that they hide
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Seeds:
 
     Attributes:
         face: (M,) int64 face that each is bound to. barycentric: (M, 3) where on it.
-        position: (M, 3) world, metres, in the photo's pose.
-        color: (M, 3) sRGB. scale: (M,) metres. opacity: (M,) with which all of them together cover as much as the matte says.
+        position: (M, 3) world, meters, in the photo's pose.
+        color: (M, 3) sRGB. scale: (M,) meters. opacity: (M,) with which all of them together cover as much as the matte says.
     """
 
     face: torch.Tensor
@@ -70,7 +70,7 @@ def seed_uncovered(subject: Subject, mesh: MeshRendering, layers: int, limit: in
     to_mesh, nearest = distance_transform_edt(~covered, return_indices=True)
     bare = ~covered & (alpha > np.where(to_mesh > _BORDER, _FAINT, 0.5))
     depth = mesh.depth.cpu().numpy()[*nearest]
-    pixel = depth / float(subject.camera.K[0, 0])  # metres across one
+    pixel = depth / float(subject.camera.K[0, 0])  # meters across one
     bare &= to_mesh * pixel < _FARTHEST
     inside = distance_transform_edt(np.pad(alpha > 0.5, 1))[1:-1, 1:-1]
     stride = _stride(bare, 1 + (layers - 1) / 4, limit)
@@ -85,28 +85,28 @@ def seed_uncovered(subject: Subject, mesh: MeshRendering, layers: int, limit: in
     return seeds
 
 
-def seed_astray(
-    subject: Subject, mesh: MeshRendering, hand: np.ndarray, astray: np.ndarray, limit: int, scale_factor: float
+def seed_misaligned(
+    subject: Subject, mesh: MeshRendering, hand: np.ndarray, misaligned: np.ndarray, limit: int, scale_factor: float
 ) -> Seeds:
     """Seeds Gaussians where the photo shows a hand and the mesh shows the clothes beside it: they belong to the hand.
 
     Args:
-        hand: (H, W) bool, where the mesh shows a hand. astray: (H, W) bool, see ``PhotoPainter.astray``.
+        hand: (H, W) bool, where the mesh shows a hand. misaligned: (H, W) bool, see ``PhotoPainter.misaligned``.
     """
-    if not (hand.any() and astray.any()):
+    if not (hand.any() and misaligned.any()):
         return Seeds.none()
     distance, nearest = distance_transform_edt(~hand, return_indices=True)
     depth = mesh.depth.cpu().numpy()
-    metre = depth / float(subject.camera.K[0, 0])  # across one pixel
-    astray = astray & (distance * metre < _ASTRAY) & (np.abs(depth[*nearest] - depth) < _ASTRAY)
-    astray &= subject.matte.alpha.cpu().numpy() > _FAINT
-    if not astray.any():
+    meter = depth / float(subject.camera.K[0, 0])  # across one pixel
+    misaligned = misaligned & (distance * meter < _MISALIGNED) & (np.abs(depth[*nearest] - depth) < _MISALIGNED)
+    misaligned &= subject.matte.alpha.cpu().numpy() > _FAINT
+    if not misaligned.any():
         return Seeds.none()
     z = np.minimum(depth[*nearest], depth - _BEFORE)
-    blur = partial(gaussian_filter, sigma=_EVEN / float(np.median(metre[astray])))
-    z = blur(np.where(astray, z, 0.0)) / blur(astray.astype(np.float64)).clip(min=1e-6)
-    stride = _stride(astray, 1, limit)
-    at = _picked(astray, stride)
+    blur = partial(gaussian_filter, sigma=_EVEN / float(np.median(meter[misaligned])))
+    z = blur(np.where(misaligned, z, 0.0)) / blur(misaligned.astype(np.float64)).clip(min=1e-6)
+    stride = _stride(misaligned, 1, limit)
+    at = _picked(misaligned, stride)
     return _seeds(subject, mesh, at, nearest[:, *at], z[*at], stride, scale_factor, _covering(scale_factor, stride))
 
 
@@ -139,7 +139,7 @@ def _seeds(
     """At pixels (2, n) and depths (n,), bound to what the mesh shows at others (2, n); ``covering``: of all layers."""
     camera = subject.camera.to("cpu")
     (y, x), (ny, nx) = at, near
-    pixel = mesh.depth.cpu().numpy()[ny, nx] / float(camera.K[0, 0])  # metres across one pixel
+    pixel = mesh.depth.cpu().numpy()[ny, nx] / float(camera.K[0, 0])  # meters across one pixel
     # transmittances multiply: what all that touch a pixel leave of its light makes the matte's alpha
     opacity = 1 - (1 - subject.matte.alpha.cpu().numpy()[y, x].clip(max=0.99)) ** (1 / covering)
     K = camera.K.numpy()

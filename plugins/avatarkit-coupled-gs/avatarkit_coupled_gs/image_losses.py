@@ -19,8 +19,8 @@ def l1(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 @lru_cache(maxsize=32)
 def _blur_matrix(length: int, size: int, sigma: float, stride: int, dtype: torch.dtype, device: str) -> torch.Tensor:
     """(ceil(length / stride), length): each row a Gaussian window around every ``stride``-th sample, cut at the borders."""
-    centre = torch.arange(0, length, stride, dtype=dtype, device=device)[:, None]
-    distance = torch.arange(length, dtype=dtype, device=device) - centre
+    center = torch.arange(0, length, stride, dtype=dtype, device=device)[:, None]
+    distance = torch.arange(length, dtype=dtype, device=device) - center
     window = torch.exp(-(distance**2) / (2 * sigma**2)) * (distance.abs() <= size // 2)
     return window / window.sum(1, keepdim=True)
 
@@ -35,7 +35,7 @@ def ssim_map(
     Args:
         prediction, target: (H, W, C).
         size: side of the Gaussian window, odd. sigma: its standard deviation.
-        stride: windows are centred on every so many pixels.
+        stride: windows are centerd on every so many pixels.
 
     Returns:
         (ceil(H / stride), ceil(W / stride)) mean over channels, at most 1.

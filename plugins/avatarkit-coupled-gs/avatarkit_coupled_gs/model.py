@@ -15,17 +15,17 @@ from avatarkit.types.mesh import Mesh, barycentric
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit_coupled_gs.binding import bind_to_surface, part_factors, photo_factors
 from avatarkit_coupled_gs.config import CoupledConfig
-from avatarkit_coupled_gs.growth import Seeds, seed_astray, seed_uncovered
+from avatarkit_coupled_gs.growth import Seeds, seed_misaligned, seed_uncovered
 from avatarkit_coupled_gs.linear import LinearMap
 from avatarkit_coupled_gs.skinning import skin_bound, transform
 from avatarkit_coupled_gs.surface import PosedSurface
-from avatarkit_coupled_gs.topology import Topology, neighbours
+from avatarkit_coupled_gs.topology import Topology, neighbors
 
 __all__ = ["CoupledAvatar"]
 
 _SH0 = 0.28209479177387814  # zeroth spherical harmonic: rgb = 0.5 + _SH0 * sh0, as in 3DGS
-# The paper's alpha = 1, as its rasteriser blends it: 3DGS lets no Gaussian cover more than 0.99 of what lies behind. With 1
-# itself, rasterisers that stop before the last light is gone would leave a tenth of the background in some pixels.
+# The paper's alpha = 1, as its rasterizer blends it: 3DGS lets no Gaussian cover more than 0.99 of what lies behind. With 1
+# itself, rasterizers that stop before the last light is gone would leave a tenth of the background in some pixels.
 _OPACITY = 0.99
 _LEARNT = ("dX", "dT", "log_scale", "sh0", "opacity")
 _FIXED = ("shape", "triangles", "weights", "seed_offset")
@@ -36,7 +36,7 @@ class CoupledAvatar:
 
     Tensors, all in canonical (rest) space:
         dX: (N, 3) Gaussian deformation (eq. 4). dT: (V, 3) mesh deformation (eq. 5).
-        log_scale: (N,) logarithm of the standard deviation in metres. sh0: (N, 3) colour.
+        log_scale: (N,) logarithm of the standard deviation in meters. sh0: (N, 3) color.
         opacity: (N,) logit; the surface is opaque (paper, section 3.1), what grows outside it learns how thin hair is.
         triangles, weights: (N, 3) binding (eq. 3). seed_offset: (N, 3) where a Gaussian grown outside the surface starts,
         relative to its binding; zero on the surface. shape: (S,) identity of the body model.
@@ -57,7 +57,7 @@ class CoupledAvatar:
         self._taught = torch.full((1, 1), config.label_color)
         self.hidden: torch.Tensor | None = None  # (N, 1) 0 to 1, what labels show and the photo does not; None: they know no more
 
-    # ------------------------------------------------------------------------------------------------ initialisation
+    # ------------------------------------------------------------------------------------------------ initialization
 
     def create(self, subject: Subject, labels: Sequence[LabelClip]) -> None:
         """See ``AvatarModel.create``; of the labels only whether they know more than the photo matters."""
@@ -80,7 +80,7 @@ class CoupledAvatar:
         color, texel, confidence, shown = paint.rgb, binding.texel, paint.confidence, paint.shown
         scale, opacity = torch.full((len(binding),), -1.0), torch.full((len(binding),), _OPACITY)
         if config.grow:
-            seeds = self._grow(subject, renderer, painter.astray)
+            seeds = self._grow(subject, renderer, painter.misaligned)
             color = torch.cat([color, seeds.color])
             opacity = torch.cat([opacity, seeds.opacity])
             scale = torch.cat([scale, seeds.scale])
@@ -107,7 +107,7 @@ class CoupledAvatar:
                 lost = torch.maximum(lost, self.body.part(f"{side}_hand"))
         return barycentric(lost[:, None], self.triangles, self.weights)[:, 0] > 0.5
 
-    def _grow(self, subject: Subject, renderer: Renderer, astray: torch.Tensor) -> Seeds:
+    def _grow(self, subject: Subject, renderer: Renderer, misaligned: torch.Tensor) -> Seeds:
         """Adds the Gaussians that ``growth`` asks for, carried back from the photo's pose to rest."""
         config = self.config
         surface = self.surface(subject.params).cpu()
@@ -117,7 +117,7 @@ class CoupledAvatar:
         hands = torch.maximum(self.body.part("left_hand"), self.body.part("right_hand"))[self.body.faces].mean(1) > 0.5
         face = seen.face_index.cpu()
         hand = (face >= 0) & hands[face.clamp(min=0)]
-        seeds += seed_astray(subject, seen, hand.numpy(), astray.numpy(), config.grow_limit, config.scale_factor)
+        seeds += seed_misaligned(subject, seen, hand.numpy(), misaligned.numpy(), config.grow_limit, config.scale_factor)
         triangles = self.body.faces[seeds.face]
         at = barycentric(surface, triangles, seeds.barycentric)
         T, A = at[:, :3], at[:, 3:15].reshape(-1, 3, 4)
@@ -135,7 +135,7 @@ class CoupledAvatar:
         positions = barycentric(deformed, self.triangles, self.weights) + self.seed_offset
         a, b, c = (deformed[self.triangles[:, k]] for k in range(3))
         normals = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
-        near = neighbours(texel, positions, normals)
+        near = neighbors(texel, positions, normals)
         gaps = (positions[near] - positions[:, None]).norm(dim=-1)
         spacing = gaps.sum(1) / (gaps > 0).sum(1).clamp(min=1)
         spacing = torch.where(spacing > 0, spacing, spacing[spacing > 0].median())
@@ -196,7 +196,7 @@ class CoupledAvatar:
         return 0.5 + _SH0 * (sh0 if self._held is None else torch.where(self._held, self.sh0.detach(), sh0))
 
     def _posed(self, params: BodyParams, name: str, share: torch.Tensor, present: torch.Tensor) -> Posed:
-        """With colours of which a ``share`` learns, and Gaussians that are ``present`` (N,)."""
+        """With colors of which a ``share`` learns, and Gaussians that are ``present`` (N,)."""
         at_vertices = self.surface(params)
         means, stretch = skin_bound(at_vertices, self.triangles, self.weights, self.seed_offset, self.dX)
 
@@ -216,7 +216,7 @@ class CoupledAvatar:
     ) -> tuple[torch.Tensor, ...]:
         """What ``make`` gives; without a graph it is kept until an input is written or replaced."""
         if torch.is_grad_enabled() or any(t.is_inference() for t in inputs):
-            self._constants.clear()  # a fused optimiser writes without counting versions
+            self._constants.clear()  # a fused optimizer writes without counting versions
             return make()
         state = [(t, t._version) for t in inputs]
         kept = self._constants.get(name)
@@ -227,7 +227,7 @@ class CoupledAvatar:
     # ------------------------------------------------------------------------------------------- training and storage
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Fields, colours and scales, with the step sizes of section 3.4."""
+        """Fields, colors and scales, with the step sizes of section 3.4."""
         c = self.config
         return [
             ParameterGroup("dX", (self.dX,), c.lr_position),
@@ -244,7 +244,7 @@ class CoupledAvatar:
         return out
 
     def specs(self) -> dict[str, TensorSpec]:
-        """See ``AvatarModel.specs``. Ranges are far beyond what training reaches; metres, logarithms and logits."""
+        """See ``AvatarModel.specs``. Ranges are far beyond what training reaches; meters, logarithms and logits."""
         V, S = len(self.body.skinning_weights), len(self.body.shape_names)
         moved = TensorSpec(("N", 3), low=-10.0, high=10.0)
         return {

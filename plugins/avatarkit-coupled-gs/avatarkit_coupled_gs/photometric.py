@@ -1,7 +1,7 @@
-"""L_S (paper, eq. 10): what the source image says, pixel by pixel; and colours that only labels show.
+"""L_S (paper, eq. 10): what the source image says, pixel by pixel; and colors that only labels show.
 
-All terms weigh pixels by the confidence of the view. Colours are compared inside the matte only, and at the opacity that the
-rendering has: L_alpha alone says how much of a pixel the person covers, or the random background would turn the border grey.
+All terms weigh pixels by the confidence of the view. Colors are compared inside the matte only, and at the opacity that the
+rendering has: L_alpha alone says how much of a pixel the person covers, or the random background would turn the border gray.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["AlphaL1", "LabelColors", "RgbL1", "Ssim"]
 
 
 def _target(step: TrainStep) -> torch.Tensor:
-    """(H, W, 3) the person's colours over the background, covering as much of each pixel as the rendering does."""
+    """(H, W, 3) the person's colors over the background, covering as much of each pixel as the rendering does."""
     alpha = step.rendering.alpha.detach()[..., None]
     return alpha * step.foreground + (1 - alpha) * step.background
 
@@ -30,7 +30,7 @@ class RgbL1:
         pass
 
     def __call__(self, step: TrainStep) -> torch.Tensor:
-        """Mean absolute difference of colours over trusted pixels of the person."""
+        """Mean absolute difference of colors over trusted pixels of the person."""
         return weighted_mean(l1(step.rendering.rgb, _target(step)), step.confidence * step.alpha)
 
 
@@ -58,9 +58,9 @@ class AlphaL1:
 
 
 class LabelColors(OfCoupled):
-    """L1 on labels that teaches nothing but colours which the photo does not show.
+    """L1 on labels that teaches nothing but colors which the photo does not show.
 
-    Not the paper's: its perceptual term (eq. 9) does not say what colour a hand has, and in few steps it speckles what it may
+    Not the paper's: its perceptual term (eq. 9) does not say what color a hand has, and in few steps it speckles what it may
     paint. Labels are imperfect, so that neither the geometry nor what the photo shows follows their pixels.
     """
 
@@ -68,7 +68,7 @@ class LabelColors(OfCoupled):
         self._context = context
 
     def __call__(self, step: TrainStep) -> torch.Tensor:
-        """Mean absolute difference of colours over trusted pixels of the person; 0 where labels know no more than the photo."""
+        """Mean absolute difference of colors over trusted pixels of the person; 0 where labels know no more than the photo."""
         avatar = self.avatar(step)
         if avatar.hidden is None:
             return step.background.new_zeros(())

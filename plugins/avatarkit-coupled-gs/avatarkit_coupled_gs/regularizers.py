@@ -28,7 +28,7 @@ class OfCoupled:
 
 
 class NormalConsistency(OfCoupled):
-    """L_normal: normals of neighbouring faces of the deformed mesh agree as well as on the undeformed one."""
+    """L_normal: normals of neighboring faces of the deformed mesh agree as well as on the undeformed one."""
 
     def __init__(self, config: None, context: Context) -> None:
         pass
@@ -57,7 +57,7 @@ class MeshMask:
 
 
 class MeshGaussianConsistency(OfCoupled):
-    """L_MGC (eq. 8) = |dX - Bary(dT)|_1, mean over Gaussians, in metres; gradients reach both fields."""
+    """L_MGC (eq. 8) = |dX - Bary(dT)|_1, mean over Gaussians, in meters; gradients reach both fields."""
 
     def __init__(self, config: None, context: Context) -> None:
         pass
@@ -68,15 +68,15 @@ class MeshGaussianConsistency(OfCoupled):
 
 
 class Laplacian(OfCoupled):
-    """L_lap: dX, scale and colour are smooth over the initial connectivity on the canonical surface."""
+    """L_lap: dX, scale and color are smooth over the initial connectivity on the canonical surface."""
 
     def __init__(self, config: LaplacianConfig, context: Context) -> None:
         self.config = config
 
     def __call__(self, step: TrainStep) -> torch.Tensor:
-        """Weighted sum of mean squared differences between a Gaussian and the mean of its neighbours.
+        """Weighted sum of mean squared differences between a Gaussian and the mean of its neighbors.
 
-        For scale and colour the first value's own Laplacian is subtracted: what the photo and the sampling put there at
+        For scale and color the first value's own Laplacian is subtracted: what the photo and the sampling put there at
         the start costs nothing.
         """
         avatar, c = self.avatar(step), self.config

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from avatarkit_coupled_gs.linear import LinearMap
 
-__all__ = ["Topology", "neighbours"]
+__all__ = ["Topology", "neighbors"]
 
 
 @dataclass
@@ -18,21 +18,21 @@ class Topology:
     """Constant connectivity of an avatar.
 
     Attributes:
-        neighbours: (N, 4) int64 neighbouring Gaussians; an absent one is the Gaussian itself.
+        neighbors: (N, 4) int64 neighboring Gaussians; an absent one is the Gaussian itself.
         edges: two maps from vertices to the sides (F, 3) of each face, from its first corner.
         flanks: two maps from faces to those on either side of each of the E inner mesh edges.
         rest_bend: (E,) 1 - cos between the normals of those faces on the undeformed mesh.
-        difference: a Gaussian's value minus the mean of its neighbours'.
+        difference: a Gaussian's value minus the mean of its neighbors'.
     """
 
-    neighbours: torch.Tensor
+    neighbors: torch.Tensor
     edges: tuple[LinearMap, LinearMap]
     flanks: tuple[LinearMap, LinearMap]
     rest_bend: torch.Tensor
     difference: LinearMap
 
     @staticmethod
-    def build(neighbours: torch.Tensor, faces: torch.Tensor, template: torch.Tensor) -> Topology:
+    def build(neighbors: torch.Tensor, faces: torch.Tensor, template: torch.Tensor) -> Topology:
         """Finds inner edges of ``faces`` (F, 3) and their bend on ``template`` (V, 3)."""
         f = faces.cpu().numpy()
         edges = np.sort(np.concatenate([f[:, [0, 1]], f[:, [1, 2]], f[:, [2, 0]]]), axis=1)
@@ -41,9 +41,9 @@ class Topology:
         edges, owner = edges[order], owner[order]
         same = (edges[1:] == edges[:-1]).all(1)
         pairs = torch.from_numpy(np.stack([owner[:-1][same], owner[1:][same]], 1))
-        N, k = neighbours.shape
+        N, k = neighbors.shape
         own = torch.arange(N)
-        rows, columns = torch.cat([own, own.repeat_interleave(k)]), torch.cat([own, neighbours.reshape(-1)])
+        rows, columns = torch.cat([own, own.repeat_interleave(k)]), torch.cat([own, neighbors.reshape(-1)])
         values = torch.cat([torch.ones(N), torch.full((N * k,), -1 / k)])
         difference = LinearMap(rows, columns, values, (N, N))
         # Sparse maps instead of indexing: the gradient of indexing adds up in whatever order threads come.
@@ -52,7 +52,7 @@ class Topology:
         sides = [LinearMap(row, torch.cat([faces[:, k], faces[:, 0]]), torch.cat([one, -one]), (F, V)) for k in (1, 2)]
         E = len(pairs)
         flanks = [LinearMap(torch.arange(E), pairs[:, k], torch.ones(E), (E, F)) for k in (0, 1)]
-        topology = Topology(neighbours, (sides[0], sides[1]), (flanks[0], flanks[1]), torch.zeros(E), difference)
+        topology = Topology(neighbors, (sides[0], sides[1]), (flanks[0], flanks[1]), torch.zeros(E), difference)
         topology.rest_bend = topology.edge_bend(template).detach()
         return topology
 
@@ -63,22 +63,22 @@ class Topology:
         return 1 - (self.flanks[0](n) * self.flanks[1](n)).sum(-1)
 
     def laplacian(self, values: torch.Tensor) -> torch.Tensor:
-        """Value minus mean of the neighbours: (N, C) -> (N, C)."""
+        """Value minus mean of the neighbors: (N, C) -> (N, C)."""
         return self.difference(values)
 
 
-def neighbours(texel: torch.Tensor, positions: torch.Tensor, normals: torch.Tensor) -> torch.Tensor:
-    """Four neighbours of each Gaussian.
+def neighbors(texel: torch.Tensor, positions: torch.Tensor, normals: torch.Tensor) -> torch.Tensor:
+    """Four neighbors of each Gaussian.
 
-    Texels that touch in the UV map are neighbours; where a chart ends, the gap is closed by the nearest Gaussians in space that
+    Texels that touch in the UV map are neighbors; where a chart ends, the gap is closed by the nearest Gaussians in space that
     face the same way (the other side of a seam), not farther than twice the local spacing.
 
     Args:
         texel: (N, 3) int64: map number, row, column; -1 in all three for Gaussians that belong to no map.
-        positions: (N, 3) canonical, metres. normals: (N, 3) unit.
+        positions: (N, 3) canonical, meters. normals: (N, 3) unit.
 
     Returns:
-        (N, 4) int64; an absent neighbour is the Gaussian itself.
+        (N, 4) int64; an absent neighbor is the Gaussian itself.
     """
     N = len(texel)
     t = texel.cpu().numpy()

@@ -16,13 +16,13 @@ from avatarkit.types.mesh import Mesh, barycentric
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit_coupled_gs.binding import bind_to_surface, part_factors
 from avatarkit_coupled_gs.config import CoupledConfig, LaplacianConfig
-from avatarkit_coupled_gs.growth import seed_astray
+from avatarkit_coupled_gs.growth import seed_misaligned
 from avatarkit_coupled_gs.linear import LinearMap
 from avatarkit_coupled_gs.model import CoupledAvatar
 from avatarkit_coupled_gs.photometric import LabelColors
 from avatarkit_coupled_gs.regularizers import Laplacian, MeshGaussianConsistency, MeshMask, NormalConsistency
 from avatarkit_coupled_gs.skinning import ROW, skin_bound, transform
-from avatarkit_coupled_gs.topology import neighbours
+from avatarkit_coupled_gs.topology import neighbors
 
 
 @pytest.fixture(scope="module")
@@ -173,16 +173,16 @@ def test_what_shows_beside_the_fitted_hand_is_bound_to_it_and_lies_before_the_re
     body = context.get("body")
     drawn = context.get("renderer").meshes.render(Mesh(body.vertices(subject.params)[0], body.faces), subject.camera)
     hit = (drawn.face_index >= 0).numpy()
-    hand, astray = hit.copy(), hit.copy()
+    hand, misaligned = hit.copy(), hit.copy()
     middle = int(hit.nonzero()[1].mean())
-    hand[:, middle:], astray[:, :middle], astray[:, middle + 3 :] = False, False, False
-    seeds = seed_astray(subject, drawn, hand, astray, 10_000, 0.6)
-    assert 0 < len(seeds.face) <= astray.sum()  # not those too far from it
+    hand[:, middle:], misaligned[:, :middle], misaligned[:, middle + 3 :] = False, False, False
+    seeds = seed_misaligned(subject, drawn, hand, misaligned, 10_000, 0.6)
+    assert 0 < len(seeds.face) <= misaligned.sum()  # not those too far from it
     assert torch.isin(seeds.face, drawn.face_index[torch.from_numpy(hand)]).all()
     x, y = subject.camera.project(seeds.position).long().T
-    assert torch.from_numpy(astray)[y, x].all()
+    assert torch.from_numpy(misaligned)[y, x].all()
     assert (subject.camera.to_camera(seeds.position)[:, 2] < drawn.depth[y, x]).all()
-    nowhere = seed_astray(subject, drawn, np.zeros_like(hand), astray, 10_000, 0.6)
+    nowhere = seed_misaligned(subject, drawn, np.zeros_like(hand), misaligned, 10_000, 0.6)
     assert len(nowhere.face) == len((seeds + nowhere).face) - len(seeds.face) == 0
 
 
@@ -270,14 +270,14 @@ def test_surfaces_grow_where_they_are_spread(avatar, subject):
     assert torch.equal(avatar.surface(tiny_motion().params[2]), rows)
 
 
-def test_neighbours_close_seams_and_never_leave_the_surface():
+def test_neighbors_close_seams_and_never_leave_the_surface():
     row, column = torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")
     left = torch.stack([torch.zeros(16, dtype=torch.int64), row.flatten(), column.flatten()], 1)
     right = left + torch.tensor([0, 0, 10])  # another chart whose surface goes on where the first one ends
     texel = torch.cat([left, right])
     place = torch.stack([column.flatten(), row.flatten(), torch.zeros(16)], 1).float()
     positions = torch.cat([place, place + torch.tensor([4.0, 0.0, 0.0])])
-    near = neighbours(texel, positions, torch.tensor([[0.0, 0.0, 1.0]]).expand(32, 3))
+    near = neighbors(texel, positions, torch.tensor([[0.0, 0.0, 1.0]]).expand(32, 3))
     assert set(near[5].tolist()) == {1, 4, 6, 9}
     assert 16 in near[3].tolist()  # across the seam
     gap = (positions[near] - positions[:, None]).norm(dim=-1)
@@ -285,7 +285,7 @@ def test_neighbours_close_seams_and_never_leave_the_surface():
 
 
 @pytest.mark.parametrize(("from_photo", "teaches"), [(True, False), (False, True)])
-def test_labels_teach_colours_that_the_photo_does_not_show(context, subject, from_photo, teaches):
+def test_labels_teach_colors_that_the_photo_does_not_show(context, subject, from_photo, teaches):
     rgb, alpha = torch.zeros(1, 8, 8, 3, dtype=torch.uint8), torch.zeros(1, 8, 8, dtype=torch.uint8)
     params = subject.params.batched()
     clip = LabelClip("a", "body", rgb, alpha, alpha, params, params, (subject.camera,), from_photo=from_photo)
@@ -298,9 +298,9 @@ def test_labels_teach_colours_that_the_photo_does_not_show(context, subject, fro
     loss = LabelColors(None, context)(replace(step, foreground=torch.ones_like(step.foreground)))
     assert bool(loss > 0) == teaches
     if teaches:
-        shape, colour = torch.autograd.grad(loss, (avatar.dX, avatar.sh0), allow_unused=True)
+        shape, color = torch.autograd.grad(loss, (avatar.dX, avatar.sh0), allow_unused=True)
         assert shape is None
-        assert colour.any() and not colour[avatar.hidden[:, 0] == 0].any()
+        assert color.any() and not color[avatar.hidden[:, 0] == 0].any()
 
 
 def test_a_hand_in_empty_air_or_far_behind_grows_nothing(subject, context):
@@ -310,11 +310,11 @@ def test_a_hand_in_empty_air_or_far_behind_grows_nothing(subject, context):
     hand = np.zeros(size, bool)
     ys, xs = np.nonzero(mesh.face_index.numpy() >= 0)
     hand[ys[: len(ys) // 2], xs[: len(xs) // 2]] = True
-    astray = (mesh.face_index.numpy() >= 0) & ~hand
-    seeds = seed_astray(subject, mesh, hand, astray, 10_000, 0.6)
+    misaligned = (mesh.face_index.numpy() >= 0) & ~hand
+    seeds = seed_misaligned(subject, mesh, hand, misaligned, 10_000, 0.6)
     assert len(seeds.color) > 0
     assert bool(seeds.opacity.logit().isfinite().all())
     air = replace(subject, matte=replace(subject.matte, alpha=torch.zeros(size)))
-    assert len(seed_astray(air, mesh, hand, astray, 10_000, 0.6).color) == 0
+    assert len(seed_misaligned(air, mesh, hand, misaligned, 10_000, 0.6).color) == 0
     behind = replace(mesh, depth=torch.where(torch.from_numpy(hand), mesh.depth + 1.0, mesh.depth))
-    assert len(seed_astray(subject, behind, hand, astray, 10_000, 0.6).color) == 0
+    assert len(seed_misaligned(subject, behind, hand, misaligned, 10_000, 0.6).color) == 0

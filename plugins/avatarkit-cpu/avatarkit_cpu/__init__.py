@@ -1,6 +1,6 @@
 """Rasterizers of Gaussians and meshes for CPUs."""
 
-from avatarkit.hookspecs import Cost, Licence, Needs, Register, hookimpl
+from avatarkit.hookspecs import Cost, License, Needs, Register, hookimpl
 
 
 @hookimpl
@@ -14,5 +14,5 @@ def register_renderers(register: Register) -> None:
             modules=("numba",),
             costs=(Cost("cpu", "measured, two shared cores", memory_gb=2.4, seconds_per_step=0.25),),
         ),
-        licence=Licence(code="Apache-2.0"),
+        license=License(code="Apache-2.0"),
     )

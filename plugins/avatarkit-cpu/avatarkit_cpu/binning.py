@@ -9,7 +9,7 @@ import numpy as np
 
 from avatarkit_cpu.buffers import Buffers
 from avatarkit_cpu.compiled import kernel
-from avatarkit_cpu.lanes import prefetch
+from avatarkit_cpu.simd import prefetch
 
 __all__ = ["count_tiles", "depth_order", "fill_tiles", "slot_offsets"]
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from avatarkit.reference.gaussians import ALPHA_MAX, ALPHA_MIN, TRANSMITTANCE_MIN
 from avatarkit_cpu.compiled import kernel
-from avatarkit_cpu.lanes import (
+from avatarkit_cpu.projection import CENTER, COLOR, CONIC, FALLOFF, LIMIT, OPACITY, RECORD, TILE
+from avatarkit_cpu.simd import (
     LANES,
     any_lane,
     beyond,
@@ -31,7 +32,6 @@ from avatarkit_cpu.lanes import (
     sums_within,
     totals,
 )
-from avatarkit_cpu.projection import CENTRE, COLOR, CONIC, FALLOFF, LIMIT, OPACITY, RECORD, TILE
 
 __all__ = ["PIXELS", "blend", "blend_backward"]
 
@@ -76,9 +76,9 @@ def _reach(records, at, left, top, middles, rows, half):
     """
     real = records.dtype.type
     across = rows < splat(real(0.5))
-    centre = select(across, splat(records[at + CENTRE] - left), splat(records[at + CENTRE + 1] - top))
+    center = select(across, splat(records[at + CENTER] - left), splat(records[at + CENTER + 1] - top))
     falloff = select(across, splat(records[at + FALLOFF]), splat(records[at + FALLOFF + 1]))
-    distance = beyond(middles - centre, half)
+    distance = beyond(middles - center, half)
     return sums_within(falloff * distance * distance, splat(records[at + LIMIT]))
 
 
@@ -163,8 +163,8 @@ def blend(start, stop, across, records, lists, offsets, background, transmittanc
                 if unfinished == 0:
                     break
                 continue
-            x = lane_x + splat(real(left) + real(0.5) - records[at + CENTRE])
-            y = lane_y + splat(real(top) + real(0.5) - records[at + CENTRE + 1])
+            x = lane_x + splat(real(left) + real(0.5) - records[at + CENTER])
+            y = lane_y + splat(real(top) + real(0.5) - records[at + CENTER + 1])
             a, b, c = splat(records[at + CONIC]), splat(records[at + CONIC + 1]), splat(records[at + CONIC + 2])
             opacity = splat(records[at + OPACITY])
             while todo != 0:
@@ -260,8 +260,8 @@ def blend_backward(
             todo = _reach(records, at, real(left), real(top), middles, rows, half) & unfinished
             if todo == 0:
                 continue
-            x = lane_x + splat(real(left) + real(0.5) - records[at + CENTRE])
-            y = lane_y + splat(real(top) + real(0.5) - records[at + CENTRE + 1])
+            x = lane_x + splat(real(left) + real(0.5) - records[at + CENTER])
+            y = lane_y + splat(real(top) + real(0.5) - records[at + CENTER + 1])
             a, b, c = splat(records[at + CONIC]), splat(records[at + CONIC + 1]), splat(records[at + CONIC + 2])
             opacity = splat(records[at + OPACITY])
             color = at + COLOR

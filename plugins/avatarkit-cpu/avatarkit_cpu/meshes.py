@@ -28,14 +28,14 @@ class _Topology:
         vertices: how many there are.
         edges: (E, 2) lower end first, sorted.
         firsts: (E + 1,) into neighbors.
-        neighbours: (3F, 2) by edge: a face, and its corner off the edge.
+        neighbors: (3F, 2) by edge: a face, and its corner off the edge.
     """
 
     faces: torch.Tensor
     vertices: int
     edges: np.ndarray
     firsts: np.ndarray
-    neighbours: np.ndarray
+    neighbors: np.ndarray
 
     @classmethod
     def of(cls, faces: torch.Tensor, vertices: int) -> _Topology:
@@ -49,8 +49,8 @@ class _Topology:
         edges, counts = np.unique(keys, return_counts=True)
         edges = np.stack([edges // max(vertices, 1), edges % max(vertices, 1)], axis=1)
         firsts = np.concatenate([[0], np.cumsum(counts)])
-        neighbours = np.stack([np.tile(np.arange(len(f)), 3), corners[:, 2]], axis=1)[order]
-        return cls(faces.clone(), vertices, edges, firsts, neighbours)
+        neighbors = np.stack([np.tile(np.arange(len(f)), 3), corners[:, 2]], axis=1)[order]
+        return cls(faces.clone(), vertices, edges, firsts, neighbors)
 
     def fits(self, faces: torch.Tensor, vertices: int) -> bool:
         return self.vertices == vertices and torch.equal(self.faces, faces)
@@ -104,7 +104,7 @@ class _Draw(torch.autograd.Function):
         workers.run(shade, rows, points, faces, hit.numpy(), barycentric.numpy())
 
         chosen = np.empty(len(topology.edges), np.int64)
-        count = silhouettes(points, drawn, topology.edges, topology.firsts, topology.neighbours, chosen)
+        count = silhouettes(points, drawn, topology.edges, topology.firsts, topology.neighbors, chosen)
         mask = vertices.new_empty(height, width)
         count, links, slopes = antialias(points, topology.edges, chosen[:count], hit.numpy(), mask.numpy())
         ctx.saved = links[:count].copy(), slopes[:count].copy(), points, view

@@ -12,16 +12,16 @@ import numpy as np
 from avatarkit.reference.gaussians import ALPHA_MIN, CLAMP_MARGIN, DILATION, NEAR
 from avatarkit.types.camera import Camera
 from avatarkit_cpu.compiled import kernel
-from avatarkit_cpu.lanes import LANES, load, prefetch, splat, store
+from avatarkit_cpu.simd import LANES, load, prefetch, splat, store
 
-__all__ = ["CENTRE", "COLOR", "CONIC", "DEPTH", "FALLOFF", "LIMIT", "OPACITY", "RECORD", "TILE", "camera_numbers"]
+__all__ = ["CENTER", "COLOR", "CONIC", "DEPTH", "FALLOFF", "LIMIT", "OPACITY", "RECORD", "TILE", "camera_numbers"]
 __all__ += ["project", "project_backward"]
 
 TILE = 32  # pixels along each side of a tile
 
 # What blending reads of one Gaussian: 64 bytes in single precision, a cache line.
 RECORD = 16
-CENTRE = 0  # x, y in pixels
+CENTER = 0  # x, y in pixels
 CONIC = 2  # a, b, c: the exponent is -(a dx^2 + b dx dy + c dy^2)
 OPACITY = 5
 COLOR = 6  # r, g, b
@@ -90,7 +90,7 @@ def project(start, stop, means, scales, colors, opacities, view, width, height, 
         depths[i] = z
         at = i * RECORD
         scale = half / determinant
-        records[at + CENTRE], records[at + CENTRE + 1] = x, y
+        records[at + CENTER], records[at + CENTER + 1] = x, y
         a, b, c = yy * scale, -two * xy * scale, xx * scale
         records[at + CONIC], records[at + CONIC + 1], records[at + CONIC + 2] = a, b, c
         records[at + OPACITY] = opacity

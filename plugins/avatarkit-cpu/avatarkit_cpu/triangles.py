@@ -103,7 +103,7 @@ def shade(start, stop, points, faces, hit, barycentric):
 
 
 @kernel
-def silhouettes(points, drawn, edges, firsts, neighbours, chosen):
+def silhouettes(points, drawn, edges, firsts, neighbors, chosen):
     """Write the numbers of the edges whose drawn faces all lie on one side.
 
     Returns how many.
@@ -120,8 +120,8 @@ def silhouettes(points, drawn, edges, firsts, neighbours, chosen):
         a, b = points[edges[e, 0]], points[edges[e, 1]]
         any_drawn = left = right = False
         for n in range(firsts[e], firsts[e + 1]):
-            if drawn[neighbours[n, 0]]:
-                c = points[neighbours[n, 1]]
+            if drawn[neighbors[n, 0]]:
+                c = points[neighbors[n, 1]]
                 side = _cross(b[0] - a[0], b[1] - a[1], c[0] - a[0], c[1] - a[1])
                 any_drawn = True
                 left = left or side > 0

@@ -20,7 +20,7 @@ NAMES = ("means", "scales", "colors", "opacities")
 
 
 def scene(count: int, seed: int, dtype: torch.dtype = torch.float64, size: float = 0.1) -> Gaussians:
-    """Random Gaussians around two metres before the camera, some behind it and some far off the picture."""
+    """Random Gaussians around two meters before the camera, some behind it and some far off the picture."""
     generator = torch.Generator().manual_seed(seed)
     uniform = torch.rand(count, 8, generator=generator, dtype=dtype)
     means = torch.randn(count, 3, generator=generator, dtype=dtype) * torch.tensor([0.5, 0.5, 0.8])

@@ -1,4 +1,4 @@
-"""The mesh rasteriser against the reference, against itself on other numbers of threads, and at work."""
+"""The mesh rasterizer against the reference, against itself on other numbers of threads, and at work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from avatarkit_cpu.workers import Workers
 
 
 def soup(vertices: int, faces: int, seed: int, dtype: torch.dtype = torch.float64) -> Mesh:
-    """Random triangles around two metres before the camera; some reach behind it."""
+    """Random triangles around two meters before the camera; some reach behind it."""
     generator = torch.Generator().manual_seed(seed)
     points = torch.randn(vertices, 3, generator=generator, dtype=dtype) * 0.6 - torch.tensor([0, 0, 2], dtype=dtype)
     return Mesh(points, torch.randint(0, vertices, (faces, 3), generator=generator))

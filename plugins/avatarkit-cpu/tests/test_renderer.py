@@ -15,8 +15,8 @@ from avatarkit.config.options import make_config
 from avatarkit.errors import ConfigError
 from avatarkit.interfaces import Context, GaussianRasterizer, MeshRasterizer, Renderer
 from avatarkit_cpu.config import Config
-from avatarkit_cpu.lanes import exp_negative, load, store
 from avatarkit_cpu.renderer import CpuRenderer
+from avatarkit_cpu.simd import exp_negative, load, store
 from avatarkit_cpu.workers import Workers, spans
 
 
@@ -75,7 +75,7 @@ def test_kept_kernels_know_all_their_sources() -> None:
     assert len(stamp) == 64
 
 
-def test_an_exponential_good_enough_for_colours() -> None:
+def test_an_exponential_good_enough_for_colors() -> None:
     @njit
     def run(values, out):
         for at in range(0, len(values), 16):

@@ -1,6 +1,6 @@
 """Rasterizers for CUDA: gsplat and nvdiffrast."""
 
-from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
+from avatarkit.hookspecs import License, Needs, Register, hookimpl
 
 
 @hookimpl
@@ -11,5 +11,5 @@ def register_renderers(register: Register) -> None:
         summary="gsplat for Gaussians, nvdiffrast for meshes, on an NVIDIA GPU",
         needs=Needs(modules=("gsplat", "nvdiffrast"), device="cuda"),
         extra="cuda",
-        licence=Licence(code="Apache-2.0 (gsplat), NVIDIA Source Code License, non-commercial (nvdiffrast)", commercial=False),
+        license=License(code="Apache-2.0 (gsplat), NVIDIA Source Code License, non-commercial (nvdiffrast)", commercial=False),
     )

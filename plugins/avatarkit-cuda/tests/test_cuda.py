@@ -76,19 +76,19 @@ def test_gsplat_itself_draws_our_picture_and_its_gradients(gsplat, scene):
 
 
 def test_gsplat_projects_as_we_do(gsplat, scene):
-    """Centres, conics and depths to 1e-4, for a camera off the axis whose frame cuts Gaussians off."""
+    """Centers, conics and depths to 1e-4, for a camera off the axis whose frame cuts Gaussians off."""
     gaussians, camera = scene
     camera = camera.cropped(7, 3, 25, 28)
     a = gsplat_arguments(gaussians, camera, torch.zeros(3))
     twins = importlib.import_module("gsplat.cuda._torch_impl")
     covariances, _ = twins._quat_scale_to_covar_preci(a["quats"], a["scales"], compute_preci=False)
     sizes = a["Ks"], a["width"], a["height"], a["eps2d"], a["near_plane"]
-    radii, centres, depths, conics, _ = twins._fully_fused_projection(a["means"], covariances, a["viewmats"], *sizes)
+    radii, centers, depths, conics, _ = twins._fully_fused_projection(a["means"], covariances, a["viewmats"], *sizes)
     ours, sigma, z = project_gaussians(gaussians, camera)
     inverse = torch.linalg.inv(sigma)
     upper = torch.stack([inverse[:, 0, 0], inverse[:, 0, 1], inverse[:, 1, 1]], -1)
     assert (radii[0] > 0).all(-1).sum() > 20
-    torch.testing.assert_close(centres[0], ours, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(centers[0], ours, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(conics[0], upper, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(depths[0], z, atol=1e-5, rtol=0)
 

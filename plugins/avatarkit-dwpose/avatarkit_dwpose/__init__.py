@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
+from avatarkit.hookspecs import License, Needs, Register, hookimpl
 
 
 @hookimpl
@@ -15,7 +15,7 @@ def register_keypoint_detectors(register: Register) -> None:
         summary="133 points of the whole body by DWPose's ONNX files, the paper's choice; a companion lends its face mesh",
         needs=Needs(modules=("onnxruntime", "cv2"), weights=("dwpose-yolox-l", "dwpose-ucoco-384")),
         extra="dwpose",
-        licence=Licence(
+        license=License(
             weights="DWPose's yolox_l.onnx and dw-ll_ucoco_384.onnx (hub yzd-v/DWPose): Apache-2.0; "
             "trained on COCO-WholeBody and UBody, whose own terms are for research",
             commercial=None,

@@ -17,7 +17,7 @@ from avatarkit.errors import InputError, MissingWeights
 __all__ = ["PeopleNetwork", "PointsNetwork", "crop", "decode_people", "decode_points", "letterbox"]
 
 COUNT = 133
-_GREY = 114
+_GRAY = 114
 _STRIDES = (8, 16, 32)
 _CANDIDATE, _PERSON, _OVERLAP = 0.1, 0.3, 0.45  # scores; intersection over union
 _ROOM = 1.25  # crop over box
@@ -80,18 +80,18 @@ class PointsNetwork(_Network):
     def __call__(self, image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (133, 2) float64 pixels and (133,) float32 scores of the person in a box (4,) of (H, W, 3) uint8."""
         height, width = self.size[0] or 384, self.size[1] or 288
-        pixels, centre, extent = crop(image, box, width, height)
+        pixels, center, extent = crop(image, box, width, height)
         out = self.run(pixels[None])
         if out[0].shape[1:] != (COUNT, width * _SPLIT) or out[1].shape[1:] != (COUNT, height * _SPLIT):
             raise InputError(f"{self.path.name} is another network than the keypoint network of 133 points.")
-        return decode_points(out[0][0], out[1][0], (width, height), centre, extent)
+        return decode_points(out[0][0], out[1][0], (width, height), center, extent)
 
 
 def letterbox(image: np.ndarray, side: int) -> tuple[np.ndarray, float]:
     """Return (3, side, side) float32 0 to 255, the picture (H, W, 3) uint8 scaled into the top left corner, and the scale."""
     ratio = min(side / image.shape[0], side / image.shape[1])
     size = int(image.shape[1] * ratio), int(image.shape[0] * ratio)
-    canvas = np.full((side, side, 3), _GREY, np.uint8)
+    canvas = np.full((side, side, 3), _GRAY, np.uint8)
     canvas[: size[1], : size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
     return canvas.transpose(2, 0, 1).astype(np.float32), ratio
 
@@ -111,8 +111,8 @@ def decode_people(raw: np.ndarray, side: int, ratio: float) -> tuple[np.ndarray,
         cells.append(np.stack([x, y], 1))
         steps.append(np.full((n * n, 1), stride))
     cell, stride_ = np.concatenate(cells), np.concatenate(steps)
-    centre, size = (raw[:, :2] + cell) * stride_, np.exp(raw[:, 2:4]) * stride_
-    boxes = np.concatenate([centre - size / 2, centre + size / 2], 1) / ratio
+    center, size = (raw[:, :2] + cell) * stride_, np.exp(raw[:, 2:4]) * stride_
+    boxes = np.concatenate([center - size / 2, center + size / 2], 1) / ratio
     scores = raw[:, 4] * raw[:, 5]
     likely = scores > _CANDIDATE
     boxes, scores = boxes[likely], scores[likely]
@@ -153,21 +153,21 @@ def crop(image: np.ndarray, box: np.ndarray, width: int, height: int) -> tuple[n
         (3, height, width) float32 normalized, (2,) center and (2,) extent of the crop in pixels of ``image``.
     """
     corner, other = np.asarray(box, np.float64).reshape(2, 2)
-    centre, extent = (corner + other) / 2, (other - corner) * _ROOM
+    center, extent = (corner + other) / 2, (other - corner) * _ROOM
     aspect = width / height
     wide = extent[0] > extent[1] * aspect
     extent = np.array([extent[0], extent[0] / aspect]) if wide else np.array([extent[1] * aspect, extent[1]])
     half = extent[0] / 2
     # the center, a point above it, and that point's neighbor to the left
     steps = np.array([(0.0, 0.0), (0.0, -1.0), (-1.0, -1.0)])
-    seen = (centre + half * steps).astype(np.float32)
+    seen = (center + half * steps).astype(np.float32)
     drawn = (np.array([width / 2, height / 2]) + width / 2 * steps).astype(np.float32)
     part = cv2.warpAffine(image, cv2.getAffineTransform(seen, drawn), (width, height), flags=cv2.INTER_LINEAR)
-    return ((part.astype(np.float32) - _MEAN) / _STD).transpose(2, 0, 1), centre, extent
+    return ((part.astype(np.float32) - _MEAN) / _STD).transpose(2, 0, 1), center, extent
 
 
 def decode_points(
-    columns: np.ndarray, rows: np.ndarray, size: tuple[int, int], centre: np.ndarray, extent: np.ndarray
+    columns: np.ndarray, rows: np.ndarray, size: tuple[int, int], center: np.ndarray, extent: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return points and scores from the keypoint network's output.
 
@@ -175,9 +175,9 @@ def decode_points(
         columns: (n, 2 width).
         rows: (n, 2 height).
         size: (width, height) of its picture.
-        centre, extent: from ``crop``.
+        center, extent: from ``crop``.
     """
     scores = np.minimum(columns.max(-1), rows.max(-1))
     bins = np.stack([columns.argmax(-1), rows.argmax(-1)], -1)
     bins = np.where((scores > 0)[:, None], bins, -1)
-    return bins / _SPLIT / np.array(size) * extent + centre - extent / 2, scores.astype(np.float32)
+    return bins / _SPLIT / np.array(size) * extent + center - extent / 2, scores.astype(np.float32)

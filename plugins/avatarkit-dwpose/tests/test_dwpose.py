@@ -43,11 +43,11 @@ def test_the_person_detector_gets_and_gives_the_original_numbers(golden):
 
 def test_the_keypoint_network_gets_and_gives_the_original_numbers(golden):
     for k, box in enumerate(golden["out_boxes"]):
-        pixels, centre, extent = crop(golden["image"], box, 288, 384)
+        pixels, center, extent = crop(golden["image"], box, 288, 384)
         assert pixels.mean() == pytest.approx(golden["pose_inputs_mean"][k], abs=2e-3)
         if k == 0:
             assert np.abs(pixels - golden["pose_input_first"][0]).max() < 0.08  # OpenCV's versions differ by as much
-        points, scores = decode_points(golden["simcc_x"][k], golden["simcc_y"][k], (288, 384), centre, extent)
+        points, scores = decode_points(golden["simcc_x"][k], golden["simcc_y"][k], (288, 384), center, extent)
         np.testing.assert_allclose(points, golden["out_keypoints"][k], atol=1e-3)
         assert np.array_equal(scores, golden["out_scores"][k])
 

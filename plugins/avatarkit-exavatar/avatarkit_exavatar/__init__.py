@@ -1,6 +1,6 @@
 """Fitting of a body model to a photo, and tracking of videos."""
 
-from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
+from avatarkit.hookspecs import License, Needs, Register, hookimpl
 
 
 @hookimpl
@@ -11,6 +11,6 @@ def register_trackers(register: Register) -> None:
         config="avatarkit_exavatar.config:ExAvatarConfig",
         summary="shape, pose, hands, face and surface of one photo; videos and clips with the shape kept",
         needs=Needs(modules=("scipy",)),
-        licence=Licence(code="Apache-2.0"),
+        license=License(code="Apache-2.0"),
         revision=5,
     )

@@ -67,13 +67,13 @@ class ExAvatarConfig:
     """Facial action; keeps most of them at zero."""
 
     clearance_weight: Annotated[float, Range(0, 1e9)] = 1.0
-    """Squared depth of an arm inside the trunk, in centimetres."""
+    """Squared depth of an arm inside the trunk, in centimeters."""
 
     offsets: bool = True
     """Whether the surface is fitted to the matte where hair and clothes stand off the body."""
 
     offset_limit: Annotated[float, Range(0, 10)] = 0.1
-    """Largest displacement of the surface in metres."""
+    """Largest displacement of the surface in meters."""
 
     video_iterations: Annotated[int, Range(1, 10_000)] = 10
     """Steps per frame of a video, starting from the frame before."""

@@ -15,7 +15,7 @@ from avatarkit.types.mesh import Mesh
 from avatarkit.types.subject import Matte
 from avatarkit_exavatar.observation import Observation
 from avatarkit_exavatar.points import Identity, surface_points
-from avatarkit_exavatar.terms import Lines
+from avatarkit_exavatar.residuals import Lines
 
 __all__ = ["MatteBorder", "hidden_vertices", "outline", "resize_alpha", "silhouette_weights"]
 

@@ -1,7 +1,7 @@
 """The detector's rough 3D, steadied over time.
 
 How far shoulders turn and arms reach shows in pixels only as they shorten, which says little where a limb lies square to the
-view. The rough 3D says it, but shakes by centimetres from frame to frame. A landmark's depth is therefore averaged over the
+view. The rough 3D says it, but shakes by centimeters from frame to frame. A landmark's depth is therefore averaged over the
 frames around in which it is at about the same place across the view: it keeps what is fast, and a cut is not crossed.
 """
 
@@ -18,7 +18,7 @@ from avatarkit.utils.sequences import LazySequence
 __all__ = ["SteadyDepth"]
 
 _SECONDS = 0.16  # standard deviation of the frames' weights
-_ACROSS = 0.08  # metres across the view within which depth is the same
+_ACROSS = 0.08  # meters across the view within which depth is the same
 
 
 class SteadyDepth(LazySequence[Keypoints | None]):

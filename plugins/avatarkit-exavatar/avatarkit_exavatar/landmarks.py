@@ -11,7 +11,7 @@ from avatarkit.types.camera import Camera
 from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.observation import BODY_BONES, FACE_GAPS, HAND_BONES, LandmarkSet, Observation
 from avatarkit_exavatar.points import Identity, Points, joint_points, surface_points
-from avatarkit_exavatar.terms import Directions, Gaps, Reprojection, Term
+from avatarkit_exavatar.residuals import Directions, Gaps, Reprojection, Term
 
 __all__ = ["landmark_terms", "set_points"]
 
@@ -41,7 +41,7 @@ def landmark_terms(
 
     Args:
         points: set name -> the body's points.
-        distance: metres from the camera, to turn what is known in metres into pixels.
+        distance: meters from the camera, to turn what is known in meters into pixels.
         coarse: factor on the distance at which a landmark counts as an outlier.
         steady: whether the rough 3D is that of many frames (``SteadyDepth``), which is good enough to tell how far limbs reach
             and how the trunk leans.
@@ -49,7 +49,7 @@ def landmark_terms(
     terms: list[Term] = []
     head = observation.head_pixels
     turn = camera.T_camera_world[:3, :3]
-    pixels_per_metre = float(camera.K[0, 0]) / distance
+    pixels_per_meter = float(camera.K[0, 0]) / distance
     for name in sorted(names & points.keys()):
         seen, body = observation.sets[name], points[name]
         if name == "face478":
@@ -59,7 +59,7 @@ def landmark_terms(
             terms.append(Reprojection(body[used], camera, seen.pixels[used], unit, share, _FACE_SCALE * coarse))
             terms.append(_gaps(body, seen, camera, head, config))
         else:
-            unit = seen.sigma * pixels_per_metre
+            unit = seen.sigma * pixels_per_meter
             terms.append(Reprojection(body, camera, seen.pixels, unit, config.body_weight * seen.weight, _BODY_SCALE * coarse))
         if seen.depth is not None and isinstance(seen.table, JointLandmarks):
             say = config.direction_weight * (1.0 if coarse > 1 else _DIRECTION_FINE)

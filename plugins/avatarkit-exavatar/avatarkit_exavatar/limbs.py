@@ -1,6 +1,6 @@
 """Lays arms and legs roughly right from the detector's 3D, so that the search starts in the right valley.
 
-From the rest pose an optimiser may turn an elbow outward the wrong way round and be stopped by a joint limit. Two
+From the rest pose an optimizer may turn an elbow outward the wrong way round and be stopped by a joint limit. Two
 directions, of the upper and the lower limb, fix the whole rotation of shoulder or hip, since elbow and knee are hinges.
 """
 

@@ -50,8 +50,8 @@ _ELBOW_SEEN = 0.5  # score of an elbow that tells where its wrist has gone
 _ELBOW_BEYOND = 0.15  # head heights outside the picture from which an elbow leaves its hand to guessing
 _BEYOND = 0.5  # head heights outside the picture at which a point is a mere guess
 _SEEN, _LEG_SEEN = 0.25, 0.5  # trust from which a part counts as seen
-_HEAD_METRES = 0.163  # the measure of ``head_pixels`` on an average adult
-_TORSO_METRES = 0.50  # middle of the shoulders to middle of the hips
+_HEAD_METERS = 0.163  # the measure of ``head_pixels`` on an average adult
+_TORSO_METERS = 0.50  # middle of the shoulders to middle of the hips
 # Bones of the 33 body points whose direction the detector's 3D gives, with their share of trust.
 BODY_BONES = ((11, 13, 1.0), (13, 15, 1.0), (12, 14, 1.0), (14, 16, 1.0), (23, 25, 1.0), (25, 27, 1.0), (24, 26, 1.0),
               (26, 28, 1.0), (12, 11, 1.0), (24, 23, 0.5))  # fmt: skip
@@ -64,7 +64,7 @@ class LandmarkSet:
 
     Attributes:
         name: of the set. table: where the points lie on the body.
-        pixels: (n, 2). weight: (n,) trust, 0 to 1 (more where detail matters). sigma: (n,) metres.
+        pixels: (n, 2). weight: (n,) trust, 0 to 1 (more where detail matters). sigma: (n,) meters.
         score: (n,) the detector's own confidence.
         depth: (n, 3) rough positions in camera axes, or None.
     """
@@ -86,7 +86,7 @@ class Observation:
         sets: name -> landmarks. head_pixels: diagonal of the face's box / 1.45, or its estimate without a face.
         width, height: of the picture. visible: as in ``Quality.visible``.
         hidden: names of pose groups below which the body is not in the picture, or behind something.
-        cut: hands that begin in the picture and end beyond its edge.
+        truncated: hands that begin in the picture and end beyond its edge.
     """
 
     sets: dict[str, LandmarkSet]
@@ -95,7 +95,7 @@ class Observation:
     height: int
     visible: dict[str, bool]
     hidden: tuple[str, ...]
-    cut: tuple[str, ...] = ()
+    truncated: tuple[str, ...] = ()
 
 
 class Observations(LazySequence[Observation | None]):
@@ -162,8 +162,8 @@ def observe(keypoints: Keypoints, body: BodyModel, alpha: torch.Tensor | None = 
             depth=None if depth is None else torch.from_numpy(np.ascontiguousarray(depth[rows], np.float32)),
         )
     sides = ("left", "right") if alpha is not None else ()
-    cut = tuple(f"{side}_hand" for side in sides if _cut_off(keypoints, side))
-    return Observation(sets, head, keypoints.width, keypoints.height, *_seen_parts(keypoints, sets, cut), cut)
+    truncated = tuple(f"{side}_hand" for side in sides if _cut_off(keypoints, side))
+    return Observation(sets, head, keypoints.width, keypoints.height, *_seen_parts(keypoints, sets, truncated), truncated)
 
 
 def thinned(observation: Observation) -> Observation:
@@ -193,7 +193,7 @@ def _head_pixels(keypoints: Keypoints) -> float:
     if keypoints.has("pose33"):
         pose = keypoints.points["pose33"]
         torso = np.linalg.norm(pose[[11, 12]].mean(0) - pose[[23, 24]].mean(0))
-        return float(max(torso, np.linalg.norm(pose[11] - pose[12]))) * _HEAD_METRES / _TORSO_METRES
+        return float(max(torso, np.linalg.norm(pose[11] - pose[12]))) * _HEAD_METERS / _TORSO_METERS
     return 0.2 * keypoints.height
 
 
@@ -250,7 +250,7 @@ def _cut_off(keypoints: Keypoints, side: str) -> bool:
 
 
 def _seen_parts(
-    keypoints: Keypoints, sets: dict[str, LandmarkSet], cut: tuple[str, ...]
+    keypoints: Keypoints, sets: dict[str, LandmarkSet], truncated: tuple[str, ...]
 ) -> tuple[dict[str, bool], tuple[str, ...]]:
     """Which parts of the person are in the picture, and pose groups below which there is nothing to see."""
     trust = np.zeros(33)
@@ -262,7 +262,7 @@ def _seen_parts(
     hidden: list[str] = []
     for side, elbow, wrist in (("left", 13, 15), ("right", 14, 16)):
         hand = f"hand21_{side}" in sets
-        lower = hand or f"{side}_hand" in cut or bool(trust[wrist] > _SEEN)
+        lower = hand or f"{side}_hand" in truncated or bool(trust[wrist] > _SEEN)
         upper = bool(trust[elbow] > _SEEN)
         visible[f"{side}_hand"], visible[f"{side}_arm"] = hand, upper and lower
         if not upper and not lower:

@@ -18,17 +18,17 @@ from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import Mesh, vertex_normals
 from avatarkit.types.subject import Matte
 from avatarkit_exavatar.contour import outline, resize_alpha
-from avatarkit_exavatar.terms import projection
+from avatarkit_exavatar.residuals import projection
 
 __all__ = ["fit_offsets"]
 
 _FIXED = ("face", "ears", "left_hand", "right_hand", "eyes", "mouth_inside", "teeth", "tongue", "lips", "eyelids")
 _PIXELS = 400  # longer side of the picture in which silhouettes are compared
 _ROUNDS = 4
-_INWARD = 0.03  # metres that the surface may go in
-_STRETCH = 0.015  # metres over which the plate bends easily
-_FADE = 0.12  # metres over which displacement fades from the silhouette
-_TOLERANCE = 0.002  # metres; smaller follows the silhouette more closely
+_INWARD = 0.03  # meters that the surface may go in
+_STRETCH = 0.015  # meters over which the plate bends easily
+_FADE = 0.12  # meters over which displacement fades from the silhouette
+_TOLERANCE = 0.002  # meters; smaller follows the silhouette more closely
 _MIRROR = 0.1  # weight of left-right symmetry, relative to fading
 _BARE, _LOOSE = 30.0, 0.9  # how much more bare skin stays where it is, and how much less its silhouette pulls at it
 _CROP = 2.0  # pixels from the picture's edge in which the silhouette is the crop's
@@ -128,10 +128,10 @@ def fit_offsets(
     Args:
         params: one frame. hidden: (V,) bool, parts that are not seen; they stay as they are.
         bare: (V,) 0 to 1, bare skin: nothing stands off it, so a silhouette beyond it is the pose's fault.
-        limit: metres, largest displacement.
+        limit: meters, largest displacement.
 
     Returns:
-        (V, 3) metres in rest space.
+        (V, 3) meters in rest space.
     """
     small = camera.scaled_to(_PIXELS)
     inside = resize_alpha(matte.alpha, small.width, small.height).numpy()
@@ -165,21 +165,21 @@ def fit_offsets(
         rows, columns, outward, corners = rows[keep], columns[keep], outward[keep], corners[keep]
         bary = drawn.barycentric.numpy()[rows, columns]
         depth = drawn.depth.numpy()[rows, columns]
-        metres = depth / float(small.K[0, 0])  # per pixel
+        meters = depth / float(small.K[0, 0])  # per pixel
         start = np.stack([columns + 0.5, rows + 0.5], 1)
-        reach = limit / max(float(np.median(metres)), 1e-6) if len(metres) else 0.0
-        gap = _march(inside, whole, start, outward, reach + 2.0, _INWARD / limit * reach + 1.0) * metres
+        reach = limit / max(float(np.median(meters)), 1e-6) if len(meters) else 0.0
+        gap = _march(inside, whole, start, outward, reach + 2.0, _INWARD / limit * reach + 1.0) * meters
 
         _, slope = projection(small, vertices)
-        speed = (slope @ direction[..., None])[..., 0].numpy()  # (V, 2) pixels per metre
-        along = (speed[corners] * outward[:, None, :]).sum(-1) * bary * metres[:, None]
+        speed = (slope @ direction[..., None])[..., 0].numpy()  # (V, 2) pixels per meter
+        along = (speed[corners] * outward[:, None, :]).sum(-1) * bary * meters[:, None]
         good = np.isfinite(gap) & (along.sum(1) > 0.4)
         along, corners, gap = along[good], corners[good], gap[good]
         number = np.repeat(np.arange(len(along)), 3)
         rows_of = sparse.coo_matrix((along.ravel(), (number, column[corners].ravel())), (len(along), len(plate.free))).tocsr()
         target = gap + rows_of @ moved[plate.free]
         target = np.clip(target, -_INWARD, limit)
-        weight = metres[good] / _TOLERANCE  # silhouettes have the same say per length
+        weight = meters[good] / _TOLERANCE  # silhouettes have the same say per length
         weight = weight * (1.0 - _LOOSE * (bare.numpy()[corners] * bary[good]).sum(1))
         system = plate.cost + rows_of.T @ sparse.diags(weight) @ rows_of
         moved[plate.free] = splu(system.tocsc()).solve(rows_of.T @ (weight * target))

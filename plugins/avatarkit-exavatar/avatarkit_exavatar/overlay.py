@@ -16,9 +16,9 @@ from avatarkit_exavatar.landmarks import set_points
 from avatarkit_exavatar.observation import observe
 from avatarkit_exavatar.parameters import Parameters
 from avatarkit_exavatar.points import Identity
-from avatarkit_exavatar.terms import projection
+from avatarkit_exavatar.residuals import projection
 
-__all__ = ["draw_landmarks", "draw_mesh", "overlay", "part_colours"]
+__all__ = ["draw_landmarks", "draw_mesh", "overlay", "part_colors"]
 
 _SEEN, _FITTED, _LINK = (40, 220, 70), (235, 50, 40), (250, 220, 60)
 _IRISES = (468, 473)
@@ -27,9 +27,9 @@ _CLAY = np.array([0.86, 0.72, 0.62], np.float32)
 
 def draw_mesh(
     image: np.ndarray, vertices: torch.Tensor, faces: torch.Tensor, camera: Camera, rasterizer: MeshRasterizer,
-    opacity: float = 0.9, colours: torch.Tensor | None = None,
+    opacity: float = 0.9, colors: torch.Tensor | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """(H, W, 3) uint8 ``image`` with a mesh (V, 3) shaded over it, in vertex ``colours`` (V, 3) or in clay."""
+    """(H, W, 3) uint8 ``image`` with a mesh (V, 3) shaded over it, in vertex ``colors`` (V, 3) or in clay."""
     drawn = rasterizer.render(Mesh(vertices, faces), camera)
     normals = vertex_normals(vertices, faces) @ camera.T_camera_world[:3, :3].T
     corners = faces[drawn.face_index.clamp_min(0)]
@@ -37,24 +37,24 @@ def draw_mesh(
     light = torch.nn.functional.normalize(torch.tensor([-0.35, -0.55, -1.0]), dim=0)
     lit = (normal @ light).clamp(0, 1).numpy()[..., None] * 0.65 + 0.35
     cover = drawn.mask.detach().clamp(0, 1).numpy()[..., None] * opacity
-    colour = _CLAY if colours is None else (colours[corners] * drawn.barycentric[..., None]).sum(-2).numpy()
-    mixed = image.astype(np.float32) / 255 * (1 - cover) + colour * lit * cover
+    color = _CLAY if colors is None else (colors[corners] * drawn.barycentric[..., None]).sum(-2).numpy()
+    mixed = image.astype(np.float32) / 255 * (1 - cover) + color * lit * cover
     return (mixed.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def part_colours(body: BodyModel) -> torch.Tensor:
+def part_colors(body: BodyModel) -> torch.Tensor:
     """(V, 3) clay with red lips, white teeth and eyes, and dark irises, so that mouth and gaze can be judged."""
-    colours = torch.from_numpy(_CLAY).repeat(len(body.skinning_weights), 1)
-    for name, colour in (("lips", (0.75, 0.35, 0.35)), ("teeth", (1.0, 1.0, 0.95)), ("eyes", (1.0, 1.0, 1.0))):
+    colors = torch.from_numpy(_CLAY).repeat(len(body.skinning_weights), 1)
+    for name, color in (("lips", (0.75, 0.35, 0.35)), ("teeth", (1.0, 1.0, 0.95)), ("eyes", (1.0, 1.0, 1.0))):
         share = body.part(name)[:, None]
-        colours = colours * (1 - share) + torch.tensor(colour) * share
+        colors = colors * (1 - share) + torch.tensor(color) * share
     table = body.landmarks("face478")
     if isinstance(table, SurfaceLandmarks) and len(table.triangles) > _IRISES[-1]:
         rest = body.rest(body.neutral().shape, body.neutral().expression[None])[0]
-        centres = (rest[table.triangles] * table.barycentric[..., None]).sum(1)[list(_IRISES)]
-        near = torch.cdist(rest, centres).amin(1) < 0.006
-        colours[near & (body.part("eyes") > 0.5)] = 0.1
-    return colours
+        centers = (rest[table.triangles] * table.barycentric[..., None]).sum(1)[list(_IRISES)]
+        near = torch.cdist(rest, centers).amin(1) < 0.006
+        colors[near & (body.part("eyes") > 0.5)] = 0.1
+    return colors
 
 
 def draw_landmarks(image: np.ndarray, seen: np.ndarray, fitted: np.ndarray, radius: int) -> np.ndarray:
@@ -64,18 +64,18 @@ def draw_landmarks(image: np.ndarray, seen: np.ndarray, fitted: np.ndarray, radi
         length = int(np.linalg.norm(b - a)) + 2
         for p in np.linspace(a, b, min(length, 4000)):
             _dot(out, p, 0, _LINK)
-    for points, colour in ((seen, _SEEN), (fitted, _FITTED)):
+    for points, color in ((seen, _SEEN), (fitted, _FITTED)):
         for p in points:
-            _dot(out, p, radius, colour)
+            _dot(out, p, radius, color)
     return out
 
 
-def _dot(image: np.ndarray, point: np.ndarray, radius: int, colour: tuple[int, int, int]) -> None:
-    """Colours a small square in place."""
+def _dot(image: np.ndarray, point: np.ndarray, radius: int, color: tuple[int, int, int]) -> None:
+    """Colors a small square in place."""
     if not np.isfinite(point).all():
         return
     x, y = (int(v) for v in np.floor(point).clip(-1e6, 1e6))
-    image[max(y - radius, 0) : max(y + radius + 1, 0), max(x - radius, 0) : max(x + radius + 1, 0)] = colour
+    image[max(y - radius, 0) : max(y + radius + 1, 0), max(x - radius, 0) : max(x + radius + 1, 0)] = color
 
 
 def overlay(
@@ -112,4 +112,4 @@ def overlay(
             marked, seen.pixels[keep].numpy(), fitted[keep].numpy(), radius if name == "face478" else radius + 1
         )
     vertices = body.vertices(params, offsets)[0]
-    return np.concatenate([marked, draw_mesh(image, vertices, body.faces, camera, rasterizer, colours=part_colours(body))], 1)
+    return np.concatenate([marked, draw_mesh(image, vertices, body.faces, camera, rasterizer, colors=part_colors(body))], 1)

@@ -12,17 +12,17 @@ from avatarkit.types.camera import Camera
 from avatarkit.types.subject import Matte
 from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.contour import MatteBorder, silhouette_weights
+from avatarkit_exavatar.hidden_hands import tuck_hands
+from avatarkit_exavatar.initialization import camera_distance, find_pose
 from avatarkit_exavatar.kinematics import Kinematics
 from avatarkit_exavatar.landmarks import landmark_terms, set_points
 from avatarkit_exavatar.observation import Observation
 from avatarkit_exavatar.parameters import Parameters
 from avatarkit_exavatar.points import Identity, Points
 from avatarkit_exavatar.priors import make_prior
-from avatarkit_exavatar.solver import Prior, minimise
-from avatarkit_exavatar.start import camera_distance, find_pose
-from avatarkit_exavatar.terms import Term
-from avatarkit_exavatar.torso import clearance
-from avatarkit_exavatar.tucking import tuck_hands
+from avatarkit_exavatar.residuals import Term
+from avatarkit_exavatar.self_collision import clearance
+from avatarkit_exavatar.solver import Prior, minimize
 
 __all__ = ["PhotoFit"]
 
@@ -33,7 +33,7 @@ logger = logging.getLogger("avatarkit.exavatar")
 class PhotoFit:
     """The unknowns of one photo and how far they have come; ``run`` does the stages in order, then ``hide_hands``.
 
-    ``skin``: (H, W) 0 to 1, pixels that look like the person's skin. ``partly``: as in ``Quality``.
+    ``skin``: (H, W) 0 to 1, pixels that look like the person's skin. ``partially_visible``: as in ``Quality``.
     """
 
     body: BodyModel
@@ -47,7 +47,7 @@ class PhotoFit:
     skin: torch.Tensor | None = None
     x: torch.Tensor = field(init=False)
     prior: Prior = field(init=False)
-    partly: tuple[str, ...] = ()
+    partially_visible: tuple[str, ...] = ()
 
     def run(self) -> torch.Tensor:
         """(P,) the fitted vector."""
@@ -67,8 +67,8 @@ class PhotoFit:
         return self.x
 
     def hide_hands(self) -> torch.Tensor:
-        """(P,) the same with hands that nobody found where they do not show; fills ``partly``."""
-        self.x, self.partly = tuck_hands(
+        """(P,) the same with hands that nobody found where they do not show; fills ``partially_visible``."""
+        self.x, self.partially_visible = tuck_hands(
             self.parameters, self.x, self.observation, self.camera, self.matte, self.skin, self.rasterizer
         )
         return self.x
@@ -101,4 +101,4 @@ class PhotoFit:
             if silhouette is not None:
                 terms.append(silhouette)
             terms.append(clearance(kinematics.identity, self.config.clearance_weight))
-            self.x = minimise(kinematics, self.x, terms, self.prior, free, self.config.shape_iterations)
+            self.x = minimize(kinematics, self.x, terms, self.prior, free, self.config.shape_iterations)

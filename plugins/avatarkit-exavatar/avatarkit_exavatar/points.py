@@ -2,7 +2,7 @@
 
 All of them are the same thing to the solver: a place in rest space that depends on shape and expression, and weights
 over joints. A point on a triangle takes the mixed weights of its corners, which differs from mixing the skinned corners
-by far less than a millimetre on triangles of this size.
+by far less than a millimeter on triangles of this size.
 """
 
 from __future__ import annotations

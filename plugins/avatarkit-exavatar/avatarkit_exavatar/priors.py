@@ -26,10 +26,10 @@ def shape_prior(body: BodyModel) -> ShapePrior:
     mean = body.neutral().shape
     build = mean != 0
     sigma = torch.where(build, _SIGMA_BUILD, _SIGMA_LOCAL)
-    for name, centre, spread in _KNOWN:
+    for name, center, spread in _KNOWN:
         if name in body.shape_names:
             number = body.shape_names.index(name)
-            mean[number], sigma[number] = centre, spread
+            mean[number], sigma[number] = center, spread
     return ShapePrior(mean, sigma, torch.where(build, 0.0, -1.0), torch.ones_like(mean))
 
 

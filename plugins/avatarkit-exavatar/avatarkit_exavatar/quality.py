@@ -16,7 +16,7 @@ from avatarkit_exavatar.landmarks import set_points
 from avatarkit_exavatar.observation import Observation
 from avatarkit_exavatar.parameters import Parameters
 from avatarkit_exavatar.points import Identity
-from avatarkit_exavatar.terms import projection
+from avatarkit_exavatar.residuals import projection
 
 __all__ = ["judge", "landmark_errors", "mask_overlap"]
 
@@ -70,9 +70,9 @@ def judge(
     camera: Camera,
     matte: Matte,
     rasterizer: MeshRasterizer,
-    partly: tuple[str, ...],
+    partially_visible: tuple[str, ...],
 ) -> Quality:
-    """Metrics, what was seen (``partly`` as in ``Quality``), and notices for the user.
+    """Metrics, what was seen (``partially_visible`` as in ``Quality``), and notices for the user.
 
     Metrics besides those of ``landmark_errors``: ``mask_iou`` of the mesh with ``offsets`` (V, 3) and the matte,
     ``mask_iou_without_offsets``, and ``head_pixels``, the face box's diagonal / 1.45.
@@ -82,10 +82,10 @@ def judge(
         vertices = body.vertices(params, moved)[0]
         metrics[name] = mask_overlap(vertices, body.faces, camera, matte, rasterizer)
     metrics["head_pixels"] = observation.head_pixels
-    said = _warnings(metrics, observation.visible, partly)
+    said = _warnings(metrics, observation.visible, partially_visible)
     if "face478" in observation.sets:
         said = [*_of_the_picture(matte.foreground, observation.sets["face478"].pixels), *said]
-    return Quality(metrics, dict(observation.visible), tuple(said), partly)
+    return Quality(metrics, dict(observation.visible), tuple(said), partially_visible)
 
 
 def _of_the_picture(image: torch.Tensor, face: torch.Tensor) -> list[Notice]:
@@ -96,7 +96,7 @@ def _of_the_picture(image: torch.Tensor, face: torch.Tensor) -> list[Notice]:
         return []
     said = []
     if float(window.quantile(0.9)) < _WARN_DARK:
-        said.append(Notice("light", "The photo is very dark; one taken in good light would give better colours."))
+        said.append(Notice("light", "The photo is very dark; one taken in good light would give better colors."))
     size = (_FACE, max(8, round(_FACE * window.shape[1] / window.shape[0])))
     small = functional.interpolate(window[None, None], size, mode="bilinear", align_corners=False, antialias=True)[0, 0]
     fine = torch.from_numpy(gaussian_filter(small.numpy(), 1.0))
@@ -105,7 +105,7 @@ def _of_the_picture(image: torch.Tensor, face: torch.Tensor) -> list[Notice]:
     return said
 
 
-def _warnings(metrics: dict[str, float], visible: dict[str, bool], partly: tuple[str, ...]) -> list[Notice]:
+def _warnings(metrics: dict[str, float], visible: dict[str, bool], partially_visible: tuple[str, ...]) -> list[Notice]:
     said = []
     if not visible["face"]:
         said.append(Notice("face", "No face was found: expression and gaze are neutral; landmarks of the body pose the head."))
@@ -115,7 +115,7 @@ def _warnings(metrics: dict[str, float], visible: dict[str, bool], partly: tuple
         said.append(Notice("size", f"The head is only {metrics['head_pixels']:.0f} pixels tall: its details are guesses."))
     for side in ("left", "right"):
         if not visible[f"{side}_hand"]:
-            seen = "hardly" if f"{side}_hand" in partly else "not"
+            seen = "hardly" if f"{side}_hand" in partially_visible else "not"
             said.append(Notice("hands", f"The {side} hand was {seen} seen: its fingers are a guess."))
         elif metrics.get(f"{side}_hand_error_percent_head", 0.0) > _WARN_HAND:
             said.append(Notice("hands", f"The {side} hand could not be fitted well."))

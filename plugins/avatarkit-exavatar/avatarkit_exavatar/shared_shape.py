@@ -1,6 +1,6 @@
 """One shape for several pictures of the same person, each in a pose of its own.
 
-A single picture tells the lengths of trunk and limbs badly: they are foreshortened, and landmarks err by centimetres. Poses
+A single picture tells the lengths of trunk and limbs badly: they are foreshortened, and landmarks err by centimeters. Poses
 differ from frame to frame and the shape does not, so all frames are fitted together. Their poses meet in the shape alone:
 each is eliminated on its own (Schur complement), which makes a step as cheap as one of every frame by itself.
 """
@@ -14,16 +14,16 @@ import torch
 
 from avatarkit.types.camera import Camera
 from avatarkit_exavatar.config import ExAvatarConfig
+from avatarkit_exavatar.initialization import camera_distance, find_pose
 from avatarkit_exavatar.kinematics import Kinematics
 from avatarkit_exavatar.landmarks import landmark_terms, set_points
 from avatarkit_exavatar.observation import Observation, Observations
 from avatarkit_exavatar.parameters import Parameters
 from avatarkit_exavatar.points import Identity, Points
 from avatarkit_exavatar.priors import make_prior
+from avatarkit_exavatar.residuals import Term
+from avatarkit_exavatar.self_collision import clearance
 from avatarkit_exavatar.solver import Normal, Prior, held_by_bounds, moved, normal_equations, total_cost
-from avatarkit_exavatar.start import camera_distance, find_pose
-from avatarkit_exavatar.terms import Term
-from avatarkit_exavatar.torso import clearance
 
 __all__ = ["SharedShape", "agreed_shape", "first_shape"]
 

@@ -1,6 +1,6 @@
 """Smooths a sequence inside the fit: all frames of a window take one Gauss-Newton step together.
 
-Each frame brings its quadratic model (what the pictures say), neighbours are tied by a penalty on acceleration. The
+Each frame brings its quadratic model (what the pictures say), neighbors are tied by a penalty on acceleration. The
 penalty of an unknown is set from how firmly the pictures hold it, so that every one of them lets through the same
 frequencies: half of a movement at the cutoff remains, fast gestures below it stay. Of accelerations that noise does not
 have, a second look lets the rest through. Where pictures say nothing, the penalty alone bridges the gap.
@@ -83,7 +83,7 @@ def joint_step(
 
 
 def _lasting(acceleration: torch.Tensor) -> torch.Tensor:
-    """(T, p) mean of three neighbours: what gestures have over several frames, and a single frame that is off has not."""
+    """(T, p) mean of three neighbors: what gestures have over several frames, and a single frame that is off has not."""
     if len(acceleration) < 3:
         return torch.zeros_like(acceleration)
     around = torch.cat([acceleration[:1], acceleration, acceleration[-1:]])

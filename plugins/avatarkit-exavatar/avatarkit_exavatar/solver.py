@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 
 from avatarkit_exavatar.kinematics import Kinematics, Posed
-from avatarkit_exavatar.terms import Term
+from avatarkit_exavatar.residuals import Term
 
 logger = logging.getLogger("avatarkit.exavatar")
 
-_LONGEST = 0.6  # radians, metres or shape numbers that one step may change: the model holds no further
+_LONGEST = 0.6  # radians, meters or shape numbers that one step may change: the model holds no further
 
-__all__ = ["Normal", "Prior", "held_by_bounds", "minimise", "moved", "normal_equations", "total_cost"]
+__all__ = ["Normal", "Prior", "held_by_bounds", "minimize", "moved", "normal_equations", "total_cost"]
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def total_cost(body: Kinematics, posed: Posed, terms: Sequence[Term], prior: Pri
     return float(prior.cost(posed.x) + sum(term(body, posed, False).cost() for term in terms))
 
 
-def minimise(
+def minimize(
     body: Kinematics,
     x: torch.Tensor,
     terms: Sequence[Term],

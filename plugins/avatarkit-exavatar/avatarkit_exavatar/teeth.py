@@ -18,7 +18,7 @@ from avatarkit.types.subject import Matte
 
 __all__ = ["lower_teeth", "upper_teeth"]
 
-_SHIFTS = (0.0, 0.002, 0.004, 0.006, 0.008, 0.01)  # metres down
+_SHIFTS = (0.0, 0.002, 0.004, 0.006, 0.008, 0.01)  # meters down
 _USUAL = 0.005  # where the photo does not tell: a little less than smiles ask for
 _LIPS = (0, 17, 61, 291)  # points of ``face478`` at the rims of the mouth
 _INNER = (13, 14)  # and at the middle of the inner lips

@@ -79,7 +79,7 @@ class ExAvatarTracker:
             bare[body.part("head") > 0.5] = 0.0  # hair may look like skin, and stands off
             offsets = fit_offsets(body, params, camera, matte, hidden, bare, rasterizer, self.config.offset_limit)
             offsets = lower_teeth(body, params, offsets, camera, matte, keypoints, rasterizer)
-        quality = judge(body, parameters, params, offsets, observation, camera, matte, rasterizer, fit.partly)
+        quality = judge(body, parameters, params, offsets, observation, camera, matte, rasterizer, fit.partially_visible)
         return Subject(photo, matte, keypoints, params, camera, offsets, quality)
 
     @torch.no_grad()

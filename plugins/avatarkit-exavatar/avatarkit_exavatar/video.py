@@ -12,20 +12,20 @@ import torch
 from avatarkit.interfaces import Context, Subject
 from avatarkit.types.body import BodyParams
 from avatarkit.types.camera import Camera
-from avatarkit_exavatar.carried import CarriedPhoto, Sighting
 from avatarkit_exavatar.config import ExAvatarConfig
+from avatarkit_exavatar.initialization import camera_distance, find_pose
 from avatarkit_exavatar.kinematics import Kinematics
+from avatarkit_exavatar.landmark_bias import PersonalLandmarks, shake
 from avatarkit_exavatar.landmarks import landmark_terms, set_points
 from avatarkit_exavatar.observation import Observation, Observations, observe
 from avatarkit_exavatar.parameters import Parameters
-from avatarkit_exavatar.personal import PersonalLandmarks, shake
 from avatarkit_exavatar.points import Identity, Points
 from avatarkit_exavatar.priors import make_prior
+from avatarkit_exavatar.residuals import Term
 from avatarkit_exavatar.shared_shape import agreed_shape
 from avatarkit_exavatar.smoothing import joint_step, stiffness_for
-from avatarkit_exavatar.solver import Normal, Prior, minimise, normal_equations, total_cost
-from avatarkit_exavatar.start import camera_distance, find_pose
-from avatarkit_exavatar.terms import Term
+from avatarkit_exavatar.solver import Normal, Prior, minimize, normal_equations, total_cost
+from avatarkit_exavatar.texture_tracking import CarriedPhoto, Sighting
 
 __all__ = ["VideoTracker", "scenes"]
 
@@ -34,7 +34,7 @@ logger = logging.getLogger("avatarkit.exavatar")
 _LOST = 3.0  # a frame that fits so much worse than usual is sought anew
 _HELPED, _WORSE = 0.9, 1.5  # of the cost: what a search must reach to be of use; when one that was of none is tried again
 _UNSEEN = 0.02  # of the prior's firmness where only other frames say something: they know better
-_LEAP_METRES, _LEAP_SPEED = 0.35, 6.0  # metres in one frame, metres per second: more is a cut
+_LEAP_METERS, _LEAP_SPEED = 0.35, 6.0  # meters in one frame, meters per second: more is a cut
 _GLIMPSE = 2  # frames to either side of one that shows a hand in which its arm is known well
 _OVERLAP = 8  # frames of the next window that a window looks ahead to
 
@@ -119,7 +119,7 @@ class VideoTracker:
         initial: BodyParams | None,
         images: Iterable[np.ndarray] | None,
     ) -> tuple[torch.Tensor, list[bool]]:
-        """(T, P) each frame on its own, started from its neighbour or from ``initial``; and which frames were seen."""
+        """(T, P) each frame on its own, started from its neighbor or from ``initial``; and which frames were seen."""
         rows: list[torch.Tensor | None] = []
         seen: list[bool] = []
         last: torch.Tensor | None = None
@@ -179,11 +179,11 @@ class VideoTracker:
     ) -> tuple[torch.Tensor, float]:
         terms = self._terms(observation, camera, x, sighting)
         free = torch.ones(self.parameters.layout.size, dtype=torch.bool)
-        x = minimise(self._kinematics, x, terms, prior, free, iterations, damping=1e-3, tolerance=5e-3)
+        x = minimize(self._kinematics, x, terms, prior, free, iterations, damping=1e-3, tolerance=5e-3)
         return x, total_cost(self._kinematics, self._kinematics.pose(x), terms, prior)
 
     def _search(self, observation: Observation, camera: Camera, prior: Prior) -> tuple[torch.Tensor, float]:
-        """A frame without a neighbour to start from."""
+        """A frame without a neighbor to start from."""
         x = find_pose(self._kinematics, self._known(observation), observation, camera, prior, self.config)
         return self._descend(observation, camera, prior, x, self.config.pose_iterations)
 
@@ -244,7 +244,7 @@ class VideoTracker:
     def _pace(self, window: Sequence[Observation | None], fps: float) -> tuple[torch.Tensor, torch.Tensor]:
         """(T, P) hertz above which movement is taken for noise, and (T, P) accelerations per frame squared that are none.
 
-        Arms are known well enough to be let go while their hands are seen; a wrist alone is off by centimetres in every frame.
+        Arms are known well enough to be let go while their hands are seen; a wrist alone is off by centimeters in every frame.
         """
         at, par = self.parameters.layout, self.parameters
         cutoff = torch.full((len(window), at.size), self.config.body_cutoff)
@@ -273,9 +273,9 @@ def scenes(translation: torch.Tensor, seen: Sequence[bool], fps: float) -> list[
     A single frame that fits badly is no cut: the leap has to last.
 
     Args:
-        translation: (T, 3) metres. seen: T.
+        translation: (T, 3) meters. seen: T.
     """
-    leap = max(_LEAP_METRES, _LEAP_SPEED / fps)
+    leap = max(_LEAP_METERS, _LEAP_SPEED / fps)
     step = translation.diff(dim=0).norm(dim=-1)
 
     def lasts(t: int) -> bool:

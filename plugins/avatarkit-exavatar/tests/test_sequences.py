@@ -70,7 +70,7 @@ def test_frames_agree_on_a_better_shape_than_each_alone(context, tracker):
     neck = next(k for k, name in enumerate(body.joint_names) if name.lower().startswith("neck"))
 
     def wrong(shape):
-        """Millimetres between joints as seen from the neck, people being equally large: pixels do not tell that."""
+        """Millimeters between joints as seen from the neck, people being equally large: pixels do not tell that."""
         seen, true = (body.skeleton(s).positions - body.skeleton(s).positions[neck] for s in (shape, truth[0, at.shape]))
         seen = seen * (seen * true).sum() / seen.square().sum()
         return float((seen - true).norm(dim=-1).mean()) * 1000

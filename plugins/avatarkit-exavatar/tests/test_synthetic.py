@@ -16,10 +16,10 @@ from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh, barycentric
 from avatarkit.types.photo import Photo
 from avatarkit.types.subject import Matte
+from avatarkit_exavatar.hidden_hands import _Arm, tuck_hands
 from avatarkit_exavatar.observation import observe
 from avatarkit_exavatar.quality import _of_the_picture
 from avatarkit_exavatar.teeth import lower_teeth, upper_teeth
-from avatarkit_exavatar.tucking import _Arm, tuck_hands
 from avatarkit_exavatar.video import scenes
 
 SETS = ("pose33", "hand21_left", "hand21_right")
@@ -212,9 +212,9 @@ def test_fingers_that_nobody_found_show_less_than_an_open_hand(context, tracker)
         face = rasterizer.render(mesh, camera).face_index
         return int(fingers[body.faces[face[face >= 0]]].all(1).sum())
 
-    tucked, partly = tuck_hands(tracker.parameters, x, observation, camera, None, None, rasterizer)
+    tucked, partially_visible = tuck_hands(tracker.parameters, x, observation, camera, None, None, rasterizer)
     assert shown(tucked) < 0.8 * shown(x)
-    assert partly == ()
+    assert partially_visible == ()
     kept = ~(tracker.parameters.fingers("left") | tracker.parameters._marked("left_(wrist|elbow|shoulder|.*arm_twist)"))
     at = tracker.parameters.layout.pose
     assert torch.equal(tucked[at][kept], x[at][kept])
@@ -223,9 +223,9 @@ def test_fingers_that_nobody_found_show_less_than_an_open_hand(context, tracker)
 
     open_hand = rasterizer.render(Mesh(body.vertices(params)[0], body.faces), camera).face_index
     hand = vertices_below(body, "left_wrist")[body.faces[open_hand.clamp(min=0)]].all(-1) & (open_hand >= 0)
-    laid, partly = tuck_hands(tracker.parameters, x, observation, camera, None, hand.float(), rasterizer)
+    laid, partially_visible = tuck_hands(tracker.parameters, x, observation, camera, None, hand.float(), rasterizer)
     assert shown(laid) > shown(tucked)  # skin where the hand is: it stays
-    assert partly == ("left_hand",)
+    assert partially_visible == ("left_hand",)
 
 
 def test_a_wrist_goes_back_along_its_ray_and_always_by_the_same_bits(context, tracker):
@@ -249,7 +249,7 @@ def test_a_hand_beyond_the_edge_is_not_hidden(context):
     params, camera = _truth(context)
     _, _, keypoints = _seen(context, params, camera, keep=lambda name: name != "hand21_left")
     matte = torch.ones(keypoints.height, keypoints.width)
-    assert observe(keypoints, context.get("body"), matte).cut == ()
+    assert observe(keypoints, context.get("body"), matte).truncated == ()
     wrist = keypoints.points["pose33"][15]
     knuckles = keypoints.points["pose33"][[17, 19]].mean(0)
     direction = int(np.abs(knuckles - wrist).argmax())
@@ -259,8 +259,8 @@ def test_a_hand_beyond_the_edge_is_not_hidden(context):
         keypoints.points["pose33"][:, direction] += size[direction]
     size[direction] = int(keypoints.points["pose33"][15][direction] + 2)
     cropped = replace(keypoints, width=size[0], height=size[1])
-    assert observe(cropped, context.get("body"), torch.ones(size[1], size[0])).cut == ("left_hand",)
-    assert observe(cropped, context.get("body")).cut == ()  # in a video hands come and go
+    assert observe(cropped, context.get("body"), torch.ones(size[1], size[0])).truncated == ("left_hand",)
+    assert observe(cropped, context.get("body")).truncated == ()  # in a video hands come and go
 
 
 def test_a_cut_parts_a_video_and_a_gap_does_not():

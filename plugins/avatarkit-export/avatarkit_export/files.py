@@ -23,7 +23,7 @@ def provenance(options: dict[str, Any]) -> str:
     return f"{SYNTHETIC}; consent: {consent}"
 
 
-_OPTIONS = ("consent", "name", "camera", "centre", "box")  # of Exporter.write
+_OPTIONS = ("consent", "name", "camera", "center", "box")  # of Exporter.write
 
 
 def check_options(name: str, options: dict[str, Any]) -> None:
@@ -32,7 +32,7 @@ def check_options(name: str, options: dict[str, Any]) -> None:
     Raises:
         ConfigError: there is another option.
     """
-    unknown = sorted(set(options) - set(_OPTIONS))
+    unknown = sorted(set(options) - {*_OPTIONS, "centre"})  # a former name
     if unknown:
         raise ConfigError(f"The exporter {name!r} has no option {unknown[0]!r}; it knows {', '.join(_OPTIONS)}.")
 

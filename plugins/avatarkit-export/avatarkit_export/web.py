@@ -46,7 +46,7 @@ class WebExporter:
             avatar: Gaussians on the mesh of its body model.
             params: the pose to start from.
             path: a folder, which gets an ``index.html``, or a file that ends in .html.
-            options: ``consent``, ``name``, ``camera``, ``centre`` and ``box`` as ``Exporter.write`` says.
+            options: ``consent``, ``name``, ``camera``, ``center`` and ``box`` as ``Exporter.write`` says.
 
         Raises:
             ConfigError, InputError, StoreError: unknown option; wrong suffix or motion; disk.
@@ -69,13 +69,13 @@ class WebExporter:
         """Return the page as text; options as those of ``write``."""
         body: BodyModel = self.context.get("body")
         camera: Camera = options.get("camera") or front_camera(512, 512)
-        centre, box = options.get("centre"), options.get("box") or (0.0, 0.0, camera.width, camera.height)
+        center, box = options.get("center"), options.get("box") or (0.0, 0.0, camera.width, camera.height)
         tell = self.context.progress
         tell("motions", 0.1)
         motions, arrays = motion_arrays(self._motions(), params, body, self.config.fps)
         tell("avatar", 0.4)
         arrays = avatar_arrays(avatar, body, params) | arrays
-        head = page_head(body, params, camera, params.translation if centre is None else centre, box)
+        head = page_head(body, params, camera, params.translation if center is None else center, box)
         tell("compressing", 0.6)
         data = pack(head | {"motions": motions, "autoplay": self.config.autoplay}, arrays)
         consent = " ".join(one_line(options.get("consent") or "none was recorded").split())

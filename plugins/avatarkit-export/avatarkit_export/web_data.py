@@ -150,7 +150,7 @@ def motion_arrays(
     return heads, arrays
 
 
-def page_head(body: BodyModel, params: BodyParams, camera: Camera, centre: torch.Tensor, box: Sequence[float]) -> dict[str, Any]:
+def page_head(body: BodyModel, params: BodyParams, camera: Camera, center: torch.Tensor, box: Sequence[float]) -> dict[str, Any]:
     """Return the data that is not in arrays.
 
     Names, the initial pose, the camera, the point that it turns around, the person's box.
@@ -169,7 +169,7 @@ def page_head(body: BodyModel, params: BodyParams, camera: Camera, centre: torch
             "height": camera.height,
             "box": list(box),
         },
-        "centre": centre.tolist(),
+        "centre": center.tolist(),
     }
 
 

@@ -57,8 +57,8 @@ def test_the_page_draws_and_moves_the_avatar_as_we_do(
 ) -> None:
     page, body = tmp_path / "ada.html", context.get("body")
     exporter = registry.get("exporter", "web").create({"controls": True, "fps": 120.0}, context)
-    centre = subject.params.translation
-    exporter.write(avatar, subject.params, page, camera=subject.camera, centre=centre)
+    center = subject.params.translation
+    exporter.write(avatar, subject.params, page, camera=subject.camera, center=center)
     other = {k: getattr(params, k).flatten().tolist() for k in ("root", "translation", "joints", "expression")}
     slider = "[aria-label='Jaw open']"
     job = {
@@ -96,7 +96,7 @@ def test_the_page_draws_and_moves_the_avatar_as_we_do(
         front = subject.camera
         shots = {
             "still": draw(avatar.pose(subject.params).gaussians, front, white).rgb,
-            "side": draw(avatar.pose(subject.params).gaussians, orbit(front, centre, 30, 10), white).rgb,
+            "side": draw(avatar.pose(subject.params).gaussians, orbit(front, center, 30, 10), white).rgb,
             "posed": draw(avatar.pose(params).gaussians, front, white).rgb,
             "motion": draw(avatar.pose(at).gaussians, front, white).rgb,
         }

@@ -155,7 +155,7 @@ def test_the_clip_moves_the_file_as_the_body_model_moves(
     assert np.allclose(times, np.arange(len(motion)) / motion.fps)
 
 
-def test_the_texture_has_the_colours_of_the_gaussians(
+def test_the_texture_has_the_colors_of_the_gaussians(
     path: Path, context: Context, avatar: AvatarModel, params: BodyParams
 ) -> None:
     mesh = trimesh.load(path, force="mesh", process=False)

@@ -55,8 +55,8 @@ def test_what_cannot_be_written_is_one_sentence(
     exporter = registry.get("exporter", "ply").create({}, context)
     with pytest.raises(InputError, match="name it a.ply instead of a.txt"):
         exporter.write(avatar, params, tmp_path / "a.txt")
-    with pytest.raises(ConfigError, match="has no option 'colour'"):
-        exporter.write(avatar, params, tmp_path / "a.ply", colour="red")
+    with pytest.raises(ConfigError, match="has no option 'color'"):
+        exporter.write(avatar, params, tmp_path / "a.ply", color="red")
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match="cannot be written, because a part of its path is a file"):
         exporter.write(avatar, params, tmp_path / "file" / "a.ply")

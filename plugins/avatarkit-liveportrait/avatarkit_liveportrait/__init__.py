@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from avatarkit.hookspecs import Cost, Licence, Needs, Register, Weights, hookimpl
+from avatarkit.hookspecs import Cost, License, Needs, Register, Weights, hookimpl
 
 WEIGHTS = Weights(
     name="liveportrait",
     source="huggingface.co/KwaiVGI/LivePortrait",
-    licence="MIT (Kuaishou)",
+    license="MIT (Kuaishou)",
     commercial=True,
     repository="KwaiVGI/LivePortrait",
     files=("liveportrait/base_models/*.pth", "liveportrait/retargeting_models/*.pth"),
@@ -33,7 +33,7 @@ def register_pseudo_labelers(register: Register) -> None:
                 Cost("cpu", "measured, two shared cores", memory_gb=1.9, seconds_per_frame=25.0),
             ),
         ),
-        licence=Licence(
+        license=License(
             code="Apache-2.0",
             weights="LivePortrait networks: MIT (Kuaishou); its face detector (InsightFace, non-commercial) is not used",
             commercial=True,

@@ -68,10 +68,10 @@ class FaceCrop:
         along = points @ turn.T
         low, high = along.min(0), along.max(0)
         side = float((high - low).max()) * scale
-        centre = (low + high) / 2 @ turn + down * (shift * side)
+        center = (low + high) / 2 @ turn + down * (shift * side)
         linear = (turn if upright else np.eye(2)) * (size / side)
         to_crop = np.eye(3)
-        to_crop[:2, :2], to_crop[:2, 2] = linear, size / 2 - linear @ centre
+        to_crop[:2, :2], to_crop[:2, 2] = linear, size / 2 - linear @ center
         return FaceCrop(to_crop, np.linalg.inv(to_crop))
 
     @property
@@ -90,9 +90,9 @@ class FaceCrop:
         roll = np.eye(4)
         roll[:2, :2] = matrix[:2, :2] / factor
         K = camera.K.double().numpy().copy()
-        centre = matrix[:2, :2] @ K[:2, 2] + matrix[:2, 2]
+        center = matrix[:2, :2] @ K[:2, 2] + matrix[:2, 2]
         K[:2] *= factor
-        K[:2, 2] = centre
+        K[:2, 2] = center
         pose = torch.from_numpy(roll).to(camera.T_camera_world) @ camera.T_camera_world
         return Camera(torch.from_numpy(K).to(camera.K), pose, size, size)
 
@@ -126,7 +126,7 @@ def square_window(crop: FaceCrop, camera: Camera, size: int) -> tuple[np.ndarray
     zoom = size / float((high - low).max())
     half = np.array([[zoom, 0, -zoom * low[0]], [0, zoom, -zoom * low[1]], [0, 0, 1]])
     K = torch.from_numpy(half).to(camera.K) @ camera.K
-    return _centres(half), replace(camera, K=K, width=size, height=size)
+    return _centers(half), replace(camera, K=K, width=size, height=size)
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -186,7 +186,7 @@ def _corners(matrix: np.ndarray) -> np.ndarray:
     return np.asarray(half @ matrix @ np.linalg.inv(half))
 
 
-def _centres(matrix: np.ndarray) -> np.ndarray:
+def _centers(matrix: np.ndarray) -> np.ndarray:
     """Return the other way round."""
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
     return np.asarray(np.linalg.inv(half) @ matrix @ half)

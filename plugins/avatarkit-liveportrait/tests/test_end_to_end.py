@@ -1,4 +1,4 @@
-"""The whole chain at full size equals the authors' programme."""
+"""The whole chain at full size equals the authors' program."""
 
 from __future__ import annotations
 

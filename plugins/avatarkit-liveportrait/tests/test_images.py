@@ -1,4 +1,4 @@
-"""Crops and pasting against the numbers of the authors' programme."""
+"""Crops and pasting against the numbers of the authors' program."""
 
 from __future__ import annotations
 

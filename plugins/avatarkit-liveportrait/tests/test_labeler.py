@@ -41,7 +41,7 @@ class HalfMatting:
 
 
 class CoarseMeshes:
-    """Draws few, large pixels: the reference rasteriser is slow."""
+    """Draws few, large pixels: the reference rasterizer is slow."""
 
     def render(self, mesh, camera):
         n = max(1, camera.width // 64)

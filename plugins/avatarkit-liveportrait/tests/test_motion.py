@@ -1,4 +1,4 @@
-"""Key-point rules against the numbers of the authors' programme."""
+"""Key-point rules against the numbers of the authors' program."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
+from avatarkit.hookspecs import License, Needs, Register, hookimpl
 
-LICENCE = Licence("Apache-2.0", "MediaPipe models, Apache-2.0, ship in the wheel", commercial=True)
+LICENSE = License("Apache-2.0", "MediaPipe models, Apache-2.0, ship in the wheel", commercial=True)
 
 
 @hookimpl
@@ -15,7 +15,7 @@ def register_keypoint_detectors(register: Register) -> None:
         config="avatarkit_mediapipe.config:KeypointConfig",
         summary="33 body, 478 face and 2 x 21 hand landmarks; CPU, nothing to download",
         needs=Needs(modules=("mediapipe",)),
-        licence=LICENCE,
+        license=LICENSE,
         revision=2,
     )
 
@@ -28,5 +28,5 @@ def register_matting_models(register: Register) -> None:
         config="avatarkit_mediapipe.config:MatteConfig",
         summary="selfie segmentation, borders solved by closed-form matting; CPU, nothing to download",
         needs=Needs(modules=("mediapipe", "scipy")),
-        licence=LICENCE,
+        license=LICENSE,
     )

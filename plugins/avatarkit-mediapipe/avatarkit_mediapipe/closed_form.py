@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 
-__all__ = ["closed_form_alpha", "foreground_colours"]
+__all__ = ["closed_form_alpha", "foreground_colors"]
 
 WINDOW = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 REACH = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)]  # pixels that share a window with one
@@ -51,12 +51,12 @@ def closed_form_alpha(
     pull = np.pad(prior_weight.astype(np.float64), 2, mode="edge").ravel()[unknown]
     right = pull * values.ravel()[unknown]
     for k, (dy, dx) in enumerate(REACH):
-        neighbour = unknown + dy * step + dx
-        free = number[neighbour] >= 0
+        neighbor = unknown + dy * step + dx
+        free = number[neighbor] >= 0
         rows.append(np.flatnonzero(free))
-        columns.append(number[neighbour[free]])
+        columns.append(number[neighbor[free]])
         entries.append(weights[free, k])
-        right -= np.where(free, 0.0, weights[:, k] * values.ravel()[neighbour])
+        right -= np.where(free, 0.0, weights[:, k] * values.ravel()[neighbor])
     matrix = scipy.sparse.csc_matrix(
         (np.concatenate(entries), (np.concatenate(rows), np.concatenate(columns))), shape=(unknown.size,) * 2
     )
@@ -73,13 +73,13 @@ def _laplacian_rows(image: np.ndarray, fixed: np.ndarray, unknown: np.ndarray, n
     width = fixed.shape[1]
     touched = cv2.erode(fixed.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0
     touched[:3] = touched[-3:] = touched[:, :3] = touched[:, -3:] = False  # windows inside the picture only
-    centres = np.flatnonzero(touched)
+    centers = np.flatnonzero(touched)
     offsets = np.array([dy * width + dx for dy, dx in WINDOW])
-    colours = image.reshape(-1, 3)
+    colors = image.reshape(-1, 3)
     rows = np.zeros((unknown.size, len(REACH)))
-    for start in range(0, centres.size, CHUNK):
-        pixels = centres[start : start + CHUNK, None] + offsets
-        window = colours[pixels]
+    for start in range(0, centers.size, CHUNK):
+        pixels = centers[start : start + CHUNK, None] + offsets
+        window = colors[pixels]
         window = window - window.mean(1, keepdims=True)
         covariance = window.transpose(0, 2, 1) @ window / 9 + (epsilon / 9) * np.eye(3)
         affinity = (1 + window @ np.linalg.solve(covariance, window.transpose(0, 2, 1))) / 9
@@ -92,7 +92,7 @@ def _laplacian_rows(image: np.ndarray, fixed: np.ndarray, unknown: np.ndarray, n
     return rows
 
 
-def foreground_colours(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def foreground_colors(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Return colors of the foreground everywhere, without what shines through from behind.
 
     Args:

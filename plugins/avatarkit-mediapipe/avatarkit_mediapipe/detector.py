@@ -280,16 +280,16 @@ class MediaPipeKeypoints:
 
         It is the region of the previous frame if the body model sees the head there, else the face detector's.
         """
-        centre, size = pose[: MOUTH[1] + 1, :2].mean(0), _head_width(pose)
+        center, size = pose[: MOUTH[1] + 1, :2].mean(0), _head_width(pose)
         eyes = pose[LEFT_EYE, :2] - pose[RIGHT_EYE, :2]
         turn = math.atan2(eyes[1], eyes[0]) if np.hypot(*eyes) > 1 and eyes[0] > 0 else 0.0
         face = None if before is None else self._settled_face(image, _face_region(before.points), FACE_RUNS_VIDEO)
         if face is None:
-            face = self._settled_face(image, Roi(float(centre[0]), float(centre[1]), 1.7 * size, turn))
+            face = self._settled_face(image, Roi(float(center[0]), float(center[1]), 1.7 * size, turn))
         if face is None and person is not None and person.face:
-            centre, size = np.array([person.x, person.y]), person.head / HEAD_PER_FACE
+            center, size = np.array([person.x, person.y]), person.head / HEAD_PER_FACE
             face = self._settled_face(image, Roi(person.x, person.y, 1.6 * size))
-        if face is None or np.linalg.norm(face.points.mean(0) - centre) > 0.7 * size:
+        if face is None or np.linalg.norm(face.points.mean(0) - center) > 0.7 * size:
             return None  # no face, or another person's
         return face
 
@@ -399,8 +399,8 @@ def _sharpness(image: np.ndarray, face: np.ndarray) -> float:
     """Return strength of the finest detail of a face that is drawn 128 pixels wide, against its contrast."""
     low = np.maximum(face.min(0), 0).astype(int)
     high = np.minimum(face.max(0), (image.shape[1], image.shape[0])).astype(int) + 1
-    grey = cv2.cvtColor(np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]]), cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, (128, 128), interpolation=cv2.INTER_AREA).astype(np.float32)
+    gray = cv2.cvtColor(np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]]), cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(gray, (128, 128), interpolation=cv2.INTER_AREA).astype(np.float32)
     return float(cv2.Laplacian(small, cv2.CV_32F).std() / (small.std() + 1))
 
 

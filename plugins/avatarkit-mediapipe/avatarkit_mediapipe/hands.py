@@ -167,11 +167,11 @@ class HandFinder:
         self, image: np.ndarray, pose: np.ndarray, arm: tuple[int, ...], head: float, sizes: tuple[float, ...]
     ) -> Iterator[Roi]:
         """Yield the palm detector's regions in enlarged crops around a wrist."""
-        centre = pose[list(arm[2:])].mean(0)
+        center = pose[list(arm[2:])].mean(0)
         for factor in sizes:
             side = factor * head
             scale = CROP / side
-            x, y = centre - side / 2
+            x, y = center - side / 2
             warp = np.array([[scale, 0, -x * scale], [0, scale, -y * scale]], np.float32)
             flags = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
             crop = cv2.warpAffine(image, warp, (CROP, CROP), flags=flags, borderMode=cv2.BORDER_CONSTANT)
@@ -203,8 +203,8 @@ def _palm_roi(detection: Any, x: float, y: float, side: float) -> Roi:
     direction = points[2] - points[0]
     turn = math.pi / 2 - math.atan2(-direction[1], direction[0])
     size = float(np.ptp(corners, axis=0).max())
-    centre = corners.mean(0) + 0.5 * size * np.array([math.sin(turn), -math.cos(turn)])
-    return Roi(float(centre[0]), float(centre[1]), 2.6 * size, turn)
+    center = corners.mean(0) + 0.5 * size * np.array([math.sin(turn), -math.cos(turn)])
+    return Roi(float(center[0]), float(center[1]), 2.6 * size, turn)
 
 
 def _turned_box(points: np.ndarray, start: np.ndarray, end: np.ndarray, scale: float, shift: float) -> Roi:

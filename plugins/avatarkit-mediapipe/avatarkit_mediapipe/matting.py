@@ -14,7 +14,7 @@ from avatarkit.interfaces import Context
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.photo import Photo
 from avatarkit.types.subject import Matte
-from avatarkit_mediapipe.closed_form import closed_form_alpha, foreground_colours
+from avatarkit_mediapipe.closed_form import closed_form_alpha, foreground_colors
 from avatarkit_mediapipe.config import KeypointConfig, MatteConfig
 from avatarkit_mediapipe.detector import MediaPipeKeypoints
 from avatarkit_mediapipe.graphs import brightened
@@ -56,7 +56,7 @@ class MediaPipeMatte:
                 return _as_matte(alpha, _spread(image, alpha))
             log.warning("The transparency of the photo does not show the person and is not used.")
         alpha = self._solve(seen.astype(np.float32) / 255, probability, grain, person)
-        return _as_matte(alpha, foreground_colours(image, alpha))
+        return _as_matte(alpha, foreground_colors(image, alpha))
 
     def _without_others(self, image: np.ndarray, probability: np.ndarray, keypoints: Keypoints, person: Anatomy) -> np.ndarray:
         """Cut a mask of several people at color changes between their certain areas."""
@@ -83,13 +83,13 @@ class MediaPipeMatte:
         prior = cv2.resize(probability[region], size, interpolation=cv2.INTER_AREA)
         pixel = cv2.resize(grain[region], size, interpolation=cv2.INTER_AREA) * scale
         if person is None:
-            head, centre = 0.25 * float(np.sqrt((prior > SOLID).sum())), None
+            head, center = 0.25 * float(np.sqrt((prior > SOLID).sum())), None
             sure = np.zeros(prior.shape, bool)
         else:
-            head, centre = person.head * scale, ((person.x - left) * scale, (person.y - top) * scale)
+            head, center = person.head * scale, ((person.x - left) * scale, (person.y - top) * scale)
             sure = cv2.resize(person.sure[region].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
             sure &= prior > 0.5
-        distance = self._distance(prior, pixel, head, centre)
+        distance = self._distance(prior, pixel, head, center)
         solid = (prior > SOLID) | sure
         known = sure | (distance > 1.5) | ((distance > 1) & ((prior < 0.08) | (prior > 0.92)))
         # toward the end of the band the mask decides more and more, and harder
@@ -104,7 +104,7 @@ class MediaPipeMatte:
         return alpha
 
     def _distance(
-        self, probability: np.ndarray, grain: np.ndarray, head: float, centre: tuple[float, float] | None
+        self, probability: np.ndarray, grain: np.ndarray, head: float, center: tuple[float, float] | None
     ) -> np.ndarray:
         """Return (H, W) distance from the mask's border in units of the band to solve, which is wide at the hair."""
         mask = (probability > SOLID).astype(np.uint8)
@@ -112,10 +112,10 @@ class MediaPipeMatte:
         outside = cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5)
         band = np.maximum(self._config.body_width * head, 1.5 * grain)
         outer, inner = band, band
-        if centre is not None:
+        if center is not None:
             y, x = np.mgrid[: mask.shape[0], : mask.shape[1]].astype(np.float32)
-            away = np.hypot(x - centre[0], y - centre[1]) / head
-            hair = np.clip((1.25 - away) / 0.3, 0, 1) * np.clip((centre[1] + 0.75 * head - y) / (0.3 * head), 0, 1)
+            away = np.hypot(x - center[0], y - center[1]) / head
+            hair = np.clip((1.25 - away) / 0.3, 0, 1) * np.clip((center[1] + 0.75 * head - y) / (0.3 * head), 0, 1)
             outer = band + hair * np.maximum(self._config.hair_width * head - band, 0)
             inner = band + hair * np.maximum(0.8 * self._config.hair_width * head - band, 0)
         return np.maximum(outside / outer, inside / inner)
@@ -157,13 +157,13 @@ def _without_spots(alpha: np.ndarray) -> np.ndarray:
 def _spread(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Return colors of solid pixels, continued outwards over those that are not, whose own color may be wiped."""
     weight = np.clip((alpha - 0.9) / 0.1, 0, 1).astype(np.float32)
-    colours = np.zeros_like(image)
+    colors = np.zeros_like(image)
     for radius in (max(alpha.shape) // 2, 32, 8, 2):  # the nearer the better, where there is something near
         size = (2 * radius + 1, 2 * radius + 1)
         near = cv2.blur(weight, size)[..., None]
         share = np.clip(near * size[0] * size[1], 0, 1)
-        colours += share * (cv2.blur(image * weight[..., None], size) / (near + 1e-8) - colours)
-    return np.clip(colours + weight[..., None] * (image - colours), 0, 1)
+        colors += share * (cv2.blur(image * weight[..., None], size) / (near + 1e-8) - colors)
+    return np.clip(colors + weight[..., None] * (image - colors), 0, 1)
 
 
 def _shows(alpha: np.ndarray, probability: np.ndarray, person: Anatomy | None) -> bool:

@@ -51,11 +51,11 @@ def anatomy(keypoints: Keypoints) -> Anatomy:
     face = keypoints.points.get("face478")
     if face is not None:
         head = 1.3 * float(np.linalg.norm(face[10] - face[152]))
-        centre = face[list(OVAL)].mean(0) + 0.12 * (face[10] - face[152])
+        center = face[list(OVAL)].mean(0) + 0.12 * (face[10] - face[152])
     else:
         ears, mouth = pose[[7, 8]].mean(0), pose[[9, 10]].mean(0)
         head = 3.2 * float(np.linalg.norm(mouth - pose[[2, 5]].mean(0))) + float(np.linalg.norm(pose[7] - pose[8]))
-        centre = ears + 0.1 * (ears - mouth)
+        center = ears + 0.1 * (ears - mouth)
     sure = np.zeros((keypoints.height, keypoints.width), np.uint8)
     if face is not None:
         middle = face[list(OVAL)].mean(0)
@@ -72,7 +72,7 @@ def anatomy(keypoints: Keypoints) -> Anatomy:
             thickness = max(1, round(0.03 * float(np.ptp(hand, axis=0).max())))
             for finger in FINGERS:
                 cv2.polylines(sure, [_integers(hand[list(finger)])], False, (1,), thickness)
-    return Anatomy(float(centre[0]), float(centre[1]), head, keypoints.box, sure.astype(bool))
+    return Anatomy(float(center[0]), float(center[1]), head, keypoints.box, sure.astype(bool))
 
 
 def _integers(points: np.ndarray) -> np.ndarray:

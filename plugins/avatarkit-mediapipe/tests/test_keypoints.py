@@ -38,7 +38,7 @@ def found(detector: MediaPipeKeypoints, astronaut: np.ndarray) -> Keypoints:
 
 
 def placed(picture: np.ndarray, width: int, height: int, x: int, y: int) -> np.ndarray:
-    """A picture on a grey canvas."""
+    """A picture on a gray canvas."""
     canvas = np.full((height, width, 3), 128, np.uint8)
     canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
     return canvas

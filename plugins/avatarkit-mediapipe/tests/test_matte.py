@@ -15,14 +15,14 @@ from avatarkit.io.photo import photo_from_array
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.photo import Photo
 from avatarkit.types.subject import Matte
-from avatarkit_mediapipe.closed_form import closed_form_alpha, foreground_colours
+from avatarkit_mediapipe.closed_form import closed_form_alpha, foreground_colors
 from avatarkit_mediapipe.config import KeypointConfig, MatteConfig
 from avatarkit_mediapipe.detector import MediaPipeKeypoints
 from avatarkit_mediapipe.matting import MediaPipeMatte
 
 
 def blend() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Two textured layers whose colours lie on two lines, a soft disc between them: image, alpha, front, back."""
+    """Two textured layers whose colors lie on two lines, a soft disc between them: image, alpha, front, back."""
     y, x = np.mgrid[:60, :70].astype(np.float64)
     alpha = np.clip((24 - np.hypot(x - 35, y - 30)) / 10, 0, 1)
     front = np.array([0.9, 0.3, 0.2]) * (0.9 + 0.1 * np.sin(x / 5))[..., None]
@@ -39,7 +39,7 @@ def test_closed_form_alpha_finds_the_truth() -> None:
     assert np.abs(solved - alpha)[~known].mean() < 0.02 < np.abs(0.5 - alpha)[~known].mean() / 5
 
 
-def test_the_guess_decides_where_colours_do_not() -> None:
+def test_the_guess_decides_where_colors_do_not() -> None:
     flat = np.full((20, 20, 3), 0.5)
     known = np.zeros((20, 20), bool)
     guess = np.tile(np.linspace(0, 1, 20), (20, 1))
@@ -54,9 +54,9 @@ def test_all_known_is_left_alone() -> None:
     np.testing.assert_allclose(solved, guess, atol=1e-6)
 
 
-def test_foreground_colours_are_freed_of_the_background() -> None:
+def test_foreground_colors_are_freed_of_the_background() -> None:
     image, alpha, front, _ = (a.astype(np.float32) for a in blend())
-    found = foreground_colours(image, alpha)
+    found = foreground_colors(image, alpha)
     border = (alpha > 0.2) & (alpha < 0.8)
     assert np.abs(found - front)[border].mean() < 0.45 * np.abs(image - front)[border].mean()
     np.testing.assert_allclose(found[alpha == 1], image[alpha == 1], atol=0.02)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from avatarkit.hookspecs import Cost, Licence, Needs, Register, Weights, hookimpl
+from avatarkit.hookspecs import Cost, License, Needs, Register, Weights, hookimpl
 
 CHECKPOINT = Weights(
     name="mimicmotion-1-1",
     source="huggingface.co/tencent/MimicMotion",
-    licence="Tencent: academic, research and education only",
+    license="Tencent: academic, research and education only",
     commercial=False,
     repository="tencent/MimicMotion",
     files=("MimicMotion_1-1.pth",),
@@ -17,7 +17,7 @@ CHECKPOINT = Weights(
 BASE = Weights(
     name="svd-xt-1-1",
     source="huggingface.co/stabilityai/stable-video-diffusion-img2vid-xt-1-1",
-    licence="Stability AI Community License",
+    license="Stability AI Community License",
     commercial=None,
     gated=True,
     repository="stabilityai/stable-video-diffusion-img2vid-xt-1-1",
@@ -47,10 +47,10 @@ def register_pseudo_labelers(register: Register) -> None:
             costs=(Cost("cuda", "its authors, RTX 4090, 576 x 1024", memory_gb=16, seconds_per_frame=2.3),),
         ),
         extra="mimicmotion",
-        licence=Licence(
+        license=License(
             code="Apache-2.0",
             weights="MimicMotion weights: academic, research and education only (Tencent); "
-            "Stable Video Diffusion 1.1: Stability AI licence, gated",
+            "Stable Video Diffusion 1.1: Stability AI license, gated",
             commercial=False,
         ),
     )

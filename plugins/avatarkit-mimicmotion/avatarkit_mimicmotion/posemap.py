@@ -139,11 +139,11 @@ def _draw_limbs(canvas: np.ndarray, points: np.ndarray, scores: np.ndarray) -> N
         for body, score in zip(points, scores, strict=True):
             if min(score[a], score[b]) <= THRESHOLD:
                 continue
-            centre = (body[a] + body[b]) / 2
+            center = (body[a] + body[b]) / 2
             dx, dy = body[a] - body[b]
             axes = (int(math.hypot(dx, dy) / 2), LIMB_HALF_WIDTH)
             angle = int(math.degrees(math.atan2(dy, dx)))
-            outline = cv2.ellipse2Poly((int(centre[0]), int(centre[1])), axes, angle, 0, 360, 1)
+            outline = cv2.ellipse2Poly((int(center[0]), int(center[1])), axes, angle, 0, 360, 1)
             cv2.fillConvexPoly(canvas, np.asarray(outline), _faded(color, score[a] * score[b]))
 
 

@@ -1,4 +1,4 @@
-"""The whole generator with small real networks equals the authors' programme."""
+"""The whole generator with small real networks equals the authors' program."""
 
 from __future__ import annotations
 

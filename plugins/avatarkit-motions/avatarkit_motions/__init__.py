@@ -1,6 +1,6 @@
 """Motions: made by rule (talking, gesturing, turning, expressions), from folders of files, from the TED Gesture Dataset."""
 
-from avatarkit.hookspecs import Licence, Register, hookimpl
+from avatarkit.hookspecs import License, Register, hookimpl
 
 
 @hookimpl
@@ -16,14 +16,14 @@ def register_motion_sources(register: Register) -> None:
         target="avatarkit_motions.folder:FolderMotions",
         config="avatarkit_motions.config:FolderConfig",
         summary="your motion files (.bvh .npz .pose): --set motions.path=FOLDER",
-        licence=Licence(weights="none; the motions are under the terms of their makers", commercial=None),
+        license=License(weights="none; the motions are under the terms of their makers", commercial=None),
     )
     register(
         "ted",
         target="avatarkit_motions.ted:TedMotions",
         config="avatarkit_motions.config:TedConfig",
         summary="your copy of the TED Gesture Dataset, the paper's choice: --set motions.path=FOLDER",
-        licence=Licence(weights="none; the dataset's talks are under CC BY-NC-ND 4.0 (TED)", commercial=False),
+        license=License(weights="none; the dataset's talks are under CC BY-NC-ND 4.0 (TED)", commercial=False),
     )
     register(
         "speech",

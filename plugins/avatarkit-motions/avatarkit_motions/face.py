@@ -139,8 +139,8 @@ class Speech:
         """
         total = np.full_like(t, 0.06)  # at rest the mouth is closed
         sums = {n: np.zeros_like(t) for n in sorted({n for shape in VISEMES.values() for n in shape})}
-        for centre, width, strength, shape in self.sounds:
-            away = (t - centre + period / 2) % period - period / 2
+        for center, width, strength, shape in self.sounds:
+            away = (t - center + period / 2) % period - period / 2
             dominance = strength * np.exp(-0.5 * (away / max(width, 0.026)) ** 2)
             total += dominance
             for name, value in VISEMES[shape].items():

@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from avatarkit.motion.pose_solver import FINGERS, SIDES, Poser, frame
+from avatarkit.motion.pose_solver import FINGERS, SIDES, PoseSolver, frame
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit_motions.hands import CHANNELS as HAND_CHANNELS
 from avatarkit_motions.hands import SHAPES
@@ -81,7 +81,7 @@ class Performance:
         out.channels = {name: curve[index] for name, curve in self.channels.items()}
         return out
 
-    def motion(self, name: str, poser: Poser, heading: tuple[float, float] = (0.0, 0.0), loop: bool = True) -> Motion:
+    def motion(self, name: str, poser: PoseSolver, heading: tuple[float, float] = (0.0, 0.0), loop: bool = True) -> Motion:
         """Return poses a body model.
 
         Args:
@@ -107,7 +107,7 @@ class Performance:
     def _turn(self, part: str, share: float = 1.0) -> torch.Tensor:
         return euler(*(share * self._curve(f"{part}.{axis}") for axis in ("pitch", "yaw", "roll")))
 
-    def _frames(self, poser: Poser) -> dict[str, torch.Tensor]:
+    def _frames(self, poser: PoseSolver) -> dict[str, torch.Tensor]:
         """Return wanted anatomical frames, name -> (T, 3, 3)."""
         root = self._turn("root")
         frames = {"pelvis": root} | {n: root @ self._turn("spine", share) for n, share in _SPINE.items()}
@@ -126,7 +126,7 @@ class Performance:
                 frames |= self._leg(side, poser, root)
         return frames
 
-    def _arm(self, side: str, poser: Poser) -> dict[str, torch.Tensor]:
+    def _arm(self, side: str, poser: PoseSolver) -> dict[str, torch.Tensor]:
         """Return frames of one arm and hand in the chest's axes."""
         s = f"{side}_"
         flip = torch.tensor([1.0 if side == "left" else -1.0, 1, 1], dtype=torch.float64)  # solved as a left arm
@@ -154,7 +154,7 @@ class Performance:
                 frames[f"{s}{finger}{k}"] = frame(along * flip, across * flip)
         return frames
 
-    def _leg(self, side: str, poser: Poser, root: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _leg(self, side: str, poser: PoseSolver, root: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return frames of one leg in the world, with the foot fixed to the ground."""
         s = f"{side}_"
         at = {n: poser.positions[s + n] for n in ("hip", "knee", "ankle")}

@@ -12,7 +12,7 @@ import numpy as np
 
 from avatarkit.errors import InputError
 from avatarkit.interfaces import Context
-from avatarkit.motion.pose_solver import Poser
+from avatarkit.motion.pose_solver import PoseSolver
 from avatarkit.types.body import Motion
 from avatarkit.utils.paths import expand
 from avatarkit_motions.clips import CLIPS, GESTURES, PHRASES, Stage, expressions, talk
@@ -36,8 +36,8 @@ class BuiltinMotions:
         self.config, self._context = config, context
 
     @cached_property
-    def _poser(self) -> Poser:
-        return Poser(self._context.get("body"))
+    def _poser(self) -> PoseSolver:
+        return PoseSolver(self._context.get("body"))
 
     def names(self) -> tuple[str, ...]:
         """Return the names, ``idle`` first, then the most expressive motions."""

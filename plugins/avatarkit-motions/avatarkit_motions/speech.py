@@ -10,14 +10,14 @@ import numpy as np
 
 from avatarkit.io.audio import read_sound
 from avatarkit.types.body import Motion
-from avatarkit_motions.alignment import VOWEL_PLACES, align
+from avatarkit_motions.audio_features import RATE, Voice, listen
 from avatarkit_motions.clips import CLIPS, GESTURES, Stage, finish, perform, stand
 from avatarkit_motions.config import SpeechConfig
 from avatarkit_motions.face import CONSONANTS, VISEMES, VOWELS, Speech, shapes_of
-from avatarkit_motions.hearing import RATE, Voice, listen
+from avatarkit_motions.forced_alignment import VOWEL_PLACES, align
+from avatarkit_motions.g2p import phonemes
 from avatarkit_motions.performance import Performance
 from avatarkit_motions.source import BuiltinMotions
-from avatarkit_motions.words import phonemes
 
 __all__ = ["HeardSpeech", "ReadSpeech", "SpeechMotions"]
 

@@ -4,7 +4,7 @@ import torch
 from avatarkit.components import Components
 from avatarkit.config import SLOTS, Recipe
 from avatarkit.interfaces import BodyModel
-from avatarkit.motion.pose_solver import Poser
+from avatarkit.motion.pose_solver import PoseSolver
 from avatarkit_motions.source import BuiltinMotions
 
 
@@ -38,5 +38,5 @@ def source(default: Components) -> BuiltinMotions:
 
 
 @pytest.fixture(scope="session")
-def poser(body: BodyModel) -> Poser:
-    return Poser(body)
+def poser(body: BodyModel) -> PoseSolver:
+    return PoseSolver(body)

@@ -73,7 +73,7 @@ def test_a_loop_runs_into_its_beginning_without_a_jerk(name, body, motions):
     speed = step.norm(dim=-1).amax(-1) * 30
     change = torch.diff(step, dim=0).norm(dim=-1).amax(-1) * 900
     seam = len(joints) - 2
-    assert speed.max() < 3.5  # metres per second: a brisk gesture of a fingertip
+    assert speed.max() < 3.5  # meters per second: a brisk gesture of a fingertip
     assert speed[seam:].max() <= speed[:seam].max()
     assert change[seam - 1 :].max() <= change[: seam - 1].max()
     face = motions[name].params.expression
@@ -112,7 +112,7 @@ def test_joints_keep_to_what_people_can_do(name, body, poser, motions):
 
 
 def _sunk(vertices: np.ndarray, normals: np.ndarray, part: np.ndarray, other: np.ndarray) -> float:
-    """Metres that vertices of one part lie under the surface of another."""
+    """Meters that vertices of one part lie under the surface of another."""
     distance, nearest = cKDTree(vertices[other]).query(vertices[part], distance_upper_bound=0.08)
     near = np.isfinite(distance)
     if not near.any():

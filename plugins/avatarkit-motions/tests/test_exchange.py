@@ -19,7 +19,7 @@ def _positions(body: BodyModel, motion: Motion) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", ["talk-2", "turn"])
-def test_npz_and_bvh_come_back_within_a_millimetre(name, body, source, tmp_path: Path):
+def test_npz_and_bvh_come_back_within_a_millimeter(name, body, source, tmp_path: Path):
     motion = source.motion(name)
     save_motion(motion, body, tmp_path / "m.npz")
     write_bvh(motion, body, tmp_path / "m.bvh")

@@ -10,10 +10,10 @@ from scipy.signal import lfilter
 
 from avatarkit.errors import InputError
 from avatarkit.io.audio import read_sound
-from avatarkit_motions.alignment import align
-from avatarkit_motions.hearing import RATE, listen
+from avatarkit_motions.audio_features import RATE, listen
+from avatarkit_motions.forced_alignment import align
+from avatarkit_motions.g2p import phonemes
 from avatarkit_motions.speech import HeardSpeech, ReadSpeech
-from avatarkit_motions.words import phonemes
 
 RNG = np.random.default_rng(0)
 

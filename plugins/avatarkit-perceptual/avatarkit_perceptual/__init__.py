@@ -1,6 +1,6 @@
 """Perceptual losses for avatarkit."""
 
-from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
+from avatarkit.hookspecs import License, Needs, Register, hookimpl
 
 
 @hookimpl
@@ -11,7 +11,7 @@ def register_losses(register: Register) -> None:
         config="avatarkit_perceptual.config:StLpipsConfig",
         summary="perceptual distance that tolerates small shifts; its weights are installed with it",
         needs=Needs(modules=("stlpips_pytorch",)),
-        licence=Licence(weights="ShiftTolerant-LPIPS weights, BSD-2-Clause, in the wheel stlpips-pytorch"),
+        license=License(weights="ShiftTolerant-LPIPS weights, BSD-2-Clause, in the wheel stlpips-pytorch"),
     )
     register(
         "lpips",
@@ -20,5 +20,5 @@ def register_losses(register: Register) -> None:
         summary="LPIPS with VGG-16, as in the paper",
         needs=Needs(modules=("lpips",), weights=("vgg16",)),
         extra="lpips",
-        licence=Licence(weights="VGG-16 (ImageNet, torchvision) and LPIPS linear layers, BSD-2-Clause"),
+        license=License(weights="VGG-16 (ImageNet, torchvision) and LPIPS linear layers, BSD-2-Clause"),
     )

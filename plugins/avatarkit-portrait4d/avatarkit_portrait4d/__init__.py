@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from avatarkit.hookspecs import Cost, Licence, Needs, Register, Weights, hookimpl
+from avatarkit.hookspecs import Cost, License, Needs, Register, Weights, hookimpl
 
 CHECKOUT = Weights(
     name="portrait4d",
     source="github.com/YuDeng/Portrait-4D and huggingface.co/bEijuuu/Portrait4D",
-    licence="research only (NVIDIA, Max Planck and Basel terms in parts)",
+    license="research only (NVIDIA, Max Planck and Basel terms in parts)",
     commercial=False,
 )
 
@@ -26,7 +26,7 @@ def register_pseudo_labelers(register: Register) -> None:
             sources=(CHECKOUT,),
             costs=(Cost("cuda", "its authors, V100 with 32 GB; no time is stated", memory_gb=32),),
         ),
-        licence=Licence(
+        license=License(
             code="Apache-2.0; the checkout: MIT, with parts under NVIDIA's and Max Planck's non-commercial terms",
             weights="Portrait4D-v2 networks, FLAME, BFM: research only",
             commercial=False,

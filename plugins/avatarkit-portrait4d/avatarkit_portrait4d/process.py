@@ -61,7 +61,7 @@ def run(
         command: program and arguments.
         cwd: where it runs.
         log: everything that it says is added to this file.
-        environment: added to the user's, without what would lead another Python astray.
+        environment: added to the user's, without what would lead another Python misaligned.
         made: how many results are there; the clock starts anew with each.
         startup_seconds: until the first result.
         step_seconds: from one result to the next.

@@ -69,9 +69,9 @@ def test_from_motion_to_clip(labeler, person, motion, caplog):
     assert transforms["drivers"].shape == (4, 3, 3)
     # Where the photo's head is, the crop's camera sees it.
     head = person.params
-    centre = clip.cameras[0].project(torch.tensor([[0.0, 1.58 - 0.9 - 0.1, -2.6 + 0.09]]))
+    center = clip.cameras[0].project(torch.tensor([[0.0, 1.58 - 0.9 - 0.1, -2.6 + 0.09]]))
     assert head.translation[1] == pytest.approx(-0.1)
-    assert ((centre > 128) & (centre < 384)).all()
+    assert ((center > 128) & (center < 384)).all()
 
 
 def test_a_finished_job_leaves_nothing_behind(labeler, person, motion):
@@ -165,12 +165,12 @@ def test_the_official_preparation(labeler, person, motion, monkeypatch, caplog):
     labeler._config = replace(labeler._config, preparation="official")
     draw = labeler._drivers
 
-    def one_is_grey(*arguments):
+    def one_is_gray(*arguments):
         pictures, faces, transforms = draw(*arguments)
         pictures[1] = np.full_like(pictures[1], 128)
         return pictures, faces, transforms
 
-    monkeypatch.setattr(labeler, "_drivers", one_is_grey)
+    monkeypatch.setattr(labeler, "_drivers", one_is_gray)
     with caplog.at_level(logging.WARNING):
         clip = labeler.generate(person, motion, 0)
     assert len(clip) == 3
@@ -183,9 +183,9 @@ def test_the_official_preparation(labeler, person, motion, monkeypatch, caplog):
 @pytest.mark.slow
 def test_the_official_preparation_without_any_face(labeler, person, motion, monkeypatch):
     labeler._config = replace(labeler._config, preparation="official")
-    grey = replace(person, photo=replace(person.photo, image=torch.full_like(person.photo.image, 0.5)))
+    gray = replace(person, photo=replace(person.photo, image=torch.full_like(person.photo.image, 0.5)))
     with pytest.raises(InputError, match="found no face in the photo"):
-        labeler.generate(grey, motion, 0)
+        labeler.generate(gray, motion, 0)
     draw = labeler._drivers
     monkeypatch.setattr(labeler, "_drivers", lambda *a: ([p * 0 for p in draw(*a)[0]], *draw(*a)[1:]))
     with pytest.raises(InputError, match="found no face in 3 frames on end"):

@@ -61,14 +61,14 @@ def frame_cameras(
         size: width and height in pixels; a wide clip gets a wider frame with as many pixels.
         margin: free share of the frame on each side.
     """
-    centre = 0.5 * (points.amin((0, 1)) + points.amax((0, 1)))
+    center = 0.5 * (points.amin((0, 1)) + points.amax((0, 1)))
     extent = float((points.amax(1) - points.amin(1)).amax())
-    distance = float((camera.position - centre).norm())
+    distance = float((camera.position - center).norm())
     back = max(1.0, _MIN_DISTANCE * extent / max(distance, 1e-6))
     T = camera.T_camera_world.clone()
-    T[:3, 3] = -T[:3, :3] @ (centre + (camera.position - centre) * back)
+    T[:3, 3] = -T[:3, :3] @ (center + (camera.position - center) * back)
     camera = replace(camera, T_camera_world=T)
-    views = [orbit(camera, centre, float(yaw), pitch) for yaw in yaws]
+    views = [orbit(camera, center, float(yaw), pitch) for yaw in yaws]
     pixels = torch.stack([view.project(p) for view, p in zip(views, points, strict=True)])
     low, high = pixels.amin(1), pixels.amax(1)  # (T, 2)
     width, height = _frame_size((high - low).median(0).values.tolist(), size)

@@ -32,7 +32,7 @@ class _Prepared:
     """What all clips of a subject share.
 
     Attributes:
-        painter: colours of the surface. thickness: (V,) metres of hair and cloth.
+        painter: colors of the surface. thickness: (V,) meters of hair and cloth.
         view: (F, 3) unit direction to the photo's camera in each triangle's own frame.
     """
 
@@ -42,7 +42,7 @@ class _Prepared:
 
 
 class ReprojectLabeler:
-    """``PseudoLabeler`` that needs no network: exact geometry, the photo's own colours, honest confidence.
+    """``PseudoLabeler`` that needs no network: exact geometry, the photo's own colors, honest confidence.
 
     Attributes:
         exact: the pictures show the requested parameters, so that tracking them again is of no use.
@@ -88,7 +88,7 @@ class ReprojectLabeler:
     def _draw(
         self, vertices: torch.Tensor, camera: Camera, prepared: _Prepared, body: BodyModel, renderer: Renderer
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """One frame: colours (H, W, 3), matte and confidence (H, W), all uint8."""
+        """One frame: colors (H, W, 3), matte and confidence (H, W), all uint8."""
         n = self._config.supersampling
         fine = camera.resized(camera.width * n, camera.height * n)
         mesh = Mesh(vertices, body.faces)

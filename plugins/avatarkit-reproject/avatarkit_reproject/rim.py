@@ -1,7 +1,7 @@
 """How far hair and clothes stand out from the body mesh, and which label pixels must not be believed because of it.
 
 A label shows the naked mesh. Where the photo's matte lies outside of it, the person is larger than the label says:
-there the label may neither colour nor empty a pixel, or it would shave the hair off.
+there the label may neither color nor empty a pixel, or it would shave the hair off.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from avatarkit.geometry.mesh_graph import mesh_edges, smoothstep, spread
+from avatarkit.geometry.mesh_graph import mesh_edges, screened_poisson, smoothstep
 from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import Mesh, MeshRendering, vertex_normals
@@ -19,13 +19,13 @@ __all__ = ["overhang", "rim_confidence"]
 
 _WORKING_SIZE = 640  # pixels along the photo's longer side
 _SLACK = 1.25  # hair that is 4 cm thick from the front may be 5 cm thick from the side
-_LEAST = 0.004  # metres; no fit is better than this
+_LEAST = 0.004  # meters; no fit is better than this
 _BARE = ("face", "lips", "eyelids", "eyes", "teeth", "tongue", "mouth_inside", "left_hand", "right_hand")
-_SOFT = 0.015  # metres over which the background becomes certain
+_SOFT = 0.015  # meters over which the background becomes certain
 
 
 def overhang(subject: Subject, vertices: torch.Tensor, body: BodyModel, renderer: Renderer) -> torch.Tensor:
-    """(V,) metres that the matte stands out from the mesh near each vertex; spread where the photo shows no silhouette.
+    """(V,) meters that the matte stands out from the mesh near each vertex; spread where the photo shows no silhouette.
 
     Args:
         subject: the tracked photo.
@@ -60,7 +60,7 @@ def overhang(subject: Subject, vertices: torch.Tensor, body: BodyModel, renderer
     mean = (found * known).sum() / known.sum().clamp(min=1)
     found, known = torch.where(bare, 0.0, found), known.masked_fill(bare, 1.0)
     weak = torch.full_like(found, 1e-3)
-    smooth = spread(edges, torch.ones(len(edges)), found[:, None], 0.3 * known, mean.expand(len(found), 1), weak)
+    smooth = screened_poisson(edges, torch.ones(len(edges)), found[:, None], 0.3 * known, mean.expand(len(found), 1), weak)
     return _LEAST + _SLACK * smooth[:, 0]
 
 
@@ -72,7 +72,7 @@ def rim_confidence(
     Args:
         drawn: the mesh as ``camera`` sees it.
         mesh, camera: what was drawn.
-        thickness: (V,) metres, from ``overhang``: the mesh, grown by it, holds all hair and cloth.
+        thickness: (V,) meters, from ``overhang``: the mesh, grown by it, holds all hair and cloth.
         renderer: draws the grown mesh.
     """
     hit = drawn.face_index >= 0
@@ -100,11 +100,11 @@ def _distance(mask: torch.Tensor) -> torch.Tensor:
 
 
 def _nearest(drawn: MeshRendering, faces: torch.Tensor, camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each pixel the vertex at the nearest covered pixel (H, W), and how far that is in metres (H, W)."""
+    """For each pixel the vertex at the nearest covered pixel (H, W), and how far that is in meters (H, W)."""
     hit = drawn.face_index >= 0
     distance, (row, column) = distance_transform_edt(~hit.numpy(), return_indices=True)
     row, column = torch.from_numpy(row), torch.from_numpy(column)
     corner = drawn.barycentric.argmax(-1)
     vertex = faces[drawn.face_index.clamp(min=0), corner][row, column]
-    metres = torch.from_numpy(distance).float() * drawn.depth[row, column] / camera.K[0, 0]
-    return vertex, metres
+    meters = torch.from_numpy(distance).float() * drawn.depth[row, column] / camera.K[0, 0]
+    return vertex, meters

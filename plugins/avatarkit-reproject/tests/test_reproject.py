@@ -22,7 +22,7 @@ from avatarkit_reproject.rim import overhang, rim_confidence
 
 
 class RememberingMeshes:
-    """The reference rasteriser, which takes seconds, asked once for each picture."""
+    """The reference rasterizer, which takes seconds, asked once for each picture."""
 
     def __init__(self):
         self._inner, self._drawn = ReferenceRenderer().meshes, {}
@@ -98,7 +98,7 @@ class TestClip:
         assert (clip.confidence[far] == 255).all()
 
     @pytest.mark.parametrize("yaw", [0.0, 25.0])
-    def test_seen_surface_keeps_the_photos_colours(self, subject, body, context, yaw):
+    def test_seen_surface_keeps_the_photos_colors(self, subject, body, context, yaw):
         config = replace(SMALL, frames=1, pitch=0.0, pan=0.0, yaw=yaw, height=96)
         still = replace(tiny_motion(frames=2), params=tiny_motion(frames=2).params[:1])
         made = ReprojectLabeler(config, context).generate(subject, still, 3)
@@ -187,8 +187,8 @@ class TestRim:
         mesh = Mesh(body.vertices(subject.params)[0], body.faces)
         drawn = renderer.meshes.render(mesh, camera)
         thin, thick = (
-            rim_confidence(drawn, mesh, camera, torch.full((len(mesh.vertices),), metres), renderer)
-            for metres in (0.005, 0.1)
+            rim_confidence(drawn, mesh, camera, torch.full((len(mesh.vertices),), meters), renderer)
+            for meters in (0.005, 0.1)
         )
         outside = drawn.face_index < 0
         assert (thick[outside] <= thin[outside] + 1e-6).all()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avatarkit.hookspecs import Licence, Needs, Register, hookimpl
+from avatarkit.hookspecs import License, Needs, Register, hookimpl
 
 
 @hookimpl
@@ -15,7 +15,7 @@ def register_body_models(register: Register) -> None:
         summary="SMPL-X, the paper's body model, from your own model files; non-commercial",
         needs=Needs(modules=("smplx",), weights=("smplx",)),
         extra="smplx",
-        licence=Licence(
+        license=License(
             code="Apache-2.0; the package smplx: non-commercial scientific research (Max Planck)",
             weights="SMPL-X model files: non-commercial scientific research, registration at smpl-x.is.tue.mpg.de (Max Planck)",
             commercial=False,

@@ -8,7 +8,7 @@ from avatarkit.errors import InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix
 from avatarkit.interfaces import Context, ShapePrior, Skeleton
 from avatarkit.types.body import SMPLX_JOINTS, BodyParams, JointLandmarks, SurfaceLandmarks
-from avatarkit.types.mesh import skin
+from avatarkit.types.mesh import linear_blend_skinning
 from avatarkit_smplx.config import SmplxConfig
 from avatarkit_smplx.files import find_model, load_smplx, read_uv
 from avatarkit_smplx.tables import face478, joint_landmarks, mirror, parts, pose_groups
@@ -138,7 +138,7 @@ class SmplxBody:
         if offsets is not None:
             points = points + offsets
         transforms = self.joint_transforms(self.skeleton(params.shape), params.root, params.translation, params.joints)
-        return skin(points, self.skinning_indices, self.skinning_weights, transforms)
+        return linear_blend_skinning(points, self.skinning_indices, self.skinning_weights, transforms)
 
     def landmarks(self, name: str) -> SurfaceLandmarks | JointLandmarks | None:
         """Return ``face478`` on the surface, as far as the model's 51 landmarks reach.

@@ -18,7 +18,7 @@ _KNUCKLES = {"index": (0.1, 0, 0.026), "middle": (0.105, 0, 0), "ring": (0.1, 0,
 
 
 def joints() -> np.ndarray:
-    """(55, 3) of the T-pose, metres, y up, facing +z."""
+    """(55, 3) of the T-pose, meters, y up, facing +z."""
     at = {n: np.array(v, float) for n, v in _MIDDLE.items()}
     for side, sign in (("left", 1), ("right", -1)):
         flip = np.array([sign, 1, 1])

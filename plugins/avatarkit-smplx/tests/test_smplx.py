@@ -232,7 +232,7 @@ def test_texture_coordinates_come_from_the_model_or_from_the_makers_obj(tmp_path
         _body(tmp_path, without=("vt", "ft"))
 
 
-def test_the_licence_is_told():
+def test_the_license_is_told():
     told = {}
     avatarkit_smplx.register_body_models(lambda name, **rest: told.update({name: rest}))
-    assert told["smplx"]["licence"].commercial is False
+    assert told["smplx"]["license"].commercial is False

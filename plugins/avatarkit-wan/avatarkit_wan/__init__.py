@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from avatarkit.hookspecs import Cost, Licence, Needs, Register, Weights, hookimpl
+from avatarkit.hookspecs import Cost, License, Needs, Register, Weights, hookimpl
 
 WEIGHTS = Weights(
     name="wan-animate-14b",
     source="huggingface.co/Wan-AI/Wan2.2-Animate-14B-Diffusers",
-    licence="Apache-2.0 (Alibaba)",
+    license="Apache-2.0 (Alibaba)",
     commercial=True,
     repository="Wan-AI/Wan2.2-Animate-14B-Diffusers",
     files=(
@@ -34,5 +34,5 @@ def register_pseudo_labelers(register: Register) -> None:
             costs=(Cost("cuda", "from the size of its networks", memory_gb=40),),
         ),
         extra="wan",
-        licence=Licence(code="Apache-2.0", weights="Wan2.2-Animate-14B: Apache-2.0 (Alibaba)", commercial=True),
+        license=License(code="Apache-2.0", weights="Wan2.2-Animate-14B: Apache-2.0 (Alibaba)", commercial=True),
     )

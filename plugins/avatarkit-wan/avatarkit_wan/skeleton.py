@@ -71,10 +71,10 @@ def draw(points: np.ndarray, scores: np.ndarray, height: int, width: int) -> np.
 
 def _limb(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, thickness: int, color: Sequence[int]) -> None:
     """Draw a filled ellipse between two points."""
-    centre, (dx, dy) = (a + b) / 2, a - b
+    center, (dx, dy) = (a + b) / 2, a - b
     axes = (int(math.hypot(dx, dy) / 2), thickness)
     angle = int(math.degrees(math.atan2(dy, dx)))
-    outline = cv2.ellipse2Poly((int(centre[0]), int(centre[1])), axes, angle, 0, 360, 1)
+    outline = cv2.ellipse2Poly((int(center[0]), int(center[1])), axes, angle, 0, 360, 1)
     cv2.fillConvexPoly(canvas, np.asarray(outline), color)
 
 

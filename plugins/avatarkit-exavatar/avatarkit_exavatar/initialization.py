@@ -15,20 +15,20 @@ from avatarkit_exavatar.limbs import lay_limbs
 from avatarkit_exavatar.observation import Observation, trunk_only
 from avatarkit_exavatar.parameters import Parameters
 from avatarkit_exavatar.points import Identity, Points
-from avatarkit_exavatar.solver import Prior, minimise, total_cost
-from avatarkit_exavatar.terms import Term
-from avatarkit_exavatar.torso import clearance
+from avatarkit_exavatar.residuals import Term
+from avatarkit_exavatar.self_collision import clearance
+from avatarkit_exavatar.solver import Prior, minimize, total_cost
 
 __all__ = ["camera_distance", "find_pose", "starting_point"]
 
-_HEAD_METRES = 0.163
+_HEAD_METERS = 0.163
 _PRONATIONS = (-0.9, 0.9)  # turns of the forearm, radians
 _TRIAL_STEPS = 15
 _FIRM = 4.0  # factor on the rough depth while starts are compared
 
 
 def camera_distance(parameters: Parameters, camera: Camera, x: torch.Tensor) -> float:
-    """Metres from the camera to the root joint, along its view."""
+    """Meters from the camera to the root joint, along its view."""
     return max(float(camera.to_camera(x[None, parameters.layout.translation])[0, 2]), 0.1)
 
 
@@ -38,19 +38,19 @@ def starting_point(parameters: Parameters, observation: Observation, camera: Cam
     shape = body.neutral().shape if parameters.shape is None else parameters.shape
     x = parameters.encode(body.neutral())
     x[parameters.layout.pose] = parameters.anatomy.mean.flatten()
-    distance = float(camera.K[0, 0]) * _HEAD_METRES / observation.head_pixels
+    distance = float(camera.K[0, 0]) * _HEAD_METERS / observation.head_pixels
     name = "face478" if "face478" in observation.sets else "pose33"
     seen = observation.sets[name]
     if name == "pose33":
         trust = seen.weight[:, None] + 1e-3
-        centre = (seen.pixels * trust).sum(0) / trust.sum()
+        center = (seen.pixels * trust).sum(0) / trust.sum()
     else:
         trust = torch.ones(len(seen.pixels), 1)
-        centre = seen.pixels.mean(0)
+        center = seen.pixels.mean(0)
     points = set_points(Identity(body, shape, False), seen).rest
     middle = (points * trust).sum(0) / trust.sum()
     root = body.skeleton(shape).positions[0]
-    ray = torch.linalg.inv(camera.K) @ torch.cat([centre, torch.ones(1)])
+    ray = torch.linalg.inv(camera.K) @ torch.cat([center, torch.ones(1)])
     place = torch.linalg.inv(camera.T_camera_world) @ torch.cat([ray * distance, torch.ones(1)])
     pose33 = observation.sets.get("pose33")
     if pose33 is not None and pose33.depth is not None:
@@ -88,9 +88,9 @@ def find_pose(
 
     whole = {"face478", "pose33"}
     steps = config.pose_iterations
-    x = minimise(kinematics, x, terms(trunk_only(observation), whole, 20.0), prior, trunk, steps)
+    x = minimize(kinematics, x, terms(trunk_only(observation), whole, 20.0), prior, trunk, steps)
     x = lay_limbs(kinematics, x, observation, camera)
-    x = minimise(kinematics, x, terms(observation, set(points), 5.0), prior, limbs, steps)
+    x = minimize(kinematics, x, terms(observation, set(points), 5.0), prior, limbs, steps)
     for side in ("left", "right"):
         firm = replace(config, direction_weight=_FIRM * config.direction_weight)
         arm = [
@@ -100,7 +100,7 @@ def find_pose(
             clearance(kinematics.identity, config.clearance_weight),
         ]
         x = _best_arm(kinematics, x, arm, observation, camera, prior, side)
-    return minimise(kinematics, x, terms(observation, set(points), 3.0), prior, everything, steps)
+    return minimize(kinematics, x, terms(observation, set(points), 3.0), prior, everything, steps)
 
 
 def _best_arm(
@@ -129,7 +129,7 @@ def _best_arm(
         starts += turned
     best, least = x, math.inf
     for start in starts:
-        other = minimise(kinematics, start, terms, prior, free, _TRIAL_STEPS)
+        other = minimize(kinematics, start, terms, prior, free, _TRIAL_STEPS)
         cost = total_cost(kinematics, kinematics.pose(other), terms, prior)
         if cost < least:
             best, least = other, cost

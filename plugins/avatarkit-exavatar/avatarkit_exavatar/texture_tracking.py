@@ -20,7 +20,7 @@ from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import Mesh, MeshRendering, barycentric
 from avatarkit_exavatar.contour import resize_alpha
 from avatarkit_exavatar.points import Identity, Points, surface_points
-from avatarkit_exavatar.terms import Lines
+from avatarkit_exavatar.residuals import Lines
 
 __all__ = ["CarriedPhoto", "Sighting"]
 
@@ -28,15 +28,15 @@ _LONGEST = 480  # pixels of the pictures that are compared
 _STEP = 0.07  # head heights between points
 _INSIDE = 0.95  # of the matte, for pixels that are the person's without doubt
 _OTHERWISE = ("face", "eyes", "left_hand", "right_hand", "mouth_inside", "teeth", "tongue")  # their landmarks are better
-_EVEN, _FAINT = 6.0, 6.0  # pixels over which brightness is evened out; grey levels that are noise
-_CONTRAST = 48.0  # grey levels of what is compared
+_EVEN, _FAINT = 6.0, 6.0  # pixels over which brightness is evened out; gray levels that are noise
+_CONTRAST = 48.0  # gray levels of what is compared
 _WINDOW = 15  # pixels
 _SHOWN = 0.6  # of a point's window has to be the person's
-_DEEP = 0.03  # metres behind the surface from which a point is hidden
+_DEEP = 0.03  # meters behind the surface from which a point is hidden
 _AGREE = 1.0  # pixels between a point and where the way there and back ends
 _UNLIKE = 0.35  # mean difference of the windows, in their contrast, at which a match counts for little
 _FARTHEST = 0.25  # head heights; more is a mistake
-_PLAIN = 12.0  # squared grey levels per pixel at which an edge is half believed
+_PLAIN = 12.0  # squared gray levels per pixel at which an edge is half believed
 _SCALE = 0.05  # head heights at which a point begins to count as an outlier
 _FEWEST = 8
 
@@ -134,7 +134,7 @@ class CarriedPhoto:
         )
 
     def _carry(self, drawn: MeshRendering, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The photo on the body in grey, the frame (H, W) where there is none of it; and (H, W) 1 where there is."""
+        """The photo on the body in gray, the frame (H, W) where there is none of it; and (H, W) 1 where there is."""
         face = drawn.face_index
         hit = (face >= 0) & torch.from_numpy(self._seen)[face.clamp_min(0)]
         origin = np.full((*face.shape, 2), -1.0, np.float32)
@@ -167,27 +167,27 @@ class CarriedPhoto:
 
 
 def _small(image: np.ndarray, camera: Camera) -> np.ndarray:
-    """(H, W) float32 grey levels of a picture (H, W, 3) uint8, in the size of a camera."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    return cv2.resize(grey, (camera.width, camera.height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    """(H, W) float32 gray levels of a picture (H, W, 3) uint8, in the size of a camera."""
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return cv2.resize(gray, (camera.width, camera.height), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
-def _evened(grey: np.ndarray) -> np.ndarray:
+def _evened(gray: np.ndarray) -> np.ndarray:
     """(H, W) uint8 with the same brightness and contrast everywhere: light falls differently in the photo and in a clip."""
-    detail = grey - cv2.GaussianBlur(grey, (0, 0), _EVEN)
+    detail = gray - cv2.GaussianBlur(gray, (0, 0), _EVEN)
     contrast = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), _EVEN) + _FAINT**2)
     return np.clip(128 + _CONTRAST * detail / contrast, 0, 255).astype(np.uint8)
 
 
 def _followed(before: np.ndarray, after: np.ndarray, start: np.ndarray, farthest: float) -> tuple[np.ndarray, np.ndarray]:
     """Where points (n, 2) of one picture are in another, in pixels, and (n,) how sure that is; 0 = not found."""
-    there, found, unlike = _flow(before, after, start - 0.5)  # pixel centres are at whole numbers for OpenCV
+    there, found, unlike = _flow(before, after, start - 0.5)  # pixel centers are at whole numbers for OpenCV
     back, returned, _ = _flow(after, before, there)
-    astray = np.linalg.norm(back + 0.5 - start, axis=1)
+    drift = np.linalg.norm(back + 0.5 - start, axis=1)
     moved = np.linalg.norm(there + 0.5 - start, axis=1)
-    good = found & returned & (astray < _AGREE) & (moved < farthest)
+    good = found & returned & (drift < _AGREE) & (moved < farthest)
     sure = np.zeros(len(start), np.float32)
-    sure[good] = np.exp(-((unlike[good] / (_CONTRAST * _UNLIKE)) ** 2) - (2 * astray[good] / _AGREE) ** 2)
+    sure[good] = np.exp(-((unlike[good] / (_CONTRAST * _UNLIKE)) ** 2) - (2 * drift[good] / _AGREE) ** 2)
     return there + 0.5, sure
 
 

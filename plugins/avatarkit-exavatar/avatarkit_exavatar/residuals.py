@@ -1,4 +1,4 @@
-"""What a fit minimises: each term compares posed points with something seen, or with what bodies can do.
+"""What a fit minimizes: each term compares posed points with something seen, or with what bodies can do.
 
 A term is called with the kinematics and a pose and answers with weighted residuals and, if asked, their derivative by
 all unknowns. Terms hold data only and know nothing of stages.
@@ -178,8 +178,8 @@ class Places:
     """Points lie at places in the world, as far as some directions tell.
 
     Attributes:
-        points: n points. target: (n, 3) metres.
-        rows: (n, k, 3) what each point is measured along, divided by the metres that count as one.
+        points: n points. target: (n, 3) meters.
+        rows: (n, k, 3) what each point is measured along, divided by the meters that count as one.
     """
 
     points: Points
@@ -197,10 +197,10 @@ class Clearance:
     """Arms stay out of the trunk, which is a stack of ellipsoids. They leave it sideways or to the front.
 
     Attributes:
-        limbs: n points of arms and hands. radius: (n,) metres of flesh around each.
-        trunk: m points, centres of the ellipsoids. joint: (m,) joints whose turn they take.
+        limbs: n points of arms and hands. radius: (n,) meters of flesh around each.
+        trunk: m points, centers of the ellipsoids. joint: (m,) joints whose turn they take.
         axes: (m, 3) half axes in rest space (across, up, forward).
-        unit: metres that count as one. weight: (n,).
+        unit: meters that count as one. weight: (n,).
     """
 
     limbs: Points
@@ -212,10 +212,10 @@ class Clearance:
     weight: torch.Tensor
 
     def __call__(self, body: Kinematics, posed: Posed, derive: bool) -> Block:
-        limbs, centres = body.world(posed, self.limbs), body.world(posed, self.trunk)
+        limbs, centers = body.world(posed, self.limbs), body.world(posed, self.trunk)
         turn = posed.transforms[self.joint, :3, :3]
         axes = self.axes[None] + self.radius[:, None, None]  # (n, m, 3)
-        local = ((limbs[:, None] - centres)[:, :, None, :] @ turn)[..., 0, :] / axes
+        local = ((limbs[:, None] - centers)[:, :, None, :] @ turn)[..., 0, :] / axes
         x, y, z = local.unbind(-1)
         inside = (local.square().sum(-1) < 1) & (z > _BACK)
         aside = ((1 - y * y - z * z).clamp_min(0.0).sqrt() - x.abs()) * axes[..., 0]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from avatarkit_exavatar.points import Identity, near_joints
-from avatarkit_exavatar.terms import Clearance
+from avatarkit_exavatar.residuals import Clearance
 
 __all__ = ["clearance"]
 
 _LIMBS = ("elbow", "wrist", "middle1", "middle3")
-_FLESH = (0.04, 0.03, 0.015, 0.01)  # metres around those joints
+_FLESH = (0.04, 0.03, 0.015, 0.01)  # meters around those joints
 _TRUNK = ("spine1", "spine2", "spine3")
 
 
@@ -35,7 +35,7 @@ def clearance(identity: Identity, weight: float) -> Clearance:
     rest = body.rest(identity.shape, torch.zeros(1, len(body.expression_names)))[0]
     owner = body.skinning_indices[torch.arange(len(rest)), body.skinning_weights.argmax(1)]
     trunk_vertices = torch.isin(owner, torch.tensor(trunk)) if trunk else torch.zeros(len(rest), dtype=torch.bool)
-    centres, axes, kept = [], [], []
+    centers, axes, kept = [], [], []
     for joint in trunk:
         place = identity.skeleton.positions[joint]
         ring = rest[trunk_vertices & ((rest[:, 1] - place[1]).abs() < 0.06)]
@@ -43,14 +43,14 @@ def clearance(identity: Identity, weight: float) -> Clearance:
             continue
         low, high = ring.quantile(0.05, 0), ring.quantile(0.95, 0)
         kept.append(joint)
-        centres.append(0.5 * (low + high) - place)
+        centers.append(0.5 * (low + high) - place)
         half = 0.5 * (high - low)
         axes.append(torch.stack([half[0], torch.tensor(0.12), half[2]]))
     usable = bool(kept and limbs)
     return Clearance(
         limbs=near_joints(identity, limbs if usable else [0], torch.stack(shift) if usable else None),
         radius=torch.tensor(flesh if usable else [0.0]),
-        trunk=near_joints(identity, kept if usable else [0], torch.stack(centres) if usable else None),
+        trunk=near_joints(identity, kept if usable else [0], torch.stack(centers) if usable else None),
         joint=torch.tensor(kept if usable else [0]),
         axes=torch.stack(axes) if usable else torch.full((1, 3), 1e-3),
         unit=0.01,

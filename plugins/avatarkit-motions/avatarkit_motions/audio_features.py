@@ -106,8 +106,8 @@ def _energies(samples: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
     A part of the recording at a time.
     """
     count = max(1, len(samples) // HOP)
-    emphasised = np.append(samples[:1], samples[1:] - 0.6 * samples[:-1])
-    padded = np.pad(emphasised, (_WINDOW // 2, _WINDOW))
+    emphasized = np.append(samples[:1], samples[1:] - 0.6 * samples[:-1])
+    padded = np.pad(emphasized, (_WINDOW // 2, _WINDOW))
     bands = {_WHOLE, _VOICE, *(band for pair in _BALANCES for band in pair)}
     out: dict[tuple[int, int], np.ndarray] = {band: np.empty(count) for band in bands}
     for start in range(0, count, _LOOKS):

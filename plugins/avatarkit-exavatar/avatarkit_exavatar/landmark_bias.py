@@ -59,7 +59,7 @@ class _Learnt:
 
     Attributes:
         pixels: (n, 2) in the photo.
-        offset: (n, 3) metres in rest space, from where the table has a point to where the detector put it in the photo.
+        offset: (n, 3) meters in rest space, from where the table has a point to where the detector put it in the photo.
         lasting: (n, 3) what of it is believed in any pose.
     """
 

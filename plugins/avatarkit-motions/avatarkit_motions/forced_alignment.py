@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from avatarkit_motions.audio_features import STEP, Voice
 from avatarkit_motions.face import CONSONANTS, VOWELS, shapes_of
-from avatarkit_motions.hearing import STEP, Voice
 
 __all__ = ["VOWEL_PLACES", "align"]
 

@@ -25,8 +25,8 @@ from avatarkit_exavatar.kinematics import Kinematics
 from avatarkit_exavatar.observation import Observation
 from avatarkit_exavatar.parameters import Parameters
 from avatarkit_exavatar.points import Identity, Points, near_joints
-from avatarkit_exavatar.solver import Prior, minimise
-from avatarkit_exavatar.terms import Places
+from avatarkit_exavatar.residuals import Places
+from avatarkit_exavatar.solver import Prior, minimize
 
 __all__ = ["tuck_hands"]
 
@@ -38,17 +38,17 @@ _CURLS = (0.0, 0.5, 1.0)  # parts of a fist
 _BENDS, _ASIDE = (0.0, -0.4, 0.4, -0.8, 0.8, -1.2, 1.2), (0.0, -0.45, 0.45)  # radians at the wrist
 _STRETCHES = (0.0, -0.2, -0.4, -0.6)  # radians at the elbow of an arm that was not fully seen
 _INWARD, _ROLLS = (0.0, -0.5, -0.25, 0.25, 0.5), (0.0, -0.8, 0.8)  # radians about the upper arm, and about the forearm
-_PUSHES = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3)  # metres that a wrist goes back along its ray, under what lies before it
+_PUSHES = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3)  # meters that a wrist goes back along its ray, under what lies before it
 _CURLED, _BENT, _ROLLED, _STRETCHED = 0.06, 0.05, 0.03, 0.8  # what a fist, and a radian of each, must gain, as part of a hand
 _DEPTHS = 4  # of them, the best, are followed up
-_PUSHED = 0.2  # what a metre back must gain
+_PUSHED = 0.2  # what a meter back must gain
 _SUNK = 1.0  # what a part of a hand's area must gain by which a forearm that was seen sinks into something
 _CROSSED = 0.25  # of it, where it is the other arm: which of two that cross lies before the other, pixels hardly tell
 _MOVED = 2.0  # what a wrist that was seen must gain to leave its place, per squared head height
 _ASKING = 4.0  # weight of skin that nothing else explains, against clothes that the hand would lie on
 _BEHIND = 0.3  # a hand where the photo shows no person may be behind something that is not theirs
 _STEPS = 12  # that push a wrist back
-_WRIST_OFF, _ELBOW_ASIDE = 0.005, 0.02  # metres from where they should be then that weigh as much as a radian
+_WRIST_OFF, _ELBOW_ASIDE = 0.005, 0.02  # meters from where they should be then that weigh as much as a radian
 _SHOWN = 0.08  # part of a hand that must lie on skin to be taken for seen
 
 
@@ -102,19 +102,19 @@ def tuck_hands(
     if matte is not None:
         person = resize_alpha(matte.alpha, small.width, small.height)
     bare = torch.zeros_like(person) if skin is None else resize_alpha(skin, small.width, small.height) * person
-    partly = []
+    partially_visible = []
     for side in ("left", "right"):
         if observation.visible[f"{side}_hand"]:
             continue
         arm = _Arm(parameters, x, side, observation, small, rasterizer)
-        if f"{side}_hand" in observation.cut and not (arm.movable and arm.on_a_sleeve(arm.closed(), person - bare)):
+        if f"{side}_hand" in observation.truncated and not (arm.movable and arm.on_a_sleeve(arm.closed(), person - bare)):
             x = arm.closed()
-            partly.append(f"{side}_hand")
+            partially_visible.append(f"{side}_hand")
         elif arm.movable:
             x, on_skin = arm.tucked(person, bare)
             if on_skin > _SHOWN:
-                partly.append(f"{side}_hand")
-    return x, tuple(partly)
+                partially_visible.append(f"{side}_hand")
+    return x, tuple(partially_visible)
 
 
 class _Arm:
@@ -258,7 +258,7 @@ class _Arm:
         return x
 
     def _pushed(self, distance: float) -> torch.Tensor:
-        """(P,) the fit with the wrist ``distance`` metres farther back, and wrist and elbow where they were in the picture."""
+        """(P,) the fit with the wrist ``distance`` meters farther back, and wrist and elbow where they were in the picture."""
         if distance not in self._bases:
             free = torch.zeros_like(self._x, dtype=torch.bool)
             for at in (self._at["shoulder"], self._at["upper_arm_twist"], self._at["elbow"]):
@@ -275,7 +275,7 @@ class _Arm:
             reach = Places(self._ends, target, torch.stack([aside / _ELBOW_ASIDE, torch.eye(3) / _WRIST_OFF]))
             nearest = self._bases[max(d for d in self._bases if d < distance)]
             near = Prior.near(self._x, free.float(), low, high)
-            self._bases[distance] = minimise(self._kinematics, nearest, [reach], near, free, _STEPS)
+            self._bases[distance] = minimize(self._kinematics, nearest, [reach], near, free, _STEPS)
         return self._bases[distance]
 
     def _joints(self, x: torch.Tensor) -> torch.Tensor:
