@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -275,7 +275,8 @@ def _display(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     """Return how players show a frame: axes swapped, then flipped left to right, then upside down."""
     from av.sidedata.sidedata import Type
 
-    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    sides: Any = frame.side_data  # its type stub has texts as keys
+    data = sides.get(Type.DISPLAYMATRIX)
     if data is None or data.buffer_size < 36:
         return False, False, False
     a, b, _, c, d = struct.unpack_from("<5i" if sys.byteorder == "little" else ">5i", bytes(data))

@@ -10,18 +10,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from avatarkit.errors import InputError
 from avatarkit.types.body import SMPLX_JOINTS
+from avatarkit.utils.moved import former_names
 
-__all__ = ["REQUIRED", "Recognized", "recognize"]
+__all__ = ["REQUIRED", "Recognized", "recognize", "recognize_rig"]
 
 REQUIRED = ("pelvis", "left_shoulder", "left_elbow", "right_shoulder", "right_elbow")
 """Joints without which a motion cannot be retargeted."""
 
 _CHAINS = (("collar", "shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "foot"))
-_LIMBS = tuple(part for chain in _CHAINS for part in chain)
 _OTHERS = ("head", "jaw", "eye_smplhf")
 _SHARED = 0.75  # part of the joints that share a prefix or a suffix which is no name
 _FINGERS = ("thumb", "index", "middle", "ring", "pinky")
@@ -53,14 +54,14 @@ class Recognized:
     rig: str
     joints: Mapping[str, int]
 
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """SMPL-X joints of trunk and limbs that the skeleton lacks."""
-        return tuple(n for n in SMPLX_JOINTS[:22] if n not in self.joints)
+
+def recognize(names: Sequence[str], parents: Sequence[int]) -> dict[str, int]:
+    """Return SMPL-X joint -> number of the skeleton's joint, see ``recognize_rig``."""
+    return dict(recognize_rig(names, parents).joints)
 
 
-def recognize(names: Sequence[str], parents: Sequence[int], given: Mapping[str, str] | None = None) -> Recognized:
-    """Recognize the joints of a skeleton.
+def recognize_rig(names: Sequence[str], parents: Sequence[int], given: Mapping[str, str] | None = None) -> Recognized:
+    """Recognize the joints of a skeleton, and by which rig they are named.
 
     Limbs are recognized by their names, the spine by its position between pelvis and shoulders.
 
@@ -78,20 +79,25 @@ def recognize(names: Sequence[str], parents: Sequence[int], given: Mapping[str, 
         return Recognized("SMPL-X", {n: plain[n] for n in SMPLX_JOINTS if n in plain})
     keys = _keys(names)
     rigs = _tables()["rig"]
-    matches = [_limbs(rig, keys, parents) for rig in rigs]
-    best = max(range(len(rigs)), key=lambda k: (len(matches[k]), -k))
-    found = dict(matches[best])
-    for rig, match in zip(rigs, matches, strict=True):  # e.g. toes that are named as in another rig
-        for name, j in match.items():
-            if name not in found and j not in found.values() and _fits(found | {name: j}, parents):
-                found[name] = j
+    found: dict[str, int] = {}
+    chosen: list[Mapping[str, Any]] = []
+    for chain in _CHAINS:  # arms and legs may be named as in different rigs
+        matches = [_limbs(rig, chain, keys, parents) for rig in rigs]
+        best = max(range(len(rigs)), key=lambda k: (len(matches[k]), -k))
+        chosen.append(rigs[best])
+        found |= matches[best]
+        for match in matches:
+            for name, j in match.items():
+                if name not in found and j not in found.values() and _fits(found | {name: j}, parents):
+                    found[name] = j
+    for rig in rigs:
         for part in _OTHERS:
             found |= {n: j for n, j in _sided(part, rig.get(part, ()), keys) if n not in found}
     found |= _fingers(keys)
     found = {n: j for n, j in found.items() if n not in mine and j not in mine.values()} | mine
-    named = next((keys[("", n)] for n in rigs[best].get("pelvis", ()) if ("", n) in keys), None)
+    named = next((keys[("", n)] for rig in chosen for n in rig.get("pelvis", ()) if ("", n) in keys), None)
     found = _trunk(found, parents, named) | found
-    return Recognized(rigs[best]["name"] if not mine else "as the joint map says", found)
+    return Recognized(" and ".join(dict.fromkeys(rig["name"] for rig in chosen)), found)
 
 
 def _given(given: Mapping[str, str], plain: Mapping[str, int]) -> dict[str, int]:
@@ -108,10 +114,12 @@ def _tables() -> dict[str, Any]:
     return tomllib.loads(resources.files("avatarkit.motion").joinpath("rigs.toml").read_text(encoding="utf-8"))
 
 
-def _limbs(rig: Mapping[str, Any], keys: Mapping[tuple[str, str], int], parents: Sequence[int]) -> dict[str, int]:
-    """Return the limbs' joints under one rig's names, as far as they hang on each other as in a body."""
+def _limbs(
+    rig: Mapping[str, Any], chain: Sequence[str], keys: Mapping[tuple[str, str], int], parents: Sequence[int]
+) -> dict[str, int]:
+    """Return the joints of both arms or legs under one rig's names, as far as they hang on each other as in a body."""
     found: dict[str, int] = {}
-    for part in _LIMBS:
+    for part in chain:
         for name, j in _sided(part, rig.get(part, ()), keys):
             if j not in found.values() and _fits(found | {name: j}, parents):
                 found[name] = j
@@ -131,7 +139,7 @@ def _fits(found: Mapping[str, int], parents: Sequence[int]) -> bool:
     for side in ("left", "right"):
         for chain in _CHAINS:
             joints = [found[f"{side}_{part}"] for part in chain if f"{side}_{part}" in found]
-            if any(a not in _up(b, parents) for a, b in zip(joints, joints[1:], strict=False)):
+            if any(a not in _up(b, parents) for a, b in pairwise(joints)):
                 return False
     return True
 
@@ -173,7 +181,7 @@ def _keys(names: Sequence[str]) -> dict[tuple[str, str], int]:
 def _without_shared(names: list[str]) -> list[str]:
     """Remove a prefix, a suffix and numbers that most joints share."""
     names = _without_prefix([re.sub(r"^(def|b)[-_.\s]+", "", n, flags=re.IGNORECASE) for n in names])
-    numbered = [re.sub(r"(?<=\D)_0?\d+$", "", n) for n in names]  # "LeftArm_09", as Sketchfab writes
+    numbered = [re.sub(r"_\d+$", "", n) for n in names]  # "LeftArm_09", as Sketchfab writes
     if sum(a != b for a, b in zip(names, numbered, strict=True)) >= _SHARED * len(names):
         names = numbered
     return [n[::-1] for n in _without_prefix([n[::-1] for n in names], "_-. ")]
@@ -210,6 +218,21 @@ def _up(j: int, parents: Sequence[int]) -> list[int]:
     return out
 
 
+def _crown(chest: int, found: Mapping[str, int], parents: Sequence[int]) -> int | None:
+    """Return the head of a skeleton that does not name it: the end of the only line of joints from the chest beside the arms."""
+    children: dict[int, list[int]] = {}
+    for j, parent in enumerate(parents):
+        children.setdefault(parent, []).append(j)
+    arms = set(_up(found["left_shoulder"], parents)) | set(_up(found["right_shoulder"], parents))
+    free = [j for j in children.get(chest, []) if j not in arms]
+    if len(free) != 1:
+        return None
+    j = free[0]
+    while len(children.get(j, [])) == 1:
+        j = children[j][0]
+    return j
+
+
 def _trunk(found: Mapping[str, int], parents: Sequence[int], named: int | None) -> dict[str, int]:
     """Return pelvis, spine, neck: the joints from hips to shoulders, and on to the head.
 
@@ -243,8 +266,15 @@ def _trunk(found: Mapping[str, int], parents: Sequence[int], named: int | None) 
             out["spine1"] = rest[0]
             if len(rest) > 1:
                 out["spine2"] = rest[-1]
-    to_head = line("head")
+    head = found.get("head", _crown(chest, found, parents))
+    if head is not None:
+        out["head"] = head
+    to_head = _up(-1 if head is None else head, parents)
     neck = to_head[1 : to_head.index(chest)] if chest in to_head else []
     if neck:
         out["neck"] = neck[len(neck) // 2]
     return out
+
+
+if not TYPE_CHECKING:
+    __getattr__ = former_names(__name__, {"recognise": "recognize"})

@@ -154,8 +154,8 @@ def _decode(values: np.ndarray, name: str, count: int, source: str) -> tuple[tor
 
 def _frames_lead(values: np.ndarray, lead: int, count: int) -> bool:
     """Return whether the first ``lead`` axes are the frames: (T, ...), (1, ...) for all frames, or (1, T, ...)."""
-    shape = values.shape[:lead]
-    return values.ndim > lead and (shape in ((count,), (1, count)) or (shape == (1,) and (values.ndim == 2 or values.shape[1] != count)))
+    shape, constant = values.shape[:lead], values.ndim == 2 or values.shape[1:2] != (count,)
+    return values.ndim > lead and (shape in ((count,), (1, count)) or (shape == (1,) and constant))
 
 
 def _matrices(rows: torch.Tensor, name: str, source: str) -> torch.Tensor:

@@ -6,6 +6,7 @@ push-ups stays on the floor, and a clip in camera axes, y down, is turned.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,9 +23,8 @@ UP_AXES = {
 _REST = 4.0  # the rest pose stands along this axis
 _UPRIGHT = 3.0  # people stand and walk more than they lie
 _FLOOR = 4.0  # the lowest joints stay at height zero
-_FLOATING = -1.0
-_UNUSUAL = -1.0  # files are y up or z up
-_SURE = 2.0
+_NO_FLOOR = -1.0
+_UNUSUAL = -1.0  # files are y up or z up, and sometimes in the axes of a camera
 # Meters.
 _LOWEST = (-0.25, 0.15)  # height of the lowest joint of a person on the floor
 _STEADY = 0.15  # standard deviation of that height
@@ -38,12 +38,12 @@ class Up:
     Attributes:
         axis: name in ``UP_AXES``.
         reason: why, for the user.
-        sure: False where the evidence is weak.
+        usual: whether there is nothing to tell the user: a person who stands, y up or z up.
     """
 
     axis: str
     reason: str
-    sure: bool = True
+    usual: bool = True
 
     @property
     def direction(self) -> torch.Tensor:
@@ -51,7 +51,13 @@ class Up:
         return torch.tensor(UP_AXES[self.axis], dtype=torch.float64)
 
 
-def find_up(trunk: torch.Tensor, joints: torch.Tensor, rest: str | None, placed: bool) -> Up:
+def find_up(
+    trunk: torch.Tensor,
+    joints: torch.Tensor,
+    rest: str | None,
+    placed: bool,
+    origins: Sequence[tuple[float, float, float]] = ((0.0, 0.0, 0.0),),
+) -> Up:
     """Return the direction that is up.
 
     Args:
@@ -60,6 +66,7 @@ def find_up(trunk: torch.Tensor, joints: torch.Tensor, rest: str | None, placed:
         rest: axis along which the person stands in the file's rest pose, if the format's convention is that the rest pose shows
             what is up; otherwise None.
         placed: whether the file has positions.
+        origins: (3,) meters, which may have to be added to the positions.
     """
     placed &= float(joints[0, 0].norm()) > 1e-3  # otherwise the clip was moved to start at the origin
     scores: dict[str, float] = {}
@@ -67,22 +74,23 @@ def find_up(trunk: torch.Tensor, joints: torch.Tensor, rest: str | None, placed:
     for name, axis in UP_AXES.items():
         direction = torch.tensor(axis, dtype=torch.float64)
         upright = float((trunk @ direction).mean())
-        pelvis = (joints[:, 0] @ direction).median()
-        low = (joints @ direction).amin(1)
-        floor = placed and pelvis > _PELVIS and _LOWEST[0] < low.median() < _LOWEST[1] and bool(low.std(correction=0) < _STEADY)
-        floating = placed and not floor and abs(float(pelvis)) > _PELVIS
+        floor = placed and _on_floor(joints @ direction, [float(torch.tensor(o).double() @ direction) for o in origins])
         facts[name] = upright, floor
-        scores[name] = (
-            _UPRIGHT * (upright - 1) + _FLOOR * floor + _FLOATING * floating
-            + _REST * (name == rest) + _UNUSUAL * (name not in ("y", "z") and name != rest)
-        )  # fmt: skip
+        ground = _FLOOR if floor else _NO_FLOOR * placed
+        rare = _UNUSUAL if name not in ("y", "z", rest) else 0.0
+        scores[name] = _UPRIGHT * (upright - 1) + ground + rare + _REST * (name == rest)
     best = max(UP_AXES, key=lambda n: scores[n])
-    second = max(score for n, score in scores.items() if n != best)
     upright, floor = facts[best]
     if best == rest:
-        reason = "as in its rest pose"
-    elif upright > 0.5:
-        reason = "the person stands along it"
-    else:
-        reason = "the person lies or crawls on its floor" if floor else "a guess"
-    return Up(best, reason, scores[best] - second > _SURE or best == rest or (best == "y" and upright > 0.5))
+        return Up(best, "as its rest pose stands")
+    if upright > 0.5:
+        return Up(best, "the person stands along it", usual=best in ("y", "z") and rest is None)
+    return Up(best, "the person lies or crawls on the floor" if floor else "a guess from the pose", usual=False)
+
+
+def _on_floor(heights: torch.Tensor, lifts: Sequence[float]) -> bool:
+    """Return whether the lowest of the joints, heights (T, J) in meters, stays at zero and the pelvis above it."""
+    low, pelvis = heights.amin(1), float(heights[:, 0].median())
+    if float(low.std(correction=0)) > _STEADY:
+        return False
+    return any(pelvis + lift > _PELVIS and _LOWEST[0] < float(low.median()) + lift < _LOWEST[1] for lift in lifts)
