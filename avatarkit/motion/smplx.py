@@ -89,9 +89,9 @@ def smplx_motion(arrays: Mapping[str, np.ndarray], reading: Reading) -> tuple[Mo
 
 
 def _native(source: SourceSkeleton, local: Mapping[str, torch.Tensor], reading: Reading) -> Motion:
-    """Return the motion for SMPL-X itself: rotations are used directly."""
+    """Return the motion for SMPL-X itself: rotations are used directly, in a world that is y up."""
     body = reading.body
-    world = orient(source, reading.solver, reading.up).world
+    world = orient(source, reading.solver, reading.up).upright
     neutral = body.neutral()
     count = len(local["pelvis"])
     joints = torch.zeros(count, len(body.joint_names), 3)

@@ -58,10 +58,12 @@ class Orientation:
 
     Attributes:
         up: which axis is up, and why.
+        upright: (3, 3) rotation from the file's world to y up.
         world: (3, 3) rotation from the file's world to y up, facing +z on average.
     """
 
     up: Up
+    upright: torch.Tensor
     world: torch.Tensor
 
 
@@ -83,7 +85,8 @@ def orient(source: SourceSkeleton, solver: PoseSolver, up: str | None = None) ->
             "map its joints with --joint-map FILE."
         )
     if source.relative:
-        return Orientation(Up("y", "as in avatarkit's own files"), torch.eye(3, dtype=torch.float64))
+        still = torch.eye(3, dtype=torch.float64)
+        return Orientation(Up("y", "as in avatarkit's own files"), still, still)
     axes, standing = rest_axes(source)
     pelvis = source.rotations["pelvis"] @ axes["pelvis"]
     if up is not None:
@@ -95,7 +98,9 @@ def orient(source: SourceSkeleton, solver: PoseSolver, up: str | None = None) ->
         step = -(-len(pelvis) // _MOST_LOOKS)
         joints = _joints(source)[::step] * scale_to_meters(source, solver)
         found = find_up(pelvis[::step, :, 1], joints, rest, source.positions is not None, source.origins)
-    return Orientation(found, _to_front(pelvis, found.direction))
+    z = found.direction.roll(1)
+    upright = torch.stack([torch.linalg.cross(found.direction, z), found.direction, z])
+    return Orientation(found, upright, _to_front(upright @ pelvis) @ upright)
 
 
 def _joints(source: SourceSkeleton) -> torch.Tensor:
@@ -190,24 +195,20 @@ def cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.cosine_similarity(a, b, dim=-1)
 
 
-def _to_front(pelvis: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-    """Return the rotation (3, 3) from the file's world to y up, facing +z on average.
+def _to_front(pelvis: torch.Tensor) -> torch.Tensor:
+    """Return the rotation (3, 3) about y after which a person faces +z on average.
 
     Where a person faces is told without the tilt: those who lie face where they would if they stood up.
 
     Args:
-        pelvis: (T, 3, 3) left, up, forward of the pelvis in the file's world.
-        up: (3,) axis of the file.
+        pelvis: (T, 3, 3) left, up, forward of the pelvis in a world that is y up.
     """
-    z = up.roll(1)
-    upright = torch.stack([torch.linalg.cross(up, z), up, z])
-    R = upright @ pelvis
-    sine, cosine = R[:, 0, 2] - R[:, 2, 0], R[:, 0, 0] + R[:, 2, 2]
+    sine, cosine = pelvis[:, 0, 2] - pelvis[:, 2, 0], pelvis[:, 0, 0] + pelvis[:, 2, 2]
     if math.hypot(float(sine.mean()), float(cosine.mean())) < 0.6:  # no clear direction, e.g. walking in circles
         sine, cosine = sine[:1], cosine[:1]
     facing = math.atan2(float(sine.mean()), float(cosine.mean()))
     c, s = math.cos(facing), math.sin(facing)
-    return torch.tensor([[c, 0, -s], [0, 1, 0], [s, 0, c]], dtype=torch.float64) @ upright
+    return torch.tensor([[c, 0, -s], [0, 1, 0], [s, 0, c]], dtype=torch.float64)
 
 
 def bone_at_rest(source: SourceSkeleton, start: str, end: str, left: torch.Tensor) -> torch.Tensor | None:
