@@ -7,6 +7,7 @@ import torch
 from avatarkit.geometry.rotations import matrix_to_axis_angle
 from avatarkit.motion.bvh import Bvh, read_bvh
 from avatarkit.motion.reading import MotionInfo, Reading
+from avatarkit.motion.retargeting import moved_parts
 from avatarkit.motion.skeleton import recognize_rig
 from avatarkit.motion.source_skeleton import SourceSkeleton
 from avatarkit.motion.up_axis import Up
@@ -71,4 +72,4 @@ def _native(file: Bvh, reading: Reading) -> Motion | None:
     joints[:, 0] = 0
     expression = torch.zeros(len(joints), len(body.expression_names))
     params = BodyParams(body.name, neutral.shape.cpu(), expression, root.float(), moved.float(), joints.float())
-    return Motion(reading.path.stem, file.fps, params)
+    return Motion(reading.path.stem, file.fps, params, moves=moved_parts([g.name for g in body.pose_groups]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -26,7 +27,7 @@ __all__ = ["ARRAYS", "is_own", "read_own", "save_motion", "soles"]
 _FORMAT = "avatarkit-motion-1"
 ARRAYS = frozenset({
     "format", "model", "name", "fps", "loop", "joint_names", "joint_parents", "joint_positions", "expression_names",
-    "shape", "expression", "root", "translation", "joints", "valid",
+    "shape", "expression", "root", "translation", "joints", "valid", "moves",
 })  # fmt: skip
 _MOST_JOINTS, _MOST_NUMBERS = 2_000, 5_000
 _MOST_ROTATIONS = 3_000_000  # limit of frames times joints
@@ -71,6 +72,7 @@ def save_motion(motion: Motion, body: BodyModel, path: Path | str) -> None:
         "shape_names": np.array(body.shape_names),
     }
     extra = {} if motion.valid is None else {"valid": motion.valid.cpu().numpy()}
+    extra |= {"moves": np.array(sorted(motion.moves), dtype="U8")}
     arrays = {k: np.asarray(v) for k, v in {**facts, **names, **moving, **extra}.items()}
     stream = BytesIO()  # np.savez leaves its archive open if writing to a file fails
     np.savez_compressed(stream, **arrays)
@@ -105,6 +107,7 @@ def read_own(arrays: Mapping[str, np.ndarray], reading: Reading) -> tuple[Motion
         moving = {k: _array(arrays, k) for k in ("shape", "expression", "root", "translation", "joints", "joint_positions")}
         parents = tuple(int(j) for j in arrays["joint_parents"])
         valid = torch.from_numpy(arrays["valid"].astype(bool)) if "valid" in arrays else None
+        moves = frozenset(str(n) for n in arrays["moves"].reshape(-1)[:10]) if "moves" in arrays else frozenset()
         T, J = len(moving["root"]), len(joint_names)
         wanted = {
             "expression": (T, len(expression_names)),
@@ -133,7 +136,7 @@ def read_own(arrays: Mapping[str, np.ndarray], reading: Reading) -> tuple[Motion
         joints = moving["joints"][:, order]
         params = BodyParams(model, shape, expression, moving["root"], moving["translation"], joints)
         info = MotionInfo("avatarkit npz", model, Up("y", "as in avatarkit's own files"), "m", {n: n for n in joint_names})
-        return Motion(name, fps, params, bool(loop), valid), info
+        return Motion(name, fps, params, bool(loop), valid, moves), info
     vectors = moving["joints"].double().clone()
     vectors[:, 0] = moving["root"].double()
     local = axis_angle_to_matrix(vectors)
@@ -149,7 +152,8 @@ def read_own(arrays: Mapping[str, np.ndarray], reading: Reading) -> tuple[Motion
         moving["translation"].double(), fps, actions, anatomical=True, relative=True,
     )  # fmt: skip
     names = {n: joint_names[j] for n, j in found.items()}
-    return reading.retargeted(source, "avatarkit npz", recognized.rig, names, name)
+    motion, info = reading.retargeted(source, "avatarkit npz", recognized.rig, names, name)
+    return replace(motion, loop=bool(loop), valid=valid, moves=moves), info
 
 
 def _printable(name: str) -> str:

@@ -7,7 +7,7 @@ transferred instead.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +17,7 @@ from avatarkit.motion.source_skeleton import TRUNK, Orientation, SourceSkeleton,
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.utils.moved import former_names
 
-__all__ = ["SourceSkeleton", "retarget"]
+__all__ = ["SourceSkeleton", "moved_parts", "retarget"]
 
 _CLEAR_BEND = 0.4  # sine of the angle of a limb that is bent for sure
 
@@ -53,7 +53,13 @@ def retarget(source: SourceSkeleton, solver: PoseSolver, name: str, orientation:
             expression[:, k] = actions[action].float().clamp(0, 1)
     translation = _translation(source, solver, world).float()
     params = BodyParams(body.name, body.neutral().shape.cpu(), expression, root, translation, joints)
-    return Motion(name, source.fps, params)
+    return Motion(name, source.fps, params, moves=moved_parts(frames))
+
+
+def moved_parts(names: Collection[str]) -> frozenset[str]:
+    """Return the parts of the body (``Motion.moves``) to which joints of these SMPL-X names belong."""
+    parts = {"trunk": ("spine1", "spine2", "spine3"), "head": ("head",), "legs": ("left_hip", "right_hip")}
+    return frozenset(part for part, joints in parts.items() if any(n in names for n in joints))
 
 
 def _limb(

@@ -6,6 +6,7 @@ These are the archives of AMASS, AIST++, BEAT2 and similar data sets, and the ou
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -84,12 +85,12 @@ def smplx_motion(arrays: Mapping[str, np.ndarray], reading: Reading) -> tuple[Mo
     rig = "SMPL-X" if "jaw" in local else "SMPL-H" if "left_index1" in local else "SMPL"
     motion, info = reading.retargeted(source, "SMPL npz", rig, {n: n for n in local}, notes=[note] if note else [])
     if set(SMPLX_JOINTS) <= set(reading.body.joint_names):
-        motion = _native(source, local, reading)
+        motion = replace(motion, params=_native(source, local, reading))
     return motion, info
 
 
-def _native(source: SourceSkeleton, local: Mapping[str, torch.Tensor], reading: Reading) -> Motion:
-    """Return the motion for SMPL-X itself: rotations are used directly, in a world that is y up."""
+def _native(source: SourceSkeleton, local: Mapping[str, torch.Tensor], reading: Reading) -> BodyParams:
+    """Return the parameters of SMPL-X itself: rotations are used directly, in a world that is y up."""
     body = reading.body
     world = orient(source, reading.solver, reading.up).upright
     neutral = body.neutral()
@@ -102,4 +103,4 @@ def _native(source: SourceSkeleton, local: Mapping[str, torch.Tensor], reading: 
     moved = ((world @ (at - at[0])[..., None])[..., 0]).float()
     expression = torch.zeros(count, len(body.expression_names))
     root = matrix_to_axis_angle(world @ local["pelvis"]).float()
-    return Motion(reading.path.stem, source.fps, BodyParams(body.name, neutral.shape, expression, root, moved, joints))
+    return BodyParams(body.name, neutral.shape, expression, root, moved, joints)

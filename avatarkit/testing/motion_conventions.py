@@ -208,7 +208,8 @@ def bvh(clip: Clip, how: Convention) -> bytes:
             joint(child, depth + 1)
         if not children:
             tip = np.array(_TIPS.get(name.rpartition("_")[2], OFFSETS[name] * 0.8), float)
-            lines.extend([f"{pad}\tEnd Site", pad + "\t{", f"{pad}\t\tOFFSET {text(G @ rest[name] @ tip * how.unit)}", pad + "\t}"])
+            end = text(G @ rest[name] @ tip * how.unit)
+            lines.extend([f"{pad}\tEnd Site", pad + "\t{", f"{pad}\t\tOFFSET {end}", pad + "\t}"])
         lines.append(pad + "}")
 
     if wrapped:
@@ -241,34 +242,44 @@ def _encoded(text: str, how: str) -> bytes:
 
 _ARM = ("collar", "shoulder", "elbow", "wrist")
 _LEG = ("hip", "knee", "ankle", "foot")
-# Trunk from pelvis to head; collar to wrist; hip to foot; pattern of fingers: %s = side mark, {f}, {k}.
+# Trunk from pelvis to head; mark of the left side (@ = the part) and arm; leg; pattern of fingers.
 RIGS: dict[str, tuple[str, str, str, str]] = {
-    "Mixamo": ("Hips Spine Spine1 Spine2 Neck Head", "Left:Shoulder Arm ForeArm Hand", "UpLeg Leg Foot ToeBase", "Hand{F}{k}"),
+    "Mixamo": (
+        "Hips Spine Spine1 Spine2 Neck Head", "Left:Shoulder Arm ForeArm Hand", "UpLeg Leg Foot ToeBase", "Hand{F}{k}"),
     "OptiTrack": ("Hip Ab Ab2 Chest Neck Head", "L:Shoulder UArm FArm Hand", "Thigh Shin Foot Toe", "{F}{k}"),
-    "Valve": ("Pelvis Spine Spine1 Spine2 Neck1 Head1", "L_:Clavicle UpperArm Forearm Hand", "Thigh Calf Foot Toe0", "Finger{b}"),
+    "Valve": (
+        "Pelvis Spine Spine1 Spine2 Neck1 Head1", "L_:Clavicle UpperArm Forearm Hand", "Thigh Calf Foot Toe0", "Finger{b}"),
     "Biped": ("Pelvis Spine Spine1 Spine2 Neck Head", "L :Clavicle UpperArm Forearm Hand", "Thigh Calf Foot Toe0", "Finger{b}"),
-    "VRoid": ("C_Hips C_Spine C_Chest C_UpperChest C_Neck C_Head", "L_:Shoulder UpperArm LowerArm Hand",
-              "UpperLeg LowerLeg Foot ToeBase", "{L}{k}"),
-    "VRM": ("hips spine chest upperChest neck head", "left:Shoulder UpperArm LowerArm Hand", "UpperLeg LowerLeg Foot Toes", "{L}{p}"),
-    "Second Life": ("mPelvis mTorso mSpine3 mChest mNeck mHead", "m@Left:Collar Shoulder Elbow Wrist", "Hip Knee Ankle Foot",
-                    "Hand{F}{k}"),
-    "Rigify": ("spine spine.001 spine.002 spine.003 spine.004 spine.006", "@.L:shoulder upper_arm forearm hand",
-               "thigh shin foot toe", "{r}.0{k}"),
-    "Unreal": ("pelvis spine_01 spine_02 spine_03 neck_01 head", "@_l:clavicle upperarm lowerarm hand", "thigh calf foot ball",
-               "{f}_0{k}"),
-    "Daz": ("hip abdomenLower abdomenUpper chestLower neckLower head", "l:Collar ShldrBend ForearmBend Hand",
-            "ThighBend Shin Foot Toe", "{M}{k}"),
+    "VRoid": (
+        "C_Hips C_Spine C_Chest C_UpperChest C_Neck C_Head", "L_:Shoulder UpperArm LowerArm Hand",
+        "UpperLeg LowerLeg Foot ToeBase", "{L}{k}"),
+    "VRM": (
+        "hips spine chest upperChest neck head", "left:Shoulder UpperArm LowerArm Hand", "UpperLeg LowerLeg Foot Toes", "{L}{p}"),
+    "Second Life": (
+        "mPelvis mTorso mSpine3 mChest mNeck mHead", "m@Left:Collar Shoulder Elbow Wrist", "Hip Knee Ankle Foot", "Hand{F}{k}"),
+    "Rigify": (
+        "spine spine.001 spine.002 spine.003 spine.004 spine.006", "@.L:shoulder upper_arm forearm hand", "thigh shin foot toe",
+        "{r}.0{k}"),
+    "Unreal": (
+        "pelvis spine_01 spine_02 spine_03 neck_01 head", "@_l:clavicle upperarm lowerarm hand", "thigh calf foot ball",
+        "{f}_0{k}"),
+    "Daz": (
+        "hip abdomenLower abdomenUpper chestLower neckLower head", "l:Collar ShldrBend ForearmBend Hand",
+        "ThighBend Shin Foot Toe", "{M}{k}"),
     "Poser": ("hip abdomen chest chest2 neck head", "l:Collar Shldr ForeArm Hand", "Thigh Shin Foot Toe", "{M}{k}"),
-    "MakeHuman": ("root spine05 spine03 spine01 neck01 head", "@.L:clavicle upperarm01 lowerarm01 wrist",
-                  "upperleg01 lowerleg01 foot toe1-1", "finger{n}-{k}"),
+    "MakeHuman": (
+        "root spine05 spine03 spine01 neck01 head", "@.L:clavicle upperarm01 lowerarm01 wrist",
+        "upperleg01 lowerleg01 foot toe1-1", "finger{n}-{k}"),
     "SMPL": ("Pelvis Spine1 Spine2 Spine3 Neck Head", "L_:Collar Shoulder Elbow Wrist", "Hip Knee Ankle Foot", "{F}{k}"),
-    "Kinect": ("SpineBase SpineMid Spine2 SpineShoulder Neck Head", "@Left:Clavicle Shoulder Elbow Wrist", "Hip Knee Ankle Foot", ""),
+    "Kinect": (
+        "SpineBase SpineMid Spine2 SpineShoulder Neck Head", "@Left:Clavicle Shoulder Elbow Wrist", "Hip Knee Ankle Foot", ""),
     "Xsens": ("Hips Chest Chest2 Chest4 Neck Head", "Left:Collar Shoulder Elbow Wrist", "Hip Knee Ankle Toe", ""),
-    "Character Creator": ("Hip Waist Spine01 Spine02 NeckTwist01 Head", "L_:Clavicle Upperarm Forearm Hand", "Thigh Calf Foot ToeBase",
-                          "{M}{k}"),
+    "Character Creator": (
+        "Hip Waist Spine01 Spine02 NeckTwist01 Head", "L_:Clavicle Upperarm Forearm Hand", "Thigh Calf Foot ToeBase", "{M}{k}"),
     "Acclaim": ("root lowerback upperback thorax lowerneck head", "l:clavicle humerus radius wrist", "femur tibia foot toes", ""),
-    "ARKit": ("hips_joint spine_1_joint spine_4_joint spine_7_joint neck_1_joint head_joint",
-              "left_@_joint:shoulder_1 arm forearm hand", "upLeg leg foot toes", "hand{F}_{k}"),
+    "ARKit": (
+        "hips_joint spine_1_joint spine_4_joint spine_7_joint neck_1_joint head_joint",
+        "left_@_joint:shoulder_1 arm forearm hand", "upLeg leg foot toes", "hand{F}_{k}"),
     "MikuMikuDance": ("センター 上半身 上半身2 上半身3 首 頭", "左:肩 腕 ひじ 手首", "足 ひざ 足首 つま先", ""),
 }  # fmt: skip
 PREFIXED = {
@@ -276,6 +287,9 @@ PREFIXED = {
     "Valve": ("ValveBiped.Bip01_",), "Biped": ("Bip01 ", "Bip001 "), "VRoid": ("J_Bip_",), "Rigify": ("", "DEF-"),
     "Character Creator": ("CC_Base_",), "OptiTrack": ("", "Skeleton 001_"), "Unreal": ("", "root|"), "VRM": ("", "Normalized_"),
 }  # fmt: skip
+
+
+_VRM_PHALANGES = (("Proximal", "Intermediate", "Distal"), ("Metacarpal", "Proximal", "Distal"))  # of fingers, of the thumb
 
 
 def rig_names(rig: str) -> dict[str, str]:
@@ -287,9 +301,7 @@ def rig_names(rig: str) -> dict[str, str]:
         mine = mark if side == "left" else _right(mark)
 
         def sided(base: str, mine: str = mine) -> str:
-            return mine.replace("@", base) if "@" in mine and mine[0] != "m" else (
-                f"m{base}{mine[2:]}" if "@" in mine else mine + base
-            )  # fmt: skip
+            return mine.replace("@", base) if "@" in mine else mine + base
 
         out |= {f"{side}_{n}": sided(p) for n, p in zip((*_ARM, *_LEG), [*parts.split(" "), *leg.split(" ")], strict=True)}
         for n, finger in enumerate(FINGERS if pattern else ()):
@@ -298,7 +310,7 @@ def rig_names(rig: str) -> dict[str, str]:
                 filled = pattern.format(
                     f=finger, F=finger.capitalize(), L=other, k=k, n=n + 1, b=f"{n}{k - 1 or ''}",
                     M={"middle": "Mid"}.get(finger, finger.capitalize()), r="thumb" if finger == "thumb" else f"f_{finger}",
-                    p=(("Metacarpal", "Proximal", "Distal") if finger == "thumb" else ("Proximal", "Intermediate", "Distal"))[k - 1],
+                    p=_VRM_PHALANGES[finger == "thumb"][k - 1],
                 )  # fmt: skip
                 out[f"{side}_{finger}{k}"] = sided(filled)
     return out
@@ -360,7 +372,8 @@ class Figure:
         self.joint_names = tuple(f"joint of {n}" for n in JOINTS)
         self.parents = tuple(JOINTS.index(p) if (p := PARENTS[n]) else -1 for n in JOINTS)
         self.pose_groups = tuple(PoseGroup(n, (j,), (1.0,), 0.3) for j, n in enumerate(JOINTS))
-        rest, at = _rests("A"), []
+        rest = _rests("A")
+        at: list[np.ndarray] = []
         for n in JOINTS:
             parent = PARENTS[n]
             at.append(OFFSETS[n] * 0 if parent is None else at[JOINTS.index(parent)] + rest[parent] @ OFFSETS[n] * 1.05)
