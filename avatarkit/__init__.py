@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         StageError,
         StoreError,
     )
-    from avatarkit.hookspecs import License, Needs, hookimpl
+    from avatarkit.hookspecs import Cost, License, Needs, Weights, hookimpl
     from avatarkit.interfaces import Context
     from avatarkit.io.photo import read_photo
     from avatarkit.registry import Registry
@@ -63,6 +63,7 @@ _HOMES: dict[str, str] = {
     "Components": "components",
     "ConfigError": "errors",
     "Context": "interfaces",
+    "Cost": "hookspecs",
     "Frame": "types.frames",
     "Gaussians": "types.gaussians",
     "InputError": "errors",
@@ -86,6 +87,7 @@ _HOMES: dict[str, str] = {
     "StageError": "errors",
     "StoreError": "errors",
     "Subject": "types.subject",
+    "Weights": "hookspecs",
     "build": "api",
     "hookimpl": "hookspecs",
     "load": "animation",
@@ -111,6 +113,7 @@ __all__ = [
     "Components",
     "ConfigError",
     "Context",
+    "Cost",
     "Frame",
     "Gaussians",
     "InputError",
@@ -134,6 +137,7 @@ __all__ = [
     "StageError",
     "StoreError",
     "Subject",
+    "Weights",
     "__version__",
     "build",
     "hookimpl",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -14,9 +15,10 @@ import torch
 from avatarkit.config import Choice, LossChoice, Recipe
 from avatarkit.config.aliases import current_name
 from avatarkit.config.options import SEEDS, without_machine
-from avatarkit.errors import ConfigError, MissingDevice
+from avatarkit.errors import ConfigError, MissingDevice, MissingWeights
 from avatarkit.interfaces import PROTOCOLS, Context, GetComponent, Loss, with_defaults
-from avatarkit.utils.paths import cache_folder
+from avatarkit.registry.requirements import requirements
+from avatarkit.utils.paths import cache_folder, find_weights
 from avatarkit.utils.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
@@ -40,6 +42,10 @@ def resolve_device(device: str) -> torch.device:
         return torch.device(device)
     except RuntimeError:
         raise ConfigError(f"There is no device {device!r}: use auto, cpu or cuda.") from None
+
+
+def _undeclared(component: ComponentSpec, name: str) -> str:
+    return f"There are no weights {name!r}; {component.owner} does not name them in Needs(weights=...). {component.remedy}"
 
 
 class Components:
@@ -123,11 +129,11 @@ class Components:
         if key not in self._made:
             if name is None:
                 self._note(self.descriptor(slot))
-                made = self.registry.create(self._obeyed(self.choice(slot)), self.context)
+                made = self.registry.create(self._obeyed(self.choice(slot)), self._context(self.descriptor(slot)))
             else:
                 component = self.registry.get(self.choice(slot).kind, name)
                 self._note(component)
-                made = component.create({}, self.context)
+                made = component.create({}, self._context(component))
             self._made[key] = with_defaults(made, PROTOCOLS[self.choice(slot).kind])
         return self._made[key]
 
@@ -138,6 +144,17 @@ class Components:
         config = self.registry.get(choice.kind, choice.use).config_type()
         return choice if config is None else replace(choice, options=without_machine(config, choice.options))
 
+    def _context(self, component: ComponentSpec) -> Context:
+        """Return the context of one component, whose weights are found or named with their remedy."""
+
+        def weights(name: str) -> Path:
+            if (found := find_weights(name)) is not None:
+                return found
+            missing = next((r.text for r in requirements(component) if (r.kind, r.name) == ("weights", name)), None)
+            raise MissingWeights(f"{component.owner} needs {missing}" if missing else _undeclared(component, name))
+
+        return replace(self.context, weights=weights)
+
     def _note(self, component: ComponentSpec) -> None:
         if component not in self._makers:
             self._makers.append(component)
@@ -147,7 +164,8 @@ class Components:
         if choice.slot not in self._made:
             if choice.use is not None:
                 self._note(self.registry.get(choice.kind, choice.use))
-            self._made[choice.slot] = with_defaults(self.registry.create(self._obeyed(choice), self.context), Loss)
+            context = self._context(self.registry.get(choice.kind, choice.use)) if choice.use is not None else self.context
+            self._made[choice.slot] = with_defaults(self.registry.create(self._obeyed(choice), context), Loss)
         return self._made[choice.slot]
 
     def culprit(self, error: BaseException, slot: str) -> ComponentSpec:

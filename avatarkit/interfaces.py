@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload, run
 
 import torch
 
+from avatarkit.errors import MissingWeights
 from avatarkit.types.body import BodyParams, JointLandmarks, Motion, PoseGroup, SurfaceLandmarks
 from avatarkit.types.camera import Camera
 from avatarkit.types.gaussians import GaussianRendering, Gaussians
@@ -30,6 +31,7 @@ from avatarkit.types.photo import Photo
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Matte, Subject
 from avatarkit.utils.moved import former_names
+from avatarkit.utils.paths import find_weights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,6 +103,19 @@ def _nothing(kind: str, name: str | None = None) -> Any:
     return None
 
 
+def require_weights(name: str) -> Path:
+    """Return the file or folder of weights that ``avatarkit weights`` knows by this name.
+
+    Raises:
+        MissingWeights: there are none.
+    """
+    found = find_weights(name)
+    if found is None:
+        commands = f"avatarkit weights fetch {name}, or avatarkit weights add {name} FILE"
+        raise MissingWeights(f"There are no weights {name!r}: {commands}")
+    return found
+
+
 @dataclass(frozen=True)
 class Context:
     """What the core passes to every component besides its config.
@@ -112,6 +127,8 @@ class Context:
         get: ``get(kind, name=None)`` returns another component of this build, by slot of the recipe: ``get("body")``,
             ``get("renderer")``; with ``name``, another component of the slot's kind with default options.
         progress: ``progress(message, fraction)`` tells the user what is being done; ``fraction`` is 0 to 1 or None.
+        weights: ``weights(name)`` returns the file or folder of weights that the component names in ``Needs(weights=...)``. If
+            they are missing, it raises ``MissingWeights`` with the command that gets them and their license.
     """
 
     device: torch.device = torch.device("cpu")
@@ -119,6 +136,7 @@ class Context:
     cache: Path = Path.home() / ".cache" / "avatarkit"
     get: GetComponent = field(default=_nothing)
     progress: Callable[..., None] = field(default=_silent)
+    weights: Callable[[str], Path] = field(default=require_weights)
 
 
 # ------------------------------------------------------------------------------------------------ stage 1: the subject

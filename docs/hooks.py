@@ -147,7 +147,8 @@ def _checks(kind: str) -> str:
     return "\n".join(f"- **{name_of(check)}**: {inspect.getdoc(check)}" for check in checks_of(kind))
 
 
-EXPLAINED = {"vertex_colors": "tutorial.md", "no_glare": "#a-plugin-in-one-file", "timings": "../reference/hooks.md"}
+EXPLAINED = {"vertex_colors": "tutorial.md", "no_glare": "#a-plugin-in-one-file", "timings": "../reference/hooks.md",
+             "repaint": "diffusion.md"}  # fmt: skip
 """Examples that a page of their own shows, and where; the others are shown below the table."""
 
 

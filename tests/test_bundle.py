@@ -99,6 +99,22 @@ def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path) -> None:
         assert [p.name for p in tmp_path.iterdir()] == ["ada.avatar"]
 
 
+def test_an_avatar_of_an_older_version_is_replaced(tmp_path: Path) -> None:
+    """Before 0.1, manifests listed only the tensors, though a build with previews wrote more."""
+    path = build(tmp_path / "ada.avatar")
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"] = {"avatar.safetensors": manifest["files"]["avatar.safetensors"]}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    (path / "preview.mp4").write_text("of the older version")
+    with pytest.raises(StoreError, match="report.html exists and is not part of the avatar"):
+        build(path, seed=1)  # no build made it
+    (path / "manifest.json").write_text(json.dumps(manifest | {"stages": {"preview": {}}}))
+    build(path, seed=1)
+    assert read_bundle(path).manifest["seed"] == 1
+    assert (path / "preview.mp4").read_text() == "of the older version"  # perhaps the user's: it stays
+    assert sorted(read_manifest(path)["files"]) == ["avatar.safetensors", "preview.png", "report.html"]
+
+
 def test_a_folder_of_the_user_in_place_of_a_file_is_told(tmp_path: Path) -> None:
     path = build(tmp_path / "ada.avatar")
     (path / "preview.png").unlink()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -59,6 +60,7 @@ def _train(subject, steps, checkpoints=None, labels=(), total=None, on=("photo",
     avatar = Blob(tiny_context())
     avatar.create(subject, [])
     config = TrainingConfig(steps=total or steps, checkpoint_every=3, resolution=32)
+    terms = [LossTerm("rgb", rgb, 1.0, 0, on), LossTerm("a second", rgb, 0.1, 0, on)]
     if total:
         calls = []
 
@@ -68,9 +70,9 @@ def _train(subject, steps, checkpoints=None, labels=(), total=None, on=("photo",
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            train(avatar, subject, labels, [LossTerm("rgb", rgb, 1.0, 0, on)], config, ReferenceRenderer(), 0, checkpoints, stop)
+            train(avatar, subject, labels, terms, config, ReferenceRenderer(), 0, checkpoints, stop)
         return avatar, None
-    report = train(avatar, subject, labels, [LossTerm("rgb", rgb, 1.0, 0, on)], config, ReferenceRenderer(), 0, checkpoints)
+    report = train(avatar, subject, labels, terms, config, ReferenceRenderer(), 0, checkpoints)
     return avatar, report
 
 
@@ -82,11 +84,12 @@ def test_it_learns_the_photo(subject):
 
 def test_an_interrupted_training_gives_the_same_avatar_bit_for_bit(subject, tmp_path):
     labels = [_clip(subject)]
-    whole, _ = _train(subject, 8, tmp_path / "a", labels)
+    whole, uninterrupted = _train(subject, 8, tmp_path / "a", labels)
     _train(subject, 5, tmp_path / "b", labels, total=8)
     assert (tmp_path / "b" / "checkpoint.safetensors").is_file()
     resumed, report = _train(subject, 8, tmp_path / "b", labels)
     assert torch.equal(whole.colors, resumed.colors)
+    assert json.dumps(asdict(report)) == json.dumps(asdict(uninterrupted))  # the order of the curves, too
     assert report.steps == 8
 
 

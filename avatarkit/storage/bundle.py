@@ -59,6 +59,7 @@ __all__ = [
 FORMAT = "avatarkit-avatar"
 FORMAT_VERSION = 1
 _TENSORS, _MANIFEST, _CACHE = "avatar.safetensors", "manifest.json", "cache"
+_UNLISTED = ("preview.png", "preview.mp4", "report.html")  # builds before 0.1 wrote these and listed only the tensors
 _MOST_TENSOR_BYTES = 512 << 20  # the largest that our presets make has 40 MB
 
 
@@ -194,11 +195,13 @@ def _listed(path: Path) -> set[str]:
 
 
 def _files(path: Path) -> dict[str, str]:
-    """Name -> sha256 of the files that the manifest at ``path`` lists."""
-    files = (_marked(path) or {}).get("files")
-    if not isinstance(files, dict):
-        return {}
-    return {n: s for n, s in files.items() if relative_name(n) is not None and isinstance(s, str)}
+    """Name -> sha256 of the files that the manifest at ``path`` lists; "" where it is unknown."""
+    manifest = _marked(path) or {}
+    files = {n: s for n, s in manifest.get("files", {}).items() if relative_name(n) is not None and isinstance(s, str)}
+    stages = manifest.get("stages")
+    if [*files] == [_TENSORS] and isinstance(stages, dict) and "preview" in stages:
+        files |= dict.fromkeys(_UNLISTED, "")
+    return files
 
 
 def read_bundle(path: Path) -> Bundle:

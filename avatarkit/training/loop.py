@@ -137,6 +137,7 @@ def train(
         if checkpoints is not None and (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps:
             _save(optimizer, report, checkpoints)
         progress(f"step {step + 1} of {config.steps}", (step + 1) / config.steps)
+    report.curves = {t.name: report.curves[t.name] for t in terms if t.name in report.curves}  # checkpoints lose the order
     return report
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avatarkit_cli.progress import make_progress
-from avatarkit_cli.shared import JsonFlag, load_registry, print_json, say, table, tell
+from avatarkit_cli.shared import JsonFlag, PluginFiles, load_registry, print_json, say, table, tell
 
 if TYPE_CHECKING:
     from avatarkit.hookspecs import Weights
@@ -67,11 +67,11 @@ class _Known:
 
 
 @app.command("list")
-def list_weights(as_json: JsonFlag = False) -> None:
+def list_weights(plugin: PluginFiles = None, as_json: JsonFlag = False) -> None:
     """List all weights of installed components: source, size, license, and whether they are installed."""
     from avatarkit.utils.paths import find_weights
 
-    known = [known for _, known in sorted(_all().items())]
+    known = [known for _, known in sorted(_all(plugin).items())]
     if as_json:
         print_json({"weights": [entry.to_dict() for entry in known]})
         return
@@ -87,12 +87,12 @@ def list_weights(as_json: JsonFlag = False) -> None:
 
 
 @app.command("where")
-def where(name: Name) -> None:
+def where(name: Name, plugin: PluginFiles = None) -> None:
     """Print the path of a checkpoint."""
     from avatarkit.errors import MissingWeights
     from avatarkit.utils.paths import find_weights
 
-    known = _known(name)
+    known = _known(name, plugin)
     path = find_weights(name)
     if path is None:
         raise MissingWeights(f"{name} is not installed: {known.remedy} (license: {known.license})")
@@ -103,6 +103,7 @@ def where(name: Name) -> None:
 def add(
     name: Name,
     file: Annotated[Path, typer.Argument(help="The checkpoint file or folder that you have.")],
+    plugin: PluginFiles = None,
 ) -> None:
     """Register a checkpoint that you have.
 
@@ -110,7 +111,7 @@ def add(
     """
     from avatarkit_cli.weights_files import add_weights
 
-    known = _known(name)
+    known = _known(name, plugin)
     target = add_weights(name, file)
     tell(f"License of {name}: {known.license}; {_commercial(known.commercial)}")
     say(str(target))
@@ -120,6 +121,7 @@ def add(
 def fetch(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept the license without being asked.")] = False,
+    plugin: PluginFiles = None,
 ) -> None:
     """Download a checkpoint from its authors, after showing its license.
 
@@ -131,7 +133,7 @@ def fetch(
     from avatarkit_cli.downloads import list_files, offline
     from avatarkit_cli.weights_files import fetch_weights
 
-    known = _known(name)
+    known = _known(name, plugin)
     about = known.about
     if (here := find_weights(name)) is not None:
         tell(f"{name} is already installed.")
@@ -187,11 +189,11 @@ def size_text(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
-def _all() -> dict[str, _Known]:
+def _all(files: list[Path] | None) -> dict[str, _Known]:
     """Return name of weights -> the first component that needs them."""
     from avatarkit.registry import KINDS
 
-    registry = load_registry()
+    registry = load_registry(files)
     found: dict[str, _Known] = {}
     for kind in KINDS:
         for component in registry.components(kind).values():
@@ -202,11 +204,11 @@ def _all() -> dict[str, _Known]:
     return found
 
 
-def _known(name: str) -> _Known:
+def _known(name: str, files: list[Path] | None) -> _Known:
     from avatarkit.config.options import did_you_mean
     from avatarkit.errors import ConfigError
 
-    known = _all()
+    known = _all(files)
     if name not in known:
         raise ConfigError(
             f"No installed component needs weights {name!r}.{did_you_mean(name, known)} See avatarkit weights list."

@@ -24,6 +24,7 @@ from avatarkit.io.camera_json import write_camera
 from avatarkit.io.image import save_png
 from avatarkit.io.keypoint_cache import KeypointFiles
 from avatarkit.io.video import VideoWriter
+from avatarkit.labelling.scratch import Scratch
 from avatarkit.motion.bvh import write_bvh
 from avatarkit.motion.files import save_motion
 from avatarkit.storage.bundle import read_bundle, write_bundle
@@ -42,7 +43,6 @@ from avatarkit_cli.scaffold import write_project
 from avatarkit_export.files import write_file
 from avatarkit_export.ply import PlyExporter
 from avatarkit_export.spz import SpzExporter
-from avatarkit_mimicmotion.scratch import Progress, Scratch
 from avatarkit_portrait4d.job import Job
 
 ROOT = Path(__file__).parents[2]
@@ -168,7 +168,7 @@ def read_landmarks(folder: Path) -> Any:
 
 
 def scratch(folder: Path, value: int) -> None:
-    Scratch(folder / FOLDER, 0.0).save(Progress(torch.full((1, 2), float(value)), torch.zeros(1), value, 0), force=True)
+    Scratch(folder / FOLDER).save("latents", latents=torch.full((1, 2), float(value)), position=torch.tensor([value, 0]))
 
 
 def keep_frame(folder: Path, value: int) -> None:
@@ -273,7 +273,7 @@ WRITERS = {
     "ply": Writer(("avatarkit_export.ply",), export(PlyExporter, ".ply"), fresh=False, rotate=True),
     "spz": Writer(("avatarkit_export.spz",), export(SpzExporter, ".spz"), fresh=False, rotate=True),
     "plugins new": Writer(("avatarkit_cli.scaffold", "avatarkit_cli.plugins"), project, rotate=True),
-    "mimicmotion": Writer(("avatarkit_mimicmotion.scratch",), scratch, faults=("kill",)),
+    "scratch": Writer(("avatarkit.labelling.scratch",), scratch, faults=("kill",)),
     "wan": Writer(("avatarkit_wan.labeler",), lambda f, v: save_tensors(f / "p.safetensors", {"embeds": torch.ones(v)})),
     "portrait4d": Writer(("avatarkit_portrait4d.job", "avatarkit_portrait4d.labeler"), keep_frame),
     "portrait4d facts": Writer(("avatarkit_portrait4d.job", "avatarkit_portrait4d.runner"), job_facts),

@@ -32,10 +32,12 @@ class FaceCrop:
     Attributes:
         to_crop: (3, 3) from the photo.
         to_photo: (3, 3) back.
+        angle: radians by which the face is turned clockwise in the photo, whether or not the crop turns it upright.
     """
 
     to_crop: np.ndarray
     to_photo: np.ndarray
+    angle: float
 
     @staticmethod
     def around(
@@ -72,12 +74,7 @@ class FaceCrop:
         linear = (turn if upright else np.eye(2)) * (size / side)
         to_crop = np.eye(3)
         to_crop[:2, :2], to_crop[:2, 2] = linear, size / 2 - linear @ center
-        return FaceCrop(to_crop, np.linalg.inv(to_crop))
-
-    @property
-    def angle(self) -> float:
-        """Radians by which the picture is turned clockwise."""
-        return math.atan2(self.to_crop[1, 0], self.to_crop[0, 0])
+        return FaceCrop(to_crop, np.linalg.inv(to_crop), math.atan2(-down[0], down[1]))
 
     def camera(self, camera: Camera, size: int = CROP) -> Camera:
         """Return the photo's camera, for the crop at ``size`` pixels.

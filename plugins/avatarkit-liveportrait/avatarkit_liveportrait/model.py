@@ -53,7 +53,7 @@ RELEASED: dict[str, dict[str, Any]] = {
             "compress": 4,
         },
     },
-    "spade_generator": {"upscale": 2, "block_expansion": 64, "max_features": 512, "num_down_blocks": 2},
+    "spade_generator": {"upscale": 2, "block_expansion": 64, "max_features": 512, "num_down_blocks": 2, "out_channels": 64},
     "stitching": {"input_size": 126, "hidden_sizes": [128, 128, 64], "output_size": 65},
     "lip": {"input_size": 65, "hidden_sizes": [128, 128, 64], "output_size": 63},
     "eye": {"input_size": 66, "hidden_sizes": [256, 256, 128, 128, 64], "output_size": 63},
@@ -273,17 +273,19 @@ class SpadeGenerator(nn.Module):
     """Paints a face from flat features."""
 
     MIDDLE = 6
-    OUT = 64
 
-    def __init__(self, upscale: int, block_expansion: int, max_features: int, num_down_blocks: int) -> None:
+    def __init__(
+        self, upscale: int, block_expansion: int, max_features: int, num_down_blocks: int, out_channels: int
+    ) -> None:
         super().__init__()
         width = min(max_features, block_expansion * 2**num_down_blocks)
         self.fc = nn.Conv2d(width, 2 * width, 3, padding=1)
         for i in range(self.MIDDLE):
             self.add_module(f"G_middle_{i}", SpadeBlock(2 * width, 2 * width, width))
         self.up_0 = SpadeBlock(2 * width, width, width)
-        self.up_1 = SpadeBlock(width, self.OUT, width)
-        self.conv_img = nn.Sequential(nn.Conv2d(self.OUT, 3 * upscale * upscale, 3, padding=1), nn.PixelShuffle(upscale))
+        self.up_1 = SpadeBlock(width, out_channels, width)
+        paint = nn.Conv2d(out_channels, 3 * upscale * upscale, 3, padding=1)
+        self.conv_img = nn.Sequential(paint, nn.PixelShuffle(upscale)) if upscale > 1 else paint
 
     def forward(self, feature: torch.Tensor) -> torch.Tensor:
         """Return (B, F, H, W) to (B, 3, 8 H, 8 W) in 0 to 1 (with ``upscale`` 2)."""

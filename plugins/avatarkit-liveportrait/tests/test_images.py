@@ -39,6 +39,7 @@ def test_crops(load_golden):
         crop = FaceCrop.around(part["pts"].astype(float), part["pt2"], *options)
         np.testing.assert_allclose(crop.to_crop, part["M_o2c"], atol=1e-3)
         np.testing.assert_allclose(crop.to_photo, part["M_c2o"], atol=1e-3)
+        assert crop.angle == pytest.approx(part["angle"].item(), abs=1e-5)
         moved = part["pts"] @ crop.to_crop[:2, :2].T + crop.to_crop[:2, 2]
         np.testing.assert_allclose(moved, part["pt_crop"], atol=1e-2)
         image = warp(data["image"], crop.to_crop, case["dsize"], case["dsize"])

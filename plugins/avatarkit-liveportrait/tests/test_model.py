@@ -64,6 +64,14 @@ def test_full_size_networks_equal_the_original(name, load_golden, recipe):
     _compare(name, network, data)
 
 
+def test_the_generator_has_the_keys_of_the_original_without_upscaling():
+    with torch.device("meta"):
+        generator = build_networks({"spade_generator": {"upscale": 1, "out_channels": 32}})["spade_generator"]
+    state = {key: tuple(value.shape) for key, value in generator.state_dict().items()}
+    assert (state["conv_img.weight"], state["conv_img.bias"]) == ((3, 32, 3, 3), (3,))
+    assert "conv_img.0.weight" not in state
+
+
 @torch.no_grad()
 def test_vector_networks_equal_the_original(load_golden, recipe):
     data, meta = load_golden("vector_networks")

@@ -47,6 +47,7 @@ def register_pseudo_labelers(register: Register) -> None:
             costs=(Cost("cuda", "its authors, RTX 4090, 576 x 1024", memory_gb=16, seconds_per_frame=2.3),),
         ),
         extra="mimicmotion",
+        revision=2,
         license=License(
             code="Apache-2.0",
             weights="MimicMotion weights: academic, research and education only (Tencent); "

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from avatarkit.errors import ConfigError
+from avatarkit.labelling.scratch import Scratch
 from avatarkit_mimicmotion.preprocess import clip_pixels, signed
 from avatarkit_mimicmotion.sampling import Sampling, denoise, initial_latents
-from avatarkit_mimicmotion.scratch import Scratch
 from avatarkit_mimicmotion.weights import Networks
 
 __all__ = ["VideoPipeline"]
@@ -142,11 +142,12 @@ class VideoPipeline:
         """
         with self._at_work(self.networks.vae) as vae:
             for first in range(0, latents.shape[1], self.decode_chunk):
-                frames = scratch.load_frames(first) if scratch else None
-                if frames is None:
-                    frames = self._decode_chunk(vae, latents[0, first : first + self.decode_chunk])
-                    if scratch:
-                        scratch.save_frames(first, frames)
+                name = f"frames_{first:06d}"
+                kept = scratch.load(name, "frames") if scratch else None
+                chunk = latents[0, first : first + self.decode_chunk]
+                frames = kept["frames"] if kept else self._decode_chunk(vae, chunk)
+                if scratch and not kept:
+                    scratch.save(name, frames=frames)
                 yield first, frames
 
     def decode_values(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
@@ -159,7 +160,7 @@ class VideoPipeline:
         values = self.decode_values(vae, latents)
         if not values.isfinite().all():
             raise ConfigError(f"mimicmotion: {self.dtype} is too narrow here, frames are not finite; set dtype = 'bfloat16'.")
-        return (values * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        return (values * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
     def _ready(self, values: torch.Tensor) -> torch.Tensor:
         return values.to(self.device, self.dtype)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from avatarkit.labelling.scratch import Scratch
 from avatarkit_mimicmotion.schedule import euler_step, guidance_scales, noise_levels, scale_input, tile_weights, tiles
-from avatarkit_mimicmotion.scratch import Progress, Scratch
 
 __all__ = ["Sampling", "denoise", "initial_latents"]
 
@@ -30,6 +30,36 @@ class Sampling:
     def guided(self) -> bool:
         """Whether the network is also asked without picture and pose."""
         return self.guidance_max > 1.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Sampling between two windows.
+
+    Attributes:
+        latents: (1, N, 4, h, w) at the beginning of ``step``.
+        sums: (branches, 1, N, 4, h, w) weighted predictions of the windows before ``window``.
+        step: being worked on.
+        window: next one.
+    """
+
+    latents: torch.Tensor
+    sums: torch.Tensor
+    step: int
+    window: int
+
+    def save(self, scratch: Scratch) -> None:
+        """Keep it on disk."""
+        scratch.save("latents", latents=self.latents, sums=self.sums, position=torch.tensor([self.step, self.window]))
+
+    @staticmethod
+    def load(scratch: Scratch | None, latents: torch.Tensor, branches: int) -> Progress:
+        """Return the progress of an earlier run on the device of ``latents``, or that of a new clip."""
+        found = scratch.load("latents", "latents", "sums", "position") if scratch else None
+        if found is None or found["latents"].shape != latents.shape:
+            return Progress(latents, latents.new_zeros(branches, *latents.shape), 0, 0)
+        step, window = (int(x) for x in found["position"])
+        return Progress(found["latents"].to(latents.device), found["sums"].to(latents.device), step, window)
 
 
 def initial_latents(noise: torch.Tensor, frames: int, steps: int) -> torch.Tensor:
@@ -78,7 +108,7 @@ def denoise(
     weights, total, guidance = (x[None, :, None, None, None] for x in (weights, total, guidance))
     branches = (False, True) if sampling.guided else (True,)
 
-    done = (scratch.load(latents) if scratch else None) or Progress.start(latents, len(branches))
+    done = Progress.load(scratch, latents, len(branches))
     latents, sums = done.latents, done.sums
     first_window = done.window
     for step in range(done.step, sampling.steps):
@@ -89,13 +119,13 @@ def denoise(
                 v = predict(network_input[:, window], levels[step], window, conditional)
                 sums[branch][:, window] += v.to(sums.dtype) * weights
             report((step * len(windows) + number + 1) / (sampling.steps * len(windows)))
-            if scratch and number + 1 < len(windows):
-                scratch.save(Progress(latents, sums, step, number + 1))
+            if scratch and number + 1 < len(windows) and scratch.due():
+                Progress(latents, sums, step, number + 1).save(scratch)
         fused = sums / total
         v = fused[0] + guidance * (fused[1] - fused[0]) if sampling.guided else fused[0]
         latents = euler_step(latents, v, sigmas[step], sigmas[step + 1])
         observe(step, latents, v)
         sums, first_window = torch.zeros_like(sums), 0
-        if scratch:
-            scratch.save(Progress(latents, sums, step + 1, 0), force=step + 1 == sampling.steps)
+        if scratch and (scratch.due() or step + 1 == sampling.steps):
+            Progress(latents, sums, step + 1, 0).save(scratch)
     return latents

@@ -10,12 +10,11 @@ import torch
 
 from avatarkit.errors import AvatarkitError
 from avatarkit.interfaces import Context
-from avatarkit.labelling.framing import Window
+from avatarkit.labelling.pose_maps import draw_poses
 from avatarkit.labelling.poses import observe
 from avatarkit.registry import Registry
 from avatarkit.types.camera import front_camera
-from avatarkit_mimicmotion.labeler import _people
-from avatarkit_mimicmotion.posemap import draw
+from avatarkit_mimicmotion.alignment import STYLE
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +47,7 @@ def test_a_standing_person(body):
         fingers = np.linalg.norm(points[0, [hand + 8, hand + 12]] - points[0, hand], axis=-1)
         assert (fingers > 8).all()
     assert (scores[0, :17] > 0.3).all()
-    picture = draw(_people(points[0], scores[0], Window(1, 1, 0, 0, 288, 512)), 512, 288)
-    rows = np.flatnonzero(picture.any((0, 2)))
+    picture = draw_poses(points, scores, 512, 288, STYLE)
+    rows = np.flatnonzero(picture.any((1, 2)))
     assert rows[0] < y[1]
     assert rows[-1] > y[15] - 3

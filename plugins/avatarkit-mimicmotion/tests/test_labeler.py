@@ -135,15 +135,12 @@ def test_drawn_poses_are_aligned_with_the_photo(setup):
     points[0] = [500.0, 500.0]  # and puts the nose outside the photo
     found = Keypoints(128, 128, {"coco133": points}, {"coco133": scores[0]})
     detected = _detected(replace(subject, keypoints=found), window)
-    assert detected.body_score[0, 0] == 0
-    assert detected.body_score[0, 2] > 0.3
+    assert detected[1][0] == 0
+    assert detected[1][6] > 0.3
     fitted = observe(body, subject.params.batched(), camera)
-    from avatarkit_mimicmotion.labeler import _people
-
-    scale, _ = _alignment(detected, _people(fitted[0][0], fitted[1][0], window))
+    scale, _ = _alignment(*detected, fitted[0][0], fitted[1][0])
     np.testing.assert_allclose(scale, 1.05, atol=1e-3)
-    far = replace(detected, body=detected.body * 3)
-    scale, shift = _alignment(far, _people(fitted[0][0], fitted[1][0], window))
+    scale, shift = _alignment(detected[0] * 3, detected[1], fitted[0][0], fitted[1][0])
     assert scale.tolist() == [1, 1]
     assert shift.tolist() == [0, 0]
 

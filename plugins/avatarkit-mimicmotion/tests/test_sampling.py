@@ -13,10 +13,10 @@ from torch import nn
 from torch.nn.functional import avg_pool2d
 
 from avatarkit.errors import ConfigError
+from avatarkit.labelling.scratch import Scratch
 from avatarkit_mimicmotion.pipeline import VideoPipeline
 from avatarkit_mimicmotion.sampling import Sampling, denoise, initial_latents
 from avatarkit_mimicmotion.schedule import guidance_scales, noise_levels, tile_weights, tiles
-from avatarkit_mimicmotion.scratch import Scratch
 from avatarkit_mimicmotion.weights import Networks
 
 

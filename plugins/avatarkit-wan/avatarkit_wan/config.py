@@ -40,8 +40,8 @@ class WanConfig:
     """Confidence of the frames, 0 to 1."""
     dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
     """Number format of the networks; auto = bfloat16 on CUDA, float32 elsewhere."""
-    offload: Annotated[Literal["modules", "layers", "none"], Machine] = "modules"
-    """``modules`` keeps only the active network on the GPU, ``layers`` one layer at a time (slow, little memory)."""
+    offload: Annotated[Literal["auto", "none", "modules", "layers"], Machine] = "auto"
+    """``none`` keeps all networks on the GPU, ``modules`` the active one, ``layers`` one layer; auto = by the free memory."""
 
     def __post_init__(self) -> None:
         checks = {

@@ -9,31 +9,38 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanAnimatePipeline, WanAnimateTransformer3DModel
 from PIL import Image
+from transformers import AutoTokenizer, CLIPImageProcessor, CLIPVisionModel, UMT5EncoderModel
 
-from avatarkit.animation import place
-from avatarkit.errors import ConfigError, InputError, MissingWeights, StoreError
+from avatarkit.errors import ConfigError, MissingWeights, StoreError
 from avatarkit.interfaces import Context
 from avatarkit.labelling.driving import HeadPainter
-from avatarkit.labelling.frames import cut_out, thinned
-from avatarkit.labelling.framing import crop, subject_window
-from avatarkit.labelling.poses import observe
+from avatarkit.labelling.pipelines import from_hub_or_folder, load_part, move, number_format
+from avatarkit.labelling.request import ClipRequest
 from avatarkit.labelling.wholebody import FACE
 from avatarkit.storage.stage_cache import load_tensors, save_tensors
-from avatarkit.types.body import BodyParams, Motion
-from avatarkit.types.camera import Camera
+from avatarkit.types.body import Motion
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Subject
-from avatarkit.utils.paths import find_weights
-from avatarkit_wan.config import WanConfig
-from avatarkit_wan.skeleton import draw, face_box
-from avatarkit_wan.weights import load_part, load_pipeline, require_folder
+from avatarkit_wan.config import WanConfig, missing_parts
+from avatarkit_wan.style import STYLE, face_box
 
 __all__ = ["WanLabeler"]
 
 log = logging.getLogger("avatarkit.wan")
 
 WEIGHTS = "wan-animate-14b"  # name of ``avatarkit weights``
+PARTS = {
+    "transformer": WanAnimateTransformer3DModel,
+    "vae": AutoencoderKLWan,
+    "image_encoder": CLIPVisionModel,
+    "text_encoder": UMT5EncoderModel,
+    "scheduler": UniPCMultistepScheduler,
+    "image_processor": CLIPImageProcessor,
+    "tokenizer": AutoTokenizer,
+}
+TEXT = ("text_encoder", "tokenizer")  # loaded only when a prompt is new
 
 
 class WanLabeler:
@@ -62,34 +69,24 @@ class WanLabeler:
             MissingWeights: the folder of weights, or a part of it, is not there.
             InputError: a checkpoint is damaged or not the right one, or the matte is empty.
         """
-        config, context = self._config, self._context
-        require_folder(self._folder())
-        window = subject_window(subject, (config.short, config.long))
-        if window is None:
-            raise InputError("wan needs a person in the photo, and the matte is empty.")
-        params = place(thinned(motion, config.fps), subject.params, context.get("body"))
-        camera = window.camera(subject.camera)
-        context.progress("drawing poses", 0.0)
-        poses, faces = self._driving(subject, params, camera)
-        frames = self._animate(crop(subject.photo.image, window), poses, faces, seed)
-        name = f"body-{motion.name}"
-        cut = cut_out(frames, context.get("matting"), name, config.confidence, context.progress)
-        cameras = (camera,) * len(frames)
-        return LabelClip(name, "body", cut.colors, cut.alpha, cut.confidence, params, params, cameras)
+        config = self._config
+        self._folder()
+        request = ClipRequest.of(self._context, subject, motion, fps=config.fps, size=(config.short, config.long))
+        poses, faces = self._driving(request)
+        return request.clip(self._animate(request.reference, poses, faces, seed), config.confidence)
 
-    def _driving(self, subject: Subject, params: BodyParams, camera: Camera) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    def _driving(self, request: ClipRequest) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Stick figures (H, W, 3) and face crops (S, S, 3), uint8, one of each for every frame."""
-        body, renderer = self._context.get("body"), self._context.get("renderer")
-        points, scores = observe(body, params, camera, subject.vertex_offsets, renderer.meshes)
-        poses = [draw(p, s, camera.height, camera.width) for p, s in zip(points, scores, strict=True)]
+        body, renderer, camera = self._context.get("body"), self._context.get("renderer"), request.camera
+        poses = list(request.pose_maps(STYLE))
         size = self._ready_pipeline().transformer.config.motion_encoder_size
-        boxes = _filled([face_box(p[FACE], camera.height, camera.width) for p in points])
+        boxes = _filled([face_box(p[FACE], camera.height, camera.width) for p in request.points[0]])
         if boxes is None:
             log.warning("no face is seen in the motion; the face is left to the network")
             return poses, [np.zeros((size, size, 3), np.uint8)] * len(poses)
         views = [camera.cropped(x0, y0, x1 - x0, y1 - y0).resized(size, size) for x0, y0, x1, y1 in boxes]
-        painter = HeadPainter(subject, body, renderer)
-        return poses, painter.draw(params, views, lambda part: self._context.progress("drawing the face", part))
+        painter = HeadPainter(request.subject, body, renderer)
+        return poses, painter.draw(request.params, views, lambda part: self._context.progress("drawing the face", part))
 
     def _animate(self, reference: torch.Tensor, poses: list[np.ndarray], faces: list[np.ndarray], seed: int) -> torch.Tensor:
         """Return (T, H, W, 3) uint8."""
@@ -142,8 +139,7 @@ class WanLabeler:
             log.warning("the kept prompt %s is damaged, and is made again", path.name)
         self._context.progress("reading the prompt", None)
         pipeline = self._ready_pipeline()
-        pipeline.text_encoder = load_part(folder, "text_encoder", self._dtype())
-        pipeline.tokenizer = load_part(folder, "tokenizer", self._dtype())
+        pipeline.text_encoder, pipeline.tokenizer = (load_part(folder / name, PARTS[name], self._dtype()) for name in TEXT)
         try:
             with torch.no_grad():
                 embeds, _ = pipeline.encode_prompt(
@@ -160,29 +156,21 @@ class WanLabeler:
     def _ready_pipeline(self) -> Any:
         """Load the networks when first asked."""
         if self._pipeline is None:
-            self._context.progress("loading the video network", None)
-            device, pipeline = self._context.device, load_pipeline(self._folder(), self._dtype())
-            if device.type == "cpu":
-                pass
-            elif self._config.offload == "modules":
-                pipeline.enable_model_cpu_offload(device=device)
-            elif self._config.offload == "layers":
-                pipeline.enable_sequential_cpu_offload(device=device)
-            else:
-                pipeline.to(device)
-            self._pipeline = pipeline
+            self._pipeline = from_hub_or_folder(
+                WanAnimatePipeline, self._folder(), self._context, dtype=self._dtype(), without=TEXT, parts=PARTS,
+                formats={"vae": torch.float32},  # it is small, and clips in half precision
+            )  # fmt: skip
+            move(self._pipeline, self._context.device, self._config.offload)
         return self._pipeline
 
     def _folder(self) -> Path:
-        path = self._config.weights or find_weights(WEIGHTS)
-        if path is None or not path.is_dir():
-            raise MissingWeights(f"wan needs the folder of its weights: avatarkit weights fetch {WEIGHTS}")
-        return path
+        folder = self._config.weights or self._context.weights(WEIGHTS)
+        if missing := missing_parts(folder):
+            raise MissingWeights(missing[0])
+        return folder
 
     def _dtype(self) -> torch.dtype:
-        if self._config.dtype == "auto":
-            return torch.bfloat16 if self._context.device.type == "cuda" else torch.float32
-        return {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}[self._config.dtype]
+        return number_format(self._config.dtype, self._context.device, half=torch.bfloat16)
 
 
 def _filled(boxes: list[tuple[int, int, int, int] | None]) -> list[tuple[int, int, int, int]] | None:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avatarkit_wan.skeleton import COLORS, draw, face_box
+from avatarkit.labelling.pose_maps import COLORS, draw_poses
+from avatarkit_wan.style import STYLE, face_box
+
+
+def draw(points, scores, height, width):
+    return draw_poses(points[None], scores[None], height, width, STYLE)
 
 
 @pytest.fixture
