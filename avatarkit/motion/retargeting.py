@@ -66,37 +66,39 @@ def _limb(
     source: SourceSkeleton,
     turns: Mapping[str, torch.Tensor],
     joints: tuple[str, str, str],
-    axis: torch.Tensor,
-    left: torch.Tensor,
+    body: torch.Tensor,
     outward: torch.Tensor,
+    bends_to: torch.Tensor,
+    sideways: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return upper and lower bone and hinge of an arm or leg in the world, (T, 3) each.
 
-    The hinge is measured from the bend; where the limb is nearly straight, it is the usual one.
+    The hinge is measured from the bend; where the limb is nearly straight, it is the usual one. Bones of a rest pose may form an
+    angle to the side, which is no bend: SMPL's legs are knock-kneed.
 
     Args:
         source: the skeleton.
         turns: joint -> (T, 3, 3) from zero to the world.
         joints: shoulder, elbow and wrist, or hip, knee and ankle.
-        axis: (3,) about which the limb bends at zero, if the skeleton is anatomical.
-        left: (3,) direction to the body's left at zero.
+        body: (3, 3) left, up, forward at zero.
         outward: (3,) direction of the limb at zero, if the file does not tell.
+        bends_to: (3,) direction to which the lower bone bends.
+        sideways: (3,) hinge of a limb that points along ``bends_to`` at zero.
     """
     top, middle, end = joints
+    left = body[:, 0]
     u0 = bone_at_rest(source, top, middle, left)
     u0 = outward if u0 is None else u0
     f0 = bone_at_rest(source, middle, end, left)
     f0 = bone_at_rest(source, middle, middle + "_tip", left) if f0 is None else f0
     f0 = u0 if f0 is None else f0
+    whole = u0 + f0
+    axis = sideways if abs(float(cosine(whole, bends_to))) > 0.8 else torch.linalg.cross(whole, bends_to)
     axis = torch.nn.functional.normalize(axis, dim=0)
-    axis = torch.nn.functional.normalize(axis - (axis @ u0) * u0 / (u0 @ u0), dim=0)
-    R_u, R_f = turns[top], turns[middle]
-    # Bones of a rest pose may form an angle to the side, which is no bend: SMPL's legs are knock-kneed.
-    in_plane = f0 - (f0 @ axis) * axis
-    u, f = R_u @ u0, R_f @ (in_plane if float(in_plane.norm()) > 0.5 * float(f0.norm()) else f0)
+    u, f = turns[top] @ (u0 - (u0 @ axis) * axis), turns[middle] @ (f0 - (f0 @ axis) * axis)
     if not source.anatomical:
-        axis = _measured_axis(u0, R_u, f, axis)
-    return u, R_f @ f0, _hinge(u, f, R_u @ axis)
+        axis = _measured_axis(u0, turns[top], f, axis)
+    return turns[top] @ u0, turns[middle] @ f0, _hinge(u, f, turns[top] @ axis)
 
 
 def _hinge(u: torch.Tensor, f: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
@@ -140,22 +142,20 @@ def _arm(
     out = {}
     if s + "collar" in turns and s + "collar" in solver.frames:
         out[s + "collar"] = _collar(s, source, turns, chest, body) @ solver.frames[s + "collar"]
-    bone = bone_at_rest(source, s + "shoulder", s + "elbow", left)
-    bone = outward if bone is None else bone
-    ahead = abs(float(cosine(bone, forward))) > 0.8
-    axis = (-up if side == "left" else up) if ahead else torch.linalg.cross(bone, forward)
     end = s + "wrist" if s + "wrist" in rest else s + "elbow_tip"
-    u, f, hinge = _limb(source, turns, (s + "shoulder", s + "elbow", end), axis, left, outward)
+    u, f, hinge = _limb(
+        source, turns, (s + "shoulder", s + "elbow", end), body, outward, forward, -up if side == "left" else up
+    )  # fmt: skip
     out |= {s + "shoulder": frame(u, hinge), s + "elbow": frame(f, hinge)}
     if s + "wrist" not in turns:
         return out
     fore = bone_at_rest(source, s + "elbow", s + "wrist", left)
-    hand, radial = _hand(s, source, bone if fore is None else fore, body)
+    hand, radial = _hand(s, source, outward if fore is None else fore, body)
     R = turns[s + "wrist"]
     out[s + "wrist"] = frame(R @ hand, R @ radial)
     palm = torch.linalg.cross(hand, radial) * (1 if side == "left" else -1)
     for finger in FINGERS:
-        out |= _finger(s + finger, rest, turns, palm if finger == "thumb" else radial)
+        out |= _finger(s + finger, source, turns, palm if finger == "thumb" else radial, left)
     return out
 
 
@@ -190,17 +190,19 @@ def _hand(s: str, source: SourceSkeleton, fore: torch.Tensor, body: torch.Tensor
 
 
 def _finger(
-    name: str, rest: Mapping[str, torch.Tensor], turns: Mapping[str, torch.Tensor], across: torch.Tensor
+    name: str, source: SourceSkeleton, turns: Mapping[str, torch.Tensor], across: torch.Tensor, left: torch.Tensor
 ) -> dict[str, torch.Tensor]:
     chain = [f"{name}{k}" for k in (1, 2, 3) if f"{name}{k}" in turns]
     if len(chain) < 2:
         return {}
     out: dict[str, torch.Tensor] = {}
-    bone = rest[chain[1]] - rest[chain[0]]
+    bones = [bone_at_rest(source, a, b, left) for a, b in zip(chain, [*chain[1:], chain[-1] + "_tip"], strict=True)]
+    bone = next((b for b in bones if b is not None), None)
+    if bone is None:
+        return {}
     for k, joint in enumerate(chain):
-        end = rest.get(chain[k + 1] if k + 1 < len(chain) else joint + "_tip")
-        if end is not None and float((end - rest[joint]).norm()) > 1e-6:
-            bone = end - rest[joint]
+        along = bones[k]
+        bone = bone if along is None else along
         wanted = frame(turns[joint] @ bone, turns[joint] @ across)
         if k:  # limit of a finger's bend; some files have reversed tips
             broken = (wanted[..., 1] * out[chain[k - 1]][..., 1]).sum(-1) < -0.4
@@ -216,14 +218,11 @@ def _leg(
     if s + "hip" not in turns or s + "knee" not in turns:
         return {}
     left, up, forward = body.T
-    bone = bone_at_rest(source, s + "hip", s + "knee", left)
-    bone = -up if bone is None else bone
     end = s + "ankle" if s + "ankle" in rest else s + "knee_tip"
-    ahead = abs(float(cosine(bone, forward))) > 0.8
-    axis = left if ahead else torch.linalg.cross(bone, -forward)
-    u, f, hinge = _limb(source, turns, (s + "hip", s + "knee", end), axis, left, -up)
+    u, f, hinge = _limb(source, turns, (s + "hip", s + "knee", end), body, -up, -forward, left)
     out = {s + "hip": frame(u, hinge), s + "knee": frame(f, hinge)}
-    stands = float(cosine(bone, -up)) > 0.6
+    thigh = bone_at_rest(source, s + "hip", s + "knee", left)
+    stands = thigh is None or float(cosine(thigh, -up)) > 0.6
     for part in ("ankle", "foot"):
         if stands and s + part in turns and s + part in solver.frames:
             out[s + part] = turns[s + part] @ body @ solver.frames[s + part]

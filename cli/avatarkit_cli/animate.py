@@ -71,7 +71,7 @@ def animate(
 
     check_output(output, avatar, video, audio, joint_map, *named_files(motion, camera), *(plugin or ()))
     if motion is not None and (video is not None or audio is not None):
-        raise ConfigError("Use --motion alone, or --video, --audio or both.")
+        raise ConfigError("Use only one of --motion, --video and --audio; only --video and --audio go together.")
     if motion is None and (up is not None or joint_map is not None):
         raise ConfigError("--up and --joint-map are for motion files: use them with --motion FILE.")
     if keep_pose not in (None, "legs", "trunk", "none"):
