@@ -24,6 +24,7 @@ from avatarkit.testing.motion_conventions import (
     apart,
     bvh,
     encode,
+    glb,
     make_clip,
     rig_names,
     smpl_arrays,
@@ -166,3 +167,34 @@ def test_an_unreadable_rate_is_one_sentence(tmp_path: Path) -> None:
     for rate in ("fast", "30 and 60", "", 0, -1, np.nan, [], "1e99"):
         with pytest.raises(InputError, match="impossible frame rate"):
             _npz(tmp_path, make_clip(0), np.eye(3), "smpl", "axis-flat", "whole", rate)
+
+
+# ------------------------------------------------------------------------------------------------------------------ glTF
+
+
+@_examples
+@given(
+    seed=st.integers(0, 2**20),
+    posture=st.sampled_from(["stand", "crouch", "prone"]),
+    rig=st.sampled_from(["Mixamo", "Rigify", "VRoid", "Unreal"]),
+    rest=st.sampled_from("TAIV"),
+    skin=st.booleans(),
+    armature=st.sampled_from([None, (Z_UP.T, 0.01), (Z_UP, 1.0), (np.eye(3), 0.01)]),
+    humanoid=st.sampled_from(["", "VRMC_vrm_animation", "VRMC_vrm"]),
+    keys=st.sampled_from(["LINEAR", "STEP", "CUBICSPLINE"]),
+    rolled=st.booleans(),
+)
+def test_gltf(tmp_path: Path, seed: int, posture: str, **how: object) -> None:
+    clip = make_clip(seed, posture=posture)
+    motion = _read(tmp_path, glb(clip, **how), ".glb")  # type: ignore[arg-type]
+    _same(motion, _read(tmp_path, bvh(clip, Convention())))
+
+
+def test_expressions_of_vrma(tmp_path: Path) -> None:
+    curve = np.linspace(0, 1, 6)
+    content = glb(make_clip(1), humanoid="VRMC_vrm_animation", expressions={"blinkLeft": curve, "jawOpen": curve / 2})
+    motion = _read(tmp_path, content, ".vrma")
+    expression = dict(zip(FIGURE.expression_names, motion.params.expression.T, strict=True))
+    np.testing.assert_allclose(expression["eyeBlinkLeft"], curve, atol=1e-6)
+    np.testing.assert_allclose(expression["jawOpen"], curve / 2, atol=1e-6)
+    assert not expression["eyeBlinkRight"].any()

@@ -25,6 +25,7 @@ from avatarkit.testing.motion_conventions import (
     Figure,
     apart,
     bvh,
+    glb,
     make_clip,
     rig_names,
     world_rotations,
@@ -305,3 +306,69 @@ def test_what_was_understood_is_reported(tmp_path: Path) -> None:
     assert (info.format, info.rig, info.up.axis, info.unit, info.missing) == ("BVH", "Mixamo", "z", "cm", ())
     assert info.joints["left_elbow"] == "mixamorig:LeftForeArm"
     assert motion.moves == {"legs", "trunk", "head"}
+
+
+def _glb_with(change: object, content: bytes) -> bytes:
+    """Return a GLB file whose JSON was changed."""
+    import struct
+
+    size = struct.unpack_from("<I", content, 12)[0]
+    data = json.loads(content[20 : 20 + size])
+    change(data)  # type: ignore[operator]
+    text = json.dumps(data).encode()
+    text += b" " * (-len(text) % 4)
+    rest = content[20 + size :]
+    return struct.pack("<4s2I", b"glTF", 2, 20 + len(text) + len(rest)) + struct.pack("<2I", len(text), 0x4E4F534A) + text + rest
+
+
+_BROKEN = {
+    "no animation": (lambda d: d.pop("animations"), "has no animation"),
+    "no channels": (lambda d: d["animations"][0].update(channels=[]), "without movement"),
+    "a circle": (lambda d: d["nodes"][3].update(children=[1]), "is a damaged glTF file"),
+    "two parents": (lambda d: d["nodes"][0].update(children=[1, 2]), "is a damaged glTF file"),
+    "a child that is not there": (lambda d: d["nodes"][5].update(children=[10**9]), "is a damaged glTF file"),
+    "nodes of another kind": (lambda d: d.update(nodes="many"), "is a damaged glTF file"),
+    "an accessor beyond its view": (lambda d: d["accessors"][0].update(count=10**6), "is a damaged glTF file"),
+    "an accessor of 10^12": (lambda d: d["accessors"][0].update(count=10**12), "is a damaged glTF file"),
+    "a view beyond its buffer": (lambda d: d["bufferViews"][0].update(byteOffset=10**9), "is a damaged glTF file"),
+    "a negative offset": (lambda d: d["bufferViews"][0].update(byteOffset=-4), "is a damaged glTF file"),
+    "a stride of one": (lambda d: d["bufferViews"][1].update(byteStride=1), "is a damaged glTF file"),
+    "a sparse accessor": (lambda d: d["accessors"][0].update(sparse={}), "is a damaged glTF file"),
+    "an unknown type": (lambda d: d["accessors"][0].update(type="VEC9"), "is a damaged glTF file"),
+    "times as rotations": (lambda d: d["animations"][0]["samplers"][1].update(output=0), "is a damaged glTF file"),
+    "no sampler": (lambda d: d["animations"][0].update(samplers=[]), "is a damaged glTF file"),
+    "no scale": (lambda d: d["nodes"][0].update(scale=[0, 0, 0]), "is a damaged glTF file"),
+    "no rotation": (lambda d: d["nodes"][0].update(rotation=[0, 0, 0, 0]), "is a damaged glTF file"),
+    "not a number": (lambda d: d["nodes"][0].update(translation=["a", 0, 0]), "is a damaged glTF file"),
+    "a buffer elsewhere": (lambda d: d["buffers"][0].update(uri="../secret.bin"), "another folder or on the network"),
+    "a buffer on the network": (lambda d: d["buffers"][0].update(uri="http://a.example/b.bin"), "another folder or on the net"),
+    "a missing buffer": (lambda d: d["buffers"][0].update(uri="none.bin"), "There is no file, which odd.glb needs"),
+    "an unknown skeleton": (lambda d: [n.update(name=f"b{k}") for k, n in enumerate(d["nodes"])], "map its joints"),
+    "a wrong skin": (lambda d: d["skins"][0].update(joints=[1, 2]), "is a damaged glTF file"),
+}
+
+
+@pytest.mark.parametrize("kind", _BROKEN)
+def test_a_broken_gltf_file_is_one_sentence(kind: str, tmp_path: Path) -> None:
+    change, message = _BROKEN[kind]
+    with pytest.raises(InputError, match=message) as error:
+        _read(tmp_path / "odd.glb", _glb_with(change, glb(make_clip(1))))
+    assert "odd.glb" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("length", [4, 12, 19, 40, 3000, -100])
+def test_a_gltf_file_that_is_cut_short_is_one_sentence(length: int, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"odd\.glb is a damaged glTF file"):
+        _read(tmp_path / "odd.glb", glb(make_clip(1))[:length])
+
+
+def test_a_gltf_file_with_its_data_beside_it(tmp_path: Path) -> None:
+    content = glb(make_clip(1))
+    expected = _read(tmp_path / "a.glb", content)
+    size = int.from_bytes(content[12:16], "little")
+    data = json.loads(content[20 : 20 + size])
+    data["buffers"][0]["uri"] = "my%20data.bin"
+    (tmp_path / "my data.bin").write_bytes(content[28 + size :])
+    motion = _read(tmp_path / "a.gltf", json.dumps(data).encode())
+    assert apart(motion, expected, FIGURE) == pytest.approx((0, 0), abs=1e-4)

@@ -11,10 +11,12 @@ import torch
 
 from avatarkit.errors import InputError
 from avatarkit.interfaces import BodyModel
+from avatarkit.io.gltf import is_gltf
 from avatarkit.io.npz import read_npz
 from avatarkit.motion.bvh import is_bvh
 from avatarkit.motion.bvh_motion import bvh_motion
 from avatarkit.motion.bvh_writer import write_bvh
+from avatarkit.motion.gltf_motion import gltf_motion
 from avatarkit.motion.lifting import landmark_motion
 from avatarkit.motion.own import ARRAYS as OWN_ARRAYS
 from avatarkit.motion.own import is_own, read_own, save_motion
@@ -134,6 +136,8 @@ def _read(reading: Reading, head: bytes) -> tuple[Motion, MotionInfo]:
         raise InputError(f"{path.name} contains no motion: it must be avatarkit's own format or SMPL-X poses.")
     if is_bvh(head):
         return bvh_motion(reading)
+    if is_gltf(head):
+        return gltf_motion(reading)
     if is_pose_file(head):
         motion = landmark_motion(read_pose_file(path), reading.solver, path.stem, path.name)
         moved = {"head", "neck", *(f"{s}_{n}" for s in ("left", "right") for n in ("shoulder", "elbow", "wrist"))}
