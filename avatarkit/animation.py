@@ -16,6 +16,7 @@ from avatarkit.errors import AvatarkitError, InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.interfaces import AvatarModel, BodyModel, Renderer
 from avatarkit.io.image import encode_png
+from avatarkit.registry import Registry
 from avatarkit.registry.specs import error_text
 from avatarkit.storage.bundle import read_manifest, read_tensors
 from avatarkit.storage.playable import require_header, require_playable, require_pose
@@ -30,8 +31,6 @@ from avatarkit.validation import Violation
 
 if TYPE_CHECKING:
     import PIL.Image
-
-    from avatarkit.registry import Registry
 
 __all__ = ["REVISION", "LoadedAvatar", "assemble", "follow", "frame_window", "load", "parse_color", "place"]
 
@@ -387,6 +386,8 @@ def load(path: Path | str, registry: Registry | None = None, device: str = "auto
     if "recipe" not in manifest:
         raise InputError(f"The avatar {path} is damaged: its manifest has no recipe. Build it again.")
     recipe = Recipe.from_dict(manifest["recipe"], f"the manifest of {path.name}")
+    registry = registry or Registry.load()
+    registry = replace(registry, known={**_brought_by(recipe, manifest), **registry.known})
     components = Components(recipe, registry, device, seed=manifest.get("seed", 0), foreign=True)
     body, model = components.get("body"), components.get("avatar")
     components.get("renderer")
@@ -401,6 +402,19 @@ def load(path: Path | str, registry: Registry | None = None, device: str = "auto
             f"The avatar {path} is damaged, or was made with another version of its components: {violation}. Build it again."
         ) from None
     return replace(avatar, name=path.resolve().stem)
+
+
+def _brought_by(recipe: Recipe, manifest: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """Return (kind, name) -> the package that brought a component when the avatar was built, as its manifest says."""
+    found = {}
+    for slot, part in manifest.get("components", {}).items():
+        package = part.get("distribution") or ""
+        if package and slot in recipe.slots:
+            version = part.get("version", "")
+            how = f"with --plugin {package}" if package.endswith(".py") else f"from the package {package} {version}".rstrip()
+            trust = "the avatar's manifest says so; use it only if you trust its authors"
+            found[recipe.slots[slot].kind, part["name"]] = f"It came {how} ({trust})."
+    return found
 
 
 def _assembled(

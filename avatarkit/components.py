@@ -5,26 +5,31 @@ Plugins use each other's components through ``Components.get``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import gc
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 
 from avatarkit.config import Choice, LossChoice, Recipe
-from avatarkit.config.aliases import current_name
-from avatarkit.config.options import SEEDS, without_machine
-from avatarkit.errors import ConfigError, MissingDevice, MissingWeights
+from avatarkit.config.options import SEEDS, did_you_mean, without_machine
+from avatarkit.errors import ConfigError, MissingDependency, MissingDevice, MissingWeights, PluginError
 from avatarkit.interfaces import PROTOCOLS, Context, GetComponent, Loss, with_defaults
+from avatarkit.registry.provenance import source_digest, weights_digests
 from avatarkit.registry.requirements import requirements
+from avatarkit.utils.moved import current_name
 from avatarkit.utils.paths import cache_folder, find_weights
 from avatarkit.utils.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from avatarkit.registry import ComponentSpec, Registry
 
-__all__ = ["Components", "resolve_device"]
+__all__ = ["Components", "choose_recipe", "resolve_device"]
+
+T = TypeVar("T")
 
 
 def resolve_device(device: str) -> torch.device:
@@ -46,6 +51,22 @@ def resolve_device(device: str) -> torch.device:
 
 def _undeclared(component: ComponentSpec, name: str) -> str:
     return f"There are no weights {name!r}; {component.owner} does not name them in Needs(weights=...). {component.remedy}"
+
+
+def choose_recipe(
+    preset: str | None,
+    file: Path | str | None,
+    components: Mapping[str, str | None] | None,
+    settings: Iterable[str],
+    device: str,
+) -> Recipe:
+    """Return the recipe of a build.
+
+    Without preset and file it is ``paper`` with CUDA and ``standard`` without.
+    """
+    if preset is None and file is None:
+        preset = "paper" if resolve_device(device).type == "cuda" else "standard"
+    return Recipe.load(preset, file, components, settings)
 
 
 class Components:
@@ -90,7 +111,8 @@ class Components:
         """Return the recipe's choice for a slot."""
         slot = current_name(slot)
         if slot not in self.recipe.slots:
-            raise ConfigError(f"A recipe has no slot {slot!r}.")
+            known = self.recipe.slots
+            raise ConfigError(f"A recipe has no slot {slot!r}.{did_you_mean(slot, known)} Slots: {', '.join(known)}.")
         return self.recipe.slots[slot]
 
     def descriptor(self, slot: str) -> ComponentSpec:
@@ -110,15 +132,18 @@ class Components:
     def identity(self, choice: Choice) -> dict[str, Any]:
         """Return everything that the results of a component depend on.
 
-        These are its name, the version of its plugin, its revision and its complete options.
+        These are its name, the version of its plugin, its revision and its complete options; its source while it is edited, the
+        digests of its weights, and what the method ``fingerprint`` of its config returns.
         """
         component = self.registry.get(choice.kind, choice.use or "")
-        return {
-            "use": choice.use,
-            "version": component.plugin.version,
-            "revision": component.revision,
-            "options": component.make_config(choice.options, choice.origins),
+        config = component.make_config(choice.options, choice.origins)
+        found = {"use": choice.use, "version": component.plugin.version, "revision": component.revision, "options": config}
+        more = {
+            "source": source_digest(component),
+            "weights": weights_digests(component),
+            "fingerprint": str(config.fingerprint()) if hasattr(config, "fingerprint") else "",
         }
+        return found | {name: value for name, value in more.items() if value}
 
     def get(self, slot: str, name: str | None = None) -> Any:
         """Return the component in a slot.
@@ -136,6 +161,19 @@ class Components:
                 made = component.create({}, self._context(component))
             self._made[key] = with_defaults(made, PROTOCOLS[self.choice(slot).kind])
         return self._made[key]
+
+    def offering(self, slot: str, protocol: type[T]) -> T:
+        """Return the first component of a slot's kind that implements an optional protocol; the recipe's own comes first.
+
+        Raises:
+            MissingDependency: none is installed.
+        """
+        own, kind = self.choice(slot).use, self.choice(slot).kind
+        for name, component in sorted(self.registry.components(kind).items(), key=lambda found: found[0] != own):
+            with suppress(MissingDependency, PluginError):
+                if issubclass(component.implementation(), protocol):
+                    return cast(T, self.get(slot, None if name == own else name))
+        raise MissingDependency(f"No installed component of the kind {kind} is a {protocol.__name__}.")
 
     def _obeyed(self, choice: Choice) -> Choice:
         """Return the choice without the options that are ignored here."""
@@ -167,6 +205,30 @@ class Components:
             context = self._context(self.registry.get(choice.kind, choice.use)) if choice.use is not None else self.context
             self._made[choice.slot] = with_defaults(self.registry.create(self._obeyed(choice), context), Loss)
         return self._made[choice.slot]
+
+    def close(self, *slots: str) -> None:
+        """Release components; they are created again when they are needed.
+
+        Args:
+            slots: slots to release; none = all.
+        """
+        for key in [key for key in self._made if not slots or key.partition(":")[0] in slots]:
+            closing = getattr(self._made.pop(key), "close", None)
+            if callable(closing):
+                closing()
+        gc.collect()  # networks often lie in cycles
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @property
+    def used(self) -> list[ComponentSpec]:
+        """Components that were created, wrapped ones too."""
+        return list(self._makers)
+
+    def note(self, kind: str, name: str) -> None:
+        """Count a component as used that an earlier run created."""
+        with suppress(PluginError):
+            self._note(self.registry.get(kind, name))
 
     def culprit(self, error: BaseException, slot: str) -> ComponentSpec:
         """Return the component whose code raised ``error``, else the one in ``slot``."""

@@ -104,7 +104,7 @@ def test_a_build_writes_what_it_promises(built: Path) -> None:
     }
     assert manifest["consent"] == "Ada agreed."
     assert manifest["recipe"]["training"]["steps"] == 9
-    assert manifest["licenses"]["tiny"]
+    assert manifest["licenses"]["body/tiny"]["code"] == "MIT"
     assert manifest["warnings"] == ["This person is synthetic."]
     assert len(manifest["inputs"]["photo"]) == 64
     assert not any(reused(manifest).values())

@@ -344,7 +344,7 @@ _BROKEN = {
     "a buffer on the network": (lambda d: d["buffers"][0].update(uri="http://a.example/b.bin"), "another folder or on the net"),
     "a missing buffer": (lambda d: d["buffers"][0].update(uri="none.bin"), "There is no file, which odd.glb needs"),
     "an unknown skeleton": (lambda d: [n.update(name=f"b{k}") for k, n in enumerate(d["nodes"])], "map its joints"),
-    "a wrong skin": (lambda d: d["skins"][0].update(joints=[1, 2]), "is a damaged glTF file"),
+    "a wrong skin": (lambda d: d["skins"][0].update(joints=[1, 2]), "impossible for a body"),
 }
 
 

@@ -22,16 +22,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from avatarkit.config.aliases import renamed
 from avatarkit.config.options import Range, did_you_mean, make_config
 from avatarkit.config.sections import SECTIONS
 from avatarkit.errors import ConfigError, InputError
+from avatarkit.utils.moved import renamed
 from avatarkit.utils.plain import BadText, parse_toml, parse_value, read_text
+from avatarkit.utils.text import shortened
 
 __all__ = ["OPTIONAL_SLOTS", "SECTIONS", "SLOTS", "Choice", "LossChoice", "Recipe", "presets"]
 
@@ -123,6 +124,7 @@ class Recipe:
         slots: slot -> choice, for all of ``SLOTS``.
         losses: terms whose weight is not zero.
         tables: everything as nested plain values, as in the file.
+        plugins: files beside the recipe's file that it lists under ``plugins``; whoever loads the registry loads them too.
     """
 
     name: str
@@ -130,6 +132,7 @@ class Recipe:
     losses: tuple[LossChoice, ...]
     tables: Mapping[str, Any]
     _origins: Mapping[_Path, str] = field(repr=False)
+    plugins: tuple[Path, ...] = ()
 
     @classmethod
     def load(
@@ -144,7 +147,7 @@ class Recipe:
         Args:
             preset: name of a recipe that an installed package ships.
             file: a TOML file; ``preset = "draft"`` at its top is used if ``preset`` is None. If no file ``NAME.toml`` exists,
-                the name means the preset NAME.
+                the name means the preset NAME. ``plugins = ["mine.py"]`` names plugin files in the same folder.
             flags: slot -> component name ("none" = empty); None values are skipped.
             settings: ``slot.option=value`` texts; values are TOML, bare words are text.
 
@@ -155,7 +158,7 @@ class Recipe:
         names = []
         preset, file = _shipped(preset, file)
         tables = {} if file is None else _parse(_read(Path(file)), str(file))
-        base = tables.pop("preset", None)
+        base, listed = tables.pop("preset", None), tables.pop("plugins", [])
         if base is not None and not isinstance(base, str):
             raise ConfigError(f'preset in {file} must be the name of a preset, e.g. preset = "draft".')
         preset = base if preset is None else preset
@@ -173,8 +176,8 @@ class Recipe:
                 _lay(leaves, {slot: {"use": use}}, f"--{slot.replace('_', '-')}")
         parsed = [(text, _parse_setting(text)) for text in settings]
         for text, tables in sorted(parsed, key=lambda p: not p[0].partition("=")[0].strip().endswith(".use")):
-            _lay(leaves, tables, f"--set {text if len(text) <= 80 else text[:77] + '...'}")
-        return cls._checked("+".join(names) or "custom", leaves)
+            _lay(leaves, tables, f"--set {shortened(text)}")
+        return replace(cls._checked("+".join(names) or "custom", leaves), plugins=_plugins(listed, file))
 
     @classmethod
     def from_dict(cls, tables: Mapping[str, Any], origin: str = "manifest") -> Recipe:
@@ -333,6 +336,19 @@ def _shipped(preset: str | None, file: Path | str | None) -> tuple[str | None, P
     return (Path(file).stem, None) if bare and Path(file).stem in presets() else (preset, file)
 
 
+def _plugins(listed: Any, file: Path | str | None) -> tuple[Path, ...]:
+    """Return the plugin files that a recipe lists.
+
+    They lie beside it, so that a recipe alone, which may come from a stranger, runs no code.
+    """
+    if not listed or file is None:
+        return ()
+    names = [str(name) for name in listed] if isinstance(listed, list) else [""]
+    if not all(Path(name).name == name and name.endswith(".py") for name in names):
+        raise ConfigError(f'plugins in {file} must be names of Python files in its folder, e.g. plugins = ["mine.py"].')
+    return tuple(Path(file).parent / name for name in names)
+
+
 def _read(file: Path) -> str:
     try:
         return read_text(file, "recipe", _MOST_BYTES)
@@ -352,8 +368,7 @@ def _parse_setting(text: str) -> dict[str, Any]:
     name, equals, value = (part.strip() for part in text.partition("="))
     path = name.split(".")
     if not equals or not 2 <= len(path) <= 8 or not all(path) or len(name) > 200 or not name.isprintable():
-        text = text if len(text) <= 80 else f"{text[:77]}..."
-        raise ConfigError(f"--set {text!r} is not of the form slot.option=value, e.g. training.steps=500.")
+        raise ConfigError(f"--set {shortened(text)!r} is not of the form slot.option=value, e.g. training.steps=500.")
     try:
         parsed = parse_value(value)
     except BadText as error:

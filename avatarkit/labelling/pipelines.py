@@ -21,7 +21,7 @@ from avatarkit.interfaces import Context
 from avatarkit.labelling.checkpoints import read_settings
 from avatarkit.utils.paths import weights_record
 
-__all__ = ["DType", "Offload", "choose_offload", "from_hub_or_folder", "load_part", "move", "number_format"]
+__all__ = ["DType", "Offload", "choose_offload", "from_hub_or_folder", "load_part", "move", "number_format", "resolve_offload"]
 
 log = logging.getLogger("avatarkit.labelling")
 
@@ -160,27 +160,37 @@ def choose_offload(sizes: Mapping[str, int], free: int) -> Offload:
     return "modules" if max(sizes.values()) <= room else "layers"
 
 
-def move(pipeline: Any, device: torch.device, offload: Offload = "auto", memory_gb: float | None = None) -> Offload:
-    """Put a pipeline on a device, and keep what does not fit on the CPU.
+def resolve_offload(
+    networks: Mapping[str, Any], device: torch.device, offload: Offload = "auto", memory_gb: float | None = None
+) -> Offload:
+    """Return the way to keep networks on a device; ``auto`` chooses by the memory that is free.
 
     Args:
-        pipeline: of diffusers, on the CPU.
+        networks: name -> network; other objects do not count.
         device: of the build.
-        offload: ``none`` keeps all networks on the GPU, ``modules`` only the active one, ``layers`` one layer at a time (slow);
-            ``auto`` chooses by the memory that is free.
+        offload: ``none`` keeps all networks on the GPU, ``modules`` only the active one, ``layers`` one layer at a time (slow).
         memory_gb: memory that ``auto`` may use; None = what is free.
-
-    Returns:
-        The choice.
     """
     if device.type == "cpu":
         return "none"
-    if offload == "auto":
-        parts = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
-        sizes = {name: sum(p.numel() * p.element_size() for p in part.parameters()) for name, part in parts.items()}
-        free = torch.cuda.mem_get_info(device)[0] if memory_gb is None else int(memory_gb * 1e9)
-        offload = choose_offload(sizes, free)
-        log.info("networks of %.1f GB, %.1f GB free: offload %s", sum(sizes.values()) / 1e9, free / 1e9, offload)
+    if offload != "auto":
+        return offload
+    parts = {name: part for name, part in networks.items() if isinstance(part, nn.Module)}
+    sizes = {name: sum(p.numel() * p.element_size() for p in part.parameters()) for name, part in parts.items()}
+    free = torch.cuda.mem_get_info(device)[0] if memory_gb is None else int(memory_gb * 1e9)
+    chosen = choose_offload(sizes, free)
+    log.info("networks of %.1f GB, %.1f GB free: offload %s", sum(sizes.values()) / 1e9, free / 1e9, chosen)
+    return chosen
+
+
+def move(pipeline: Any, device: torch.device, offload: Offload = "auto", memory_gb: float | None = None) -> Offload:
+    """Put a pipeline of diffusers on a device, keep what does not fit on the CPU, and return the choice.
+
+    The arguments are those of ``resolve_offload``.
+    """
+    if device.type == "cpu":
+        return "none"
+    offload = resolve_offload(pipeline.components, device, offload, memory_gb)
     if offload == "modules":
         pipeline.enable_model_cpu_offload(device=device)
     elif offload == "layers":

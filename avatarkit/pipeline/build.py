@@ -15,7 +15,7 @@ import torch
 
 from avatarkit import __version__, validation
 from avatarkit.animation import assemble
-from avatarkit.components import Components
+from avatarkit.components import Components, choose_recipe
 from avatarkit.config import Recipe
 from avatarkit.config.sections import LabelsConfig, PreviewConfig, TrainingConfig
 from avatarkit.errors import AvatarkitError, ConfigError, PluginError, StageError
@@ -26,7 +26,8 @@ from avatarkit.labelling.retracking import retrack
 from avatarkit.metrics import photo_metrics
 from avatarkit.pipeline.plan import plan
 from avatarkit.registry import Registry
-from avatarkit.registry.specs import ComponentSpec, error_text, where
+from avatarkit.registry.provenance import weights_digests
+from avatarkit.registry.specs import ComponentSpec, error_place, error_text, where
 from avatarkit.report.page import render_report
 from avatarkit.report.preview import write_preview
 from avatarkit.storage.bundle import check_extras, recover, workspace, write_bundle
@@ -48,6 +49,7 @@ from avatarkit.training.views import photo_confidence
 from avatarkit.types.body import Motion
 from avatarkit.types.photo import Photo
 from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.types.subject import Notice
 from avatarkit.utils.files import only_user
 from avatarkit.utils.progress import Progress, SilentProgress
 from avatarkit.utils.threads import single_threaded
@@ -64,6 +66,12 @@ class _Training(msgspec.Struct):
 
     steps: Annotated[int, msgspec.Meta(ge=0)]
     curves: dict[str, list[tuple[int, float]]]
+
+
+class _Created(msgspec.Struct):
+    """Content of ``components.json``: kind and name of components that a stage was the first to create."""
+
+    created: list[tuple[str, str]]
 
 
 STAGES = ("tracking", "motions", "body-labels", "head-labels", "avatar", "preview")
@@ -87,7 +95,10 @@ def build(
     photo: Path | str,
     output: Path | str | None = None,
     *,
-    recipe: Recipe | None = None,
+    preset: str | None = None,
+    recipe: Recipe | Path | str | None = None,
+    components: Mapping[str, str | None] | None = None,
+    settings: Iterable[str] = (),
     registry: Registry | None = None,
     device: str = "auto",
     seed: int = 0,
@@ -98,37 +109,43 @@ def build(
     person: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Build an avatar from one photo.
+    """Build an avatar from one photo of a consenting person.
 
-    An interrupted build continues where it stopped; stages whose inputs and options did not change are taken from the cache.
+    If a build was stopped, call it again and it continues where it stopped.
 
     Args:
-        photo: photo of one person.
+        photo: path of the photo.
         output: the avatar's folder; None = ``<photo>.avatar`` in the current folder.
-        recipe: components and numbers; None = the preset for the device.
+        preset: ``instant``, ``draft``, ``standard``, ``paper`` or another installed one; None = chosen by the device.
+        recipe: a TOML file that changes the preset, or a complete ``Recipe``.
+        components: slot -> name of a component, overriding both: ``{"matting": "mediapipe"}``.
+        settings: ``slot.option=value`` texts, overriding all: ``["training.steps=500"]``.
         registry: where components are found; None = all installed plugins.
         device: ``auto``, ``cpu`` or ``cuda``.
-        seed: random seed.
+        seed: random seed; the same seed gives the same avatar.
         start: stage to run again, with all stages after it.
         fresh: run all stages again.
         consent: what the person agreed to, for the manifest.
-        keep_photo: put the photo into the folder.
+        keep_photo: put the photo itself into the avatar.
         person: number of the person, counted from 1 left to right, if the photo shows several.
         progress: receives progress reports.
 
     Returns:
-        The avatar's folder.
+        The avatar's folder, for ``avatarkit.load``.
 
     Raises:
-        AvatarkitError: see ``errors.py``; no partial output is left behind.
+        AvatarkitError: see ``avatarkit.errors``; no partial output is left behind.
     """
+    if not isinstance(recipe, Recipe):
+        recipe = choose_recipe(preset, recipe, components, settings, device)
+    elif preset or components or settings:
+        raise ConfigError("preset, components and settings cannot be combined with a Recipe; pass them to Recipe.load.")
     if start is not None and start not in STAGES:
         raise ConfigError(f"There is no stage {start!r}; the stages are {', '.join(STAGES)}.")
     if consent is not None and not (is_clean(consent) and len(consent) <= LONGEST_TEXT):
         raise ConfigError(f"The consent must be at most {LONGEST_TEXT:,} characters of text without control characters.")
     output = Path(output) if output is not None else Path.cwd() / f"{Path(photo).stem}.avatar"
-    registry = registry or Registry.load()
-    recipe = recipe or Recipe.load(preset="paper" if torch.cuda.is_available() else "standard")
+    registry = registry or Registry.load(recipe.plugins)
     progress = progress or SilentProgress()
     plan(photo, output, recipe, registry, device).require_ready()
     kept = (f"photo{Path(photo).suffix.lower()}",) if keep_photo else ()
@@ -136,8 +153,7 @@ def build(
     picture = read_photo(Path(photo))
     with only_user(output):
         recover(output)
-        components = Components(recipe, registry, device, seed, progress)
-        run = _Run(output, components, seed, STAGES[0] if fresh else start, progress)
+        run = _Run(output, Components(recipe, registry, device, seed, progress), seed, STAGES[0] if fresh else start, progress)
         tensors, manifest, extras = run.all_stages(picture, person, consent)
         extras |= dict.fromkeys(kept, Path(photo))
         write_bundle(output, tensors, manifest, extras)
@@ -166,8 +182,13 @@ class _Run:
         motions, motions_stage = self.motions()
         body_clips = self.labels("body", subject, tracking, motions, motions_stage)
         head_clips = self.labels("head", subject, tracking, motions, motions_stage)
+        self.components.close("matting", "keypoints", "tracker", "motions", "body_labels", "head_labels")
         clips = [clip for clip, _ in body_clips + head_clips if clip.confidence.any()]
         tensors, training = self.train(subject, tracking, clips, [stage for _, stage in body_clips + head_clips])
+        self.components.close(*(choice.slot for choice in self.recipe.losses))
+        lost = [*self._lost("body", body_clips), *self._lost("head", head_clips)]
+        quality = replace(subject.quality, warnings=(*lost, *subject.quality.warnings))
+        subject = replace(subject, quality=quality)
 
         tensors |= params_to_tensors(subject.params, "photo") | cameras_to_tensors((subject.camera,), "camera")
         tensors["box"] = _person_box(subject)
@@ -266,6 +287,16 @@ class _Run:
             made.append((self._run(stage, f"{region}-labels", slot, make, read), stage))
         return made
 
+    def _lost(self, region: str, clips: list[tuple[LabelClip, Stage]]) -> list[Notice]:
+        """Return a notice if clips were left out because they do not show the person."""
+        lost = [clip.name for clip, _ in clips if not clip.confidence.any()]
+        if not lost:
+            return []
+        owner, count = self.components.descriptor(f"{region}_labels").owner, len(clips)
+        some = f"{len(lost)} of {count} {region} clips" if len(lost) < count else f"All {count} {region} clips"
+        names = ", ".join(lost[:5]) + (", ..." if len(lost) > 5 else "")
+        return [Notice("labels", f"{some} of {owner} do not show the person and were left out: {names}.")]
+
     def _aligned(self, slot: str, clip: LabelClip, subject: Subject, motion: Motion) -> LabelClip:
         """Return the clip with re-tracked parameters and the photo's colors."""
         get, config = self.components.get, self.recipe.section("labels", LabelsConfig)
@@ -283,9 +314,7 @@ class _Run:
                 drift.mean_mm,
                 drift.lost * 100,
             )
-            if not clip.confidence.any():
-                log.warning("clip %s does not show the person and is left out", clip.name)
-            elif drift.lost + drift.doubted > 0.5:
+            if drift.lost < 1 and drift.lost + drift.doubted > 0.5:
                 log.warning("clip %s: more than half of its frames do not show the requested pose", clip.name)
         if config.calibrate and clip.confidence.any():
             clip, colors = calibrated(clip, subject, get("body"), get("renderer"))
@@ -370,9 +399,11 @@ class _Run:
     def manifest(self, photo: Photo, subject: Subject, consent: str | None) -> dict[str, Any]:
         """Return how this avatar was made; ``bundle.write_bundle`` adds the format."""
         used = {s: self.components.descriptor(s) for s, c in self.recipe.slots.items() if c.use}
+        losses = [self.components.registry.get(c.kind, c.use) for c in self.recipe.losses if c.use]
+        ledger = dict.fromkeys([*used.values(), *losses, *self.components.used])
         return {
             "avatarkit": __version__,
-            "components": {s: {"name": d.name, "version": d.plugin.version} for s, d in used.items()},
+            "components": {s: _origin(d) for s, d in used.items()},
             "recipe": _without_folders(self.recipe.to_dict()),
             "seed": self.seed,
             "device": str(self.components.device),
@@ -381,7 +412,8 @@ class _Run:
             "metrics": dict(subject.quality.metrics),
             "seen": dict(subject.quality.visible),
             "warnings": [notice.text for notice in subject.quality.warnings],
-            "licenses": {d.name: asdict(d.license) for d in used.values()},
+            "licenses": {f"{d.kind}/{d.name}": asdict(d.terms) for d in ledger},
+            "weights": {name: digest for d in ledger for name, digest in weights_digests(d).items()},
             "consent": consent,
         }
 
@@ -424,13 +456,19 @@ class _Run:
         with self.progress.stage(group):
             if not reused:
                 log.info("%s: %s", stage.name, stage.why_changed())
+                before = self.components.used
                 try:
                     with stage.write() as folder:
                         make(folder)
+                        new = [c for c in self.components.used if c not in before]
+                        write_json(folder / "components.json", {"created": [[c.kind, c.name] for c in new]})
                 except AvatarkitError:
                     raise
                 except Exception as error:
                     raise self._failed(stage.name, self.components.culprit(error, slot), error) from error
+        if (created := stage.folder / "components.json").is_file():
+            for kind, name in convert(read_json(created), _Created).created:
+                self.components.note(kind, name)
         record = stage.record
         self.records[stage.name] = {k: record[k] for k in ("key", "seconds", "peak_memory_mb")} | {"reused": reused}
         self.components.registry.stage_finished(stage.name, str(stage.folder), record["seconds"])
@@ -438,8 +476,15 @@ class _Run:
 
     @staticmethod
     def _failed(stage: str, component: ComponentSpec, error: Exception) -> StageError:
-        text = f"The stage {stage} failed in {component.owner} of {component.maker}: {error_text(error)}. {component.remedy}"
+        what = f"{error_text(error)}{error_place(error, component.target)}"
+        text = f"The stage {stage} failed in {component.owner} of {component.maker}: {what}. {component.remedy}"
         return StageError(text, None if component.bundled else where(component.plugin))
+
+
+def _origin(component: ComponentSpec) -> dict[str, str]:
+    """Return name, version and package of a component, for the manifest."""
+    plugin = component.plugin
+    return {"name": component.name, "version": plugin.version, "distribution": Path(plugin.distribution).name}
 
 
 def core_revisions(packages: Iterable[str]) -> dict[str, int]:

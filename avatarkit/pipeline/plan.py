@@ -81,7 +81,7 @@ class Plan:
     @property
     def licenses(self) -> dict[str, License]:
         """Component (``tracker 'exavatar'``) -> its license."""
-        return {step.component.owner: step.component.license for step in self.steps if step.component}
+        return {step.component.owner: step.component.terms for step in self.steps if step.component}
 
     def require_ready(self) -> None:
         """Raise an error if a requirement is missing.
@@ -117,7 +117,7 @@ class Plan:
                     "plugin": step.component.plugin.name if step.component else None,
                     "options": step.config,
                     "needs": [dataclasses.asdict(r) for r in step.requirements],
-                    "license": dataclasses.asdict(step.component.license) if step.component else None,
+                    "license": dataclasses.asdict(step.component.terms) if step.component else None,
                 }
                 for step in self.steps
             ],

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from avatarkit import __version__
-from avatarkit.errors import PluginError
-from avatarkit.registry.specs import DISTRIBUTION, Plugin, error_text
+from avatarkit.errors import ConfigError, PluginError
+from avatarkit.registry.specs import DISTRIBUTION, Plugin, error_place, error_text
+from avatarkit.utils.paths import plugins_folder
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -26,6 +29,7 @@ __all__ = [
     "import_seconds",
     "leave_out",
     "requires_namesake",
+    "user_plugins",
 ]
 
 
@@ -95,6 +99,25 @@ def import_entry_point(entry: metadata.EntryPoint, plugin: Plugin, seconds: floa
     raise LoadFailure(f"It cannot be imported: {error_text(error)}.", remedy) from error
 
 
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in this thread after a time, where the system can: what it does cleans up after itself."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(number: int, frame: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def check_version(distribution: metadata.Distribution | None, plugin: Plugin) -> None:
     """Check that the plugin's distribution accepts this version of avatarkit.
 
@@ -139,7 +162,21 @@ def _requirements(distribution: metadata.Distribution | None, plugin: Plugin) ->
     return found
 
 
-def import_file(path: Path) -> ModuleType:
+def user_plugins(environ: Mapping[str, str]) -> list[Path]:
+    """Return the Python files in the user's folder of plugins, see ``utils.paths.plugins_folder``.
+
+    Names that begin with an underscore, and all that ``AVATARKIT_PLUGINS`` leaves out, do not count.
+    """
+    allowed = environ.get("AVATARKIT_PLUGINS")
+    names = None if allowed is None else {name.strip() for name in allowed.split(",")}
+    try:
+        files = sorted(plugins_folder().glob("[!_]*.py"))
+    except (OSError, ConfigError):  # no home folder, or one that may not be read
+        return []
+    return [path for path in files if names is None or path.stem in names]
+
+
+def import_file(path: Path, seconds: float = 30.0) -> ModuleType:
     """Import a plugin from a single Python file.
 
     Raises:
@@ -159,8 +196,12 @@ def import_file(path: Path) -> ModuleType:
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[name] = loaded  # so that its target "my_loss:MyLoss" can be imported
     try:
-        spec.loader.exec_module(loaded)
+        with _limited(seconds):
+            spec.loader.exec_module(loaded)
+    except TimeoutError:
+        sys.modules.pop(name, None)
+        raise PluginError(f"--plugin {path}: its import hangs and was given up after {seconds:g} s.") from None
     except (Exception, SystemExit) as error:
         sys.modules.pop(name, None)  # it may have been removed already
-        raise PluginError(f"--plugin {path} cannot be loaded: {error_text(error)}") from error
+        raise PluginError(f"--plugin {path} cannot be loaded: {error_text(error)}{error_place(error, name)}") from error
     return loaded

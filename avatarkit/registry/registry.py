@@ -14,7 +14,7 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +25,6 @@ import pluggy
 
 from avatarkit import hookspecs
 from avatarkit.config import Choice
-from avatarkit.config.aliases import current_name
 from avatarkit.config.options import did_you_mean
 from avatarkit.errors import ConfigError, PluginError
 from avatarkit.registry.loading import (
@@ -36,8 +35,10 @@ from avatarkit.registry.loading import (
     import_seconds,
     leave_out,
     requires_namesake,
+    user_plugins,
 )
-from avatarkit.registry.specs import DISTRIBUTION, ComponentSpec, Plugin, Problem, error_text, make_register, where
+from avatarkit.registry.specs import DISTRIBUTION, ComponentSpec, Plugin, Problem, error_place, error_text, make_register, where
+from avatarkit.utils.moved import current_name
 
 __all__ = ["ENTRY_POINT_GROUP", "KINDS", "ComponentSpec", "Plugin", "Problem", "Registry"]
 
@@ -61,7 +62,7 @@ _FORMER_HOOKS = {"register_matters": "matting"}
 """Former hook -> kind of component; it still works, with a deprecation warning from pluggy."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Registry:
     """All components of the installed plugins; create one with ``load``.
 
@@ -86,10 +87,10 @@ class Registry:
         known: Mapping[tuple[str, str], str] | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> Registry:
-        """Load the installed plugins, then ``files``.
+        """Load the installed plugins, those in the user's folder of plugins, then ``files``.
 
         Args:
-            files: single Python files with hook implementations.
+            files: single Python files with hook implementations; ``no:NAME`` leaves out a plugin.
             known: see the attribute.
             environ: where the ``AVATARKIT_...`` variables are read.
 
@@ -103,11 +104,29 @@ class Registry:
             registry._manager.enable_tracing()
         allowed = environ.get("AVATARKIT_PLUGINS")
         names = None if allowed is None else {name.strip() for name in allowed.split(",") if name.strip()}
-        registry._load_entry_points(names, import_seconds(environ))
-        for file in files:
-            path = Path(file)
-            registry.add(import_file(path), path.stem, str(path))
+        given, seconds = [str(file) for file in files], import_seconds(environ)
+        left_out = {text.removeprefix("no:") for text in given if text.startswith("no:")}
+        own = user_plugins(environ)
+        registry._load_entry_points(names, left_out, {path.stem for path in own}, seconds)
+        for path in own:
+            if path.stem not in left_out:
+                registry._add_own(path, seconds)
+        for text in given:
+            if not text.startswith("no:"):
+                path = Path(text)
+                registry.add(import_file(path, seconds), path.stem, str(path))
         return registry
+
+    def _add_own(self, path: Path, seconds: float) -> None:
+        """Add a file of the user's folder of plugins, or record what is wrong with it."""
+        plugin = Plugin(path.stem, distribution=str(path))
+        try:
+            module = import_file(path, seconds)
+        except PluginError as error:
+            message = str(error).removeprefix("--plugin ")
+            self._problem(plugin, message, f"Fix it, or move it out of {path.parent}.", error)
+        else:
+            self._add(plugin, module)
 
     # ---------------------------------------------------------------------------------------------------------- look-up
 
@@ -166,17 +185,44 @@ class Registry:
             except Exception as error:
                 self._hook_raised(implementation.plugin_name, "stage_finished", error)
 
-    def register_commands(self, cli: Any) -> None:
-        """Let plugins add commands to the command line."""
+    def register_commands(self, cli: Any, added: Callable[[Plugin], str | None] = lambda plugin: None) -> None:
+        """Let plugins add commands to the command line.
+
+        Args:
+            cli: the command line.
+            added: called after each plugin; returns what is wrong with the commands that it added.
+        """
         for implementation in list(self._manager.hook.register_commands.get_hookimpls()):
+            plugin = self.plugins[implementation.plugin_name]
             try:
                 implementation.function(*([cli] if implementation.argnames else []))
             except Exception as error:
                 self._hook_raised(implementation.plugin_name, "register_commands", error)
+            if wrong := added(plugin):
+                self._problem(plugin, wrong, f"Ask its authors for another name, or {leave_out(plugin)}.")
+
+    def blame(self, error: BaseException) -> tuple[Plugin, str] | None:
+        """Return the plugin, not part of avatarkit, whose code raised an error or its cause, and the place in it."""
+        packages = {component.target: component.plugin for claims in self._components.values() for component in claims}
+        packages |= {getattr(self._manager.get_plugin(name), "__name__", "-"): plugin for name, plugin in self.plugins.items()}
+        chain: BaseException | None = error
+        while chain is not None:
+            for package, plugin in packages.items():
+                if not plugin.bundled and package.partition(".")[0] != "avatarkit" and (place := error_place(chain, package)):
+                    return plugin, place.strip(" ()")
+            chain = chain.__cause__
+        return None
 
     def _hook_raised(self, name: str, hook: str, error: Exception) -> None:
         plugin = self.plugins[name]
-        self._problem(plugin, f"Its hook {hook} raised {error_text(error)}", f"Ask its authors, or {leave_out(plugin)}.")
+        place = error_place(error, getattr(self._manager.get_plugin(name), "__name__", "-"))
+        remedy = "Fix it" if plugin.local else "Ask its authors"
+        self._problem(plugin, f"Its hook {hook} raised {error_text(error)}{place}", f"{remedy}, or {leave_out(plugin)}.")
+
+    def __repr__(self) -> str:
+        """Return one line; ``avatarkit plugins list`` shows everything."""
+        count = sum(len(claims) for claims in self._components.values())
+        return f"<Registry: {count} components of {len(self.plugins)} plugins, {len(self.problems)} problems>"
 
     def _kind(self, name: str) -> str:
         kind = current_name(name)
@@ -186,11 +232,14 @@ class Registry:
 
     # ---------------------------------------------------------------------------------------------------------- loading
 
-    def _load_entry_points(self, allowed: set[str] | None, seconds: float) -> None:
+    def _load_entry_points(self, allowed: set[str] | None, left_out: set[str], own: set[str], seconds: float) -> None:
         seen: set[tuple[str, str]] = set()
         entries = sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name)
+        names = {entry.name for entry in entries} | own
+        for name in sorted(left_out - names):
+            raise PluginError(f"-p no:{name}: no such plugin is installed.{did_you_mean(name, names)}")
         for entry in entries:
-            if (entry.name, entry.value) in seen or (allowed is not None and entry.name not in allowed):
+            if (entry.name, entry.value) in seen or (allowed is not None and entry.name not in allowed) or entry.name in left_out:
                 continue
             seen.add((entry.name, entry.value))
             plugin = Plugin(entry.name, entry.dist.version if entry.dist else "", entry.dist.name if entry.dist else "")
@@ -207,8 +256,8 @@ class Registry:
                     "Its project requires 'avatarkit', which is another project on the package index.",
                     f"It works for now; its authors should require {DISTRIBUTION}.",
                 )
-        for name in sorted((allowed or set()) - {entry.name for entry in entries}):
-            hint = did_you_mean(name, {entry.name for entry in entries})
+        for name in sorted((allowed or set()) - names):
+            hint = did_you_mean(name, names)
             self._problem(Plugin(name), f"AVATARKIT_PLUGINS names it, but no such plugin is installed.{hint}")
 
     def add(self, module: Any, name: str, distribution: str = "") -> None:
@@ -249,6 +298,16 @@ class Registry:
             if issubclass(warning.category, DeprecationWarning):
                 self._problem(plugin, str(warning.message), "It works for now; its authors should change it.")
         self._report_misspelt_hooks(plugin)
+        self._report_unmarked_hooks(plugin, module)
+
+    def _report_unmarked_hooks(self, plugin: Plugin, module: Any) -> None:
+        """Report functions that have the name of a hook and are not marked as one."""
+        for name, _ in inspect.getmembers(hookspecs, inspect.isfunction):
+            found = vars(module).get(name) if hasattr(module, "__dict__") else None
+            own = inspect.isfunction(found) and found.__module__ == getattr(module, "__name__", "")
+            if own and hasattr(getattr(hookspecs, name), "avatarkit_spec") and not hasattr(found, "avatarkit_impl"):
+                message = f"Its function {name} is not marked as a hook, so that it is never called."
+                self._problem(plugin, message, "Write @hookimpl above it (from avatarkit import hookimpl).")
 
     def _hook_remedy(self, error: BaseException, plugin: Plugin) -> str:
         if isinstance(error, pluggy.PluginValidationError):
@@ -294,5 +353,5 @@ def _clash(claims: list[ComponentSpec]) -> str:
     first, second = claims[0], claims[-1]
     return (
         f"{first.owner} is registered by two plugins, {where(first.plugin)} and {where(second.plugin)}. "
-        "Uninstall one of them or leave one out with AVATARKIT_PLUGINS."
+        f"Uninstall one of them, or leave one out: -p no:{second.plugin.name}, or AVATARKIT_PLUGINS."
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from avatarkit.config.options import Option, make_config, options_of
@@ -13,8 +16,22 @@ from avatarkit.errors import AvatarkitError, ConfigError, MissingDependency, Plu
 from avatarkit.hookspecs import License, Needs, Weights
 from avatarkit.utils.moved import former_fields, former_names
 from avatarkit.utils.paths import is_weights_name
+from avatarkit.utils.text import shortened
 
-__all__ = ["DISTRIBUTION", "ComponentSpec", "Plugin", "Problem", "error_text", "make_register", "where"]
+__all__ = [
+    "DISTRIBUTION",
+    "ComponentSpec",
+    "Plugin",
+    "Problem",
+    "error_place",
+    "error_text",
+    "is_editable",
+    "make_register",
+    "where",
+]
+
+UNDECLARED = License("not declared", "not declared", None)
+"""License of a component whose plugin declares none."""
 
 DISTRIBUTION = "avatarkit-oneshot"
 """Name of avatarkit on the package index, where ``avatarkit`` is another project."""
@@ -39,6 +56,25 @@ class Plugin:
         """Whether it is part of avatarkit itself."""
         # An editable installation keeps the project's name from the time of installation.
         return self.distribution in (DISTRIBUTION, "avatarkit")
+
+    @property
+    def local(self) -> bool:
+        """Whether its user may be its author: a single file, or an editable installation."""
+        return self.distribution.endswith(".py") or is_editable(self.distribution)
+
+    @property
+    def contact(self) -> str:
+        """Address for reports that its project states; "" if there is none."""
+        try:
+            facts = metadata.metadata(self.distribution)
+        except (metadata.PackageNotFoundError, ValueError):
+            return ""
+        links = [text.partition(",") for text in facts.get_all("Project-URL") or ()]
+        named = {name.strip().lower(): url.strip() for name, _, url in links}
+        chosen = [named.get(name) for name in ("issues", "bug tracker", "tracker", "repository", "source", "homepage")]
+        fields = [value for name in ("Home-page", "Author-email", "Author") for value in facts.get_all(name) or ()]
+        found = next(filter(None, [*chosen, *fields]), "")
+        return " ".join(str(found).split())[:200]
 
 
 @dataclass(frozen=True)
@@ -88,6 +124,13 @@ class ComponentSpec:
         return f"{self.kind} {self.name!r}"
 
     @property
+    def terms(self) -> License:
+        """Its license; weights without one have those of their sources."""
+        named = "; ".join(f"{source.name}: {source.license}" for source in self.needs.sources)
+        undeclared = self.license.weights in ("none", UNDECLARED.weights)
+        return replace(self.license, weights=named) if undeclared and named else self.license
+
+    @property
     def maker(self) -> str:
         """Plugin for messages: ``plugin 'x' of avatarkit-x 1.2``."""
         return f"plugin {where(self.plugin)}"
@@ -100,7 +143,10 @@ class ComponentSpec:
     @property
     def remedy(self) -> str:
         """What to do if the component is faulty."""
-        whose = "report it to avatarkit" if self.bundled else f"report it to the authors of {where(self.plugin)}"
+        if self.bundled:
+            whose = "report it to avatarkit"
+        else:
+            whose = "fix the plugin" if self.plugin.local else f"report it to the authors of {where(self.plugin)}"
         return f"Choose another {self.kind} component, or {whose}."
 
     def config_type(self) -> type | None:
@@ -129,6 +175,15 @@ class ComponentSpec:
             return None
         return make_config(cls, options, owner=self.owner, origins=origins)
 
+    def implementation(self) -> type:
+        """Import and return the class.
+
+        Raises:
+            MissingDependency: a module that it needs is not installed.
+            PluginError: it cannot be imported.
+        """
+        return self._import(self.target)
+
     def create(self, options: Mapping[str, Any], context: Any, origins: Mapping[str, str] | None = None) -> Any:
         """Import the component and create one.
 
@@ -138,13 +193,14 @@ class ComponentSpec:
             PluginError: it cannot be imported or created.
         """
         config = self.make_config(options, origins)
-        cls = self._import(self.target)
+        cls = self.implementation()
         try:
             return cls(config, context)
         except AvatarkitError:
             raise
         except Exception as error:
-            raise PluginError(f"{self.owner} of {self.maker} could not be created: {error_text(error)}. {self.remedy}") from error
+            text = f"{error_text(error)}{error_place(error, self.target)}"
+            raise PluginError(f"{self.owner} of {self.maker} could not be created: {text}. {self.remedy}") from error
 
     def _import(self, path: str) -> type:
         module, _, name = path.partition(":")
@@ -183,6 +239,8 @@ def make_register(kind: str, plugin: Plugin, added: list[ComponentSpec]) -> Call
     """Return the ``register`` function that a hook receives."""
 
     def register(name: str, **fields: Any) -> None:
+        if not fields.keys() & {"license", "licence"}:
+            fields["license"] = License() if plugin.bundled else UNDECLARED
         spec = ComponentSpec(kind, name, plugin, **fields)
         for path in (spec.target, spec.config):
             if path is not None and not all(part.isidentifier() for part in path.replace(":", ".").split(".")):
@@ -210,12 +268,12 @@ def _check_needs(needs: Needs, owner: str) -> None:
             raise ValueError(f"sources of {owner} holds a {type(source).__name__}, not Weights")
         for field, fine in _weights_checks(source).items():
             if not fine:
-                value = _shortened(getattr(source, field))
-                raise ValueError(f"the field {field!r} of weights {_shortened(source.name)} of {owner} may not be {value}")
+                value = shortened(ascii(getattr(source, field)))
+                raise ValueError(f"the field {field!r} of weights {shortened(ascii(source.name))} of {owner} may not be {value}")
     for name in needs.weights:
         if not is_weights_name(name):
             raise ValueError(
-                f"{owner} needs weights {_shortened(name)}, which is not a name of letters, digits, '.', '_', '+' and '-'"
+                f"{owner} needs weights {shortened(ascii(name))}, which is not a name of letters, digits, '.', '_', '+' and '-'"
             )
 
 
@@ -251,16 +309,37 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and len(value) <= 500 and value.isprintable()
 
 
-def _shortened(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
 def where(plugin: Plugin) -> str:
     """Return the name of a plugin with its distribution."""
     if not plugin.distribution:
         return repr(plugin.name)
     return f"{plugin.name!r} of {' '.join(filter(None, (plugin.distribution, plugin.version)))}"
+
+
+def error_place(error: BaseException, target: str) -> str:
+    """Return `` (file.py, line 12)``: where the code of a package raised an error; "" if it did not.
+
+    Args:
+        error: the error.
+        target: module of the package, or ``module:Class``.
+    """
+    package, place = target.partition(":")[0].partition(".")[0], ""
+    trace = error.__traceback__
+    while trace is not None:
+        if str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == package:
+            place = f" ({trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return place
+
+
+@functools.cache
+def is_editable(distribution: str) -> bool:
+    """Return whether a distribution is installed with ``pip install -e``."""
+    try:
+        text = metadata.distribution(distribution).read_text("direct_url.json")
+        return bool(json.loads(text or "{}").get("dir_info", {}).get("editable"))
+    except (metadata.PackageNotFoundError, ValueError, AttributeError):
+        return False
 
 
 def error_text(error: BaseException) -> str:

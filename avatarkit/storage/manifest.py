@@ -39,6 +39,7 @@ Table = Annotated[dict[Name, Any], Meta(max_length=_MOST_ENTRIES, description="a
 class _Part(Struct):
     name: Name
     version: Name = ""
+    distribution: Name = ""
 
 
 class _Stage(Struct):
@@ -85,6 +86,7 @@ class _Manifest(Struct):
     seen: Annotated[dict[Name, bool], Meta(max_length=_MOST_ENTRIES)] = {}
     warnings: Annotated[list[Text], Meta(max_length=_MOST_ENTRIES)] = []
     licenses: Annotated[dict[Name, _Terms], Meta(max_length=_MOST_ENTRIES)] = {}
+    weights: Annotated[dict[Name, Sha256], Meta(max_length=_MOST_ENTRIES)] = {}
     consent: Text | None = None
     labels: Annotated[dict[Name, Table], Meta(max_length=_MOST_ENTRIES)] = {}
     files: Annotated[dict[FileName, Sha256], Meta(max_length=_MOST_ENTRIES)] = {}

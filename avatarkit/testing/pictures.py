@@ -18,8 +18,9 @@ from avatarkit.testing.conformance import Case, Check, expect
 from avatarkit.testing.material import Material
 from avatarkit.testing.people import same
 from avatarkit.testing.tiny import ReferenceRenderer
-from avatarkit.types.gaussians import Gaussians
-from avatarkit.types.mesh import Mesh
+from avatarkit.types.camera import Camera
+from avatarkit.types.gaussians import GaussianRendering, Gaussians
+from avatarkit.types.mesh import Mesh, MeshRendering
 
 __all__ = ["PICTURE_CHECKS", "train_step"]
 
@@ -149,12 +150,12 @@ def _a_step_gives_a_scalar(case: Case) -> None:
     """The value is a finite scalar () for each kind of step."""
     loss = case.make()
     for kind in ("photo", "body", "head"):
-        validation.require_scalar(loss(_step(case, kind=kind)))
+        validation.require_tensor(loss(_step(case, kind=kind)), (), "the loss")
 
 
 def _nobody_in_the_picture_is_fine(case: Case) -> None:
     """An empty matte gives a finite value too."""
-    validation.require_scalar(case.make()(_step(case, empty=True)))
+    validation.require_tensor(case.make()(_step(case, empty=True)), (), "the loss")
 
 
 def _gradients_are_finite(case: Case) -> None:
@@ -188,7 +189,7 @@ def _splats_agree_with_the_reference(case: Case) -> None:
     """Pictures are within 0.02 of the slow reference in ``avatarkit.reference``, and their median within 0.001."""
     camera, g = case.material.subject.camera, _gaussians(case.material)
     ours = case.make().gaussians.render(g, camera, BACKGROUND)
-    validation.require_rendering(ours, camera)
+    _require_rendering(ours, camera)
     truth = ReferenceRenderer().gaussians.render(g, camera, BACKGROUND)
     for name in ("rgb", "alpha"):
         error = (getattr(ours, name) - getattr(truth, name)).abs()
@@ -221,7 +222,7 @@ def _nothing_to_draw_is_the_background(case: Case) -> None:
     behind = replace(g, means=g.means * torch.tensor([1.0, 1.0, -1.0]))
     for set_ in (none, behind):
         drawn = renderer.gaussians.render(set_, camera, BACKGROUND)
-        validation.require_rendering(drawn, camera)
+        _require_rendering(drawn, camera)
         expect(torch.allclose(drawn.rgb, BACKGROUND.expand_as(drawn.rgb)), "the picture is not the background")
 
 
@@ -230,7 +231,7 @@ def _meshes_agree_with_the_reference(case: Case) -> None:
     m = case.material
     mesh = Mesh(m.body.vertices(m.subject.params)[0].detach(), m.body.faces)
     ours = case.make().meshes.render(mesh, m.subject.camera)
-    validation.require_mesh_rendering(ours, m.subject.camera, len(mesh.faces))
+    _require_mesh_rendering(ours, m.subject.camera, len(mesh.faces))
     truth = ReferenceRenderer().meshes.render(mesh, m.subject.camera)
     agree = float((ours.face_index == truth.face_index).float().mean())
     expect(agree > 0.98, f"another triangle than the reference's at {100 * (1 - agree):.1f} of 100 pixels")
@@ -349,3 +350,22 @@ PICTURE_CHECKS: dict[str, tuple[Check, ...]] = {
     ),
 }
 """Kind -> its checks."""
+
+
+def _require_rendering(value: Any, camera: Camera) -> None:
+    """A ``GaussianRendering`` of the camera's size."""
+    validation.require_type(value, GaussianRendering, "the rendering")
+    size = (camera.height, camera.width)
+    validation.require_tensor(value.rgb, (*size, 3), "rgb")
+    validation.require_tensor(value.alpha, size, "alpha", low=0, high=1)
+    validation.require_tensor(value.depth, size, "depth")
+
+
+def _require_mesh_rendering(value: Any, camera: Camera, faces: int) -> None:
+    """A ``MeshRendering`` of the camera's size."""
+    validation.require_type(value, MeshRendering, "the rendering")
+    size = (camera.height, camera.width)
+    validation.require_tensor(value.mask, size, "mask", low=0, high=1)
+    validation.require_tensor(value.face_index, size, "face_index", torch.int64, -1, faces - 1)
+    validation.require_tensor(value.barycentric, (*size, 3), "barycentric")
+    validation.require_tensor(value.depth, size, "depth")

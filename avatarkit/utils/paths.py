@@ -12,7 +12,16 @@ from typing import Any
 
 from avatarkit.errors import ConfigError
 
-__all__ = ["cache_folder", "expand", "find_weights", "is_weights_name", "weights_folder", "weights_record", "writable_home"]
+__all__ = [
+    "cache_folder",
+    "expand",
+    "find_weights",
+    "is_weights_name",
+    "plugins_folder",
+    "weights_folder",
+    "weights_record",
+    "writable_home",
+]
 
 _MOST_RECORD = 4_000_000  # bytes; one of a thousand files with long names has 1.2 MB
 
@@ -25,6 +34,18 @@ def cache_folder() -> Path:
 
     try:
         return user_cache_path("avatarkit", appauthor=False)
+    except RuntimeError:
+        raise ConfigError("Your home folder is not known: set AVATARKIT_CACHE to a folder for avatarkit's files.") from None
+
+
+def plugins_folder() -> Path:
+    """For single-file plugins that are always loaded: ``$AVATARKIT_CACHE/plugins``, else in the user's data folder."""
+    if os.environ.get("AVATARKIT_CACHE"):
+        return cache_folder() / "plugins"
+    from platformdirs import user_data_path
+
+    try:
+        return user_data_path("avatarkit", appauthor=False) / "plugins"
     except RuntimeError:
         raise ConfigError("Your home folder is not known: set AVATARKIT_CACHE to a folder for avatarkit's files.") from None
 

@@ -93,10 +93,10 @@ def build(
         "body_labels": body_labels, "head_labels": head_labels, "avatar": avatar, "perceptual": perceptual,
         "renderer": renderer,
     }  # fmt: skip
-    from avatarkit.api import choose_recipe
+    from avatarkit.components import choose_recipe
 
     chosen = choose_recipe(preset, recipe, flags, settings or (), device)
-    registry = load_registry(plugin)
+    registry = load_registry([*chosen.plugins, *(plugin or ())])
     if dry_run:
         from avatarkit.pipeline.plan import plan
 
@@ -177,8 +177,8 @@ def _show_plan(planned: Plan) -> None:
 def _terms(component: ComponentSpec | None) -> str:
     if component is None:
         return ""
-    license = component.license
-    weights = "" if license.weights == "none" else f"; {license.weights}"
+    license = component.terms
+    weights = "" if license.weights in ("none", "not declared") else f"; {license.weights}"
     return f"{license.code}{weights}{'; no commercial use' if license.commercial is False else ''}"
 
 

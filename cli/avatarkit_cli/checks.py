@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from typing import Any
 
 import typer
 from typer.core import TyperCommand
+
+from avatarkit_cli.shared import only_results
 
 __all__ = ["Checked"]
 
@@ -39,7 +42,8 @@ class Checked(TyperCommand):
             for value in given if isinstance(given, (list, tuple)) else (given,):
                 for problem in _problems(value):
                     raise typer.BadParameter(problem, ctx=ctx, param=parameter)
-        return super().invoke(ctx)
+        with only_results() if ctx.params.get("as_json") else contextlib.nullcontext():
+            return super().invoke(ctx)
 
 
 def _problems(value: Any) -> Iterator[str]:

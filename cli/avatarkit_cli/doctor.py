@@ -25,7 +25,7 @@ def doctor(plugin: PluginFiles = None, as_json: JsonFlag = False) -> None:
 
     Checks Python, packages, plugins, device, folders and disk space.
     """
-    registry = load_registry(plugin)
+    registry = _with_commands(load_registry(plugin))
     checks = [*_python(), *_packages(), *_device(), *_folders(), *_components(registry), *_problems(registry)]
     ready = all(check["state"] != "broken" for check in checks)
     if as_json:
@@ -34,6 +34,14 @@ def doctor(plugin: PluginFiles = None, as_json: JsonFlag = False) -> None:
         _show(checks, ready)
     if not ready:
         raise typer.Exit(2)
+
+
+def _with_commands(registry: Registry) -> Registry:
+    """Return the registry with problems of the commands that plugins add."""
+    from avatarkit_cli.main import add_commands
+
+    add_commands(registry, typer.Typer())
+    return registry
 
 
 def _check(group: str, name: str, state: str, detail: str, remedy: str = "") -> dict[str, str]:
@@ -116,9 +124,11 @@ def _folders() -> list[dict[str, str]]:
     import shutil
     from pathlib import Path
 
-    from avatarkit.utils.paths import cache_folder, writable_home
+    from avatarkit.utils.paths import cache_folder, plugins_folder, writable_home
 
-    checks = []
+    own = plugins_folder()
+    count = len(list(own.glob("[!_]*.py"))) if own.is_dir() else 0
+    checks = [_check("machine", "plugins folder", "ready", f"{own}, {count} Python files, which are always loaded")]
     for name, folder in (("cache folder", cache_folder()), ("current folder", Path.cwd())):
         existing, writable = writable_home(folder)
         if not writable:

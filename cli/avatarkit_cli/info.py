@@ -32,15 +32,15 @@ def info(
     say(f"Consent: {_one_line(manifest.get('consent') or 'not recorded')}")
     for warning in manifest.get("warnings", ()):
         say(f"Note: {_one_line(warning)}")
-    licenses: dict[str, Any] = manifest.get("licenses", {})
-    rows = []
-    for slot, component in manifest.get("components", {}).items():
-        license = licenses.get(component["name"], {})
-        weights = license.get("weights", "none")
-        terms = _one_line(license.get("code", "?") + (f"; {weights}" if weights != "none" else ""))
-        rows.append((slot, f"{component['name']} {component.get('version', '')}".strip(), terms))
+    rows = [
+        (slot, f"{component['name']} {component.get('version', '')}".strip(), component.get("distribution", ""))
+        for slot, component in manifest.get("components", {}).items()
+    ]
     say("")
-    table(("slot", "component", "license"), rows)
+    table(("slot", "component", "package"), rows)
+    licenses: dict[str, Any] = manifest.get("licenses", {})
+    say("")
+    table(("component", "license", "commercial use"), [(name, *_terms(license)) for name, license in licenses.items()])
     stages = manifest.get("stages", {})
     if stages:
         say("")
@@ -52,6 +52,13 @@ def info(
         say("")
         measures = [(name, "?" if value is None else f"{value:.4g}") for name, value in manifest["metrics"].items()]
         table(("measure", "value"), measures)
+
+
+def _terms(license: dict[str, Any]) -> tuple[str, str]:
+    weights = license.get("weights", "none")
+    code = _one_line(license.get("code", "?") + (f"; {weights}" if weights not in ("none", "not declared") else ""))
+    allowed: bool | None = license.get("commercial")
+    return code, "ask" if allowed is None else "allowed" if allowed else "not allowed"
 
 
 def _one_line(text: str) -> str:

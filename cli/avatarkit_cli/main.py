@@ -43,10 +43,10 @@ from avatarkit_cli import (
 )
 from avatarkit_cli.checks import Checked
 from avatarkit_cli.entry import main
-from avatarkit_cli.shared import load_registry, tell
+from avatarkit_cli.shared import blame, load_registry, tell
 from avatarkit_cli.streams import ReaderLeftError
 
-__all__ = ["app", "main", "run"]
+__all__ = ["add_commands", "app", "main", "run"]
 
 _FAULTS = {
     errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG, errno.ENFILE, errno.ENOSPC,
@@ -109,7 +109,7 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, AvatarkitError):
         tell(f"avatarkit: {error}")
     if code != 2:
-        tell(_please_report(getattr(error, "plugin", None)))
+        tell(_please_report(error))
     return code
 
 
@@ -138,11 +138,23 @@ def _is_memory(error: BaseException | None) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in words))
 
 
-def _please_report(plugin: str | None) -> str:
+def _please_report(error: BaseException) -> str:
     python = ".".join(map(str, sys.version_info[:3]))
-    if plugin:
+    if found := blame(error):
+        plugin, place = found
+        if plugin.local:
+            return f"The error is in the plugin {plugin.name!r}: {place}."
+        owner = repr(plugin.name)
+        if plugin.distribution:
+            owner = f"{owner} of {plugin.distribution} {plugin.version}".rstrip()
+        contact = f": {plugin.contact}" if plugin.contact else "."
         return (
-            f"This is a bug in the plugin {plugin}, not in avatarkit {__version__}. "
+            f"This is a bug in the plugin {owner} ({place}), not in avatarkit {__version__}. "
+            f"Please report it to its authors with the lines above{contact}"
+        )
+    if plugin_of_stage := getattr(error, "plugin", None):
+        return (
+            f"This is a bug in the plugin {plugin_of_stage}, not in avatarkit {__version__}. "
             "Please report it to its authors with the lines above."
         )
     return f"This is a bug in avatarkit {__version__} (Python {python}). Please report it with the lines above: {_ISSUES}"
@@ -219,6 +231,44 @@ for _group in (app, motions.app, plugins.app, weights.app):
         _info.cls = Checked
 
 
+def _without_plugins(words: list[str]) -> tuple[list[str], list[Path]]:
+    """Return a command line without ``--plugin FILE``, which commands of plugins do not know, and the files."""
+    rest: list[str] = []
+    files: list[Path] = []
+    given = iter(words)
+    for word in given:
+        name, equals, value = word.partition("=")
+        if word == "--":
+            return [*rest, word, *given], files
+        if name in ("--plugin", "-p"):
+            files.append(Path(value if equals else next(given, "")))
+        else:
+            rest.append(word)
+    return rest, files
+
+
+def add_commands(registry: Any, cli: typer.Typer) -> None:
+    """Let plugins add commands; one whose name is taken is left out, and recorded as a problem."""
+    owners = dict.fromkeys(_COMMANDS, "avatarkit itself")
+    known = {id(entry) for infos in (cli.registered_commands, cli.registered_groups) for entry in infos}
+
+    def added(plugin: Any) -> str | None:
+        taken = []
+        infos: Any
+        for infos in (cli.registered_commands, cli.registered_groups):
+            for new in [entry for entry in infos if id(entry) not in known]:
+                name = new.name or getattr(new.callback, "__name__", "").replace("_", "-")
+                if name in owners:
+                    infos.remove(new)
+                    taken.append(f"{name!r}, which is one of {owners[name]}")
+                else:
+                    owners[name] = f"the plugin {plugin.name!r}"
+                    known.add(id(new))
+        return f"It adds the command {' and '.join(taken)}; its own is left out." if taken else None
+
+    registry.register_commands(cli, added)
+
+
 def run() -> int:
     """Run the command line and return the exit code."""
     # Threads of torch that spin while they wait take the cores that our rasterizers need; set before torch is imported.
@@ -230,9 +280,13 @@ def run() -> int:
 
         completion_init()
     try:
-        command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+        rest, plugins = _without_plugins(sys.argv[1:])
+        command = next((word for word in rest if not word.startswith("-")), None)
         if command not in _COMMANDS:  # a plugin's command, or help
-            load_registry().register_commands(app)
+            add_commands(load_registry(plugins), app)
+            sys.argv[1:] = rest
+        elif command != sys.argv[1]:  # flags for plugins came first
+            sys.argv[1:] = [*rest, *(word for file in plugins for word in ("--plugin", str(file)))]
         app()
     except SystemExit as end:
         if isinstance(end.code, str):

@@ -57,10 +57,16 @@ def new(
     as_json: JsonFlag = False,
 ) -> None:
     """Create a plugin: a complete project around a working component, with tests and CI."""
+    from avatarkit.errors import ConfigError
+    from avatarkit.registry import KINDS
     from avatarkit.utils.files import check_output
+    from avatarkit.utils.moved import current_name
     from avatarkit_cli.scaffold import write_project
 
     name = name.removeprefix("avatarkit-")
+    registry = load_registry()
+    if current_name(kind) in KINDS and name in (taken := registry.components(kind)):
+        raise ConfigError(f"There is a {taken[name].owner} already, of {taken[name].maker}. Choose another name.")
     folder = output or Path(f"avatarkit-{name}")
     check_output(folder)
     files = write_project(name, kind, folder)
@@ -137,6 +143,9 @@ def _find(registry: Registry, name: str) -> list[ComponentSpec]:
 
 def _list(registry: Registry, as_json: bool) -> None:
     from avatarkit.registry import KINDS
+    from avatarkit_cli.main import add_commands
+
+    add_commands(registry, typer.Typer())
 
     components = [c for kind in KINDS for c in registry.components(kind).values()]
     if as_json:
@@ -185,7 +194,7 @@ def _details(component: ComponentSpec) -> dict[str, Any]:
         "revision": component.revision,
         "extra": component.extra,
         "needs": dataclasses.asdict(component.needs),
-        "license": dataclasses.asdict(component.license),
+        "license": dataclasses.asdict(component.terms),
         "options": [dataclasses.asdict(option) for option in component.options()],
     }
 
@@ -193,7 +202,7 @@ def _details(component: ComponentSpec) -> dict[str, Any]:
 def _show(component: ComponentSpec) -> None:
     from avatarkit.registry.requirements import requirements
 
-    license = component.license
+    license = component.terms
     commercial = {True: "commercial use allowed", False: "no commercial use", None: "commercial use: ask the source"}
     say(f"{component.kind} {component.name}: {component.summary}")
     say(f"from plugin {component.plugin.name} {component.plugin.version}".rstrip())

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avatarkit.utils.text import json_safe, one_line, printable
+from avatarkit.utils.text import json_safe, one_line, printable, shortened
 from avatarkit_cli import interrupts
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from avatarkit.components import Components
     from avatarkit.interfaces import Context
     from avatarkit.motion.files import MotionInfo
-    from avatarkit.registry import Registry
+    from avatarkit.registry import Plugin, Registry
     from avatarkit.types.body import BodyParams, Motion
 
 __all__ = [
@@ -32,10 +33,12 @@ __all__ = [
     "Seed",
     "Size",
     "Up",
+    "blame",
     "find_motion",
     "find_pose",
     "load_registry",
     "named_files",
+    "only_results",
     "parse_options",
     "parse_size",
     "print_json",
@@ -62,7 +65,12 @@ JointMap = Annotated[
 ]
 PluginFiles = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", help="A single Python file with plugin hooks. May be repeated.", metavar="FILE.py"),
+    typer.Option(
+        "--plugin",
+        "-p",
+        help="A Python file with plugin hooks, or no:NAME to leave a plugin out. May be repeated.",
+        metavar="FILE.py|no:NAME",
+    ),
 ]
 
 
@@ -77,7 +85,22 @@ def tell(text: str) -> None:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
+    (_results[-1] if _results else sys.stdout).write(f"{text}\n")
+
+
+_results: list[Any] = []
+"""The stream of the results, while stdout is kept free for them."""
+
+
+@contextlib.contextmanager
+def only_results() -> Iterator[None]:
+    """Keep stdout for results: whatever libraries and plugins print goes to stderr."""
+    _results.append(sys.stdout)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results.pop()
 
 
 def verbose(yes: bool) -> None:
@@ -110,7 +133,8 @@ def _printable_log() -> logging.Formatter:
 
 def print_json(data: Any) -> None:
     """Print the one JSON object of a command; valid on terminals of any encoding."""
-    unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")
+    encoding = getattr(_results[-1] if _results else sys.stdout, "encoding", None) or "utf-8"
+    unicode = encoding.lower().replace("-", "").startswith("utf")
     _write(json_safe(json.dumps(data, indent=2, ensure_ascii=not unicode)))
 
 
@@ -136,6 +160,14 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     _write(captured.get().removesuffix("\n"))
 
 
+_loaded: list[Registry] = []
+
+
+def blame(error: BaseException) -> tuple[Plugin, str] | None:
+    """Return the plugin whose code raised an error, and the place in it; None for avatarkit's own code."""
+    return _loaded[0].blame(error) if _loaded else None
+
+
 def load_registry(files: Sequence[Path] | None = None) -> Registry:
     """Return all plugins, and those in ``files``.
 
@@ -150,6 +182,7 @@ def load_registry(files: Sequence[Path] | None = None) -> Registry:
     text = resources.files("avatarkit_cli").joinpath("known.toml").read_text(encoding="utf-8")
     known = {(kind, name): hint for kind, names in tomllib.loads(text).items() for name, hint in names.items()}
     registry = Registry.load(files or (), known=known)
+    _loaded[:] = [registry]
     interrupts.check()  # a plugin's import may have swallowed the interruption
     return registry
 
@@ -236,7 +269,7 @@ def parse_options(texts: Sequence[str], owner: str) -> tuple[dict[str, Any], dic
             options[name] = parse_value(value)
         except BadText as error:
             raise ConfigError(f"--set {name}: {error}.") from error
-        origins[name] = f"--set {text if len(text) <= 80 else text[:77] + '...'}"
+        origins[name] = f"--set {shortened(text)}"
     return options, origins
 
 

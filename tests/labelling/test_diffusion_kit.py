@@ -15,7 +15,7 @@ import torch
 
 from avatarkit import read_manifest
 from avatarkit.errors import InputError, MissingWeights
-from avatarkit.labelling.pipelines import choose_offload, from_hub_or_folder, move, number_format
+from avatarkit.labelling.pipelines import choose_offload, from_hub_or_folder, move, number_format, resolve_offload
 from avatarkit.labelling.pose_maps import COLORS, DWPOSE, draw_poses
 from avatarkit.labelling.request import PART_COLORS, PARTS, ClipRequest, body_parts
 from avatarkit.labelling.scratch import Scratch, generate_in_tiles, tile_seed, tiles
@@ -163,6 +163,11 @@ def test_shared_frames_are_blended():
 def test_offloading_follows_the_free_memory():
     sizes = {"unet": 6, "vae": 1, "text": 2}
     assert [choose_offload(sizes, free) for free in (15, 14, 10, 9)] == ["none", "modules", "modules", "layers"]
+    networks = {"net": torch.nn.Linear(1000, 1000), "scheduler": object()}  # 4 MB
+    gpu = torch.device("cuda")
+    assert [resolve_offload(networks, gpu, memory_gb=gb) for gb in (0.01, 0.005)] == ["none", "layers"]
+    assert resolve_offload(networks, gpu, "modules") == "modules"
+    assert resolve_offload(networks, torch.device("cpu")) == "none"
     assert number_format("auto", torch.device("cpu")) == torch.float32
     assert number_format("auto", torch.device("cuda"), torch.bfloat16) == torch.bfloat16
     assert number_format("float16", torch.device("cpu")) == torch.float16

@@ -50,8 +50,8 @@ class MimicMotionConfig:
     """Confidence of the frames, 0 to 1."""
     dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
     """Number format of the networks; auto = float16 on CUDA, float32 elsewhere."""
-    offload: Annotated[Literal["modules", "none"], Machine] = "modules"
-    """``modules`` keeps only the active network on the device, ``none`` keeps all networks there."""
+    offload: Annotated[Literal["auto", "none", "modules"], Machine] = "auto"
+    """``none`` keeps all networks on the GPU, ``modules`` only the active one; auto = by the free memory."""
 
     def __post_init__(self) -> None:
         checks = {

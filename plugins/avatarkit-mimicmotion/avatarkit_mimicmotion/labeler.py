@@ -11,7 +11,7 @@ import torch
 from avatarkit.errors import InputError
 from avatarkit.interfaces import Context
 from avatarkit.labelling.framing import Window, subject_window
-from avatarkit.labelling.pipelines import number_format
+from avatarkit.labelling.pipelines import number_format, resolve_offload
 from avatarkit.labelling.pose_maps import draw_poses
 from avatarkit.labelling.request import ClipRequest
 from avatarkit.labelling.scratch import Scratch
@@ -105,14 +105,15 @@ class MimicMotionLabeler:
             config, device = self._config, self._context.device
             self._context.progress("loading the video network", None)
             dtype = number_format(config.dtype, device)
+            networks = load_networks(self._checkpoint(), self._base(), config.pose_net, dtype)
             self._pipeline = VideoPipeline(
-                load_networks(self._checkpoint(), self._base(), config.pose_net, dtype),
+                networks,
                 Sampling(config.steps, config.guidance_min, config.guidance_max, config.tile_size, config.tile_overlap),
                 device,
                 noise_aug_strength=config.noise_aug_strength,
                 motion_bucket=config.motion_bucket,
                 decode_chunk=config.decode_chunk,
-                offload=config.offload == "modules",
+                offload=resolve_offload(vars(networks), device, config.offload) != "none",
             )
         return self._pipeline
 
