@@ -108,7 +108,7 @@ def place_parts(parsing: Parsing, body: BodyModel, labels: torch.Tensor, vertice
     surface = (fitted >= 0) & _GOES_OVER[label, fitted.clamp(min=0)]
     wanted = (label != _OTHER) & (held | (label != _HELD)) & ((fitted < 0) | before(label, fitted))
     away = _from_its_part(label, surface) * parsing.meter
-    bare = _LIMBS[label] & (parsing.skin > 0.5)
+    bare = _LIMBS[label] & ~_HANDS[label] & (parsing.skin > 0.5)
     wanted &= (_FREE[label] | (away < torch.where(bare, _SKIN_OFF, _OFF[label]))) & _no_specks(
         label, away, wanted | surface, parsing.meter
     )

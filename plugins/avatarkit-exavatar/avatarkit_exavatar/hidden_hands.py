@@ -4,7 +4,8 @@ A hand's detector looks closely at every wrist that is seen. Where it finds no h
 or in a pocket, or little of it is seen; yet the relaxed hand of the fit would lie open on whatever the photo shows there.
 Occlusion is not differentiable, so we search a small grid: turns of the arm, bends of the wrist and curls of the fingers.
 
-A hand that was found keeps its pose. Where clothes cover its wrist in the photo, as with crossed arms, only its depth is searched.
+A hand that was found keeps its pose. Where clothes cover its wrist in the photo, as with crossed arms,
+only its depth is searched.
 """
 
 from __future__ import annotations
