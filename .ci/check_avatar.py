@@ -3,7 +3,7 @@
     python .ci/check_avatar.py built.json
 
 Besides the files it checks how good the avatar is: figures of the photo, which the manifest holds, and figures of motion, which
-``avatarkit/motion_faults.py`` defines and this program measures.
+``avatarkit/testing/motion_faults.py`` defines and this program measures.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors import safe_open
 
 import avatarkit
-from avatarkit.motion_faults import motion_faults
+from avatarkit.testing.motion_faults import motion_faults
 
 # Figure -> limit, unit, whether more is better, and what was measured when the limit was set. One machine gives the same bits;
 # other processors move the last ones, and the margins leave room for that alone. Raise a limit when the avatar gets better.

@@ -20,7 +20,6 @@ from avatarkit.utils.moved import install_aliases
 
 if TYPE_CHECKING:
     from avatarkit.animation import LoadedAvatar, load
-    from avatarkit.api import build
     from avatarkit.components import Components
     from avatarkit.config import Recipe, presets
     from avatarkit.errors import (
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from avatarkit.hookspecs import Cost, License, Needs, Weights, hookimpl
     from avatarkit.interfaces import Context
     from avatarkit.io.photo import read_photo
+    from avatarkit.pipeline.build import build
     from avatarkit.registry import Registry
     from avatarkit.registry.specs import ComponentSpec
     from avatarkit.storage.bundle import read_bundle, read_manifest
@@ -88,7 +88,7 @@ _HOMES: dict[str, str] = {
     "StoreError": "errors",
     "Subject": "types.subject",
     "Weights": "hookspecs",
-    "build": "api",
+    "build": "pipeline.build",
     "hookimpl": "hookspecs",
     "load": "animation",
     "presets": "config",

@@ -6,28 +6,30 @@ Plugins use each other's components through ``Components.get``.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 
 from avatarkit.config import Choice, LossChoice, Recipe
-from avatarkit.config.aliases import current_name
 from avatarkit.config.options import SEEDS, did_you_mean, without_machine
-from avatarkit.errors import ConfigError, MissingDevice, MissingWeights, PluginError
+from avatarkit.errors import ConfigError, MissingDependency, MissingDevice, MissingWeights, PluginError
 from avatarkit.interfaces import PROTOCOLS, Context, GetComponent, Loss, with_defaults
 from avatarkit.registry.provenance import source_digest, weights_digests
 from avatarkit.registry.requirements import requirements
+from avatarkit.utils.moved import current_name
 from avatarkit.utils.paths import cache_folder, find_weights
 from avatarkit.utils.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from avatarkit.registry import ComponentSpec, Registry
 
-__all__ = ["Components", "resolve_device"]
+__all__ = ["Components", "choose_recipe", "resolve_device"]
+
+T = TypeVar("T")
 
 
 def resolve_device(device: str) -> torch.device:
@@ -49,6 +51,22 @@ def resolve_device(device: str) -> torch.device:
 
 def _undeclared(component: ComponentSpec, name: str) -> str:
     return f"There are no weights {name!r}; {component.owner} does not name them in Needs(weights=...). {component.remedy}"
+
+
+def choose_recipe(
+    preset: str | None,
+    file: Path | str | None,
+    components: Mapping[str, str | None] | None,
+    settings: Iterable[str],
+    device: str,
+) -> Recipe:
+    """Return the recipe of a build.
+
+    Without preset and file it is ``paper`` with CUDA and ``standard`` without.
+    """
+    if preset is None and file is None:
+        preset = "paper" if resolve_device(device).type == "cuda" else "standard"
+    return Recipe.load(preset, file, components, settings)
 
 
 class Components:
@@ -143,6 +161,19 @@ class Components:
                 made = component.create({}, self._context(component))
             self._made[key] = with_defaults(made, PROTOCOLS[self.choice(slot).kind])
         return self._made[key]
+
+    def offering(self, slot: str, protocol: type[T]) -> T:
+        """Return the first component of a slot's kind that implements an optional protocol; the recipe's own comes first.
+
+        Raises:
+            MissingDependency: none is installed.
+        """
+        own, kind = self.choice(slot).use, self.choice(slot).kind
+        for name, component in sorted(self.registry.components(kind).items(), key=lambda found: found[0] != own):
+            with suppress(MissingDependency, PluginError):
+                if issubclass(component.implementation(), protocol):
+                    return cast(T, self.get(slot, None if name == own else name))
+        raise MissingDependency(f"No installed component of the kind {kind} is a {protocol.__name__}.")
 
     def _obeyed(self, choice: Choice) -> Choice:
         """Return the choice without the options that are ignored here."""

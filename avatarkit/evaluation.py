@@ -21,7 +21,7 @@ from avatarkit.appearance.texture import sample_texture, texture_from_photo
 from avatarkit.components import Components
 from avatarkit.config import Recipe
 from avatarkit.errors import ConfigError, InputError
-from avatarkit.interfaces import PerceptualDistance, Subject
+from avatarkit.interfaces import Loss, PerceptualDistance, Subject, with_defaults
 from avatarkit.io.image import load_png, save_png
 from avatarkit.io.photo import photo_from_array
 from avatarkit.io.video import VideoWriter, probe, read_frames
@@ -259,16 +259,12 @@ class _Evaluation:
         return resized(image[y0:y1, x0:x1], *self.size)
 
     def metric(self, names: Sequence[str]) -> tuple[Any, str]:
-        """Return the perceptual distance and its exact name.
-
-        If the loss offers several networks, the one that agrees best with human judgment is used.
-        """
+        """Return the perceptual distance and its exact name."""
         losses = self.registry.components("loss")
         for name in (*names, self.recipe.slots["perceptual"].use):
             found = losses.get(name) if name else None
             if found is not None and all(r.met for r in requirements(found, str(self.components.device))):
-                options = {"trunk": "vgg"} if any(o.name == "trunk" for o in found.options()) else {}
-                loss = found.create(options, self.components.context)
+                loss = with_defaults(found.create({}, self.components.context), Loss).for_evaluation()
                 if isinstance(loss, PerceptualDistance):
                     return loss.distance, loss.name
         raise ConfigError("No perceptual metric is available. Run avatarkit doctor to see what is missing.")

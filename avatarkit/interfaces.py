@@ -56,6 +56,7 @@ __all__ = [
     "Renderer",
     "ShapePrior",
     "Skeleton",
+    "SpeechSource",
     "TensorSpec",
     "Tracker",
     "TrainStep",
@@ -379,6 +380,19 @@ class MotionSource(Protocol):
 
 
 @runtime_checkable
+class SpeechSource(Protocol):
+    """A motion source that can also speak along with sound, for ``animate --audio``."""
+
+    def from_sound(self, path: Path, text: str = "") -> Motion:
+        """Return a motion as long as a sound file; ``text`` is what is said, if known.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        ...
+
+
+@runtime_checkable
 class PseudoLabeler(Protocol):
     """Generates pictures of the person in other poses (paper, eq. 6).
 
@@ -555,6 +569,10 @@ class Loss(Protocol):
         """
         return True
 
+    def for_evaluation(self) -> Loss:
+        """Return the variant that agrees best with human judgment, for ``evaluate``."""
+        return self
+
 
 @runtime_checkable
 class PerceptualDistance(Protocol):
@@ -567,7 +585,7 @@ class PerceptualDistance(Protocol):
     name: str
 
     def distance(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Return the distance () of two pictures (H, W, 3), sRGB 0 to 1; 0 = equal."""
+        """Return the distances (B,) of pictures (B, 3, H, W), sRGB 0 to 1; 0 = equal."""
         ...
 
 
@@ -635,7 +653,7 @@ _DEFAULTS: dict[type, tuple[str, ...]] = {
     BodyModel: ("shape_prior",),
     PseudoLabeler: ("exact", "regions"),
     AvatarModel: ("pose_for_photo", "specs"),
-    Loss: ("applies_to",),
+    Loss: ("applies_to", "for_evaluation"),
 }
 
 

@@ -15,9 +15,9 @@ import torch
 from avatarkit.interfaces import BodyModel, Posed, TensorSpec
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera
-from avatarkit.types.gaussians import GaussianRendering, Gaussians
+from avatarkit.types.gaussians import Gaussians
 from avatarkit.types.keypoints import Keypoints
-from avatarkit.types.mesh import Mesh, MeshRendering
+from avatarkit.types.mesh import Mesh
 from avatarkit.types.photo import Photo
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Matte, Subject
@@ -28,12 +28,9 @@ __all__ = [
     "require_clip",
     "require_keypoints",
     "require_matte",
-    "require_mesh_rendering",
     "require_motion",
     "require_params",
     "require_posed",
-    "require_rendering",
-    "require_scalar",
     "require_shapes",
     "require_subject",
     "require_tensor",
@@ -196,25 +193,6 @@ def require_posed(value: Any, body: BodyModel | None = None) -> None:
         require_tensor(value.mesh.faces, ("F", 3), "faces of the mesh", torch.int64, 0, len(value.mesh.vertices) - 1)
 
 
-def require_rendering(value: Any, camera: Camera) -> None:
-    """A ``GaussianRendering`` of the camera's size."""
-    require_type(value, GaussianRendering, "the rendering")
-    size = (camera.height, camera.width)
-    require_tensor(value.rgb, (*size, 3), "rgb")
-    require_tensor(value.alpha, size, "alpha", low=0, high=1)
-    require_tensor(value.depth, size, "depth")
-
-
-def require_mesh_rendering(value: Any, camera: Camera, faces: int) -> None:
-    """A ``MeshRendering`` of the camera's size."""
-    require_type(value, MeshRendering, "the rendering")
-    size = (camera.height, camera.width)
-    require_tensor(value.mask, size, "mask", low=0, high=1)
-    require_tensor(value.face_index, size, "face_index", torch.int64, -1, faces - 1)
-    require_tensor(value.barycentric, (*size, 3), "barycentric")
-    require_tensor(value.depth, size, "depth")
-
-
 _MOST = 2_000_000  # of what a letter in a shape counts, e.g. Gaussians
 
 
@@ -251,8 +229,3 @@ def require_values(specs: Mapping[str, TensorSpec], tensors: Mapping[str, torch.
             if low < specs[name].low or high > specs[name].high:
                 wanted = f"{specs[name].low:g} to {specs[name].high:g}"
                 raise Violation(f"the tensor {name} holds numbers from {low:.3g} to {high:.3g}; {wanted} are possible")
-
-
-def require_scalar(value: Any) -> None:
-    """A () tensor that is finite."""
-    require_tensor(value, (), "the loss")

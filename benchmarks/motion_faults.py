@@ -2,8 +2,8 @@
 
     python benchmarks/motion_faults.py AVATAR... [--json faults.json]
 
-It needs no ground truth. ``avatarkit/motion_faults.py`` defines the figures. For each of them the mean over 34 pictures is
-printed and, in brackets, the largest. ``worst`` names the picture to look at: a time of a motion or a view.
+It needs no ground truth. ``avatarkit/testing/motion_faults.py`` defines the figures. For each of them the mean over 34 pictures
+is printed and, in brackets, the largest. ``worst`` names the picture to look at: a time of a motion or a view.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import avatarkit
 from avatarkit.errors import AvatarkitError
-from avatarkit.motion_faults import FAULTS, motion_faults
+from avatarkit.testing.motion_faults import FAULTS, motion_faults
 from avatarkit.utils.files import write_text
 
 

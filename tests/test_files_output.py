@@ -11,8 +11,10 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 
 from avatarkit.errors import InputError, StoreError
+from avatarkit.storage.bundle import write_bundle
 from avatarkit.utils import leftovers
 from avatarkit.utils.files import (
     check_output,
@@ -289,6 +291,22 @@ def test_installing_is_all_or_nothing(tmp_path: Path) -> None:
 def test_impossible_outputs_are_told(name: str) -> None:
     with pytest.raises(InputError):
         check_output(Path(name))
+
+
+def test_folders_of_results_may_be_inside_an_avatar_but_not_the_avatar_or_its_cache(tmp_path: Path) -> None:
+    avatar = write_bundle(tmp_path / "ada.avatar", {"x": torch.zeros(1)}, {}, {"report.html": "mine"})
+    for name in ("cache", "cache/report", "report.html", "manifest.json"):
+        with pytest.raises(InputError, match=f"{name} is a part of ada.avatar and would be overwritten"):
+            check_output(avatar / name)
+    before = names(avatar)
+    for kind in ("results", "frames"):
+        with pytest.raises(StoreError, match="ada.avatar is an avatar; choose another folder with -o"):
+            OutputFolder(avatar, kind)
+    assert names(avatar) == before
+    check_output(avatar / "results")
+    with OutputFolder(avatar / "results", "results").replace() as folder:
+        (folder / "result.json").write_text("{}")
+    assert names(avatar / "results") == [".avatarkit.json", "result.json"]
 
 
 def test_an_input_is_never_the_output(tmp_path: Path) -> None:

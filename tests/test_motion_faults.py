@@ -11,8 +11,8 @@ import torch
 
 from avatarkit import load
 from avatarkit.interfaces import Posed
-from avatarkit.motion_faults import frame_faults, motion_faults
 from avatarkit.testing import memory_registry, tiny_build
+from avatarkit.testing.motion_faults import frame_faults, motion_faults
 from avatarkit.types.gaussians import Gaussians
 
 FAR = 5

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from avatarkit.errors import ConfigError
+from avatarkit.utils.text import shortened
 
 __all__ = [
     "SEEDS",
@@ -191,8 +192,7 @@ def _shown(value: Any) -> str:
     """Return a value for a message; long texts and very large numbers are shortened."""
     if isinstance(value, int) and abs(value) > 10**40:
         return f"a number of more than {40 if value.bit_length() > 14_000 else len(str(abs(value))) - 1} digits"
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return shortened(repr(value))
 
 
 def _convert(value: Any, hint: Any, owner: str) -> Any:

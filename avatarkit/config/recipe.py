@@ -27,11 +27,12 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from avatarkit.config.aliases import renamed
 from avatarkit.config.options import Range, did_you_mean, make_config
 from avatarkit.config.sections import SECTIONS
 from avatarkit.errors import ConfigError, InputError
+from avatarkit.utils.moved import renamed
 from avatarkit.utils.plain import BadText, parse_toml, parse_value, read_text
+from avatarkit.utils.text import shortened
 
 __all__ = ["OPTIONAL_SLOTS", "SECTIONS", "SLOTS", "Choice", "LossChoice", "Recipe", "presets"]
 
@@ -175,7 +176,7 @@ class Recipe:
                 _lay(leaves, {slot: {"use": use}}, f"--{slot.replace('_', '-')}")
         parsed = [(text, _parse_setting(text)) for text in settings]
         for text, tables in sorted(parsed, key=lambda p: not p[0].partition("=")[0].strip().endswith(".use")):
-            _lay(leaves, tables, f"--set {text if len(text) <= 80 else text[:77] + '...'}")
+            _lay(leaves, tables, f"--set {shortened(text)}")
         return replace(cls._checked("+".join(names) or "custom", leaves), plugins=_plugins(listed, file))
 
     @classmethod
@@ -367,8 +368,7 @@ def _parse_setting(text: str) -> dict[str, Any]:
     name, equals, value = (part.strip() for part in text.partition("="))
     path = name.split(".")
     if not equals or not 2 <= len(path) <= 8 or not all(path) or len(name) > 200 or not name.isprintable():
-        text = text if len(text) <= 80 else f"{text[:77]}..."
-        raise ConfigError(f"--set {text!r} is not of the form slot.option=value, e.g. training.steps=500.")
+        raise ConfigError(f"--set {shortened(text)!r} is not of the form slot.option=value, e.g. training.steps=500.")
     try:
         parsed = parse_value(value)
     except BadText as error:

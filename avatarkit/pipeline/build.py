@@ -15,7 +15,7 @@ import torch
 
 from avatarkit import __version__, validation
 from avatarkit.animation import assemble
-from avatarkit.components import Components
+from avatarkit.components import Components, choose_recipe
 from avatarkit.config import Recipe
 from avatarkit.config.sections import LabelsConfig, PreviewConfig, TrainingConfig
 from avatarkit.errors import AvatarkitError, ConfigError, PluginError, StageError
@@ -95,7 +95,10 @@ def build(
     photo: Path | str,
     output: Path | str | None = None,
     *,
-    recipe: Recipe | None = None,
+    preset: str | None = None,
+    recipe: Recipe | Path | str | None = None,
+    components: Mapping[str, str | None] | None = None,
+    settings: Iterable[str] = (),
     registry: Registry | None = None,
     device: str = "auto",
     seed: int = 0,
@@ -106,36 +109,42 @@ def build(
     person: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Build an avatar from one photo.
+    """Build an avatar from one photo of a consenting person.
 
-    An interrupted build continues where it stopped; stages whose inputs and options did not change are taken from the cache.
+    If a build was stopped, call it again and it continues where it stopped.
 
     Args:
-        photo: photo of one person.
+        photo: path of the photo.
         output: the avatar's folder; None = ``<photo>.avatar`` in the current folder.
-        recipe: components and numbers; None = the preset for the device.
+        preset: ``instant``, ``draft``, ``standard``, ``paper`` or another installed one; None = chosen by the device.
+        recipe: a TOML file that changes the preset, or a complete ``Recipe``.
+        components: slot -> name of a component, overriding both: ``{"matting": "mediapipe"}``.
+        settings: ``slot.option=value`` texts, overriding all: ``["training.steps=500"]``.
         registry: where components are found; None = all installed plugins.
         device: ``auto``, ``cpu`` or ``cuda``.
-        seed: random seed.
+        seed: random seed; the same seed gives the same avatar.
         start: stage to run again, with all stages after it.
         fresh: run all stages again.
         consent: what the person agreed to, for the manifest.
-        keep_photo: put the photo into the folder.
+        keep_photo: put the photo itself into the avatar.
         person: number of the person, counted from 1 left to right, if the photo shows several.
         progress: receives progress reports.
 
     Returns:
-        The avatar's folder.
+        The avatar's folder, for ``avatarkit.load``.
 
     Raises:
-        AvatarkitError: see ``errors.py``; no partial output is left behind.
+        AvatarkitError: see ``avatarkit.errors``; no partial output is left behind.
     """
+    if not isinstance(recipe, Recipe):
+        recipe = choose_recipe(preset, recipe, components, settings, device)
+    elif preset or components or settings:
+        raise ConfigError("preset, components and settings cannot be combined with a Recipe; pass them to Recipe.load.")
     if start is not None and start not in STAGES:
         raise ConfigError(f"There is no stage {start!r}; the stages are {', '.join(STAGES)}.")
     if consent is not None and not (is_clean(consent) and len(consent) <= LONGEST_TEXT):
         raise ConfigError(f"The consent must be at most {LONGEST_TEXT:,} characters of text without control characters.")
     output = Path(output) if output is not None else Path.cwd() / f"{Path(photo).stem}.avatar"
-    recipe = recipe or Recipe.load(preset="paper" if torch.cuda.is_available() else "standard")
     registry = registry or Registry.load(recipe.plugins)
     progress = progress or SilentProgress()
     plan(photo, output, recipe, registry, device).require_ready()
@@ -144,8 +153,7 @@ def build(
     picture = read_photo(Path(photo))
     with only_user(output):
         recover(output)
-        components = Components(recipe, registry, device, seed, progress)
-        run = _Run(output, components, seed, STAGES[0] if fresh else start, progress)
+        run = _Run(output, Components(recipe, registry, device, seed, progress), seed, STAGES[0] if fresh else start, progress)
         tensors, manifest, extras = run.all_stages(picture, person, consent)
         extras |= dict.fromkeys(kept, Path(photo))
         write_bundle(output, tensors, manifest, extras)

@@ -25,7 +25,6 @@ import pluggy
 
 from avatarkit import hookspecs
 from avatarkit.config import Choice
-from avatarkit.config.aliases import current_name
 from avatarkit.config.options import did_you_mean
 from avatarkit.errors import ConfigError, PluginError
 from avatarkit.registry.loading import (
@@ -39,6 +38,7 @@ from avatarkit.registry.loading import (
     user_plugins,
 )
 from avatarkit.registry.specs import DISTRIBUTION, ComponentSpec, Plugin, Problem, error_place, error_text, make_register, where
+from avatarkit.utils.moved import current_name
 
 __all__ = ["ENTRY_POINT_GROUP", "KINDS", "ComponentSpec", "Plugin", "Problem", "Registry"]
 

@@ -16,6 +16,7 @@ from avatarkit.errors import AvatarkitError, ConfigError, MissingDependency, Plu
 from avatarkit.hookspecs import License, Needs, Weights
 from avatarkit.utils.moved import former_fields, former_names
 from avatarkit.utils.paths import is_weights_name
+from avatarkit.utils.text import shortened
 
 __all__ = [
     "DISTRIBUTION",
@@ -174,6 +175,15 @@ class ComponentSpec:
             return None
         return make_config(cls, options, owner=self.owner, origins=origins)
 
+    def implementation(self) -> type:
+        """Import and return the class.
+
+        Raises:
+            MissingDependency: a module that it needs is not installed.
+            PluginError: it cannot be imported.
+        """
+        return self._import(self.target)
+
     def create(self, options: Mapping[str, Any], context: Any, origins: Mapping[str, str] | None = None) -> Any:
         """Import the component and create one.
 
@@ -183,7 +193,7 @@ class ComponentSpec:
             PluginError: it cannot be imported or created.
         """
         config = self.make_config(options, origins)
-        cls = self._import(self.target)
+        cls = self.implementation()
         try:
             return cls(config, context)
         except AvatarkitError:
@@ -229,7 +239,8 @@ def make_register(kind: str, plugin: Plugin, added: list[ComponentSpec]) -> Call
     """Return the ``register`` function that a hook receives."""
 
     def register(name: str, **fields: Any) -> None:
-        fields.setdefault("license", License() if plugin.bundled else UNDECLARED)
+        if not fields.keys() & {"license", "licence"}:
+            fields["license"] = License() if plugin.bundled else UNDECLARED
         spec = ComponentSpec(kind, name, plugin, **fields)
         for path in (spec.target, spec.config):
             if path is not None and not all(part.isidentifier() for part in path.replace(":", ".").split(".")):
@@ -257,12 +268,12 @@ def _check_needs(needs: Needs, owner: str) -> None:
             raise ValueError(f"sources of {owner} holds a {type(source).__name__}, not Weights")
         for field, fine in _weights_checks(source).items():
             if not fine:
-                value = _shortened(getattr(source, field))
-                raise ValueError(f"the field {field!r} of weights {_shortened(source.name)} of {owner} may not be {value}")
+                value = shortened(ascii(getattr(source, field)))
+                raise ValueError(f"the field {field!r} of weights {shortened(ascii(source.name))} of {owner} may not be {value}")
     for name in needs.weights:
         if not is_weights_name(name):
             raise ValueError(
-                f"{owner} needs weights {_shortened(name)}, which is not a name of letters, digits, '.', '_', '+' and '-'"
+                f"{owner} needs weights {shortened(ascii(name))}, which is not a name of letters, digits, '.', '_', '+' and '-'"
             )
 
 
@@ -296,11 +307,6 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}/[A-Za-z0-9_][A-Za-z0
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and len(value) <= 500 and value.isprintable()
-
-
-def _shortened(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def where(plugin: Plugin) -> str:

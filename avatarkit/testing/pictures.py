@@ -17,8 +17,9 @@ from avatarkit.interfaces import AvatarModel, TrainStep
 from avatarkit.testing.conformance import Case, Check, expect, on_cpu, same
 from avatarkit.testing.material import Material
 from avatarkit.testing.tiny import ReferenceRenderer
-from avatarkit.types.gaussians import Gaussians
-from avatarkit.types.mesh import Mesh
+from avatarkit.types.camera import Camera
+from avatarkit.types.gaussians import GaussianRendering, Gaussians
+from avatarkit.types.mesh import Mesh, MeshRendering
 
 __all__ = ["PICTURE_CHECKS", "train_step"]
 
@@ -148,7 +149,7 @@ def _a_step_gives_a_scalar(case: Case) -> None:
     """The value is a finite scalar () for each kind of step."""
     loss = case.make()
     for kind in ("photo", "body", "head"):
-        validation.require_scalar(on_cpu(loss(_step(case, kind=kind))))
+        validation.require_tensor(on_cpu(loss(_step(case, kind=kind))), (), "the loss")
 
 
 def _the_step_is_left_alone(case: Case) -> None:
@@ -172,7 +173,7 @@ def _copied(value: Any) -> Any:
 
 def _nobody_in_the_picture_is_fine(case: Case) -> None:
     """An empty matte gives a finite value too."""
-    validation.require_scalar(case.make()(_step(case, empty=True)))
+    validation.require_tensor(case.make()(_step(case, empty=True)), (), "the loss")
 
 
 def _gradients_are_finite(case: Case) -> None:
@@ -208,7 +209,7 @@ def _splats_agree_with_the_reference(case: Case) -> None:
     before = _copied(g), BACKGROUND.clone()
     ours = on_cpu(case.make().gaussians.render(g, camera, BACKGROUND))
     expect(same(before, (_copied(g), BACKGROUND)), "the Gaussians or the background that were handed over were changed")
-    validation.require_rendering(ours, camera)
+    _require_rendering(ours, camera)
     truth = ReferenceRenderer().gaussians.render(g, camera, BACKGROUND)
     for name in ("rgb", "alpha"):
         error = (getattr(ours, name) - getattr(truth, name)).abs()
@@ -241,7 +242,7 @@ def _nothing_to_draw_is_the_background(case: Case) -> None:
     behind = replace(g, means=g.means * torch.tensor([1.0, 1.0, -1.0]))
     for set_ in (none, behind):
         drawn = renderer.gaussians.render(set_, camera, BACKGROUND)
-        validation.require_rendering(drawn, camera)
+        _require_rendering(drawn, camera)
         expect(torch.allclose(drawn.rgb, BACKGROUND.expand_as(drawn.rgb)), "the picture is not the background")
 
 
@@ -252,7 +253,7 @@ def _meshes_agree_with_the_reference(case: Case) -> None:
     before = _copied(mesh)
     ours = on_cpu(case.make().meshes.render(mesh, m.subject.camera))
     expect(same(before, _copied(mesh)), "the mesh that was handed over was changed")
-    validation.require_mesh_rendering(ours, m.subject.camera, len(mesh.faces))
+    _require_mesh_rendering(ours, m.subject.camera, len(mesh.faces))
     truth = ReferenceRenderer().meshes.render(mesh, m.subject.camera)
     agree = float((ours.face_index == truth.face_index).float().mean())
     expect(agree > 0.98, f"another triangle than the reference's at {100 * (1 - agree):.1f} of 100 pixels")
@@ -374,3 +375,22 @@ PICTURE_CHECKS: dict[str, tuple[Check, ...]] = {
     ),
 }
 """Kind -> its checks."""
+
+
+def _require_rendering(value: Any, camera: Camera) -> None:
+    """A ``GaussianRendering`` of the camera's size."""
+    validation.require_type(value, GaussianRendering, "the rendering")
+    size = (camera.height, camera.width)
+    validation.require_tensor(value.rgb, (*size, 3), "rgb")
+    validation.require_tensor(value.alpha, size, "alpha", low=0, high=1)
+    validation.require_tensor(value.depth, size, "depth")
+
+
+def _require_mesh_rendering(value: Any, camera: Camera, faces: int) -> None:
+    """A ``MeshRendering`` of the camera's size."""
+    validation.require_type(value, MeshRendering, "the rendering")
+    size = (camera.height, camera.width)
+    validation.require_tensor(value.mask, size, "mask", low=0, high=1)
+    validation.require_tensor(value.face_index, size, "face_index", torch.int64, -1, faces - 1)
+    validation.require_tensor(value.barycentric, (*size, 3), "barycentric")
+    validation.require_tensor(value.depth, size, "depth")

@@ -24,6 +24,7 @@ from avatarkit.utils.leftovers import forget, is_inside, is_temporary, sweep, te
 from avatarkit.utils.paths import cache_folder
 
 __all__ = [
+    "avatar_files",
     "check_output",
     "disk_errors",
     "disk_sentence",
@@ -183,7 +184,7 @@ def check_output(path: Path, *inputs: Path | None) -> None:
         path: as the user typed it. inputs: files that the command reads; writing over them would destroy them.
 
     Raises:
-        InputError: the name is empty, too long, ``.`` or ``/``, or it is one of the inputs or a part of an avatar among them.
+        InputError: the name is empty, too long, ``.`` or ``/``, or it is one of the inputs or a part of an avatar.
     """
     text = str(path)
     if "\0" in text or not path.name or path.name == "..":
@@ -199,20 +200,22 @@ def check_output(path: Path, *inputs: Path | None) -> None:
             with suppress(OSError, ValueError):
                 if os.path.samefile(path, other):
                     raise InputError(f"{path} is an input of this command and would be overwritten; choose another name with -o.")
-            if _is_part(path, other):
-                raise InputError(f"{path} is a part of {other} and would be overwritten; choose another name with -o.")
+    place = Path(os.path.realpath(path))
+    for folder in place.parents:
+        name = place.relative_to(folder).as_posix()
+        if (files := avatar_files(folder)) and (name in files or name.split("/")[0] == "cache"):
+            raise InputError(f"{path} is a part of {folder.name} and would be overwritten; choose another name with -o.")
 
 
-def _is_part(path: Path, avatar: Path) -> bool:
-    """Whether a path is one of the files that an avatar's manifest lists, the manifest, or in the cache."""
+def avatar_files(folder: Path) -> tuple[str, ...]:
+    """Names of the files of the avatar in ``folder``, the manifest among them; none where there is no avatar."""
     from avatarkit.utils.plain import parse_json, read_text
 
     try:
-        name = Path(os.path.realpath(path)).relative_to(os.path.realpath(avatar)).as_posix()
-        files = parse_json(read_text(avatar / "manifest.json", "manifest", 4 << 20))["files"]
+        manifest = parse_json(read_text(folder / "manifest.json", "manifest", 4 << 20))
+        return ("manifest.json", *manifest["files"]) if manifest["format"] == "avatarkit-avatar" else ()
     except (InputError, ValueError, OSError, TypeError, KeyError):
-        return False
-    return name in ("manifest.json", *files) or name.split("/")[0] == "cache"
+        return ()
 
 
 @contextmanager

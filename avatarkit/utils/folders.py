@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from avatarkit.errors import StoreError
-from avatarkit.utils.files import disk_errors, relative_name, replace, sha256_of, sync, sync_folder, temporary_folder, write_text
+from avatarkit.utils.files import (
+    avatar_files,
+    disk_errors,
+    relative_name,
+    replace,
+    sha256_of,
+    sync,
+    sync_folder,
+    temporary_folder,
+    write_text,
+)  # fmt: skip
 
 __all__ = ["OutputFolder", "install"]
 
@@ -126,7 +136,7 @@ class OutputFolder:
         path: of the folder; may not exist yet. kind: what the folder is, e.g. ``frames``.
 
     Raises:
-        StoreError: ``path`` is a file, or a folder of another kind.
+        StoreError: ``path`` is a file, an avatar, or a folder of another kind.
     """
 
     def __init__(self, path: Path, kind: str) -> None:
@@ -135,6 +145,8 @@ class OutputFolder:
             raise StoreError(f"{path} is a file; choose another name for the folder with -o.")
         if not self.path.name:
             raise StoreError(f"{path} is no folder for results; name another one with -o.")
+        if avatar_files(self.path):
+            raise StoreError(f"{path} is an avatar; choose another folder with -o, which may be inside it.")
         self.files  # noqa: B018 (complains about a record that is not ours)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -11,11 +12,17 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, TypeVar
 
-__all__ = ["MOVED", "current_arguments", "former_fields", "former_names", "install_aliases"]
+__all__ = ["MOVED", "current_name", "former_fields", "former_names", "install_aliases", "renamed"]
 
 T = TypeVar("T")
 
+log = logging.getLogger("avatarkit.config")
+
+_SLOTS = {"matter": "matting"}
+"""Former slot or kind of component -> its name now."""
+
 MOVED: dict[str, str] = {
+    "api": "pipeline.build",
     "artefacts": "storage.serialization",
     "body": "types.body",
     "bundle": "storage.bundle",
@@ -40,6 +47,7 @@ MOVED: dict[str, str] = {
     "landmark_motion": "motion.lifting",
     "loading": "registry.loading",
     "mesh": "types.mesh",
+    "motion_faults": "testing.motion_faults",
     "motion_files": "motion.files",
     "needs": "registry.requirements",
     "openings": "appearance.openings",
@@ -111,8 +119,8 @@ def install_aliases() -> None:
         sys.meta_path.append(_Finder)
 
 
-def _warn(text: str) -> None:
-    warnings.warn(f"{text}; the old name is removed in version 0.3.", DeprecationWarning, stacklevel=4)
+def _warn(text: str, level: int = 3) -> None:
+    warnings.warn(f"{text}; the old name is removed in version 0.3.", DeprecationWarning, stacklevel=level)
 
 
 def former_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
@@ -132,13 +140,6 @@ def former_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     return __getattr__
 
 
-def current_arguments(owner: str, given: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Return arguments by their current names, and warn of former ones."""
-    for name in given.keys() & names.keys():
-        _warn(f"The argument {name!r} of {owner} is called {names[name]!r} now")
-    return {names.get(name, name): value for name, value in given.items()}
-
-
 def former_fields(**names: str) -> Callable[[type[T]], type[T]]:
     """Return a decorator for a dataclass that accepts and shows fields by former names (former=current)."""
 
@@ -147,7 +148,9 @@ def former_fields(**names: str) -> Callable[[type[T]], type[T]]:
 
         @functools.wraps(made)
         def __init__(self: T, *args: Any, **given: Any) -> None:  # noqa: N807
-            made(self, *args, **current_arguments(cls.__name__, given, names))
+            for name in given.keys() & names.keys():
+                _warn(f"The argument {name!r} of {cls.__name__} is called {names[name]!r} now", 3)
+            made(self, *args, **{names.get(name, name): value for name, value in given.items()})
 
         def get(self: T, old: str, new: str) -> Any:
             _warn(f"{cls.__name__}.{old} is called {new} now")
@@ -159,3 +162,21 @@ def former_fields(**names: str) -> Callable[[type[T]], type[T]]:
         return cls
 
     return decorate
+
+
+def current_name(name: str) -> str:
+    """Return the current name of a slot or a kind of component."""
+    return _SLOTS.get(name, name)
+
+
+def renamed(name: str, origin: str) -> str:
+    """Return ``current_name`` and log a warning if ``name`` is a former one.
+
+    Args:
+        name: name of a slot.
+        origin: where it was found: a recipe, a flag.
+    """
+    now = current_name(name)
+    if now != name:
+        log.warning("%s says %r: this slot was renamed to %r; the old name is removed in version 0.3.", origin, name, now)
+    return now

@@ -16,6 +16,7 @@ from typing import Any
 
 from avatarkit.errors import InputError
 from avatarkit.utils.files import require_file
+from avatarkit.utils.text import shortened
 
 __all__ = ["MOST_LEVELS", "BadText", "parse_json", "parse_toml", "parse_value", "read_text"]
 
@@ -72,9 +73,9 @@ def parse_toml(text: str) -> dict[str, Any]:
     except RecursionError:
         raise BadText(f"it is nested deeper than {MOST_LEVELS} levels") from None
     except tomllib.TOMLDecodeError as error:
-        raise BadText(f"it is not valid TOML ({_shortened(str(error))})") from error
+        raise BadText(f"it is not valid TOML ({shortened(str(error))})") from error
     except (ValueError, OverflowError) as error:  # numbers of thousands of digits, impossible dates
-        raise BadText(f"it holds an impossible number or date ({_shortened(str(error))})") from error
+        raise BadText(f"it holds an impossible number or date ({shortened(str(error))})") from error
     _check(value)
     return value
 
@@ -104,7 +105,7 @@ def _whole(text: str) -> int:
 def _number(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise BadText(f"it holds the number {_shortened(text)}, which is too large")
+        raise BadText(f"it holds the number {shortened(text)}, which is too large")
     return value
 
 
@@ -116,7 +117,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-        raise BadText(f"it holds {_shortened(twice)!r} twice")
+        raise BadText(f"it holds {shortened(twice)!r} twice")
     return found
 
 
@@ -145,8 +146,3 @@ def _check(value: Any) -> None:
             elif v is not None:
                 raise BadText(f"it holds a {type(v).__name__}, where numbers, text, lists and tables may stand")
         level, values = level + 1, below
-
-
-def _shortened(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 80 else f"{text[:77]}..."

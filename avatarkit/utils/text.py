@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["escaped", "json_safe", "one_line", "printable"]
+__all__ = ["escaped", "json_safe", "one_line", "printable", "shortened"]
 
 # Everything that a terminal obeys or a reader cannot see: C0 and C1 controls, DEL, soft hyphens, marks that turn the direction
 # of text, invisible characters, separators of lines and paragraphs, tags, and halves of surrogate pairs. Joiners shape words of
@@ -43,6 +43,12 @@ def escaped(text: object) -> str:
 def json_safe(text: str) -> str:
     r"""Returns a JSON text whose hidden characters are written as ``\u...``; it stands for the same values."""
     return text if text.isprintable() else _PATTERN.sub(_escape_of_json, text)
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """Return the text on one line, cut off with ``...`` after ``most`` characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _visible(match: re.Match[str]) -> str:

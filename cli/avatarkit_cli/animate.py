@@ -108,9 +108,9 @@ def _by_name(name: str | None, avatar: LoadedAvatar) -> Motion:
 
 
 def _from_audio(sound: Path, text: str | None, avatar: LoadedAvatar) -> Motion:
-    components = avatar.components
-    source = components.registry.get("motions", "speech").create({"text": text or ""}, components.context)
-    return source.motion(str(sound))
+    from avatarkit.interfaces import SpeechSource
+
+    return avatar.components.offering("motions", SpeechSource).from_sound(sound, text or "")  # type: ignore[type-abstract]
 
 
 def _from_video(video: Path, avatar: LoadedAvatar, progress: Progress) -> Motion:

@@ -93,7 +93,7 @@ def build(
         "body_labels": body_labels, "head_labels": head_labels, "avatar": avatar, "perceptual": perceptual,
         "renderer": renderer,
     }  # fmt: skip
-    from avatarkit.api import choose_recipe
+    from avatarkit.components import choose_recipe
 
     chosen = choose_recipe(preset, recipe, flags, settings or (), device)
     registry = load_registry([*chosen.plugins, *(plugin or ())])

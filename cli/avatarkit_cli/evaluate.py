@@ -37,7 +37,7 @@ def evaluate(
     The first frame is the photo, the other frames are the truth. Two baselines are measured too: the unchanged photo and the
     untrained mesh.
     """
-    from avatarkit.api import choose_recipe
+    from avatarkit.components import choose_recipe
     from avatarkit.utils.files import check_output
 
     check_output(output, source, recipe, *(plugin or ()))

@@ -57,10 +57,10 @@ def new(
     as_json: JsonFlag = False,
 ) -> None:
     """Create a plugin: a complete project around a working component, with tests and CI."""
-    from avatarkit.config.aliases import current_name
     from avatarkit.errors import ConfigError
     from avatarkit.registry import KINDS
     from avatarkit.utils.files import check_output
+    from avatarkit.utils.moved import current_name
     from avatarkit_cli.scaffold import write_project
 
     name = name.removeprefix("avatarkit-")

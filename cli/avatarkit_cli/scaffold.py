@@ -7,11 +7,11 @@ import re
 from importlib import resources
 from pathlib import Path
 
-from avatarkit.config.aliases import current_name
 from avatarkit.config.options import did_you_mean
 from avatarkit.errors import ConfigError, StoreError
 from avatarkit.registry import KINDS
 from avatarkit.utils.files import disk_errors, replace, sync, sync_folder, temporary_folder, write_text
+from avatarkit.utils.moved import current_name
 
 __all__ = ["render_project", "write_project"]
 

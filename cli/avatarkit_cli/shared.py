@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avatarkit.utils.text import json_safe, one_line, printable
+from avatarkit.utils.text import json_safe, one_line, printable, shortened
 from avatarkit_cli import interrupts
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ def parse_options(texts: Sequence[str], owner: str) -> tuple[dict[str, Any], dic
             options[name] = parse_value(value)
         except BadText as error:
             raise ConfigError(f"--set {name}: {error}.") from error
-        origins[name] = f"--set {text if len(text) <= 80 else text[:77] + '...'}"
+        origins[name] = f"--set {shortened(text)}"
     return options, origins
 
 

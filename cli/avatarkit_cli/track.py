@@ -38,7 +38,7 @@ def track(
 
     If tracking a video is interrupted, run the same command again and it continues where it stopped.
     """
-    from avatarkit.api import choose_recipe
+    from avatarkit.components import choose_recipe
     from avatarkit.errors import ConfigError
     from avatarkit.utils.files import check_output
 

@@ -419,7 +419,7 @@ def test_no_part_of_an_avatar_is_overwritten(name: str, through: str, tmp_path: 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.avatar").mkdir()
     (tmp_path / "link").symlink_to(".")
-    (tmp_path / "a.avatar" / "manifest.json").write_text('{"files": {"preview.png": ""}}')
+    (tmp_path / "a.avatar" / "manifest.json").write_text('{"format": "avatarkit-avatar", "files": {"preview.png": ""}}')
     result = CliRunner().invoke(app, ["animate", "a.avatar", "-o", f"{through}a.avatar/{name}"])
     assert result.exit_code == 2
     assert "is a part of a.avatar and would be overwritten" in result.stderr

@@ -106,7 +106,7 @@ def _strokes(voice: Voice) -> list[tuple[float, float]]:
 
 
 class SpeechMotions(BuiltinMotions):
-    """Implements ``MotionSource``: the name of a sound file is a motion that matches it."""
+    """Implements ``MotionSource`` and ``SpeechSource``: the name of a sound file is a motion that matches it."""
 
     config: SpeechConfig
 
@@ -114,11 +114,15 @@ class SpeechMotions(BuiltinMotions):
         """Return a person who speaks along with a sound file; the lengths are equal."""
         if name in CLIPS and not Path(name).is_file():
             return super().motion(name)
-        samples = read_sound(name, RATE)
+        return self.from_sound(Path(name), self.config.text)
+
+    def from_sound(self, path: Path, text: str = "") -> Motion:
+        """See ``SpeechSource``."""
+        samples = read_sound(path, RATE)
         stage = self._stage(zlib.crc32(samples.tobytes()))
         voice = listen(samples)
-        speech = ReadSpeech(voice, self.config.text) if self.config.text.strip() else HeardSpeech(voice)
-        return self._perform(stage, speech).motion(Path(name).stem, self._poser, loop=False)
+        speech = ReadSpeech(voice, text) if text.strip() else HeardSpeech(voice)
+        return self._perform(stage, speech).motion(path.stem, self._poser, loop=False)
 
     def _perform(self, stage: Stage, speech: HeardSpeech) -> Performance:
         if not speech.phrases:  # too short for a gesture, or no speech

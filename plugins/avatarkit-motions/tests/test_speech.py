@@ -9,6 +9,7 @@ from scipy.io import wavfile
 from scipy.signal import lfilter
 
 from avatarkit.errors import InputError
+from avatarkit.interfaces import SpeechSource
 from avatarkit.io.audio import read_sound
 from avatarkit_motions.audio_features import RATE, listen
 from avatarkit_motions.forced_alignment import align
@@ -129,6 +130,9 @@ def test_a_film_lasts_as_long_as_its_sound_and_moves_arms_and_mouth(recording, d
     read = reader.motion(name)
     assert len(read) == 210
     assert not torch.equal(read.params.expression, motion.params.expression)
+    for text, same in (("", motion), ("ah see, who", read)):
+        found = default.offering("motions", SpeechSource).from_sound(Path(name), text)
+        assert torch.equal(found.params.expression, same.params.expression)
 
 
 @pytest.mark.parametrize("kind", ["silence", "nothing", "noise", "short"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -67,6 +68,7 @@ class ShiftTolerantLpips(_PerceptualLoss):
 
     def __init__(self, config: StLpipsConfig, context: Context) -> None:
         super().__init__(config.crop, config.crops)
+        self._config, self._context = config, context
         self.name = f"st-lpips-{config.trunk}"
         spec = importlib.util.find_spec("stlpips_pytorch")
         if spec is None or not spec.submodule_search_locations:
@@ -75,6 +77,10 @@ class ShiftTolerantLpips(_PerceptualLoss):
         state = torch.load(path / f"{config.trunk}_shift_tolerant.pth", weights_only=True, map_location="cpu")
         table = VGG16_SHIFT_TOLERANT if config.trunk == "vgg" else ALEX_SHIFT_TOLERANT
         self.network = LpipsNetwork(table, _convolutions(state), _linear(state)).to(context.device)
+
+    def for_evaluation(self) -> ShiftTolerantLpips:
+        """Return the variant with VGG-16, which agrees better with people than AlexNet."""
+        return self if self._config.trunk == "vgg" else ShiftTolerantLpips(replace(self._config, trunk="vgg"), self._context)
 
 
 class Lpips(_PerceptualLoss):

@@ -78,3 +78,10 @@ def test_values_of_the_original_implementation(metric):
     b = (a + 0.2 * torch.rand(a.shape, generator=g)).clamp(0, 1)
     expected = {"st-lpips-alex": 0.00253460533, "st-lpips-vgg": 0.00282056466}[metric.name]
     assert metric.distance(a, b).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_evaluation_measures_with_vgg(metric):
+    found = metric.for_evaluation()
+    assert found.name == "st-lpips-vgg"
+    assert (found is metric) == (metric.name == "st-lpips-vgg")
+    assert found.distance(_picture(1), _picture(2)).item() > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from dataclasses import dataclass
@@ -10,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avatarkit.errors import ConfigError, InputError, MissingRequirement, MissingWeights
+from avatarkit.utils.files import sha256_of
 from avatarkit.utils.paths import find_weights
 
 if TYPE_CHECKING:
     from avatarkit_portrait4d.config import Portrait4DConfig
 
-__all__ = ["Checkout", "open_checkout", "problems", "sha256_of"]
+__all__ = ["Checkout", "checked_sha256", "open_checkout", "problems"]
 
 WEIGHTS = "portrait4d"  # name of ``avatarkit weights``
 SOURCE = "github.com/YuDeng/Portrait-4D"
@@ -113,10 +113,9 @@ def _python(root: Path, chosen: Path | None) -> Path:
     )
 
 
-def sha256_of(path: Path, expected: str = "") -> str:
-    """Return the sha256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+def checked_sha256(path: Path, expected: str = "") -> str:
+    """Return the sha256 of the checkpoint, hexadecimal; it must be the ``expected`` one, if any."""
+    digest = sha256_of(path)
     if expected and digest != expected.lower():
         raise InputError(f"{path.name} is not the checkpoint of the option sha256: its sha256 is {digest}.")
     return digest

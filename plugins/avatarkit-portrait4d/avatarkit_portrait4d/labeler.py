@@ -23,7 +23,7 @@ from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Subject
 from avatarkit.utils.files import write_bytes
-from avatarkit_portrait4d.checkout import Checkout, open_checkout, sha256_of
+from avatarkit_portrait4d.checkout import Checkout, checked_sha256, open_checkout
 from avatarkit_portrait4d.config import Portrait4DConfig
 from avatarkit_portrait4d.faces import SIZE, Alignment, align, crop_camera, five_points, parameters
 from avatarkit_portrait4d.job import Face, Job
@@ -135,7 +135,7 @@ class Portrait4DLabeler:
         if self._checkout is None:
             checkout = open_checkout(self._config)
             self._context.progress("checking the checkpoint", None)
-            digest = sha256_of(checkout.network, self._config.sha256)
+            digest = checked_sha256(checkout.network, self._config.sha256)
             log.warning("Portrait4D's checkpoint %s has the sha256 %s", checkout.network.name, digest)
             self._checkout = checkout, digest
         return self._checkout
