@@ -67,7 +67,6 @@ def animate(
 
     from avatarkit.animation import load
     from avatarkit.io.camera_json import read_camera
-    from avatarkit.io.video import VideoWriter
 
     started = time.monotonic()
     with make_progress() as progress:
@@ -78,22 +77,14 @@ def animate(
             played = _from_audio(audio, text, loaded)
         else:
             played = _from_video(video, loaded, progress) if video else _by_name(motion, loaded)
-        rate = fps or played.fps
-        count = max(1, round(len(played) / played.fps * rate))
-        transparent = background == "transparent"
-        width, height = pixels or ((view.width, view.height) if not isinstance(view, str) else loaded.default_size())
-        with (
-            progress.stage("rendering"),
-            VideoWriter(output, width, height, rate, transparent=transparent, audio=audio) as writer,
-        ):
-            for frame in loaded.animate(played, view, (width, height), rate, background):
-                writer.write(frame.pixels(transparent))
-                progress.update(f"frame {writer.count} of {count}", writer.count / count)
+        pixels = pixels or ((view.width, view.height) if not isinstance(view, str) else None)
+        film = loaded.animate(played, view, pixels, fps, background, audio)
+        film.save(output, progress)
     if as_json:
         print_json(
             {
-                "video": str(output), "motion": played.name, "frames": count, "fps": rate, "width": width,
-                "height": height, "seconds": round(time.monotonic() - started, 2),
+                "video": str(output), "motion": played.name, "frames": film.count, "fps": film.fps, "width": film.size[0],
+                "height": film.size[1], "seconds": round(time.monotonic() - started, 2),
             }
         )  # fmt: skip
     else:

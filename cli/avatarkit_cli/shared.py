@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from avatarkit.animation import LoadedAvatar
     from avatarkit.components import Components
-    from avatarkit.interfaces import Context
+    from avatarkit.interfaces import Context, GetComponent
     from avatarkit.registry import Plugin, Registry
     from avatarkit.types.body import BodyParams, Motion
 
@@ -182,20 +182,10 @@ def named_files(*names: str | None) -> list[Path]:
 
 
 def find_motion(name: str, components: Components | Context) -> Motion:
-    """Return a motion by the user's name for it: a built-in one, or a file.
+    """Return a motion by the user's name for it, see ``motion.files.find_motion``."""
+    from avatarkit.motion.files import find_motion as find
 
-    Raises:
-        InputError: there is no such motion, or the file cannot be used.
-    """
-    from avatarkit.errors import InputError
-    from avatarkit.motion.files import read_motion
-
-    source = components.get("motions")
-    if not name or "\0" in name:
-        raise InputError("The motion is empty: name a built-in motion or a motion file.")
-    if name in source.names() or not (Path(name).suffix or os.path.exists(name)):
-        return source.motion(name)
-    return read_motion(Path(name), components.get("body"))
+    return find(name, cast("GetComponent", components.get))
 
 
 def find_pose(text: str, avatar: LoadedAvatar) -> BodyParams:
