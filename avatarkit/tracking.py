@@ -95,6 +95,9 @@ def track_video(path: Path, components: Components, tell: Tell, work: Path | Non
     """Track one person through a video of any length.
 
     Args:
+        path: the video.
+        components: see ``track_file``.
+        tell: receives progress reports.
         work: folder for the landmarks of the frames, from which an interrupted run continues. Removed at the end. None = a
             temporary one.
 

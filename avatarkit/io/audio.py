@@ -24,10 +24,11 @@ _MOST_CHANNELS = 64
 
 
 def read_sound(path: str | Path, rate: int = 16_000) -> np.ndarray:
-    """Reads a sound file, or the sound of a video, as one channel.
+    """Read a sound file, or the sound of a video, as one channel.
 
     Args:
-        path: WAV, FLAC, MP3, M4A, OGG and whatever else FFmpeg reads. rate: samples per second to give.
+        path: WAV, FLAC, MP3, M4A, OGG and whatever else FFmpeg reads.
+        rate: samples per second to give.
 
     Returns:
         (n,) float32, -1 to 1. A file that breaks off gives what is there.

@@ -25,7 +25,7 @@ MOST_PIXELS = 36_000_000
 
 
 def open_media(path: Path) -> InputContainer:
-    """Opens an ordinary file; the caller has checked that it is one.
+    """Open an ordinary file; the caller has checked that it is one.
 
     Raises:
         av.FFmpegError, OSError, ValueError: it is of another kind, or damaged.

@@ -40,7 +40,7 @@ FULL_FRAME_DIAGONAL = math.hypot(36.0, 24.0)  # millimeters
 
 
 def photo_from_array(image: np.ndarray, name: str = "array") -> Photo:
-    """A photo that is in memory already.
+    """Return a photo that is in memory already.
 
     Args:
         image: (H, W, 3) uint8 sRGB, upright.
@@ -59,7 +59,7 @@ def photo_from_array(image: np.ndarray, name: str = "array") -> Photo:
 
 
 def read_photo(path: str | Path, max_side: int = 2048) -> Photo:
-    """Reads a picture file: upright, in sRGB, not larger than needed; of an animation the first frame.
+    """Read a picture file: upright, in sRGB, not larger than needed; of an animation the first frame.
 
     Gray, palette, 1-bit, 16-bit and CMYK files and embedded color profiles are converted. Metadata other than the
     focal length (place, time, camera) is dropped.
@@ -116,7 +116,7 @@ def _hash(path: Path) -> str:
 
 
 def _open(path: Path) -> Image.Image:
-    """Reads the header only.
+    """Read the header only.
 
     Pillow's own ``open`` stops at a pixel count that cannot be set without changing it for the whole program, and that
     is too low for pictures that are decoded at a fraction of their size; so its formats are tried here one by one.
@@ -152,7 +152,7 @@ def _open(path: Path) -> Image.Image:
 
 
 def _what_it_is(prefix: bytes) -> str:
-    """The rest of a sentence about a file that is no picture we read."""
+    """Return the rest of a sentence about a file that is no picture we read."""
     start = prefix.lstrip().lower()
     if prefix[4:8] == b"ftyp" and prefix[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
         return "is a HEIC photo; install the package pillow-heif, or save the photo as JPEG."
@@ -195,7 +195,7 @@ def _check_pixels(image: Image.Image, path: Path) -> None:
 
 
 def _scans(path: Path) -> int:
-    """Starts of scans in a JPEG file; within a scan these bytes cannot stand."""
+    """Count the scans of a JPEG file; within a scan the bytes of its start cannot occur."""
     count, last = 0, b""
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -269,7 +269,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Imag
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    """Applies the EXIF orientation, 1 to 8."""
+    """Apply the EXIF orientation, 1 to 8."""
     from PIL.Image import Transpose
 
     turn = {

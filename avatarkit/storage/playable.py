@@ -23,7 +23,7 @@ _LARGEST_COLOR = 1000.0  # of 0 to 1, not clamped
 
 
 def playing_specs(body: BodyModel) -> dict[str, TensorSpec]:
-    """The tensors of an avatar beside its model's: camera, box and the person as the photo shows them."""
+    """Return the tensors of an avatar beside its model's: camera, box and the person as the photo shows them."""
 
     def within(limit: float, *shape: int) -> TensorSpec:
         return TensorSpec(shape, low=-limit, high=limit)
@@ -42,7 +42,7 @@ def playing_specs(body: BodyModel) -> dict[str, TensorSpec]:
 
 
 def state_specs(model: AvatarModel) -> dict[str, TensorSpec]:
-    """What the model says about its tensors, empty where it says nothing; names as in ``AvatarModel.state``."""
+    """Return what the model says about its tensors, empty if nothing; names as in ``AvatarModel.state``."""
     return dict(model.specs())
 
 
@@ -51,7 +51,7 @@ def _all_specs(body: BodyModel, model: AvatarModel) -> dict[str, TensorSpec]:
 
 
 def require_header(header: Mapping[str, StoredTensor], body: BodyModel, model: AvatarModel) -> None:
-    """A file with this header holds all tensors that playing needs, in their shapes.
+    """Check that a file with this header holds all tensors that playing needs, in their shapes.
 
     Raises:
         Violation: it does not; the text names the tensor.
@@ -60,7 +60,7 @@ def require_header(header: Mapping[str, StoredTensor], body: BodyModel, model: A
 
 
 def require_playable(tensors: Mapping[str, torch.Tensor], body: BodyModel, model: AvatarModel) -> None:
-    """The numbers of an avatar are finite and possible; their shapes were looked at by ``require_header``.
+    """Check that the numbers of an avatar are finite and possible; ``require_header`` checks the shapes.
 
     Raises:
         Violation: they are not; the text names the tensor.
@@ -87,7 +87,7 @@ def require_state(state: Mapping[str, torch.Tensor], model: AvatarModel) -> None
 
 
 def require_pose(posed: Posed) -> None:
-    """An avatar in the pose of its photo can be drawn.
+    """Check that an avatar in the pose of its photo can be drawn.
 
     Raises:
         Violation: it cannot.

@@ -110,7 +110,7 @@ class _Finder:
 
     @staticmethod
     def exec_module(module: ModuleType) -> None:
-        """Loads nothing: names are looked up when they are used."""
+        """Load nothing: names are looked up when they are used."""
 
 
 def install_aliases() -> None:

@@ -51,7 +51,7 @@ def plugins_folder() -> Path:
 
 
 def expand(text: str) -> Path:
-    """A path with ``~`` or ``~user`` at its start replaced by the home folder.
+    """Return a path with ``~`` or ``~user`` at its start replaced by the home folder.
 
     Raises:
         ConfigError: this machine does not know that home folder.
@@ -75,7 +75,7 @@ def is_weights_name(name: object) -> bool:
 
 
 def find_weights(name: str) -> Path | None:
-    """The checkpoint file or folder of that name, or None; a name that could lead elsewhere has none."""
+    """Return the checkpoint file or folder of that name, or None; a name that could lead elsewhere has none."""
     if not is_weights_name(name):
         return None
     folder = weights_folder()
@@ -89,7 +89,7 @@ def find_weights(name: str) -> Path | None:
 
 
 def weights_record(name: str) -> dict[str, Any] | None:
-    """How weights were fetched (repository, commit, license, sha256 of each file); None where they were not, or added by hand.
+    """How weights were fetched (repository, commit, license, sha256 of each file); None if they were not, or added by hand.
 
     A record that is damaged counts as none.
     """
@@ -114,7 +114,7 @@ def weights_record(name: str) -> dict[str, Any] | None:
 
 
 def writable_home(path: Path) -> tuple[Path, bool]:
-    """The nearest folder of ``path`` that exists, and whether files can be made in it (tried, not asked)."""
+    """Return the nearest folder of ``path`` that exists, and whether files can be made in it (tried, not asked)."""
     folder = path.absolute()
     while not folder.is_dir():
         folder = folder.parent

@@ -14,7 +14,7 @@ class Progress(Protocol):
     """Shows the stages of a build to somebody."""
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """The time inside the context belongs to the stage ``name``; stages do not nest."""
+        """Begin the stage ``name``, which ends with the context; stages do not nest."""
         ...
 
     def update(self, message: str, fraction: float | None = None) -> None:
@@ -27,8 +27,8 @@ class SilentProgress:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Does nothing."""
+        """Do nothing."""
         yield
 
     def update(self, message: str, fraction: float | None = None) -> None:
-        """Does nothing."""
+        """Do nothing."""
