@@ -1,7 +1,7 @@
-"""What the interfaces promise about the values that cross between plugins and the core, as checks.
+"""Checks of the values that pass between plugins and the core, as the interfaces promise them.
 
-The pipeline looks at each value once, where it comes out of a plugin, so that a fault is told with its owner and does not
-surface three stages later; ``avatarkit.testing`` uses the same checks.
+The pipeline checks each value once, as it comes out of a plugin, so that a message names the owner of a fault.
+``avatarkit.testing`` uses the same checks.
 """
 
 from __future__ import annotations

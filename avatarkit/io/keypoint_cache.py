@@ -1,4 +1,4 @@
-"""Landmarks of a long video on disk: no memory for them, and a run that was stopped goes on where it was."""
+"""Landmarks of a long video on disk, so that they take no memory and a stopped run continues."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _DAMAGE = (
 
 
 class KeypointFiles(LazySequence[Keypoints | None]):
-    """Frames of one video in files of ``CHUNK`` frames; frames in which nobody was seen are None.
+    """Frames of one video in files of ``CHUNK`` frames; frames without a person are None.
 
     A damaged file is made again, with those after it.
 

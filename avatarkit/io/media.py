@@ -33,5 +33,5 @@ def open_media(path: Path) -> InputContainer:
     import av
 
     options = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "file"}
-    place = "file:" + os.path.abspath(path)  # names with colons are no protocols
+    place = "file:" + os.path.abspath(path)  # so that a name with a colon is not read as a protocol
     return av.open(place, metadata_errors="ignore", container_options=options)

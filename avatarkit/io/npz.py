@@ -46,7 +46,7 @@ def read_npz(path: Path, wanted: Collection[str], most_bytes: int, what: str = "
         them could run code.
 
     Raises:
-        InputError: it is no such file, damaged or too large.
+        InputError: it is not an npz file, damaged or too large.
     """
     require_file(path, what, _MOST_FILE_BYTES)
     found: dict[str, np.ndarray] = {}

@@ -24,10 +24,10 @@ __all__ = ["photo_from_array", "read_photo"]
 
 log = logging.getLogger("avatarkit.io.photo")
 
-# Nothing else is opened: some of Pillow's other formats start helper programs or are no photos.
+# Only these are opened: some of Pillow's other formats start helper programs or are not photos.
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "TIFF", "GIF", "BMP", "DIB", "JPEG2000", "PPM", "MPO")
 KNOWN = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP or GIF"
-MIN_SIDE = 64  # pixels: nobody can be tracked below
+MIN_SIDE = 64  # pixels; a smaller person cannot be tracked
 MAX_ASPECT = 12.0
 MAX_MEGAPIXELS_JPEG = 200.0  # decoded at a fraction of its size, so memory stays small
 MAX_MEGAPIXELS = 64.0  # other formats have to be decoded whole, at 4 bytes per pixel and often twice that

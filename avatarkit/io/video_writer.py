@@ -283,7 +283,7 @@ def _decoded(source: Any) -> Iterator[Any]:
 
 
 def _audible(piece: Any) -> Any:
-    """Return the piece without samples that are no numbers or absurdly loud: encoders stop at them."""
+    """Return the piece without samples that are NaN or absurdly loud; encoders stop at them."""
     import av
 
     if piece.format.name not in ("flt", "fltp"):

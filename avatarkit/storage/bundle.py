@@ -305,7 +305,7 @@ def _beside(path: Path, purpose: str) -> Path:
 
 
 def _is_avatar(path: Path) -> bool:
-    """Return whether the folder bears the mark of an avatar and lists its tensors; that it can be played is not looked at."""
+    """Return whether the folder has an avatar's manifest that lists its tensors; they are not read."""
     return _marked(path) is not None
 
 
@@ -313,7 +313,7 @@ def _marked(path: Path) -> dict[str, Any] | None:
     """Return the manifest of an avatar; None if there is none, or one that is not ours.
 
     Raises:
-        StoreError: whether there is one cannot be told: the disk fails.
+        StoreError: the disk fails.
     """
     file = path / _MANIFEST
     with disk_errors(file):

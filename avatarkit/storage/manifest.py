@@ -1,7 +1,7 @@
-"""The manifest of an avatar as a declared schema: avatars are shared, so that every field of one may come from anybody.
+"""The manifest of an avatar as a declared schema. Avatars are shared, so any field may hold anything.
 
-``fault`` compares plain values with the schema and says what is wrong in half a sentence. Fields that the schema does not know
-are kept: older and newer versions write fewer and more. msgspec does the comparing: it starts four times faster than pydantic.
+``fault`` compares plain values with the schema and says what is wrong in half a sentence. Unknown fields are kept: other versions
+write fewer or more. msgspec starts four times faster than pydantic.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def fault(manifest: Mapping[str, Any]) -> str | None:
         return f"its manifest {found}"
     for name in manifest.get("files", {}):
         if relative_name(name) is None:
-            return f"its manifest lists the file {_shown(name)}, which is no name of a file inside it"
+            return f"its manifest lists the file {_shown(name)}, which is not the name of a file inside it"
     return None
 
 

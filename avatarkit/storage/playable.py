@@ -1,4 +1,4 @@
-"""What the file of an avatar must hold before it is played: avatars are shared, so that it may come from anybody."""
+"""Checks of an avatar's tensors before it is played. Avatars are shared, so the file may hold anything."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def require_playable(tensors: Mapping[str, torch.Tensor], body: BodyModel, model
     x0, y0, x1, y1 = tensors["box"].tolist()
     if not (x0 < x1 <= camera.width + 1 and y0 < y1 <= camera.height + 1):
         told = f"({x0:g}, {y0:g}, {x1:g}, {y1:g})"
-        raise Violation(f"the tensor box {told} is no part of a photo of {camera.width} x {camera.height} pixels")
+        raise Violation(f"the tensor box {told} is not inside a photo of {camera.width} x {camera.height} pixels")
 
 
 def require_state(state: Mapping[str, torch.Tensor], model: AvatarModel) -> None:
@@ -113,4 +113,4 @@ def _require_camera(camera: Camera) -> None:
     R, bottom = T[:3, :3], T[3] - torch.tensor([0.0, 0.0, 0.0, 1.0])
     rigid = bool(((R @ R.T - torch.eye(3)).abs() < 1e-3).all()) and float(torch.linalg.det(R)) > 0
     if not rigid or bool((bottom.abs() > 1e-5).any()):
-        raise Violation("the tensor camera.T_camera_world is no rotation and translation")
+        raise Violation("the tensor camera.T_camera_world is not a rotation and translation")

@@ -175,7 +175,7 @@ def load_subject(folder: Path) -> Subject:
 
 
 def save_keypoints(frames: Sequence[Keypoints | None], folder: Path) -> None:
-    """Write ``keypoints.safetensors`` and ``keypoints.json``: the landmarks of a clip, None where nobody was seen."""
+    """Write ``keypoints.safetensors`` and ``keypoints.json``: the landmarks of a clip, None for frames without a person."""
     tensors: dict[str, torch.Tensor] = {}
     for i, k in enumerate(frames):
         if k is not None:

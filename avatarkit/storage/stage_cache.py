@@ -1,4 +1,4 @@
-"""Stage folders with content keys: equal key, reuse; a killed run resumes; nothing half written is ever read.
+"""Stage folders with content keys: a stage is reused if its key is equal, and never read half written.
 
 A stage of a build is a folder ``NAME-KEY`` with its files and a ``stage.json``; it is written under another name and
 renamed.
@@ -314,7 +314,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
     """Read which tensors a file of ``save_tensors`` holds, and none of their numbers.
 
     Raises:
-        StoreError: the file is missing or damaged: the header is no such header, or does not describe just the file's bytes.
+        StoreError: the file is missing, or its header is damaged or does not describe exactly the file's bytes.
     """
     if not path.is_file():
         raise StoreError(f"{path} is missing.")
@@ -322,10 +322,10 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
         with path.open("rb") as stream:
             size, length = os.fstat(stream.fileno()).st_size, int.from_bytes(stream.read(8), "little")
             if not 2 <= length <= min(size - 8, _MOST_HEADER_BYTES):
-                raise BadText("its header is no header of tensors")
+                raise BadText("its header is not one of a file of tensors")
             header = parse_json(stream.read(length))
         if not isinstance(header, dict):
-            raise BadText("its header is no table of tensors")
+            raise BadText("its header is not a table of tensors")
         return _tensors_of(header, size - 8 - length)
     except BadText as error:
         raise StoreError(f"{path} is damaged: {error}.") from error
@@ -347,7 +347,7 @@ def _tensors_of(header: Mapping[str, Any], size: int) -> dict[str, StoredTensor]
             _counts(entry.get("data_offsets")),
         )
         if dtype is None or shape is None or len(shape) > 8 or offsets is None or len(offsets) != 2:
-            raise BadText(f"its header says nothing sensible about the tensor {name[:60]!a}")
+            raise BadText(f"its header does not describe the tensor {name[:60]!a}")
         begin, end = offsets
         if end - begin != math.prod(shape) * dtype.itemsize:
             raise BadText(f"the tensor {name[:60]!a} has another size than its shape says")
@@ -414,7 +414,7 @@ def read_json(path: Path, most_bytes: int = _MOST_JSON_BYTES) -> dict[str, Any]:
     except BadText as error:
         raise StoreError(f"{path} is damaged: {error}.") from error
     if not isinstance(data, dict):
-        raise StoreError(f"{path} is damaged: it holds no JSON object.")
+        raise StoreError(f"{path} is damaged: it is not a JSON object.")
     return data
 
 

@@ -1,8 +1,8 @@
-"""Files of the user: read within bounds, written whole or not at all, never touched where they are not ours.
+"""Files: read within limits, written whole or not at all, and never touched if they are the user's.
 
-Every writer of the program goes through ``writing`` (one file) or ``avatarkit.folders.OutputFolder`` (a folder of files):
-the content goes to a temporary name in the same folder, is flushed to the disk and renamed. A failure at any point leaves
-what was there before. Light to import.
+Every writer of the program goes through ``writing`` (one file) or ``avatarkit.utils.folders.OutputFolder`` (a folder):
+the content goes to a temporary name in the same folder, is flushed and renamed. A failure at any point leaves the old state.
+Light to import.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def require_file(path: Path, what: str, most_bytes: int | None = None) -> int:
 
 
 def sha256_of(path: Path) -> str:
-    """sha256 of a file, hexadecimal."""
+    """Return the sha256 of a file, hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -190,7 +190,7 @@ def check_output(path: Path, *inputs: Path | None) -> None:
     """
     text = str(path)
     if "\0" in text or not path.name or path.name == "..":
-        raise InputError(f"{text!r} is no name for an output; give the name of a file or folder, e.g. -o out/result.")
+        raise InputError(f"{text!r} cannot be the name of an output; give the name of a file or folder, e.g. -o out/result.")
     try:
         long = len(path.name.encode()) > _LONGEST_NAME
     except UnicodeEncodeError:

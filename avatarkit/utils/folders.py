@@ -1,4 +1,4 @@
-"""Folders that a command writes: only files that it made itself are ever replaced or removed. Light to import."""
+"""Folders that a command writes; it replaces and removes only files that it made. Light to import."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MOST_BYTES = 1 << 26  # of a record
 
 
 def install(staged: Path, target: Path, last: str, obsolete: Iterable[str] = ()) -> None:
-    """Move the files of one folder into another, all or none; after a kill, the same call goes on.
+    """Move the files of one folder into another, all or none; after a kill, the same call continues.
 
     Args:
         staged: complete and on the disk; it is gone at the end, and as it was where this fails.

@@ -1,4 +1,4 @@
-"""How an avatar shows itself in a notebook: a picture and a few facts."""
+"""How a notebook shows an avatar: a picture and a few facts."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _live: set[str] = set()  # names of the temporary files that this process is wri
 
 
 def temporary_name(target: Path) -> str:
-    """Hidden, short enough for every disk, and told apart from everything that a person would name so."""
+    """Return a hidden name, short enough for every disk, that no person would choose."""
     name = f".avatarkit-{_digest(target)}-{_home()}-{os.getpid():x}-{secrets.token_hex(4)}.tmp"
     _live.add(name)
     return name
@@ -34,12 +34,12 @@ def is_temporary(name: str) -> bool:
 
 
 def forget(name: str | None = None) -> None:
-    """Says that a temporary file is no longer written to; None = that none is, as after a kill."""
+    """Note that a temporary file is no longer written to; None = that none is, as after a kill."""
     _live.clear() if name is None else _live.discard(name)
 
 
 def remember(name: str) -> None:
-    """Says that a temporary folder with a name of its own is being written to."""
+    """Note that a temporary folder with a name of its own is being written to."""
     _live.add(name)
 
 
@@ -53,7 +53,7 @@ def _digest(target: Path) -> str:
 
 
 def _home() -> str:
-    """Tells apart the machines and containers that share a disk: their process numbers mean nothing to each other."""
+    """Return a mark of this machine or container; others that share the disk have their own process numbers."""
     space = ""
     with suppress(OSError):
         space = os.readlink("/proc/self/ns/pid")

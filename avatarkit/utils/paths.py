@@ -1,4 +1,4 @@
-"""Where files of the user's machine live. Light to import."""
+"""Places of files on the user's machine. Light to import."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOST_RECORD = 4_000_000  # bytes; one of a thousand files with long names has 1
 
 
 def cache_folder() -> Path:
-    """For files that are made once per user: ``$AVATARKIT_CACHE``, else ``avatarkit`` in the user's cache folder."""
+    """Return the folder for files that are made once per user: ``$AVATARKIT_CACHE``, else one in the user's cache folder."""
     if chosen := os.environ.get("AVATARKIT_CACHE"):
         return expand(chosen)
     from platformdirs import user_cache_path  # listing and help do not need it
@@ -65,7 +65,7 @@ def expand(text: str) -> Path:
 
 
 def weights_folder() -> Path:
-    """Where checkpoints are looked for: files ``NAME.any-suffix`` or folders ``NAME``."""
+    """Return the folder of checkpoints: files ``NAME.any-suffix`` or folders ``NAME``."""
     return cache_folder() / "weights"
 
 

@@ -1,4 +1,4 @@
-"""Plain values from JSON and TOML of any origin, within bounds: every fault is one sentence, none is a crash.
+"""Plain values from JSON and TOML of any origin, within limits; each fault is one sentence.
 
 Refused are nesting beyond ``MOST_LEVELS``, numbers that are not finite or beyond 64 bits, names that stand twice, dates, and
 text that is not valid Unicode. Light to import.
@@ -110,7 +110,7 @@ def _number(text: str) -> float:
 
 
 def _constant(text: str) -> float:
-    raise BadText(f"it holds {text}, which is no number of JSON")
+    raise BadText(f"it holds {text}, which is not a number in JSON")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Sequences whose items are made or read when they are asked for."""
+"""Sequences that make or read an item when it is used."""
 
 from __future__ import annotations
 
