@@ -144,10 +144,9 @@ def photo_metrics(avatar: LoadedAvatar, subject: Subject) -> dict[str, float]:
     inside = alpha > 0.5
     shown = (drawn[..., :3] * drawn[..., 3:])[inside]
     truth = (subject.matte.foreground * alpha[..., None])[inside]
-    error = float((shown - truth).square().mean())
     covered = drawn[..., 3] > 0.5
     iou = float((covered & inside).sum() / (covered | inside).sum().clamp(min=1))
-    return {"psnr_matte": round(10 * math.log10(1 / max(error, 1e-10)), 2), "silhouette_iou": round(iou, 4)}
+    return {"psnr_matte": round(psnr(shown, truth), 2), "silhouette_iou": round(iou, 4)}
 
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
