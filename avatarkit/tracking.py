@@ -143,7 +143,7 @@ def _fleeting(frames: Sequence[Keypoints | None]) -> bool:
 
     Detectors find such bodies in hands and trees.
     """
-    faces = [k.has("face478") for k in frames if k is not None]
+    faces = [bool(k.sets("face")) for k in frames if k is not None]
     return len(faces) < _FEW * len(frames) and 2 * sum(faces) < len(faces)
 
 
