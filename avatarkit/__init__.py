@@ -30,7 +30,7 @@ _DEPRECATED: dict[str, tuple[str, str, str]] = {
 """Former public name -> (new name, deprecated since, removed in); see docs/plugins/publishing.md."""
 
 install_aliases()
-_import, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_import, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __all__ += ["__version__"]
 
 
@@ -41,4 +41,10 @@ def __getattr__(name: str) -> Any:
         text = f"avatarkit.{name} was renamed to avatarkit.{now} in {since}; the old name is removed in {until}."
         warnings.warn(text, DeprecationWarning, stacklevel=2)
         return getattr(importlib.import_module(__name__), now)
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return _import(name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
