@@ -217,8 +217,7 @@ class LoadedAvatar:
             fps: frames per second; None = as in the motion.
             background: see ``render``.
         """
-        if motion.params.model != self.body.name:
-            raise InputError(f"The motion is for the body model {motion.params.model!r}, the avatar has {self.body.name!r}.")
+        motion.require_model(self.body.name)
         if not isinstance(camera, Camera) and camera not in ("front", "orbit"):
             raise InputError(f"There is no camera {camera!r}: use front, orbit, or the JSON file of a camera.")
         rate = fps or motion.fps

@@ -282,9 +282,8 @@ def write_bvh(motion: Motion, body: BodyModel, path: Path) -> None:
         InputError: the motion is for another body model.
         StoreError: the file cannot be written.
     """
+    motion.require_model(body.name)
     p = motion.params
-    if p.model != body.name:
-        raise InputError(f"The motion is for the body model {p.model!r}, not for {body.name!r}.")
     with torch.no_grad():
         places = body.skeleton(p.shape).positions.double().cpu() * _CENTIMETERS
     offsets = [places[j] - (places[parent] if parent >= 0 else 0) for j, parent in enumerate(body.parents)]
