@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["REVISION", "LoadedAvatar", "assemble", "follow", "frame_window", "load", "parse_color", "place"]
 
-REVISION = 1
+REVISION = 2
 """Raise it with every change of results: it is part of the keys of the stages that play an avatar."""
 
 
@@ -206,6 +206,7 @@ class LoadedAvatar:
         size: tuple[int, int] | None = None,
         fps: float | None = None,
         background: str = "#ffffff",
+        keep: str | None = None,
     ) -> Iterator[Frame]:
         """Play a motion and yield its frames.
 
@@ -216,13 +217,14 @@ class LoadedAvatar:
             size: (width, height).
             fps: frames per second; None = as in the motion.
             background: see ``render``.
+            keep: part that stays as in the photo: legs, trunk or none; see ``place``.
         """
         motion.require_model(self.body.name)
         if not isinstance(camera, Camera) and camera not in ("front", "orbit"):
             raise InputError(f"There is no camera {camera!r}: use front, orbit, or the JSON file of a camera.")
         rate = fps or motion.fps
         count = max(1, round(len(motion) / motion.fps * rate))
-        world = place(motion, self.photo_params, self.body)
+        world = place(motion, self.photo_params, self.body, keep)
         if not isinstance(camera, Camera):
             world = replace(world, translation=world.translation - self._travel(world, motion.fps))
         front = camera if isinstance(camera, Camera) else self.camera(size)
@@ -234,35 +236,53 @@ class LoadedAvatar:
             yield Frame(self._draw(gaussians, view, background), view, i / rate)
 
 
-_BEARING = ("spine1", "spine2", "spine3", "neck", "head", "hip", "knee", "ankle", "foot")
+PARTS = {
+    **dict.fromkeys(("hip", "knee", "ankle", "foot"), "legs"),
+    **dict.fromkeys(("spine1", "spine2", "spine3"), "trunk"),
+    **dict.fromkeys(("neck", "head"), "head"),
+}
+"""Pose group without its side -> part of the body, see ``Motion.moves``."""
+_HELD = {None: (), "none": (), "legs": ("legs",), "trunk": ("legs", "trunk")}
 _MIEN = ("mouthSmile", "brow", "cheek", "eyeSquint")
 
 
-def place(motion: Motion, person: BodyParams, body: BodyModel) -> BodyParams:
-    """Return the world poses of a relative motion, played by ``person`` where they stand.
+def place(motion: Motion, person: BodyParams, body: BodyModel, keep: str | None = None) -> BodyParams:
+    """Return the world poses of a relative motion, played by a person where they stand.
 
-    The person's orientation is kept: trunk, head and legs turn from their pose in the photo, so that a person who looks into the
-    camera keeps doing so and the visible parts stay in view. Arms, hands and eyes follow the motion alone. Half of a smile and of
-    raised brows and cheeks is kept, because the likeness depends on it.
+    Motion files and videos say where bones point, so trunk, head and legs are posed as they say (``Motion.moves``). Built-in
+    motions do not: there these parts turn from their pose in the photo, so that a person who looks into the camera keeps doing
+    so and the visible parts stay in view. Half of a smile and of raised brows and cheeks is kept, because the likeness depends
+    on it.
 
     Args:
         motion: relative, see ``Motion``.
         person: one frame, as in the photo.
         body: body model of both.
+        keep: part that stays as in the photo, ``legs`` (with pelvis and place) or ``trunk`` (and legs); ``none`` = the motion
+            poses everything outright; None = as above.
+
+    Raises:
+        InputError: ``keep`` is something else.
     """
-    p, at = motion.params, person
+    if keep not in _HELD:
+        raise InputError(f"The pose of {keep!r} cannot be kept: use legs, trunk or none.")
+    p, at, held = motion.params, person, _HELD[keep]
+    moves = frozenset(PARTS.values()) if keep == "none" else motion.moves
     joints = p.joints.clone()
     for group in body.pose_groups:
-        if group.name.removeprefix("left_").removeprefix("right_") in _BEARING:
-            for j in group.joints:
-                joints[..., j, :] = _turned(p.joints[..., j, :], at.joints[j])
+        part = PARTS.get(group.name.removeprefix("left_").removeprefix("right_"))
+        if part is None or (part in moves and part not in held):
+            continue
+        for j in group.joints:
+            joints[..., j, :] = at.joints[j] if part in held else _turned(p.joints[..., j, :], at.joints[j])
     mien = torch.tensor([0.5 if name.startswith(_MIEN) else 0.0 for name in body.expression_names])
+    root = p.root if "trunk" in moves else _turned(p.root, at.root)
     return replace(
         p,
         shape=at.shape,
         expression=torch.maximum(p.expression, (p.expression + mien * at.expression).clamp(max=1.0)),
-        root=_turned(p.root, at.root),
-        translation=p.translation + at.translation,
+        root=at.root.expand_as(p.root) if held else root,
+        translation=at.translation.expand_as(p.translation) if held else p.translation + at.translation,
         joints=joints,
     )
 

@@ -13,12 +13,13 @@ import torch
 
 from avatarkit.components import Components
 from avatarkit.errors import InputError
+from avatarkit.interfaces import BodyModel
 from avatarkit.io.image import overlay, save_png
 from avatarkit.io.keypoint_cache import KeypointFiles
 from avatarkit.io.photo import read_photo
 from avatarkit.io.video import VideoWriter, check_length, probe, read_frames
 from avatarkit.storage.stage_cache import content_key
-from avatarkit.types.body import Motion
+from avatarkit.types.body import JointLandmarks, Motion
 from avatarkit.types.camera import Camera, front_camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
@@ -86,7 +87,8 @@ def track_photo(path: Path, components: Components, person: int | None, tell: Te
     matte = components.get("matting").matte(photo, keypoints)
     tell("fitting the body", 0.25)
     subject = components.get("tracker").fit(photo, matte, keypoints)
-    motion = Motion(path.stem, 1.0, subject.params.batched())
+    legs = {"legs"} if subject.quality.visible.get("legs", True) else set()
+    motion = Motion(path.stem, 1.0, subject.params.batched(), moves=frozenset({"trunk", "head"} | legs))
     quality = subject.quality
     return Tracked(path, motion, subject.camera, quality.metrics, tuple(map(str, quality.warnings)), subject.vertex_offsets)
 
@@ -134,8 +136,10 @@ def track_video(path: Path, components: Components, tell: Tell, work: Path | Non
     warnings: tuple[str, ...] = ()
     if _crowded(files):
         warnings = (f"{path.name} shows several people; the largest is tracked. To track another one, crop the video.",)
+    legs = {"legs"} if _shows_legs(files, components.get("body")) else set()
+    motion = replace(motion, name=path.stem, moves=frozenset({"trunk", "head"} | legs))
     files.remove()
-    return Tracked(path, replace(motion, name=path.stem), camera, {"seen_percent": 100.0 * seen / len(motion)}, warnings)
+    return Tracked(path, motion, camera, {"seen_percent": 100.0 * seen / len(motion)}, warnings)
 
 
 def _fleeting(frames: Sequence[Keypoints | None]) -> bool:
@@ -151,6 +155,24 @@ def _crowded(frames: Sequence[Keypoints | None]) -> bool:
     """Return whether several people were detected too often to be an error."""
     counts = [k.person_count for k in frames if k is not None]
     return sum(count > 1 for count in counts) > _OFTEN * len(counts)
+
+
+def _shows_legs(frames: Sequence[Keypoints | None], body: BodyModel) -> bool:
+    """Return whether the frames show knees often enough that the motion of legs is seen and not guessed."""
+    knees = {j for g in body.pose_groups if g.name in ("left_knee", "right_knee") for j in g.joints}
+    table = body.landmarks("pose33")
+    if not isinstance(table, JointLandmarks):
+        return True
+    points = [int(i) for i, j in zip(table.index, table.joint, strict=True) if int(j) in knees]
+    seen = [_inside(k, points) for k in frames if k is not None and k.has("pose33")]
+    return not seen or sum(seen) > _OFTEN * len(seen)
+
+
+def _inside(keypoints: Keypoints, points: list[int]) -> bool:
+    """Return whether one of some points of ``pose33`` is visible in the picture."""
+    pixels, scores = keypoints.points["pose33"][points], keypoints.scores["pose33"][points]
+    size = (keypoints.width, keypoints.height)
+    return bool(((scores > 0.5) & (pixels > 0).all(1) & (pixels < size).all(1)).any())
 
 
 def _key(path: Path, components: Components, fps: float) -> str:

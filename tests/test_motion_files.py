@@ -18,6 +18,7 @@ from avatarkit.motion import retargeting
 from avatarkit.motion.files import load_motion, read_motion, save_motion, write_bvh
 from avatarkit.motion.pose_solver import PoseSolver, frame, rotation_between, swing_twist
 from avatarkit.motion.skeleton import recognize
+from avatarkit.motion.source_skeleton import SourceSkeleton
 from avatarkit.testing import TinyBody
 from avatarkit.types.body import SMPLX_JOINTS, Motion
 
@@ -244,7 +245,8 @@ def test_finger_tips_that_are_turned_around_follow_the_finger() -> None:
     across = torch.tensor([0.0, 0, 1], dtype=torch.float64)
     for last, kept in ((back, False), (fist, True)):
         turns = {"left_index1": straight, "left_index2": straight, "left_index3": last}
-        frames = retargeting._finger("left_index", rest, turns, across)
+        source = SourceSkeleton("a", rest, turns, None, 30.0)
+        frames = retargeting._finger("left_index", source, turns, across, step)
         assert torch.allclose(frames["left_index3"], frames["left_index2"]) is not kept
 
 

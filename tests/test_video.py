@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from avatarkit.errors import InputError, StoreError
+from avatarkit.io.audio import has_sound, read_sound
 from avatarkit.io.video import VideoWriter, probe, read_frames
 
 
@@ -251,3 +252,47 @@ def test_colors_change_from_pixel_to_pixel(tmp_path: Path) -> None:
     step = np.abs(np.diff(tint, axis=1))
     even, odd = step[:, 0::2].mean(), step[:, 1::2].mean()
     assert min(even, odd) > 0.5 * max(even, odd)  # half the color samples are there: repeating them would give stairs
+
+
+_MATRICES = {
+    "hflip": ((-1, 0, 0, 1), lambda a: a[:, ::-1]),
+    "vflip": ((1, 0, 0, -1), lambda a: a[::-1]),
+    "rot90": ((0, 1, -1, 0), lambda a: np.rot90(a, -1)),
+    "rot180": ((-1, 0, 0, -1), lambda a: np.rot90(a, 2)),
+    "rot270": ((0, -1, 1, 0), np.rot90),
+    "transpose": ((0, 1, 1, 0), lambda a: a.swapaxes(0, 1)),
+    "transverse": ((0, -1, -1, 0), lambda a: np.rot90(a, 2).swapaxes(0, 1)),
+}
+
+
+@pytest.mark.parametrize("name", _MATRICES)
+def test_frames_are_turned_and_mirrored_as_players_show_them(name: str, clip: Path, tmp_path: Path) -> None:
+    matrix, shown = _MATRICES[name]
+    data = bytearray(clip.read_bytes())
+    at = data.find(b"tkhd") + 4
+    at += (24 if data[at] == 0 else 36) + 16
+    a, b, c, d = (x << 16 for x in matrix)
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    (tmp_path / "turned.mp4").write_bytes(data)
+    expected = shown(next(read_frames(clip))[1])
+    image = next(read_frames(tmp_path / "turned.mp4"))[1]
+    np.testing.assert_array_equal(image, expected)
+    info = probe(tmp_path / "turned.mp4")
+    assert (info.height, info.width) == expected.shape[:2]
+
+
+def test_the_sound_of_a_video_is_found_and_goes_along(clip: Path, tmp_path: Path) -> None:
+    from scipy.io import wavfile
+
+    beep = (8000 * np.sin(np.arange(32_000) * 0.2)).astype(np.int16)
+    wavfile.write(tmp_path / "beep.wav", 16_000, beep)
+    for source, target in (("beep.wav", "spoken.mp4"), ("spoken.mp4", "copy.mp4")):
+        with VideoWriter(tmp_path / target, 96, 64, fps=20, audio=tmp_path / source) as video:
+            for n in range(40):
+                video.write(frame(n))
+    assert has_sound(tmp_path / "spoken.mp4")
+    assert not has_sound(clip)
+    assert not has_sound(tmp_path / "none.mp4")
+    heard = read_sound(tmp_path / "copy.mp4")
+    assert heard.size == pytest.approx(32_000, rel=0.05)
+    assert np.abs(heard).max() > 0.15  # one channel becomes two of 0.7

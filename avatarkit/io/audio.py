@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +13,10 @@ from avatarkit.errors import InputError
 from avatarkit.io.media import open_media
 from avatarkit.utils.files import require_file
 
-__all__ = ["LONGEST", "read_sound"]
+if TYPE_CHECKING:
+    import av
+
+__all__ = ["LONGEST", "has_sound", "normalize_loudness", "read_sound"]
 
 log = logging.getLogger("avatarkit.io.audio")
 
@@ -21,14 +26,21 @@ LONGEST = 600.0
 _MOST_BYTES = 1 << 30
 _RATES = (1_000, 768_000)  # samples per second: others are no sound, and resampling them takes gigabytes
 _MOST_CHANNELS = 64
+_CANCELED = 0.4  # of the louder channel's level; the mean of two channels is quieter only where they cancel
+_LOUDNESS = -20.0  # LUFS, of speech near a microphone
+_MOST_GAIN = 40.0  # decibels
+_SILENCE = -70.0  # LUFS: quieter sound is not measured
+_PIECE = 1 << 20  # samples measured at once
 
 
 def read_sound(path: str | Path, rate: int = 16_000) -> np.ndarray:
     """Read a sound file, or the sound of a video, as one channel.
 
+    It is the mean of the channels; of two that cancel each other, the louder one.
+
     Args:
         path: WAV, FLAC, MP3, M4A, OGG and whatever else FFmpeg reads.
-        rate: samples per second to give.
+        rate: samples per second to return.
 
     Returns:
         (n,) float32, -1 to 1. A file that breaks off gives what is there.
@@ -46,7 +58,8 @@ def read_sound(path: str | Path, rate: int = 16_000) -> np.ndarray:
         with open_media(path) as source:
             if not source.streams.audio:
                 raise InputError(f"{path.name} holds no sound.")
-            resampler = av.AudioResampler("flt", "mono", rate)
+            two = source.streams.audio[0].codec_context.channels == 2
+            resampler = av.AudioResampler("fltp", "stereo" if two else "mono", rate)
             try:
                 for frame in source.decode(audio=0):
                     if not _RATES[0] <= frame.sample_rate <= _RATES[1] or not 1 <= frame.layout.nb_channels <= _MOST_CHANNELS:
@@ -58,16 +71,75 @@ def read_sound(path: str | Path, rate: int = 16_000) -> np.ndarray:
                     if seconds > LONGEST:
                         raise InputError(f"{path.name} is longer than {LONGEST / 60:.0f} minutes; cut it into parts.")
                     for piece in resampler.resample(frame):
-                        pieces.append(piece.to_ndarray()[0])
-                        total += pieces[-1].size
+                        pieces.append(piece.to_ndarray())
+                        total += piece.samples
             except av.FFmpegError as error:
                 if not total:
                     raise
                 log.warning("%s breaks off after %.1f seconds (%s).", path.name, total / rate, error)
-            pieces += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
+            pieces += [piece.to_ndarray() for piece in resampler.resample(None)]
     except (av.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
         raise InputError(f"{path.name} is no sound file that can be read; give a WAV, FLAC, MP3, M4A or OGG file.") from error
-    samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-    if samples.size < rate // 100:
+    channels = np.concatenate(pieces, 1) if pieces else np.zeros((1, 0), np.float32)
+    if channels.shape[1] < rate // 100:
         raise InputError(f"{path.name} holds no sound.")
-    return np.nan_to_num(samples.astype(np.float32)).clip(-1, 1)
+    channels = np.nan_to_num(channels.astype(np.float32)).clip(-1, 1)
+    mean = channels.mean(0)
+    levels = [float(np.square(c, dtype=np.float64).mean()) ** 0.5 for c in channels]
+    if float(np.square(mean, dtype=np.float64).mean()) ** 0.5 < _CANCELED * max(levels):
+        return channels[int(np.argmax(levels))]
+    return mean
+
+
+def has_sound(path: str | Path) -> bool:
+    """Return whether a video has sound that can be read."""
+    import av
+
+    try:
+        with open_media(Path(path)) as source:
+            return next(source.decode(audio=0), None) is not None
+    except (av.FFmpegError, OSError, ValueError, IndexError):
+        return False
+
+
+def normalize_loudness(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Return a sound at the loudness of speech near a microphone (EBU R 128), by one gain for all of it.
+
+    Args:
+        samples: (n,) float32, -1 to 1.
+        rate: samples per second.
+
+    Returns:
+        (n,) float32, whose peaks may exceed 1; unchanged where it is silent or shorter than 0.4 seconds.
+    """
+    import av
+
+    graph = av.filter.Graph()
+    source = graph.add_abuffer(format="flt", sample_rate=rate, layout="mono", time_base=Fraction(1, rate))
+    meter, sink = graph.add("ebur128", "metadata=1:framelog=quiet"), graph.add("abuffersink")
+    source.link_to(meter)
+    meter.link_to(sink)
+    graph.configure()
+    loudness = _SILENCE
+    for start in range(0, len(samples), _PIECE):
+        frame = av.AudioFrame.from_ndarray(samples[None, start : start + _PIECE].astype(np.float32), "flt", "mono")
+        frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+        graph.push(frame)
+        loudness = _measured(graph, loudness)
+    graph.push(None)
+    loudness = _measured(graph, loudness)
+    if loudness <= _SILENCE:
+        return samples
+    gain = min(_LOUDNESS - loudness, _MOST_GAIN)
+    return (samples * 10 ** (gain / 20)).astype(np.float32)
+
+
+def _measured(graph: av.filter.Graph, loudness: float) -> float:
+    """Return the integrated loudness after what a graph has ready, LUFS."""
+    import av
+
+    try:
+        while True:
+            loudness = float(graph.pull().metadata.get("lavfi.r128.I", loudness))
+    except (av.EOFError, av.BlockingIOError):
+        return loudness

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import struct
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -68,7 +70,7 @@ def probe(path: str | Path) -> VideoInfo:
         if first is None:
             raise _damaged(path)
         width, height = _size(first, stream, None)
-        if first.rotation % 180 == 90:
+        if _display(first)[0]:
             width, height = height, width
         return VideoInfo(width, height, float(_rate(stream)), stream.frames or None, _duration(container, stream))
 
@@ -263,4 +265,20 @@ def _to_array(frame: av.VideoFrame, stream: VideoStream, max_side: int | None) -
         # FFmpeg's own way to RGB repeats each color sample over two pixels; mattes and edges would show the steps
         frame = frame.reformat(format="yuv444p", interpolation="BICUBIC")
     array = frame.reformat(width, height, format="rgb24", interpolation=None if same else "AREA").to_ndarray()
-    return np.ascontiguousarray(np.rot90(array, round(frame.rotation / 90)))
+    swapped, mirrored, upended = _display(frame)
+    if swapped:
+        array = array.swapaxes(0, 1)
+    return np.ascontiguousarray(array[:: -1 if upended else 1, :: -1 if mirrored else 1])
+
+
+def _display(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+    """Return how players show a frame: axes swapped, then flipped left to right, then upside down."""
+    from av.sidedata.sidedata import Type
+
+    sides: Any = frame.side_data  # its type stub has texts as keys
+    data = sides.get(Type.DISPLAYMATRIX)
+    if data is None or data.buffer_size < 36:
+        return False, False, False
+    a, b, _, c, d = struct.unpack_from("<5i" if sys.byteorder == "little" else ">5i", bytes(data))
+    swapped = abs(b) + abs(c) > abs(a) + abs(d)
+    return swapped, (c if swapped else a) < 0, (b if swapped else d) < 0

@@ -1,4 +1,4 @@
-"""Reads and writes BVH files (Biovision hierarchies).
+"""Reads BVH files (Biovision hierarchies).
 
 A file contains a skeleton (offsets of joints in their parents' axes, all axes parallel at zero) and, per frame, Euler
 angles of every joint and the position of the root.
@@ -6,8 +6,11 @@ angles of every joint and the position of the root.
 
 from __future__ import annotations
 
+import codecs
 import math
+import re
 from dataclasses import dataclass
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,11 +19,9 @@ import torch
 
 from avatarkit.errors import InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix
-from avatarkit.interfaces import BodyModel
-from avatarkit.types.body import Motion
-from avatarkit.utils.files import require_file, write_text
+from avatarkit.utils.files import require_file
 
-__all__ = ["MOST_FRAMES", "Bvh", "read_bvh", "write_bvh"]
+__all__ = ["MOST_FRAMES", "Bvh", "is_bvh", "read_bvh"]
 
 MOST_FRAMES = 18_000
 """Limit of one motion: 10 minutes at 30 frames per second. At some 40 KB per frame, memory stays below a gigabyte."""
@@ -33,9 +34,10 @@ _MOST_NAME_WORDS, _MOST_NAME_LETTERS = 32, 200
 _MOST_ROTATIONS = 2_000_000  # limit of frames times joints, at some 200 bytes each
 _MOST_LINES, _MOST_LINE_BYTES = 100, 1000  # limits between the word MOTION and the frames
 _MOST_DIGITS = 60  # longest number as text
-_PIECE = 1 << 18  # bytes read at once
+_PIECE = 1 << 18  # characters read at once
+_POINT = re.compile(r"\d\.\d")
+_COMMENT = re.compile(r"(?:#|//)[^\n]*")
 _LARGEST = 1e9
-_CENTIMETERS = 100.0
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,10 @@ class Bvh:
     Attributes:
         names: names of the J joints, root first, parents before children.
         parents: number of each joint's parent, -1 for the root.
-        offsets: (J, 3) from the parent.
+        offsets: (J, 3) from the parent at rest.
         tips: joint -> (3,) end of a joint without children.
         rotations: (T, J, 3, 3) relative to the parent.
-        positions: (T, 3) of the root.
-        placed: whether ``positions`` was in the file.
+        positions: joint -> (T, 3) from its parent, for the joints with position channels; these replace the offset.
         fps: frames per second.
     """
 
@@ -58,8 +59,7 @@ class Bvh:
     offsets: torch.Tensor
     tips: dict[int, torch.Tensor]
     rotations: torch.Tensor
-    positions: torch.Tensor
-    placed: bool
+    positions: dict[int, torch.Tensor]
     fps: float
 
     def world_rotations(self) -> torch.Tensor:
@@ -75,6 +75,24 @@ class Bvh:
         for j, parent in enumerate(self.parents[1:], start=1):
             places.append(places[parent] + self.offsets[j])
         return torch.stack(places)
+
+    def path(self, joint: int, world: torch.Tensor) -> torch.Tensor | None:
+        """Return the world positions (T, 3) of a joint; None if no joint above it has position channels.
+
+        Args:
+            joint: number of the joint.
+            world: see ``world_rotations``.
+        """
+        chain = [joint]
+        while self.parents[chain[-1]] >= 0:
+            chain.append(self.parents[chain[-1]])
+        if not any(j in self.positions for j in chain):
+            return None
+        at = torch.zeros(len(world), 3, dtype=torch.float64)
+        for j in chain[::-1]:
+            step = self.positions.get(j, self.offsets[j].expand(len(world), 3))
+            at = at + (step if self.parents[j] < 0 else (world[:, self.parents[j]] @ step[..., None])[..., 0])
+        return at
 
 
 class _Words:
@@ -111,8 +129,63 @@ class _Words:
         return InputError(f"{self.source} is a damaged BVH file: it {what}. Export it again.")
 
 
+def is_bvh(head: bytes) -> bool:
+    """Return whether a file that starts with ``head`` is a BVH file, in any encoding and case."""
+    text = head.decode(_encoding(head), "replace")
+    return _COMMENT.sub("", text).lstrip("\ufeff \r\n\t").upper().startswith("HIERARCHY")
+
+
+def _encoding(head: bytes) -> str:
+    """Return the encoding of a text file from its first bytes."""
+    if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    if b"\0" in head[:4]:
+        return "utf-16-be" if head[:1] == b"\0" else "utf-16-le"
+    return "utf-8-sig"
+
+
+class _Text:
+    """Reads a BVH file as text: without comments, numbers with decimal points."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        encoding = _encoding(file.peek(4)[:4] if isinstance(file, BufferedReader) else b"")
+        self._stream = TextIOWrapper(file, encoding, errors="replace")
+        self._comma = ""  # what a comma stands for, as soon as the numbers tell
+
+    def head(self) -> tuple[str, bool]:
+        """Return the text before MOTION, and whether MOTION was found in time."""
+        lines: list[str] = []
+        size = 0
+        while size < _MOST_HEAD_BYTES:
+            line = self._stream.readline(_MOST_HEAD_BYTES)
+            if not line or line.strip().upper() == "MOTION":
+                return self._clean("".join(lines)), bool(line)
+            lines.append(line)
+            size += len(line)
+        return "".join(lines), False
+
+    def line(self) -> str:
+        return self._clean(self._stream.readline(_MOST_LINE_BYTES))
+
+    def piece(self) -> str:
+        """Return some whole lines; long lines come in parts."""
+        return self._clean(self._stream.read(_PIECE) + self._stream.readline(_PIECE))
+
+    def _clean(self, text: str) -> str:
+        if "#" in text or "//" in text:
+            text = _COMMENT.sub("", text)
+        if not self._comma and _POINT.search(text):
+            self._comma = " "
+        if "," not in text and ";" not in text:
+            return text
+        self._comma = self._comma or "."
+        return text.replace(",", self._comma).replace(";", " ")
+
+
 def read_bvh(path: Path) -> Bvh:
     """Read a BVH file; anything after the announced frames is ignored.
+
+    UTF-8 and UTF-16, any case and line ends, comments (``#``, ``//``) and decimal commas are read.
 
     Raises:
         InputError: it is not a BVH file, is damaged, or has too many frames.
@@ -120,20 +193,32 @@ def read_bvh(path: Path) -> Bvh:
     size = require_file(path, "motion file", _MOST_FILE_BYTES)
     try:
         with path.open("rb") as file:
-            head, mark, _ = (start := file.read(_MOST_HEAD_BYTES)).partition(b"MOTION")
-            words = _Words(head.decode("utf-8", "replace") if mark else "", path.name)
-            if not mark and size > len(start):
+            text = _Text(file)
+            head, complete = text.head()
+            words = _Words(head, path.name)
+            if not complete and size > _MOST_HEAD_BYTES:
                 raise words.wrong(f"has no MOTION part in its first {_MOST_HEAD_BYTES >> 20} MB")
-            if not mark or words.next() != "HIERARCHY":
+            if not complete or words.next().upper() != "HIERARCHY":
                 raise InputError(f"{path.name} is not a complete BVH file: it has no HIERARCHY and MOTION parts.")
             names, parents, offsets, channels, tips = _hierarchy(words)
-            file.seek(len(head) + len(mark))
-            values, fps = _frames(file, size, len(names), sum(len(c) for c in channels), words)
+            values, fps = _frames(text, size, len(names), sum(len(c) for c in channels), words)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-    rotations = torch.eye(3, dtype=torch.float64).repeat(len(values), len(names), 1, 1)
-    positions = torch.zeros(len(values), 3, dtype=torch.float64)
-    column, placed = 0, False
+    rotations, positions = _animated(values, channels)
+    rest = torch.tensor(offsets, dtype=torch.float64)
+    for j in [j for j in positions if parents[j] >= 0]:
+        if not positions[j].any():  # some programs write zeros beside an offset
+            del positions[j]
+        elif not rest[j].any():
+            rest[j] = positions[j].median(0).values
+    return Bvh(tuple(names), tuple(parents), rest, tips, rotations, positions, fps)
+
+
+def _animated(values: torch.Tensor, channels: list[list[str]]) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
+    """Return rotations (T, J, 3, 3) and joint -> positions (T, 3) of the frames (T, width)."""
+    rotations = torch.eye(3, dtype=torch.float64).repeat(len(values), len(channels), 1, 1)
+    positions: dict[int, torch.Tensor] = {}
+    column = 0
     for j, kinds in enumerate(channels):
         for kind in kinds:
             axis = "xyz".index(kind[0])
@@ -141,20 +226,11 @@ def read_bvh(path: Path) -> Bvh:
                 vector = torch.zeros(len(values), 3, dtype=torch.float64)
                 vector[:, axis] = torch.deg2rad(values[:, column])
                 rotations[:, j] = rotations[:, j] @ axis_angle_to_matrix(vector)
-            elif j == 0:
-                positions[:, axis] = values[:, column]
-                placed = True
+            else:
+                at = positions.setdefault(j, torch.zeros(len(values), 3, dtype=torch.float64))
+                at[:, axis] = values[:, column]
             column += 1
-    return Bvh(
-        tuple(names),
-        tuple(parents),
-        torch.tensor(offsets, dtype=torch.float64),
-        tips,
-        rotations,
-        positions,
-        placed,
-        fps,
-    )
+    return rotations, positions
 
 
 def _hierarchy(
@@ -168,7 +244,8 @@ def _hierarchy(
     stack: list[int] = []  # -2 stands for an end site
     pending: int | None = None
     while True:
-        word = words.next()
+        given = words.next()
+        word = given.upper()
         if word in ("ROOT", "JOINT"):
             if (word == "ROOT") != (not names) or len(names) >= _MOST_JOINTS:
                 raise words.wrong("has more than one root, or too many joints")
@@ -181,7 +258,7 @@ def _hierarchy(
             stack.append(len(names) - 1)
             if parents[-1] < 0 and len(names) > 1:
                 raise words.wrong("has a joint in an impossible place")
-        elif word == "End":
+        elif word == "END":
             words.next()
             if words.next() != "{" or not stack:
                 raise words.wrong("has an end site in an impossible place")
@@ -196,7 +273,7 @@ def _hierarchy(
         elif word == "CHANNELS" and stack and stack[-1] >= 0:
             count = int(words.numbers(1)[0])
             kinds = [words.next().lower() for _ in range(min(max(count, 0), 6))]
-            if any(k[:1] not in "xyz" or k[1:] not in ("rotation", "position") for k in kinds):
+            if any(k[:1] not in ("x", "y", "z") or k[1:] not in ("rotation", "position") for k in kinds):
                 raise words.wrong("has channels other than rotations and positions")
             channels[stack[-1]] = kinds
         elif word == "}" and stack:
@@ -204,14 +281,14 @@ def _hierarchy(
             if not stack:
                 return names, parents, offsets, channels, tips
         else:
-            raise words.wrong(f"has the word {word[:30]!r} in an impossible place")
+            raise words.wrong(f"has the word {given[:30]!r} in an impossible place")
 
 
-def _frames(file: BinaryIO, size: int, joints: int, width: int, words: _Words) -> tuple[torch.Tensor, float]:
+def _frames(text: _Text, size: int, joints: int, width: int, words: _Words) -> tuple[torch.Tensor, float]:
     """Read the MOTION part.
 
     Args:
-        file: open file, positioned after the word MOTION.
+        text: the file, after the word MOTION.
         size: size of the whole file, bytes.
         joints: joints of the skeleton.
         width: numbers per frame.
@@ -222,7 +299,7 @@ def _frames(file: BinaryIO, size: int, joints: int, width: int, words: _Words) -
     count, step = -1, 0.0
     try:
         for _ in range(_MOST_LINES):
-            line = file.readline(_MOST_LINE_BYTES).decode("utf-8", "replace")
+            line = text.line()
             name, colon, value = line.partition(":")
             if not line or (line.strip() and not colon):
                 break
@@ -235,19 +312,18 @@ def _frames(file: BinaryIO, size: int, joints: int, width: int, words: _Words) -
         raise words.wrong("has no number of frames or no frame time") from None
     if count < 1 or not 1e-4 <= step <= 10 or width < 1:
         raise words.wrong("has no frames, or an impossible frame time")
-    left = size - file.tell()
-    if count * width > left // 2 + 1:  # a number takes at least a digit and a space
+    if count * width > size // 2 + 1:  # a number takes at least a digit and a space
         raise words.wrong(f"announces {count:.6g} frames of {width} numbers but is too short for them")
     if count > MOST_FRAMES or count * joints > _MOST_ROTATIONS:
         most = min(MOST_FRAMES, _MOST_ROTATIONS // joints)
         raise InputError(f"{words.source} has {count} frames of {joints} joints; the limit is {most}. Cut it into parts.")
     values = np.empty(count * width)
-    filled, rest = 0, b""
+    filled, rest = 0, ""
     while filled < len(values):
-        piece = file.read(_PIECE)
+        piece = text.piece()
         found = (rest + piece).split()
         whole = not piece or piece[-1:].isspace()
-        rest = b"" if whole or not found else found.pop()
+        rest = "" if whole or not found else found.pop()
         found = found[: len(values) - filled]
         if len(rest) > _MOST_DIGITS or any(len(word) > _MOST_DIGITS for word in found):
             raise words.wrong("has text where numbers should be in its frames")
@@ -270,61 +346,3 @@ def _rate(step: float) -> float:
     """
     fps = 1 / step
     return float(round(fps)) if abs(fps - round(fps)) < 1e-4 * fps else fps
-
-
-def write_bvh(motion: Motion, body: BodyModel, path: Path) -> None:
-    """Write a motion for other programs.
-
-    The file contains all joints of the body model, in centimeters, y up, zero = its rest pose. BVH has no expressions; they are
-    left out.
-
-    Raises:
-        InputError: the motion is for another body model.
-        StoreError: the file cannot be written.
-    """
-    motion.require_model(body.name)
-    p = motion.params
-    with torch.no_grad():
-        places = body.skeleton(p.shape).positions.double().cpu() * _CENTIMETERS
-    offsets = [places[j] - (places[parent] if parent >= 0 else 0) for j, parent in enumerate(body.parents)]
-    children: list[list[int]] = [[] for _ in body.joint_names]
-    for j, parent in enumerate(body.parents[1:], start=1):
-        children[parent].append(j)
-    order: list[int] = []
-    lines = ["HIERARCHY"]
-
-    def write(j: int, depth: int) -> None:
-        order.append(j)
-        pad = "\t" * depth
-        lines.append(f"{pad}{'JOINT' if depth else 'ROOT'} {body.joint_names[j]}")
-        lines.append(pad + "{")
-        lines.append(f"{pad}\tOFFSET {_row(offsets[j])}")
-        position = "" if depth else "Xposition Yposition Zposition "
-        lines.append(f"{pad}\tCHANNELS {3 if depth else 6} {position}Zrotation Xrotation Yrotation")
-        for child in children[j]:
-            write(child, depth + 1)
-        if not children[j]:
-            tip = offsets[j] * 0.5 if depth else torch.tensor([0.0, 1.0, 0.0])
-            lines.extend([f"{pad}\tEnd Site", pad + "\t{", f"{pad}\t\tOFFSET {_row(tip)}", pad + "\t}"])
-        lines.append(pad + "}")
-
-    write(0, 0)
-    vectors = p.joints.double().cpu().clone()
-    vectors[:, 0] = p.root.double().cpu()
-    angles = _zxy(axis_angle_to_matrix(vectors))[:, order]
-    position = places[0] + p.translation.double().cpu() * _CENTIMETERS
-    lines += ["MOTION", f"Frames: {len(motion)}", f"Frame Time: {1 / motion.fps:.8f}"]
-    lines += [_row(torch.cat([a, b.flatten()])) for a, b in zip(position, angles, strict=True)]
-    write_text(path, "\n".join(lines) + "\n")
-
-
-def _row(values: torch.Tensor) -> str:
-    return " ".join(f"{v:.6f}" for v in values.tolist())
-
-
-def _zxy(R: torch.Tensor) -> torch.Tensor:
-    """Return Euler angles (..., 3) in degrees such that R = Z(first) X(second) Y(third)."""
-    x = torch.asin(R[..., 2, 1].clamp(-1, 1))
-    z = torch.atan2(-R[..., 0, 1], R[..., 1, 1])
-    y = torch.atan2(-R[..., 2, 0], R[..., 2, 2])
-    return torch.rad2deg(torch.stack([z, x, y], -1))

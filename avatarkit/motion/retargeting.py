@@ -7,168 +7,98 @@ transferred instead.
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import torch
 
-from avatarkit.errors import InputError
 from avatarkit.motion.pose_solver import FINGERS, SIDES, PoseSolver, frame, rotation_between
+from avatarkit.motion.source_skeleton import TRUNK, Orientation, SourceSkeleton, bone_at_rest, cosine, rest_axes, scale_to_meters
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.utils.moved import former_names
 
-__all__ = ["SourceSkeleton", "retarget"]
+__all__ = ["SourceSkeleton", "moved_parts", "retarget"]
 
-_TRUNK = ("pelvis", "spine1", "spine2", "spine3", "neck", "head")
-
-
-@dataclass(frozen=True)
-class SourceSkeleton:
-    """An animated skeleton whose joints have SMPL-X names, as far as it has them.
-
-    Attributes:
-        name: name for messages.
-        rest: joint -> (3,) position with all rotations zero. ``<joint>_tip``: end of a bone without children.
-        rotations: joint -> (T, 3, 3) from zero to the world.
-        positions: (T, 3) of the pelvis in the world, in the units of ``rest``; None = unknown.
-        fps: frames per second.
-        expression: facial action -> (T,), if the file has any.
-    """
-
-    name: str
-    rest: Mapping[str, torch.Tensor]
-    rotations: Mapping[str, torch.Tensor]
-    positions: torch.Tensor | None
-    fps: float
-    expression: Mapping[str, torch.Tensor] = field(default_factory=dict)
+_CLEAR_BEND = 0.4  # sine of the angle of a limb that is bent for sure
 
 
-def retarget(performer: SourceSkeleton, poser: PoseSolver, name: str) -> Motion:
-    """Retarget a performer's motion to a body model and turn it to face the front.
+def retarget(source: SourceSkeleton, solver: PoseSolver, name: str, orientation: Orientation) -> Motion:
+    """Retarget a motion to a body model and turn it to face the front.
 
     Args:
-        performer: the other skeleton.
-        poser: poser of the body model.
+        source: the other skeleton.
+        solver: pose solver of the body model.
         name: name of the motion.
-
-    Raises:
-        InputError: the skeleton lacks a required joint.
+        orientation: see ``orient``.
     """
-    needed = ("pelvis", "left_shoulder", "left_elbow", "right_shoulder", "right_elbow")
-    missing = [n for n in needed if n not in performer.rotations]
-    if missing:
-        raise InputError(
-            f"The skeleton of {performer.name} has no joint that is recognized as the {missing[0].replace('_', ' ')}; "
-            "name its joints like Mixamo, CMU, MakeHuman or SMPL-X."
-        )
-    axes = _axes(performer)
-    world = _to_front(performer, axes["pelvis"])
-    turns = {n: world @ R for n, R in performer.rotations.items()}
-    frames = {n: turns[n] @ axes[n] for n in _TRUNK if n in turns}
+    axes, _ = rest_axes(source)
+    world = orientation.world
+    turns = {n: world @ R for n, R in source.rotations.items()}
+    frames = {n: turns[n] @ axes[n] for n in TRUNK if n in turns}
     for side in SIDES:
-        frames |= _arm(side, performer, turns, axes, poser)
-        frames |= _leg(side, performer, turns, axes, poser)
+        frames |= _arm(side, source, turns, axes, solver)
+        frames |= _leg(side, source, turns, axes, solver)
         eye = f"{side}_eye_smplhf"
         if eye in turns:
             frames[eye] = turns[eye] @ axes.get("head", axes["pelvis"])
     if "jaw" in turns and "head" in turns:
         frames["jaw"] = turns["jaw"] @ axes["head"]
-    root, joints = poser.solve(frames)
-    body = poser.body
+    root, joints = solver.solve(frames)
+    body = solver.body
     count = len(root)
-    actions = {**_jaw(frames), **performer.expression}
+    actions = {**_jaw(frames), **source.expression}
     expression = torch.zeros(count, len(body.expression_names))
     for k, action in enumerate(body.expression_names):
         if action in actions:
             expression[:, k] = actions[action].float().clamp(0, 1)
-    translation = _translation(performer, poser, world).float()
+    translation = _translation(source, solver, world).float()
     params = BodyParams(body.name, body.neutral().shape.cpu(), expression, root, translation, joints)
-    return Motion(name, performer.fps, params)
+    return Motion(name, source.fps, params, moves=moved_parts(frames))
 
 
-def _axes(performer: SourceSkeleton) -> dict[str, torch.Tensor]:
-    """Return trunk joint -> (3, 3) the body's left, up, forward in its axes at zero.
+def moved_parts(names: Collection[str]) -> frozenset[str]:
+    """Return the parts of the body (``Motion.moves``) to which joints of these SMPL-X names belong."""
+    parts = {"trunk": ("spine1", "spine2", "spine3"), "head": ("head",), "legs": ("left_hip", "right_hip")}
+    return frozenset(part for part, joints in parts.items() if any(n in names for n in joints))
 
-    Most files have a standing person at zero. Some have every bone along one axis instead; then the axes follow from the
-    motion. Directions are snapped to the coordinate axes, because all rigs are built along them.
+
+def _limb(
+    source: SourceSkeleton,
+    turns: Mapping[str, torch.Tensor],
+    joints: tuple[str, str, str],
+    body: torch.Tensor,
+    outward: torch.Tensor,
+    bends_to: torch.Tensor,
+    sideways: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return upper and lower bone and hinge of an arm or leg in the world, (T, 3) each.
+
+    The hinge is measured from the bend; where the limb is nearly straight, it is the usual one. Bones of a rest pose may form an
+    angle to the side, which is no bend: SMPL's legs are knock-kneed.
+
+    Args:
+        source: the skeleton.
+        turns: joint -> (T, 3, 3) from zero to the world.
+        joints: shoulder, elbow and wrist, or hip, knee and ankle.
+        body: (3, 3) left, up, forward at zero.
+        outward: (3,) direction of the limb at zero, if the file does not tell.
+        bends_to: (3,) direction to which the lower bone bends.
+        sideways: (3,) hinge of a limb that points along ``bends_to`` at zero.
     """
-    rest = performer.rest
-
-    def way(a: str, b: str) -> torch.Tensor | None:
-        return rest[b] - rest[a] if a in rest and b in rest else None
-
-    across = way("right_shoulder", "left_shoulder")
-    assert across is not None  # the shoulders were checked before
-    hips = way("right_hip", "left_hip")
-    top = next((n for n in ("neck", "head", "head_tip") if n in rest), None)
-    shoulders = (rest["left_shoulder"] + rest["right_shoulder"]) / 2
-    above = shoulders - rest["pelvis"] if top is None else rest[top] - rest["pelvis"]
-    whole = _basis(across if hips is None else hips, above)
-    thigh = way("left_hip", "left_knee")
-    standing = thigh is None or float(_cosine(thigh, -whole[:, 1])) > 0.6
-    upper = way("left_shoulder", "left_elbow")
-    standing &= upper is not None and float(_cosine(upper, whole[:, 0] - whole[:, 1])) > 0.6
-    if standing:
-        return dict.fromkeys(_TRUNK, whole)
-    following = next(n for n in ("spine1", "spine2", "spine3", "neck", "head") if n in rest)
-    axes = {"pelvis": _basis(across if hips is None else hips, rest[following] - rest["pelvis"])}
-    before = "pelvis"
-    for name in (n for n in _TRUNK[1:] if n in performer.rotations):  # a trunk is straight on average
-        between = performer.rotations[name].mT @ performer.rotations[before] @ axes[before]
-        axes[name] = _nearest_axes(between.mean(0))
-        before = name
-    return axes
-
-
-def _nearest_axes(R: torch.Tensor) -> torch.Tensor:
-    """Return the nearest rotation (3, 3) by right angles."""
-    best, found = -math.inf, R
-    for order in itertools.permutations(range(3)):
-        for signs in itertools.product((1.0, -1.0), repeat=3):
-            candidate = torch.zeros_like(R)
-            candidate[list(order), range(3)] = torch.tensor(signs, dtype=R.dtype)
-            score = float((candidate * R).sum())
-            if score > best and torch.det(candidate) > 0:
-                best, found = score, candidate
-    return found
-
-
-def _basis(left: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-    """Return left, up, forward along coordinate axes, (3, 3)."""
-    y = _snapped(up)
-    x = _snapped(left * (1 - y.abs()))
-    return torch.stack([x, y, torch.linalg.cross(x, y)], -1)
-
-
-def _snapped(v: torch.Tensor) -> torch.Tensor:
-    out = torch.zeros_like(v)
-    k = int(v.abs().argmax())
-    out[k] = 1.0 if v[k] >= 0 else -1.0
-    return out
-
-
-def _cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.cosine_similarity(a, b, dim=-1)
-
-
-def _to_front(performer: SourceSkeleton, axes: torch.Tensor) -> torch.Tensor:
-    """Return the rotation (3, 3) from the file's world to y up, facing +z on average."""
-    pelvis = performer.rotations["pelvis"] @ axes
-    upward = pelvis[..., 1].median(0).values
-    y = torch.zeros(3, dtype=torch.float64)
-    k = 1 if upward[1].abs() >= upward[2].abs() else 2  # files are y up or z up
-    y[k] = 1.0
-    ahead = pelvis[..., 2] * (1 - y)
-    mean = ahead.mean(0)
-    if mean.norm() < 0.3:  # no clear direction, e.g. walking in circles
-        mean = ahead[0]
-    if mean.norm() < 1e-3:
-        mean = torch.eye(3, dtype=torch.float64)[3 - k]
-    z = torch.nn.functional.normalize(mean, dim=0)
-    return torch.stack([torch.linalg.cross(y, z), y, z])
+    top, middle, end = joints
+    left = body[:, 0]
+    u0 = bone_at_rest(source, top, middle, left)
+    u0 = outward if u0 is None else u0
+    f0 = bone_at_rest(source, middle, end, left)
+    f0 = bone_at_rest(source, middle, middle + "_tip", left) if f0 is None else f0
+    f0 = u0 if f0 is None else f0
+    whole = u0 + f0
+    axis = sideways if abs(float(cosine(whole, bends_to))) > 0.8 else torch.linalg.cross(whole, bends_to)
+    axis = torch.nn.functional.normalize(axis, dim=0)
+    u, f = turns[top] @ (u0 - (u0 @ axis) * axis), turns[middle] @ (f0 - (f0 @ axis) * axis)
+    if not source.anatomical:
+        axis = _measured_axis(u0, turns[top], f, axis)
+    return turns[top] @ u0, turns[middle] @ f0, _hinge(u, f, turns[top] @ axis)
 
 
 def _hinge(u: torch.Tensor, f: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
@@ -187,86 +117,92 @@ def _hinge(u: torch.Tensor, f: torch.Tensor, usual: torch.Tensor) -> torch.Tenso
     return trust * bent / sine.clamp(min=1e-9) + (1 - trust) * usual
 
 
-def _usual_hinge(u0: torch.Tensor, R_u: torch.Tensor, f: torch.Tensor, guess: torch.Tensor) -> torch.Tensor:
-    """Return the axis (3,) of a hinge in the upper bone's axes, from the motion or ``guess``."""
-    inside = (R_u.mT @ f[..., None])[..., 0]
-    turned = torch.linalg.cross(u0.expand_as(inside), inside) / (u0.norm() * inside.norm(dim=-1, keepdim=True))
-    together, apart = turned.sum(0), turned.norm(dim=-1).sum()
-    if apart / len(turned) > 0.2 and together.norm() / apart > 0.7:
-        return together / together.norm()
-    return guess
+def _measured_axis(u0: torch.Tensor, R_u: torch.Tensor, f: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
+    """Return the axis (3,) of a hinge in the upper bone's axes: ``usual``, unless clear bends say otherwise."""
+    inside = torch.nn.functional.normalize((R_u.mT @ f[..., None])[..., 0], dim=-1)
+    turned = torch.linalg.cross(torch.nn.functional.normalize(u0, dim=0).expand_as(inside), inside)
+    turned = turned[turned.norm(dim=-1) > _CLEAR_BEND]
+    if len(turned) < 0.1 * len(inside):
+        return usual
+    directions = torch.nn.functional.normalize(turned, dim=-1)
+    mean = directions.mean(0)
+    if float(mean.norm()) < 0.9 or float(mean @ usual) > 0.5 * float(mean.norm()):
+        return usual
+    return mean / mean.norm()
 
 
 def _arm(
-    side: str, performer: SourceSkeleton, turns: Mapping[str, torch.Tensor], axes: Mapping[str, torch.Tensor], poser: PoseSolver
+    side: str, source: SourceSkeleton, turns: Mapping[str, torch.Tensor], axes: Mapping[str, torch.Tensor], solver: PoseSolver
 ) -> dict[str, torch.Tensor]:
-    s, rest = side + "_", performer.rest
+    s, rest = side + "_", source.rest
     chest = next(n for n in ("spine3", "spine2", "spine1", "pelvis") if n in turns)
     body = axes[chest]
+    left, up, forward = body.T
+    outward = left if side == "left" else -left
     out = {}
-    if s + "collar" in turns and s + "collar" in poser.frames:
-        out[s + "collar"] = _collar(s, performer, turns, chest, body) @ poser.frames[s + "collar"]
-    u0 = rest[s + "elbow"] - rest[s + "shoulder"]
-    wrist = rest.get(s + "wrist", rest.get(s + "elbow_tip"))
-    f0 = u0 if wrist is None else wrist - rest[s + "elbow"]
-    u = turns[s + "shoulder"] @ u0
-    f = turns[s + "elbow"] @ f0
-    guess = torch.linalg.cross(u0, body[:, 2])
-    usual = _usual_hinge(u0, turns[s + "shoulder"], f, guess)
-    hinge = _hinge(u, f, turns[s + "shoulder"] @ usual)
+    if s + "collar" in turns and s + "collar" in solver.frames:
+        out[s + "collar"] = _collar(s, source, turns, chest, body) @ solver.frames[s + "collar"]
+    end = s + "wrist" if s + "wrist" in rest else s + "elbow_tip"
+    u, f, hinge = _limb(
+        source, turns, (s + "shoulder", s + "elbow", end), body, outward, forward, -up if side == "left" else up
+    )  # fmt: skip
     out |= {s + "shoulder": frame(u, hinge), s + "elbow": frame(f, hinge)}
     if s + "wrist" not in turns:
         return out
-    hand, radial = _hand(s, rest, f0, body[:, 2])
+    fore = bone_at_rest(source, s + "elbow", s + "wrist", left)
+    hand, radial = _hand(s, source, outward if fore is None else fore, body)
     R = turns[s + "wrist"]
     out[s + "wrist"] = frame(R @ hand, R @ radial)
     palm = torch.linalg.cross(hand, radial) * (1 if side == "left" else -1)
     for finger in FINGERS:
-        out |= _finger(s + finger, rest, turns, palm if finger == "thumb" else radial)
+        out |= _finger(s + finger, source, turns, palm if finger == "thumb" else radial, left)
     return out
 
 
-def _collar(s: str, performer: SourceSkeleton, turns: Mapping[str, torch.Tensor], chest: str, body: torch.Tensor) -> torch.Tensor:
+def _collar(s: str, source: SourceSkeleton, turns: Mapping[str, torch.Tensor], chest: str, body: torch.Tensor) -> torch.Tensor:
     """Return the rotation (T, 3, 3) of a collar from rest, in the body's axes."""
-    bone = performer.rest[s + "shoulder"] - performer.rest[s + "collar"]
+    bone = bone_at_rest(source, s + "collar", s + "shoulder", body[:, 0])
     outward = body[:, 0] if s == "left_" else -body[:, 0]
     trunk = turns[chest] @ body
-    if float(_cosine(bone, outward)) > 0.6:
+    if bone is None or float(cosine(bone, outward)) > 0.6:
         return turns[s + "collar"] @ body
     seen = (trunk.mT @ (turns[s + "collar"] @ bone)[..., None])[..., 0]
     usual = seen.median(0).values
     return trunk @ rotation_between(usual.expand_as(seen), seen)
 
 
-def _hand(s: str, rest: Mapping[str, torch.Tensor], f0: torch.Tensor, forward: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _hand(s: str, source: SourceSkeleton, fore: torch.Tensor, body: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the directions (3,) along a hand and toward its thumb, in its axes at zero."""
-    at = rest[s + "wrist"]
-    knuckles = [rest[s + f + "1"] for f in ("middle", "index", "ring") if s + f + "1" in rest]
-    tip = knuckles[0] if knuckles else rest.get(s + "wrist_tip")
-    hand = f0 if tip is None or float((tip - at).norm()) < 1e-6 else tip - at
-    if s + "index1" in rest and s + "pinky1" in rest:
-        return hand, rest[s + "index1"] - rest[s + "pinky1"]
-    thumb = rest.get(s + "thumb1")
+    left = body[:, 0]
+    ends = [s + f + "1" for f in ("middle", "index", "ring")] + [s + "wrist_tip"]
+    found = (bone_at_rest(source, s + "wrist", end, left) for end in ends)
+    hand = next((bone for bone in found if bone is not None), fore)
+    across = bone_at_rest(source, s + "pinky1", s + "index1", left)
+    if across is not None:
+        return hand, across
+    thumb = bone_at_rest(source, s + "wrist", s + "thumb1", left)
     if thumb is not None:
-        aside = thumb - at
-        aside = aside - (aside @ hand) / (hand @ hand) * hand
+        aside = thumb - (thumb @ hand) / (hand @ hand) * hand
         if float(aside.norm()) > 0.15 * float(hand.norm()):
             return hand, aside
-    return hand, forward
+    forward = body[:, 2]
+    return hand, forward if abs(float(cosine(hand, forward))) < 0.9 else -body[:, 1]
 
 
 def _finger(
-    name: str, rest: Mapping[str, torch.Tensor], turns: Mapping[str, torch.Tensor], across: torch.Tensor
+    name: str, source: SourceSkeleton, turns: Mapping[str, torch.Tensor], across: torch.Tensor, left: torch.Tensor
 ) -> dict[str, torch.Tensor]:
     chain = [f"{name}{k}" for k in (1, 2, 3) if f"{name}{k}" in turns]
     if len(chain) < 2:
         return {}
     out: dict[str, torch.Tensor] = {}
-    bone = rest[chain[1]] - rest[chain[0]]
+    bones = [bone_at_rest(source, a, b, left) for a, b in zip(chain, [*chain[1:], chain[-1] + "_tip"], strict=True)]
+    bone = next((b for b in bones if b is not None), None)
+    if bone is None:
+        return {}
     for k, joint in enumerate(chain):
-        end = rest.get(chain[k + 1] if k + 1 < len(chain) else joint + "_tip")
-        if end is not None and float((end - rest[joint]).norm()) > 1e-6:
-            bone = end - rest[joint]
+        along = bones[k]
+        bone = bone if along is None else along
         wanted = frame(turns[joint] @ bone, turns[joint] @ across)
         if k:  # limit of a finger's bend; some files have reversed tips
             broken = (wanted[..., 1] * out[chain[k - 1]][..., 1]).sum(-1) < -0.4
@@ -276,24 +212,24 @@ def _finger(
 
 
 def _leg(
-    side: str, performer: SourceSkeleton, turns: Mapping[str, torch.Tensor], axes: Mapping[str, torch.Tensor], poser: PoseSolver
+    side: str, source: SourceSkeleton, turns: Mapping[str, torch.Tensor], axes: Mapping[str, torch.Tensor], solver: PoseSolver
 ) -> dict[str, torch.Tensor]:
-    s, rest, body = side + "_", performer.rest, axes["pelvis"]
+    s, rest, body = side + "_", source.rest, axes["pelvis"]
     if s + "hip" not in turns or s + "knee" not in turns:
         return {}
-    u0 = rest[s + "knee"] - rest[s + "hip"]
-    ankle = rest.get(s + "ankle", rest.get(s + "knee_tip"))
-    f0 = u0 if ankle is None else ankle - rest[s + "knee"]
-    u, f = turns[s + "hip"] @ u0, turns[s + "knee"] @ f0
-    usual = _usual_hinge(u0, turns[s + "hip"], f, torch.linalg.cross(u0, -body[:, 2]))
-    hinge = _hinge(u, f, turns[s + "hip"] @ usual)
+    left, up, forward = body.T
+    end = s + "ankle" if s + "ankle" in rest else s + "knee_tip"
+    u, f, hinge = _limb(source, turns, (s + "hip", s + "knee", end), body, -up, -forward, left)
     out = {s + "hip": frame(u, hinge), s + "knee": frame(f, hinge)}
-    stands = float(_cosine(u0, -body[:, 1])) > 0.6
+    thigh = bone_at_rest(source, s + "hip", s + "knee", left)
+    stands = thigh is None or float(cosine(thigh, -up)) > 0.6
     for part in ("ankle", "foot"):
-        if stands and s + part in turns and s + part in poser.frames:
-            out[s + part] = turns[s + part] @ body @ poser.frames[s + part]
-    if not stands and s + "ankle" in turns and s + "foot" in rest:
-        out[s + "ankle"] = frame(turns[s + "ankle"] @ (rest[s + "foot"] - rest[s + "ankle"]), hinge)
+        if stands and s + part in turns and s + part in solver.frames:
+            out[s + part] = turns[s + part] @ body @ solver.frames[s + part]
+    if not stands and s + "ankle" in turns:
+        foot = bone_at_rest(source, s + "ankle", s + "foot", left)
+        if foot is not None:
+            out[s + "ankle"] = frame(turns[s + "ankle"] @ foot, hinge)
     return out
 
 
@@ -308,28 +244,12 @@ def _jaw(frames: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {"jawOpen": torch.atan2(turn[:, 2, 1], turn[:, 2, 2]) / 0.43}
 
 
-def _translation(performer: SourceSkeleton, poser: PoseSolver, world: torch.Tensor) -> torch.Tensor:
-    """Return displacements (T, 3) in meters from where the person stands.
-
-    They are scaled to the body's leg length; heights are relative to the usual height.
-    """
-    count = len(performer.rotations["pelvis"])
-    if performer.positions is None:
-        return torch.zeros(count, 3, dtype=torch.float64)
-    ours, theirs = _size(poser.positions), _size(performer.rest)
-    moved = (world @ performer.positions[..., None])[..., 0] * (ours / theirs)
-    start = moved[0].clone()
-    start[1] = moved[:, 1].median()
-    return moved - start
-
-
-def _size(rest: Mapping[str, torch.Tensor]) -> float:
-    for chain in (("left_hip", "left_knee", "left_ankle"), ("left_shoulder", "left_elbow", "left_wrist")):
-        if all(n in rest for n in chain):
-            length = sum(math.dist(rest[a].tolist(), rest[b].tolist()) for a, b in itertools.pairwise(chain))
-            if length > 1e-9:
-                return length
-    return 1.0
+def _translation(source: SourceSkeleton, solver: PoseSolver, world: torch.Tensor) -> torch.Tensor:
+    """Return displacements (T, 3) in meters from where the first frame stands, scaled to the body's legs."""
+    if source.positions is None:
+        return torch.zeros(len(source.rotations["pelvis"]), 3, dtype=torch.float64)
+    moved = (world @ source.positions[..., None])[..., 0] * scale_to_meters(source, solver)
+    return moved if source.relative else moved - moved[0]
 
 
 if not TYPE_CHECKING:

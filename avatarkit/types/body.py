@@ -86,6 +86,8 @@ class Motion:
             upright facing +z; ``shape`` is ignored when another person plays the motion.
         loop: whether the last frame continues with the first.
         valid: (T,) bool, frames that were observed rather than interpolated; None = all.
+        moves: parts of the body (``legs``, ``trunk``, ``head``) whose pose the motion sets outright, as motion files and videos
+            do. It is added to the person's own pose for the others. Arms, hands and face always follow the motion.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Motion:
     params: BodyParams
     loop: bool = False
     valid: torch.Tensor | None = None
+    moves: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return self.params.batch_shape[0]

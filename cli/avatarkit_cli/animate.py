@@ -11,9 +11,11 @@ import typer
 from avatarkit_cli.progress import make_progress
 from avatarkit_cli.shared import (
     Device,
+    JointMap,
     JsonFlag,
     PluginFiles,
     Size,
+    Up,
     find_motion,
     load_registry,
     named_files,
@@ -40,11 +42,21 @@ def animate(
     motion: Annotated[
         str | None, typer.Option(help="A built-in motion, or a motion file. [default: talk]", metavar="NAME|FILE")
     ] = None,
-    video: Annotated[Path | None, typer.Option(help="Move like the person in this video.", metavar="FILE")] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Move like the person in this video; its sound goes along.", metavar="FILE")
+    ] = None,
     audio: Annotated[
-        Path | None, typer.Option(help="Talk along with this sound file; the video contains the sound.", metavar="FILE.wav")
+        Path | None,
+        typer.Option(help="Talk along with this sound file, which goes along; with --video, by the mouth only.", metavar="FILE"),
     ] = None,
     text: Annotated[str | None, typer.Option(help="With --audio: the English text that is spoken in it.", metavar="TEXT")] = None,
+    sound: Annotated[bool, typer.Option("--sound/--no-sound", help="Put the sound of --audio or --video into the film.")] = True,
+    keep_pose: Annotated[
+        str | None,
+        typer.Option(help="Part that stays as in the photo. [default: what the motion does not set]", metavar="legs|trunk|none"),
+    ] = None,
+    up: Up = None,
+    joint_map: JointMap = None,
     camera: Annotated[str, typer.Option(help="Camera of the video.", metavar="front|orbit|FILE.json")] = "front",
     size: Size = None,
     fps: Annotated[float | None, typer.Option(help="Frames per second. [default: the motion's]", min=1, max=240)] = None,
@@ -57,36 +69,47 @@ def animate(
     from avatarkit.errors import ConfigError
     from avatarkit.utils.files import check_output
 
-    check_output(output, avatar, video, audio, *named_files(motion, camera), *(plugin or ()))
-    if sum(given is not None for given in (motion, video, audio)) > 1:
-        raise ConfigError("Use only one of --motion, --video and --audio.")
+    check_output(output, avatar, video, audio, joint_map, *named_files(motion, camera), *(plugin or ()))
+    if motion is not None and (video is not None or audio is not None):
+        raise ConfigError("Use only one of --motion, --video and --audio; only --video and --audio go together.")
+    if motion is None and (up is not None or joint_map is not None):
+        raise ConfigError("--up and --joint-map are for motion files: use them with --motion FILE.")
+    if keep_pose not in (None, "legs", "trunk", "none"):
+        raise ConfigError(f"--keep-pose {keep_pose!r} is unknown: use legs, trunk or none.")
     if text is not None and audio is None:
         raise ConfigError("--text is the text of a sound file: use it with --audio FILE.")
     pixels = parse_size(size)
     registry = load_registry(plugin)
 
     from avatarkit.animation import load
+    from avatarkit.io.audio import has_sound
     from avatarkit.io.camera_json import read_camera
     from avatarkit.io.video import VideoWriter
+    from avatarkit.motion.mixing import with_mouth
 
     started = time.monotonic()
     with make_progress() as progress:
         with progress.stage("loading"):
             loaded = load(avatar, registry, device)
             view = read_camera(Path(camera)) if camera.endswith(".json") else camera
-        if audio is not None:
+        if video is not None:
+            played = _from_video(video, loaded, progress)
+            if audio is not None:
+                played = with_mouth(played, _from_audio(audio, text, loaded), loaded.body)
+        elif audio is not None:
             played = _from_audio(audio, text, loaded)
         else:
-            played = _from_video(video, loaded, progress) if video else _by_name(motion, loaded)
+            played = _by_name(motion, loaded, up, joint_map)
+        heard = audio or (video if video is not None and has_sound(video) else None)
         rate = fps or played.fps
         count = max(1, round(len(played) / played.fps * rate))
         transparent = background == "transparent"
         width, height = pixels or ((view.width, view.height) if not isinstance(view, str) else loaded.default_size())
         with (
             progress.stage("rendering"),
-            VideoWriter(output, width, height, rate, transparent=transparent, audio=audio) as writer,
+            VideoWriter(output, width, height, rate, transparent=transparent, audio=heard if sound else None) as writer,
         ):
-            for frame in loaded.animate(played, view, (width, height), rate, background):
+            for frame in loaded.animate(played, view, (width, height), rate, background, keep_pose):
                 writer.write(frame.pixels(transparent))
                 progress.update(f"frame {writer.count} of {count}", writer.count / count)
     if as_json:
@@ -100,11 +123,11 @@ def animate(
         say(str(output))
 
 
-def _by_name(name: str | None, avatar: LoadedAvatar) -> Motion:
+def _by_name(name: str | None, avatar: LoadedAvatar, up: str | None, joint_map: Path | None) -> Motion:
     if name is None:
         names = avatar.components.get("motions").names()
         name = next((n for n in names if n.startswith("talk")), names[0])
-    return find_motion(name, avatar.components)
+    return find_motion(name, avatar.components, up, joint_map)[0]
 
 
 def _from_audio(sound: Path, text: str | None, avatar: LoadedAvatar) -> Motion:

@@ -31,6 +31,9 @@ def export(
         str | None,
         typer.Option(help="A motion file or built-in motion, NAME@SECONDS for a later frame. [default: as in the photo]"),
     ] = None,
+    sh_degree: Annotated[
+        int | None, typer.Option(help="For ply: degree of spherical harmonics; 0 makes small files.", min=0, max=3, metavar="N")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change one option of the format. May be repeated.", metavar="OPTION=VALUE"),
@@ -45,7 +48,8 @@ def export(
     check_output(output, avatar, *named_files(pose), *(plugin or ()))
     registry = load_registry(plugin)
     component = registry.get("exporter", to)
-    options, origins = parse_options(settings or [], component.owner)
+    given = [] if sh_degree is None else [f"sh_degree={sh_degree}"]
+    options, origins = parse_options([*(settings or []), *given], component.owner)
     component.make_config(options, origins)  # reports wrong options before the avatar is read
 
     from avatarkit.animation import load

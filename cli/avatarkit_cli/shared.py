@@ -21,15 +21,18 @@ if TYPE_CHECKING:
     from avatarkit.animation import LoadedAvatar
     from avatarkit.components import Components
     from avatarkit.interfaces import Context
+    from avatarkit.motion.files import MotionInfo
     from avatarkit.registry import Plugin, Registry
     from avatarkit.types.body import BodyParams, Motion
 
 __all__ = [
     "Device",
+    "JointMap",
     "JsonFlag",
     "PluginFiles",
     "Seed",
     "Size",
+    "Up",
     "blame",
     "find_motion",
     "find_pose",
@@ -52,6 +55,14 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on
 Device = Annotated[str, typer.Option(help="Device to use: auto, cpu or cuda.", metavar="auto|cpu|cuda")]
 Size = Annotated[str | None, typer.Option(help="Picture size in pixels, e.g. 512x768. [default: as in the photo]", metavar="WxH")]
 Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same result.", min=0, max=2**32 - 1)]
+Up = Annotated[
+    str | None,
+    typer.Option(help="Axis that is up in the motion file. [default: found]", metavar="x|y|z|-x|-y|-z"),
+]
+JointMap = Annotated[
+    Path | None,
+    typer.Option(help='For a motion file with unknown joints, JSON: {"left_elbow": "ITS_NAME", ...}.', metavar="FILE.json"),
+]
 PluginFiles = Annotated[
     list[Path] | None,
     typer.Option(
@@ -181,21 +192,36 @@ def named_files(*names: str | None) -> list[Path]:
     return [Path(text) for name in names if name for text in {name, name.rpartition("@")[0]} if os.path.isfile(text)]
 
 
-def find_motion(name: str, components: Components | Context) -> Motion:
-    """Return a motion by the user's name for it: a built-in one, or a file.
+def find_motion(
+    name: str, components: Components | Context, up: str | None = None, joint_map: Path | None = None
+) -> tuple[Motion, MotionInfo | None]:
+    """Return a motion by the user's name for it, and what was understood of it if it is a file.
+
+    Args:
+        name: a built-in motion, or a motion file.
+        components: components whose motions and body model are used.
+        up: see ``read_motion``.
+        joint_map: file of ``read_joint_map``.
 
     Raises:
         InputError: there is no such motion, or the file cannot be used.
+        ConfigError: an option for files is given with a built-in motion.
     """
-    from avatarkit.errors import InputError
-    from avatarkit.motion.files import read_motion
+    from avatarkit.errors import ConfigError, InputError
+    from avatarkit.motion.files import inspect_motion, read_joint_map
 
     source = components.get("motions")
     if not name or "\0" in name:
         raise InputError("The motion is empty: name a built-in motion or a motion file.")
     if name in source.names() or not (Path(name).suffix or os.path.exists(name)):
-        return source.motion(name)
-    return read_motion(Path(name), components.get("body"))
+        if up is not None or joint_map is not None:
+            raise ConfigError(f"--up and --joint-map are for motion files, and {name!r} is a built-in motion.")
+        return source.motion(name), None
+    joints = None if joint_map is None else read_joint_map(joint_map)
+    motion, info = inspect_motion(Path(name), components.get("body"), up=up, joint_map=joints)
+    for note in info.notes:
+        tell(f"Note: {note}")
+    return motion, info
 
 
 def find_pose(text: str, avatar: LoadedAvatar) -> BodyParams:
@@ -216,7 +242,7 @@ def find_pose(text: str, avatar: LoadedAvatar) -> BodyParams:
             raise ValueError
     except ValueError:
         raise InputError(f"--pose {text!r}: the part after @ must be a number of seconds, e.g. wave@1.5.") from None
-    motion = find_motion(name, avatar.components)
+    motion, _ = find_motion(name, avatar.components)
     frame = min(max(0, round(time * motion.fps)), len(motion) - 1)
     return place(motion, avatar.photo_params, avatar.body)[frame]
 

@@ -8,6 +8,7 @@ def register_exporters(register: Register) -> None:
     register(
         "ply",
         target="avatarkit_export.ply:PlyExporter",
+        config="avatarkit_export.config:PlyConfig",
         summary="the Gaussians of one pose, for splat editors and viewers; FILE.ply",
     )
     register(

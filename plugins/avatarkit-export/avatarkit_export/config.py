@@ -7,7 +7,17 @@ from typing import Annotated, Literal
 
 from avatarkit.config.options import Range
 
-__all__ = ["GlbConfig", "VrmConfig", "WebConfig"]
+__all__ = ["GlbConfig", "PlyConfig", "VrmConfig", "WebConfig"]
+
+
+@dataclass(frozen=True)
+class PlyConfig:
+    """Options of ``ply``."""
+
+    sh_degree: Literal[0, 1, 2, 3] = 3
+    """Degree of the spherical harmonics in the file. Colors are the same from all sides, so all but the first are zero; programs
+    after INRIA's want degree 3, and 0 makes the file a quarter as large.
+    """
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +11,27 @@ import torch
 
 from avatarkit.interfaces import AvatarModel, Context
 from avatarkit.types.body import BodyParams
+from avatarkit_export.config import PlyConfig
 from avatarkit_export.files import check_options, check_suffix, provenance, write_file
 from avatarkit_export.gaussians import SH0, posed_gaussians
 
 __all__ = ["PlyExporter"]
 
 _OPAQUE = 1.0 - 1e-6  # its logit is finite
-_PROPERTIES = (
-    *("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"),
-    *("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
-)
+_FIRST = ("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2")
+_LAST = ("opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3")
 
 
 class PlyExporter:
-    """Binary little-endian PLY: position, zero normal, ``f_dc`` color, logit opacity, log scales, rotation w x y z.
+    """Binary little-endian PLY: position, zero normal, color, logit opacity, log scales, rotation w x y z.
+
+    The color is ``f_dc``, followed by the zeros ``f_rest`` of the higher spherical harmonics.
 
     Axes are avatarkit's world: meters, y up, the person facing +z.
     """
 
-    def __init__(self, config: None, context: Context) -> None:
-        self.context = context
+    def __init__(self, config: PlyConfig, context: Context) -> None:
+        self.config, self.context = config, context
 
     def write(self, avatar: AvatarModel, params: BodyParams, path: Path, **options: Any) -> None:
         """See ``Exporter.write``.
@@ -49,14 +51,16 @@ class PlyExporter:
         opacity = g.opacities.clamp(1e-6, _OPAQUE).logit()[:, None]
         scales = g.scales.log()[:, None].expand(-1, 3)
         rotation = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64).expand(len(g), 4)
-        columns = [g.means, torch.zeros_like(g.means), (g.colors - 0.5) / SH0, opacity, scales, rotation]
+        further = torch.zeros(len(g), 3 * ((self.config.sh_degree + 1) ** 2 - 1), dtype=torch.float64)
+        columns = [g.means, torch.zeros_like(g.means), (g.colors - 0.5) / SH0, further, opacity, scales, rotation]
         rows = torch.cat(columns, 1).numpy().astype("<f4")
-        write_file(path, _header(len(rows), provenance(options)), np.ascontiguousarray(rows).tobytes())
+        names = (*_FIRST, *(f"f_rest_{k}" for k in range(further.shape[1])), *_LAST)
+        write_file(path, _header(len(rows), names, provenance(options)), np.ascontiguousarray(rows).tobytes())
 
 
-def _header(count: int, comment: str) -> bytes:
+def _header(count: int, names: Sequence[str], comment: str) -> bytes:
     ascii_only = comment.encode("ascii", "backslashreplace").decode()  # headers of PLY files are ASCII
-    properties = "".join(f"property float {name}\n" for name in _PROPERTIES)
+    properties = "".join(f"property float {name}\n" for name in names)
     return (
         f"ply\nformat binary_little_endian 1.0\ncomment {ascii_only}\nelement vertex {count}\n{properties}end_header\n"
     ).encode()

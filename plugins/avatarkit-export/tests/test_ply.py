@@ -49,6 +49,24 @@ def test_a_reader_of_others_finds_the_same_gaussians_and_they_draw_the_same_pict
     assert [p.name for p in path.parent.iterdir()] == ["tiny.ply"]
 
 
+@pytest.mark.parametrize(("options", "count"), [({}, 45), ({"sh_degree": 0}, 0), ({"sh_degree": 1}, 9)])
+def test_the_spherical_harmonics_that_a_loader_counts_are_there(
+    options: dict[str, int],
+    count: int,
+    registry: Registry,
+    context: Context,
+    avatar: AvatarModel,
+    params: BodyParams,
+    tmp_path: Path,
+) -> None:
+    registry.get("exporter", "ply").create(options, context).write(avatar, params, tmp_path / "a.ply")
+    row = read(tmp_path / "a.ply")
+    names = [n for n in row.dtype.names if n.startswith("f_rest_")]
+    assert names == [f"f_rest_{k}" for k in range(count)]  # INRIA's loader asserts 45
+    assert not any(np.any(row[n]) for n in names)
+    assert row.dtype.names[-8:] == ("opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3")
+
+
 def test_what_cannot_be_written_is_one_sentence(
     registry: Registry, context: Context, avatar: AvatarModel, params: BodyParams, tmp_path: Path
 ) -> None:

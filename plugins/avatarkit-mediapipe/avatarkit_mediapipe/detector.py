@@ -53,6 +53,7 @@ HAND_CROPS, HAND_CROPS_VIDEO = (0.9, 1.3, 1.8), (1.3,)  # in head heights
 BLURRED = 0.12  # sharpness of a face of 300 pixels after a blur of 8; usual photos have 0.2 to 0.7
 FACE_RUNS, FACE_RUNS_VIDEO = 4, 2  # of the face model: from a rough region, from the face in the frame before
 FACE_INSIDE = 0.6  # part of the face that has to be in the picture
+SAME_JOINT = 0.3  # head heights between a joint in two detections of one person
 COUNT_EVERY = 12  # frames of a video between two counts of its people
 BODY_RUNS_VIDEO = 4  # of the body model in a video's first frame: where the person was detected, then from its own landmarks
 STEADY = 0.08  # change of the body's region, as part of its side or in radians, from which it is followed at once
@@ -129,6 +130,7 @@ class MediaPipeKeypoints:
         original = _checked(image)
         image = brightened(original)
         people = comparable(self._people.find(image)) or comparable(self._people.find_small(image))
+        people = self._distinct(image, people)
         chosen = self._choose(people, person)
         sighting = self._look_for(image, chosen)
         if sighting is None:  # the detection was not a person
@@ -181,6 +183,16 @@ class MediaPipeKeypoints:
         people = comparable(self._people.find(image)) or comparable(self._people.find_small(image))
         sightings = (self._look_for(image, person) for person in people)
         return [_keypoints(s, width, height, len(people)) for s in sightings if s is not None]
+
+    def _distinct(self, image: np.ndarray, people: list[Person]) -> list[Person]:
+        """Merge detections whose landmarks end up on one body, as happens with stylized people; left to right."""
+        kept: list[tuple[Person, np.ndarray | None]] = []
+        for person in sorted(people, key=lambda p: (p.face, p.score), reverse=True) if len(people) > 1 else []:
+            sighting = self._look_for(image, person)
+            pose = None if sighting is None else sighting.pose[:, :2]
+            if not any(_same_body(pose, other, person.head) for _, other in kept):
+                kept.append((person, pose))
+        return sorted((p for p, _ in kept), key=lambda p: p.x) or people
 
     def _choose(self, people: list[Person], number: int | None) -> Person:
         if not people:
@@ -408,6 +420,13 @@ def _follows(now: _Sighting, last: _Sighting) -> bool:
     """Return whether it can be the same person one frame later."""
     moved = float(np.linalg.norm(now.pose[:11, :2].mean(0) - last.pose[:11, :2].mean(0)))
     return moved < 1.5 * last.head and 0.6 < now.head / last.head < 1.7
+
+
+def _same_body(a: np.ndarray | None, b: np.ndarray | None, head: float) -> bool:
+    """Return whether two poses (33, 2) share most joints; ``head`` is the height of a head, pixels."""
+    if a is None or b is None:
+        return False
+    return bool((np.linalg.norm(a - b, axis=1) < SAME_JOINT * head).mean() > 0.5)
 
 
 def _keypoints(sighting: _Sighting, width: int, height: int, count: int) -> Keypoints:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -194,6 +195,16 @@ def test_videos_are_read_lazily_and_followed(detector: MediaPipeKeypoints, astro
     assert [k is None for k in tracked] == [True, False, False, True, False, False]
     noses = [float(k.points["face478"][NOSE_TIP, 0]) for k in tracked if k is not None]
     np.testing.assert_allclose(np.diff(noses), [4, 8, 4], atol=1.5)
+
+
+def test_one_person_who_is_detected_twice_is_one_person(
+    detector: MediaPipeKeypoints, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (person,) = detector._people.find(astronaut)
+    roi = replace(person.roi, size=1.15 * person.roi.size)
+    twin = replace(person, x=person.x + 0.7 * person.head, face=False, roi=roi)
+    monkeypatch.setattr(detector._people, "find", lambda image: [person, twin])
+    assert detector.detect(astronaut).person_count == 1
 
 
 def test_people_in_a_video_are_counted(detector: MediaPipeKeypoints, astronaut: np.ndarray) -> None:

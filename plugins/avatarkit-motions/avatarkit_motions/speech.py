@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from avatarkit.io.audio import read_sound
+from avatarkit.io.audio import normalize_loudness, read_sound
 from avatarkit.types.body import Motion
 from avatarkit_motions.audio_features import RATE, Voice, listen
 from avatarkit_motions.clips import CLIPS, GESTURES, Stage, finish, perform, stand
@@ -20,6 +21,8 @@ from avatarkit_motions.performance import Performance
 from avatarkit_motions.source import BuiltinMotions
 
 __all__ = ["HeardSpeech", "ReadSpeech", "SpeechMotions"]
+
+log = logging.getLogger("avatarkit.motions.speech")
 
 _LONGEST_STROKE = 2.4  # seconds that one gesture is held
 _SHORTEST_STROKE = 0.6
@@ -120,7 +123,9 @@ class SpeechMotions(BuiltinMotions):
         """See ``SpeechSource``."""
         samples = read_sound(path, RATE)
         stage = self._stage(zlib.crc32(samples.tobytes()))
-        voice = listen(samples)
+        voice = listen(normalize_loudness(samples, RATE))
+        if not voice.phrases:
+            log.warning("No speech was heard in %s: the mouth stays shut.", path.name)
         speech = ReadSpeech(voice, text) if text.strip() else HeardSpeech(voice)
         return self._perform(stage, speech).motion(path.stem, self._poser, loop=False)
 

@@ -10,7 +10,7 @@ from scipy.signal import lfilter
 
 from avatarkit.errors import InputError, MissingDependency
 from avatarkit.interfaces import SpeechSource
-from avatarkit.io.audio import read_sound
+from avatarkit.io.audio import normalize_loudness, read_sound
 from avatarkit_motions.audio_features import RATE, listen
 from avatarkit_motions.forced_alignment import align
 from avatarkit_motions.g2p import phonemes
@@ -166,3 +166,37 @@ def test_files_that_are_no_sound_are_refused_and_broken_ones_give_what_is_there(
     (tmp_path / "a.wav").write_bytes(whole[:44])
     with pytest.raises(InputError):
         read_sound(tmp_path / "a.wav")
+
+
+def _recorded(path: Path, channels: list[np.ndarray]) -> Path:
+    wavfile.write(path, RATE, (32767 * np.stack(channels, 1)).astype(np.int16))
+    return path
+
+
+@pytest.mark.parametrize("decibels", [-20, -30, -40])
+def test_quiet_speech_opens_the_mouth_as_far(decibels: float, recording, tmp_path: Path) -> None:
+    quiet = recording * 10 ** (decibels / 20) / np.abs(recording).max()
+    voices = [
+        listen(normalize_loudness(read_sound(_recorded(tmp_path / "a.wav", [sound])), RATE)) for sound in (recording, quiet)
+    ]  # fmt: skip
+    assert voices[1].open.mean() == pytest.approx(voices[0].open.mean(), rel=0.1)
+    assert len(voices[1].phrases) == len(voices[0].phrases) == 2
+
+
+def test_channels_that_cancel_are_heard(recording, tmp_path: Path) -> None:
+    mono = read_sound(_recorded(tmp_path / "a.wav", [recording]))
+    for channels in ([recording, -recording], [0.2 * recording, -recording], [0 * recording, recording], [recording] * 2):
+        heard = read_sound(_recorded(tmp_path / "b.wav", channels))
+        assert np.corrcoef(np.abs(heard), np.abs(mono))[0, 1] > 0.99
+        assert np.abs(heard).max() > 0.4 * np.abs(mono).max()
+
+
+@pytest.mark.parametrize("kind", ["silence", "noise", "hum"])
+def test_that_no_speech_was_heard_is_said(kind: str, build, tmp_path: Path, caplog) -> None:
+    t = np.arange(2 * RATE) / RATE
+    sounds = {"silence": 0 * t, "noise": 1e-3 * RNG.normal(size=len(t)), "hum": 1e-2 * np.sin(2 * np.pi * 50 * t)}
+    source = build().offering("motions", SpeechSource)
+    motion = source.from_sound(_recorded(tmp_path / "a.wav", [sounds[kind]]))
+    assert "No speech was heard in a.wav: the mouth stays shut." in caplog.text
+    jaw = source._poser.body.expression_names.index("jawOpen")
+    assert motion.params.expression[:, jaw].max() < 0.05
