@@ -15,6 +15,7 @@ from .errors import MissingWeights as MissingWeights
 from .errors import PluginError as PluginError
 from .errors import StageError as StageError
 from .errors import StoreError as StoreError
+from .evaluation import evaluate as evaluate
 from .hookspecs import Cost as Cost
 from .hookspecs import License as License
 from .hookspecs import Needs as Needs
