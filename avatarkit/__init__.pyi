@@ -29,6 +29,8 @@ from .registry.specs import ComponentSpec as ComponentSpec
 from .storage.bundle import read_bundle as read_bundle
 from .storage.bundle import read_manifest as read_manifest
 from .tracking import track_file as track_file
+from .training.callbacks import TensorBoardLogger as TensorBoardLogger
+from .training.callbacks import TrainingCallback as TrainingCallback
 from .types.body import BodyParams as BodyParams
 from .types.body import Motion as Motion
 from .types.camera import Camera as Camera
