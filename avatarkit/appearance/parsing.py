@@ -123,7 +123,7 @@ def vertex_labels(body: BodyModel, shape: torch.Tensor) -> torch.Tensor:
 
 
 def parse(subject: Subject, vertices: torch.Tensor, labels: torch.Tensor, body: BodyModel, renderer: Renderer) -> Parsing:
-    """Parses a tracked photo; deterministic.
+    """Parse a tracked photo; deterministic.
 
     Args:
         vertices: (V, 3) in the photo's pose, world. labels: (V,) from ``vertex_labels``.
@@ -176,7 +176,7 @@ def _holding(fitted: torch.Tensor, hands: dict[str, torch.Tensor], subject: Subj
 
 
 def _grid(subject: Subject, mesh: Mesh, renderer: Renderer) -> tuple[Camera, MeshRendering]:
-    """The camera of a grid with pixels of ``_PIXEL`` on the body, and the mesh seen by it."""
+    """Return the camera of a grid with pixels of ``_PIXEL`` on the body, and the mesh seen by it."""
     depth = float(subject.camera.to_camera(mesh.vertices)[:, 2].median().clamp(min=0.1))
     longest = max(subject.camera.width, subject.camera.height)
     camera = subject.camera.scaled_to(max(32, round(longest * depth / float(subject.camera.K[0, 0]) / _PIXEL)))
@@ -386,7 +386,7 @@ def grid_edges(mask: torch.Tensor) -> torch.Tensor:
 
 
 def _where_it_hangs(chance: torch.Tensor, name: str, root: torch.Tensor, inside: torch.Tensor, meter: float) -> torch.Tensor:
-    """The probabilities without some pieces of a label, where the next best counts.
+    """Return the probabilities without some pieces of a label, where the next best counts.
 
     Without specks, those that do not touch the label's ``root`` (h, w), and those that lie ``inside`` (h, w) of something else:
     light and rings color fingers, too.

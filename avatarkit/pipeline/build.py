@@ -44,6 +44,7 @@ from avatarkit.storage.serialization import (
     save_subject,
 )
 from avatarkit.storage.stage_cache import Stage, Store, load_tensors, read_json, save_tensors, write_json
+from avatarkit.training.callbacks import TrainingCallback
 from avatarkit.training.loop import LossTerm, TrainingReport, applicable, train
 from avatarkit.training.views import photo_confidence
 from avatarkit.types.body import Motion
@@ -54,7 +55,7 @@ from avatarkit.utils.files import only_user
 from avatarkit.utils.progress import Progress, default_progress
 from avatarkit.utils.threads import single_threaded
 
-__all__ = ["EXTRAS", "RUNS", "STAGES", "build", "core_revisions", "load_tracked_subject"]
+__all__ = ["EXTRAS", "RUNS", "STAGES", "build", "core_revisions", "keyed_stage", "load_tracked_subject"]
 
 log = logging.getLogger("avatarkit.pipeline.build")
 
@@ -109,6 +110,7 @@ def build(
     keep_photo: bool = False,
     person: int | None = None,
     progress: Progress | None = None,
+    callbacks: Iterable[TrainingCallback] = (),
 ) -> Path:
     """Build an avatar from one photo of a consenting person.
 
@@ -131,6 +133,7 @@ def build(
         keep_photo: put the photo itself into the avatar.
         person: number of the person, counted from 1 left to right, if the photo shows several.
         progress: receives progress reports; None = shown in notebooks.
+        callbacks: observe the training; a stage that is reused is not trained: ``start="avatar"`` trains again.
 
     Returns:
         The avatar's folder, for ``avatarkit.load``.
@@ -158,7 +161,8 @@ def build(
     picture = read_photo(Path(photo))
     with only_user(output):
         recover(output)
-        run = _Run(output, Components(recipe, registry, device, seed, progress), seed, STAGES[0] if fresh else start, progress)
+        made = Components(recipe, registry, device, seed, progress)
+        run = _Run(output, made, seed, STAGES[0] if fresh else start, progress, tuple(callbacks))
         tensors, manifest, extras = run.all_stages(picture, person, consent)
         extras |= dict.fromkeys(kept, Path(photo))
         write_bundle(output, tensors, manifest, extras)
@@ -168,7 +172,16 @@ def build(
 class _Run:
     """One run of ``build``. Each method is a stage; an unchanged stage is taken from the store."""
 
-    def __init__(self, output: Path, components: Components, seed: int, start: str | None, progress: Progress) -> None:
+    def __init__(
+        self,
+        output: Path,
+        components: Components,
+        seed: int,
+        start: str | None,
+        progress: Progress,
+        callbacks: tuple[TrainingCallback, ...] = (),
+    ) -> None:
+        self.callbacks = callbacks
         self.components, self.recipe, self.seed, self.progress = components, components.recipe, seed, progress
         self.store = Store(workspace(output))
         self.store.sweep()
@@ -196,7 +209,7 @@ class _Run:
         subject = replace(subject, quality=quality)
 
         tensors |= params_to_tensors(subject.params, "photo") | cameras_to_tensors((subject.camera,), "camera")
-        tensors["box"] = _person_box(subject)
+        tensors["box"] = torch.tensor(subject.matte.box(), dtype=torch.float32)
         manifest = self.manifest(photo, subject, consent)
         manifest["labels"] = {clip.name: dict(clip.facts) for clip, _ in body_clips + head_clips}
         return tensors, manifest, self.preview(tensors, manifest, subject, clips, training)
@@ -350,8 +363,9 @@ class _Run:
             renderer = self.components.get("renderer")
             confidence = photo_confidence(subject, self.components.get("body"), renderer)
             report = train(
-                avatar, subject, clips, terms, config, renderer, self.seed, stage.scratch, self.progress.update, confidence
-            )
+                avatar, subject, clips, terms, config, renderer, self.seed, stage.scratch, self.progress.update, confidence,
+                self.callbacks,
+            )  # fmt: skip
             save_tensors(folder / "avatar.safetensors", avatar.state())
             write_json(folder / "training.json", asdict(report))
 
@@ -423,14 +437,8 @@ class _Run:
         }
 
     def _stage(self, name: str, slots: tuple[str, ...], inputs: dict[str, str], config: dict[str, Any]) -> Stage:
-        """Return a stage with its content key.
-
-        The key covers the components in ``slots`` and the revisions of the core packages that the stage runs.
-        """
-        revision = self.components.descriptor(slots[-1]).revision
-        code = core_revisions(RUNS[re.sub(r"-\d+$", "", name)])
-        parts = {"slots": self.components.identities(slots), "core": code, **config}
-        return self.store.stage(name, slots[-1], revision, parts, self.seed, inputs)
+        """Return a stage of this build; see ``keyed_stage``."""
+        return keyed_stage(self.store, self.components, name, slots, inputs, config, RUNS[re.sub(r"-\d+$", "", name)])
 
     def _require(self, slot: str, contract: Callable[..., None], *values: Any) -> None:
         """Raise PluginError if the result of a component breaks its interface."""
@@ -492,15 +500,24 @@ def _origin(component: ComponentSpec) -> dict[str, str]:
     return {"name": component.name, "version": plugin.version, "distribution": Path(plugin.distribution).name}
 
 
+def keyed_stage(
+    store: Store,
+    components: Components,
+    name: str,
+    slots: tuple[str, ...],
+    inputs: dict[str, str],
+    config: dict[str, Any],
+    packages: Iterable[str],
+) -> Stage:
+    """Return a stage whose key covers the components in ``slots`` and the revisions of the core ``packages`` that it runs."""
+    parts = {"slots": components.identities(slots), "core": core_revisions(packages), **config}
+    revision = components.descriptor(slots[-1]).revision
+    return store.stage(name, slots[-1], revision, parts, components.context.seed, inputs)
+
+
 def core_revisions(packages: Iterable[str]) -> dict[str, int]:
     """Return package of the core -> its ``REVISION``, for content keys."""
     return {name: importlib.import_module(f"avatarkit.{name}").REVISION for name in packages}
-
-
-def _person_box(subject: Subject) -> torch.Tensor:
-    """Return the box of the matte (4,): x0, y0, x1, y1 in pixels."""
-    ys, xs = (subject.matte.alpha > 0.5).nonzero(as_tuple=True)
-    return torch.stack([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]).float()
 
 
 def load_tracked_subject(store: Path, manifest: dict[str, Any]) -> Subject:

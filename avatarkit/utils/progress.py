@@ -1,4 +1,4 @@
-"""How long work tells what it is doing."""
+"""Progress reports of long work."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Progress", "SilentProgress", "TextProgress", "default_progress"]
 
 @runtime_checkable
 class Progress(Protocol):
-    """Shows the stages of a build to somebody."""
+    """Shows the stages of a build."""
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """The time inside the context belongs to the stage ``name``; stages do not nest."""
+        """Begin the stage ``name``, which ends with the context; stages do not nest."""
         ...
 
     def update(self, message: str, fraction: float | None = None) -> None:
-        """Says what the running stage is doing; ``fraction`` of it that is done, 0 to 1, or None where unknown."""
+        """Report what the running stage is doing; ``fraction`` of it that is done, 0 to 1, or None if unknown."""
         ...
 
 
@@ -29,18 +29,18 @@ class SilentProgress:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Does nothing."""
+        """Do nothing."""
         yield
 
     def update(self, message: str, fraction: float | None = None) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 class TextProgress:
     """Writes the stages and their seconds to stderr."""
 
     def __init__(self) -> None:
-        self._shown = 0.0
+        self._name, self._shown = "", 0.0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -49,10 +49,11 @@ class TextProgress:
         self._write("")
         yield
         self._write(f"{time.monotonic() - started:.1f} s", "\n")
+        self._name = ""
 
     def update(self, message: str, fraction: float | None = None) -> None:
         """Write what is done over the same line, at most twice a second."""
-        if time.monotonic() - self._shown > 0.5:
+        if self._name and time.monotonic() - self._shown > 0.5:
             self._write(message if fraction is None else f"{message} {fraction:.0%}")
 
     def _write(self, text: str, end: str = "") -> None:

@@ -69,7 +69,7 @@ def seed(
     limit: int,
     scale_factor: float,
 ) -> Seeds:
-    """Seeds Gaussians at pixels that show a part of the person beside the mesh, or before another part of it.
+    """Seed Gaussians at pixels that show a part of the person beside the mesh, or before another part of it.
 
     Beside the mesh lie ``layers`` layers around the depth that ``places`` says, within a thickness that grows with the distance
     to the matte's border, as a rounded body would have; those behind the first, which the photo does not show, are half as dense.
@@ -114,7 +114,7 @@ def _perhaps(parsing: Parsing, height: int, width: int) -> np.ndarray:
 
 
 def _cells(seen: np.ndarray, parsing: Parsing, places: Places) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What pixels ``seen`` show, of ``LABELS`` or -1, which pixel of the grid says where, and whether it is sure; (H, W)."""
+    """Return what pixels ``seen`` show, a label or -1, which pixel of the grid says where, and whether it is sure; (H, W)."""
     height, width = seen.shape
     h, w = places.label.shape
     at = np.stack(np.nonzero(seen))

@@ -32,7 +32,8 @@ def ssim_map(prediction: torch.Tensor, target: torch.Tensor, size: int = 11, sig
 
     Args:
         prediction, target: (H, W, C).
-        size: side of the Gaussian window, odd. sigma: its standard deviation.
+        size: side of the Gaussian window, odd.
+        sigma: its standard deviation.
         stride: windows are centerd on every so many pixels.
 
     Returns:

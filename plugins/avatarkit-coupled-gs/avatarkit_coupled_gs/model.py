@@ -114,7 +114,7 @@ class CoupledAvatar:
         return barycentric(lost[:, None], self.triangles, self.weights)[:, 0] > 0.5
 
     def _grow(self, subject: Subject, renderer: Renderer, painter: PhotoPainter) -> Seeds:
-        """Adds the Gaussians that ``growth`` asks for, carried back from the photo's pose to rest."""
+        """Add the Gaussians that ``growth`` asks for, carried back from the photo's pose to rest."""
         config, body = self.config, self.body
         posed = self.surface(subject.params).to("cpu")
         vertices = transform(posed.vertices[:, 3:15], posed.vertices[:, :3] + self.dT)
@@ -136,7 +136,7 @@ class CoupledAvatar:
         return seeds
 
     def _connect(self, texel: torch.Tensor, scale: torch.Tensor) -> None:
-        """Initial connectivity, and first scales from it where ``scale`` is negative."""
+        """Set the connectivity, and first scales from it where ``scale`` is negative."""
         deformed = self.template + self.dT
         positions = barycentric(deformed, self.triangles, self.weights) + self.seed_offset
         a, b, c = (deformed[self.triangles[:, k]] for k in range(3))
@@ -151,7 +151,7 @@ class CoupledAvatar:
         self.log_scale_start, self.sh0_start = self.log_scale.clone(), self.sh0.clone()
 
     def _prepare(self) -> None:
-        """What follows from the identity alone."""
+        """Return what follows from the identity alone."""
         self._bary = None
         self._constants.clear()
         self._surface = PosedSurface(self.body, self.shape, self.device)
@@ -183,7 +183,7 @@ class CoupledAvatar:
         return self._bary
 
     def surface(self, params: BodyParams) -> PosedBody:
-        """The body in a pose, see ``PosedSurface``."""
+        """Return the body in a pose, see ``PosedSurface``."""
         if self._surface is None:
             raise StoreError("this avatar has no tensors yet; create or load it first")
         return self._surface(params)
@@ -231,7 +231,7 @@ class CoupledAvatar:
     def _while_unchanged(
         self, name: str, inputs: Sequence[torch.Tensor], make: Callable[[], tuple[torch.Tensor, ...]]
     ) -> tuple[torch.Tensor, ...]:
-        """What ``make`` gives; without a graph it is kept until an input is written or replaced."""
+        """Return what ``make`` gives; without a graph it is kept until an input is written or replaced."""
         if torch.is_grad_enabled() or any(t.is_inference() for t in inputs):
             self._constants.clear()  # a fused optimizer writes without counting versions
             return make()
@@ -277,7 +277,7 @@ class CoupledAvatar:
         }
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Takes ``state`` back; connectivity made by ``create`` stays.
+        """Take ``state`` back; connectivity made by ``create`` stays.
 
         In avatars of older versions no Gaussian has joints of its own: their triangles move all of them, as they did.
         """
