@@ -294,7 +294,7 @@ def _bind_hair(
 
 
 def _below_neck(table: torch.Tensor, labels: torch.Tensor) -> int:
-    """The joint of the trunk that moves most of what the neck's vertices share with it."""
+    """Return the joint of the trunk that moves most of what the neck's vertices share with it."""
     shared, own = (table[labels == LABELS.index(name)].sum(0) for name in ("neck", "trunk"))
     return int((torch.minimum(shared, own) + 1e-6 * own).argmax())
 

@@ -31,7 +31,7 @@ class PosedBody(NamedTuple):
     joints: torch.Tensor
 
     def to(self, device: torch.device | str) -> PosedBody:
-        """The same on ``device``."""
+        """Return the same on ``device``."""
         return PosedBody(self.vertices.to(device), self.joints.to(device))
 
 
