@@ -290,7 +290,7 @@ def test_a_motion_is_tracked_in_a_video_and_played(built: Path) -> None:
         (["export", "ada.avatar", "--to", "tiny", "-o", "../x", "--set", "titel=x"], "Did you mean 'title'?"),
         (["export", "ada.avatar", "--to", "ply", "-o", "../x"], "of the kind exporter. Installed: tiny."),
         (["build", "ada.png", "--recipe", "tiny.toml", "--from", "avtar"], "There is no stage 'avtar'"),
-        (["build", "ada.png", "--recipe", "tiny.toml", "-o", ".."], "is no name for an output"),
+        (["build", "ada.png", "--recipe", "tiny.toml", "-o", ".."], "cannot be the name of an output"),
     ],
 )
 def test_wrong_wishes_are_one_sentence_and_leave_nothing(built: Path, arguments: list[str], message: str) -> None:
