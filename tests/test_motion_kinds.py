@@ -161,7 +161,8 @@ _PARTED = [  # name, parent; the trunk parts above the hips
     [("全ての親", -1), ("センター", 0), ("上半身", 1), ("首", 2), ("頭", 3), ("左腕", 2), ("左ひじ", 5), ("右腕", 2),
      ("右ひじ", 7), ("下半身", 1), ("左足", 9), ("左ひざ", 10), ("右足", 9), ("右ひざ", 12), ("左足ＩＫ", 0)],
     [("Genesis8Female", -1), ("hip", 0), ("abdomenLower", 1), ("neckLower", 2), ("head", 3), ("lShldrBend", 2),
-     ("lForearmBend", 5), ("rShldrBend", 2), ("rForearmBend", 7), ("pelvis", 1), ("lThighBend", 9), ("lShin", 10), ("rThighBend", 9), ("rShin", 12)],
+     ("lForearmBend", 5), ("rShldrBend", 2), ("rForearmBend", 7), ("pelvis", 1), ("lThighBend", 9), ("lShin", 10),
+     ("rThighBend", 9), ("rShin", 12)],
 ]  # fmt: skip
 
 
