@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         StageError,
         StoreError,
     )
+    from avatarkit.evaluation import evaluate
     from avatarkit.hookspecs import Cost, License, Needs, Weights, hookimpl
     from avatarkit.interfaces import Context
     from avatarkit.io.photo import read_photo
@@ -89,6 +90,7 @@ _HOMES: dict[str, str] = {
     "Subject": "types.subject",
     "Weights": "hookspecs",
     "build": "pipeline.build",
+    "evaluate": "evaluation",
     "hookimpl": "hookspecs",
     "load": "animation",
     "presets": "config",
@@ -140,6 +142,7 @@ __all__ = [
     "Weights",
     "__version__",
     "build",
+    "evaluate",
     "hookimpl",
     "load",
     "presets",

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -14,8 +14,9 @@ from avatarkit.components import Components
 from avatarkit.config import Recipe
 from avatarkit.errors import AvatarkitError, InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from avatarkit.interfaces import AvatarModel, BodyModel, Renderer
+from avatarkit.interfaces import AvatarModel, BodyModel, GetComponent, Renderer, SpeechSource
 from avatarkit.io.image import encode_png
+from avatarkit.io.video_writer import VideoWriter
 from avatarkit.registry import Registry
 from avatarkit.registry.specs import error_text
 from avatarkit.storage.bundle import read_manifest, read_tensors
@@ -26,16 +27,63 @@ from avatarkit.types.camera import Camera, orbit
 from avatarkit.types.frames import Frame
 from avatarkit.types.gaussians import Gaussians
 from avatarkit.utils.html import avatar_card, avatar_line
+from avatarkit.utils.progress import Progress, default_progress
 from avatarkit.utils.threads import prefetch, single_threaded
 from avatarkit.validation import Violation
 
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["REVISION", "LoadedAvatar", "assemble", "follow", "frame_window", "load", "parse_color", "place"]
+__all__ = ["REVISION", "Animation", "LoadedAvatar", "assemble", "follow", "frame_window", "load", "parse_color", "place"]
 
 REVISION = 2
 """Raise it with every change of results: it is part of the keys of the stages that play an avatar."""
+
+
+@dataclass
+class Animation:
+    """An avatar in motion: iterate over its frames once, or save them as a video.
+
+    Attributes:
+        motion: the motion that is played.
+        frames: iterator of the frames.
+        size: (width, height) in pixels.
+        fps: frames per second.
+        count: number of frames.
+        transparent: whether the background is transparent.
+        audio: sound file that the saved video contains.
+    """
+
+    motion: Motion
+    frames: Iterator[Frame]
+    size: tuple[int, int]
+    fps: float
+    count: int
+    transparent: bool = False
+    audio: Path | None = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self.frames
+
+    def __next__(self) -> Frame:
+        return next(self.frames)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def save(self, path: Path | str, progress: Progress | None = None) -> Path:
+        """Render the frames into a video (.mp4 .mov .webm .mkv), or a folder of PNG files without suffix.
+
+        Returns:
+            ``path``.
+        """
+        report, path = progress or default_progress(), Path(path)
+        writer = VideoWriter(path, *self.size, self.fps, transparent=self.transparent, audio=self.audio)
+        with report.stage("rendering"), writer:
+            for frame in self.frames:
+                writer.write(frame.pixels(self.transparent))
+                report.update(f"frame {writer.count} of {self.count}", writer.count / self.count)
+        return path
 
 
 @dataclass(frozen=True)
@@ -201,30 +249,79 @@ class LoadedAvatar:
 
     def animate(
         self,
-        motion: Motion,
+        motion: Motion | Path | str,
         camera: str | Camera = "front",
         size: tuple[int, int] | None = None,
         fps: float | None = None,
         background: str = "#ffffff",
         keep: str | None = None,
-    ) -> Iterator[Frame]:
-        """Play a motion and yield its frames.
+        audio: Path | str | None = None,
+    ) -> Animation:
+        """Play a motion: ``avatar.animate("wave").save("wave.mp4")``, or iterate over the frames.
 
         Args:
-            motion: relative, see ``Motion``, for this avatar's body model.
+            motion: name of a built-in motion, a motion file, or a relative ``Motion`` for this avatar's body model.
             camera: ``front``, or ``orbit`` (back and forth within 30 degrees around the person); both follow a person who walks
                 away. Or a camera, which stands still.
             size: (width, height).
             fps: frames per second; None = as in the motion.
             background: see ``render``.
             keep: part that stays as in the photo: legs, trunk or none; see ``place``.
+            audio: sound file that the saved video contains.
         """
+        if not isinstance(motion, Motion):
+            from avatarkit.motion.files import find_motion  # readers of many formats, which playing needs rarely
+
+            motion = find_motion(str(motion), cast(GetComponent, self.components.get))
         if motion.params.model != self.body.name:
             raise InputError(f"The motion is for the body model {motion.params.model!r}, the avatar has {self.body.name!r}.")
         if not isinstance(camera, Camera) and camera not in ("front", "orbit"):
             raise InputError(f"There is no camera {camera!r}: use front, orbit, or the JSON file of a camera.")
         rate = fps or motion.fps
         count = max(1, round(len(motion) / motion.fps * rate))
+        shape = size or ((camera.width, camera.height) if isinstance(camera, Camera) else self.default_size())
+        frames = self._play(motion, camera, size, rate, count, background, keep)
+        return Animation(motion, frames, shape, rate, count, background == "transparent", None if audio is None else Path(audio))
+
+    def speak(self, sound: Path | str, text: str = "", **options: Any) -> Animation:
+        """Talk along with a sound file: ``avatar.speak("hello.wav").save("hello.mp4")``.
+
+        Args:
+            sound: the sound file, which the saved video contains.
+            text: the English words in it, if you know them.
+            options: as for ``animate``.
+        """
+        motion = self.components.offering("motions", SpeechSource).from_sound(Path(sound), text)  # type: ignore[type-abstract]
+        return self.animate(motion, audio=sound, **options)
+
+    def export(self, kind: str, path: Path | str, pose: BodyParams | None = None, **options: Any) -> Path:
+        """Write the avatar for other programs: ``avatar.export("glb", "ada.glb")``.
+
+        Args:
+            kind: an exporter: ``ply, spz, glb, vrm, web``, or one of a plugin.
+            path: file or folder to write.
+            pose: pose in the world; None = as in the photo.
+            options: options of the exporter.
+
+        Returns:
+            ``path``.
+        """
+        component, path = self.components.registry.get("exporter", kind), Path(path)
+        exporter = component.create(options, self.components.context)
+        exporter.write(self.model, self.photo_params if pose is None else pose, path, **self.export_options())
+        return path
+
+    def _play(
+        self,
+        motion: Motion,
+        camera: str | Camera,
+        size: tuple[int, int] | None,
+        rate: float,
+        count: int,
+        background: str,
+        keep: str | None,
+    ) -> Iterator[Frame]:
+        """Yield the frames of ``animate``."""
         world = place(motion, self.photo_params, self.body, keep)
         if not isinstance(camera, Camera):
             world = replace(world, translation=world.translation - self._travel(world, motion.fps))

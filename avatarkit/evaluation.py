@@ -7,7 +7,7 @@ without training. An avatar that does not beat both has failed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 
 from avatarkit.animation import LoadedAvatar, load
 from avatarkit.appearance.texture import sample_texture, texture_from_photo
-from avatarkit.components import Components
+from avatarkit.components import Components, choose_recipe
 from avatarkit.config import Recipe
 from avatarkit.errors import ConfigError, InputError
 from avatarkit.interfaces import Loss, PerceptualDistance, Subject, with_defaults
@@ -38,7 +38,7 @@ from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
 from avatarkit.utils.files import only_user, sha256_of
 from avatarkit.utils.folders import OutputFolder
-from avatarkit.utils.progress import Progress, SilentProgress
+from avatarkit.utils.progress import Progress, default_progress
 
 __all__ = ["METHODS", "METRICS", "evaluate", "losses_to"]
 
@@ -56,10 +56,13 @@ _MARGIN = 0.05  # of the person's longer side, white margin in that window
 
 
 def evaluate(
-    video: Path,
-    output: Path,
+    video: Path | str,
+    output: Path | str = "report",
     *,
-    recipe: Recipe,
+    preset: str | None = None,
+    recipe: Recipe | Path | str | None = None,
+    components: Mapping[str, str | None] | None = None,
+    settings: Iterable[str] = (),
     registry: Registry | None = None,
     frames: int = 24,
     photo_frame: int = 0,
@@ -76,7 +79,10 @@ def evaluate(
     Args:
         video: the clip, of one person, by a camera that stands still.
         output: folder for ``result.json``, ``comparison.mp4``, ``comparison.png`` and the avatar.
-        recipe: recipe of the avatar.
+        preset: as for ``avatarkit.build``, and so are ``recipe``, ``components`` and ``settings``.
+        recipe: a TOML file, or a complete ``Recipe``.
+        components: slot -> name of a component.
+        settings: ``slot.option=value`` texts.
         registry: where components are found; None = all installed plugins.
         frames: number of frames to compare, spread evenly.
         photo_frame: number of the frame that is the photo, from 0.
@@ -84,7 +90,7 @@ def evaluate(
             recipe's own.
         device: ``auto``, ``cpu`` or ``cuda``.
         seed: random seed.
-        progress: receives progress reports.
+        progress: receives progress reports; None = shown in notebooks.
 
     Returns:
         The content of ``result.json``: ``clip``, facts about it; ``perceptual``, the exact name of the metric behind ``lpips``;
@@ -95,7 +101,13 @@ def evaluate(
         InputError: the clip cannot be used.
         StoreError: a file of the user is in the way in ``output``, or another run is writing there.
     """
-    run = _Evaluation(video, output, recipe, registry or Registry.load(), photo_frame, device, seed, progress)
+    video, output = Path(video), Path(output)
+    if not isinstance(recipe, Recipe):
+        recipe = choose_recipe(preset, recipe, components, settings, device)
+    elif preset or components or settings:
+        raise ConfigError("preset, components and settings cannot be combined with a Recipe; pass them to Recipe.load.")
+    registry, progress = registry or Registry.load(recipe.plugins), progress or default_progress()
+    run = _Evaluation(video, output, recipe, registry, photo_frame, device, seed, progress)
     run.folder.check(_FILES)
     with only_user(output):
         run.store.sweep()
@@ -144,7 +156,7 @@ class _Evaluation:
         progress: Progress | None,
     ) -> None:
         self.video, self.output, self.recipe, self.registry = video, output, recipe, registry
-        self.device, self.seed, self.progress = device, seed, progress or SilentProgress()
+        self.device, self.seed, self.progress = device, seed, progress or default_progress()
         self.info = probe(video)
         self.clip_key = sha256_of(video)
         self.photo_frame = photo_frame

@@ -24,9 +24,9 @@ import torch
 
 import avatarkit
 from avatarkit.animation import LoadedAvatar, load
+from avatarkit.io.photo import sample_photo
 from avatarkit.io.video import VideoWriter
 from avatarkit.types.body import Motion
-from avatarkit_cli.build import sample_photo
 
 
 def build(preset: str, folder: Path) -> Path:

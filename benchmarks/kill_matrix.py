@@ -42,8 +42,8 @@ from pathlib import Path
 from typing import Any
 
 import avatarkit
+from avatarkit.io.photo import sample_photo
 from avatarkit.utils.leftovers import is_temporary
-from avatarkit_cli.build import sample_photo
 
 _USERS = {"notes.txt": b"of the user", "pictures/holiday.jpg": b"\xff\xd8 of the user"}
 _VOLATILE = ("manifest.json", "report.html", "stage.json", "key.json")

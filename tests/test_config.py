@@ -45,7 +45,7 @@ def test_a_file_fills_slots_and_losses(file: Path) -> None:
 def test_later_layers_win_and_say_where_they_came_from(file: Path) -> None:
     recipe = Recipe.load(
         file=file,
-        flags={"matting": "other", "body": None},
+        components={"matting": "other", "body": None},
         settings=["matting.size=3", "training.lr=0.5", "matting.word=abc"],
     )
     matting = recipe.slots["matting"]
@@ -59,8 +59,8 @@ def test_later_layers_win_and_say_where_they_came_from(file: Path) -> None:
 def test_another_component_drops_the_options_of_the_old_one(file: Path) -> None:
     file.write_text(file.read_text().replace('use = "tracker-one"', 'use = "tracker-one"\niterations = 5'))
     assert Recipe.load(file=file).slots["tracker"].options == {"iterations": 5}
-    assert Recipe.load(file=file, flags={"tracker": "tracker-one"}).slots["tracker"].options == {"iterations": 5}
-    assert Recipe.load(file=file, flags={"tracker": "two"}).slots["tracker"].options == {}
+    assert Recipe.load(file=file, components={"tracker": "tracker-one"}).slots["tracker"].options == {"iterations": 5}
+    assert Recipe.load(file=file, components={"tracker": "two"}).slots["tracker"].options == {}
 
 
 def test_another_loss_keeps_its_weight_and_drops_its_options(file: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_weight_of_zero_takes_a_loss_out(file: Path) -> None:
 def test_the_perceptual_loss_comes_from_its_slot(file: Path) -> None:
     settings = ["losses.perceptual.weight=0.2", "losses.perceptual.start=20", "perceptual.crop=64"]
     assert [x.name for x in Recipe.load(file=file, settings=settings).losses] == ["rgb"]
-    recipe = Recipe.load(file=file, flags={"perceptual": "lpips"}, settings=settings)
+    recipe = Recipe.load(file=file, components={"perceptual": "lpips"}, settings=settings)
     term = recipe.losses[1]
     assert (term.use, term.options, term.weight, term.start) == ("lpips", {"crop": 64}, 0.2, 20)
 

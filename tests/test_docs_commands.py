@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import avatarkit.io.photo
 import avatarkit.pipeline.plan
-import avatarkit_cli.build
 from avatarkit.config import Recipe
 from avatarkit.testing import tiny_subject
 from avatarkit_cli.main import app
@@ -83,7 +83,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
         patch.setenv("AVATARKIT_PLUGINS", "world")
         patch.setenv("AVATARKIT_CACHE", str(folder / "cache"))
         patch.setattr(Recipe, "section", WORLD.small_section)
-        patch.setattr(avatarkit_cli.build, "sample_photo", lambda name: folder / "ada.jpg")
+        patch.setattr(avatarkit.io.photo, "sample_photo", lambda name: folder / "ada.jpg")
         needed = avatarkit.pipeline.plan.requirements
         # stand-ins need no weights, wherever the options of the real ones look for them
         patch.setattr(avatarkit.pipeline.plan, "requirements", lambda *a, **k: [r for r in needed(*a, **k) if r.kind != "setup"])

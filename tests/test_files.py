@@ -11,13 +11,12 @@ import torch
 
 from avatarkit.errors import InputError
 from avatarkit.io.camera_json import read_camera, write_camera
-from avatarkit.motion.files import save_motion
+from avatarkit.motion.files import find_motion, save_motion
 from avatarkit.testing import TinyBody, tiny_context, tiny_motion
 from avatarkit.tracking import _crowded, _fleeting, relative
 from avatarkit.types.body import Motion
 from avatarkit.types.camera import front_camera, orbit
 from avatarkit.types.keypoints import Keypoints
-from avatarkit_cli.shared import find_motion
 
 BODY = TinyBody()
 
@@ -37,12 +36,12 @@ class _Source:
 def test_a_motion_is_found_by_name_or_as_a_file(tmp_path: Path) -> None:
     context = tiny_context(motions=_Source())
     save_motion(replace(tiny_motion(), name="mine"), BODY, tmp_path / "mine.npz")
-    assert find_motion("wave", context).name == "tiny"
-    assert find_motion(str(tmp_path / "mine.npz"), context).name == "mine"
+    assert find_motion("wave", context.get).name == "tiny"
+    assert find_motion(str(tmp_path / "mine.npz"), context.get).name == "mine"
     with pytest.raises(InputError, match="the source was asked for dance"):
-        find_motion("dance", context)
+        find_motion("dance", context.get)
     with pytest.raises(InputError, match="There is no motion file"):
-        find_motion(str(tmp_path / "none.npz"), context)
+        find_motion(str(tmp_path / "none.npz"), context.get)
 
 
 def test_a_world_motion_becomes_relative_to_where_the_person_was_first_seen() -> None:

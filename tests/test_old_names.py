@@ -64,7 +64,7 @@ def test_a_recipe_with_the_old_slot_is_read_and_says_so(tmp_path: Path, caplog: 
     assert recipe.slots["matting"].use == "birefnet"
     assert "recipe mine.toml says 'matter': this slot was renamed to 'matting'" in caplog.text
     assert Recipe.load("draft", settings=["matter.use=birefnet"]).slots["matting"].use == "birefnet"
-    assert Recipe.load("draft", flags={"matter": "birefnet"}).slots["matting"].use == "birefnet"
+    assert Recipe.load("draft", components={"matter": "birefnet"}).slots["matting"].use == "birefnet"
 
 
 def test_components_are_found_by_the_old_slot() -> None:

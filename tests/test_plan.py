@@ -63,7 +63,7 @@ def photo(tmp_path: Path) -> Path:
 
 def recipe(**uses: str) -> Recipe:
     filled = {slot: "fine" for slot in SLOTS if slot not in ("body_labels", "head_labels", "perceptual")}
-    return Recipe.load(flags={**filled, **uses}, settings=["losses.rgb.use=fine", "losses.rgb.weight=0.8"])
+    return Recipe.load(components={**filled, **uses}, settings=["losses.rgb.use=fine", "losses.rgb.weight=0.8"])
 
 
 def test_a_plan_lists_every_step_with_all_its_options(registry: Registry, photo: Path) -> None:
@@ -116,7 +116,7 @@ def test_weights_are_found_where_they_were_put_or_where_an_option_says(
     chosen = recipe(tracker="weights")
     assert plan(photo, None, chosen, registry, "cpu").missing
     uses = {slot: choice.use for slot, choice in chosen.slots.items()}
-    own = Recipe.load(flags=uses, settings=[f"tracker.checkpoint={photo}"])
+    own = Recipe.load(components=uses, settings=[f"tracker.checkpoint={photo}"])
     assert not plan(photo, None, own, registry, "cpu").missing
     (tmp_path / "cache" / "weights").mkdir(parents=True)
     (tmp_path / "cache" / "weights" / "big.safetensors").write_bytes(b"x")
@@ -130,7 +130,7 @@ def test_what_cannot_work_is_refused_before_anything_starts(registry: Registry, 
         plan(tmp_path, None, recipe(), registry, "cpu")
     with pytest.raises(PluginError, match="no component 'fne' of the kind tracker. Did you mean 'fine'"):
         plan(photo, None, recipe(tracker="fne"), registry, "cpu")
-    wrong = Recipe.load(flags={s: c.use for s, c in recipe().slots.items()}, settings=["tracker.siz=3"])
+    wrong = Recipe.load(components={s: c.use for s, c in recipe().slots.items()}, settings=["tracker.siz=3"])
     with pytest.raises(ConfigError, match="has no option 'siz'"):
         plan(photo, None, wrong, registry, "cpu")
     with pytest.raises(StoreError, match="exists and is not an avatar"):

@@ -52,13 +52,15 @@ class Range:
     Attributes:
         low: smallest value allowed.
         high: largest value allowed.
+        unit: of the number, shown in help and messages: ``Range(0, 2, "m")``.
     """
 
     low: float
     high: float
+    unit: str = ""
 
     def __str__(self) -> str:
-        return f"{_plain(self.low)} to {_plain(self.high)}"
+        return f"{_plain(self.low)} to {_plain(self.high)} {self.unit}".rstrip()
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high

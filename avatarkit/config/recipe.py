@@ -21,6 +21,7 @@ component into a slot, the options of the previous component are dropped. Fast t
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata, resources
@@ -139,8 +140,10 @@ class Recipe:
         cls,
         preset: str | None = None,
         file: Path | str | None = None,
-        flags: Mapping[str, str | None] | None = None,
+        components: Mapping[str, str | None] | None = None,
         settings: Iterable[str] = (),
+        *,
+        flags: Mapping[str, str | None] | None = None,
     ) -> Recipe:
         """Combine preset, file, flags and settings into a recipe and check it.
 
@@ -148,8 +151,9 @@ class Recipe:
             preset: name of a recipe that an installed package ships.
             file: a TOML file; ``preset = "draft"`` at its top is used if ``preset`` is None. If no file ``NAME.toml`` exists,
                 the name means the preset NAME. ``plugins = ["mine.py"]`` names plugin files in the same folder.
-            flags: slot -> component name ("none" = empty); None values are skipped.
+            components: slot -> component name ("none" = empty); None values are skipped.
             settings: ``slot.option=value`` texts; values are TOML, bare words are text.
+            flags: former name of ``components``.
 
         Raises:
             ConfigError: unreadable file, unknown slot, missing component or wrong value.
@@ -171,7 +175,9 @@ class Recipe:
         if file is not None:
             _lay(leaves, tables, f"recipe {Path(file).name}")
             names.append(Path(file).stem)
-        for slot, use in (flags or {}).items():
+        if flags is not None:
+            warnings.warn("The argument flags of Recipe.load is called components now.", DeprecationWarning, stacklevel=2)
+        for slot, use in (components or flags or {}).items():
             if use is not None:
                 _lay(leaves, {slot: {"use": use}}, f"--{slot.replace('_', '-')}")
         parsed = [(text, _parse_setting(text)) for text in settings]

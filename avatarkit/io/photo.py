@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import logging
 import math
@@ -13,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from avatarkit.errors import InputError
+from avatarkit.config.options import did_you_mean
+from avatarkit.errors import ConfigError, InputError, MissingDependency
 from avatarkit.types.photo import Photo
 from avatarkit.utils.files import require_file, sha256_of
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["photo_from_array", "read_photo"]
+__all__ = ["photo_from_array", "read_photo", "sample_photo"]
 
 log = logging.getLogger("avatarkit.io.photo")
 
@@ -36,6 +38,8 @@ MAX_SCANS = 100  # of a progressive JPEG: each goes over the whole picture; real
 MAX_BYTES = 500 << 20
 MAX_PROFILE_BYTES = 16 << 20
 SENSOR_ASPECTS = (4 / 3, 3 / 2, 16 / 9)
+SAMPLES = {"portrait": ("skimage", "data/astronaut.png")}
+"""Public-domain photos that installed packages contain: name -> (package, file in it)."""
 FULL_FRAME_DIAGONAL = math.hypot(36.0, 24.0)  # millimeters
 
 
@@ -56,6 +60,23 @@ def photo_from_array(image: np.ndarray, name: str = "array") -> Photo:
     image = np.ascontiguousarray(image)
     digest = hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()
     return Photo(torch.from_numpy(image.astype(np.float32) / 255), None, digest, name)
+
+
+def sample_photo(name: str) -> Path:
+    """Return a public-domain photo that an installed package contains.
+
+    Raises:
+        ConfigError: unknown name.
+        MissingDependency: its package is not installed.
+    """
+    if name not in SAMPLES:
+        raise ConfigError(f"There is no sample {name!r}.{did_you_mean(name, SAMPLES)} Known: {', '.join(SAMPLES)}.")
+    package, file = SAMPLES[name]
+    spec = importlib.util.find_spec(package)
+    found = Path(spec.origin).parent / file if spec and spec.origin else None
+    if found is None or not found.is_file():
+        raise MissingDependency(f"The sample {name!r} is part of scikit-image, which is not installed: pip install scikit-image")
+    return found
 
 
 def read_photo(path: str | Path, max_side: int = 2048) -> Photo:

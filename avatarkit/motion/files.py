@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from avatarkit.errors import InputError
-from avatarkit.interfaces import BodyModel
+from avatarkit.interfaces import BodyModel, GetComponent
 from avatarkit.io.gltf import is_gltf
 from avatarkit.io.npz import read_npz
 from avatarkit.motion.bvh import is_bvh
@@ -59,6 +59,24 @@ def load_motion(path: Path | str, body: BodyModel) -> Motion:
     path = Path(path)
     arrays = read_npz(path, OWN_ARRAYS, _MOST_BYTES, "motion file")
     return _checked(read_own(arrays, Reading(path, body))[0], path)
+
+
+def find_motion(name: str, get: GetComponent) -> Motion:
+    """Return a motion by the user's name for it: a built-in one, or a file.
+
+    Args:
+        name: of a built-in motion or a file.
+        get: ``Context.get``, for motion source and body model.
+
+    Raises:
+        InputError: there is no such motion, or the file cannot be used.
+    """
+    source = get("motions")
+    if not name or "\0" in name:
+        raise InputError("The motion is empty: name a built-in motion or a motion file.")
+    if name in source.names() or not (Path(name).suffix or Path(name).exists()):
+        return source.motion(name)
+    return read_motion(Path(name), get("body"))
 
 
 def read_motion(

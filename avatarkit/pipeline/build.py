@@ -20,7 +20,7 @@ from avatarkit.config import Recipe
 from avatarkit.config.sections import LabelsConfig, PreviewConfig, TrainingConfig
 from avatarkit.errors import AvatarkitError, ConfigError, PluginError, StageError
 from avatarkit.interfaces import Subject
-from avatarkit.io.photo import read_photo
+from avatarkit.io.photo import read_photo, sample_photo
 from avatarkit.labelling.color_transfer import calibrated
 from avatarkit.labelling.retracking import retrack
 from avatarkit.metrics import photo_metrics
@@ -51,7 +51,7 @@ from avatarkit.types.photo import Photo
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Notice
 from avatarkit.utils.files import only_user
-from avatarkit.utils.progress import Progress, SilentProgress
+from avatarkit.utils.progress import Progress, default_progress
 from avatarkit.utils.threads import single_threaded
 
 __all__ = ["EXTRAS", "RUNS", "STAGES", "build", "core_revisions", "load_tracked_subject"]
@@ -92,9 +92,10 @@ RUNS: dict[str, tuple[str, ...]] = {
 
 
 def build(
-    photo: Path | str,
+    photo: Path | str | None = None,
     output: Path | str | None = None,
     *,
+    sample: str | None = None,
     preset: str | None = None,
     recipe: Recipe | Path | str | None = None,
     components: Mapping[str, str | None] | None = None,
@@ -116,6 +117,7 @@ def build(
     Args:
         photo: path of the photo.
         output: the avatar's folder; None = ``<photo>.avatar`` in the current folder.
+        sample: name of a public-domain photo to use instead: ``portrait``.
         preset: ``instant``, ``draft``, ``standard``, ``paper`` or another installed one; None = chosen by the device.
         recipe: a TOML file that changes the preset, or a complete ``Recipe``.
         components: slot -> name of a component, overriding both: ``{"matting": "mediapipe"}``.
@@ -128,7 +130,7 @@ def build(
         consent: what the person agreed to, for the manifest.
         keep_photo: put the photo itself into the avatar.
         person: number of the person, counted from 1 left to right, if the photo shows several.
-        progress: receives progress reports.
+        progress: receives progress reports; None = shown in notebooks.
 
     Returns:
         The avatar's folder, for ``avatarkit.load``.
@@ -144,9 +146,12 @@ def build(
         raise ConfigError(f"There is no stage {start!r}; the stages are {', '.join(STAGES)}.")
     if consent is not None and not (is_clean(consent) and len(consent) <= LONGEST_TEXT):
         raise ConfigError(f"The consent must be at most {LONGEST_TEXT:,} characters of text without control characters.")
-    output = Path(output) if output is not None else Path.cwd() / f"{Path(photo).stem}.avatar"
+    if (photo is None) == (sample is None):
+        raise ConfigError("Name one photo, or a sample: build('me.jpg'), or build(sample='portrait').")
+    name, photo = (sample or Path(str(photo)).stem), sample_photo(sample) if sample else Path(str(photo))
+    output = Path(output) if output is not None else Path.cwd() / f"{name}.avatar"
     registry = registry or Registry.load(recipe.plugins)
-    progress = progress or SilentProgress()
+    progress = progress or default_progress()
     plan(photo, output, recipe, registry, device).require_ready()
     kept = (f"photo{Path(photo).suffix.lower()}",) if keep_photo else ()
     check_extras(output, (*EXTRAS, *kept))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import re
+import types
+import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from avatarkit.config.options import options_of
@@ -31,6 +36,8 @@ __all__ = [
     "checks_of",
     "conformance",
     "expect",
+    "on_cpu",
+    "same",
 ]
 
 
@@ -85,6 +92,42 @@ def expect(condition: Any, message: str) -> None:
         raise CheckFailed(message)
 
 
+def on_cpu(value: Any, what: str = "the result") -> Any:
+    """Return a value; fail the check if a tensor in it is not on the CPU, the device of the checks."""
+    for tensor in _tensors(value):
+        expect(tensor.device.type == "cpu", f"{what} holds a tensor on {tensor.device}; its inputs and the context are on cpu")
+    return value
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from _tensors(getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _tensors(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _tensors(inner)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Return whether two values are equal, bit for bit."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.shape == b.shape and torch.equal(a, b)
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    if dataclasses.is_dataclass(a) and not isinstance(a, type):
+        return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
 # ----------------------------------------------------------------------------------------------------- for every kind
 
 
@@ -105,6 +148,27 @@ def _options_are_documented(case: Case) -> None:
     case.component.make_config({})
     for option in options_of(cls):
         expect(option.help, f"the option {option.name!r} has no docstring under its field, which is its help")
+
+
+def _options_can_be_set_in_a_recipe(case: Case) -> None:
+    """Options are numbers, texts, paths, ``Literal``, tuples, ``dict[str, ...]``, dataclasses, or one of these ``| None``."""
+    cls = case.component.config_type()
+    for name, hint in (typing.get_type_hints(cls) if cls is not None else {}).items():
+        if name in {field.name for field in dataclasses.fields(cls) if field.init}:  # type: ignore[arg-type]
+            expect(_settable(hint), f"no recipe can set the option {name!r}: its type is {hint}")
+
+
+def _settable(hint: Any) -> bool:
+    """Return whether ``config.options`` can convert a TOML value to a type."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_settable(a) for a in inner if a is not type(None))
+    if origin is tuple:
+        return all(_settable(a) for a in inner if a is not Ellipsis)
+    if origin in (dict, Mapping):
+        return inner[0] is str and _settable(inner[1])
+    plain = hint in (int, float, bool, str, Path, tuple, dict, Any)
+    return plain or origin is typing.Literal or (isinstance(hint, type) and dataclasses.is_dataclass(hint))
 
 
 def _unknown_options_are_refused(case: Case) -> None:
@@ -144,6 +208,9 @@ def _takes_the_same(promised: Callable[..., Any], given: Callable[..., Any], wha
     positional = [inspect.Parameter.empty for p in wanted if p.kind == p.POSITIONAL_OR_KEYWORD]
     named = {p.name: None for p in wanted if p.kind == p.POSITIONAL_OR_KEYWORD and p.default is not p.empty}
     required = positional[: len(positional) - len(named)]
+    for kind, text in ((inspect.Parameter.VAR_KEYWORD, "**options"), (inspect.Parameter.VAR_POSITIONAL, "*arguments")):
+        if any(p.kind == kind for p in wanted) and not any(p.kind == kind for p in got.parameters.values()):
+            raise CheckFailed(f"{what} takes {text}, this one does not: later versions pass more than today's")
     try:
         got.bind(*positional)
         got.bind(*required, **named)
@@ -155,6 +222,7 @@ def _takes_the_same(promised: Callable[..., Any], given: Callable[..., Any], wha
 COMMON: tuple[Check, ...] = (
     _descriptor_is_complete,
     _options_are_documented,
+    _options_can_be_set_in_a_recipe,
     _unknown_options_are_refused,
     _implements_the_interface,
 )
@@ -197,11 +265,13 @@ def run_check(check: Check, case: Case) -> Finding:
     """Run one check; any exception of the component is a failure that names it."""
     name = name_of(check)
     missing = [r for r in requirements(case.component) if not r.met]
-    if missing and check not in COMMON[:3]:
+    if missing and check not in COMMON[:4]:
         return Finding(name, "skipped", f"needs the {missing[0].kind} {missing[0].name!r}: {missing[0].remedy}")
-    random = torch.get_rng_state()
+    random, given = torch.get_rng_state(), copy.deepcopy(case.material.handed)
     try:
         check(case)
+        for what, before in given.items():
+            expect(same(before, case.material.handed[what]), f"the {what} that was handed over was changed")
         expect(
             torch.equal(random, torch.get_rng_state()), "torch's global random generator was used; create a generator of your own"
         )

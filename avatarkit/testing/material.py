@@ -77,6 +77,17 @@ class Material:
         self._made[slot] = with_defaults(component, PROTOCOLS[SLOTS.get(slot, slot)])
 
     @property
+    def handed(self) -> dict[str, Any]:
+        """What components are given: subject and motion, and what else was made so far."""
+        self._prepare()
+        names = ("photo", "keypoints", "matte", "subject", "motion", "clip")
+        return {name: vars(self)[name] for name in names if name in vars(self)}
+
+    def _prepare(self) -> None:
+        """Make what every check may hand over."""
+        _ = self.subject, self.motion
+
+    @property
     def body(self) -> BodyModel:
         """The body model."""
         return self.get("body")
@@ -135,6 +146,10 @@ class PhotoMaterial(Material):
     def get(self, slot: str, name: str | None = None) -> Any:
         """Return the component in a slot of the recipe, or another one by name."""
         return self._components.get(slot, name)
+
+    def _prepare(self) -> None:
+        """Make the photo alone: the rest takes long and is made when a check needs it."""
+        _ = self.photo
 
     @cached_property
     def photo(self) -> Photo:

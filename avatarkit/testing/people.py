@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,37 +13,17 @@ import torch
 from avatarkit import validation
 from avatarkit.errors import InputError
 from avatarkit.io.photo import photo_from_array
-from avatarkit.testing.conformance import Case, Check, Skipped, expect
+from avatarkit.testing.conformance import Case, Check, Skipped, expect, on_cpu, same
 from avatarkit.testing.tiny import tiny_motion
 from avatarkit.types.body import JointLandmarks, SurfaceLandmarks
 from avatarkit.types.mesh import linear_blend_skinning
 
-__all__ = ["PEOPLE_CHECKS", "same"]
+__all__ = ["PEOPLE_CHECKS"]
 
 _PARTS = (
     "head", "face", "lips", "eyelids", "ears", "nails", "mouth_inside", "teeth", "tongue", "eyes", "left_hand",
     "right_hand", "left_foot", "right_foot", "skin",
 )  # fmt: skip
-
-
-def same(a: Any, b: Any) -> bool:
-    """Return whether two values are equal, bit for bit."""
-    if isinstance(a, torch.Tensor):
-        return isinstance(b, torch.Tensor) and a.shape == b.shape and torch.equal(a, b)
-    if isinstance(a, np.ndarray):
-        return isinstance(b, np.ndarray) and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-    if is_dataclass(a) and not isinstance(a, type):
-        return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
-
-
-def unchanged(value: Any) -> Any:
-    """Return a copy to compare with later."""
-    return copy.deepcopy(value)
 
 
 def _blank() -> np.ndarray:
@@ -57,9 +36,7 @@ def _blank() -> np.ndarray:
 def _a_matte_has_the_size_of_the_photo(case: Case) -> None:
     """alpha is (H, W) and foreground (H, W, 3), float32 within 0 to 1; the photo is not modified."""
     photo = case.material.photo
-    before = unchanged(photo)
-    validation.require_matte(case.make().matte(photo, case.material.keypoints), photo)
-    expect(same(before, photo), "the photo that was handed over was changed")
+    validation.require_matte(on_cpu(case.make().matte(photo, case.material.keypoints)), photo)
 
 
 def _a_matte_needs_no_keypoints(case: Case) -> None:
@@ -174,7 +151,9 @@ def _vertices_are_the_skinned_rest_pose(case: Case) -> None:
     A = body.joint_transforms(skeleton, p.root, p.translation, p.joints)
     validation.require_tensor(A, (B, len(body.joint_names), 4, 4), "joint_transforms()")
     offsets = torch.linspace(0, 0.01, V)[:, None].expand(V, 3)
-    vertices = body.vertices(p, offsets)
+    before = copy.deepcopy(p)
+    vertices = on_cpu(body.vertices(p, offsets))
+    expect(same(before, p), "the parameters that were handed over were changed")
     validation.require_tensor(vertices, (B, V, 3), "vertices()")
     error = float((linear_blend_skinning(rest + offsets, body.skinning_indices, body.skinning_weights, A) - vertices).abs().max())
     expect(error < 1e-3, f"vertices() is {error * 1000:.1f} mm off the skinned rest pose")
@@ -232,7 +211,7 @@ def _landmark_tables_are_sound(case: Case) -> None:
 def _a_photo_becomes_a_subject(case: Case) -> None:
     """``fit`` gives parameters of the build's body model, a camera of the photo's size and offsets (V, 3)."""
     m = case.material
-    validation.require_subject(case.make().fit(m.photo, m.matte, m.keypoints), m.photo, m.body)
+    validation.require_subject(on_cpu(case.make().fit(m.photo, m.matte, m.keypoints)), m.photo, m.body)
 
 
 def _the_same_photo_gives_the_same_subject(case: Case) -> None:
@@ -270,7 +249,7 @@ def _every_motion_fits_the_body_model(case: Case) -> None:
     expect(source.names() and len(set(source.names())) == len(source.names()), "names() is empty or contains a name twice")
     for name in source.names():
         expect(source.describe(name) and "\n" not in source.describe(name), f"describe({name!r}) is not one line")
-        validation.require_motion(source.motion(name), case.material.body)
+        validation.require_motion(on_cpu(source.motion(name)), case.material.body)
 
 
 def _an_unknown_motion_is_an_input_error(case: Case) -> None:
@@ -297,10 +276,8 @@ def _motions_for_labels_follow_the_seed(case: Case) -> None:
 def _a_motion_becomes_a_clip(case: Case) -> None:
     """Frames, mattes, confidence, parameters and cameras match; subject and motion are not modified."""
     m = case.material
-    before = unchanged((m.subject, m.motion))
-    clip = case.make().generate(m.subject, m.motion, 0)
+    clip = on_cpu(case.make().generate(m.subject, m.motion, 0))
     validation.require_clip(clip, m.body)
-    expect(same(before, (m.subject, m.motion)), "the subject or the motion that was handed over was changed")
     expect(clip.alpha.any(), "the clip shows no person")
 
 

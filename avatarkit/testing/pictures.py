@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,8 @@ import torch
 from avatarkit import validation
 from avatarkit.errors import AvatarkitError, StoreError
 from avatarkit.interfaces import AvatarModel, TrainStep
-from avatarkit.testing.conformance import Case, Check, expect
+from avatarkit.testing.conformance import Case, Check, expect, on_cpu, same
 from avatarkit.testing.material import Material
-from avatarkit.testing.people import same
 from avatarkit.testing.tiny import ReferenceRenderer
 from avatarkit.types.camera import Camera
 from avatarkit.types.gaussians import GaussianRendering, Gaussians
@@ -38,7 +37,7 @@ def _created(case: Case) -> AvatarModel:
 
 def _a_subject_becomes_gaussians(case: Case) -> None:
     """``create`` and ``pose`` give (N) Gaussians and an optional mesh; labels may be absent."""
-    validation.require_posed(_created(case).pose(case.material.subject.params))
+    validation.require_posed(on_cpu(_created(case).pose(case.material.subject.params)))
     alone = case.make()
     alone.create(case.material.subject, [])
     validation.require_posed(alone.pose(case.material.subject.params))
@@ -150,7 +149,26 @@ def _a_step_gives_a_scalar(case: Case) -> None:
     """The value is a finite scalar () for each kind of step."""
     loss = case.make()
     for kind in ("photo", "body", "head"):
-        validation.require_tensor(loss(_step(case, kind=kind)), (), "the loss")
+        validation.require_tensor(on_cpu(loss(_step(case, kind=kind))), (), "the loss")
+
+
+def _the_step_is_left_alone(case: Case) -> None:
+    """Target, foreground, matte, confidence, background, rendering and posed avatar are the same after the call."""
+    step = _step(case)
+    names = ("target", "foreground", "alpha", "confidence", "background", "rendering", "posed")
+    before = {name: _copied(getattr(step, name)) for name in names}
+    case.make()(step)
+    for name in names:
+        expect(same(before[name], _copied(getattr(step, name))), f"step.{name}, which was handed over, was changed")
+
+
+def _copied(value: Any) -> Any:
+    """Return the tensors of a value, without their gradients."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if is_dataclass(value):
+        return {f.name: _copied(getattr(value, f.name)) for f in fields(value)}
+    return {k: _copied(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
 def _nobody_in_the_picture_is_fine(case: Case) -> None:
@@ -188,7 +206,9 @@ def _gaussians(material: Material) -> Gaussians:
 def _splats_agree_with_the_reference(case: Case) -> None:
     """Pictures are within 0.02 of the slow reference in ``avatarkit.reference``, and their median within 0.001."""
     camera, g = case.material.subject.camera, _gaussians(case.material)
-    ours = case.make().gaussians.render(g, camera, BACKGROUND)
+    before = _copied(g), BACKGROUND.clone()
+    ours = on_cpu(case.make().gaussians.render(g, camera, BACKGROUND))
+    expect(same(before, (_copied(g), BACKGROUND)), "the Gaussians or the background that were handed over were changed")
     _require_rendering(ours, camera)
     truth = ReferenceRenderer().gaussians.render(g, camera, BACKGROUND)
     for name in ("rgb", "alpha"):
@@ -230,7 +250,9 @@ def _meshes_agree_with_the_reference(case: Case) -> None:
     """At least 98 of 100 pixels show the same triangle; silhouettes are within 0.1 on average."""
     m = case.material
     mesh = Mesh(m.body.vertices(m.subject.params)[0].detach(), m.body.faces)
-    ours = case.make().meshes.render(mesh, m.subject.camera)
+    before = _copied(mesh)
+    ours = on_cpu(case.make().meshes.render(mesh, m.subject.camera))
+    expect(same(before, _copied(mesh)), "the mesh that was handed over was changed")
     _require_mesh_rendering(ours, m.subject.camera, len(mesh.faces))
     truth = ReferenceRenderer().meshes.render(mesh, m.subject.camera)
     agree = float((ours.face_index == truth.face_index).float().mean())
@@ -268,7 +290,9 @@ def _written(case: Case, folder: Path) -> Path:
         "consent": "Agreed.", "name": "ada", "camera": subject.camera, "center": subject.params.translation,
         "box": (0.0, 0.0, float(subject.camera.width), float(subject.camera.height)),
     }  # fmt: skip
+    before = _copied(dict(avatar.state()))
     case.make().write(avatar, subject.params, path, **options)
+    expect(same(before, _copied(dict(avatar.state()))), "the avatar that was handed over was changed")
     return path
 
 
@@ -331,6 +355,7 @@ PICTURE_CHECKS: dict[str, tuple[Check, ...]] = {
     ),
     "loss": (
         _a_step_gives_a_scalar,
+        _the_step_is_left_alone,
         _nobody_in_the_picture_is_fine,
         _gradients_are_finite,
         _the_same_step_gives_the_same_value,

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,9 @@ def plugins_folder() -> Path:
     """For single-file plugins that are always loaded: ``$AVATARKIT_CACHE/plugins``, else in the user's data folder."""
     if os.environ.get("AVATARKIT_CACHE"):
         return cache_folder() / "plugins"
+    system: str = sys.platform
+    if system == "linux":  # every command asks for it, and the library takes a hundredth of its start
+        return expand(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "avatarkit" / "plugins"
     from platformdirs import user_data_path
 
     try:

@@ -84,7 +84,6 @@ def animate(
     from avatarkit.animation import load
     from avatarkit.io.audio import has_sound
     from avatarkit.io.camera_json import read_camera
-    from avatarkit.io.video import VideoWriter
     from avatarkit.motion.mixing import with_mouth
 
     started = time.monotonic()
@@ -101,22 +100,14 @@ def animate(
         else:
             played = _by_name(motion, loaded, up, joint_map)
         heard = audio or (video if video is not None and has_sound(video) else None)
-        rate = fps or played.fps
-        count = max(1, round(len(played) / played.fps * rate))
-        transparent = background == "transparent"
-        width, height = pixels or ((view.width, view.height) if not isinstance(view, str) else loaded.default_size())
-        with (
-            progress.stage("rendering"),
-            VideoWriter(output, width, height, rate, transparent=transparent, audio=heard if sound else None) as writer,
-        ):
-            for frame in loaded.animate(played, view, (width, height), rate, background, keep_pose):
-                writer.write(frame.pixels(transparent))
-                progress.update(f"frame {writer.count} of {count}", writer.count / count)
+        pixels = pixels or ((view.width, view.height) if not isinstance(view, str) else None)
+        film = loaded.animate(played, view, pixels, fps, background, keep_pose, heard if sound else None)
+        film.save(output, progress)
     if as_json:
         print_json(
             {
-                "video": str(output), "motion": played.name, "frames": count, "fps": rate, "width": width,
-                "height": height, "seconds": round(time.monotonic() - started, 2),
+                "video": str(output), "motion": played.name, "frames": film.count, "fps": film.fps, "width": film.size[0],
+                "height": film.size[1], "seconds": round(time.monotonic() - started, 2),
             }
         )  # fmt: skip
     else:

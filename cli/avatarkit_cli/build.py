@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,10 +14,7 @@ if TYPE_CHECKING:
     from avatarkit.pipeline.plan import Plan
     from avatarkit.registry import ComponentSpec
 
-__all__ = ["build", "sample_photo"]
-
-_SAMPLES = {"portrait": ("skimage", "data/astronaut.png")}
-"""Public-domain photos that installed packages contain: name -> (package, file in it)."""
+__all__ = ["build"]
 
 
 def _slot(help: str) -> Any:
@@ -131,27 +127,9 @@ def _source(photo: Path | None, sample: str | None, output: Path | None) -> tupl
     if photo is not None:
         return photo, output or Path(f"{photo.stem}.avatar")
     assert sample is not None
+    from avatarkit.io.photo import sample_photo
+
     return sample_photo(sample), output or Path(f"{sample}.avatar")
-
-
-def sample_photo(name: str) -> Path:
-    """Return a public-domain photo that an installed package contains.
-
-    Raises:
-        ConfigError: unknown name.
-        MissingDependency: its package is not installed.
-    """
-    from avatarkit.config.options import did_you_mean
-    from avatarkit.errors import ConfigError, MissingDependency
-
-    if name not in _SAMPLES:
-        raise ConfigError(f"There is no sample {name!r}.{did_you_mean(name, _SAMPLES)} Known: {', '.join(_SAMPLES)}.")
-    package, file = _SAMPLES[name]
-    spec = importlib.util.find_spec(package)
-    found = Path(spec.origin).parent / file if spec and spec.origin else None
-    if found is None or not found.is_file():
-        raise MissingDependency(f"The sample {name!r} is part of scikit-image, which is not installed: pip install scikit-image")
-    return found
 
 
 def _show_plan(planned: Plan) -> None:

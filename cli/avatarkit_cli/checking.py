@@ -31,8 +31,8 @@ def check(
         preset: preset whose other components are used.
     """
     from avatarkit.config import Recipe
+    from avatarkit.io.photo import sample_photo
     from avatarkit.testing import check_component
-    from avatarkit_cli.build import sample_photo
 
     recipe = Recipe.load(preset)
     if photo is None and component.kind in _SEES_PHOTOS and _peers_are_here(recipe, registry):

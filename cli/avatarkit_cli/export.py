@@ -59,8 +59,7 @@ def export(
             loaded = load(avatar, registry, device)
             params = loaded.photo_params if pose is None else find_pose(pose, loaded)
         with progress.stage("exporting"):
-            exporter = component.create(options, loaded.components.context, origins)
-            exporter.write(loaded.model, params, output, **loaded.export_options())
+            loaded.export(to, output, params, **options)
     if as_json:
         size = sum(f.stat().st_size for f in ([output] if output.is_file() else output.rglob("*")) if f.is_file())
         print_json({"output": str(output), "format": to, "bytes": size})

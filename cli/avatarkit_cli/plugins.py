@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avatarkit_cli.shared import JsonFlag, PluginFiles, load_registry, parse_options, print_json, say, table, tell
+from avatarkit_cli.shared import JsonFlag, PluginFiles, confirm, load_registry, parse_options, print_json, say, table, tell
 
 if TYPE_CHECKING:
     from avatarkit.registry import ComponentSpec, Registry
@@ -76,6 +76,43 @@ def new(
     for path in files:
         say(str(path))
     tell(f'Next: cd {folder} && pip install -e ".[test]" && pytest')
+
+
+@app.command("install")
+def install(
+    source: Annotated[str, typer.Argument(help="A package, a wheel, a folder or an address, as for pip.", metavar="NAME|URL")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Install it without being asked.")] = False,
+) -> None:
+    """Install a plugin with pip into the environment of avatarkit."""
+    import importlib.metadata
+    import importlib.util
+    import subprocess
+    import sys
+
+    from avatarkit.errors import ConfigError, MissingDependency, PluginError
+    from avatarkit.registry import ENTRY_POINT_GROUP
+
+    def installed() -> dict[str, str]:
+        entries = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+        return {entry.name: entry.dist.name if entry.dist else "" for entry in entries}
+
+    if source.startswith("-") or not source.strip() or not source.isprintable():
+        raise ConfigError(f"{source!r} is not the name or address of a package.")
+    if importlib.util.find_spec("pip") is None:
+        raise MissingDependency(f"pip is not installed for {sys.executable}. Install {source} with the tool that you use.")
+    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", source]
+    tell(f"This runs: {' '.join(command)}")
+    tell("A plugin is a program: its authors' code runs with your rights. Install only what you trust.")
+    confirm("Install it?", yes, "Nothing was installed.", "Use --yes to install it without being asked.")
+    before = installed()
+    if subprocess.run(command, stdout=2, check=False).returncode != 0:
+        raise PluginError(f"pip could not install {source}; its last lines say why.")
+    importlib.invalidate_caches()
+    added = {name: package for name, package in installed().items() if name not in before}
+    for name, package in added.items():
+        say(f"{name} (from {package})")
+    if not added:
+        tell(f"Installed, but {source} brings no plugin that was not here before: see avatarkit plugins list.")
 
 
 @app.command("check")

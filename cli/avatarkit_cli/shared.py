@@ -34,6 +34,7 @@ __all__ = [
     "Size",
     "Up",
     "blame",
+    "confirm",
     "find_motion",
     "find_pose",
     "load_registry",
@@ -185,6 +186,32 @@ def load_registry(files: Sequence[Path] | None = None) -> Registry:
     _loaded[:] = [registry]
     interrupts.check()  # a plugin's import may have swallowed the interruption
     return registry
+
+
+def confirm(question: str, yes: bool, refused: str, how: str) -> None:
+    """Ask the user on stderr.
+
+    Args:
+        question: to answer with yes or no.
+        yes: whether it was answered by an option.
+        refused: what happened if they refuse.
+        how: what to do where nobody can be asked.
+
+    Raises:
+        ConfigError: they refused, or cannot be asked.
+    """
+    from avatarkit.errors import ConfigError
+
+    if yes:
+        return
+    if sys.stdin is None or sys.stdin.closed or not sys.stdin.isatty():
+        raise ConfigError(f"{refused} {how}")
+    try:
+        accepted = typer.confirm(question, err=True)
+    except typer.Abort:  # the end of input
+        accepted = False
+    if not accepted:
+        raise ConfigError(refused)
 
 
 def named_files(*names: str | None) -> list[Path]:

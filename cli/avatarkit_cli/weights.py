@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avatarkit_cli.progress import make_progress
-from avatarkit_cli.shared import JsonFlag, PluginFiles, load_registry, print_json, say, table, tell
+from avatarkit_cli.shared import JsonFlag, PluginFiles, confirm, load_registry, print_json, say, table, tell
 
 if TYPE_CHECKING:
     from avatarkit.hookspecs import Weights
@@ -117,6 +117,31 @@ def add(
     say(str(target))
 
 
+@app.command("remove")
+def remove(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove it without being asked.")] = False,
+) -> None:
+    """Remove a checkpoint from avatarkit's folder of weights.
+
+    Of a checkpoint that you added, only the link or copy is removed, not your file.
+    """
+    from avatarkit.errors import MissingWeights
+    from avatarkit.utils.paths import find_weights, is_weights_name
+    from avatarkit_cli.weights_files import remove_weights
+
+    found = find_weights(name) if is_weights_name(name) else None
+    if found is None:
+        raise MissingWeights(f"There are no weights {name!r} to remove. See avatarkit weights list.")
+    tell(f"{found}{f' (a link to {found.resolve()}, which stays)' if found.is_symlink() else ''}")
+    confirm("Remove it?", yes, "Nothing was removed.", "Use --yes to remove it without being asked.")
+    removed = remove_weights(name)
+    if not removed:
+        raise MissingWeights(f"{found} belongs to weights of another name. Remove it yourself.")
+    for path in removed:
+        say(str(path))
+
+
 @app.command("fetch")
 def fetch(
     name: Name,
@@ -151,33 +176,12 @@ def fetch(
     tell(f"License: {about.license}; {_commercial(about.commercial)}{'; gated' if about.gated else ''}")
     if about.size and not yes:
         tell(f"Size: {size_text(about.size)}")
-    _accept(yes)
+    question = "Do you accept this license and want to download it?"
+    confirm(question, yes, "Nothing was fetched.", "Use --yes if you accept this license.")
     listing = list_files(about)
     with make_progress() as progress, progress.stage(f"fetching {name}"):
         target = fetch_weights(about, listing, progress.update)
     say(str(target))
-
-
-def _accept(yes: bool) -> None:
-    """Ask the user to accept the license.
-
-    Raises:
-        ConfigError: they did not.
-    """
-    import sys
-
-    from avatarkit.errors import ConfigError
-
-    if yes:
-        return
-    if sys.stdin is None or sys.stdin.closed or not sys.stdin.isatty():
-        raise ConfigError("Nothing was fetched. Use --yes if you accept this license.")
-    try:
-        accepted = typer.confirm("Do you accept this license and want to download it?", err=True)
-    except typer.Abort:  # the end of input
-        accepted = False
-    if not accepted:
-        raise ConfigError("Nothing was fetched.")
 
 
 def _commercial(allowed: bool | None) -> str:

@@ -288,6 +288,33 @@ def add_weights(name: str, file: Path) -> Path:
     return target
 
 
+def remove_weights(name: str) -> list[Path]:
+    """Remove weights from the folder of weights: links, copies and downloads, never what a link leads to.
+
+    Returns:
+        What was removed; empty if there was nothing.
+    """
+    root = weights_folder()
+    removed = []
+    with disk_errors(root, _OPTION):
+        for path in [root / name, *root.glob(f"{name}.*")]:
+            if not os.path.lexists(path) or name not in (path.name, path.stem):
+                continue
+            _check_inside(path.parent / "x")
+            if path.is_symlink() or path.is_file():
+                path.unlink()
+            else:  # renamed first, so that half a folder is never taken for the weights
+                doomed = root / f".removed-{name}"
+                shutil.rmtree(doomed, ignore_errors=True)
+                path.rename(doomed)
+                shutil.rmtree(doomed)
+            removed.append(path)
+        record = root / ".records" / f"{name}.json"
+        if removed and _is_inside(record) and record.is_file():
+            record.unlink()
+    return removed
+
+
 def _links(name: str) -> list[Path]:
     """Return the links that stand for weights, also those whose target is gone."""
     root = weights_folder()

@@ -22,11 +22,11 @@ class MimicMotionConfig:
     """Folder of Stable Video Diffusion 1.1 (vae, image_encoder, ...); none = the one added as ``svd-xt-1-1``."""
     pose_net: Path | None = None
     """File of the pose network if ``checkpoint`` contains only the video network; none = it contains both."""
-    resolution: Annotated[int, Range(64, 4096)] = 576
+    resolution: Annotated[int, Range(64, 4096, "pixels")] = 576
     """Short side of the generated frames in pixels, a multiple of 64; the long side follows, near 16:9."""
     framing: Literal["person", "cover"] = "person"
     """``person`` uses a window around the whole person, ``cover`` the center of the photo, as the authors do."""
-    fps: Annotated[float, Range(1, 240)] = 15.0
+    fps: Annotated[float, Range(1, 240, "frames per second")] = 15.0
     """Frames per second to generate; other frames of the motion are skipped."""
     steps: Annotated[int, Range(2, 10_000)] = 25
     """Denoising steps."""

@@ -20,11 +20,11 @@ class WanConfig:
 
     weights: Path | None = None
     """Folder of Wan2.2-Animate-14B in the layout of diffusers; none = the one added as ``wan-animate-14b``."""
-    short: Annotated[int, Range(16, 4096)] = 720
+    short: Annotated[int, Range(16, 4096, "pixels")] = 720
     """Short side of the generated frames in pixels, a multiple of 16."""
-    long: Annotated[int, Range(16, 4096)] = 1280
+    long: Annotated[int, Range(16, 4096, "pixels")] = 1280
     """Long side in pixels, a multiple of 16; the person's shape decides between portrait and landscape."""
-    fps: Annotated[float, Range(1, 240)] = 30.0
+    fps: Annotated[float, Range(1, 240, "frames per second")] = 30.0
     """Frames per second to generate; other frames of the motion are skipped."""
     steps: Annotated[int, Range(1, 10_000)] = 20
     """Denoising steps."""

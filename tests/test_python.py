@@ -1,0 +1,115 @@
+"""Python does what the command does, under the same names, typed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import av
+import pytest
+
+import avatarkit
+from avatarkit.animation import LoadedAvatar
+from avatarkit.config import Recipe
+from avatarkit.errors import ConfigError, InputError
+from avatarkit.io.photo import sample_photo
+from avatarkit.testing import method
+from avatarkit.testing.method import memory_registry, tiny_build
+from avatarkit.utils.progress import SilentProgress, TextProgress, default_progress
+
+
+@pytest.fixture(scope="module")
+def avatar(tmp_path_factory: pytest.TempPathFactory) -> LoadedAvatar:
+    return avatarkit.load(tiny_build(tmp_path_factory.mktemp("built")), registry=memory_registry())
+
+
+def test_a_motion_by_name_or_file_is_saved_as_a_video(avatar: LoadedAvatar, tmp_path: Path) -> None:
+    film = avatar.animate("tiny", size=(32, 48), fps=10)
+    assert film.motion.name == "tiny"
+    assert film.save(tmp_path / "x.mp4") == tmp_path / "x.mp4"
+    with av.open(str(tmp_path / "x.mp4")) as video:
+        frames = list(video.decode(video=0))
+    assert len(frames) == len(film)
+    assert (frames[0].width, frames[0].height) == (32, 48)
+    from avatarkit.motion.files import save_motion
+
+    save_motion(film.motion, avatar.body, tmp_path / "mine.npz")
+    assert next(avatar.animate(tmp_path / "mine.npz", size=(32, 48))).pixels().shape == (48, 32, 3)
+    with pytest.raises(InputError):
+        avatar.animate("dance")
+
+
+def test_frames_can_still_be_iterated(avatar: LoadedAvatar) -> None:
+    motion = avatar.components.get("motions").motion("tiny")
+    assert len(list(avatar.animate(motion, "front", (16, 24)))) == len(motion)
+
+
+def test_an_avatar_is_exported_by_name(avatar: LoadedAvatar, tmp_path: Path) -> None:
+    path = avatar.export("tiny", tmp_path / "ada.tiny", title="Ada")
+    assert '"title": "Ada"' in path.read_text()
+    with pytest.raises(ConfigError, match="no option 'titel'"):
+        avatar.export("tiny", tmp_path / "b.tiny", titel="Ada")
+
+
+def test_a_build_takes_a_photo_or_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sample_photo("portrait").is_file()
+    recipe = Recipe.from_dict(method.TINY_RECIPE, "test")
+    for wrong in ({}, {"photo": "a.png", "sample": "portrait"}):
+        with pytest.raises(ConfigError, match="Name one photo, or a sample"):
+            avatarkit.build(**wrong, recipe=recipe, registry=memory_registry())  # type: ignore[arg-type]
+    from avatarkit.pipeline import build as module
+
+    tiny = tiny_build(tmp_path).parent / "tiny.png"
+    monkeypatch.setattr(module, "sample_photo", lambda name: tiny)
+    monkeypatch.chdir(tmp_path)
+    path = avatarkit.build(sample="portrait", recipe=recipe, registry=memory_registry(), device="cpu")
+    assert path == tmp_path / "portrait.avatar"
+
+
+def test_notebooks_see_progress(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert isinstance(default_progress(), SilentProgress)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: object()))  # type: ignore[arg-type]
+    shown = default_progress()
+    assert isinstance(shown, TextProgress)
+    with shown.stage("tracking"):
+        shown._shown = 0.0
+        shown.update("fitting the body", 0.25)
+    text = capsys.readouterr().err
+    assert "tracking ... fitting the body 25%" in text
+    assert text.strip().endswith(" s")
+
+
+def test_the_former_name_of_an_argument_works() -> None:
+    with pytest.warns(DeprecationWarning, match="called components now"):
+        recipe = Recipe.load("draft", flags={"matting": "birefnet"})
+    assert recipe.slots["matting"].use == "birefnet"
+    assert Recipe.load("draft", components={"matting": "birefnet"}).slots == recipe.slots
+
+
+SCRIPT = """
+from pathlib import Path
+
+import avatarkit
+
+path: Path = avatarkit.build("ada.jpg", preset="draft", components={"matting": "mediapipe"}, settings=["training.steps=5"])
+avatar = avatarkit.load(path)
+avatar.picture(yaw=20.0).save("side.png")
+video: Path = avatar.animate("wave", camera="orbit", fps=25.0).save("x.mp4")
+for frame in avatar.animate("wave"):
+    print(frame.time, frame.image.shape)
+spoken: Path = avatar.speak("hello.wav", "hello").save("y.mp4")
+written: Path = avatar.export("glb", Path("ada.glb"))
+psnr: float = avatarkit.evaluate("clip.mp4", preset="draft")["methods"]["avatar"]["psnr"]
+print(avatar.render().shape, psnr, avatarkit.Registry.load(), avatarkit.read_manifest(path)["seed"])
+"""
+
+
+@pytest.mark.slow
+def test_a_script_passes_mypy_strict(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "script.py"]
+    result: Any = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
