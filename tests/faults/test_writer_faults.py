@@ -25,7 +25,7 @@ from avatarkit.io.image import save_png
 from avatarkit.io.keypoint_cache import KeypointFiles
 from avatarkit.io.video import VideoWriter
 from avatarkit.labelling.scratch import Scratch
-from avatarkit.motion.bvh import write_bvh
+from avatarkit.motion.bvh_writer import write_bvh
 from avatarkit.motion.files import save_motion
 from avatarkit.storage.bundle import read_bundle, write_bundle
 from avatarkit.storage.stage_cache import Store, save_tensors, write_json
@@ -245,11 +245,13 @@ WRITERS = {
         ("avatarkit.io.image", "avatarkit_cli.render", "avatarkit.tracking"), lambda f, v: save_png(f / "a.png", picture(v))
     ),
     "save_motion": Writer(
-        ("avatarkit.motion.files", "avatarkit_cli.motions", "avatarkit_cli.track"),
+        ("avatarkit.motion.own", "avatarkit_cli.motions", "avatarkit_cli.track"),
         lambda f, v: save_motion(motion(v), BODY, f / "a.npz"),
         rotate=True,
     ),
-    "write_bvh": Writer(("avatarkit.motion.bvh",), lambda f, v: write_bvh(replace(motion(v), fps=10.0 * v), BODY, f / "a.bvh")),
+    "write_bvh": Writer(
+        ("avatarkit.motion.bvh_writer",), lambda f, v: write_bvh(replace(motion(v), fps=10.0 * v), BODY, f / "a.bvh")
+    ),
     "training checkpoint": Writer(("avatarkit.training.loop",), checkpoint, rotate=True),
     "film": Writer(("avatarkit.io.video_writer",), lambda f, v: film(f / "a.mp4", 40 * v), rotate=True),
     "frames": Writer(("avatarkit.io.video_writer", "avatarkit_cli.animate"), frames, rotate=True),
