@@ -16,6 +16,11 @@ from scipy.spatial.transform import Rotation
 from avatarkit.motion.pose_solver import PARENTS
 from avatarkit.types.body import SMPLX_JOINTS, BodyParams, Motion, PoseGroup
 
+__all__ = [
+    "AXES", "JOINTS", "OFFSETS", "ORDERS", "PREFIXED", "RIGS", "Clip", "Convention", "Figure", "apart", "bvh", "encode", "glb",
+    "make_clip", "rig_names", "smpl_arrays", "vrm_bone", "world_rotations",
+]  # fmt: skip
+
 SIDES = ("left", "right")
 FINGERS = ("thumb", "index", "middle", "ring", "pinky")
 
