@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from avatarkit.registry.specs import ComponentSpec
     from avatarkit.storage.bundle import read_bundle, read_manifest
     from avatarkit.tracking import track_file
+    from avatarkit.training.callbacks import TensorBoardLogger, TrainingCallback
     from avatarkit.types.body import BodyParams, Motion
     from avatarkit.types.camera import Camera
     from avatarkit.types.frames import Frame
@@ -88,6 +89,8 @@ _HOMES: dict[str, str] = {
     "StageError": "errors",
     "StoreError": "errors",
     "Subject": "types.subject",
+    "TensorBoardLogger": "training.callbacks",
+    "TrainingCallback": "training.callbacks",
     "Weights": "hookspecs",
     "build": "pipeline.build",
     "evaluate": "evaluation",
@@ -139,6 +142,8 @@ __all__ = [
     "StageError",
     "StoreError",
     "Subject",
+    "TensorBoardLogger",
+    "TrainingCallback",
     "Weights",
     "__version__",
     "build",

@@ -140,7 +140,7 @@ class Components:
         found = {"use": choice.use, "version": component.plugin.version, "revision": component.revision, "options": config}
         more = {
             "source": source_digest(component),
-            "weights": weights_digests(component),
+            "weights": weights_digests(component, self._tell),
             "fingerprint": str(config.fingerprint()) if hasattr(config, "fingerprint") else "",
         }
         return found | {name: value for name, value in more.items() if value}

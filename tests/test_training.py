@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, replace
 
 import pytest
 import torch
 
 from avatarkit.config.sections import TrainingConfig
+from avatarkit.errors import MissingDependency, PluginError
 from avatarkit.interfaces import ParameterGroup, Posed, TrainStep
 from avatarkit.storage.serialization import load_clip, load_motions, load_subject, save_clip, save_motions, save_subject
 from avatarkit.testing import ReferenceRenderer, tiny_context, tiny_motion, tiny_subject
-from avatarkit.training.loop import LossTerm, applicable, train
+from avatarkit.training.callbacks import TensorBoardLogger, TrainingCallback
+from avatarkit.training.loop import LossTerm, applicable, learning_rate_factor, train
 from avatarkit.training.views import label_view, photo_views
 from avatarkit.types.gaussians import Gaussians
 from avatarkit.types.pseudo_labels import LabelClip
@@ -144,3 +147,85 @@ def test_values_survive_the_disk(subject, tmp_path):
     save_motions([motion], tmp_path)
     (m,) = load_motions(tmp_path)
     assert m.name == "tiny" and torch.equal(m.params.joints, motion.params.joints) and torch.equal(m.valid, motion.valid)
+
+
+# ---------------------------------------------------------------------------------------------------------- callbacks
+
+
+class Recording(TrainingCallback):
+    def __init__(self) -> None:
+        self.steps, self.evaluations, self.checkpoints = [], [], []
+
+    def on_step(self, event):
+        self.steps.append((event.step, event.kind, {k: float(v) for k, v in event.losses.items()}, dict(event.learning_rates)))
+
+    def on_evaluation(self, step, metrics, picture):
+        self.evaluations.append((step, metrics, tuple(picture.shape)))
+
+    def on_checkpoint(self, step, path):
+        self.checkpoints.append((step, path.is_file()))
+
+
+def _observed(subject, folder, callbacks, steps=8):
+    avatar = Blob(tiny_context())
+    avatar.create(subject, [])
+    config = TrainingConfig(steps=steps, checkpoint_every=3, evaluate_every=3, resolution=32)
+    terms = [LossTerm("rgb", rgb, 1.0, 0, ("photo", "body"))]
+    train(avatar, subject, [], terms, config, ReferenceRenderer(), 0, folder, callbacks=callbacks)
+    return avatar
+
+
+def test_callbacks_see_the_training_and_do_not_change_it(subject, tmp_path):
+    seen = Recording()
+    watched = _observed(subject, tmp_path / "a", (seen,))
+    assert torch.equal(watched.colors, _observed(subject, tmp_path / "b", ()).colors)
+    assert [step for step, *_ in seen.steps] == list(range(8))
+    assert {kind for _, kind, *_ in seen.steps} == {"photo"}
+    assert all(set(losses) == {"rgb"} and losses["rgb"] > 0 for _, _, losses, _ in seen.steps)
+    rates = [next(iter(r.values())) for *_, r in seen.steps]
+    assert rates == sorted(rates, reverse=True)
+    assert [step for step, *_ in seen.evaluations] == [3, 6, 8]
+    assert seen.evaluations[-1][1]["psnr"] > seen.evaluations[0][1]["psnr"]
+    assert seen.evaluations[0][2][2] == 3
+    assert seen.checkpoints == [(3, True), (6, True)]
+
+
+def test_a_callback_that_raises_is_named(subject, tmp_path):
+    class Broken(TrainingCallback):
+        def on_step(self, event):
+            raise ValueError("boom")
+
+    with pytest.raises(PluginError, match="training callback Broken raised in on_step: ValueError: boom"):
+        _observed(subject, tmp_path, (Broken(),))
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, [1.0, 0.55, 0.1]),
+        ({"schedule": "linear"}, [1.0, 0.55, 0.1]),
+        ({"schedule": "exponential", "lr_end": 0.01}, [1.0, 0.1, 0.01]),
+        ({"schedule": "constant"}, [1.0, 1.0, 1.0]),
+        ({"schedule": "constant", "warmup": 4}, [0.25, 1.0, 1.0]),
+    ],
+)
+def test_the_recipe_sets_the_learning_rate(options, wanted):
+    config = TrainingConfig(steps=100, **options)
+    assert [learning_rate_factor(step, config) for step in (0, 50, 100)] == pytest.approx(wanted)
+
+
+def test_tensorboard_shows_losses_and_pictures(subject, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _observed(subject, None, (TensorBoardLogger(tmp_path, every=2),))
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [e.step for e in events.Scalars("loss/rgb")] == [0, 2, 4, 6]
+    assert [e.step for e in events.Scalars("photo/psnr")] == [3, 6, 8]
+    assert len(events.Images("photo")) == 3
+
+
+def test_tensorboard_that_is_missing_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingDependency, match=r'pip install "avatarkit-oneshot\[tensorboard\]"'):
+        TensorBoardLogger(tmp_path)

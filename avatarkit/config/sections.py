@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from avatarkit.config.options import Range
 
@@ -27,13 +27,19 @@ class TrainingConfig:
     confidence: bool = True
     """Sample label frames and weight their pixels by confidence."""
     lr_end: Annotated[float, Range(0, 1)] = 0.1
-    """Final learning rate as a fraction of the first; it falls along half a cosine."""
+    """Final learning rate as a fraction of the first."""
+    schedule: Literal["cosine", "linear", "exponential", "constant"] = "cosine"
+    """How the learning rate falls to ``lr_end``; ``constant`` keeps the first."""
+    warmup: Annotated[int, Range(0, 1_000_000, "steps")] = 0
+    """Steps in which the learning rate rises from zero."""
     adam_eps: Annotated[float, Range(0, 1)] = 1e-7
     """Epsilon in Adam's denominator. With a tiny value (3DGS: 1e-15), noise moves Gaussians that are hardly visible as fast as
     all others: the gradient of a visible color is about 1e-6.
     """
     checkpoint_every: Annotated[int, Range(1, 1_000_000)] = 100
     """Steps between checkpoints, from which an interrupted build continues."""
+    evaluate_every: Annotated[int, Range(1, 1_000_000, "steps")] = 100
+    """Steps between evaluations on the photo, for training callbacks."""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ from avatarkit.storage.serialization import (
     save_subject,
 )
 from avatarkit.storage.stage_cache import Stage, Store, load_tensors, read_json, save_tensors, write_json
+from avatarkit.training.callbacks import TrainingCallback
 from avatarkit.training.loop import LossTerm, TrainingReport, applicable, train
 from avatarkit.training.views import photo_confidence
 from avatarkit.types.body import Motion
@@ -109,6 +110,7 @@ def build(
     keep_photo: bool = False,
     person: int | None = None,
     progress: Progress | None = None,
+    callbacks: Iterable[TrainingCallback] = (),
 ) -> Path:
     """Build an avatar from one photo of a consenting person.
 
@@ -131,6 +133,7 @@ def build(
         keep_photo: put the photo itself into the avatar.
         person: number of the person, counted from 1 left to right, if the photo shows several.
         progress: receives progress reports; None = shown in notebooks.
+        callbacks: observe the training; a stage that is reused is not trained: ``start="avatar"`` trains again.
 
     Returns:
         The avatar's folder, for ``avatarkit.load``.
@@ -158,7 +161,8 @@ def build(
     picture = read_photo(Path(photo))
     with only_user(output):
         recover(output)
-        run = _Run(output, Components(recipe, registry, device, seed, progress), seed, STAGES[0] if fresh else start, progress)
+        made = Components(recipe, registry, device, seed, progress)
+        run = _Run(output, made, seed, STAGES[0] if fresh else start, progress, tuple(callbacks))
         tensors, manifest, extras = run.all_stages(picture, person, consent)
         extras |= dict.fromkeys(kept, Path(photo))
         write_bundle(output, tensors, manifest, extras)
@@ -168,7 +172,16 @@ def build(
 class _Run:
     """One run of ``build``. Each method is a stage; an unchanged stage is taken from the store."""
 
-    def __init__(self, output: Path, components: Components, seed: int, start: str | None, progress: Progress) -> None:
+    def __init__(
+        self,
+        output: Path,
+        components: Components,
+        seed: int,
+        start: str | None,
+        progress: Progress,
+        callbacks: tuple[TrainingCallback, ...] = (),
+    ) -> None:
+        self.callbacks = callbacks
         self.components, self.recipe, self.seed, self.progress = components, components.recipe, seed, progress
         self.store = Store(workspace(output))
         self.store.sweep()
@@ -350,8 +363,9 @@ class _Run:
             renderer = self.components.get("renderer")
             confidence = photo_confidence(subject, self.components.get("body"), renderer)
             report = train(
-                avatar, subject, clips, terms, config, renderer, self.seed, stage.scratch, self.progress.update, confidence
-            )
+                avatar, subject, clips, terms, config, renderer, self.seed, stage.scratch, self.progress.update, confidence,
+                self.callbacks,
+            )  # fmt: skip
             save_tensors(folder / "avatar.safetensors", avatar.state())
             write_json(folder / "training.json", asdict(report))
 

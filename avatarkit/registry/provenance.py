@@ -6,6 +6,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,10 +46,14 @@ def _digest_of(distribution: str, package: str) -> str | None:
     return digest.hexdigest()
 
 
-def weights_digests(component: ComponentSpec) -> dict[str, str]:
+def weights_digests(component: ComponentSpec, tell: Callable[[str], None] = lambda message: None) -> dict[str, str]:
     """Return name -> sha256 of all weights that a component declares and that are installed.
 
     Digests are kept in the user's cache with size and time of the files, because large files take minutes.
+
+    Args:
+        component: its descriptor.
+        tell: told when files are read.
 
     Raises:
         MissingWeights: they cannot be read.
@@ -58,13 +63,13 @@ def weights_digests(component: ComponentSpec) -> dict[str, str]:
         path = find_weights(name)
         if path is not None:
             try:
-                found[name] = _weights_digest(path)
+                found[name] = _weights_digest(path, lambda name=name: tell(f"reading the weights {name} once"))  # type: ignore[misc]
             except OSError as error:
                 raise MissingWeights(f"The weights {name} cannot be read: {error}.") from error
     return found
 
 
-def _weights_digest(path: Path) -> str:
+def _weights_digest(path: Path, about_to_read: Callable[[], None]) -> str:
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     facts = [(p.relative_to(path).as_posix(), p.stat().st_size, p.stat().st_mtime_ns, p.stat().st_ino) for p in files]
     stamp = hashlib.sha256(repr((str(path.resolve()), facts)).encode()).hexdigest()
@@ -74,6 +79,7 @@ def _weights_digest(path: Path) -> str:
         if memory.stat().st_size <= _MOST_BYTES:
             known = {k: v for k, v in json.loads(memory.read_text(encoding="utf-8")).items() if isinstance(v, str)}
     if stamp not in known:
+        about_to_read()
         digest = hashlib.sha256()
         for file, (name, *_) in zip(files, facts, strict=True):
             digest.update(f"{name}\0{sha256_of(file)}\0".encode())

@@ -17,12 +17,13 @@ from avatarkit.config.sections import TrainingConfig
 from avatarkit.errors import StoreError
 from avatarkit.interfaces import AvatarModel, Loss, Renderer, Subject, TrainStep, with_defaults
 from avatarkit.storage.stage_cache import load_tensors, save_tensors
+from avatarkit.training.callbacks import StepEvent, TrainingCallback, notify
 from avatarkit.training.sampler import Sampler
 from avatarkit.training.views import View, photo_views
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.utils.threads import single_threaded
 
-__all__ = ["LossTerm", "TrainingReport", "applicable", "train"]
+__all__ = ["LossTerm", "TrainingReport", "applicable", "learning_rate_factor", "train"]
 
 log = logging.getLogger("avatarkit.training")
 
@@ -97,6 +98,7 @@ def train(
     checkpoints: Path | None = None,
     progress: Callable[[str, float], None] = lambda message, fraction: None,
     confidence: torch.Tensor | None = None,
+    callbacks: tuple[TrainingCallback, ...] = (),
 ) -> TrainingReport:
     """Fit an initialized avatar to photo and labels with Adam (paper, 3.3 and 3.4).
 
@@ -107,6 +109,7 @@ def train(
         checkpoints: folder for the latest checkpoint; None = no checkpoints.
         progress: receives a report for every step.
         confidence: (H, W) confidence of the photo's pixels, see ``views.photo_confidence``.
+        callbacks: observe the run without changing it.
     """
     with_defaults(avatar, AvatarModel)
     groups = avatar.parameter_groups()
@@ -118,27 +121,55 @@ def train(
     )
     report = TrainingReport()
     start = _resume(optimizer, report, checkpoints)
-    sampler = Sampler(photo_views(subject, config.resolution, confidence), labels, config)
+    photos = photo_views(subject, config.resolution, confidence)
+    sampler = Sampler(photos, labels, config)
     for step in range(start, config.steps):
         g = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
         view = sampler.draw(g)
-        falling = 0.5 * (1 + math.cos(math.pi * step / config.steps))
+        factor = learning_rate_factor(step, config)
         for group in optimizer.param_groups:
-            group["lr"] = group["lr_start"] * (config.lr_end + (1 - config.lr_end) * falling)
+            group["lr"] = group["lr_start"] * factor
         optimizer.zero_grad(set_to_none=True)
         values = _losses(avatar, view, terms, renderer, step, g)
         if values:
             torch.stack(list(values.values())).sum().backward()
             optimizer.step()
+        if callbacks:
+            rates = {g.name: p["lr"] for g, p in zip(groups, optimizer.param_groups, strict=True)}
+            losses = {name: value.detach() for name, value in values.items()}
+            notify(callbacks, "on_step", StepEvent(step, config.steps, view.kind, losses, rates, avatar))
         if step % max(1, config.steps // 200) == 0:
             for name, value in values.items():
                 report.curves.setdefault(name, []).append((step, float(value.detach())))
         report.steps = step + 1
         if checkpoints is not None and (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps:
-            _save(optimizer, report, checkpoints)
+            notify(callbacks, "on_checkpoint", step + 1, _save(optimizer, report, checkpoints))
+        if callbacks and ((step + 1) % config.evaluate_every == 0 or step + 1 == config.steps):
+            notify(callbacks, "on_evaluation", step + 1, *_evaluation(avatar, photos.full, renderer))
         progress(f"step {step + 1} of {config.steps}", (step + 1) / config.steps)
     report.curves = {t.name: report.curves[t.name] for t in terms if t.name in report.curves}  # checkpoints lose the order
     return report
+
+
+def learning_rate_factor(step: int, config: TrainingConfig) -> float:
+    """Return the learning rate of a step as a fraction of the first one."""
+    part = step / config.steps
+    if config.schedule == "exponential":
+        factor = max(config.lr_end, 1e-12) ** part
+    else:
+        falling = {"cosine": 0.5 * (1 + math.cos(math.pi * part)), "linear": 1 - part, "constant": 1.0}[config.schedule]
+        factor = config.lr_end + (1 - config.lr_end) * falling
+    return factor * min(1.0, (step + 1) / config.warmup) if config.warmup else factor
+
+
+@torch.no_grad()
+def _evaluation(avatar: AvatarModel, view: View, renderer: Renderer) -> tuple[dict[str, float], torch.Tensor]:
+    """Return the measures of the photo's view and the picture (H, W, 3) on white."""
+    white = torch.ones(3, device=view.image.device)
+    drawn = renderer.gaussians.render(avatar.pose_for_photo(view.params).gaussians, view.camera, white).rgb.clamp(0, 1)
+    error = (drawn - view.image)[view.alpha > 0.5]
+    psnr = -10 * math.log10(max(float(error.square().mean()), 1e-10))
+    return {"l1": float(error.abs().mean()), "psnr": psnr}, drawn.cpu()
 
 
 def _losses(
@@ -176,8 +207,8 @@ def _parameters(optimizer: torch.optim.Adam) -> list[torch.Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
-def _save(optimizer: torch.optim.Adam, report: TrainingReport, folder: Path) -> None:
-    """Write one file atomically: learned tensors, Adam's moments and the curves."""
+def _save(optimizer: torch.optim.Adam, report: TrainingReport, folder: Path) -> Path:
+    """Write one file atomically: learned tensors, Adam's moments and the curves; return its path."""
     tensors = {"step": torch.tensor(report.steps)}
     for i, p in enumerate(_parameters(optimizer)):
         tensors[f"{i}.value"] = p
@@ -185,7 +216,9 @@ def _save(optimizer: torch.optim.Adam, report: TrainingReport, folder: Path) -> 
             tensors[f"{i}.{key}"] = value
     for name, points in report.curves.items():
         tensors[f"curve.{name}"] = torch.tensor(points, dtype=torch.float64)
-    save_tensors(folder / "checkpoint.safetensors", tensors)
+    path = folder / "checkpoint.safetensors"
+    save_tensors(path, tensors)
+    return path
 
 
 def _fits(tensors: Mapping[str, torch.Tensor], number: int, parameter: torch.Tensor) -> bool:

@@ -40,7 +40,7 @@ class TextProgress:
     """Writes the stages and their seconds to stderr."""
 
     def __init__(self) -> None:
-        self._shown = 0.0
+        self._name, self._shown = "", 0.0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -49,10 +49,11 @@ class TextProgress:
         self._write("")
         yield
         self._write(f"{time.monotonic() - started:.1f} s", "\n")
+        self._name = ""
 
     def update(self, message: str, fraction: float | None = None) -> None:
         """Write what is done over the same line, at most twice a second."""
-        if time.monotonic() - self._shown > 0.5:
+        if self._name and time.monotonic() - self._shown > 0.5:
             self._write(message if fraction is None else f"{message} {fraction:.0%}")
 
     def _write(self, text: str, end: str = "") -> None:

@@ -68,6 +68,9 @@ def build(
         str | None, typer.Option(help="What the person agreed to; stored in the manifest.", metavar="TEXT")
     ] = None,
     keep_photo: Annotated[bool, typer.Option("--keep-photo", help="Put the photo itself into the avatar.")] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Write losses and pictures of the training for TensorBoard.", metavar="FOLDER")
+    ] = None,
     plugin: PluginFiles = None,
     verbosely: Annotated[bool, typer.Option("-v", "--verbose", help="Show the log of what is done and why.")] = False,
     as_json: JsonFlag = False,
@@ -103,11 +106,13 @@ def build(
 
     from avatarkit.pipeline.build import build as build_avatar
     from avatarkit.storage.bundle import read_manifest
+    from avatarkit.training.callbacks import TensorBoardLogger
 
+    callbacks = [] if tensorboard is None else [TensorBoardLogger(tensorboard)]
     with make_progress() as progress:
         path = build_avatar(
             photo, output, recipe=chosen, registry=registry, device=device, seed=seed, start=start, fresh=fresh,
-            consent=consent, keep_photo=keep_photo, person=person, progress=progress,
+            consent=consent, keep_photo=keep_photo, person=person, progress=progress, callbacks=callbacks,
         )  # fmt: skip
     manifest = read_manifest(path)
     for problem in registry.problems:

@@ -8,14 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avatarkit.errors import MissingWeights
 from avatarkit.interfaces import Context
 from avatarkit.labelling.driving import HeadPainter, head_motion
 from avatarkit.labelling.frames import cut_out, thinned
 from avatarkit.types.body import Motion
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Subject
-from avatarkit.utils.paths import find_weights
 from avatarkit_liveportrait.animator import Animator
 from avatarkit_liveportrait.config import LivePortraitConfig
 from avatarkit_liveportrait.images import (
@@ -122,10 +120,7 @@ class LivePortraitLabeler:
         return self._animator
 
     def _folder(self) -> Path:
-        path = self._config.weights or find_weights(WEIGHTS)
-        if path is None or not path.is_dir():
-            raise MissingWeights(f"liveportrait needs the folder of its weights: avatarkit weights add {WEIGHTS} FOLDER")
-        return path
+        return self._config.weights or self._context.weights(WEIGHTS)
 
 
 def _limited(subject: Subject) -> Subject:
