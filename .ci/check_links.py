@@ -32,13 +32,13 @@ class Page(HTMLParser):
 
 
 def target(site: Path, url: str) -> Path:
-    """The file that a page's address stands for."""
+    """Return the file that a page's address stands for."""
     path = site / unquote(urlsplit(url).path.lstrip("/"))
     return path / "index.html" if path.is_dir() or url.endswith("/") else path
 
 
 def answers(url: str) -> str:
-    """What is wrong with another server's page, or nothing."""
+    """Return what is wrong with another server's page, or nothing."""
     request = urllib.request.Request(url, headers={"User-Agent": "avatarkit link check"}, method="GET")
     try:
         with urllib.request.urlopen(request, timeout=20):

@@ -273,8 +273,7 @@ class LoadedAvatar:
             from avatarkit.motion.files import find_motion  # readers of many formats, which playing needs rarely
 
             motion = find_motion(str(motion), cast(GetComponent, self.components.get))
-        if motion.params.model != self.body.name:
-            raise InputError(f"The motion is for the body model {motion.params.model!r}, the avatar has {self.body.name!r}.")
+        motion.require_model(self.body.name)
         if not isinstance(camera, Camera) and camera not in ("front", "orbit"):
             raise InputError(f"There is no camera {camera!r}: use front, orbit, or the JSON file of a camera.")
         rate = fps or motion.fps

@@ -26,7 +26,7 @@ from avatarkit.io.image import load_png, save_png
 from avatarkit.io.photo import photo_from_array
 from avatarkit.io.video import VideoWriter, probe, read_frames
 from avatarkit.metrics import METRICS, compare, mean_scores, resized, windows
-from avatarkit.pipeline.build import build, core_revisions, load_tracked_subject
+from avatarkit.pipeline.build import build, keyed_stage, load_tracked_subject
 from avatarkit.registry import Registry
 from avatarkit.registry.requirements import requirements
 from avatarkit.storage.bundle import workspace
@@ -234,7 +234,7 @@ class _Evaluation:
         found = [number for number in chosen if boxes[number] is not None]
         if not found:
             raise InputError(f"No person could be cut out of {self.video.name}: it must show one person from the front.")
-        self._frame(np.asarray([_box(self.subject.matte.alpha), *(boxes[number] for number in found)]))
+        self._frame(np.asarray([self.subject.matte.box(), *(boxes[number] for number in found)]))
         return found
 
     def _cut(self, number: int, image: np.ndarray, folder: Path) -> None:
@@ -248,7 +248,7 @@ class _Evaluation:
             return
         layers = torch.cat([_on_white(matte.foreground, matte.alpha), matte.alpha[..., None]], -1)
         save_png(folder / "truth.png", layers)
-        write_json(folder / "box.json", {"box": _box(matte.alpha)})
+        write_json(folder / "box.json", {"box": matte.box()})
 
     def _frame(self, boxes: np.ndarray) -> None:
         """Set the window to compare: everything that the person ever covers.
@@ -398,9 +398,7 @@ class _Evaluation:
 
     def _stage(self, name: str, slots: tuple[str, ...], inputs: dict[str, str], config: dict[str, Any]) -> Stage:
         """Return a stage whose key covers the components in ``slots``."""
-        revision = self.components.descriptor(slots[-1]).revision
-        parts = {"slots": self.components.identities(slots), "core": core_revisions(_RUNS), **config}
-        return self.store.stage(name, slots[-1], revision, parts, self.seed, inputs)
+        return keyed_stage(self.store, self.components, name, slots, inputs, config, _RUNS)
 
 
 def _spread(indices: Sequence[int], count: int) -> list[int]:
@@ -412,14 +410,6 @@ def _spread(indices: Sequence[int], count: int) -> list[int]:
 
 def _on_white(foreground: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
     return foreground * alpha[..., None] + (1 - alpha[..., None])
-
-
-def _box(alpha: torch.Tensor) -> list[int] | None:
-    """Return the box x0, y0, x1, y1 of a matte (H, W); None if it is empty."""
-    ys, xs = (alpha > 0.5).nonzero(as_tuple=True)
-    if not len(ys):
-        return None
-    return [int(v) for v in (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)]
 
 
 def _iou(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -17,8 +17,8 @@ from avatarkit.types.subject import Subject
 __all__ = ["METRICS", "REGIONS", "REVISION", "compare", "mean_scores", "photo_metrics", "psnr", "resized", "windows"]
 
 METRICS = ("mse", "l1", "psnr", "ssim", "lpips")
-REGIONS = {"face": ("face478",), "hands": ("hand21_left", "hand21_right")}
-"""Region -> the landmark sets inside it."""
+REGIONS = {"face": "face", "hands": "hand"}
+"""Region -> part of the person, see ``Keypoints.sets``."""
 REVISION = 1
 """Raise it with every change of results: scores of an older revision are computed again."""
 _SMALLEST = 24  # pixels; networks and structural similarity need at least this size
@@ -38,17 +38,16 @@ def windows(keypoints: Keypoints, window: Window, size: tuple[int, int]) -> dict
     (left, top, right, bottom), (width, height) = window, size
     scale = width / (right - left), height / (bottom - top)
     found: dict[str, list[Window]] = {}
-    for region, sets in REGIONS.items():
+    for region, part in REGIONS.items():
         found[region] = []
-        for name in sets:
-            if keypoints.has(name):
-                points = (keypoints.points[name] - (left, top)) * scale
-                low, high = points.min(0), points.max(0)
-                center, half = (low + high) / 2, 0.65 * float((high - low).max())
-                x0, y0 = (max(0, int(v - half)) for v in center)
-                x1, y1 = min(width, int(center[0] + half)), min(height, int(center[1] + half))
-                if min(x1 - x0, y1 - y0) >= _SMALLEST:
-                    found[region].append((x0, y0, x1, y1))
+        for name in keypoints.sets(part):
+            points = (keypoints.points[name] - (left, top)) * scale
+            low, high = points.min(0), points.max(0)
+            center, half = (low + high) / 2, 0.65 * float((high - low).max())
+            x0, y0 = (max(0, int(v - half)) for v in center)
+            x1, y1 = min(width, int(center[0] + half)), min(height, int(center[1] + half))
+            if min(x1 - x0, y1 - y0) >= _SMALLEST:
+                found[region].append((x0, y0, x1, y1))
     return found
 
 
@@ -144,10 +143,9 @@ def photo_metrics(avatar: LoadedAvatar, subject: Subject) -> dict[str, float]:
     inside = alpha > 0.5
     shown = (drawn[..., :3] * drawn[..., 3:])[inside]
     truth = (subject.matte.foreground * alpha[..., None])[inside]
-    error = float((shown - truth).square().mean())
     covered = drawn[..., 3] > 0.5
     iou = float((covered & inside).sum() / (covered | inside).sum().clamp(min=1))
-    return {"psnr_matte": round(10 * math.log10(1 / max(error, 1e-10)), 2), "silhouette_iou": round(iou, 4)}
+    return {"psnr_matte": round(psnr(shown, truth), 2), "silhouette_iou": round(iou, 4)}
 
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> float:

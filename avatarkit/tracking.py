@@ -97,6 +97,9 @@ def track_video(path: Path, components: Components, tell: Tell, work: Path | Non
     """Track one person through a video of any length.
 
     Args:
+        path: the video.
+        components: see ``track_file``.
+        tell: receives progress reports.
         work: folder for the landmarks of the frames, from which an interrupted run continues. Removed at the end. None = a
             temporary one.
 
@@ -144,7 +147,7 @@ def _fleeting(frames: Sequence[Keypoints | None]) -> bool:
 
     Detectors find such bodies in hands and trees.
     """
-    faces = [k.has("face478") for k in frames if k is not None]
+    faces = [bool(k.sets("face")) for k in frames if k is not None]
     return len(faces) < _FEW * len(frames) and 2 * sum(faces) < len(faces)
 
 

@@ -1,7 +1,7 @@
-"""What the interfaces promise about the values that cross between plugins and the core, as checks.
+"""Checks of the values that pass between plugins and the core, as the interfaces promise them.
 
-The pipeline looks at each value once, where it comes out of a plugin, so that a fault is told with its owner and does not
-surface three stages later; ``avatarkit.testing`` uses the same checks.
+The pipeline checks each value once, as it comes out of a plugin, so that a message names the owner of a fault.
+``avatarkit.testing`` uses the same checks.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _require_array(value: Any, shape: Sequence[int | str], what: str) -> None:
 
 
 def require_matte(value: Any, photo: Photo) -> None:
-    """A ``Matte`` of the photo's size."""
+    """Check that a value is a ``Matte`` of the photo's size."""
     require_type(value, Matte, "the matte")
     size = (photo.height, photo.width)
     require_tensor(value.alpha, size, "alpha", low=0, high=1)
@@ -124,7 +124,7 @@ def require_params(value: Any, body: BodyModel, batch: Sequence[int | str], what
 
 
 def require_camera(value: Any, what: str = "the camera") -> None:
-    """A ``Camera`` that sees something."""
+    """Check that a value is a ``Camera`` that sees something."""
     require_type(value, Camera, what)
     require_tensor(value.K, (3, 3), f"K of {what}")
     require_tensor(value.T_camera_world, (4, 4), f"T_camera_world of {what}")
@@ -133,7 +133,7 @@ def require_camera(value: Any, what: str = "the camera") -> None:
 
 
 def require_subject(value: Any, photo: Photo, body: BodyModel) -> None:
-    """A ``Subject`` whose parts fit each other, the photo and the body model."""
+    """Check that a value is a ``Subject`` whose parts fit each other, the photo and the body model."""
     require_type(value, Subject, "the subject")
     require_params(value.params, body, (), "the subject's parameters")
     require_camera(value.camera)
@@ -147,7 +147,7 @@ def require_subject(value: Any, photo: Photo, body: BodyModel) -> None:
 
 
 def require_motion(value: Any, body: BodyModel) -> None:
-    """A ``Motion`` of at least one frame for ``body``."""
+    """Check that a value is a ``Motion`` of at least one frame for ``body``."""
     require_type(value, Motion, "the motion")
     require_params(value.params, body, ("T",), f"motion {value.name!r}")
     if not len(value) or not value.fps > 0:
@@ -157,7 +157,7 @@ def require_motion(value: Any, body: BodyModel) -> None:
 
 
 def require_clip(value: Any, body: BodyModel, region: str | None = None) -> None:
-    """A ``LabelClip`` whose frames, mattes, parameters and cameras belong together."""
+    """Check that a value is a ``LabelClip`` whose frames, mattes, parameters and cameras belong together."""
     require_type(value, LabelClip, "the clip")
     if value.region not in ("body", "head") or region not in (None, value.region):
         raise Violation(f"the clip's region is {value.region!r}, not {region or 'body or head'!r}")
@@ -218,7 +218,7 @@ def require_shapes(specs: Mapping[str, TensorSpec], found: Mapping[str, tuple[to
 
 
 def require_values(specs: Mapping[str, TensorSpec], tensors: Mapping[str, torch.Tensor]) -> None:
-    """The numbers of ``tensors`` are finite, and where ``specs`` names a tensor, within its range."""
+    """Check that ``tensors`` are finite, and within the range that ``specs`` names."""
     for name, tensor in tensors.items():
         if not tensor.numel():
             continue

@@ -145,7 +145,7 @@ def _mean(results: Mapping[str, Any], name: str, face: bool) -> float | None:
 
 
 def grid(clips: Sequence[Path], rows: Sequence[str], output: Path, height: int = 180) -> torch.Tensor:
-    """A line of pictures per row, two frames of each clip; the first line is the truth."""
+    """Return a line of pictures per row, two frames of each clip; the first line is the truth."""
     from PIL import Image, ImageDraw
 
     lines = []

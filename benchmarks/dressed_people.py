@@ -33,7 +33,7 @@ FIGURES = {"psnr": "PSNR", "shown": "shown", "hidden": "hidden", "share": "share
 
 
 def measured(people: list[str], output: Path, preset: str, detect: bool) -> list[dict[str, Any]]:
-    """Builds the avatars, writes the contact sheets and returns the rows of the table."""
+    """Build the avatars, write the contact sheets and return the rows of the table."""
     registry, rows = truth_registry(), []
     components = Components(Recipe.load(preset), registry, "cpu")
     for name in people:
@@ -53,7 +53,7 @@ def measured(people: list[str], output: Path, preset: str, detect: bool) -> list
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Returns the rows as a Markdown table."""
+    """Return the rows as a Markdown table."""
     lines = ["| person | view | " + " | ".join(FIGURES.values()) + " |", "|---" * (2 + len(FIGURES)) + "|"]
     for row in rows:
         cells = [f"{row[figure]:.{3 if figure == 'iou' else 2}f}" for figure in FIGURES]

@@ -50,7 +50,7 @@ class DriftingLabeler:
         self._exact = ReprojectLabeler(Config("body", config.frames, height=config.height, supersampling=1), context)
 
     def generate(self, subject: Subject, motion: Motion, seed: int) -> LabelClip:
-        """A clip of another motion than the one asked for, that claims to be of that one."""
+        """Return a clip of another motion than the one asked for, that claims to be of that one."""
         g = torch.Generator().manual_seed(seed + 7)
         shown = self._exact.generate(subject, self._drifted(motion, g), seed)
         asked = place(subject, motion, self.config.frames)

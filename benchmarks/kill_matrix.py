@@ -132,14 +132,14 @@ def users(folder: Path) -> dict[str, bytes]:
 
 
 def output(folder: Path, command: Command) -> dict[str, str]:
-    """The files of the output alone, without those that only help the next run to go on."""
+    """Return the files of the output alone, without those that only help the next run to go on."""
     place = folder / command.output
     found = files(place) if place.is_dir() else {n: s for n, s in files(folder).items() if n == command.output}
     return {n: s for n, s in found.items() if not n.startswith(_HELPERS) and n != "diary.txt" and not n.endswith(".part")}
 
 
 def kill(command: Command, folder: Path, seconds: float, old: Path | None) -> bool:
-    """Starts the command in a fresh folder and kills it; returns whether it was still running."""
+    """Start the command in a fresh folder and kill it; return whether it was still running."""
     shutil.rmtree(folder, ignore_errors=True)
     prepare(command, folder, old)
     process = command.start(folder)

@@ -87,7 +87,7 @@ def person(count: int) -> Gaussians:
 
 
 def ball(rings: int) -> Mesh:
-    """A closed ball that fills the frame at 2.5 m; 4 * rings * (rings - 1) faces."""
+    """Return a closed ball that fills the frame at 2.5 m; 4 * rings * (rings - 1) faces."""
     sides = 2 * rings
     polar = (torch.arange(1, rings) * (math.pi / rings))[:, None]
     around = torch.arange(sides) * (2 * math.pi / sides)
@@ -239,7 +239,7 @@ def first_call_seconds() -> float:
 
 
 def first_call() -> None:
-    """What ``first_call_seconds`` runs: draws once and prints the seconds, without those of imports."""
+    """Draw once and print the seconds, without those of imports; ``first_call_seconds`` runs it."""
     renderer, camera = CpuRenderer(Config(), Context()), front_camera(64, 64)
     gaussians, mesh = leaves(person(10)), ball(4)
     begin = time.perf_counter()

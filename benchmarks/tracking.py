@@ -69,7 +69,7 @@ def fit_photo(path: Path, components: Components, output: Path) -> dict[str, Any
 
 
 def show(rows: list[dict[str, Any]]) -> str:
-    """A Markdown table of the rows and their medians."""
+    """Return a Markdown table of the rows and their medians."""
 
     def cell(row: dict[str, Any], name: str, digits: int) -> str:
         return "-" if row.get(name) is None else f"{row[name]:.{digits}f}"

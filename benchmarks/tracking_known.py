@@ -51,7 +51,7 @@ class Carried:
         return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
 
     def _draw(self, params: BodyParams) -> tuple[MeshRendering, torch.Tensor]:
-        """The mesh as the camera sees it, and its vertices' pixels (V, 2)."""
+        """Return the mesh as the camera sees it, and its vertices' pixels (V, 2)."""
         vertices = self.body.vertices(params.batched(), self.subject.vertex_offsets)[0]
         return self.meshes.render(Mesh(vertices, self.body.faces), self.camera), self.camera.project(vertices)
 

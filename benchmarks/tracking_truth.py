@@ -89,7 +89,7 @@ class World:
         return landmark_places(self.body, params)
 
     def keypoints(self, params: BodyParams, camera: Camera, random: Random, exact: dict[str, torch.Tensor]) -> Keypoints:
-        """What a detector with noise would say of landmarks in the world; hands outside the picture are not seen."""
+        """Return what a detector with noise would say of landmarks in the world; hands outside the picture are not seen."""
         return seen_keypoints(exact, params.translation, camera, NOISE, random)
 
     def picture(self, params: BodyParams, camera: Camera, random: Random) -> np.ndarray:
@@ -250,7 +250,7 @@ def clips(components: Components, count: int, output: Path) -> list[dict[str, An
 
 
 def show_clips(rows: list[dict[str, Any]]) -> str:
-    """A Markdown table of means over the people of each clip."""
+    """Return a Markdown table of means over the people of each clip."""
     columns = [k for k, v in rows[0].items() if isinstance(v, float)]
     lines = ["| clip | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for clip, photo in dict.fromkeys((r["clip"], r["photo"]) for r in rows):
@@ -261,7 +261,7 @@ def show_clips(rows: list[dict[str, Any]]) -> str:
 
 
 def show(rows: list[dict[str, Any]]) -> str:
-    """A Markdown table of medians and worst values over all rows."""
+    """Return a Markdown table of medians and worst values over all rows."""
     known = [r for r in rows if "refused" not in r]
     lines = ["| | median | worst |", "|---|---|---|"]
     for name in dict.fromkeys(k for r in known for k, v in r.items() if isinstance(v, float)):

@@ -107,7 +107,7 @@ def sheet(images: list[np.ndarray], motion: Motion, components: Components, path
 
 
 def show(rows: list[dict[str, Any]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
 
     def cell(row: dict[str, Any], name: str) -> str:
         return "-" if row.get(name) is None else f"{row[name]:.2f}"

@@ -52,9 +52,12 @@ class Motions(method.TinyMotions):
         return NAMES
 
     def motion(self, name: str) -> Motion:
-        if name not in NAMES and not Path(name).is_file():  # a sound to talk along with
+        if name not in NAMES:
             raise InputError(f"There is no motion {name!r}.")
         return replace(super().motion("tiny"), name=name)
+
+    def from_sound(self, path: Path, text: str = "") -> Motion:
+        return replace(super().motion("tiny"), name=path.stem)
 
     def motions(self, count: int, seed: int) -> list[Motion]:
         return [replace(self.motion("talk"), name=f"talk-{number}") for number in range(count)]

@@ -310,7 +310,7 @@ def test_the_sound_of_a_driving_video_goes_along_unless_it_shall_not(built: Path
         (["export", "ada.avatar", "--to", "tiny", "-o", "../x", "--set", "titel=x"], "Did you mean 'title'?"),
         (["export", "ada.avatar", "--to", "ply", "-o", "../x"], "of the kind exporter. Installed: tiny."),
         (["build", "ada.png", "--recipe", "tiny.toml", "--from", "avtar"], "There is no stage 'avtar'"),
-        (["build", "ada.png", "--recipe", "tiny.toml", "-o", ".."], "is no name for an output"),
+        (["build", "ada.png", "--recipe", "tiny.toml", "-o", ".."], "cannot be the name of an output"),
     ],
 )
 def test_wrong_wishes_are_one_sentence_and_leave_nothing(built: Path, arguments: list[str], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from avatarkit.metrics import windows
 from avatarkit.testing import TinyBody
+from avatarkit.tracking import _fleeting
+from avatarkit.training.views import _details
 from avatarkit.types.camera import front_camera, orbit
+from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import barycentric, linear_blend_skinning, vertex_normals
 from avatarkit_coupled_gs.image_losses import l1, ssim_map, weighted_mean
 
@@ -117,3 +122,18 @@ def test_weighted_mean_ignores_what_has_no_weight():
     values = l1(torch.tensor([[[1.0], [9.0]]]), torch.zeros(1, 2, 1))
     assert weighted_mean(values, torch.tensor([[1.0, 0.0]])) == 1.0
     assert weighted_mean(values, torch.zeros(1, 2)) == 0.0
+
+
+def test_parts_of_a_person_are_known_by_the_beginning_of_a_sets_name() -> None:
+    square = np.array([[100.0, 100.0], [200.0, 200.0]], np.float32)
+    points = {"pose17": square, "face68": square, "hand5_right": square + 150, "hand5_left": square}
+    keypoints = Keypoints(640, 480, points, {name: np.ones(2, np.float32) for name in points})
+    assert keypoints.sets("hand") == ("hand5_left", "hand5_right")
+    assert keypoints.sets("foot") == ()
+    found = windows(keypoints, (0, 0, 640, 480), (640, 480))
+    assert {region: len(places) for region, places in found.items()} == {"face": 1, "hands": 2}
+    assert found["face"] == [(85, 85, 215, 215)]
+    assert [(x, y) for x, y, _, _ in _details(keypoints)] == [(39, 39), (60, 60), (210, 210)]  # the face's has room for hair
+    assert not _fleeting([keypoints, None, None, None])
+    body = replace(keypoints, points={"pose17": square})
+    assert _fleeting([body, None, None, None])

@@ -84,7 +84,9 @@ def expected_colors(
 
     Args:
         body: the body model.
-        region: (V,) into ``REGIONS``. bare: (V,) bool, where the clothes end. rest: (V, 3).
+        region: (V,) into ``REGIONS``.
+        bare: (V,) bool, where the clothes end.
+        rest: (V, 3).
         color: (V, 3) of the photo, with trust ``seen`` (V,).
         exposure: brightness of white things in the photo.
         hair_pixels: (n, 3) colors on the scalp and just off it.

@@ -79,7 +79,7 @@ def hand_areas(keypoints: Keypoints | None, height: int, width: int) -> tuple[to
 
 
 def _discs(mask: torch.Tensor, centers: torch.Tensor, radius: float) -> None:
-    """Sets pixels of (H, W) within ``radius`` of any of the centers (n, 2)."""
+    """Set pixels of (H, W) within ``radius`` of any of the centers (n, 2)."""
     x0, y0 = (centers.amin(0) - radius).floor().long().clamp(min=0).tolist()
     x1, y1 = (centers.amax(0) + radius).ceil().long().tolist()
     x1, y1 = min(x1, mask.shape[1]), min(y1, mask.shape[0])

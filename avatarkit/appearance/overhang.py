@@ -27,7 +27,9 @@ def arm_overhang(color: torch.Tensor, alpha: torch.Tensor, arm: torch.Tensor, tr
     seldom crosses an edge of the picture, comes to the inside of the fitted arm before it comes to the trunk away from it.
 
     Args:
-        color: (H, W, 3) sRGB. alpha: (H, W) of the person. arm, trunk: (H, W) bool, what the mesh shows.
+        color: (H, W, 3) sRGB.
+        alpha: (H, W) of the person.
+        arm, trunk: (H, W) bool, what the mesh shows.
         meter: size of a pixel on the body.
     """
     height, width = arm.shape

@@ -32,7 +32,8 @@ def skin_likeness(image: torch.Tensor, keypoints: Keypoints | None) -> torch.Ten
     spread that the face itself has.
 
     Args:
-        image: (H, W, 3) sRGB 0 to 1. keypoints: of the photo, in its own pixels.
+        image: (H, W, 3) sRGB 0 to 1.
+        keypoints: of the photo, in its own pixels.
     """
     if keypoints is None or not keypoints.has("face478"):
         return None
@@ -74,7 +75,9 @@ def bare_surface(
     Sleeves and trouser legs end at one place all around a limb.
 
     Args:
-        vertices: (V, 3) in the photo's pose. camera: of the photo. alpha: (H, W) its matte.
+        vertices: (V, 3) in the photo's pose.
+        camera: of the photo.
+        alpha: (H, W) its matte.
         likeness: (H, W) from ``skin_likeness``; without it everything is dressed.
     """
     if likeness is None:
@@ -120,7 +123,8 @@ def _hem(along: torch.Tensor, bare: torch.Tensor, weight: torch.Tensor) -> float
     """Where on a pair of limbs cloth ends; None where too little of them was seen.
 
     Args:
-        along: (n,) meters towards the end of the limb. bare: (n,) 0 to 1, with weight (n,).
+        along: (n,) meters towards the end of the limb.
+        bare: (n,) 0 to 1, with weight (n,).
     """
     if float(weight.sum()) < _LEAST_SEEN:
         return None

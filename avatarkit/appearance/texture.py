@@ -88,7 +88,7 @@ def uv_positions(body: BodyModel, resolution: int) -> UVMap:
 
 
 def _batches(count: torch.Tensor, limit: int) -> list[int]:
-    """Ends of runs of triangles whose bounding boxes together hold about ``limit`` texels."""
+    """Return the ends of runs of triangles whose bounding boxes together hold about ``limit`` texels."""
     run = (count.cumsum(0) // limit).tolist()
     return [i for i in range(1, len(run)) if run[i] != run[i - 1]] + [len(run)]
 
@@ -131,7 +131,7 @@ def texture_from_photo(
 
 
 def inpaint(image: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Fills (H, W, C) smoothly where ``weight`` (H, W) is 0 by push-pull over a pyramid of halved images."""
+    """Fill (H, W, C) smoothly where ``weight`` (H, W) is 0 by push-pull over a pyramid of halved images."""
     levels = [(image.permute(2, 0, 1)[None] * weight[None, None], weight[None, None])]
     while max(levels[-1][1].shape[-2:]) > 1:
         color, w = (
@@ -156,7 +156,8 @@ def sample_texture(
     Args:
         texture: (R, R, C), laid out as ``UVMap``.
         body: gives ``uv`` and ``uv_faces``.
-        face_index: (n,) triangle numbers. barycentric: (n, 3).
+        face_index: (n,) triangle numbers.
+        barycentric: (n, 3).
 
     Returns:
         (n, C).

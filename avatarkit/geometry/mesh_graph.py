@@ -166,8 +166,10 @@ def screened_poisson(
     Args:
         edges: (E, 2) int64.
         conductance: (E,) strength of each edge.
-        value: (V, C) known values, with weight (V,).
-        prior: (V, C) with prior_weight (V,), used far from known values.
+        value: (V, C) known values.
+        weight: (V,) of them.
+        prior: (V, C) values far from known ones.
+        prior_weight: (V,) of them.
 
     Returns:
         (V, C).

@@ -20,7 +20,7 @@ _NOT_RIGID = 1e-3  # from a rotation; files round their numbers
 
 
 def read_camera(path: Path) -> Camera:
-    """Reads a camera; axes and units as ``Camera`` says.
+    """Read a camera; axes and units as ``Camera`` says.
 
     Raises:
         InputError: the file is missing or is no camera; names the field that is wrong.
@@ -57,7 +57,7 @@ def read_camera(path: Path) -> Camera:
 
 
 def _matrix(data: Mapping[str, Any], name: str, side: int, path: Path) -> torch.Tensor:
-    """(side, side) float64."""
+    """Return (side, side) float64."""
     rows = data[name]
     sound = isinstance(rows, list) and len(rows) == side and all(isinstance(row, list) and len(row) == side for row in rows)
     if not sound or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for row in rows for v in row):
@@ -73,6 +73,6 @@ def _pixels(data: Mapping[str, Any], name: str, path: Path) -> int:
 
 
 def write_camera(path: Path, camera: Camera) -> None:
-    """The inverse of ``read_camera``."""
+    """Write a camera for ``read_camera``."""
     data = {"K": camera.K.tolist(), "T_camera_world": camera.T_camera_world.tolist()}
     write_json(path, data | {"width": camera.width, "height": camera.height})

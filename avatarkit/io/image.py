@@ -17,7 +17,7 @@ __all__ = ["encode_png", "load_png", "overlay", "save_png", "shade_mesh"]
 
 
 def encode_png(image: torch.Tensor) -> bytes:
-    """(H, W, 3 or 4) or (H, W) float 0 to 1 -> PNG bytes, without metadata."""
+    """Return (H, W, 3 or 4) or (H, W) float 0 to 1 -> PNG bytes, without metadata."""
     from PIL import Image
 
     array = (image.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
@@ -27,7 +27,7 @@ def encode_png(image: torch.Tensor) -> bytes:
 
 
 def load_png(path: Path) -> torch.Tensor:
-    """(H, W, C) float 0 to 1 of a PNG file of ours."""
+    """Return (H, W, C) float 0 to 1 of a PNG file of ours."""
     from PIL import Image
 
     with Image.open(path, formats=("PNG",)) as image:
@@ -35,7 +35,7 @@ def load_png(path: Path) -> torch.Tensor:
 
 
 def save_png(path: Path, image: torch.Tensor) -> None:
-    """Writes ``encode_png`` of a picture, whole or not at all.
+    """Write ``encode_png`` of a picture, whole or not at all.
 
     Raises:
         StoreError: no space, no permission.
@@ -44,7 +44,7 @@ def save_png(path: Path, image: torch.Tensor) -> None:
 
 
 def shade_mesh(renderer: Renderer, mesh: Mesh, camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:
-    """A gray, softly lit mesh: (H, W, 3) colors and (H, W) coverage."""
+    """Return a gray, softly lit mesh: (H, W, 3) colors and (H, W) coverage."""
     with torch.no_grad():
         drawn = renderer.meshes.render(mesh, camera)
         face = drawn.face_index.clamp(min=0)
@@ -57,7 +57,7 @@ def shade_mesh(renderer: Renderer, mesh: Mesh, camera: Camera) -> tuple[torch.Te
 
 
 def overlay(image: torch.Tensor, renderer: Renderer, mesh: Mesh, camera: Camera) -> torch.Tensor:
-    """The mesh over a picture (H, W, 3), half transparent."""
+    """Return the mesh over a picture (H, W, 3), half transparent."""
     color, mask = shade_mesh(renderer, mesh, camera)
     weight = 0.7 * mask[..., None]
     return image * (1 - weight) + color * weight

@@ -1,4 +1,4 @@
-"""Landmarks of a long video on disk: no memory for them, and a run that was stopped goes on where it was."""
+"""Landmarks of a long video on disk, so that they take no memory and a stopped run continues."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _DAMAGE = (
 
 
 class KeypointFiles(LazySequence[Keypoints | None]):
-    """Frames of one video in files of ``CHUNK`` frames; frames in which nobody was seen are None.
+    """Frames of one video in files of ``CHUNK`` frames; frames without a person are None.
 
     A damaged file is made again, with those after it.
 
@@ -76,7 +76,7 @@ class KeypointFiles(LazySequence[Keypoints | None]):
         images: Iterable[np.ndarray],
         detect: Callable[[Iterable[np.ndarray]], Iterator[Keypoints | None]],
     ) -> None:
-        """Looks at the frames that are not there yet; ``images`` are all frames of the video, in order."""
+        """Detect landmarks in the frames that are not there yet; ``images`` are all frames of the video, in order."""
         left = iter(images)
         for length in self._lengths:
             if sum(1 for _ in islice(left, length)) < length or length < CHUNK:
@@ -94,14 +94,14 @@ class KeypointFiles(LazySequence[Keypoints | None]):
         return sum(self._lengths)
 
     def at(self, index: int) -> Keypoints | None:
-        """The landmarks of frame ``index``."""
+        """Return the landmarks of frame ``index``."""
         number = index // CHUNK
         if self._held[0] != number:
             self._held = number, self._read(number)
         return self._held[1][index % CHUNK]
 
     def remove(self) -> None:
-        """Deletes the files, and the folder where nothing else is in it."""
+        """Delete the files, and the folder where nothing else is in it."""
         with suppress(OSError):
             for path in self.folder.iterdir():
                 if _CHUNKS.fullmatch(path.name) or is_temporary(path.name):
@@ -111,7 +111,7 @@ class KeypointFiles(LazySequence[Keypoints | None]):
             self.folder.rmdir()
 
     def _read(self, number: int) -> list[Keypoints | None]:
-        """The frames of one file.
+        """Return the frames of one file.
 
         Raises:
             StoreError: it is damaged.
@@ -128,12 +128,12 @@ class KeypointFiles(LazySequence[Keypoints | None]):
 
 
 def _is_empty(folder: Path) -> bool:
-    """Whether there is nothing but what a killed run left."""
+    """Return whether there is nothing but what a killed run left."""
     return folder.is_dir() and all(is_temporary(path.name) for path in folder.iterdir())
 
 
 def _read_key(folder: Path) -> str | None:
-    """Of a folder of ours, also one of a version without a format mark; None where it is none."""
+    """Of a folder of ours, also one of a version without a format mark; None if it is none."""
     if folder.is_symlink() or not inside(folder, _KEY):  # it may be a pipe, or another program's folder
         return None
     try:

@@ -25,7 +25,7 @@ MOST_PIXELS = 36_000_000
 
 
 def open_media(path: Path) -> InputContainer:
-    """Opens an ordinary file; the caller has checked that it is one.
+    """Open an ordinary file; the caller has checked that it is one.
 
     Raises:
         av.FFmpegError, OSError, ValueError: it is of another kind, or damaged.
@@ -33,5 +33,5 @@ def open_media(path: Path) -> InputContainer:
     import av
 
     options = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "file"}
-    place = "file:" + os.path.abspath(path)  # names with colons are no protocols
+    place = "file:" + os.path.abspath(path)  # so that a name with a colon is not read as a protocol
     return av.open(place, metadata_errors="ignore", container_options=options)

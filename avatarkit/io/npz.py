@@ -33,10 +33,12 @@ _HEADER = re.compile(
 
 
 def read_npz(path: Path, wanted: Collection[str], most_bytes: int, what: str = "npz file") -> dict[str, np.ndarray]:
-    """Reads some of the arrays of an npz file; others are never unpacked.
+    """Read some of the arrays of an npz file; others are never unpacked.
 
     Args:
-        path: of the file. wanted: names of arrays. most_bytes: that all of them together may unpack to.
+        path: of the file.
+        wanted: names of arrays.
+        most_bytes: that all of them together may unpack to.
         what: the file should be, for messages.
 
     Returns:
@@ -44,7 +46,7 @@ def read_npz(path: Path, wanted: Collection[str], most_bytes: int, what: str = "
         them could run code.
 
     Raises:
-        InputError: it is no such file, damaged or too large.
+        InputError: it is not an npz file, damaged or too large.
     """
     require_file(path, what, _MOST_FILE_BYTES)
     found: dict[str, np.ndarray] = {}
@@ -72,7 +74,7 @@ def read_npz(path: Path, wanted: Collection[str], most_bytes: int, what: str = "
 
 
 def _check_directory(file: IO[bytes]) -> None:
-    """The list of members is read as a whole by ``zipfile``; one of an archive of ours has a few kilobytes."""
+    """Check the size of the list of members, which ``zipfile`` reads as a whole; ours have a few kilobytes."""
     size = file.seek(0, 2)
     file.seek(max(0, size - 65_600))
     tail = file.read()
@@ -119,7 +121,7 @@ def _array(stream: IO[bytes], size: int) -> np.ndarray | None:
 
 
 def _fill(stream: IO[bytes], target: memoryview) -> None:
-    """Reads piece by piece, so that nothing is held twice."""
+    """Read piece by piece, so that nothing is held twice."""
     at = 0
     while at < len(target):
         piece = stream.read(min(1 << 20, len(target) - at))

@@ -26,10 +26,10 @@ __all__ = ["photo_from_array", "read_photo", "sample_photo"]
 
 log = logging.getLogger("avatarkit.io.photo")
 
-# Nothing else is opened: some of Pillow's other formats start helper programs or are no photos.
+# Only these are opened: some of Pillow's other formats start helper programs or are not photos.
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "TIFF", "GIF", "BMP", "DIB", "JPEG2000", "PPM", "MPO")
 KNOWN = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP or GIF"
-MIN_SIDE = 64  # pixels: nobody can be tracked below
+MIN_SIDE = 64  # pixels; a smaller person cannot be tracked
 MAX_ASPECT = 12.0
 MAX_MEGAPIXELS_JPEG = 200.0  # decoded at a fraction of its size, so memory stays small
 MAX_MEGAPIXELS = 64.0  # other formats have to be decoded whole, at 4 bytes per pixel and often twice that
@@ -44,7 +44,7 @@ FULL_FRAME_DIAGONAL = math.hypot(36.0, 24.0)  # millimeters
 
 
 def photo_from_array(image: np.ndarray, name: str = "array") -> Photo:
-    """A photo that is in memory already.
+    """Return a photo that is in memory already.
 
     Args:
         image: (H, W, 3) uint8 sRGB, upright.
@@ -80,7 +80,7 @@ def sample_photo(name: str) -> Path:
 
 
 def read_photo(path: str | Path, max_side: int = 2048) -> Photo:
-    """Reads a picture file: upright, in sRGB, not larger than needed; of an animation the first frame.
+    """Read a picture file: upright, in sRGB, not larger than needed; of an animation the first frame.
 
     Gray, palette, 1-bit, 16-bit and CMYK files and embedded color profiles are converted. Metadata other than the
     focal length (place, time, camera) is dropped.
@@ -137,7 +137,7 @@ def _hash(path: Path) -> str:
 
 
 def _open(path: Path) -> Image.Image:
-    """Reads the header only.
+    """Read the header only.
 
     Pillow's own ``open`` stops at a pixel count that cannot be set without changing it for the whole program, and that
     is too low for pictures that are decoded at a fraction of their size; so its formats are tried here one by one.
@@ -173,7 +173,7 @@ def _open(path: Path) -> Image.Image:
 
 
 def _what_it_is(prefix: bytes) -> str:
-    """The rest of a sentence about a file that is no picture we read."""
+    """Return the rest of a sentence about a file that is no picture we read."""
     start = prefix.lstrip().lower()
     if prefix[4:8] == b"ftyp" and prefix[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
         return "is a HEIC photo; install the package pillow-heif, or save the photo as JPEG."
@@ -216,7 +216,7 @@ def _check_pixels(image: Image.Image, path: Path) -> None:
 
 
 def _scans(path: Path) -> int:
-    """Starts of scans in a JPEG file; within a scan these bytes cannot stand."""
+    """Count the scans of a JPEG file; within a scan the bytes of its start cannot occur."""
     count, last = 0, b""
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -290,7 +290,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Imag
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    """Applies the EXIF orientation, 1 to 8."""
+    """Apply the EXIF orientation, 1 to 8."""
     from PIL.Image import Transpose
 
     turn = {

@@ -57,7 +57,7 @@ class VideoInfo:
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Reads the header and the first frame.
+    """Read the header and the first frame.
 
     Raises:
         InputError: one sentence that says what is wrong with the file and what to do.
@@ -136,7 +136,7 @@ class _Clock:
         self._start, self._skipped, self._told = 0.0, 0.0, False
 
     def at(self, frame: av.VideoFrame) -> float:
-        """The time of the next frame."""
+        """Return the time of the next frame."""
         last = self._last
         now = frame.time
         if now is None or not math.isfinite(now):
@@ -156,7 +156,7 @@ class _Clock:
 
 
 def check_length(number: int, path: Path) -> None:
-    """Whether a video of so many frames, or its frame of this number, is read.
+    """Return whether a video of so many frames, or its frame of this number, is read.
 
     Raises:
         InputError: it is too long.
@@ -166,7 +166,7 @@ def check_length(number: int, path: Path) -> None:
 
 
 def _place(seconds: float, rate: float) -> int:
-    """Number of the first output frame at or after a time, with half a frame of tolerance."""
+    """Return the number of the first output frame at or after a time, with half a frame of tolerance."""
     return math.floor(seconds * rate + 0.5 + 1e-6)
 
 
@@ -258,7 +258,7 @@ def _size(frame: av.VideoFrame, stream: VideoStream, max_side: int | None) -> tu
 
 
 def _to_array(frame: av.VideoFrame, stream: VideoStream, max_side: int | None) -> np.ndarray:
-    """(H, W, 3) uint8, upright."""
+    """Return (H, W, 3) uint8, upright."""
     width, height = _size(frame, stream, max_side)
     same = (width, height) == (frame.width, frame.height)
     if same and frame.format.name.startswith(("yuv420", "yuv422", "nv12")):

@@ -110,7 +110,7 @@ class VideoWriter:
         return self
 
     def write(self, image: np.ndarray) -> None:
-        """Appends a picture, (H, W, 3) uint8 sRGB, or (H, W, 4) with straight alpha where ``transparent``."""
+        """Append a picture, (H, W, 3) uint8 sRGB, or (H, W, 4) with straight alpha if ``transparent``."""
         channels = 4 if self.transparent else 3
         if image.shape != (self.height, self.width, channels) or image.dtype != np.uint8:
             expected = (self.height, self.width, channels)
@@ -147,7 +147,7 @@ class VideoWriter:
             self._discard()
 
     def _frames(self) -> OutputFolder:
-        """The folder of frames; no file of the user's looks like one."""
+        """Return the folder of frames; no file of the user's looks like one."""
         if self.path.is_file():
             raise InputError(f"{self.path} is a file without a suffix; choose another name for the folder of frames.")
         folder = OutputFolder(self.path, "frames")
@@ -205,7 +205,7 @@ class VideoWriter:
                 return
 
     def _sound_packets(self, path: Path, encoder: str) -> Iterator[tuple[float, Any]]:
-        """Encoded sound with the second at which each packet begins."""
+        """Return encoded sound with the second at which each packet begins."""
         import av
 
         stream = self._container.add_stream(encoder, rate=48000, layout="stereo")
@@ -243,7 +243,7 @@ class VideoWriter:
         place.__exit__(None, None, None)
 
     def _discard(self) -> None:
-        """Closes what is open and deletes what is not finished."""
+        """Close what is open and delete what is not finished."""
         import av
 
         self._encoder.shutdown(cancel_futures=True)
@@ -283,7 +283,7 @@ def _decoded(source: Any) -> Iterator[Any]:
 
 
 def _audible(piece: Any) -> Any:
-    """The piece without samples that are no numbers or absurdly loud: encoders stop at them."""
+    """Return the piece without samples that are NaN or absurdly loud; encoders stop at them."""
     import av
 
     if piece.format.name not in ("flt", "fltp"):

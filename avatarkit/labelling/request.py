@@ -166,7 +166,7 @@ class ClipRequest:
         return {kind: np.stack(pictures) for kind, pictures in drawn.items()}
 
     def drawings(self) -> np.ndarray:
-        """Draw the body in the photo's colors, (T, H, W, 3) uint8 on grey."""
+        """Draw the body in the photo's colors, (T, H, W, 3) uint8 on gray."""
         painter = HeadPainter(self.subject, self.context.get("body"), self.context.get("renderer"))
         report = self.context.progress
         return np.stack(painter.draw(self.params, self.camera, lambda part: report("drawing the person", part)))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from avatarkit.errors import InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix
 from avatarkit.interfaces import BodyModel
 from avatarkit.motion.own import soles
@@ -28,9 +27,8 @@ def write_bvh(motion: Motion, body: BodyModel, path: Path) -> None:
         InputError: the motion is for another body model.
         StoreError: the file cannot be written.
     """
+    motion.require_model(body.name)
     p = motion.params
-    if p.model != body.name:
-        raise InputError(f"The motion is for the body model {p.model!r}, not for {body.name!r}.")
     with torch.no_grad():
         places = body.skeleton(p.shape).positions.double().cpu()
     places[:, 1] -= soles(body, p.shape)

@@ -56,9 +56,8 @@ def save_motion(motion: Motion, body: BodyModel, path: Path | str) -> None:
         InputError: the motion is for another body model.
         StoreError: the file cannot be written.
     """
+    motion.require_model(body.name)
     p = motion.params
-    if p.model != body.name:
-        raise InputError(f"The motion is for the body model {p.model!r}, not for {body.name!r}.")
     with torch.no_grad(), single_threaded():
         rest = body.skeleton(p.shape).positions.detach().cpu().clone()
         rest[:, 1] -= soles(body, p.shape)

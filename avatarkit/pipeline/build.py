@@ -55,7 +55,7 @@ from avatarkit.utils.files import only_user
 from avatarkit.utils.progress import Progress, default_progress
 from avatarkit.utils.threads import single_threaded
 
-__all__ = ["EXTRAS", "RUNS", "STAGES", "build", "core_revisions", "load_tracked_subject"]
+__all__ = ["EXTRAS", "RUNS", "STAGES", "build", "core_revisions", "keyed_stage", "load_tracked_subject"]
 
 log = logging.getLogger("avatarkit.pipeline.build")
 
@@ -209,7 +209,7 @@ class _Run:
         subject = replace(subject, quality=quality)
 
         tensors |= params_to_tensors(subject.params, "photo") | cameras_to_tensors((subject.camera,), "camera")
-        tensors["box"] = _person_box(subject)
+        tensors["box"] = torch.tensor(subject.matte.box(), dtype=torch.float32)
         manifest = self.manifest(photo, subject, consent)
         manifest["labels"] = {clip.name: dict(clip.facts) for clip, _ in body_clips + head_clips}
         return tensors, manifest, self.preview(tensors, manifest, subject, clips, training)
@@ -437,14 +437,8 @@ class _Run:
         }
 
     def _stage(self, name: str, slots: tuple[str, ...], inputs: dict[str, str], config: dict[str, Any]) -> Stage:
-        """Return a stage with its content key.
-
-        The key covers the components in ``slots`` and the revisions of the core packages that the stage runs.
-        """
-        revision = self.components.descriptor(slots[-1]).revision
-        code = core_revisions(RUNS[re.sub(r"-\d+$", "", name)])
-        parts = {"slots": self.components.identities(slots), "core": code, **config}
-        return self.store.stage(name, slots[-1], revision, parts, self.seed, inputs)
+        """Return a stage of this build; see ``keyed_stage``."""
+        return keyed_stage(self.store, self.components, name, slots, inputs, config, RUNS[re.sub(r"-\d+$", "", name)])
 
     def _require(self, slot: str, contract: Callable[..., None], *values: Any) -> None:
         """Raise PluginError if the result of a component breaks its interface."""
@@ -506,15 +500,24 @@ def _origin(component: ComponentSpec) -> dict[str, str]:
     return {"name": component.name, "version": plugin.version, "distribution": Path(plugin.distribution).name}
 
 
+def keyed_stage(
+    store: Store,
+    components: Components,
+    name: str,
+    slots: tuple[str, ...],
+    inputs: dict[str, str],
+    config: dict[str, Any],
+    packages: Iterable[str],
+) -> Stage:
+    """Return a stage whose key covers the components in ``slots`` and the revisions of the core ``packages`` that it runs."""
+    parts = {"slots": components.identities(slots), "core": core_revisions(packages), **config}
+    revision = components.descriptor(slots[-1]).revision
+    return store.stage(name, slots[-1], revision, parts, components.context.seed, inputs)
+
+
 def core_revisions(packages: Iterable[str]) -> dict[str, int]:
     """Return package of the core -> its ``REVISION``, for content keys."""
     return {name: importlib.import_module(f"avatarkit.{name}").REVISION for name in packages}
-
-
-def _person_box(subject: Subject) -> torch.Tensor:
-    """Return the box of the matte (4,): x0, y0, x1, y1 in pixels."""
-    ys, xs = (subject.matte.alpha > 0.5).nonzero(as_tuple=True)
-    return torch.stack([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]).float()
 
 
 def load_tracked_subject(store: Path, manifest: dict[str, Any]) -> Subject:

@@ -68,7 +68,7 @@ def _cross(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def _nearest(
     pixels: torch.Tensor, z: torch.Tensor, faces: torch.Tensor, camera: Camera
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The nearest face at each pixel center: index (H, W) or -1, barycentric (H, W, 3), depth (H, W)."""
+    """Return the nearest face at each pixel center: index (H, W) or -1, barycentric (H, W, 3), depth (H, W)."""
     H, W = camera.height, camera.width
     hit = torch.full((H * W,), -1, device=z.device)
     barycentric, depth = z.new_zeros(H * W, 3), z.new_zeros(H * W)
@@ -89,10 +89,12 @@ def _nearest(
 def _nearest_in_row(
     centers: torch.Tensor, corners: torch.Tensor, z: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The nearest of F faces at P points: index (P,) or -1, barycentric (P, 3), depth (P,).
+    """Return the nearest of F faces at P points: index (P,) or -1, barycentric (P, 3), depth (P,).
 
     Args:
-        centers: (P, 2). corners: (F, 3, 2) pixels. z: (F, 3) depths.
+        centers: (P, 2).
+        corners: (F, 3, 2) pixels.
+        z: (F, 3) depths.
     """
     a, b, c = (corners - centers[:, None, None]).unbind(-2)  # (P, F, 2) each
     w = torch.stack([_cross(b, c), _cross(c, a), _cross(a, b)], dim=-1)
@@ -110,10 +112,11 @@ def _nearest_in_row(
 
 
 def silhouette_edges(pixels: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
-    """(S, 2) int64: ends (lower number first) of the edges whose faces all lie on one side, sorted.
+    """Return (S, 2) int64: ends (lower number first) of the edges whose faces all lie on one side, sorted.
 
     Args:
-        pixels: (V, 2) projected vertices. faces: (F, 3) those that are drawn.
+        pixels: (V, 2) projected vertices.
+        faces: (F, 3) those that are drawn.
     """
     corners = torch.cat([faces[:, [0, 1, 2]], faces[:, [1, 2, 0]], faces[:, [2, 0, 1]]])  # two ends, opposite corner
     ends = corners[:, :2].sort(-1).values
@@ -135,7 +138,7 @@ def _antialias(covered: torch.Tensor, pixels: torch.Tensor, edges: torch.Tensor)
 
 
 def _pair_gains(covered: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
-    """What horizontal pairs of pixels add to the mask (H, W), by edges with ends (S, 2 ends, 2 xy)."""
+    """Return what horizontal pairs of pixels add to the mask (H, W), by edges with ends (S, 2 ends, 2 xy)."""
     H, W = covered.shape
     y = torch.arange(H, dtype=ends.dtype, device=ends.device) + 0.5
     a, b = ends[:, 0, :, None], ends[:, 1, :, None]  # (S, 2, 1)

@@ -102,7 +102,7 @@ def workspace(path: Path) -> Path:
 
 
 def check_extras(path: Path, names: tuple[str, ...]) -> None:
-    """Checks before a build that no file of the user's inside an avatar is in the way of what the build adds.
+    """Check before a build that no file of the user's inside an avatar is in the way of what the build adds.
 
     Raises:
         StoreError: there is one.
@@ -120,10 +120,11 @@ def write_bundle(
     manifest: Mapping[str, Any],
     extras: Mapping[str, Path | bytes | str] | None = None,
 ) -> Path:
-    """Writes an avatar. Of an older one at ``path`` only the files that its manifest lists are replaced, at the very end.
+    """Write an avatar; of an older one at ``path``, replace only the files that its manifest lists, at the very end.
 
     Args:
-        path: of the folder. tensors: of the avatar, and of what is needed to play it.
+        path: of the folder.
+        tensors: of the avatar, and of what is needed to play it.
         manifest: plain values; absolute paths in it are cut to their last part: nothing tells of the user's disk. Control
             characters are left out.
         extras: name inside the folder -> file to copy, bytes, or text.
@@ -160,7 +161,7 @@ def write_bundle(
 
 
 def recover(path: Path) -> None:
-    """Ends what ``write_bundle`` began or was killed in; the caller keeps other processes away with ``only_user``.
+    """Finish a ``write_bundle`` that was killed; the caller keeps other processes away with ``only_user``.
 
     A complete new avatar beside ``path`` takes the place of the old one, and the workspace becomes the avatar's cache.
     """
@@ -205,7 +206,7 @@ def _files(path: Path) -> dict[str, str]:
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Reads an avatar.
+    """Read an avatar.
 
     Raises:
         InputError: there is no avatar at ``path``, it is damaged, or a newer version of avatarkit made it.
@@ -217,10 +218,11 @@ def read_bundle(path: Path) -> Bundle:
 def read_tensors(
     path: Path, manifest: Mapping[str, Any], check: Callable[[Mapping[str, StoredTensor]], None] | None = None
 ) -> dict[str, torch.Tensor]:
-    """Reads the tensors of an avatar, on the CPU.
+    """Read the tensors of an avatar, on the CPU.
 
     Args:
-        path: of the folder. manifest: of the same folder, as ``read_manifest`` gives it.
+        path: of the folder.
+        manifest: of the same folder, as ``read_manifest`` gives it.
         check: is shown what the file holds before the numbers are read, and may raise.
 
     Raises:
@@ -278,7 +280,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _require_own(path: Path, name: str) -> None:
-    """Stops at a link out of the avatar, a pipe or a device; avatars come from other people.
+    """Check that a file is no link out of the avatar, pipe or device; avatars come from other people.
 
     Raises:
         InputError: it is one.
@@ -293,25 +295,25 @@ def _require_own(path: Path, name: str) -> None:
 
 
 def _real(path: Path) -> Path:
-    """The folder itself where ``path`` is a link to it."""
+    """Return the folder itself where ``path`` is a link to it."""
     return Path(os.path.realpath(path))
 
 
 def _beside(path: Path, purpose: str) -> Path:
-    """A hidden neighbor of an avatar folder."""
+    """Return a hidden neighbor of an avatar folder."""
     return path.parent / f".{path.name}.{purpose}"
 
 
 def _is_avatar(path: Path) -> bool:
-    """Whether the folder bears the mark of an avatar and lists its tensors; that it can be played is not looked at."""
+    """Return whether the folder has an avatar's manifest that lists its tensors; they are not read."""
     return _marked(path) is not None
 
 
 def _marked(path: Path) -> dict[str, Any] | None:
-    """The manifest of an avatar; None where there is none, or one that is not ours.
+    """Return the manifest of an avatar; None if there is none, or one that is not ours.
 
     Raises:
-        StoreError: whether there is one cannot be told: the disk fails.
+        StoreError: the disk fails.
     """
     file = path / _MANIFEST
     with disk_errors(file):

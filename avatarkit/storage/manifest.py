@@ -1,7 +1,7 @@
-"""The manifest of an avatar as a declared schema: avatars are shared, so that every field of one may come from anybody.
+"""The manifest of an avatar as a declared schema. Avatars are shared, so any field may hold anything.
 
-``fault`` compares plain values with the schema and says what is wrong in half a sentence. Fields that the schema does not know
-are kept: older and newer versions write fewer and more. msgspec does the comparing: it starts four times faster than pydantic.
+``fault`` compares plain values with the schema and says what is wrong in half a sentence. Unknown fields are kept: other versions
+write fewer or more. msgspec starts four times faster than pydantic.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class _Manifest(Struct):
 
 
 def fault(manifest: Mapping[str, Any]) -> str | None:
-    """Returns what is wrong with a manifest as half a sentence that names the field; None where nothing is.
+    """Return what is wrong with a manifest as half a sentence that names the field; None if nothing is.
 
     Args:
         manifest: plain values, as ``plain.parse_json`` gives them.
@@ -106,12 +106,12 @@ def fault(manifest: Mapping[str, Any]) -> str | None:
         return f"its manifest {found}"
     for name in manifest.get("files", {}):
         if relative_name(name) is None:
-            return f"its manifest lists the file {_shown(name)}, which is no name of a file inside it"
+            return f"its manifest lists the file {_shown(name)}, which is not the name of a file inside it"
     return None
 
 
 def convert(value: Any, schema: Any) -> Any:
-    """Returns plain values as ``schema``, a msgspec type.
+    """Return plain values as ``schema``, a msgspec type.
 
     Raises:
         ValueError: they do not fit; the text is half a sentence that names the field.
@@ -123,17 +123,17 @@ def convert(value: Any, schema: Any) -> Any:
 
 
 def is_clean(text: str) -> bool:
-    """Whether a text holds nothing but characters that can be shown, line feeds and tabs."""
+    """Return whether a text holds nothing but characters that can be shown, line feeds and tabs."""
     return _UNSHOWN.search(text) is None
 
 
 def clean(text: str) -> str:
-    """Returns a text without the characters that ``fault`` refuses."""
+    """Return a text without the characters that ``fault`` refuses."""
     return _UNSHOWN.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _hidden(manifest: Mapping[str, Any]) -> str | None:
-    """What is wrong with the first text that cannot be shown or is too long, wherever it stands; half a sentence."""
+    """Return what is wrong with the first text that cannot be shown or is too long, wherever it stands; half a sentence."""
     values: list[tuple[tuple[str, ...], Any]] = [((), manifest)]
     while values:
         path, value = values.pop()
@@ -187,7 +187,7 @@ def _fault_of_fields(value: Mapping[str, Any], schema: type[Struct], path: tuple
 
 
 def _words(hint: Any) -> str:
-    """What people call a type."""
+    """Return what people call a type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         told = next((m.description for m in hint.__metadata__ if isinstance(m, Meta) and m.description), None)
@@ -199,12 +199,12 @@ def _words(hint: Any) -> str:
 
 
 def _path(path: tuple[str, ...]) -> str:
-    """A field as people write it, within bounds."""
+    """Return a field as people write it, within bounds."""
     return ".".join(p if p.isprintable() and 0 < len(p) <= 40 else _shown(p) for p in path[:6]) or "its top"
 
 
 def _shown(value: Any) -> str:
-    """A value within bounds and without characters that a terminal obeys."""
+    """Return a value within bounds and without characters that a terminal obeys."""
     if isinstance(value, (list, Mapping)):
         kind = "table" if isinstance(value, Mapping) else "list"
         return f"a {kind} of {len(value)} entries"

@@ -1,4 +1,4 @@
-"""What the file of an avatar must hold before it is played: avatars are shared, so that it may come from anybody."""
+"""Checks of an avatar's tensors before it is played. Avatars are shared, so the file may hold anything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LARGEST_COLOR = 1000.0  # of 0 to 1, not clamped
 
 
 def playing_specs(body: BodyModel) -> dict[str, TensorSpec]:
-    """The tensors of an avatar beside its model's: camera, box and the person as the photo shows them."""
+    """Return the tensors of an avatar beside its model's: camera, box and the person as the photo shows them."""
 
     def within(limit: float, *shape: int) -> TensorSpec:
         return TensorSpec(shape, low=-limit, high=limit)
@@ -42,7 +42,7 @@ def playing_specs(body: BodyModel) -> dict[str, TensorSpec]:
 
 
 def state_specs(model: AvatarModel) -> dict[str, TensorSpec]:
-    """What the model says about its tensors, empty where it says nothing; names as in ``AvatarModel.state``."""
+    """Return what the model says about its tensors, empty if nothing; names as in ``AvatarModel.state``."""
     return dict(model.specs())
 
 
@@ -51,7 +51,7 @@ def _all_specs(body: BodyModel, model: AvatarModel) -> dict[str, TensorSpec]:
 
 
 def require_header(header: Mapping[str, StoredTensor], body: BodyModel, model: AvatarModel) -> None:
-    """A file with this header holds all tensors that playing needs, in their shapes.
+    """Check that a file with this header holds all tensors that playing needs, in their shapes.
 
     Raises:
         Violation: it does not; the text names the tensor.
@@ -60,7 +60,7 @@ def require_header(header: Mapping[str, StoredTensor], body: BodyModel, model: A
 
 
 def require_playable(tensors: Mapping[str, torch.Tensor], body: BodyModel, model: AvatarModel) -> None:
-    """The numbers of an avatar are finite and possible; their shapes were looked at by ``require_header``.
+    """Check that the numbers of an avatar are finite and possible; ``require_header`` checks the shapes.
 
     Raises:
         Violation: they are not; the text names the tensor.
@@ -72,7 +72,7 @@ def require_playable(tensors: Mapping[str, torch.Tensor], body: BodyModel, model
     x0, y0, x1, y1 = tensors["box"].tolist()
     if not (x0 < x1 <= camera.width + 1 and y0 < y1 <= camera.height + 1):
         told = f"({x0:g}, {y0:g}, {x1:g}, {y1:g})"
-        raise Violation(f"the tensor box {told} is no part of a photo of {camera.width} x {camera.height} pixels")
+        raise Violation(f"the tensor box {told} is not inside a photo of {camera.width} x {camera.height} pixels")
 
 
 def require_state(state: Mapping[str, torch.Tensor], model: AvatarModel) -> None:
@@ -87,7 +87,7 @@ def require_state(state: Mapping[str, torch.Tensor], model: AvatarModel) -> None
 
 
 def require_pose(posed: Posed) -> None:
-    """An avatar in the pose of its photo can be drawn.
+    """Check that an avatar in the pose of its photo can be drawn.
 
     Raises:
         Violation: it cannot.
@@ -113,4 +113,4 @@ def _require_camera(camera: Camera) -> None:
     R, bottom = T[:3, :3], T[3] - torch.tensor([0.0, 0.0, 0.0, 1.0])
     rigid = bool(((R @ R.T - torch.eye(3)).abs() < 1e-3).all()) and float(torch.linalg.det(R)) > 0
     if not rigid or bool((bottom.abs() > 1e-5).any()):
-        raise Violation("the tensor camera.T_camera_world is no rotation and translation")
+        raise Violation("the tensor camera.T_camera_world is not a rotation and translation")

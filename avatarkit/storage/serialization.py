@@ -116,7 +116,7 @@ def params_to_tensors(params: BodyParams, prefix: str) -> dict[str, torch.Tensor
 
 
 def params_from_tensors(tensors: Mapping[str, torch.Tensor], prefix: str, model: str) -> BodyParams:
-    """The inverse of ``params_to_tensors``."""
+    """Invert ``params_to_tensors``."""
     return BodyParams(model, **{k: tensors[f"{prefix}.{k}"] for k in ("shape", *_MOVING)})
 
 
@@ -130,13 +130,13 @@ def cameras_to_tensors(cameras: tuple[Camera, ...], prefix: str) -> dict[str, to
 
 
 def cameras_from_tensors(tensors: Mapping[str, torch.Tensor], prefix: str) -> tuple[Camera, ...]:
-    """The inverse of ``cameras_to_tensors``."""
+    """Invert ``cameras_to_tensors``."""
     K, T, size = (tensors[f"{prefix}.{k}"] for k in ("K", "T_camera_world", "size"))
     return tuple(Camera(K[i], T[i], int(size[i, 0]), int(size[i, 1])) for i in range(len(K)))
 
 
 def save_subject(subject: Subject, folder: Path) -> None:
-    """Writes ``subject.safetensors`` and ``subject.json``."""
+    """Write ``subject.safetensors`` and ``subject.json``."""
     k = subject.keypoints
     tensors = {
         "image": subject.photo.image,
@@ -157,7 +157,7 @@ def save_subject(subject: Subject, folder: Path) -> None:
 
 
 def load_subject(folder: Path) -> Subject:
-    """The inverse of ``save_subject``."""
+    """Read what ``save_subject`` wrote."""
     tensors, facts = _read(folder, "subject", _SubjectFacts)
     quality = facts["quality"]
     return Subject(
@@ -175,7 +175,7 @@ def load_subject(folder: Path) -> Subject:
 
 
 def save_keypoints(frames: Sequence[Keypoints | None], folder: Path) -> None:
-    """Writes ``keypoints.safetensors`` and ``keypoints.json``: the landmarks of a clip, None where nobody was seen."""
+    """Write ``keypoints.safetensors`` and ``keypoints.json``: the landmarks of a clip, None for frames without a person."""
     tensors: dict[str, torch.Tensor] = {}
     for i, k in enumerate(frames):
         if k is not None:
@@ -184,7 +184,7 @@ def save_keypoints(frames: Sequence[Keypoints | None], folder: Path) -> None:
 
 
 def load_keypoints(folder: Path) -> list[Keypoints | None]:
-    """The inverse of ``save_keypoints``."""
+    """Read what ``save_keypoints`` wrote."""
     tensors, facts = _read(folder, "keypoints", _FramesFacts)
     frames: list[dict[str, torch.Tensor]] = [{} for _ in facts["frames"]]
     for key, tensor in tensors.items():
@@ -221,7 +221,7 @@ def _keypoints_from_tensors(tensors: Mapping[str, torch.Tensor], prefix: str, fa
 
 
 def save_motions(motions: list[Motion], folder: Path) -> None:
-    """Writes ``motions.safetensors`` and ``motions.json``."""
+    """Write ``motions.safetensors`` and ``motions.json``."""
     tensors: dict[str, torch.Tensor] = {}
     facts = []
     for i, m in enumerate(motions):
@@ -233,7 +233,7 @@ def save_motions(motions: list[Motion], folder: Path) -> None:
 
 
 def load_motions(folder: Path) -> list[Motion]:
-    """The inverse of ``save_motions``."""
+    """Read what ``save_motions`` wrote."""
     tensors, facts = _read(folder, "motions", _MotionsFacts)
     return [
         Motion(f["name"], f["fps"], params_from_tensors(tensors, str(i), f["model"]), f["loop"], tensors.get(f"{i}.valid"))
@@ -242,7 +242,7 @@ def load_motions(folder: Path) -> list[Motion]:
 
 
 def save_clip(clip: LabelClip, folder: Path) -> None:
-    """Writes ``clip.safetensors`` and ``clip.json``."""
+    """Write ``clip.safetensors`` and ``clip.json``."""
     tensors = {k: getattr(clip, k) for k in ("frames", "alpha", "confidence")}
     tensors |= params_to_tensors(clip.requested, "requested") | params_to_tensors(clip.params, "params")
     tensors |= cameras_to_tensors(clip.cameras, "cameras")
@@ -254,7 +254,7 @@ def save_clip(clip: LabelClip, folder: Path) -> None:
 
 
 def load_clip(folder: Path) -> LabelClip:
-    """The inverse of ``save_clip``."""
+    """Read what ``save_clip`` wrote."""
     tensors, facts = _read(folder, "clip", _ClipFacts)
     return LabelClip(
         name=facts["name"],

@@ -1,4 +1,4 @@
-"""Stage folders with content keys: equal key, reuse; a killed run resumes; nothing half written is ever read.
+"""Stage folders with content keys: a stage is reused if its key is equal, and never read half written.
 
 A stage of a build is a folder ``NAME-KEY`` with its files and a ``stage.json``; it is written under another name and
 renamed.
@@ -86,7 +86,8 @@ class Store:
 
         Args:
             name: readable, unique within a build: ``tracking``, ``labels-body-wave``.
-            component: name of the component that does the work. revision: of that component.
+            component: name of the component that does the work.
+            revision: of that component.
             config: its config: a dataclass, a mapping of plain values, or None.
             seed: of the stage.
             inputs: name -> key of the stages, or sha256 of the files, that it reads.
@@ -102,7 +103,7 @@ class Store:
         return Stage(self.root, name, parts)
 
     def sweep(self) -> None:
-        """Deletes half-written stages of runs that were killed; the caller holds the lock of the output."""
+        """Delete half-written stages of runs that were killed; the caller holds the lock of the output."""
         if self.root.is_dir():
             for folder in self.root.glob("*.tmp"):
                 if _STAGE_FOLDER.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
@@ -172,7 +173,7 @@ class Stage:
 
     @contextmanager
     def write(self) -> Iterator[Path]:
-        """A temporary folder to put the results in; it becomes the stage's folder at the end, or nothing does.
+        """Give a temporary folder for the results; it becomes the stage's folder at the end, or nothing does.
 
         Raises:
             StoreError: no space, no permission.
@@ -219,7 +220,7 @@ class Stage:
         self._verified = None
 
     def discard(self) -> None:
-        """Deletes the results and the partial work, so that the stage is made again."""
+        """Delete the results and the partial work, so that the stage is made again."""
         self._verified = False
         for folder in (self.folder, self.folder.with_name(f"{self.folder.name}.partial")):
             shutil.rmtree(folder, ignore_errors=True)
@@ -280,7 +281,7 @@ def _plain(value: Any) -> Any:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Writes named tensors as safetensors; equal tensors give equal bytes.
+    """Write named tensors as safetensors; equal tensors give equal bytes.
 
     Raises:
         StoreError: no space, no permission.
@@ -310,10 +311,10 @@ class StoredTensor:
 
 
 def read_header(path: Path) -> dict[str, StoredTensor]:
-    """Reads which tensors a file of ``save_tensors`` holds, and none of their numbers.
+    """Read which tensors a file of ``save_tensors`` holds, and none of their numbers.
 
     Raises:
-        StoreError: the file is missing or damaged: the header is no such header, or does not describe just the file's bytes.
+        StoreError: the file is missing, or its header is damaged or does not describe exactly the file's bytes.
     """
     if not path.is_file():
         raise StoreError(f"{path} is missing.")
@@ -321,10 +322,10 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
         with path.open("rb") as stream:
             size, length = os.fstat(stream.fileno()).st_size, int.from_bytes(stream.read(8), "little")
             if not 2 <= length <= min(size - 8, _MOST_HEADER_BYTES):
-                raise BadText("its header is no header of tensors")
+                raise BadText("its header is not one of a file of tensors")
             header = parse_json(stream.read(length))
         if not isinstance(header, dict):
-            raise BadText("its header is no table of tensors")
+            raise BadText("its header is not a table of tensors")
         return _tensors_of(header, size - 8 - length)
     except BadText as error:
         raise StoreError(f"{path} is damaged: {error}.") from error
@@ -333,7 +334,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
 
 
 def _tensors_of(header: Mapping[str, Any], size: int) -> dict[str, StoredTensor]:
-    """The entries of a header whose tensors fill ``size`` bytes without gaps."""
+    """Return the entries of a header whose tensors fill ``size`` bytes without gaps."""
     found: dict[str, StoredTensor] = {}
     places = []
     for name, entry in header.items():
@@ -346,7 +347,7 @@ def _tensors_of(header: Mapping[str, Any], size: int) -> dict[str, StoredTensor]
             _counts(entry.get("data_offsets")),
         )
         if dtype is None or shape is None or len(shape) > 8 or offsets is None or len(offsets) != 2:
-            raise BadText(f"its header says nothing sensible about the tensor {name[:60]!a}")
+            raise BadText(f"its header does not describe the tensor {name[:60]!a}")
         begin, end = offsets
         if end - begin != math.prod(shape) * dtype.itemsize:
             raise BadText(f"the tensor {name[:60]!a} has another size than its shape says")
@@ -370,7 +371,7 @@ def _counts(values: Any) -> tuple[int, ...] | None:
 
 
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
-    """Reads what ``save_tensors`` wrote.
+    """Read what ``save_tensors`` wrote.
 
     Raises:
         StoreError: the file is missing or damaged.
@@ -386,7 +387,7 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, to
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Writes plain values, whole or not at all.
+    """Write plain values, whole or not at all.
 
     Raises:
         StoreError: no space, no permission.
@@ -395,10 +396,11 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_json(path: Path, most_bytes: int = _MOST_JSON_BYTES) -> dict[str, Any]:
-    """Reads a JSON object, within the bounds of ``parse_json``.
+    """Read a JSON object, within the bounds of ``parse_json``.
 
     Args:
-        path: of the file. most_bytes: the largest size that is read.
+        path: of the file.
+        most_bytes: the largest size that is read.
 
     Raises:
         StoreError: the file is missing, too large or damaged.
@@ -412,7 +414,7 @@ def read_json(path: Path, most_bytes: int = _MOST_JSON_BYTES) -> dict[str, Any]:
     except BadText as error:
         raise StoreError(f"{path} is damaged: {error}.") from error
     if not isinstance(data, dict):
-        raise StoreError(f"{path} is damaged: it holds no JSON object.")
+        raise StoreError(f"{path} is damaged: it is not a JSON object.")
     return data
 
 
@@ -420,7 +422,7 @@ def read_json(path: Path, most_bytes: int = _MOST_JSON_BYTES) -> dict[str, Any]:
 
 
 def _reset_peak_memory() -> None:
-    """Starts a new peak where the system can (Linux)."""
+    """Start a new peak where the system can (Linux)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

@@ -56,7 +56,7 @@ class View:
 
 
 def _both(upper: Direction, lower: Direction) -> dict[str, tuple[Direction, Direction]]:
-    """The same for both arms; x points outwards."""
+    """Return the same for both arms; x points outwards."""
     return {side: ((sign * upper[0], *upper[1:]), (sign * lower[0], *lower[1:])) for side, sign in (("left", 1), ("right", -1))}
 
 
@@ -120,7 +120,7 @@ class DressedPerson:
         self.params, self.camera = framed(aimed(body, neutral, PHOTO.arms), look.crop)
 
     def pose(self, view: View) -> BodyParams:
-        """The person with other arms, on the same spot."""
+        """Return the person with other arms, on the same spot."""
         return aimed(self.body, replace(self.params, joints=torch.zeros_like(self.params.joints)), view.arms)
 
     def trunk(self, params: BodyParams) -> torch.Tensor:
@@ -201,7 +201,7 @@ class DressedPerson:
 
     @single_threaded()
     def write_photo(self, folder: Path) -> Path:
-        """Writes ``photo.png`` with what the components ``truth`` read; returns its path."""
+        """Write ``photo.png`` with what the components ``truth`` read; return its path."""
         folder.mkdir(parents=True, exist_ok=True)
         drawn = self.draw(self.params, self.camera)
         save_png(folder / "cutout.png", torch.cat([drawn.color, drawn.alpha[..., None]], -1))
@@ -239,7 +239,7 @@ def _trunk(body: BodyModel, params: BodyParams) -> torch.Tensor:
 def build_dressed(
     person: DressedPerson, folder: Path, registry: Registry, preset: str = "instant", detect: bool = False
 ) -> LoadedAvatar:
-    """Builds an avatar from a person's photo.
+    """Build an avatar from a person's photo.
 
     Args:
         person: whose photo is written to ``folder/photo``.
@@ -277,7 +277,7 @@ class Score:
 
 
 def score(person: DressedPerson, avatar: LoadedAvatar, view: View) -> Score:
-    """Compares an avatar that was built from the person's photo with the truth.
+    """Compare an avatar that was built from the person's photo with the truth.
 
     The avatar starts from its own pose in the photo, so that errors of the tracker do not add up. Each of its bones then turns in
     the world as the true one does between the photo and the view. A photo does not tell how large and how far away a person is;
@@ -321,7 +321,7 @@ def _turned(body: BodyModel, own: BodyParams, start: BodyParams, end: BodyParams
 
 
 def _wide(camera: Camera, distance: float) -> Camera:
-    """The photo's frame with room at the sides and above for arms, in the size that is compared."""
+    """Return the photo's frame with room at the sides and above for arms, in the size that is compared."""
     meter = float(camera.K[0, 0]) / distance
     side, top = round(_ROOM_BESIDE * meter), round(_ROOM_ABOVE * meter)
     return camera.cropped(-side, -top, camera.width + 2 * side, camera.height + top).scaled_to(_COMPARED)

@@ -20,7 +20,7 @@ RGB = tuple[float, float, float]
 
 
 def noise(places: torch.Tensor, frequency: float, seed: int, stretch: RGB = (1.0, 1.0, 1.0)) -> torch.Tensor:
-    """Returns smooth noise (n,) of standard deviation 1 at places (n, 3).
+    """Return smooth noise (n,) of standard deviation 1 at places (n, 3).
 
     Args:
         places: meters.
@@ -41,7 +41,7 @@ def _color(rgb: RGB, count: int) -> torch.Tensor:
 
 
 def _woven(colors: torch.Tensor, places: torch.Tensor, seed: int) -> torch.Tensor:
-    """The colors with the grain of cloth and uneven dye."""
+    """Return the colors with the grain of cloth and uneven dye."""
     grain = 0.018 * noise(places, _WEAVE, seed) + 0.02 * noise(places, 12, seed + 1)
     return (colors * (1 + grain[:, None])).clamp(0, 1)
 
@@ -76,7 +76,7 @@ def stripes(rgb: RGB, other: RGB, period: float, share: float, seed: int) -> Pat
 
 
 def checks(rgb: RGB, other: RGB, line: RGB, period: float, seed: int) -> Pattern:
-    """A checked shirt: broad bands across and along, and a thin line between; sizes in meters of ``period``."""
+    """Return a checked shirt: broad bands across and along, and a thin line between; sizes in meters of ``period``."""
 
     def color(places: torch.Tensor, flat: torch.Tensor) -> torch.Tensor:
         soft = _EDGE / period
@@ -91,7 +91,7 @@ def checks(rgb: RGB, other: RGB, line: RGB, period: float, seed: int) -> Pattern
 
 
 def dots(rgb: RGB, others: tuple[RGB, ...], period: float, radius: float, seed: int) -> Pattern:
-    """Printed spots in several colors, at uneven places of a grid.
+    """Return printed spots in several colors, at uneven places of a grid.
 
     Args:
         rgb: of the cloth.

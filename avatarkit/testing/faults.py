@@ -77,7 +77,7 @@ class _Watch:
         self._lock = threading.Lock()
 
     def place(self, path: Any, folder: int | None = None) -> str | None:
-        """The absolute path of an argument, None where it is elsewhere."""
+        """Return the absolute path of an argument, None where it is elsewhere."""
         if isinstance(path, int):
             return self.descriptors.get(path)
         name = os.fsdecode(path)
@@ -89,7 +89,7 @@ class _Watch:
         return name if any(name == root or name.startswith(root + os.sep) for root in self.roots) else None
 
     def happens(self, call: str, path: str, half: Callable[[], object] | None = None) -> None:
-        """Counts an operation, or raises its fault; ``half`` is what is done of it all the same."""
+        """Count an operation, or raise its fault; ``half`` is what is done of it all the same."""
         with self._lock:
             if self.dead:
                 raise Killed
@@ -156,7 +156,9 @@ def inject(root: Path, at: int | None = None, fault: str | None = None) -> Itera
     """Lets one operation below a folder fail.
 
     Args:
-        root: of the operations that count. at: which one fails, from 0; None = none. fault: see ``FAULTS``.
+        root: of the operations that count.
+        at: which one fails, from 0; None = none.
+        fault: see ``FAULTS``.
 
     Yields:
         The operations so far.
@@ -210,7 +212,7 @@ def inject(root: Path, at: int | None = None, fault: str | None = None) -> Itera
 
 
 def disk_operations(root: Path, work: Callable[[], object]) -> list[Operation]:
-    """What ``work`` does to the disk below ``root``."""
+    """Return what ``work`` does to the disk below ``root``."""
     with inject(root) as operations:
         work()
     return operations
@@ -235,7 +237,7 @@ def check_writer(
     faults: Iterable[str] = FAULTS,
     rotate: bool = False,
 ) -> int:
-    """Checks that a writer leaves the old state or the new one, whatever fails, and nothing of the user's changes.
+    """Check that a writer leaves the old state or the new one, whatever fails, and nothing of the user's changes.
 
     Args:
         folder: an empty one to work in.
@@ -332,7 +334,7 @@ def _fails(work: Path, write: Work, number: int, fault: str, what: str) -> bool:
 
 
 def _fails_in_a_process(work: Path, write: Work, number: int) -> bool:
-    """The same in a process of its own that really ends."""
+    """Return the same in a process of its own that really ends."""
 
     def run() -> int:
         with inject(work, number, "exit"):
@@ -350,10 +352,11 @@ def check_size_limit(
     before: Work | None = None,
     read: Callable[[Path], State] = contents,
 ) -> int:
-    """Checks a writer that may be native: no file may grow beyond a limit, as on a disk that is full.
+    """Check a writer that may be native: no file may grow beyond a limit, as on a disk that is full.
 
     Args:
-        folder: an empty one to work in. limits: bytes, each is tried; smaller than what is written.
+        folder: an empty one to work in.
+        limits: bytes, each is tried; smaller than what is written.
         write, before, read: as for ``check_writer``.
 
     Returns:
@@ -392,7 +395,7 @@ def check_size_limit(
 
 
 def _forked(run: Callable[[], int]) -> int:
-    """The exit code of ``run`` in a process of its own; 1 where it raises."""
+    """Return the exit code of ``run`` in a process of its own; 1 where it raises."""
     import warnings
 
     with warnings.catch_warnings():

@@ -17,9 +17,27 @@ from avatarkit.motion.pose_solver import PARENTS
 from avatarkit.types.body import SMPLX_JOINTS, BodyParams, Motion, PoseGroup
 
 __all__ = [
-    "AXES", "JOINTS", "OFFSETS", "ORDERS", "PREFIXED", "RIGS", "Clip", "Convention", "Figure", "apart", "bvh", "encode", "glb",
-    "make_clip", "rig_names", "smpl_arrays", "vrm_bone", "world_rotations",
-]  # fmt: skip
+    "AXES",
+    "FINGERS",
+    "JOINTS",
+    "OFFSETS",
+    "ORDERS",
+    "PREFIXED",
+    "RIGS",
+    "SIDES",
+    "Clip",
+    "Convention",
+    "Figure",
+    "apart",
+    "bvh",
+    "encode",
+    "glb",
+    "make_clip",
+    "rig_names",
+    "smpl_arrays",
+    "vrm_bone",
+    "world_rotations",
+]
 
 SIDES = ("left", "right")
 FINGERS = ("thumb", "index", "middle", "ring", "pinky")

@@ -124,7 +124,7 @@ def smoothed(values: torch.Tensor, edges: torch.Tensor, rounds: int) -> torch.Te
 
 
 def shell(figure: Figure, inside: torch.Tensor, thickness: torch.Tensor, pattern: Pattern) -> Piece:
-    """A garment as offset geometry: the body's surface where ``inside`` is positive, moved outwards.
+    """Return a garment as offset geometry: the body's surface where ``inside`` is positive, moved outwards.
 
     Args:
         figure: that wears it.
@@ -139,7 +139,7 @@ def shell(figure: Figure, inside: torch.Tensor, thickness: torch.Tensor, pattern
 
 
 def clipped(piece: Piece, inside: torch.Tensor) -> Piece:
-    """The part of a piece where ``inside`` (V,) is positive, cut through triangles."""
+    """Return the part of a piece where ``inside`` (V,) is positive, cut through triangles."""
     sides = (inside > 0)[piece.faces]
     kept = sides.sum(1)
     faces = [piece.faces[kept == 3]]
@@ -169,7 +169,7 @@ def clipped(piece: Piece, inside: torch.Tensor) -> Piece:
 
 
 def loft(figure: Figure, rows: torch.Tensor, closed: bool, gap: float, pattern: Pattern, near: torch.Tensor) -> Piece:
-    """A sheet through rows of points, for instance a skirt or long hair, that is kept off the body.
+    """Return a sheet through rows of points, for instance a skirt or long hair, that is kept off the body.
 
     Args:
         figure: that wears it.

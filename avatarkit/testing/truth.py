@@ -61,12 +61,12 @@ Random = torch.Generator
 
 
 def uniform(random: Random, low: float, high: float) -> float:
-    """Returns a random number between two bounds."""
+    """Return a random number between two bounds."""
     return low + (high - low) * float(torch.rand((), generator=random))
 
 
 def stranger(body: BodyModel, random: Random, alike: bool = False) -> torch.Tensor:
-    """Returns a random shape (S,): a build, and small signed changes that are equal left and right.
+    """Return a random shape (S,): a build, and small signed changes that are equal left and right.
 
     Args:
         body: the model.
@@ -85,7 +85,7 @@ def stranger(body: BodyModel, random: Random, alike: bool = False) -> torch.Tens
 
 
 def framed(params: BodyParams, crop: str) -> tuple[BodyParams, Camera]:
-    """Moves a person to where the camera of a crop (see ``CROPS``) sees them; returns both."""
+    """Move a person to where the camera of a crop (see ``CROPS``) sees them; return both."""
     width, height, tall, top = CROPS[crop]
     camera = front_camera(width, height)
     distance = tall * float(camera.K[1, 1]) / height
@@ -127,7 +127,7 @@ def _shortest(start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
 
 
 def landmark_places(body: BodyModel, params: BodyParams) -> dict[str, torch.Tensor]:
-    """Returns the places (n, 3) of each set of ``SETS`` in the world for one frame, nan where the body has no such point."""
+    """Return the places (n, 3) of each set of ``SETS`` in the world for one frame, nan where the body has no such point."""
     frame = params.batched()
     out = {}
     for name, count in SETS.items():
@@ -158,7 +158,7 @@ class Noise:
 def seen_keypoints(
     places: Mapping[str, torch.Tensor], root: torch.Tensor, camera: Camera, noise: Noise, random: Random
 ) -> Keypoints:
-    """Returns what a detector would say of landmarks in the world; hands outside the picture are not seen.
+    """Return what a detector would say of landmarks in the world; hands outside the picture are not seen.
 
     Args:
         places: see ``landmark_places``; ``face478`` is among them.
@@ -211,13 +211,13 @@ class TruthDetector:
         self._folder = _folder(config)
 
     def detect(self, image: np.ndarray, person: int | None = None) -> Keypoints:
-        """Returns the picture's landmarks."""
+        """Return the picture's landmarks."""
         found = load_keypoints(self._folder)[0]
         assert found is not None and image.shape[:2] == (found.height, found.width)
         return found
 
     def detect_video(self, images: Any) -> Any:
-        """Returns the same landmarks for each frame."""
+        """Return the same landmarks for each frame."""
         return (self.detect(image) for image in images)
 
 
@@ -228,14 +228,14 @@ class TruthMattingModel:
         self._folder = _folder(config)
 
     def matte(self, photo: Photo, keypoints: Keypoints | None = None) -> Matte:
-        """Returns the picture's matte and foreground colors."""
+        """Return the picture's matte and foreground colors."""
         cutout = load_png(self._folder / "cutout.png")
         assert cutout.shape == (photo.height, photo.width, 4)
         return Matte(cutout[..., 3].contiguous(), cutout[..., :3].contiguous())
 
 
 def truth_registry() -> Registry:
-    """Returns the installed plugins, with ``truth`` as a matte and a detector of landmarks."""
+    """Return the installed plugins, with ``truth`` as a matte and a detector of landmarks."""
     plugin = ModuleType("truth")
 
     def hook(target: str) -> Any:

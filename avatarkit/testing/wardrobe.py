@@ -90,7 +90,7 @@ PEOPLE: dict[str, Look] = {
 
 
 def dressed_pieces(look: Look, body: BodyModel) -> tuple[Figure, list[Piece]]:
-    """Returns the body of a person and all that is drawn of them."""
+    """Return the body of a person and all that is drawn of them."""
     shape = body.neutral().shape
     for name, value in look.build.items():
         if name in body.shape_names:
@@ -165,7 +165,7 @@ def _skirt(figure: Figure, pattern: Pattern) -> Piece:
 
 
 def _hair(figure: Figure, look: Look) -> list[Piece]:
-    """A cap that stands off the head, and where hair is long a sheet that falls from it behind the ears."""
+    """Return a cap that stands off the head, and where hair is long a sheet that falls from it behind the ears."""
     scalp = (surface_regions(figure.body, figure.rest) == REGIONS.index("scalp")).float()
     inside = smoothed(scalp, figure.edges, 3) - 0.45
     crown = figure.rest[scalp > 0.5]

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import torch
 
+from avatarkit.config.sections import TrainingConfig
 from avatarkit.training.views import PhotoViews, View, label_view
 from avatarkit.types.pseudo_labels import LabelClip
 
-__all__ = ["Sampler", "Shares", "frame_confidence"]
-
-
-class Shares(Protocol):
-    """The fields of ``TrainingConfig`` that the sampler uses."""
-
-    @property
-    def photo_share(self) -> float: ...
-    @property
-    def head_share(self) -> float: ...
-    @property
-    def detail_share(self) -> float: ...
-    @property
-    def confidence(self) -> bool: ...
+__all__ = ["Sampler", "frame_confidence"]
 
 
 class Sampler:
@@ -36,10 +23,10 @@ class Sampler:
     Args:
         photo: views of the photo.
         labels: all clips.
-        shares: see ``TrainingConfig``.
+        shares: how often each kind of view is drawn.
     """
 
-    def __init__(self, photo: PhotoViews, labels: Sequence[LabelClip], shares: Shares) -> None:
+    def __init__(self, photo: PhotoViews, labels: Sequence[LabelClip], shares: TrainingConfig) -> None:
         self._photo, self._shares = photo, shares
         self._frames: dict[str, list[tuple[LabelClip, int]]] = {}
         self._worth: dict[str, torch.Tensor] = {}

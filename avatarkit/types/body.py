@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
+from avatarkit.errors import InputError
+
 __all__ = ["SMPLX_JOINTS", "BodyParams", "JointLandmarks", "Motion", "PoseGroup", "SurfaceLandmarks"]
 
 _BODY = (
@@ -97,6 +99,15 @@ class Motion:
 
     def __len__(self) -> int:
         return self.params.batch_shape[0]
+
+    def require_model(self, name: str) -> None:
+        """Check that the motion is for the body model of this name.
+
+        Raises:
+            InputError: it is for another one.
+        """
+        if self.params.model != name:
+            raise InputError(f"The motion is for the body model {self.params.model!r}, not for {name!r}.")
 
 
 @dataclass(frozen=True)

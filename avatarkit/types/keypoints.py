@@ -16,6 +16,7 @@ class Keypoints:
 
     A set that was not detected is absent. The default detector provides ``face478``, ``pose33``, ``hand21_left`` and
     ``hand21_right``; COCO-WholeBody detectors provide ``coco133``. Body models define where the points of a set are on the body.
+    Begin the name of a set of your own with its part of the person: ``face``, ``hand`` or ``pose``.
 
     Attributes:
         width: of the picture, pixels.
@@ -39,3 +40,7 @@ class Keypoints:
     def has(self, name: str) -> bool:
         """Return whether the set was detected."""
         return name in self.points
+
+    def sets(self, part: str) -> tuple[str, ...]:
+        """Return the names of the detected sets of a part of the person, sorted; see the class."""
+        return tuple(sorted(name for name in self.points if name.startswith(part)))

@@ -27,6 +27,11 @@ class Matte:
     alpha: torch.Tensor
     foreground: torch.Tensor
 
+    def box(self) -> tuple[int, int, int, int] | None:
+        """Return the box x0, y0, x1, y1 of the person in pixels; None if there is none."""
+        ys, xs = (self.alpha > 0.5).nonzero(as_tuple=True)
+        return (int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1) if len(ys) else None
+
 
 @dataclass(frozen=True)
 class Notice:

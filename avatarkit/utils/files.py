@@ -1,8 +1,8 @@
-"""Files of the user: read within bounds, written whole or not at all, never touched where they are not ours.
+"""Files: read within limits, written whole or not at all, and never touched if they are the user's.
 
-Every writer of the program goes through ``writing`` (one file) or ``avatarkit.folders.OutputFolder`` (a folder of files):
-the content goes to a temporary name in the same folder, is flushed to the disk and renamed. A failure at any point leaves
-what was there before. Light to import.
+Every writer of the program goes through ``writing`` (one file) or ``avatarkit.utils.folders.OutputFolder`` (a folder):
+the content goes to a temporary name in the same folder, is flushed and renamed. A failure at any point leaves the old state.
+Light to import.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _STREAMS = ("/dev/std", "/dev/fd/", "/proc/")  # names of what is open already; 
 
 @contextmanager
 def disk_errors(path: Path, option: str = "-o") -> Iterator[None]:
-    """Turns what the operating system says about ``path`` into one sentence.
+    """Turn what the operating system says about ``path`` into one sentence.
 
     Args:
         path: as the user typed it; the sentence names it, unless the error is about a file elsewhere.
@@ -68,7 +68,7 @@ def disk_errors(path: Path, option: str = "-o") -> Iterator[None]:
 
 
 def _named(error: OSError, path: Path) -> Path:
-    """What an error is about: ``path``, where it is about that, its folders or its temporary files."""
+    """Return what an error is about: ``path``, where it is about that, its folders or its temporary files."""
     if not isinstance(error.filename, (str, bytes, os.PathLike)):
         return path
     culprit = Path(os.fsdecode(error.filename))
@@ -79,7 +79,7 @@ def _named(error: OSError, path: Path) -> Path:
 
 
 def disk_sentence(path: Path, number: int | None, error: Exception, option: str = "-o") -> str:
-    """What an error of the operating system means, and what to do."""
+    """Return what an error of the operating system means, and what to do."""
     if number in (errno.ENOSPC, errno.EDQUOT):
         return f"The disk is full: {path} could not be written. Free some space and run the same command again."
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -98,10 +98,11 @@ def disk_sentence(path: Path, number: int | None, error: Exception, option: str 
 
 
 def require_file(path: Path, what: str, most_bytes: int | None = None) -> int:
-    """Checks that ``path`` is an ordinary file of a bounded size before anything of it is read.
+    """Check that ``path`` is an ordinary file of a bounded size before anything of it is read.
 
     Args:
-        path: as the user typed it. what: what it should be, for messages: ``motion file``.
+        path: as the user typed it.
+        what: what it should be, for messages: ``motion file``.
         most_bytes: the largest size that is read; None = any.
 
     Returns:
@@ -127,13 +128,13 @@ def require_file(path: Path, what: str, most_bytes: int | None = None) -> int:
 
 
 def sha256_of(path: Path) -> str:
-    """sha256 of a file, hexadecimal."""
+    """Return the sha256 of a file, hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def relative_name(name: object) -> PurePosixPath | None:
-    """A name from a manifest or a server as a path below some folder; None where it could lead out of it.
+    """Return a name from a manifest or a server as a path below some folder; None if it could lead out of it.
 
     Refused are absolute names, ``..``, empty parts, back-slashes, colons, control characters, names that are too long, and
     parts that end in a space or a dot, which Windows drops.
@@ -150,7 +151,7 @@ def relative_name(name: object) -> PurePosixPath | None:
 
 @contextmanager
 def utf8_path(path: Path) -> Iterator[str]:
-    """The path for libraries that take no names but valid UTF-8: where a folder's name is none, through a link to it."""
+    """Give a path to libraries that take only valid UTF-8, through a link if a folder's name is not."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -178,17 +179,18 @@ def inside(folder: Path, name: str | PurePosixPath) -> bool:
 
 
 def check_output(path: Path, *inputs: Path | None) -> None:
-    """Checks the name of a file or folder that a command is to write, before it does any work.
+    """Check the name of a file or folder that a command is to write, before it does any work.
 
     Args:
-        path: as the user typed it. inputs: files that the command reads; writing over them would destroy them.
+        path: as the user typed it.
+        inputs: files that the command reads; writing over them would destroy them.
 
     Raises:
         InputError: the name is empty, too long, ``.`` or ``/``, or it is one of the inputs or a part of an avatar.
     """
     text = str(path)
     if "\0" in text or not path.name or path.name == "..":
-        raise InputError(f"{text!r} is no name for an output; give the name of a file or folder, e.g. -o out/result.")
+        raise InputError(f"{text!r} cannot be the name of an output; give the name of a file or folder, e.g. -o out/result.")
     try:
         long = len(path.name.encode()) > _LONGEST_NAME
     except UnicodeEncodeError:
@@ -220,7 +222,7 @@ def avatar_files(folder: Path) -> tuple[str, ...]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """A temporary file to write to; it becomes ``path`` at the end, or nothing changes.
+    """Give a temporary file to write to; it becomes ``path`` at the end, or nothing changes.
 
     Missing folders are made. A link is followed; a device or pipe is written to directly. The permissions of an older
     file stay, a new one gets those of the umask; an older file that is read-only is not replaced.
@@ -260,7 +262,7 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, *parts: bytes) -> None:
-    """Writes a file, whole or not at all.
+    """Write a file, whole or not at all.
 
     Raises:
         StoreError: as ``writing``.
@@ -271,7 +273,7 @@ def write_bytes(path: Path, *parts: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file of UTF-8 text with plain line ends, whole or not at all.
+    """Write a file of UTF-8 text with plain line ends, whole or not at all.
 
     Raises:
         StoreError: as ``writing``.
@@ -281,7 +283,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def temporary_folder(target: Path) -> Iterator[Path]:
-    """A new folder beside ``target``, on the same disk, that is gone at the end unless it was renamed.
+    """Give a new folder beside ``target``, on the same disk, that is gone at the end unless it was renamed.
 
     Raises:
         StoreError: no space, no permission.
@@ -300,7 +302,7 @@ def temporary_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _parents(target: Path) -> Iterator[None]:
-    """Makes the missing folders above ``target``; where the work fails, they go again."""
+    """Make the missing folders above ``target``; remove them if the work fails."""
     made: list[Path] = []
     try:
         with disk_errors(target):
@@ -339,14 +341,14 @@ def _facts(path: Path) -> os.stat_result | None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes sure that all files below ``folder`` are on the disk."""
+    """Flush all files below ``folder`` to the disk."""
     for path in sorted(folder.rglob("*")):
         sync(path)
     sync(folder)
 
 
 def sync(path: Path) -> None:
-    """Makes sure that a file or the names in a folder are on the disk."""
+    """Flush a file, or the names in a folder, to the disk."""
     folder = path.is_dir()
     if folder and os.name == "nt":
         return  # Windows has no handle for folders
@@ -372,12 +374,13 @@ _held: set[tuple[int, str]] = set()  # threads of this process and the locks tha
 
 @contextmanager
 def only_user(path: Path, option: str = "-o") -> Iterator[None]:
-    """Keeps other processes of this user away from an output while it is being made; may be nested.
+    """Keep other processes of this user away from an output while it is being made; may be nested.
 
     Where the cache folder cannot be written, there is no lock.
 
     Args:
-        path: of the output. option: with which the user chooses another one.
+        path: of the output.
+        option: with which the user chooses another one.
 
     Raises:
         StoreError: another process is making it.

@@ -1,4 +1,4 @@
-"""Folders that a command writes: only files that it made itself are ever replaced or removed. Light to import."""
+"""Folders that a command writes; it replaces and removes only files that it made. Light to import."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MOST_BYTES = 1 << 26  # of a record
 
 
 def install(staged: Path, target: Path, last: str, obsolete: Iterable[str] = ()) -> None:
-    """Moves the files of one folder into another, all or none; killed anywhere, the same call goes on.
+    """Move the files of one folder into another, all or none; after a kill, the same call continues.
 
     Args:
         staged: complete and on the disk; it is gone at the end, and as it was where this fails.
@@ -94,13 +94,13 @@ def install(staged: Path, target: Path, last: str, obsolete: Iterable[str] = ())
 
 
 def sync_names(folder: Path) -> None:
-    """Makes sure that the names in ``folder`` and the folders below it are on the disk."""
+    """Flush the names in ``folder`` and the folders below it to the disk."""
     for path in [folder, *(p for p in folder.rglob("*") if p.is_dir() and not p.is_symlink())]:
         sync(path)
 
 
 def _linked(root: Path, name: str) -> bool:
-    """Whether ``name`` leads out of ``root`` by a link, or through a file."""
+    """Return whether ``name`` leads out of ``root`` by a link, or through a file."""
     for folder in (root / name).parents:
         if folder == root:
             return False
@@ -110,7 +110,7 @@ def _linked(root: Path, name: str) -> bool:
 
 
 def _remove_empty_below(folder: Path) -> None:
-    """Deletes a folder of empty folders."""
+    """Delete a folder of empty folders."""
     if folder.is_dir():
         for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
             path.rmdir()
@@ -171,7 +171,7 @@ class OutputFolder:
         return {n: s for n, s in found["files"].items() if relative_name(n) is not None and isinstance(s, str)}
 
     def check(self, names: Iterable[str] | None = None) -> None:
-        """Checks that no file of the user's is in the way of ``names``; None = of what earlier runs wrote.
+        """Check that no file of the user's is in the way of ``names``; None = of what earlier runs wrote.
 
         Raises:
             StoreError: there is one.
@@ -188,7 +188,7 @@ class OutputFolder:
 
     @contextmanager
     def replace(self) -> Iterator[Path]:
-        """A new folder to write all files to; at the end they replace those of the earlier run, or nothing changes.
+        """Give a new folder for all files; at the end they replace those of the earlier run, or nothing changes.
 
         Raises:
             StoreError: no space, no permission, or a file of the user's is in the way.
@@ -253,7 +253,7 @@ class OutputFolder:
         return self._near.with_name(f".avatarkit-{digest}.new")
 
     def _recover(self) -> None:
-        """Ends a ``replace`` that was killed."""
+        """End a ``replace`` that was killed."""
         journal = self._journal
         record = journal / RECORD
         with disk_errors(self.typed):
@@ -277,10 +277,11 @@ class OutputFolder:
             install(journal, self.path, RECORD, [n for n in old if n not in new and self._is_ours(n, old)])
 
     def add(self, name: str, write: Callable[[Path], None]) -> None:
-        """Writes one file of the folder and keeps the others.
+        """Write one file of the folder and keep the others.
 
         Args:
-            name: of the file. write: is given a temporary path of the same name to write to.
+            name: of the file.
+            write: is given a temporary path of the same name to write to.
 
         Raises:
             StoreError: no space, no permission, or a file of the user's is in the way.
@@ -303,7 +304,7 @@ class OutputFolder:
             self._record(self.path, files | {name: sha256})
 
     def _is_ours(self, name: str, files: Mapping[str, str]) -> bool:
-        """Whether a file is as an earlier run left it."""
+        """Return whether a file is as an earlier run left it."""
         path = self.path / name
         if name not in files or _linked(self.path, name) or path.is_symlink() or not path.is_file():
             return False
@@ -319,7 +320,7 @@ def _empty_folders(folder: Path) -> bool:
 
 
 def exchange(a: Path, b: Path) -> bool:
-    """Swaps two folders of one disk in one step; False where the system cannot (all but Linux, some disks)."""
+    """Swap two folders of one disk in one step; return False where the system cannot (all but Linux, some disks)."""
     if not sys.platform.startswith("linux"):
         return False
     import ctypes

@@ -1,4 +1,4 @@
-"""How an avatar shows itself in a notebook: a picture and a few facts."""
+"""How a notebook shows an avatar: a picture and a few facts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def avatar_card(name: str, count: int, manifest: Mapping[str, Any], pictures: Ma
     """HTML for notebooks.
 
     Args:
-        name: of the avatar. count: of its Gaussians. manifest: of its folder.
+        name: of the avatar.
+        count: of its Gaussians.
+        manifest: of its folder.
         pictures: what each shows -> PNG.
     """
     images = "".join(

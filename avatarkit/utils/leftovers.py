@@ -22,29 +22,29 @@ _live: set[str] = set()  # names of the temporary files that this process is wri
 
 
 def temporary_name(target: Path) -> str:
-    """Hidden, short enough for every disk, and told apart from everything that a person would name so."""
+    """Return a hidden name, short enough for every disk, that no person would choose."""
     name = f".avatarkit-{_digest(target)}-{_home()}-{os.getpid():x}-{secrets.token_hex(4)}.tmp"
     _live.add(name)
     return name
 
 
 def is_temporary(name: str) -> bool:
-    """Whether this is the name of a temporary file or folder of ours."""
+    """Return whether this is the name of a temporary file or folder of ours."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
 def forget(name: str | None = None) -> None:
-    """Says that a temporary file is no longer written to; None = that none is, as after a kill."""
+    """Note that a temporary file is no longer written to; None = that none is, as after a kill."""
     _live.clear() if name is None else _live.discard(name)
 
 
 def remember(name: str) -> None:
-    """Says that a temporary folder with a name of its own is being written to."""
+    """Note that a temporary folder with a name of its own is being written to."""
     _live.add(name)
 
 
 def is_inside(path: Path) -> bool:
-    """Whether a file is in a temporary folder that this process is writing to."""
+    """Return whether a file is in a temporary folder that this process is writing to."""
     return any(part in _live for part in path.parts[:-1])
 
 
@@ -53,7 +53,7 @@ def _digest(target: Path) -> str:
 
 
 def _home() -> str:
-    """Tells apart the machines and containers that share a disk: their process numbers mean nothing to each other."""
+    """Return a mark of this machine or container; others that share the disk have their own process numbers."""
     space = ""
     with suppress(OSError):
         space = os.readlink("/proc/self/ns/pid")
@@ -61,7 +61,7 @@ def _home() -> str:
 
 
 def sweep(target: Path) -> None:
-    """Deletes the temporary files that killed writers of ``target`` left."""
+    """Delete the temporary files that killed writers of ``target`` left."""
     for path in target.parent.glob(f".avatarkit-{_digest(target)}-*.tmp"):
         match = _TEMPORARY.fullmatch(path.name)
         if match and path.name not in _live and not _alive(path, match[2], int(match[3], 16)):
@@ -73,7 +73,7 @@ def sweep(target: Path) -> None:
 
 
 def _alive(path: Path, home: str, process: int) -> bool:
-    """Whether the writer of a temporary file may still run."""
+    """Return whether the writer of a temporary file may still run."""
     if home != _home():
         with suppress(OSError):
             return time.time() - path.lstat().st_mtime < _FOREIGN_SECONDS
@@ -92,7 +92,7 @@ def _alive(path: Path, home: str, process: int) -> bool:
 
 
 def _younger(process: int, path: Path) -> bool:
-    """Whether a process began after ``path`` was last written: then another one had this number before (Linux)."""
+    """Return whether a process began after ``path`` was last written: then another one had this number before (Linux)."""
     try:
         began = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
         up = float(Path("/proc/uptime").read_text().split()[0])

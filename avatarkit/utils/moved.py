@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import logging
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,8 +14,6 @@ from typing import Any, TypeVar
 __all__ = ["MOVED", "current_name", "former_fields", "former_names", "install_aliases", "renamed"]
 
 T = TypeVar("T")
-
-log = logging.getLogger("avatarkit.config")
 
 _SLOTS = {"matter": "matting"}
 """Former slot or kind of component -> its name now."""
@@ -110,7 +107,7 @@ class _Finder:
 
     @staticmethod
     def exec_module(module: ModuleType) -> None:
-        """Loads nothing: names are looked up when they are used."""
+        """Load nothing: names are looked up when they are used."""
 
 
 def install_aliases() -> None:
@@ -178,5 +175,8 @@ def renamed(name: str, origin: str) -> str:
     """
     now = current_name(name)
     if now != name:
+        import logging  # ``import avatarkit`` does without
+
+        log = logging.getLogger("avatarkit.config")
         log.warning("%s says %r: this slot was renamed to %r; the old name is removed in version 0.3.", origin, name, now)
     return now

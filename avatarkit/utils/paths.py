@@ -1,4 +1,4 @@
-"""Where files of the user's machine live. Light to import."""
+"""Places of files on the user's machine. Light to import."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_RECORD = 4_000_000  # bytes; one of a thousand files with long names has 1
 
 
 def cache_folder() -> Path:
-    """For files that are made once per user: ``$AVATARKIT_CACHE``, else ``avatarkit`` in the user's cache folder."""
+    """Return the folder for files that are made once per user: ``$AVATARKIT_CACHE``, else one in the user's cache folder."""
     if chosen := os.environ.get("AVATARKIT_CACHE"):
         return expand(chosen)
     from platformdirs import user_cache_path  # listing and help do not need it
@@ -55,7 +55,7 @@ def plugins_folder() -> Path:
 
 
 def expand(text: str) -> Path:
-    """A path with ``~`` or ``~user`` at its start replaced by the home folder.
+    """Return a path with ``~`` or ``~user`` at its start replaced by the home folder.
 
     Raises:
         ConfigError: this machine does not know that home folder.
@@ -69,7 +69,7 @@ def expand(text: str) -> Path:
 
 
 def weights_folder() -> Path:
-    """Where checkpoints are looked for: files ``NAME.any-suffix`` or folders ``NAME``."""
+    """Return the folder of checkpoints: files ``NAME.any-suffix`` or folders ``NAME``."""
     return cache_folder() / "weights"
 
 
@@ -79,7 +79,7 @@ def is_weights_name(name: object) -> bool:
 
 
 def find_weights(name: str) -> Path | None:
-    """The checkpoint file or folder of that name, or None; a name that could lead elsewhere has none."""
+    """Return the checkpoint file or folder of that name, or None; a name that could lead elsewhere has none."""
     if not is_weights_name(name):
         return None
     folder = weights_folder()
@@ -93,7 +93,7 @@ def find_weights(name: str) -> Path | None:
 
 
 def weights_record(name: str) -> dict[str, Any] | None:
-    """How weights were fetched (repository, commit, license, sha256 of each file); None where they were not, or added by hand.
+    """How weights were fetched (repository, commit, license, sha256 of each file); None if they were not, or added by hand.
 
     A record that is damaged counts as none.
     """
@@ -118,7 +118,7 @@ def weights_record(name: str) -> dict[str, Any] | None:
 
 
 def writable_home(path: Path) -> tuple[Path, bool]:
-    """The nearest folder of ``path`` that exists, and whether files can be made in it (tried, not asked)."""
+    """Return the nearest folder of ``path`` that exists, and whether files can be made in it (tried, not asked)."""
     folder = path.absolute()
     while not folder.is_dir():
         folder = folder.parent

@@ -1,4 +1,4 @@
-"""Plain values from JSON and TOML of any origin, within bounds: every fault is one sentence, none is a crash.
+"""Plain values from JSON and TOML of any origin, within limits; each fault is one sentence.
 
 Refused are nesting beyond ``MOST_LEVELS``, numbers that are not finite or beyond 64 bits, names that stand twice, dates, and
 text that is not valid Unicode. Light to import.
@@ -30,7 +30,7 @@ class BadText(ValueError):
 
 
 def read_text(path: Path, what: str, most_bytes: int) -> str:
-    """The text of an ordinary file in UTF-8, with or without a byte-order mark.
+    """Return the text of an ordinary file in UTF-8, with or without a byte-order mark.
 
     Raises:
         InputError: it is missing, no ordinary file, too large, or no such text.
@@ -63,7 +63,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The tables of a TOML text.
+    """Return the tables of a TOML text.
 
     Raises:
         BadText: it is not TOML, or beyond our bounds.
@@ -81,7 +81,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """The value of ``option=value`` on a command line: a value of TOML, or else the words as they stand.
+    """Return the value of ``option=value`` on a command line: a value of TOML, or else the words as they stand.
 
     Raises:
         BadText: it is beyond our bounds.
@@ -110,7 +110,7 @@ def _number(text: str) -> float:
 
 
 def _constant(text: str) -> float:
-    raise BadText(f"it holds {text}, which is no number of JSON")
+    raise BadText(f"it holds {text}, which is not a number in JSON")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check(value: Any) -> None:
-    """What the parsers let through; iterative, so that no depth can hurt."""
+    """Check what the parsers let through; iterative, so that no depth can hurt."""
     level, values = 0, [value]
     while values:
         if level > MOST_LEVELS:

@@ -1,4 +1,4 @@
-"""How long work tells what it is doing."""
+"""Progress reports of long work."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Progress", "SilentProgress", "TextProgress", "default_progress"]
 
 @runtime_checkable
 class Progress(Protocol):
-    """Shows the stages of a build to somebody."""
+    """Shows the stages of a build."""
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """The time inside the context belongs to the stage ``name``; stages do not nest."""
+        """Begin the stage ``name``, which ends with the context; stages do not nest."""
         ...
 
     def update(self, message: str, fraction: float | None = None) -> None:
-        """Says what the running stage is doing; ``fraction`` of it that is done, 0 to 1, or None where unknown."""
+        """Report what the running stage is doing; ``fraction`` of it that is done, 0 to 1, or None if unknown."""
         ...
 
 
@@ -29,11 +29,11 @@ class SilentProgress:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Does nothing."""
+        """Do nothing."""
         yield
 
     def update(self, message: str, fraction: float | None = None) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 class TextProgress:

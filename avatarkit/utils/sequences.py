@@ -1,4 +1,4 @@
-"""Sequences whose items are made or read when they are asked for."""
+"""Sequences that make or read an item when it is used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LazySequence(Sequence[T]):
 
     @abstractmethod
     def at(self, index: int) -> T:
-        """The item number ``index``, from 0 to the length."""
+        """Return the item number ``index``, from 0 to the length."""
 
     @overload
     def __getitem__(self, index: int) -> T: ...

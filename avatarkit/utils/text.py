@@ -17,7 +17,7 @@ _PATTERN = re.compile(rf"[{_HIDDEN}]|[\u200c\u200d](?=[\x00-\x7f]|$)|(?<![^\x00-
 
 
 def printable(text: object) -> str:
-    r"""Returns the text with every character visible that a terminal would obey: ``\x1b``, ``\u202e``.
+    r"""Return the text with every character visible that a terminal would obey: ``\x1b``, ``\u202e``.
 
     Line ends and tabs stay.
     """
@@ -28,20 +28,20 @@ def printable(text: object) -> str:
 
 
 def one_line(text: object) -> str:
-    """Returns ``printable`` text without line ends and tabs, so that it cannot pass for lines of the program's own."""
+    """Return ``printable`` text without line ends and tabs, so that it cannot pass for lines of the program's own."""
     shown = str(text)
     return shown if shown.isprintable() else printable(re.sub(r"\r?\n|\t", " ", shown))
 
 
 def escaped(text: object) -> str:
-    """Returns ``printable`` text for HTML, inside elements and quoted attributes."""
+    """Return ``printable`` text for HTML, inside elements and quoted attributes."""
     import html
 
     return html.escape(printable(text), quote=True)
 
 
 def json_safe(text: str) -> str:
-    r"""Returns a JSON text whose hidden characters are written as ``\u...``; it stands for the same values."""
+    r"""Return a JSON text whose hidden characters are written as ``\u...``; it stands for the same values."""
     return text if text.isprintable() else _PATTERN.sub(_escape_of_json, text)
 
 

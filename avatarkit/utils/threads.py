@@ -1,4 +1,4 @@
-"""Threads: torch's kept out of the way, and work done ahead."""
+"""Threads: one for torch, and one that works ahead."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Out = TypeVar("_Out")
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Inside, torch works on the calling thread alone.
+    """Let torch work on the calling thread alone.
 
     Its threads wait for each other after every operation, and those that wait take the cores that rasterizers and encoders
     need: on a busy machine an operation of half a millisecond takes ten. Sums also come out the same in every run.
@@ -33,7 +33,7 @@ def single_threaded() -> Iterator[None]:
 
 
 def prefetch(make: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
-    """``make`` of each item, in order, made one ahead by another thread while the caller is busy with the one before."""
+    """Yield ``make`` of each item, in order; another thread makes the next one while the caller is busy."""
     with ThreadPoolExecutor(1, thread_name_prefix="avatarkit-ahead") as pool:
         coming: Future[_Out] | None = None
         for item in items:

@@ -27,6 +27,7 @@ from avatarkit.io.video import VideoWriter
 from avatarkit.labelling.scratch import Scratch
 from avatarkit.motion.bvh_writer import write_bvh
 from avatarkit.motion.files import save_motion
+from avatarkit.registry.provenance import _weights_digest
 from avatarkit.storage.bundle import read_bundle, write_bundle
 from avatarkit.storage.stage_cache import Store, save_tensors, write_json
 from avatarkit.testing import TinyBody, faults, tiny_context, tiny_motion, tiny_subject
@@ -167,6 +168,13 @@ def read_landmarks(folder: Path) -> Any:
     return "new" if key and f"{2:064d}" in key and chunks else "not yet"
 
 
+def digests(folder: Path, value: int) -> None:
+    """What is known of weights; it is only a memory, so that a disk that fails costs time and raises nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AVATARKIT_CACHE", str(folder))
+        _weights_digest(Path(__file__).parent / ("reader_files.py" if value == 1 else Path(__file__).name))
+
+
 def scratch(folder: Path, value: int) -> None:
     Scratch(folder / FOLDER).save("latents", latents=torch.full((1, 2), float(value)), position=torch.tensor([value, 0]))
 
@@ -252,6 +260,7 @@ WRITERS = {
     "write_bvh": Writer(
         ("avatarkit.motion.bvh_writer",), lambda f, v: write_bvh(replace(motion(v), fps=10.0 * v), BODY, f / "a.bvh")
     ),
+    "digests of weights": Writer(("avatarkit.registry.provenance",), digests, faults=("kill",)),
     "training checkpoint": Writer(("avatarkit.training.loop",), checkpoint, rotate=True),
     "film": Writer(("avatarkit.io.video_writer",), lambda f, v: film(f / "a.mp4", 40 * v), rotate=True),
     "frames": Writer(("avatarkit.io.video_writer", "avatarkit_cli.animate"), frames, rotate=True),

@@ -130,7 +130,7 @@ class AnnyBody:
     def joint_transforms(
         self, skeleton: Skeleton, root: torch.Tensor, translation: torch.Tensor, joints: torch.Tensor
     ) -> torch.Tensor:
-        """Return the transforms (B, J, 4, 4) from rest space to world, for ``skin``.
+        """Return the transforms (B, J, 4, 4) from rest space to world, for ``linear_blend_skinning``.
 
         Differentiable.
 

@@ -104,14 +104,14 @@ class Scene:
         )
 
     def joint(self, name: str, side: str) -> int:
-        """Number of a joint, given without its side."""
+        """Return the number of a joint, given without its side."""
         names = self.body.joint_names
         return names.index(f"{name}.{side}" if f"{name}.{side}" in names else name)
 
     def sighting(
         self, where: tuple[str, str | None], side: str, pixel: np.ndarray, camera: Camera, default: Skeleton
     ) -> Sighting:
-        """A detection of a point of ``BODY_LEFT`` or ``HAND``, on either side."""
+        """Return a detection of a point of ``BODY_LEFT`` or ``HAND``, on either side."""
         joint = self.joint(where[0], side)
         ends = (self.body.parents[joint], joint) if where[1] is None else (joint, self.joint(where[1], side))
         own, usual = (float((s.positions[ends[0]] - s.positions[ends[1]]).norm()) for s in (self.skeleton, default))
@@ -226,7 +226,7 @@ def solve(seen: list[Sighting]) -> tuple[np.ndarray, float]:
 
 
 def entry(point: int, where: tuple[str, str | None], side: str, offset: np.ndarray, sigma: float) -> dict:
-    """A row of the table."""
+    """Return a row of the table."""
 
     def sided(name: str) -> str:
         return name if name == "head" else f"{name}.{side}"

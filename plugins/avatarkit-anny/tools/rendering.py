@@ -59,7 +59,7 @@ def rotation(axis: str, degrees: float) -> np.ndarray:
 
 
 def look_at(center: np.ndarray, yaw: float, pitch: float, distance: float, focal: float, size: int) -> Camera:
-    """A camera in front of a person at ``center``, turned about it by yaw and pitch (degrees)."""
+    """Return a camera in front of a person at ``center``, turned about it by yaw and pitch (degrees)."""
     turn = rotation("x", pitch) @ rotation("y", yaw) @ np.diag([1.0, -1.0, -1.0])
     return Camera(turn, np.array([0.0, 0.0, distance]) - turn @ center, focal, size)
 
@@ -84,12 +84,15 @@ def render(
     background: float,
     supersample: int = 1,
 ) -> Picture:
-    """Renders with diffuse light.
+    """Render with diffuse light.
 
     Args:
-        vertices: (V, 3) world. rest: (V, 3) what ``paint`` is told about the place of a pixel. faces: (F, 3).
+        vertices: (V, 3) world.
+        rest: (V, 3) what ``paint`` is told about the place of a pixel.
+        faces: (F, 3).
         paint: gives colors (P, 3), 0 to 1, for faces (P,) and rest positions (P, 3).
-        light: (3,) direction to the light in camera space. background: gray, 0 to 1.
+        light: (3,) direction to the light in camera space.
+        background: gray, 0 to 1.
         supersample: pixels per pixel along each side.
     """
     size = camera.size * supersample

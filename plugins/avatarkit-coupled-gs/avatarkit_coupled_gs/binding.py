@@ -38,7 +38,8 @@ def part_factors(body: BodyModel, factors: Mapping[str, int]) -> torch.Tensor:
     """(F,) int64: how many times finer a map each face of the body asks for.
 
     Args:
-        body: whose faces. factors: part of the body -> factor; later parts win over earlier ones.
+        body: whose faces.
+        factors: part of the body -> factor; later parts win over earlier ones.
     """
     fine = torch.ones(len(body.faces), dtype=torch.int64)
     for part, factor in factors.items():
@@ -52,8 +53,10 @@ def photo_factors(
     """``fine``, raised where the photo has more pixels than the map has texels: what is seen can be shown as sharp.
 
     Args:
-        subject: the tracked photo. body, renderer: tell which faces it shows.
-        resolution: side of the map. fine: (F,) from ``part_factors``.
+        subject: the tracked photo.
+        body, renderer: tell which faces it shows.
+        resolution: side of the map.
+        fine: (F,) from ``part_factors``.
         limit: faces get at most so many times their factor in ``fine``.
     """
     with torch.no_grad():
@@ -77,7 +80,8 @@ def bind_to_surface(body: BodyModel, resolution: int, fine: torch.Tensor) -> Bin
     """One point per covered texel of the UV map.
 
     Args:
-        body: whose atlas is sampled. resolution: side of the map.
+        body: whose atlas is sampled.
+        resolution: side of the map.
         fine: (F,) int64, the points of a face come from a map so many times finer.
     """
     columns: list[tuple[torch.Tensor, ...]] = []

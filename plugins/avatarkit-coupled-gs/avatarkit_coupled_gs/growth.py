@@ -91,7 +91,8 @@ def seed_misaligned(
     """Seeds Gaussians where the photo shows a hand and the mesh shows the clothes beside it: they belong to the hand.
 
     Args:
-        hand: (H, W) bool, where the mesh shows a hand. misaligned: (H, W) bool, see ``PhotoPainter.misaligned``.
+        hand: (H, W) bool, where the mesh shows a hand.
+        misaligned: (H, W) bool, see ``PhotoPainter.misaligned``.
     """
     if not (hand.any() and misaligned.any()):
         return Seeds.none()

@@ -34,7 +34,8 @@ def ssim_map(
 
     Args:
         prediction, target: (H, W, C).
-        size: side of the Gaussian window, odd. sigma: its standard deviation.
+        size: side of the Gaussian window, odd.
+        sigma: its standard deviation.
         stride: windows are centerd on every so many pixels.
 
     Returns:

@@ -108,7 +108,7 @@ class CoupledAvatar:
         return barycentric(lost[:, None], self.triangles, self.weights)[:, 0] > 0.5
 
     def _grow(self, subject: Subject, renderer: Renderer, misaligned: torch.Tensor) -> Seeds:
-        """Adds the Gaussians that ``growth`` asks for, carried back from the photo's pose to rest."""
+        """Add the Gaussians that ``growth`` asks for, carried back from the photo's pose to rest."""
         config = self.config
         surface = self.surface(subject.params).cpu()
         mesh = Mesh(transform(surface[:, 3:15], surface[:, :3] + self.dT), self.body.faces)
@@ -130,7 +130,7 @@ class CoupledAvatar:
         return seeds
 
     def _connect(self, texel: torch.Tensor, scale: torch.Tensor) -> None:
-        """Initial connectivity, and first scales from it where ``scale`` is negative."""
+        """Set the connectivity, and first scales from it where ``scale`` is negative."""
         deformed = self.template + self.dT
         positions = barycentric(deformed, self.triangles, self.weights) + self.seed_offset
         a, b, c = (deformed[self.triangles[:, k]] for k in range(3))
@@ -145,7 +145,7 @@ class CoupledAvatar:
         self.log_scale_start, self.sh0_start = self.log_scale.clone(), self.sh0.clone()
 
     def _prepare(self) -> None:
-        """What follows from the identity alone."""
+        """Return what follows from the identity alone."""
         self._bary = None
         self._constants.clear()
         self._surface = PosedSurface(self.body, self.shape, self.device)
@@ -214,7 +214,7 @@ class CoupledAvatar:
     def _while_unchanged(
         self, name: str, inputs: Sequence[torch.Tensor], make: Callable[[], tuple[torch.Tensor, ...]]
     ) -> tuple[torch.Tensor, ...]:
-        """What ``make`` gives; without a graph it is kept until an input is written or replaced."""
+        """Return what ``make`` gives; without a graph it is kept until an input is written or replaced."""
         if torch.is_grad_enabled() or any(t.is_inference() for t in inputs):
             self._constants.clear()  # a fused optimizer writes without counting versions
             return make()
@@ -260,7 +260,7 @@ class CoupledAvatar:
         }
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Takes ``state`` back; connectivity made by ``create`` stays."""
+        """Take ``state`` back; connectivity made by ``create`` stays."""
         missing = [k for k in (*_LEARNT, *_FIXED) if k not in state]
         if missing:
             raise StoreError(f"the avatar's tensors are incomplete: {', '.join(missing)} missing; build it again")

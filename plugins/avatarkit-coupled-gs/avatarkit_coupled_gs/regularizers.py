@@ -21,7 +21,7 @@ class OfCoupled:
 
     @staticmethod
     def avatar(step: TrainStep) -> CoupledAvatar:
-        """That of a step."""
+        """Return the avatar of a step."""
         if not isinstance(step.avatar, CoupledAvatar):
             raise PluginError("this loss needs the avatar coupled-gs; leave it out of the recipe")
         return step.avatar

@@ -16,7 +16,7 @@ ROW = 16  # numbers per vertex: T (3), the rows of its blended rest-to-world tra
 
 
 def transform(rows: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Applies (N, 12) row-major 3x4 transforms to (N, 3) points."""
+    """Apply (N, 12) row-major 3x4 transforms to (N, 3) points."""
     A = rows.reshape(-1, 3, 4)
     # no matrix product: its rounding is not the same in every run
     return (A[..., :3] * points[:, None, :]).sum(-1) + A[..., 3]
@@ -31,7 +31,10 @@ def skin_bound(
 
     Args:
         vertices: (V, ROW), without a graph.
-        triangles: (N, 3) int64. weights: (N, 3). offset: (N, 3). dX: (N, 3), the only one with a gradient.
+        triangles: (N, 3) int64.
+        weights: (N, 3).
+        offset: (N, 3).
+        dX: (N, 3), the only one with a gradient.
 
     Returns:
         (N, 3) means in the world and (N,) stretch.
@@ -81,7 +84,7 @@ def _skin(
     means: np.ndarray,
     stretch: np.ndarray,
 ) -> None:
-    """Fills means (N, 3) and stretch (N,)."""
+    """Fill means (N, 3) and stretch (N,)."""
     for i in range(len(triangles)):
         a, b, c = vertices[triangles[i, 0]], vertices[triangles[i, 1]], vertices[triangles[i, 2]]
         u, v, w = weights[i, 0], weights[i, 1], weights[i, 2]

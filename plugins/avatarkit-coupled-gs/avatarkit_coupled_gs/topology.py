@@ -33,7 +33,7 @@ class Topology:
 
     @staticmethod
     def build(neighbors: torch.Tensor, faces: torch.Tensor, template: torch.Tensor) -> Topology:
-        """Finds inner edges of ``faces`` (F, 3) and their bend on ``template`` (V, 3)."""
+        """Find inner edges of ``faces`` (F, 3) and their bend on ``template`` (V, 3)."""
         f = faces.cpu().numpy()
         edges = np.sort(np.concatenate([f[:, [0, 1]], f[:, [1, 2]], f[:, [2, 0]]]), axis=1)
         owner = np.tile(np.arange(len(f)), 3)
@@ -75,7 +75,8 @@ def neighbors(texel: torch.Tensor, positions: torch.Tensor, normals: torch.Tenso
 
     Args:
         texel: (N, 3) int64: map number, row, column; -1 in all three for Gaussians that belong to no map.
-        positions: (N, 3) canonical, meters. normals: (N, 3) unit.
+        positions: (N, 3) canonical, meters.
+        normals: (N, 3) unit.
 
     Returns:
         (N, 4) int64; an absent neighbor is the Gaussian itself.

@@ -34,7 +34,8 @@ def outline(mask: np.ndarray, smooth: float) -> tuple[np.ndarray, np.ndarray]:
     """Border pixels of a mask.
 
     Args:
-        mask: (H, W) bool. smooth: pixels over which the border's direction is averaged.
+        mask: (H, W) bool.
+        smooth: pixels over which the border's direction is averaged.
 
     Returns:
         (n, 2) row and column, and (n, 2) outward unit normals (x, y).
@@ -90,12 +91,13 @@ class MatteBorder:
         weight: float,
         count: int,
     ) -> Lines | None:
-        """The silhouette of a posed mesh with its nearest border points.
+        """Return the silhouette of a posed mesh with its nearest border points.
 
         Args:
             vertices: (V, 3) posed mesh in the world.
             vertex_weight: of ``silhouette_weights``.
-            inside_weight: share that counts where the mesh is inside the matte. weight: of the mean.
+            inside_weight: share that counts where the mesh is inside the matte.
+            weight: of the mean.
             count: at most so many points.
         """
         if self.tree is None:

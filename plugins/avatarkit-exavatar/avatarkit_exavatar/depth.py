@@ -37,7 +37,7 @@ class SteadyDepth(LazySequence[Keypoints | None]):
         return len(self._frames)
 
     def at(self, index: int) -> Keypoints | None:
-        """The landmarks of frame ``index``."""
+        """Return the landmarks of frame ``index``."""
         frame = self._frames[index]
         if frame is None or not frame.points_3d:
             return frame

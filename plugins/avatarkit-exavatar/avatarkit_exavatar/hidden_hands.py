@@ -89,10 +89,11 @@ def tuck_hands(
     skin: torch.Tensor | None,
     rasterizer: MeshRasterizer,
 ) -> tuple[torch.Tensor, tuple[str, ...]]:
-    """Moves the hands that were not found.
+    """Move the hands that were not found.
 
     Args:
-        x: (P,) the fit. skin: (H, W) 0 to 1, pixels that look like the person's skin; None where unknown.
+        x: (P,) the fit.
+        skin: (H, W) 0 to 1, pixels that look like the person's skin; None where unknown.
 
     Returns:
         (P,) the fit with those hands as little wrong as they can be, and the hands of which something shows.

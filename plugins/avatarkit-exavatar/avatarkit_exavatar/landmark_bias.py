@@ -85,10 +85,13 @@ class PersonalLandmarks:
     def learn(
         kinematics: Kinematics, observation: Observation, camera: Camera, x: torch.Tensor, chance: Mapping[str, torch.Tensor]
     ) -> PersonalLandmarks:
-        """Compares the landmarks of the photo with those of its fit.
+        """Compare the landmarks of the photo with those of its fit.
 
         Args:
-            kinematics: with the person's shape. observation: of the photo. camera: of the photo. x: (P,) its fit.
+            kinematics: with the person's shape.
+            observation: of the photo.
+            camera: of the photo.
+            x: (P,) its fit.
             chance: set name -> how landmarks shake in the clip.
         """
         posed = kinematics.pose(x)
@@ -108,7 +111,7 @@ class PersonalLandmarks:
         return PersonalLandmarks(sets)
 
     def points(self, points: Mapping[str, Points], observation: Observation) -> dict[str, Points]:
-        """The body's points of the sets of a frame, where this person has them."""
+        """Return the body's points of the sets of a frame, where this person has them."""
         out = dict(points)
         for name in points.keys() & self.sets.keys():
             known = self.sets[name]

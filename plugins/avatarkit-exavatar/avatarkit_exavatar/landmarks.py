@@ -22,7 +22,7 @@ _BODY_SCALE = 6.0  # times the table's sigma
 
 
 def set_points(identity: Identity, landmarks: LandmarkSet) -> Points:
-    """The body's points of a set."""
+    """Return the body's points of a set."""
     table = landmarks.table
     return surface_points(identity, table) if isinstance(table, SurfaceLandmarks) else joint_points(identity, table)
 

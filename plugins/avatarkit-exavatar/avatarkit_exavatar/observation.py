@@ -112,7 +112,7 @@ class Observations(LazySequence[Observation | None]):
         return len(self._frames)
 
     def at(self, index: int) -> Observation | None:
-        """What frame ``index`` says."""
+        """Return what frame ``index`` shows."""
         keypoints = self._frames[index]
         if keypoints is None or not keypoints.points.keys() & {"face478", "pose33"}:
             return None
@@ -167,7 +167,7 @@ def observe(keypoints: Keypoints, body: BodyModel, alpha: torch.Tensor | None = 
 
 
 def thinned(observation: Observation) -> Observation:
-    """The same with fewer face points: all of eyes, lips and outline, a quarter of the rest."""
+    """Return the same with fewer face points: all of eyes, lips and outline, a quarter of the rest."""
     face = observation.sets.get("face478")
     if face is None or not isinstance(face.table, SurfaceLandmarks):
         return observation
@@ -178,7 +178,7 @@ def thinned(observation: Observation) -> Observation:
 
 
 def trunk_only(observation: Observation) -> Observation:
-    """The same with head, shoulders and hips alone, to find where the person stands."""
+    """Return the same with head, shoulders and hips alone, to find where the person stands."""
     pose = observation.sets.get("pose33")
     if pose is None or not isinstance(pose.table, JointLandmarks):
         return observation

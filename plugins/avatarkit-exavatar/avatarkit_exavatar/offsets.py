@@ -84,7 +84,10 @@ def _march(
     A ray that meets the mesh again on its way stops halfway: two parts share the gap between them.
 
     Args:
-        inside: (H, W) matte, 0 to 1. mesh: (H, W) bool. start: (n, 2) x, y. normal: (n, 2) outward.
+        inside: (H, W) matte, 0 to 1.
+        mesh: (H, W) bool.
+        start: (n, 2) x, y.
+        normal: (n, 2) outward.
     """
     height, width = inside.shape
     step = 0.5
@@ -126,7 +129,8 @@ def fit_offsets(
     """Displacements of the rest mesh that make its silhouette follow the matte.
 
     Args:
-        params: one frame. hidden: (V,) bool, parts that are not seen; they stay as they are.
+        params: one frame.
+        hidden: (V,) bool, parts that are not seen; they stay as they are.
         bare: (V,) 0 to 1, bare skin: nothing stands off it, so a silhouette beyond it is the pose's fault.
         limit: meters, largest displacement.
 

@@ -87,10 +87,12 @@ def overlay(
     rasterizer: MeshRasterizer,
     offsets: torch.Tensor | None = None,
 ) -> np.ndarray:
-    """The picture with landmarks beside the picture with the mesh.
+    """Return the picture with landmarks beside the picture with the mesh.
 
     Args:
-        image: (H, W, 3) uint8. params: one frame. offsets: (V, 3) as in ``Subject``.
+        image: (H, W, 3) uint8.
+        params: one frame.
+        offsets: (V, 3) as in ``Subject``.
 
     Returns:
         (H, 2 W, 3) uint8.

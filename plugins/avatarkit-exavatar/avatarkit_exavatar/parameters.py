@@ -79,7 +79,7 @@ class Parameters:
         self.share = torch.tensor([p[2] for p in pairs])
 
     def knowing(self, shape: torch.Tensor) -> Parameters:
-        """The same of a person whose shape (S,) is known."""
+        """Return the same of a person whose shape (S,) is known."""
         return Parameters(self.body, self.anatomy, shape.clone())
 
     def free(self, details: bool) -> torch.Tensor:
@@ -108,7 +108,7 @@ class Parameters:
         )
 
     def encode(self, params: BodyParams) -> torch.Tensor:
-        """The vector (P,) of one frame; rotations that no pose group can make are lost."""
+        """Return the vector (P,) of one frame; rotations that no pose group can make are lost."""
         at = self.layout
         x = torch.zeros(at.size)
         x[at.translation], x[at.root] = params.translation, params.root

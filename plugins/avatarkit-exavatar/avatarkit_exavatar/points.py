@@ -40,7 +40,7 @@ class Slopes:
         return Slopes(self.up[rows], self.down[rows])
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Slopes:
-        """The slopes of a linear function of the places."""
+        """Return the slopes of a linear function of the places."""
         return Slopes(function(self.up), function(self.down))
 
     def moved(self, change: torch.Tensor) -> torch.Tensor:
@@ -92,7 +92,7 @@ class Points:
 
 
 def _slopes(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor) -> Slopes:
-    """Derivatives of (S,) -> (n, 3) a little above and a little below ``at``.
+    """Return derivatives of (S,) -> (n, 3) a little above and a little below ``at``.
 
     Reverse mode applied twice is forward mode, and the second pass is one batched sweep for all S.
     """

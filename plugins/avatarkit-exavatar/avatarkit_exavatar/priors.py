@@ -20,7 +20,7 @@ _RELAXED = 0.3  # of the spread, for fingers that were not seen
 
 
 def shape_prior(body: BodyModel) -> ShapePrior:
-    """The body model's own prior, else: numbers whose neutral value is zero are signed changes, all others run from 0 to 1."""
+    """Return the body model's own prior, else one of signed changes (neutral value zero) and numbers from 0 to 1."""
     if body.shape_prior is not None:
         return body.shape_prior
     mean = body.neutral().shape
@@ -41,7 +41,7 @@ def _twins(names: tuple[str, ...]) -> list[tuple[int, int]]:
 
 
 def make_prior(body: BodyModel, parameters: Parameters, config: ExAvatarConfig, hands_seen: dict[str, bool]) -> Prior:
-    """The prior of one person in one picture.
+    """Return the prior of one person in one picture.
 
     Args:
         hands_seen: side -> whether its fingers were detected; otherwise they stay relaxed.

@@ -89,7 +89,7 @@ def judge(
 
 
 def _of_the_picture(image: torch.Tensor, face: torch.Tensor) -> list[Notice]:
-    """What light and focus of a picture (H, W, 3) do to a face, given by its landmarks (n, 2)."""
+    """Return what light and focus of a picture (H, W, 3) do to a face, given by its landmarks (n, 2)."""
     (x0, y0), (x1, y1) = face.amin(0).long().clamp(min=0).tolist(), face.amax(0).long().tolist()
     window = image[y0 : y1 + 1, x0 : x1 + 1].mean(-1)
     if min(window.shape) < 8:

@@ -15,7 +15,7 @@ _TRUNK = ("spine1", "spine2", "spine3")
 
 
 def clearance(identity: Identity, weight: float) -> Clearance:
-    """The term that keeps elbows, forearms and hands out of the trunk; it has no points where names are unknown."""
+    """Return the term that keeps elbows, forearms and hands out of the trunk; it has no points where names are unknown."""
     body = identity.body
     first = {g.name: g.joints[0] for g in body.pose_groups}
     trunk = [first[name] for name in _TRUNK if name in first]

@@ -43,10 +43,11 @@ def first_shape(
 def agreed_shape(
     known: Parameters, config: ExAvatarConfig, observations: Observations, cameras: Sequence[Camera], x: torch.Tensor
 ) -> tuple[Parameters, torch.Tensor]:
-    """The shape that many frames agree on, and the frames (T, P) with what it changes in a pose on average.
+    """Return the shape that many frames agree on, and the frames (T, P) with what it changes in a pose on average.
 
     Args:
-        known: with the shape so far. x: (T, P) frames tracked with it.
+        known: with the shape so far.
+        x: (T, P) frames tracked with it.
     """
     parameters = Parameters(known.body, known.anatomy)
     frames = _chosen(observations, cameras, config.shared_frames)

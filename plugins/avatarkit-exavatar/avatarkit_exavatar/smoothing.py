@@ -23,8 +23,10 @@ def stiffness_for(diagonals: torch.Tensor, shown: torch.Tensor, cutoff: torch.Te
     """(T, P) weight of squared acceleration (per frame squared).
 
     Args:
-        diagonals: (T, P) half Hessians of the frames. shown: (T, P) bool, where frames say something of an unknown; the others
-            are bridged, and tell nothing of how firm it is. cutoff: (T, P) hertz.
+        diagonals: (T, P) half Hessians of the frames.
+        shown: (T, P) bool, where frames say something of an unknown; the others
+            are bridged, and tell nothing of how firm it is.
+        cutoff: (T, P) hertz.
     """
     omega = (2 * math.pi * cutoff / fps).clamp_max(0.9 * math.pi)
     known = torch.where(shown | ~shown.any(0), diagonals, torch.nan)
@@ -44,10 +46,13 @@ def joint_step(
     """One step of all frames.
 
     Args:
-        normals: T models at ``x``. x: (T, P). stiffness: (T, P).
+        normals: T models at ``x``.
+        x: (T, P).
+        stiffness: (T, P).
         fast: (T, P) accelerations (per frame squared) that are no noise: from there on the penalty gives way.
         before: (k, P) finished frames just before the window, k at most 2.
-        low, high: (P,) bounds. free: (P,) bool.
+        low, high: (P,) bounds.
+        free: (P,) bool.
 
     Returns:
         (T, P).
@@ -96,7 +101,8 @@ def _banded_solve(H: torch.Tensor, near: torch.Tensor, far: torch.Tensor, right:
     Block Cholesky: L has three block diagonals.
 
     Args:
-        near: (T - 1, p) between a frame and the one before it. far: (T - 2, p) and the one before that.
+        near: (T - 1, p) between a frame and the one before it.
+        far: (T - 2, p) and the one before that.
         right: (T, p).
     """
     count = len(right)

@@ -55,7 +55,7 @@ class Prior:
         )
 
     def add(self, x: torch.Tensor, gradient: torch.Tensor, hessian: torch.Tensor) -> None:
-        """Adds half the gradient and half the Hessian of the cost."""
+        """Add half the gradient and half the Hessian of the cost."""
         gradient += self.precision * (x - self.mean) + 0.5 * self.sparsity
         hessian.diagonal().add_(self.precision)
         a, b = self.pairs.T
@@ -137,7 +137,7 @@ def minimize(
     damping: float = 1e-2,
     tolerance: float = 1e-3,
 ) -> torch.Tensor:
-    """Takes damped steps downhill.
+    """Take damped steps downhill.
 
     Args:
         x: (P,) start; it is moved inside the bounds first.

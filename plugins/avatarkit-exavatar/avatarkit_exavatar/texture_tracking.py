@@ -96,10 +96,12 @@ class CarriedPhoto:
         return barycentric(values, self._table.triangles, self._table.barycentric)
 
     def find(self, image: np.ndarray, camera: Camera, params: BodyParams) -> Sighting | None:
-        """Looks for the points in a frame.
+        """Look for the points in a frame.
 
         Args:
-            image: (H, W, 3) uint8. camera: of the frame. params: the body as it was tracked so far.
+            image: (H, W, 3) uint8.
+            camera: of the frame.
+            params: the body as it was tracked so far.
 
         Returns:
             None where next to nothing of the photo is found.
@@ -134,7 +136,7 @@ class CarriedPhoto:
         )
 
     def _carry(self, drawn: MeshRendering, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The photo on the body in gray, the frame (H, W) where there is none of it; and (H, W) 1 where there is."""
+        """Return the photo on the body in gray, the frame (H, W) where there is none of it; and (H, W) 1 where there is."""
         face = drawn.face_index
         hit = (face >= 0) & torch.from_numpy(self._seen)[face.clamp_min(0)]
         origin = np.full((*face.shape, 2), -1.0, np.float32)
@@ -145,10 +147,12 @@ class CarriedPhoto:
         return np.where(shown, carried, frame), shown.astype(np.float32)
 
     def terms(self, sighting: Sighting, camera: Camera, head: float, weight: float) -> list[Lines]:
-        """The points lie where they were found, as far as their texture tells.
+        """Return terms that keep the points where they were found, as far as their texture tells.
 
         Args:
-            camera: of the frame. head: pixels that count as one. weight: of the mean over all points.
+            camera: of the frame.
+            head: pixels that count as one.
+            weight: of the mean over all points.
         """
         points = self.points[sighting.rows]
         return [

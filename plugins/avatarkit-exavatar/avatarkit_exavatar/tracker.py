@@ -55,7 +55,7 @@ class ExAvatarTracker:
     @torch.no_grad()
     @single_threaded()
     def fit(self, photo: Photo, matte: Matte, keypoints: Keypoints) -> Subject:
-        """Finds shape, pose, expression, camera and surface of one photo.
+        """Find shape, pose, expression, camera and surface of one photo.
 
         Parts that are not seen stay at a plausible rest; ``Subject.quality`` says which.
 

@@ -96,7 +96,7 @@ class VideoTracker:
         return x
 
     def _known(self, observation: Observation) -> dict[str, Points]:
-        """The body's points of the sets that a frame shows; they are the same in all frames."""
+        """Return the body's points of the sets that a frame shows; they are the same in all frames."""
         for name, seen in observation.sets.items():
             if name not in self._points:
                 self._points[name] = set_points(self._identity, seen)
@@ -183,7 +183,7 @@ class VideoTracker:
         return x, total_cost(self._kinematics, self._kinematics.pose(x), terms, prior)
 
     def _search(self, observation: Observation, camera: Camera, prior: Prior) -> tuple[torch.Tensor, float]:
-        """A frame without a neighbor to start from."""
+        """Return a frame without a neighbor to start from."""
         x = find_pose(self._kinematics, self._known(observation), observation, camera, prior, self.config)
         return self._descend(observation, camera, prior, x, self.config.pose_iterations)
 
@@ -262,7 +262,7 @@ class VideoTracker:
 
 
 def _loosened(prior: Prior, bridged: torch.Tensor) -> Prior:
-    """The prior with less say on unknowns (P,) that this frame does not show and others do."""
+    """Return the prior with less say on unknowns (P,) that this frame does not show and others do."""
     factor = torch.where(bridged, _UNSEEN, 1.0)
     return replace(prior, precision=prior.precision * factor, sparsity=prior.sparsity * factor)
 
@@ -273,7 +273,8 @@ def scenes(translation: torch.Tensor, seen: Sequence[bool], fps: float) -> list[
     A single frame that fits badly is no cut: the leap has to last.
 
     Args:
-        translation: (T, 3) meters. seen: T.
+        translation: (T, 3) meters.
+        seen: T.
     """
     leap = max(_LEAP_METERS, _LEAP_SPEED / fps)
     step = translation.diff(dim=0).norm(dim=-1)

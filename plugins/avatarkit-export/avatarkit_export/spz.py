@@ -38,7 +38,8 @@ class SpzExporter:
         Args:
             avatar: any.
             params: the pose.
-            path: ends in .spz. options: as ``Exporter.write`` says.
+            path: ends in .spz.
+            options: as ``Exporter.write`` says.
 
         Raises:
             ConfigError, InputError, StoreError: unknown option; wrong suffix or a pose without Gaussians; disk.

@@ -29,7 +29,7 @@ def test_a_build_with_these_labels(tiny: Path, tmp_path: Path, monkeypatch: pyte
     ((name, facts),) = manifest["labels"].items()
     assert name.startswith("head-")
     assert {"mean_mm", "lost", "agreement", "doubted"} == set(facts["drift"])
-    assert manifest["licenses"]["liveportrait"]["commercial"] is True
+    assert manifest["licenses"]["labels/liveportrait"]["commercial"] is True
     # A generator of heads makes no bodies: said before anything is generated.
     wrong = CliRunner().invoke(app, [*command[:-1], "liveportrait", "--set", f"body_labels.weights={tiny}"])
     assert wrong.exit_code == 2

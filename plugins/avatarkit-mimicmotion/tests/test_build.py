@@ -30,7 +30,7 @@ def test_a_build_with_these_labels(tiny, tmp_path: Path, monkeypatch: pytest.Mon
     assert manifest["components"]["head_labels"]["name"] == "reproject"  # body and head from different generators
     (body,) = (facts for name, facts in manifest["labels"].items() if name.startswith("body-"))
     assert {"mean_mm", "lost", "agreement", "doubted"} == set(body["drift"])  # it was tracked again
-    assert manifest["licenses"]["mimicmotion"]["commercial"] is False
+    assert manifest["licenses"]["labels/mimicmotion"]["commercial"] is False
     assert (tmp_path / "a.avatar" / "avatar.safetensors").is_file()
     # The same again takes every stage from the store, the clip too.
     again = json.loads(CliRunner().invoke(app, [*command, "--json", *options]).stdout)["manifest"]

@@ -8,7 +8,7 @@ import torch
 from scipy.io import wavfile
 from scipy.signal import lfilter
 
-from avatarkit.errors import InputError
+from avatarkit.errors import InputError, MissingDependency
 from avatarkit.interfaces import SpeechSource
 from avatarkit.io.audio import normalize_loudness, read_sound
 from avatarkit_motions.audio_features import RATE, listen
@@ -133,6 +133,11 @@ def test_a_film_lasts_as_long_as_its_sound_and_moves_arms_and_mouth(recording, d
     for text, same in (("", motion), ("ah see, who", read)):
         found = default.offering("motions", SpeechSource).from_sound(Path(name), text)
         assert torch.equal(found.params.expression, same.params.expression)
+
+
+def test_a_protocol_that_no_component_implements_is_told(default) -> None:
+    with pytest.raises(MissingDependency, match="No installed component of the kind motions is a SpeechSinger"):
+        default.offering("motions", type("SpeechSinger", (), {}))
 
 
 @pytest.mark.parametrize("kind", ["silence", "nothing", "noise", "short"])

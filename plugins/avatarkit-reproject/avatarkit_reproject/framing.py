@@ -19,7 +19,7 @@ _MIN_DISTANCE = 2.2  # camera distance in extents of the person: nearer, hands t
 
 
 def place(subject: Subject, motion: Motion, count: int) -> BodyParams:
-    """Puts ``count`` evenly chosen frames of a relative motion where the subject stands, turned as the subject is.
+    """Put ``count`` evenly chosen frames of a relative motion where the subject stands, turned as the subject is.
 
     Returns:
         (count,) parameters; the subject's own lean stays out, since motions start from upright.
@@ -57,7 +57,8 @@ def frame_cameras(
     Args:
         camera: of the photo; gives the view that yaw and pitch start from.
         points: (T, n, 3) world, what has to be in frame.
-        yaws: (T,) degrees. pitch: degrees.
+        yaws: (T,) degrees.
+        pitch: degrees.
         size: width and height in pixels; a wide clip gets a wider frame with as many pixels.
         margin: free share of the frame on each side.
     """
@@ -84,7 +85,7 @@ def frame_cameras(
 
 
 def _frame_size(box: list[float], size: tuple[int, int]) -> tuple[int, int]:
-    """A frame with as many pixels as ``size``, widened up to a square where the box (width, height) is wide."""
+    """Return a frame with as many pixels as ``size``, widened up to a square where the box (width, height) is wide."""
     narrow = size[0] / size[1]
     aspect = min(max(box[0] / box[1], narrow), max(1.0, narrow))
     height = (size[0] * size[1] / aspect) ** 0.5

@@ -112,7 +112,7 @@ class ReprojectLabeler:
 
 
 def _at_label_scale(subject: Subject, body: BodyModel, config: Config) -> Subject:
-    """The subject with a photo no finer than the labels' samples, so that looking it up does not alias."""
+    """Return the subject with a photo no finer than the labels' samples, so that lookups do not alias."""
     part = shown_vertices(subject, body, config.region)
     with torch.no_grad():
         points = body.vertices(subject.params.batched(), subject.vertex_offsets)[0][part]

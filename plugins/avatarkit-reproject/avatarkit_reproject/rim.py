@@ -30,7 +30,8 @@ def overhang(subject: Subject, vertices: torch.Tensor, body: BodyModel, renderer
     Args:
         subject: the tracked photo.
         vertices: (V, 3) world, in the photo's pose.
-        body: its model. renderer: draws the mesh.
+        body: its model.
+        renderer: draws the mesh.
     """
     camera = subject.camera.scaled_to(_WORKING_SIZE, most=2.0)
     drawn = renderer.meshes.render(Mesh(vertices, body.faces), camera)

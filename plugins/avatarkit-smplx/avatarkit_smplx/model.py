@@ -109,7 +109,7 @@ class SmplxBody:
     def joint_transforms(
         self, skeleton: Skeleton, root: torch.Tensor, translation: torch.Tensor, joints: torch.Tensor
     ) -> torch.Tensor:
-        """Return rest space to world, (B, J, 4, 4), for ``skin``; differentiable.
+        """Return rest space to world, (B, J, 4, 4), for ``linear_blend_skinning``; differentiable.
 
         Args:
             skeleton: of the identity.

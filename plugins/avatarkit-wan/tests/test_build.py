@@ -29,4 +29,4 @@ def test_a_build_with_these_labels(tiny: Path, tmp_path: Path, monkeypatch: pyte
     ((name, facts),) = manifest["labels"].items()
     assert name.startswith("body-")
     assert {"mean_mm", "lost", "agreement", "doubted"} == set(facts["drift"])
-    assert manifest["licenses"]["wan"]["commercial"] is True
+    assert manifest["licenses"]["labels/wan"]["commercial"] is True
