@@ -113,6 +113,15 @@ def test_the_user_says_which_axis_is_up(tmp_path: Path) -> None:
         read_motion(tmp_path / "a.npz", FIGURE, up="up")  # type: ignore[arg-type]
 
 
+def test_options_that_a_format_does_not_need_are_refused(tmp_path: Path) -> None:
+    save_motion(tiny_motion(BODY), BODY, tmp_path / "own.npz")
+    np.savez(tmp_path / "smpl.npz", poses=np.zeros((3, 165)), mocap_frame_rate=30.0)
+    with pytest.raises(InputError, match=r"own\.npz needs no --up"):
+        read_motion(tmp_path / "own.npz", BODY, up="y")
+    with pytest.raises(InputError, match=r"smpl\.npz needs no --joint-map"):
+        read_motion(tmp_path / "smpl.npz", FIGURE, joint_map={"left_elbow": "a"})  # type: ignore[arg-type]
+
+
 def test_the_first_frame_is_where_the_person_stands(tmp_path: Path) -> None:
     clip = make_clip(4, frames=9, posture="crouch")
     motion = _read(tmp_path / "a.bvh", bvh(clip, Convention()))
