@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import wave
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from avatarkit.animation import load
+from avatarkit.io.audio import has_sound
 from avatarkit.io.image import save_png
+from avatarkit.io.video import VideoWriter
 from avatarkit.registry import Registry
 from avatarkit.storage.bundle import read_bundle
 from avatarkit.testing import tiny_subject
@@ -259,6 +262,7 @@ def test_a_motion_is_tracked_in_a_video_and_played(built: Path) -> None:
     played = run(built, "animate", "ada.avatar", "-o", "../driven.mp4", "--video", "../drive.mp4", "--json")
     assert played.exit_code == 0, played.stderr
     assert json.loads(played.stdout)["frames"] == 1
+    assert not has_sound(built.parent / "driven.mp4")
     tracked = run(
         built,
         "track",
@@ -273,6 +277,22 @@ def test_a_motion_is_tracked_in_a_video_and_played(built: Path) -> None:
     )
     assert tracked.exit_code == 0, tracked.stderr
     assert json.loads(tracked.stdout)["frames"] == 1
+
+
+def test_the_sound_of_a_driving_video_goes_along_unless_it_shall_not(built: Path) -> None:
+    beep = (8000 * np.sin(np.arange(16_000) * 0.2)).astype("<i2")
+    with wave.open(str(built.parent / "beep.wav"), "wb") as sound:
+        sound.setparams((1, 2, 16_000, 0, "NONE", ""))
+        sound.writeframes(beep.tobytes())
+    image = np.asarray(Image.open(built / "ada.png").convert("RGB"))
+    with VideoWriter(built.parent / "loud.mp4", 64, 64, 5, audio=built.parent / "beep.wav") as video:
+        for _ in range(3):
+            video.write(image)
+    for options, sounds in (((), True), (("--no-sound",), False)):
+        film = run(built, "animate", "ada.avatar", "-o", "../driven.mp4", "--video", "../loud.mp4", *options)
+        assert film.exit_code == 0, film.stderr
+        assert has_sound(built.parent / "driven.mp4") == sounds
+
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from avatarkit.errors import InputError
-from avatarkit.motion.files import read_motion
+from avatarkit.motion.files import inspect_motion, read_motion
 from avatarkit.motion.pose_solver import PARENTS
 from avatarkit.motion.skeleton import recognize_rig
 from avatarkit.testing.motion_conventions import (
@@ -154,6 +154,7 @@ def test_people_who_lie_stay_on_the_floor(
     axes: np.ndarray, posture: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clip = make_clip(1, posture=posture)
+    clip = Clip(clip.turns, clip.path - clip.path[0] * (1, 0, 1))
     expected = _read(tmp_path, bvh(clip, Convention()))
     motion = _npz(tmp_path, clip, axes, "smplx", "axis-flat", "whole", 30.0)
     assert "is taken to be up (the person lies or crawls on the floor)" in caplog.text
@@ -161,6 +162,37 @@ def test_people_who_lie_stay_on_the_floor(
     assert path < 0.1  # the legs of SMPL's skeleton are longer
     turned = motion.params.root - expected.params.root
     assert turned.abs().max() < 0.02
+
+
+_WORLDS = {"y": np.eye(3), "z": Z_UP, "-y": np.diag([1.0, -1.0, -1.0]), "x": np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])}
+
+
+@_examples
+@given(
+    seed=st.integers(0, 2**20),
+    posture=st.sampled_from(["stand", "crouch"]),
+    up=st.sampled_from(list(_WORLDS)),
+    place=st.tuples(*[st.floats(-150, 150)] * 3),
+)
+def test_people_who_stand_are_never_laid_down_wherever_they_are(
+    tmp_path: Path, seed: int, posture: str, up: str, place: tuple[float, float, float]
+) -> None:
+    clip = make_clip(seed, posture=posture)
+    clip = Clip(clip.turns, clip.path - clip.path[0] + np.array(place))
+    _npz(tmp_path, clip, _WORLDS[up], "smplx", "axis-flat", "whole", 30.0)
+    _, info = inspect_motion(tmp_path / "clip.npz", FIGURE)  # type: ignore[arg-type]
+    assert info.up.axis == up
+
+
+@pytest.mark.parametrize(("field", "up"), [("surface_model_type", "z"), ("dmpls", "z"), ("smpl_scaling", "y")])
+def test_the_fields_of_a_data_set_tell_which_axis_is_up(field: str, up: str, tmp_path: Path) -> None:
+    for posture in ("prone", "supine", "stand"):
+        local = smpl_arrays(make_clip(1, posture=posture), _WORLDS[up])
+        trans = local.pop("trans")
+        poses = encode(np.stack(list(local.values()), 1), "axis-flat")
+        np.savez(tmp_path / "a.npz", poses=poses, trans=trans, **{field: np.ones(1)})
+        _, info = inspect_motion(tmp_path / "a.npz", FIGURE)  # type: ignore[arg-type]
+        assert info.up.axis == up
 
 
 def test_an_unreadable_rate_is_one_sentence(tmp_path: Path) -> None:

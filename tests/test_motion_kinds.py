@@ -17,6 +17,7 @@ from avatarkit.errors import InputError
 from avatarkit.geometry.rotations import matrix_to_axis_angle
 from avatarkit.motion.files import inspect_motion, read_joint_map, read_motion, save_motion, write_bvh
 from avatarkit.motion.pose_solver import PoseSolver
+from avatarkit.motion.skeleton import recognize
 from avatarkit.testing import TinyBody, tiny_motion
 from avatarkit.testing.motion_conventions import (
     JOINTS,
@@ -112,6 +113,15 @@ def test_the_user_says_which_axis_is_up(tmp_path: Path) -> None:
         read_motion(tmp_path / "a.npz", FIGURE, up="up")  # type: ignore[arg-type]
 
 
+def test_options_that_a_format_does_not_need_are_refused(tmp_path: Path) -> None:
+    save_motion(tiny_motion(BODY), BODY, tmp_path / "own.npz")
+    np.savez(tmp_path / "smpl.npz", poses=np.zeros((3, 165)), mocap_frame_rate=30.0)
+    with pytest.raises(InputError, match=r"own\.npz needs no --up"):
+        read_motion(tmp_path / "own.npz", BODY, up="y")
+    with pytest.raises(InputError, match=r"smpl\.npz needs no --joint-map"):
+        read_motion(tmp_path / "smpl.npz", FIGURE, joint_map={"left_elbow": "a"})  # type: ignore[arg-type]
+
+
 def test_the_first_frame_is_where_the_person_stands(tmp_path: Path) -> None:
     clip = make_clip(4, frames=9, posture="crouch")
     motion = _read(tmp_path / "a.bvh", bvh(clip, Convention()))
@@ -156,6 +166,34 @@ def test_where_a_file_has_ankle_and_foot_the_foot_is_the_toe(tmp_path: Path) -> 
     assert (info.joints["left_ankle"], info.joints["left_foot"]) == ("L_Ankle", "L_Foot")
 
 
+_PARTED = [  # name, parent; the trunk parts above the hips
+    [("全ての親", -1), ("センター", 0), ("上半身", 1), ("首", 2), ("頭", 3), ("左腕", 2), ("左ひじ", 5), ("右腕", 2),
+     ("右ひじ", 7), ("下半身", 1), ("左足", 9), ("左ひざ", 10), ("右足", 9), ("右ひざ", 12), ("左足ＩＫ", 0)],
+    [("Genesis8Female", -1), ("hip", 0), ("abdomenLower", 1), ("neckLower", 2), ("head", 3), ("lShldrBend", 2),
+     ("lForearmBend", 5), ("rShldrBend", 2), ("rForearmBend", 7), ("pelvis", 1), ("lThighBend", 9), ("lShin", 10),
+     ("rThighBend", 9), ("rShin", 12)],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("joints", _PARTED)
+def test_where_the_trunk_parts_above_the_hips_the_pelvis_is_there(joints: list[tuple[str, int]]) -> None:
+    found = recognize([n for n, _ in joints], [p for _, p in joints])
+    assert (found["pelvis"], found["left_knee"], found["head"]) == (1, 11, 4)
+
+
+_BLENDER = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+
+
+def test_a_rest_pose_in_other_axes_than_the_world(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A skeleton that is y up at rest, turned by its root into a world that is z up."""
+    clip = make_clip(8)
+    expected = _read(tmp_path / "a.bvh", bvh(clip, Convention()))
+    turned = Clip({n: _BLENDER @ R for n, R in clip.turns.items()}, clip.path @ _BLENDER.T)
+    motion = _read(tmp_path / "b.bvh", bvh(turned, Convention()))
+    assert apart(motion, expected, FIGURE) == pytest.approx((0, 0), abs=1e-3)
+    assert "b.bvh: z is taken to be up (the person stands along it)" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["LeftForeArm", "LeftHand", "LeftLeg", "LeftFoot", "LeftArm", "LeftHandIndex2", "Spine1"])
 def test_a_bone_without_length_is_taken_from_the_other_side(name: str, tmp_path: Path) -> None:
     clip = make_clip(6)
@@ -168,6 +206,25 @@ def test_a_bone_without_length_is_taken_from_the_other_side(name: str, tmp_path:
     degrees, path = apart(motion, expected, FIGURE)
     assert degrees < (0.1 if name not in ("LeftArm", "LeftHandIndex2") else 40)
     assert path < 1
+
+
+_TEXTS = {
+    "utf-16 without a mark": lambda t: t.encode("utf-16-le"),
+    "lower case, tabs and old line ends": lambda t: t.lower().replace(" ", "\t").replace("frame\ttime", "frame time").replace(
+        "end\tsite", "end site").replace("\n", "\r").encode(),
+    "blank lines first and nothing after the last number": lambda t: ("\n\n" + t.rstrip()).encode(),
+    "no space after the colons": lambda t: t.replace(": ", ":").encode(),
+    "commas between numbers": lambda t: t.partition("MOTION")[0].encode() + b"MOTION" + t.partition("MOTION")[2].replace(
+        " ", ", ").replace("Frame, Time:, ", "Frame Time: ").replace("Frames:, ", "Frames: ").encode(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", _TEXTS)
+def test_texts_of_other_programs(kind: str, tmp_path: Path) -> None:
+    clip = make_clip(9)
+    expected = _read(tmp_path / "a.bvh", bvh(clip, Convention()))
+    motion = _read(tmp_path / "b.bvh", _TEXTS[kind](bvh(clip, Convention()).decode()))
+    assert apart(motion, expected, FIGURE) == pytest.approx((0, 0), abs=1e-3)
 
 
 def test_bones_without_any_length_are_one_sentence_or_fine(tmp_path: Path) -> None:

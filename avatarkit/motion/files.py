@@ -48,6 +48,8 @@ _REFUSED = (
     (b"Vocaloid Motion Data", "is a VMD file. Convert it in Blender: import model and motion with MMD Tools, export BVH"),
 )
 """First bytes -> what files of other formats are, and what to do."""
+_NEEDLESS = {"avatarkit npz": ("up",), "SMPL npz": ("joint_map",), ".pose": ("up", "joint_map")}
+"""Format -> options that do not apply to it."""
 
 
 def load_motion(path: Path | str, body: BodyModel) -> Motion:
@@ -117,11 +119,15 @@ def inspect_motion(
             head = file.read(4096)
     except OSError as error:
         raise InputError(f"The motion {path} cannot be opened: {error.strerror}.") from error
+    reading = Reading(path, body, up, joint_map or {})
     try:
-        motion, info = _read(Reading(path, body, up, joint_map or {}), head)
+        motion, info = _read(reading, head)
     except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:  # from geometry such as bones of length zero
         log.debug("%s: %s", path.name, error)
         raise _impossible(path) from error
+    for option in _NEEDLESS.get(info.format, ()):
+        if getattr(reading, option):
+            raise InputError(f"{path.name} needs no --{option.replace('_', '-')}: its format tells that.")
     return _checked(motion, path), info
 
 

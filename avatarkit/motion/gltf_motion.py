@@ -21,7 +21,7 @@ from avatarkit.types.body import Motion
 __all__ = ["gltf_motion"]
 
 _RATE = 30.0  # frames per second of animations whose keys are far apart
-_RATES = (20.0, 240.0)  # of keys that are frames
+_RATES = (8.0, 240.0)  # of keys that are frames
 _KEY = 1e-4  # seconds; times of keys are rounded to single precision
 _MOST_MATRICES = 2_000_000  # limit of frames times nodes
 _HANDS = {"thumb": ("Metacarpal", "Proximal", "Distal")} | dict.fromkeys(

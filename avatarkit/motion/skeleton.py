@@ -256,7 +256,8 @@ def _trunk(found: Mapping[str, int], parents: Sequence[int], named: int | None) 
     up = line("left_shoulder")
     up = up[up.index(chest) :][::-1]  # root ... chest
     if pelvis is None or pelvis not in up:
-        pelvis = named if named in up else up[0]
+        above = set() if pelvis is None else set(_up(pelvis, parents))  # some rigs part the trunk above the hips
+        pelvis = next((j for j in up[::-1] if j in above), named if named in up else up[0])
     spine = up[up.index(pelvis) + 1 :]
     out = {"pelvis": pelvis}
     if spine:

@@ -14,7 +14,7 @@ import torch
 from avatarkit.geometry.rotations import matrix_to_axis_angle
 from avatarkit.motion.pose_solver import PARENTS
 from avatarkit.motion.reading import MotionInfo, Reading
-from avatarkit.motion.smplx_fields import read_positions, read_rate, read_rotations
+from avatarkit.motion.smplx_fields import read_positions, read_rate, read_rotations, usual_up
 from avatarkit.motion.source_skeleton import SourceSkeleton, orient
 from avatarkit.types.body import SMPLX_JOINTS, BodyParams, Motion
 
@@ -80,7 +80,8 @@ def smplx_motion(arrays: Mapping[str, np.ndarray], reading: Reading) -> tuple[Mo
                 above = PARENTS[above]
             world[name] = local[name] if above is None else world[above] @ local[name]
     source = SourceSkeleton(
-        source_name, _rest(), world, positions, fps, anatomical=True, rest_is_upright=False, origins=_ORIGINS
+        source_name, _rest(), world, positions, fps, anatomical=True, rest_is_upright=False, data_set=usual_up(arrays),
+        origins=_ORIGINS,
     )  # fmt: skip
     rig = "SMPL-X" if "jaw" in local else "SMPL-H" if "left_index1" in local else "SMPL"
     motion, info = reading.retargeted(source, "SMPL npz", rig, {n: n for n in local}, notes=[note] if note else [])

@@ -17,7 +17,7 @@ from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_an
 from avatarkit.motion.bvh import MOST_FRAMES
 from avatarkit.types.body import SMPLX_JOINTS
 
-__all__ = ["ARRAYS", "is_smplx", "read_positions", "read_rate", "read_rotations"]
+__all__ = ["ARRAYS", "is_smplx", "read_positions", "read_rate", "read_rotations", "usual_up"]
 
 _BODY = SMPLX_JOINTS[1:22]
 _SMPL_HANDS = ("left_hand", "right_hand")  # SMPL's joints 22 and 23, which other models replace by fingers
@@ -47,11 +47,16 @@ _SCALES = ("scaling",)  # of AIST++: translations are divided by it
 _RATES = ("mocap_frame_rate", "mocap_framerate", "frame_rate", "framerate", "fps")
 _PREFIXES = ("", "smpl_", "smplx_", "smplh_")
 _AIST_RATE = 60.0
+_DATA_SETS = {  # field -> axis that is up
+    "scaling": "y",  # AIST++
+    "dmpls": "z", "surface_model_type": "z", "markers_latent": "z",  # AMASS
+    "expressions": "y",  # BEAT2, EMAGE
+}  # fmt: skip
 
 ARRAYS = frozenset(
     prefix + name
     for prefix in _PREFIXES
-    for name in (*_ROTATIONS, *_POSITIONS, *_SCALES, *_RATES, "expressions")
+    for name in (*_ROTATIONS, *_POSITIONS, *_SCALES, *_RATES, *_DATA_SETS)
 )  # fmt: skip
 """Names of the arrays that are read."""
 
@@ -214,6 +219,11 @@ def read_positions(arrays: Mapping[str, np.ndarray], count: int, source: str) ->
         if not 1e-6 < factor < 1e6:
             raise InputError(f"{source} has an impossible scaling of its translations.")
     return torch.from_numpy(values.astype(np.float64)) / factor
+
+
+def usual_up(arrays: Mapping[str, np.ndarray]) -> str | None:
+    """Return the axis that is up in the data set whose fields an archive has, or None."""
+    return next((_DATA_SETS[name] for name, _ in _named(arrays) if name in _DATA_SETS), None)
 
 
 def read_rate(arrays: Mapping[str, np.ndarray], source: str) -> tuple[float, str | None]:

@@ -35,6 +35,7 @@ class SourceSkeleton:
         anatomical: whether elbows and knees bend as in a body that stands at zero; otherwise their axes are measured where the
             motion bends them clearly.
         rest_is_upright: whether the format's convention is that the rest pose shows what is up.
+        data_set: axis that is up in the data set from which the file seems to be, or None.
         origins: (3,) that the format may leave out of ``positions``; the floor is looked for with each of them.
         relative: whether the motion is already relative, see ``Motion``: y up, the front +z, positions from where the person
             stands.
@@ -48,6 +49,7 @@ class SourceSkeleton:
     expression: Mapping[str, torch.Tensor] = field(default_factory=dict)
     anatomical: bool = False
     rest_is_upright: bool = True
+    data_set: str | None = None
     origins: Sequence[tuple[float, float, float]] = ((0.0, 0.0, 0.0),)
     relative: bool = False
 
@@ -97,7 +99,7 @@ def orient(source: SourceSkeleton, solver: PoseSolver, up: str | None = None) ->
             rest = next(n for n, v in UP_AXES.items() if torch.equal(torch.tensor(v).double(), axes["pelvis"][:, 1]))
         step = -(-len(pelvis) // _MOST_LOOKS)
         joints = _joints(source)[::step] * scale_to_meters(source, solver)
-        found = find_up(pelvis[::step, :, 1], joints, rest, source.positions is not None, source.origins)
+        found = find_up(pelvis[::step, :, 1], joints, rest, source.positions is not None, source.origins, source.data_set)
     z = found.direction.roll(1)
     upright = torch.stack([torch.linalg.cross(found.direction, z), found.direction, z])
     return Orientation(found, upright, _to_front(upright @ pelvis) @ upright)

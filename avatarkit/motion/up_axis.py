@@ -20,15 +20,17 @@ UP_AXES = {
 """Name -> direction; the usual ones first."""
 
 # Logarithms of how much more likely a file is so than otherwise; rough, as the evidence is clear or absent.
-_REST = 4.0  # the rest pose stands along this axis
 _UPRIGHT = 3.0  # people stand and walk more than they lie
+_REST = 4.0  # the rest pose stands along this axis
+_DATA_SET = 2.5  # files of this kind are so, but people rewrite them
 _FLOOR = 4.0  # the lowest joints stay at height zero
-_NO_FLOOR = -1.0
 _UNUSUAL = -1.0  # files are y up or z up, and sometimes in the axes of a camera
 # Meters.
 _LOWEST = (-0.25, 0.15)  # height of the lowest joint of a person on the floor
 _STEADY = 0.15  # standard deviation of that height
 _PELVIS = 0.1  # least height of a pelvis above the floor
+_STANDS = 0.5  # mean cosine of someone who stands
+_START = 0.05  # from the origin, of captures that start there
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def find_up(
     rest: str | None,
     placed: bool,
     origins: Sequence[tuple[float, float, float]] = ((0.0, 0.0, 0.0),),
+    data_set: str | None = None,
 ) -> Up:
     """Return the direction that is up.
 
@@ -67,6 +70,7 @@ def find_up(
             what is up; otherwise None.
         placed: whether the file has positions.
         origins: (3,) meters, which may have to be added to the positions.
+        data_set: axis that is up in the data set from which the file seems to be, or None.
     """
     placed &= float(joints[0, 0].norm()) > 1e-3  # otherwise the clip was moved to start at the origin
     scores: dict[str, float] = {}
@@ -76,16 +80,23 @@ def find_up(
         upright = float((trunk @ direction).mean())
         floor = placed and _on_floor(joints @ direction, [float(torch.tensor(o).double() @ direction) for o in origins])
         facts[name] = upright, floor
-        ground = _FLOOR if floor else _NO_FLOOR * placed
-        rare = _UNUSUAL if name not in ("y", "z", rest) else 0.0
-        scores[name] = _UPRIGHT * (upright - 1) + ground + rare + _REST * (name == rest)
+        # Anyone near the origin is at a possible height of someone who lies, if seen along another axis.
+        aside = joints[0, 0] - (joints[0, 0] @ direction) * direction
+        telling = upright > _STANDS or name in (rest, data_set) or float(aside.norm()) < _START
+        scores[name] = (
+            _UPRIGHT * (upright - 1) + _FLOOR * (floor and telling) + _REST * (name == rest) + _DATA_SET * (name == data_set)
+            + (_UNUSUAL if name not in ("y", "z", rest) else 0.0)
+        )  # fmt: skip
     best = max(UP_AXES, key=lambda n: scores[n])
     upright, floor = facts[best]
     if best == rest:
         return Up(best, "as its rest pose stands")
-    if upright > 0.5:
-        return Up(best, "the person stands along it", usual=best in ("y", "z") and rest is None)
-    return Up(best, "the person lies or crawls on the floor" if floor else "a guess from the pose", usual=False)
+    if upright <= _STANDS:
+        return Up(best, "the person lies or crawls on the floor" if floor else "a guess from the pose", usual=False)
+    others = [n for n in ("y", "z") if n != best and facts[n][1] and not floor and rest is None]
+    if others:
+        return Up(best, f"the person stands along it; someone who lies on the floor has --up {others[0]}", usual=False)
+    return Up(best, "the person stands along it", usual=best in ("y", "z") and rest is None)
 
 
 def _on_floor(heights: torch.Tensor, lifts: Sequence[float]) -> bool:

@@ -23,6 +23,7 @@ __all__ = [
     "OFFSETS",
     "ORDERS",
     "PREFIXED",
+    "RIGS",
     "SIDES",
     "Clip",
     "Convention",

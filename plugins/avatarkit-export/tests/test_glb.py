@@ -15,9 +15,10 @@ from PIL import Image
 
 from avatarkit.errors import ConfigError, InputError, PluginError
 from avatarkit.interfaces import AvatarModel, Context, Posed
+from avatarkit.motion.files import read_motion
 from avatarkit.registry import Registry
 from avatarkit.testing import tiny_motion
-from avatarkit.types.body import BodyParams
+from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.mesh import Mesh
 from avatarkit_export.bake import bake_texture
 
@@ -223,3 +224,24 @@ def test_without_a_clip_the_file_has_none(
     exporter = registry.get("exporter", "glb").create({"motion": "none", "texture": 64}, context)
     exporter.write(avatar, params, tmp_path / "a.glb")
     assert not pygltflib.GLTF2().load(str(tmp_path / "a.glb")).animations
+
+
+def test_the_clip_of_the_file_is_read_as_the_motion_that_it_was(
+    registry: Registry, context: Context, avatar: AvatarModel, params: BodyParams, tmp_path: Path
+) -> None:
+    body, motion = context.get("body"), context.get("motions").motion("talk-1")
+    path = tmp_path / "tiny.glb"
+    registry.get("exporter", "glb").create({"motion": "talk"}, context).write(avatar, params, path)
+    back = read_motion(path, body)
+    assert back.fps == pytest.approx(motion.fps)
+
+    def bones(m: Motion) -> torch.Tensor:
+        skeleton = body.skeleton(m.params.shape)
+        A = body.joint_transforms(skeleton, m.params.root, m.params.translation, m.params.joints)
+        at = (A[..., :3, :3] @ skeleton.positions[..., None])[..., 0] + A[..., :3, 3]
+        return torch.nn.functional.normalize(at[:, 1:] - at[:, list(body.parents[1:])], dim=-1)
+
+    assert (bones(back) - bones(motion)).norm(dim=-1).max() < 0.02
+    path_apart = (back.params.translation - motion.params.translation + motion.params.translation[0]).norm(dim=-1)
+    assert path_apart.max() < 0.01
+    torch.testing.assert_close(back.params.expression, motion.params.expression, atol=1e-5, rtol=0)

@@ -16,7 +16,7 @@ def register_keypoint_detectors(register: Register) -> None:
         summary="33 body, 478 face and 2 x 21 hand landmarks; CPU, nothing to download",
         needs=Needs(modules=("mediapipe",)),
         license=LICENSE,
-        revision=2,
+        revision=3,
     )
 
 

@@ -60,7 +60,7 @@ STEADY = 0.08  # change of the body's region, as part of its side or in radians,
 
 NOBODY = (
     "No person was found in the photo. Use one that shows a person from the front, large enough (the head some 100 pixels "
-    "high), in good light, with the face uncovered."
+    "high), in good light, with the face uncovered. Drawings are seldom recognized."
 )
 
 

@@ -15,7 +15,7 @@ def register_motion_sources(register: Register) -> None:
         "folder",
         target="avatarkit_motions.folder:FolderMotions",
         config="avatarkit_motions.config:FolderConfig",
-        summary="your motion files (.bvh .npz .pose): --set motions.path=FOLDER",
+        summary="your motion files (.bvh .glb .npz ...): --set motions.path=FOLDER",
         license=License(weights="none; the motions are under the terms of their makers", commercial=None),
     )
     register(

@@ -40,7 +40,7 @@ class FolderConfig(BuiltinConfig):
     """Options of ``folder``: those of ``builtin``, which it includes, and more."""
 
     path: Annotated[str, Machine] = ""
-    """Folder of motion files (.bvh .npz .pose), including its subfolders."""
+    """Folder of motion files (.bvh .glb .gltf .npz .pose .vrma), including its subfolders."""
     label_pitch: tuple[_Angle, _Angle] = (-30.0, 30.0)
     """Range in degrees of the whole body's pitch per label segment (the paper's section 3.2)."""
     label_yaw: tuple[_Angle, _Angle] = (-10.0, 10.0)

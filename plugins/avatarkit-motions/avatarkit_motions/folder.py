@@ -22,7 +22,7 @@ __all__ = ["FolderMotions"]
 
 log = logging.getLogger("avatarkit.motions")
 
-_SUFFIXES = {".bvh", ".npz", ".pose"}
+_SUFFIXES = {".bvh", ".glb", ".gltf", ".npz", ".pose", ".vrma"}
 _MOST_FILES, _MOST_LOOKED_AT = 100_000, 1_000_000
 
 
@@ -56,7 +56,7 @@ class FolderMotions(BuiltinMotions):
         folder = given_folder(self.config.path, "your motion files")
         found = sorted(_files_in(folder))
         if not found:
-            raise InputError(f"The folder {folder} holds no motion files (.bvh .npz .pose).")
+            raise InputError(f"The folder {folder} holds no motion files (.bvh .glb .gltf .npz .pose .vrma).")
         return {p.relative_to(folder).as_posix(): p for p in found}
 
     def names(self) -> tuple[str, ...]:
