@@ -8,6 +8,7 @@ import torch
 
 from avatarkit.appearance.painter import PhotoPainter
 from avatarkit.errors import StoreError
+from avatarkit.geometry.mesh_graph import dilate
 from avatarkit.interfaces import BodyModel, Context, ParameterGroup, Posed, Renderer, Subject, TensorSpec
 from avatarkit.types.body import BodyParams
 from avatarkit.types.gaussians import Gaussians
@@ -97,7 +98,8 @@ class CoupledAvatar:
         self._absent[: len(binding)] &= ~paint.seen
         self._absent[len(binding) :] = False
         # Open eyes fold the lids away: what the photo shows at their edge must not be painted over all of them.
-        lids = barycentric(body.part("eyelids")[:, None], self.triangles, self.weights)
+        lids = dilate(body.part("eyelids") > 0.5, body.faces, 2).float()
+        lids = barycentric(lids[:, None], self.triangles, self.weights)
         self._held = (lids > 0.3).to(self.device)
         self.dX = barycentric(self.dT, self.triangles, self.weights)
         self.sh0 = (color - 0.5) / _SH0
