@@ -186,8 +186,11 @@ def test_the_ledger_holds_losses_and_wrapped_components_by_kind(tmp_path: Path) 
         licenses = read_manifest(path)["licenses"]
         assert licenses["tracker/wrapping"] == {"code": "not declared", "weights": "not declared", "commercial": None}
         assert licenses["tracker/tiny"]["code"] == "MIT"
-        assert licenses["loss/tiny-too"] == {"code": "MIT", "weights": "net: CC-BY-NC-4.0", "commercial": True}
+        assert licenses["loss/tiny-too"] == {"code": "MIT", "weights": "net: CC-BY-NC-4.0", "commercial": False}
         assert "tracker/tiny" in (path / "report.html").read_text()
+        shown = cli(tmp_path, "info", str(path)).stdout
+        assert "not declared; commercial use: ask" in shown
+        assert "MIT; net: CC-BY-NC-4.0; commercial use: not allowed" in shown
         path = method.tiny_build(tmp_path, made, **tables)
     assert all(stage["reused"] for stage in read_manifest(path)["stages"].values())
 

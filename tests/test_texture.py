@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from avatarkit.appearance.color_priors import dominant_color, tooth_gaps
-from avatarkit.appearance.openings import face_openings, hand_areas
+from avatarkit.appearance.openings import face_openings
 from avatarkit.appearance.painter import PhotoPainter
 from avatarkit.appearance.texture import inpaint, sample_texture, texture_from_photo, uv_positions
 from avatarkit.geometry.mesh_graph import limb, mesh_edges, screened_poisson
@@ -241,21 +241,6 @@ class TestOpenings:
         assert not mask[120, 145]
         assert abs(int(mask.sum()) - np.pi * 40 * 16) < 100
         assert face_openings(None, 10, 10) is None
-
-    def test_hands_are_where_their_joints_are(self):
-        points = np.stack([np.linspace(40, 60, 21), np.full(21, 50.0)], 1).astype(np.float32)
-        sure, maybe = hand_areas(Keypoints(100, 100, {"hand21_left": points}, {}), 100, 100)
-        assert sure[50, 50]
-        assert not sure[80, 50]
-        assert not maybe.any()
-        pose = np.full((33, 2), 10.0, np.float32)
-        pose[[16, 18, 20, 22]] = [[70, 70], [78, 70], [80, 70], [78, 66]]
-        sure, maybe = hand_areas(Keypoints(100, 100, {"pose33": pose}, {"pose33": np.ones(33, np.float32)}), 100, 100)
-        assert not sure.any()
-        assert maybe[70, 76]
-        assert not maybe[30, 30]
-        hidden = Keypoints(100, 100, {"pose33": pose}, {"pose33": np.zeros(33, np.float32)})
-        assert not hand_areas(hidden, 100, 100)[1].any()
 
     def test_a_hand_over_the_chest_does_not_stick_to_it(self, subject, body, painter, renderer):
         trunk = body.part("skin") < 0.5

@@ -157,9 +157,7 @@ def _clothes_by_joint(
     trousers = _or_else(dominant_color(color[low], seen[low]), clothes)
     joint, other = strongest_joint(body), body.mirror()[1]
     pooled = torch.minimum(joint, other[joint])
-    arms, legs = (
-        {j for side in ("left", "right") for j in limb_joints(body, f"{side}_{end}")} for end in ("hand", "foot")
-    )
+    arms, legs = ({j for side in ("left", "right") for j in limb_joints(body, f"{side}_{end}")} for end in ("hand", "foot"))
     by_joint: list[torch.Tensor] = []
     for number, parent in enumerate(body.parents):
         here = cloth & (pooled == min(number, int(other[number])))

@@ -1,7 +1,7 @@
 """Colors any point of a tracked person's surface from the one photo.
 
 Three layers, best first: the photo where it shows the point; the photo where it shows the point's mirror image,
-corrected for the difference in light between the sides; colors spread over the surface from what is seen.
+corrected for the difference in light between the sides; colors screened_poisson over the surface from what is seen.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from avatarkit.appearance.color_priors import (
     luminance,
     tooth_gaps,
 )
+from avatarkit.appearance.parsing import LABELS, parse, vertex_labels
 from avatarkit.appearance.skin import bare_surface, skin_likeness
 from avatarkit.appearance.visibility import FACING, LOOKUP, PhotoMaps
 from avatarkit.geometry.mesh_graph import (
@@ -32,7 +33,6 @@ from avatarkit.geometry.mesh_graph import (
     screened_poisson,
     smoothstep,
     surface_regions,
-    vertices_below,
 )
 from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.types.mesh import barycentric, vertex_normals
@@ -44,7 +44,11 @@ _MIRRORED, _SPREAD = 0.4, 0.08  # confidence of completed colors against seen on
 _ODD = 0.2, 0.45  # difference from the clothes around up to which a color is theirs, and from which it is not
 _ONE_SIDED = 0.1, 0.3  # the same, of what the other side would be painted with
 _LEAST_BARE = 40  # vertices of a patch of bare skin: clothes, too, are skin-colored here and there
+_ARM = "upper_arm", "forearm", "hand"
 _TOUCHING = 0.02  # meters off a forearm up to which it hides the trunk
+_AROUND_EYE = 8  # rings of vertices around the lids whose skin tells theirs
+_KNOWN, _LID_TONE, _LID_SKIN = 0.3, 0.5, 0.6  # least trust in that skin, its quantile, and how much of a lid's color it makes
+_LASH, _LASH_SHADE = 0.0015, 0.45  # meters from the eyeball in which lashes grow, and their brightness against the lid
 _UNFOLDING = ("eyeBlinkLeft", "eyeBlinkRight")  # expressions that bring folded skin to light
 _INNER = REGIONS.index("mouth")
 
@@ -71,7 +75,7 @@ class PhotoPainter:
 
     Attributes:
         regions: (V,) int64 into ``surface.REGIONS``.
-        misaligned: (H, W) bool, pixels of the photo that show a hand where the mesh shows clothes.
+        labels: (V,) int64 into ``parsing.LABELS``. parsing: what each pixel of the photo shows.
         vertices: (V, 3) of the subject in the photo's pose, world.
     """
 
@@ -83,16 +87,19 @@ class PhotoPainter:
         self.regions = surface_regions(body, self._rest)
         matte, skin = subject.matte, skin_likeness(subject.matte.foreground, subject.keypoints)
         self._lids = dilate(body.part("eyelids") > 0.5, body.faces, 3)
-        forearms = vertices_below(body, "left_elbow", "right_elbow")
-        arms = (limb(body, "left_hand") | limb(body, "right_hand")).long() + forearms.long()
-        self._photo = PhotoMaps(subject, self.vertices, body.faces, self.regions, arms, renderer)
-        self.misaligned = self._photo.misaligned
-        clear = matte.alpha * ~self._photo.occluded  # a hand before clothes does not bare them
+        self.labels = labels = vertex_labels(body, subject.params.shape)
+        self.parsing = parse(subject, self.vertices, labels, body, renderer)
+        self._photo = PhotoMaps(subject, self.vertices, body.faces, self.regions, labels, self.parsing, renderer)
+        clear = matte.alpha * ~self._photo.covered  # a hand before clothes does not bare them
         bare = bare_surface(body, self.vertices, subject.camera, clear, skin, renderer.meshes) > 0.5
         self._bare = remove_small_components(bare, mesh_edges(body.faces), _LEAST_BARE)
         normals, trust = vertex_normals(self.vertices, body.faces), _vertex_trust(subject, body, self.regions)
         direct = self._photo.lookup(self.vertices, normals, trust, self.regions)
-        direct[(arms == 0) & near(self.vertices, self.vertices[arms == 2], _TOUCHING), FACING] = -1.0  # it faces a forearm
+        arms, forearms = (
+            torch.isin(labels, torch.tensor([i for i, name in enumerate(LABELS) if name.endswith(parts)]))
+            for parts in (_ARM, _ARM[1:])
+        )
+        direct[~arms & near(self.vertices, self.vertices[forearms], _TOUCHING), FACING] = -1.0  # it faces a forearm
         self._attributes = torch.cat([direct, direct[mirror]], 1)
         self._fill(body, direct)
 
@@ -126,8 +133,9 @@ class PhotoPainter:
         scalp = region == REGIONS.index("scalp")
         to_hair, to_skin = (value - expected.color).norm(dim=1), (value - expected.skin).norm(dim=1)
         hair_like = smoothstep(to_skin / (to_hair + to_skin).clamp(min=1e-6), 0.35, 0.6)
-        known = torch.where(scalp, known * hair_like, known)  # or the forehead would spread to the nape
+        known = torch.where(scalp, known * hair_like, known)  # or the forehead would screened_poisson to the nape
         base = screened_poisson(edges, conductance, value, 30.0 * known, expected.color, expected.strength).clamp(0.0, 1.0)
+        base = self._close_lids(body, base, known)
 
         eye = region == REGIONS.index("eyes")
         direction = torch.zeros_like(self._rest)
@@ -142,6 +150,24 @@ class PhotoPainter:
         self._below = torch.cat([base, light, direction, expected.color, flags], 1)
         self._eyes = self._estimate_eyes(expected)
         self._strand_contrast = self._measure_strands()
+
+    def _close_lids(self, body: BodyModel, base: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+        """(V, 3) colors in which lids are skin like that around the eye, with lashes along their edge.
+
+        Args:
+            base: (V, 3). known: (V,) 0 to 1, how far each color is the photo's.
+        """
+        lids, base = body.part("eyelids") > 0.5, base.clone()
+        around = dilate(lids, body.faces, _AROUND_EYE) & ~self._lids & (self.regions == REGIONS.index("skin"))
+        for side in (self._rest[:, 0] > 0, self._rest[:, 0] <= 0):
+            lid, skin = lids & side, around & side & (known > _KNOWN)
+            if not lid.any() or not skin.any():
+                continue
+            tone = base[skin].quantile(_LID_TONE, dim=0)
+            base[lid] = torch.lerp(base[lid], tone, _LID_SKIN)
+            lash = lid & near(self._rest, self._rest[side & (self.regions == REGIONS.index("eyes"))], _LASH)
+            base[lash] = base[lash] * _LASH_SHADE
+        return base
 
     def _dense(self, region: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Face numbers and weights of 28 points on each triangle that lies in a region."""

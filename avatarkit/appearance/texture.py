@@ -148,9 +148,7 @@ def inpaint(image: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return filled[0].permute(1, 2, 0)
 
 
-def sample_texture(
-    texture: torch.Tensor, body: BodyModel, face_index: torch.Tensor, barycentric: torch.Tensor
-) -> torch.Tensor:
+def sample_texture(texture: torch.Tensor, body: BodyModel, face_index: torch.Tensor, barycentric: torch.Tensor) -> torch.Tensor:
     """Bilinear look-up of surface points in a texture.
 
     Args:

@@ -82,9 +82,7 @@ def render_gaussians(gaussians: Gaussians, camera: Camera, background: torch.Ten
         drawn = drawn.nonzero()[:, 0]
         order = drawn[torch.argsort(z[drawn], stable=True)]
     # Selecting before projecting keeps the undefined values of what is not drawn out of the gradients.
-    seen = Gaussians(
-        gaussians.means[order], gaussians.scales[order], gaussians.colors[order], gaussians.opacities[order]
-    )
+    seen = Gaussians(gaussians.means[order], gaussians.scales[order], gaussians.colors[order], gaussians.opacities[order])
     centers, sigma, z = project_gaussians(seen, camera)
     conics = torch.linalg.inv(sigma)
     like = gaussians.means

@@ -125,10 +125,13 @@ class ComponentSpec:
 
     @property
     def terms(self) -> License:
-        """Its license; weights without one have those of their sources."""
-        named = "; ".join(f"{source.name}: {source.license}" for source in self.needs.sources)
-        undeclared = self.license.weights in ("none", UNDECLARED.weights)
-        return replace(self.license, weights=named) if undeclared and named else self.license
+        """Its license; if it declares none for weights, those of their sources."""
+        sources = self.needs.sources
+        if not sources or self.license.weights not in ("none", UNDECLARED.weights):
+            return self.license
+        allowed = {self.license.commercial, *(source.commercial for source in sources)}
+        commercial = False if False in allowed else None if None in allowed else True
+        return replace(self.license, weights="; ".join(f"{s.name}: {s.license}" for s in sources), commercial=commercial)
 
     @property
     def maker(self) -> str:

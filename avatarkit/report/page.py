@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from avatarkit.animation import LoadedAvatar
+from avatarkit.appearance.parsing import colored, parse, vertex_labels
 from avatarkit.interfaces import Subject
 from avatarkit.io.image import overlay
 from avatarkit.report.parts import chart, dots, figure, image, jpeg, section, slider, table, turntable
@@ -157,12 +158,15 @@ def _tracking(subject: Subject, avatar: LoadedAvatar) -> str:
     alpha = subject.matte.alpha[..., None]
     vertices = avatar.body.vertices(subject.params, subject.vertex_offsets)[0]
     fitted = overlay(photo, avatar.renderer, Mesh(vertices, avatar.body.faces), subject.camera)
+    labels = vertex_labels(avatar.body, subject.params.shape)
+    parts = colored(parse(subject, vertices, labels, avatar.body, avatar.renderer), photo)
     marks = dots(keypoints.points, keypoints.scores, keypoints.width, keypoints.height)
     count = sum(len(points) for points in keypoints.points.values())
     figures = [
         figure(photo, "The photo with the detected landmarks.", f"{count} landmarks", over=marks),
         figure(subject.matte.foreground * alpha + (1 - alpha), "The person, cut out.", "cut out"),
         figure(fitted, "The fitted body over the photo.", "the fitted body"),
+        figure(parts, "The photo, each part of the person in a color of its own.", "what each pixel was taken for"),
     ]
     note = "If one of these pictures is wrong, all later steps are wrong too; use another photo."
     return section("How the photo was read", f'<div class="grid" style="--cell:17rem">{"".join(figures)}</div>', note)

@@ -49,7 +49,6 @@ MOVED: dict[str, str] = {
     "needs": "registry.requirements",
     "openings": "appearance.openings",
     "options": "config.options",
-    "overhang": "appearance.overhang",
     "painting": "appearance.painter",
     "paths": "utils.paths",
     "photo": "io.photo",

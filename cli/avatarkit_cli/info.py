@@ -40,7 +40,7 @@ def info(
     table(("slot", "component", "package"), rows)
     licenses: dict[str, Any] = manifest.get("licenses", {})
     say("")
-    table(("component", "license", "commercial use"), [(name, *_terms(license)) for name, license in licenses.items()])
+    table(("component", "license"), [(name, _terms(license)) for name, license in licenses.items()])
     stages = manifest.get("stages", {})
     if stages:
         say("")
@@ -54,11 +54,11 @@ def info(
         table(("measure", "value"), measures)
 
 
-def _terms(license: dict[str, Any]) -> tuple[str, str]:
+def _terms(license: dict[str, Any]) -> str:
     weights = license.get("weights", "none")
     code = _one_line(license.get("code", "?") + (f"; {weights}" if weights not in ("none", "not declared") else ""))
     allowed: bool | None = license.get("commercial")
-    return code, "ask" if allowed is None else "allowed" if allowed else "not allowed"
+    return f"{code}; commercial use: {'ask' if allowed is None else 'allowed' if allowed else 'not allowed'}"
 
 
 def _one_line(text: str) -> str:

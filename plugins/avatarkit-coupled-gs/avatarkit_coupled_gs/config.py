@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from avatarkit.config.options import Range
 
@@ -32,6 +32,8 @@ class CoupledConfig:
     """Layers of such seeds, so that they hold when seen from the side; those behind the first are half as dense."""
     grow_limit: Annotated[int, Range(0, 10_000_000)] = 40000
     """At most so many seeded Gaussians."""
+    held: Literal["keep", "drop"] = "keep"
+    """What a hand holds moves with it as one rigid body, or is left out."""
     lr_position: Annotated[float, Range(0, 10)] = 1e-4
     """Adam step size of both deformation fields, dX and dT, in meters (paper, section 3.4)."""
     lr_color: Annotated[float, Range(0, 10)] = 2.5e-3

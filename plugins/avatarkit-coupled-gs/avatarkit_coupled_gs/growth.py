@@ -1,27 +1,33 @@
-"""Gaussians outside the surface: hair and loose cloth that the photo shows and the mesh does not cover."""
+"""Gaussians outside the surface: what the photo shows beside the mesh, or before it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import partial
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import distance_transform_edt
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+from torch.nn import functional
 
+from avatarkit.appearance.parsing import LABELS, Parsing
 from avatarkit.interfaces import Subject
 from avatarkit.reference.gaussians import DILATION
 from avatarkit.types.mesh import MeshRendering
+from avatarkit_coupled_gs.placing import Places, before
+from avatarkit_coupled_gs.rigid import strongest
 
-__all__ = ["Seeds", "seed_misaligned", "seed_uncovered"]
+__all__ = ["Seeds", "lasting", "seed"]
 
 _FAINT = 0.05  # alpha from which hair is seen
 _BORDER = 2.0  # pixels beside the mesh in which a matte's border is that of its sampling, not hair
-
-_FARTHEST = 0.10  # meters from the mesh; hair and cloth stand off less, furniture in the matte more
-_MISALIGNED = 0.05  # meters that a hand's pixels may lie off the fitted hand, across the picture and in depth
-_EVEN = 0.006  # meters over which their depth is evened, or they would stand in steps when seen from the side
-_BEFORE = 0.012  # meters in front of the clothes that they hide
+_SURE = 0.5  # probability from which something lies before another part
+_GAP = 0.005  # meters between pieces that hang together, if seeds are not farther apart
+_THING = 0.05  # meters; what is held and larger need not touch the fitted hand
+_STRETCH = 3.0  # times their distance in the photo that neighbors may be apart at rest
+_BESIDE = 2.5  # pixels of the parsing's grid from which a pixel takes what its part does
 
 
 @dataclass(frozen=True)
@@ -29,97 +35,134 @@ class Seeds:
     """M points beside the surface.
 
     Attributes:
-        face: (M,) int64 face that each is bound to. barycentric: (M, 3) where on it.
-        position: (M, 3) world, meters, in the photo's pose.
+        label: (M,) int64 of ``LABELS``. face: (M,) int64 face whose expression each follows. barycentric: (M, 3) where on it.
+        joints: (M, 4) int64 and weights: (M, 4) that move it. position: (M, 3) world, meters, in the photo's pose.
         color: (M, 3) sRGB. scale: (M,) meters. opacity: (M,) with which all of them together cover as much as the matte says.
     """
 
+    label: torch.Tensor
     face: torch.Tensor
     barycentric: torch.Tensor
+    joints: torch.Tensor
+    weights: torch.Tensor
     position: torch.Tensor
     color: torch.Tensor
     scale: torch.Tensor
     opacity: torch.Tensor
 
-    @classmethod
-    def none(cls) -> Seeds:
-        empty = torch.zeros(0, 3)
-        return cls(torch.zeros(0, dtype=torch.int64), empty, empty, empty, torch.zeros(0), torch.zeros(0))
-
     def __add__(self, other: Seeds) -> Seeds:
         names = [f.name for f in fields(self)]
         return Seeds(**{n: torch.cat([getattr(self, n), getattr(other, n)]) for n in names})
 
+    def __getitem__(self, kept: torch.Tensor) -> Seeds:
+        """Those of a mask (M,)."""
+        return Seeds(**{f.name: getattr(self, f.name)[kept] for f in fields(self)})
 
-def seed_uncovered(subject: Subject, mesh: MeshRendering, layers: int, limit: int, scale_factor: float) -> Seeds:
-    """Seeds Gaussians at matte pixels that the mesh leaves bare.
 
-    Each is put at the depth of the nearest silhouette point of the mesh and bound to the triangle there. Around that depth lie
-    ``layers`` layers within a thickness that grows with the distance to the matte's border, as a rounded body would have; those
-    behind the first, which the photo does not show, are half as dense.
+def seed(
+    subject: Subject,
+    mesh: MeshRendering,
+    fitted: torch.Tensor,
+    parsing: Parsing,
+    places: Places,
+    layers: int,
+    limit: int,
+    scale_factor: float,
+) -> Seeds:
+    """Seed Gaussians at pixels that show a part of the person beside the mesh, or before another part of it.
+
+    Beside the mesh lie ``layers`` layers around the depth that ``places`` says, within a thickness that grows with the distance
+    to the matte's border, as a rounded body would have; those behind the first, which the photo does not show, are half as dense.
 
     Args:
         subject: the tracked photo.
-        mesh: the deformed mesh seen by the photo's camera, at the photo's size.
+        mesh: the deformed mesh seen by the photo's camera, at the photo's size. fitted: (H, W) its labels, -1 off it.
+        parsing, places: what the photo shows, and where.
         layers, limit, scale_factor: see ``CoupledConfig``.
     """
     alpha = subject.matte.alpha.cpu().numpy()
     covered = mesh.face_index.cpu().numpy() >= 0
-    if not covered.any():
-        return Seeds.none()
-    to_mesh, nearest = distance_transform_edt(~covered, return_indices=True)
-    bare = ~covered & (alpha > np.where(to_mesh > _BORDER, _FAINT, 0.5))
-    depth = mesh.depth.cpu().numpy()[*nearest]
-    pixel = depth / float(subject.camera.K[0, 0])  # meters across one
-    bare &= to_mesh * pixel < _FARTHEST
+    to_mesh = distance_transform_edt(~covered)
+    seen = alpha > np.where((to_mesh > 0) & (to_mesh <= _BORDER), 0.5, _FAINT)
+    label, cell, sure = _cells(seen & _perhaps(parsing, *alpha.shape), parsing, places)
+    bare = (label >= 0) & ~covered
+    front = sure & covered & before(torch.from_numpy(label.clip(min=0)), fitted.cpu()).numpy()
+    depth = places.depth.reshape(-1).numpy()[cell]
     inside = distance_transform_edt(np.pad(alpha > 0.5, 1))[1:-1, 1:-1]
-    stride = _stride(bare, 1 + (layers - 1) / 4, limit)
-    covering = _covering(scale_factor, stride) + (layers - 1) * _covering(scale_factor, 2 * stride)
-    half = np.minimum(inside, 0.5 * to_mesh + 2.0) * pixel
-    seeds = Seeds.none()
+    half = np.minimum(inside, 0.5 * to_mesh + 2.0) * depth / float(subject.camera.K[0, 0])
+    stride = max(1, int(np.ceil(np.sqrt((bare.sum() * (1 + (layers - 1) / 4) + front.sum()) / max(limit, 1)))))
+    single, back = _covering(scale_factor, stride), _covering(scale_factor, 2 * stride)
+    rounds = [(front, 0.0, stride, single)]
     for layer, place in enumerate(np.linspace(-1, 1, layers) if layers > 1 else (0.0,)):
-        step = stride if layer == 0 else 2 * stride
-        at = _picked(bare, step)
+        rounds.append((bare, place, 2 * stride if layer else stride, single + (layers - 1) * back))
+    total: Seeds | None = None
+    for mask, place, step, covering in rounds:
+        at = np.stack(np.nonzero(mask))
+        at = at[:, (at % step == 0).all(0)]
         z = (depth + place * half)[*at]
-        seeds += _seeds(subject, mesh, at, nearest[:, *at], z, step, scale_factor, covering)
-    return seeds
+        made = _seeds(subject, parsing, places, at, label[*at], cell[*at], z, step, scale_factor, covering)
+        total = made if total is None else total + made
+    assert total is not None
+    return total
 
 
-def seed_misaligned(
-    subject: Subject, mesh: MeshRendering, hand: np.ndarray, misaligned: np.ndarray, limit: int, scale_factor: float
-) -> Seeds:
-    """Seeds Gaussians where the photo shows a hand and the mesh shows the clothes beside it: they belong to the hand.
+def _perhaps(parsing: Parsing, height: int, width: int) -> np.ndarray:
+    """(H, W) bool, pixels near those of the grid that are not on the surface of what they show."""
+    off = (parsing.probability.argmax(0) != parsing.fitted).float()
+    off = functional.max_pool2d(off[None, None], 5, 1, 2)
+    return (functional.interpolate(off, (height, width))[0, 0] > 0).numpy()
+
+
+def _cells(seen: np.ndarray, parsing: Parsing, places: Places) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what pixels ``seen`` show, a label or -1, which pixel of the grid says where, and whether it is sure; (H, W)."""
+    height, width = seen.shape
+    h, w = places.label.shape
+    at = np.stack(np.nonzero(seen))
+    grid = torch.from_numpy((at[::-1] + 0.5) / np.array([[width], [height]]) * 2 - 1).float().T
+    sampled = functional.grid_sample(parsing.probability[None], grid[None, None], align_corners=False, padding_mode="border")
+    chance, label = (t.numpy() for t in sampled[0, :, 0].max(0))
+    y, x = (at[0] * h) // height, (at[1] * w) // width
+    cell = np.full(len(label), -1)
+    for number in np.unique(label):
+        mine = places.label.numpy() == number
+        if not mine.any():
+            continue
+        away, (row, column) = distance_transform_edt(~mine, return_indices=True)
+        here = (label == number) & (away[y, x] < _BESIDE)
+        cell[here] = (row * w + column)[y[here], x[here]]
+    labels, cells, sure = np.full(seen.shape, -1), np.zeros(seen.shape, dtype=np.int64), np.zeros(seen.shape, dtype=bool)
+    kept = cell >= 0
+    labels[*at[:, kept]], cells[*at[:, kept]], sure[*at[:, kept]] = label[kept], cell[kept], chance[kept] > _SURE
+    return labels, cells, sure
+
+
+def lasting(seeds: Seeds, rest: torch.Tensor, surface: torch.Tensor) -> torch.Tensor:
+    """(M,) bool, seeds that keep together and hang on the body at rest, where limbs are apart; large held things may float.
 
     Args:
-        hand: (H, W) bool, where the mesh shows a hand.
-        misaligned: (H, W) bool, see ``PhotoPainter.misaligned``.
+        rest: (M, 3) of the seeds. surface: (n, 3) points on the resting mesh, as dense as its Gaussians.
     """
-    if not (hand.any() and misaligned.any()):
-        return Seeds.none()
-    distance, nearest = distance_transform_edt(~hand, return_indices=True)
-    depth = mesh.depth.cpu().numpy()
-    meter = depth / float(subject.camera.K[0, 0])  # across one pixel
-    misaligned = misaligned & (distance * meter < _MISALIGNED) & (np.abs(depth[*nearest] - depth) < _MISALIGNED)
-    misaligned &= subject.matte.alpha.cpu().numpy() > _FAINT
-    if not misaligned.any():
-        return Seeds.none()
-    z = np.minimum(depth[*nearest], depth - _BEFORE)
-    blur = partial(gaussian_filter, sigma=_EVEN / float(np.median(meter[misaligned])))
-    z = blur(np.where(misaligned, z, 0.0)) / blur(misaligned.astype(np.float64)).clip(min=1e-6)
-    stride = _stride(misaligned, 1, limit)
-    at = _picked(misaligned, stride)
-    return _seeds(subject, mesh, at, nearest[:, *at], z[*at], stride, scale_factor, _covering(scale_factor, stride))
+    if len(rest) < 2:
+        return torch.zeros(len(rest), dtype=torch.bool)
+    distance, near = cKDTree(seeds.position.numpy()).query(seeds.position.numpy(), k=min(5, len(rest)))
+    apart = (rest[torch.from_numpy(near)] - rest[:, None]).norm(dim=-1)[:, 1:].mean(1)
+    together = (apart < _STRETCH * torch.from_numpy(distance[:, 1:].mean(1))).numpy()
+    spacing = float(np.median(distance[:, 1]))
+    gap = max(_GAP, 1.5 * spacing)
+    piece, count = _pieces(rest.numpy(), gap)
+    rooted = np.bincount(piece, cKDTree(surface.numpy()).query(rest.numpy())[0] < gap + _BORDER * spacing, minlength=count) > 0
+    held = np.bincount(piece, seeds.label == LABELS.index("held"), minlength=count) > 0
+    extent = [np.ptp(rest[piece == k].numpy(), axis=0).max() if held[k] else 0.0 for k in range(count)]
+    return torch.from_numpy(together & (rooted | (np.array(extent) > _THING))[piece])
 
 
-def _stride(mask: np.ndarray, times: float, limit: int) -> int:
-    """In pixels, of seeds that are at most ``limit`` where each pixel of a mask has ``times`` of them."""
-    return max(1, int(np.ceil(np.sqrt(mask.sum() * times / max(limit, 1)))))
-
-
-def _picked(mask: np.ndarray, stride: int) -> np.ndarray:
-    """(2, n) pixels of a mask."""
-    at = np.stack(np.nonzero(mask))
-    return at[:, (at % stride == 0).all(0)]
+def _pieces(points: np.ndarray, gap: float) -> tuple[np.ndarray, int]:
+    """(n,) number of the piece that each of (n, 3) points belongs to, and how many pieces hang together by less than ``gap``."""
+    cells, of = np.unique(np.floor(points / gap).astype(np.int64), axis=0, return_inverse=True)
+    pairs = cKDTree(cells).query_pairs(1.5, output_type="ndarray")  # cells that share a face or an edge
+    graph = coo_matrix((np.ones(len(pairs)), pairs.T), shape=(len(cells), len(cells)))
+    count, piece = connected_components(graph, directed=False)
+    return piece[of.reshape(-1)], count
 
 
 def _covering(scale_factor: float, stride: int) -> float:
@@ -129,29 +172,35 @@ def _covering(scale_factor: float, stride: int) -> float:
 
 def _seeds(
     subject: Subject,
-    mesh: MeshRendering,
+    parsing: Parsing,
+    places: Places,
     at: np.ndarray,
-    near: np.ndarray,
+    label: np.ndarray,
+    cell: np.ndarray,
     z: np.ndarray,
     stride: int,
     scale_factor: float,
     covering: float,
 ) -> Seeds:
-    """At pixels (2, n) and depths (n,), bound to what the mesh shows at others (2, n); ``covering``: of all layers."""
+    """At pixels (2, n) and depths (n,), moved as the grid's pixels ``cell`` (n,) are; ``covering``: of all layers."""
     camera = subject.camera.to("cpu")
-    (y, x), (ny, nx) = at, near
-    pixel = mesh.depth.cpu().numpy()[ny, nx] / float(camera.K[0, 0])  # meters across one pixel
+    y, x = at
+    pixel = z / float(camera.K[0, 0])  # meters across one
     # transmittances multiply: what all that touch a pixel leave of its light makes the matte's alpha
     opacity = 1 - (1 - subject.matte.alpha.cpu().numpy()[y, x].clip(max=0.99)) ** (1 / covering)
     K = camera.K.numpy()
     in_camera = np.stack([(x + 0.5 - K[0, 2]) / K[0, 0] * z, (y + 0.5 - K[1, 2]) / K[1, 1] * z, z], 1)
     R, t = camera.T_camera_world[:3, :3], camera.T_camera_world[:3, 3]
-    position = (torch.from_numpy(in_camera.astype(np.float32)) - t) @ R
-    bound = torch.from_numpy(ny), torch.from_numpy(nx)
+    index = torch.from_numpy(cell)
+    joints, weights = strongest(places.weights[index])
+    anchor = places.anchor.reshape(-1)[index]
     return Seeds(
-        face=mesh.face_index.cpu()[bound],
-        barycentric=mesh.barycentric.cpu()[bound].float(),
-        position=position,
+        label=torch.from_numpy(label),
+        face=parsing.drawn.face_index.reshape(-1)[anchor].clamp(min=0),
+        barycentric=parsing.drawn.barycentric.reshape(-1, 3)[anchor].float(),
+        joints=joints,
+        weights=weights,
+        position=(torch.from_numpy(in_camera.astype(np.float32)) - t) @ R,
         color=subject.matte.foreground.cpu()[torch.from_numpy(y), torch.from_numpy(x)],
         scale=torch.from_numpy((pixel * stride * scale_factor).astype(np.float32)),
         opacity=torch.from_numpy(opacity.astype(np.float32)),

@@ -25,9 +25,7 @@ def _blur_matrix(length: int, size: int, sigma: float, stride: int, dtype: torch
     return window / window.sum(1, keepdim=True)
 
 
-def ssim_map(
-    prediction: torch.Tensor, target: torch.Tensor, size: int = 11, sigma: float = 1.5, stride: int = 1
-) -> torch.Tensor:
+def ssim_map(prediction: torch.Tensor, target: torch.Tensor, size: int = 11, sigma: float = 1.5, stride: int = 1) -> torch.Tensor:
     """Structural similarity (Wang et al. 2004) for signals between 0 and 1.
 
     Blurring is two products with banded matrices: on a CPU many times quicker than a convolution of one channel.

@@ -15,10 +15,12 @@ from avatarkit.types.mesh import Mesh, barycentric
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit_coupled_gs.binding import bind_to_surface, part_factors, photo_factors
 from avatarkit_coupled_gs.config import CoupledConfig
-from avatarkit_coupled_gs.growth import Seeds, seed_misaligned, seed_uncovered
+from avatarkit_coupled_gs.growth import Seeds, lasting, seed
 from avatarkit_coupled_gs.linear import LinearMap
+from avatarkit_coupled_gs.placing import place_parts
+from avatarkit_coupled_gs.rigid import INFLUENCES, blend, undo
 from avatarkit_coupled_gs.skinning import skin_bound, transform
-from avatarkit_coupled_gs.surface import PosedSurface
+from avatarkit_coupled_gs.surface import PosedBody, PosedSurface
 from avatarkit_coupled_gs.topology import Topology, neighbors
 
 __all__ = ["CoupledAvatar"]
@@ -28,7 +30,7 @@ _SH0 = 0.28209479177387814  # zeroth spherical harmonic: rgb = 0.5 + _SH0 * sh0,
 # itself, rasterizers that stop before the last light is gone would leave a tenth of the background in some pixels.
 _OPACITY = 0.99
 _LEARNT = ("dX", "dT", "log_scale", "sh0", "opacity")
-_FIXED = ("shape", "triangles", "weights", "seed_offset")
+_FIXED = ("shape", "triangles", "weights", "seed_offset", "seed_joints", "seed_weights")
 
 
 class CoupledAvatar:
@@ -38,8 +40,9 @@ class CoupledAvatar:
         dX: (N, 3) Gaussian deformation (eq. 4). dT: (V, 3) mesh deformation (eq. 5).
         log_scale: (N,) logarithm of the standard deviation in meters. sh0: (N, 3) color.
         opacity: (N,) logit; the surface is opaque (paper, section 3.1), what grows outside it learns how thin hair is.
-        triangles, weights: (N, 3) binding (eq. 3). seed_offset: (N, 3) where a Gaussian grown outside the surface starts,
-        relative to its binding; zero on the surface. shape: (S,) identity of the body model.
+        triangles, weights: (N, 3) binding (eq. 3); of the last M, which are grown outside the surface, only for its
+        expression. seed_offset: (N, 3) where these start, relative to their binding; zero on the surface.
+        seed_joints, seed_weights: (M, 4) joints that move them rigidly, and how much. shape: (S,) identity of the body model.
     """
 
     def __init__(self, config: CoupledConfig, context: Context) -> None:
@@ -48,6 +51,7 @@ class CoupledAvatar:
         self.device = context.device
         self.dX = self.dT = self.log_scale = self.sh0 = self.opacity = torch.zeros(0)
         self.shape = self.triangles = self.weights = self.seed_offset = torch.zeros(0)
+        self.seed_joints = self.seed_weights = torch.zeros(0, INFLUENCES)
         self.template = torch.zeros(0)
         self._topology: Topology | None = None
         self._surface: PosedSurface | None = None
@@ -75,12 +79,13 @@ class CoupledAvatar:
         self.shape = subject.params.shape.float()
         self.triangles, self.weights = binding.triangles, binding.barycentric
         self.seed_offset = torch.zeros(len(binding), 3)
+        self.seed_joints, self.seed_weights = torch.zeros(0, INFLUENCES, dtype=torch.int64), torch.zeros(0, INFLUENCES)
         self.dT = subject.vertex_offsets.float().clone()
         self._prepare()
         color, texel, confidence, shown = paint.rgb, binding.texel, paint.confidence, paint.shown
         scale, opacity = torch.full((len(binding),), -1.0), torch.full((len(binding),), _OPACITY)
         if config.grow:
-            seeds = self._grow(subject, renderer, painter.misaligned)
+            seeds = self._grow(subject, renderer, painter)
             color = torch.cat([color, seeds.color])
             opacity = torch.cat([opacity, seeds.opacity])
             scale = torch.cat([scale, seeds.scale])
@@ -90,6 +95,7 @@ class CoupledAvatar:
         self.hidden = None if known else 1 - self._shown
         self._absent = self._undetected_hands(subject)
         self._absent[: len(binding)] &= ~paint.seen
+        self._absent[len(binding) :] = False
         # Open eyes fold the lids away: what the photo shows at their edge must not be painted over all of them.
         lids = barycentric(body.part("eyelids")[:, None], self.triangles, self.weights)
         self._held = (lids > 0.3).to(self.device)
@@ -107,25 +113,25 @@ class CoupledAvatar:
                 lost = torch.maximum(lost, self.body.part(f"{side}_hand"))
         return barycentric(lost[:, None], self.triangles, self.weights)[:, 0] > 0.5
 
-    def _grow(self, subject: Subject, renderer: Renderer, misaligned: torch.Tensor) -> Seeds:
+    def _grow(self, subject: Subject, renderer: Renderer, painter: PhotoPainter) -> Seeds:
         """Add the Gaussians that ``growth`` asks for, carried back from the photo's pose to rest."""
-        config = self.config
-        surface = self.surface(subject.params).cpu()
-        mesh = Mesh(transform(surface[:, 3:15], surface[:, :3] + self.dT), self.body.faces)
-        seen = renderer.meshes.render(mesh, subject.camera)
-        seeds = seed_uncovered(subject, seen, config.grow_layers, config.grow_limit, config.scale_factor)
-        hands = torch.maximum(self.body.part("left_hand"), self.body.part("right_hand"))[self.body.faces].mean(1) > 0.5
-        face = seen.face_index.cpu()
-        hand = (face >= 0) & hands[face.clamp(min=0)]
-        seeds += seed_misaligned(subject, seen, hand.numpy(), misaligned.numpy(), config.grow_limit, config.scale_factor)
-        triangles = self.body.faces[seeds.face]
-        at = barycentric(surface, triangles, seeds.barycentric)
-        T, A = at[:, :3], at[:, 3:15].reshape(-1, 3, 4)
-        rest = torch.linalg.solve(A[..., :3], seeds.position - A[..., 3])
-        offset = rest - T - barycentric(self.dT, triangles, seeds.barycentric)
+        config, body = self.config, self.body
+        posed = self.surface(subject.params).to("cpu")
+        vertices = transform(posed.vertices[:, 3:15], posed.vertices[:, :3] + self.dT)
+        seen = renderer.meshes.render(Mesh(vertices, body.faces), subject.camera)
+        fitted = torch.where(seen.face_index >= 0, painter.labels[body.faces[seen.face_index.clamp(min=0), 0]], -1)
+        places = place_parts(painter.parsing, body, painter.labels, vertices, config.held == "keep")
+        seeds = seed(subject, seen, fitted, painter.parsing, places, config.grow_layers, config.grow_limit, config.scale_factor)
+        rest = undo(blend(posed.joints, seeds.joints, seeds.weights), seeds.position)
+        still = self.template + self.dT
+        kept = lasting(seeds, rest, barycentric(still, self.triangles, self.weights))
+        seeds, rest = seeds[kept], rest[kept]
+        triangles = body.faces[seeds.face]
+        at = barycentric(posed.vertices[:, :3] + self.dT, triangles, seeds.barycentric)
         self.triangles = torch.cat([self.triangles, triangles])
         self.weights = torch.cat([self.weights, seeds.barycentric])
-        self.seed_offset = torch.cat([self.seed_offset, offset])
+        self.seed_offset = torch.cat([self.seed_offset, rest - at])
+        self.seed_joints, self.seed_weights = seeds.joints, seeds.weights
         self._prepare()
         return seeds
 
@@ -158,7 +164,7 @@ class CoupledAvatar:
                 setattr(self, name, getattr(self, name).to(self.device))
         for name in _LEARNT:
             setattr(self, name, getattr(self, name).to(self.device).detach().requires_grad_())
-        self._grown = (self.seed_offset != 0).any(1)
+        self._grown = torch.arange(len(self.triangles), device=self.device) >= len(self.triangles) - len(self.seed_joints)
 
     # ------------------------------------------------------------------------------------------------------- posing
 
@@ -176,8 +182,8 @@ class CoupledAvatar:
             self._bary = LinearMap.of_triangles(self.triangles, self.weights, len(self.template))
         return self._bary
 
-    def surface(self, params: BodyParams) -> torch.Tensor:
-        """(V, ROW) of a pose, see ``PosedSurface``."""
+    def surface(self, params: BodyParams) -> PosedBody:
+        """Return the body in a pose, see ``PosedSurface``."""
         if self._surface is None:
             raise StoreError("this avatar has no tensors yet; create or load it first")
         return self._surface(params)
@@ -197,8 +203,8 @@ class CoupledAvatar:
 
     def _posed(self, params: BodyParams, name: str, share: torch.Tensor, present: torch.Tensor) -> Posed:
         """With colors of which a ``share`` learns, and Gaussians that are ``present`` (N,)."""
-        at_vertices = self.surface(params)
-        means, stretch = skin_bound(at_vertices, self.triangles, self.weights, self.seed_offset, self.dX)
+        body = self.surface(params)
+        means, stretch = self._skinned(body)
 
         def appearance() -> tuple[torch.Tensor, ...]:
             scales = self.log_scale.exp().clamp(self.config.min_scale, self.config.max_scale)
@@ -207,9 +213,20 @@ class CoupledAvatar:
 
         scales, colors, opacities = self._while_unchanged(name, (self.log_scale, self.sh0, self.opacity), appearance)
         (bary_dT,) = self._while_unchanged("bary_dT", (self.dT,), lambda: (self.bary(self.dT),))
-        mesh = Mesh(transform(at_vertices[:, 3:15], at_vertices[:, :3] + self.dT), self.body.faces.to(self.device))
+        rows = body.vertices
+        mesh = Mesh(transform(rows[:, 3:15], rows[:, :3] + self.dT), self.body.faces.to(self.device))
         gaussians = Gaussians(means, scales * stretch, colors, opacities)
         return Posed(gaussians, mesh, {"dX": self.dX, "dT": self.dT, "bary_dT": bary_dT})
+
+    def _skinned(self, body: PosedBody) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, 3) means and (N,) stretch: on the surface by eq. 4, outside it by rigid blends of the joints."""
+        n = len(self.triangles) - len(self.seed_joints)
+        means, stretch = skin_bound(body.vertices, self.triangles[:n], self.weights[:n], self.seed_offset[:n], self.dX[:n])
+        if n == len(self.triangles):
+            return means, stretch
+        at = barycentric(body.vertices[:, :3], self.triangles[n:], self.weights[n:]) + self.seed_offset[n:] + self.dX[n:]
+        grown = transform(blend(body.joints, self.seed_joints, self.seed_weights), at)
+        return torch.cat([means, grown]), torch.cat([stretch, torch.ones_like(stretch[:1]).expand(len(grown))])
 
     def _while_unchanged(
         self, name: str, inputs: Sequence[torch.Tensor], make: Callable[[], tuple[torch.Tensor, ...]]
@@ -240,7 +257,7 @@ class CoupledAvatar:
     def state(self) -> dict[str, torch.Tensor]:
         """All tensors; integers as int32."""
         out = {k: getattr(self, k).detach().cpu().contiguous().clone() for k in (*_LEARNT, *_FIXED)}
-        out["triangles"] = out["triangles"].int()
+        out["triangles"], out["seed_joints"] = out["triangles"].int(), out["seed_joints"].int()
         return out
 
     def specs(self) -> dict[str, TensorSpec]:
@@ -260,13 +277,20 @@ class CoupledAvatar:
         }
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take ``state`` back; connectivity made by ``create`` stays."""
+        """Take ``state`` back; connectivity made by ``create`` stays.
+
+        In avatars of older versions no Gaussian has joints of its own: their triangles move all of them, as they did.
+        """
+        none = torch.zeros(0, INFLUENCES)
+        state = {"seed_joints": none, "seed_weights": none, **state}
         missing = [k for k in (*_LEARNT, *_FIXED) if k not in state]
         if missing:
             raise StoreError(f"the avatar's tensors are incomplete: {', '.join(missing)} missing; build it again")
         N, V = len(state["triangles"]), len(self.body.skinning_weights)
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("dX", "sh0", "triangles", "weights", "seed_offset"), (N, 3))
+        M = len(state["seed_joints"])
         shapes |= {"dT": (V, 3), "log_scale": (N,), "opacity": (N,)}
+        shapes |= dict.fromkeys(("seed_joints", "seed_weights"), (M, INFLUENCES))
         for name, expected in shapes.items():
             if tuple(state[name].shape) != expected:
                 raise StoreError(
@@ -275,8 +299,10 @@ class CoupledAvatar:
                 )
         if N and not 0 <= int(state["triangles"].min()) <= int(state["triangles"].max()) < V:
             raise StoreError("the avatar's triangles point outside its mesh: the file is damaged; build it again")
+        if M > N or (M and not 0 <= int(state["seed_joints"].min()) <= int(state["seed_joints"].max()) < len(self.body.parents)):
+            raise StoreError("the avatar's joints are not those of its body: the file is damaged; build it again")
         for name in (*_LEARNT, *_FIXED):
             setattr(self, name, state[name].clone())
-        self.triangles = self.triangles.long()
+        self.triangles, self.seed_joints = self.triangles.long(), self.seed_joints.long()
         self._prepare()
         self._to_device()

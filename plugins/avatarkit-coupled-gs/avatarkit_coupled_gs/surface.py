@@ -4,21 +4,39 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from threading import Lock
+from typing import NamedTuple
 
 import torch
 
 from avatarkit.interfaces import BodyModel
 from avatarkit.types.body import BodyParams
 from avatarkit_coupled_gs.linear import LinearMap
+from avatarkit_coupled_gs.rigid import dual_quaternions
 from avatarkit_coupled_gs.skinning import transform
 
-__all__ = ["PosedSurface"]
+__all__ = ["PosedBody", "PosedSurface"]
 
 _KEPT = 128  # poses: more than the label clips of a build have frames, 0.9 MB each
 
 
+class PosedBody(NamedTuple):
+    """One frame.
+
+    Attributes:
+        vertices: (V, ROW) rest vertices T(theta, phi), the rows of each vertex's blended transform, its stretch.
+        joints: (J, 8) rest to world, as ``rigid.dual_quaternions``.
+    """
+
+    vertices: torch.Tensor
+    joints: torch.Tensor
+
+    def to(self, device: torch.device | str) -> PosedBody:
+        """Return the same on ``device``."""
+        return PosedBody(self.vertices.to(device), self.joints.to(device))
+
+
 class PosedSurface:
-    """(V, ROW) of poses of one identity, as ``skinning.skin_bound`` takes them; nothing in it is learnt.
+    """Poses of one identity, as ``skinning.skin_bound`` and ``rigid.blend`` take them; nothing in it is learnt.
 
     Args:
         body: model. shape: (S,) identity. device: where the results go.
@@ -37,11 +55,11 @@ class PosedSurface:
         self._skinning = LinearMap(vertex, indices.reshape(-1), weights.reshape(-1), (V, joints))
         share = 1 / torch.bincount(faces.reshape(-1), minlength=V).clamp(min=1)[faces.reshape(-1)]
         self._around = LinearMap(faces.reshape(-1), torch.arange(F).repeat_interleave(3), share, (V, F))
-        self._kept: OrderedDict[bytes, torch.Tensor] = OrderedDict()
+        self._kept: OrderedDict[bytes, PosedBody] = OrderedDict()
         self._lock = Lock()  # a film asks for poses ahead, from another thread
 
-    def __call__(self, params: BodyParams) -> torch.Tensor:
-        """(V, ROW) of one frame: rest vertices T(theta, phi), the rows of each vertex's blended transform, its stretch."""
+    def __call__(self, params: BodyParams) -> PosedBody:
+        """One frame; the last ones are kept."""
         p = params.to("cpu").batched()
         key = b"".join(t.detach().numpy().tobytes() for t in (p.expression, p.root, p.translation, p.joints))
         with self._lock:
@@ -53,11 +71,12 @@ class PosedSurface:
             return self._kept[key]
 
     @torch.no_grad()
-    def _rows(self, p: BodyParams) -> torch.Tensor:
+    def _rows(self, p: BodyParams) -> PosedBody:
         T = self._body.rest(self._shape, p.expression)[0]
         A = self._body.joint_transforms(self._skeleton, p.root, p.translation, p.joints)[0, :, :3].reshape(-1, 12)
         blended = self._skinning.multiply(A, transposed=False)
-        return torch.cat([T, blended, self._stretch(transform(blended, T))[:, None]], 1)
+        rows = torch.cat([T, blended, self._stretch(transform(blended, T))[:, None]], 1)
+        return PosedBody(rows, dual_quaternions(A))
 
     def _stretch(self, posed: torch.Tensor) -> torch.Tensor:
         """(V,) how much longer the surface around each vertex is than at rest, 1 to 3.

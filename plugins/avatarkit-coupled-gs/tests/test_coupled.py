@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -12,11 +11,10 @@ from avatarkit.errors import PluginError, StoreError
 from avatarkit.interfaces import Context, TrainStep
 from avatarkit.registry import Registry
 from avatarkit.testing import TinyBody, tiny_context, tiny_motion, tiny_subject
-from avatarkit.types.mesh import Mesh, barycentric
+from avatarkit.types.mesh import barycentric
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit_coupled_gs.binding import bind_to_surface, part_factors
 from avatarkit_coupled_gs.config import CoupledConfig, LaplacianConfig
-from avatarkit_coupled_gs.growth import seed_misaligned
 from avatarkit_coupled_gs.linear import LinearMap
 from avatarkit_coupled_gs.model import CoupledAvatar
 from avatarkit_coupled_gs.photometric import LabelColors
@@ -169,35 +167,23 @@ def test_what_grows_is_as_thin_as_the_matte_and_learns_to_be(context, subject):
     assert (gradient[~grown] == 0).all() and (gradient[grown] != 0).any()
 
 
-def test_what_shows_beside_the_fitted_hand_is_bound_to_it_and_lies_before_the_rest(context, subject):
-    body = context.get("body")
-    drawn = context.get("renderer").meshes.render(Mesh(body.vertices(subject.params)[0], body.faces), subject.camera)
-    hit = (drawn.face_index >= 0).numpy()
-    hand, misaligned = hit.copy(), hit.copy()
-    middle = int(hit.nonzero()[1].mean())
-    hand[:, middle:], misaligned[:, :middle], misaligned[:, middle + 3 :] = False, False, False
-    seeds = seed_misaligned(subject, drawn, hand, misaligned, 10_000, 0.6)
-    assert 0 < len(seeds.face) <= misaligned.sum()  # not those too far from it
-    assert torch.isin(seeds.face, drawn.face_index[torch.from_numpy(hand)]).all()
-    x, y = subject.camera.project(seeds.position).long().T
-    assert torch.from_numpy(misaligned)[y, x].all()
-    assert (subject.camera.to_camera(seeds.position)[:, 2] < drawn.depth[y, x]).all()
-    nowhere = seed_misaligned(subject, drawn, np.zeros_like(hand), misaligned, 10_000, 0.6)
-    assert len(nowhere.face) == len((seeds + nowhere).face) - len(seeds.face) == 0
-
-
 def test_state_round_trip_is_exact_and_damage_is_named(avatar, context, subject):
     state = avatar.state()
     other = CoupledAvatar(avatar.config, context)
     other.load(state)
     a, b = avatar.pose(subject.params).gaussians, other.pose(subject.params).gaussians
     assert torch.equal(a.means, b.means) and torch.equal(a.colors, b.colors)
+    older = CoupledAvatar(avatar.config, context)
+    older.load({k: v for k, v in state.items() if k not in ("seed_joints", "seed_weights")})
+    assert torch.equal(older.pose(subject.params).gaussians.means, a.means)
     with pytest.raises(StoreError, match="dT"):
         other.load({k: v for k, v in state.items() if k != "dT"})
     with pytest.raises(StoreError, match="another version"):
         other.load({**state, "dT": state["dT"][:-1]})
     with pytest.raises(StoreError, match="damaged"):
         other.load({**state, "triangles": state["triangles"] + 10**6})
+    with pytest.raises(StoreError, match="joints"):
+        other.load({**state, "seed_joints": torch.full((1, 4), 99), "seed_weights": torch.ones(1, 4)})
     with pytest.raises(StoreError, match="played"):
         _ = other.topology
 
@@ -262,12 +248,12 @@ def test_what_is_kept_without_a_graph_follows_the_parameters(avatar, subject):
 
 def test_surfaces_grow_where_they_are_spread(avatar, subject):
     """The stretch of a pose follows from the body alone and is at least 1."""
-    rows = avatar.surface(tiny_motion().params[2])
+    rows = avatar.surface(tiny_motion().params[2]).vertices
     assert rows.shape == (len(avatar.dT), ROW)
     assert (rows[:, 15] >= 1).all()
     with torch.no_grad():
         avatar.dT += 1.0
-    assert torch.equal(avatar.surface(tiny_motion().params[2]), rows)
+    assert torch.equal(avatar.surface(tiny_motion().params[2]).vertices, rows)
 
 
 def test_neighbors_close_seams_and_never_leave_the_surface():
@@ -301,20 +287,3 @@ def test_labels_teach_colors_that_the_photo_does_not_show(context, subject, from
         shape, color = torch.autograd.grad(loss, (avatar.dX, avatar.sh0), allow_unused=True)
         assert shape is None
         assert color.any() and not color[avatar.hidden[:, 0] == 0].any()
-
-
-def test_a_hand_in_empty_air_or_far_behind_grows_nothing(subject, context):
-    size = (subject.photo.height, subject.photo.width)
-    body, renderer = context.get("body"), context.get("renderer")
-    mesh = renderer.meshes.render(Mesh(body.vertices(subject.params)[0], body.faces), subject.camera)
-    hand = np.zeros(size, bool)
-    ys, xs = np.nonzero(mesh.face_index.numpy() >= 0)
-    hand[ys[: len(ys) // 2], xs[: len(xs) // 2]] = True
-    misaligned = (mesh.face_index.numpy() >= 0) & ~hand
-    seeds = seed_misaligned(subject, mesh, hand, misaligned, 10_000, 0.6)
-    assert len(seeds.color) > 0
-    assert bool(seeds.opacity.logit().isfinite().all())
-    air = replace(subject, matte=replace(subject.matte, alpha=torch.zeros(size)))
-    assert len(seed_misaligned(air, mesh, hand, misaligned, 10_000, 0.6).color) == 0
-    behind = replace(mesh, depth=torch.where(torch.from_numpy(hand), mesh.depth + 1.0, mesh.depth))
-    assert len(seed_misaligned(subject, behind, hand, misaligned, 10_000, 0.6).color) == 0

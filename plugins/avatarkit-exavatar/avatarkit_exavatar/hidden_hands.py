@@ -1,9 +1,11 @@
-"""Hands that nobody found are put where they do not show, or where skin shows that may be theirs.
+"""Hands that no detector found are put where they do not show, or where skin shows that may be theirs.
 
 A hand's detector looks closely at every wrist that is seen. Where it finds no hand, the hand is hidden, under the other arm
 or in a pocket, or little of it is seen; yet the relaxed hand of the fit would lie open on whatever the photo shows there.
-Hiding is no matter of slopes, so turns of the arm, bends of the wrist and curls of the fingers are tried, some at a time, and
-the least wrong ones are taken.
+Occlusion is not differentiable, so we search a small grid: turns of the arm, bends of the wrist and curls of the fingers.
+
+A hand that was found keeps its pose. Where clothes cover its wrist in the photo, as with crossed arms,
+only its depth is searched.
 """
 
 from __future__ import annotations
@@ -49,6 +51,8 @@ _ASKING = 4.0  # weight of skin that nothing else explains, against clothes that
 _BEHIND = 0.3  # a hand where the photo shows no person may be behind something that is not theirs
 _STEPS = 12  # that push a wrist back
 _WRIST_OFF, _ELBOW_ASIDE = 0.005, 0.02  # meters from where they should be then that weigh as much as a radian
+_UNDER = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06)  # meters that a found hand goes back, under a sleeve that hides a part of it
+_BARE, _COVERING = 0.3, 0.15  # of a found hand: skin from which it wears no glove, clothes that may hide it
 _SHOWN = 0.08  # part of a hand that must lie on skin to be taken for seen
 
 
@@ -105,9 +109,10 @@ def tuck_hands(
     bare = torch.zeros_like(person) if skin is None else resize_alpha(skin, small.width, small.height) * person
     partially_visible = []
     for side in ("left", "right"):
-        if observation.visible[f"{side}_hand"]:
-            continue
         arm = _Arm(parameters, x, side, observation, small, rasterizer)
+        if observation.visible[f"{side}_hand"]:
+            x = arm.behind(person - bare, bare) if arm.movable and skin is not None else x
+            continue
         if f"{side}_hand" in observation.truncated and not (arm.movable and arm.on_a_sleeve(arm.closed(), person - bare)):
             x = arm.closed()
             partially_visible.append(f"{side}_hand")
@@ -198,6 +203,33 @@ class _Arm:
             found.append(best)
         best = min(found, key=cost)
         return best.pose, best.on_skin
+
+    def behind(self, dressed: torch.Tensor, bare: torch.Tensor) -> torch.Tensor:
+        """Push a found hand under the clothes that hide a part of it in the photo, where the fit has it before them.
+
+        Args:
+            dressed, bare: (H, W) 0 to 1, pixels that show the person's clothes and skin.
+
+        Returns:
+            (P,) the fit with the wrist on its ray, as far back as pays.
+        """
+
+        def shown(x: torch.Tensor) -> tuple[float, float]:
+            """Pixels of clothes and of skin that the hand covers."""
+            vertices = self._parameters.body.vertices(self._parameters.decode(x))[0]
+            face = self._rasterizer.render(Mesh(vertices, self._parameters.body.faces), self._camera).face_index
+            hand = (face >= 0) & self._hand[face.clamp(min=0)]
+            return float(dressed[hand].sum()), float(bare[hand].sum())
+
+        start = shown(self._x)
+        whole = max(sum(start), 1.0)
+        if start[1] < _BARE * whole or start[0] < _COVERING * whole:
+            return self._x
+        costs = {0.0: start[0] / whole}
+        for push in _UNDER:
+            clothes, skin = shown(self._pushed(push))
+            costs[push] = (clothes + _ASKING * (start[1] - skin)) / whole + _PUSHED * push
+        return self._pushed(min(costs, key=lambda push: costs[push]))
 
     def on_a_sleeve(self, x: torch.Tensor, dressed: torch.Tensor) -> bool:
         """Whether the hand of a pose lies on the other arm for the most part, and the photo shows clothes (H, W) there."""

@@ -303,3 +303,27 @@ def test_the_upper_teeth_come_down_to_where_a_smile_shows_them(context):
     assert not found[~upper].any()
     dark = Matte(matte.alpha, torch.full_like(image, 0.1) * torch.tensor([3.0, 1.0, 1.0]))
     assert lower_teeth(body, params, none, camera, dark, keypoints, meshes)[upper, 1][0].item() == pytest.approx(-0.005)
+
+
+def _pixels(arm, x, rasterizer, camera):
+    """(H, W) bool, where a pose shows the arm's hand."""
+    faces = arm._parameters.body.faces
+    face = rasterizer.render(Mesh(arm._parameters.body.vertices(arm._parameters.decode(x))[0], faces), camera).face_index
+    return (face >= 0) & arm._hand[face.clamp(min=0)]
+
+
+def test_a_found_hand_goes_under_the_clothes_that_hide_its_palm(context, tracker):
+    params, camera = _truth(context)
+    body, rasterizer = context.get("body"), context.get("renderer").meshes
+    _, _, keypoints = _seen(context, params, camera)
+    x = tracker.parameters.encode(params)
+    arm = _Arm(tracker.parameters, x, "left", observe(keypoints, body), camera, rasterizer)
+    face = rasterizer.render(Mesh(body.vertices(params)[0], body.faces), camera).face_index
+    hand = (face >= 0) & arm._hand[face.clamp(min=0)]
+    skin, nothing = hand.float(), torch.zeros(hand.shape)
+    assert torch.equal(arm.behind(nothing, skin), x)  # all of it shows
+    assert torch.equal(arm.behind(skin, nothing), x)  # a glove
+    hides = hand & ~_pixels(arm, arm._pushed(0.06), rasterizer, camera)
+    assert hides.sum() > 0.15 * hand.sum()  # so much lies under the trunk once the hand is 6 cm back
+    found = arm.behind(hides.float(), (hand & ~hides).float())
+    assert (_pixels(arm, found, rasterizer, camera) & hides).sum() < hides.sum()

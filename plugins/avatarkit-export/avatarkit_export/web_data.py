@@ -1,8 +1,7 @@
 """Data of the web page: a JSON head and typed arrays, gzipped.
 
 The page does what ``AvatarModel.pose`` does: it blends joint transforms and expressions at the vertices and interpolates them at
-each Gaussian from its triangle. The file holds the rest pose, the skinning weights, the expressions, the binding and offset of
-each Gaussian, and motions as joint rotations.
+each Gaussian from its triangle; the last Gaussians, outside the surface, have skinning weights of their own.
 """
 
 from __future__ import annotations
@@ -72,6 +71,7 @@ def avatar_arrays(avatar: AvatarModel, body: BodyModel, params: BodyParams) -> d
     triangles, weights = state["triangles"].long(), state["weights"].float()
     g = posed.gaussians
     stands_off = g.means.cpu() - barycentric(template, triangles, weights)
+    none = torch.zeros(0, 4)
     return {
         "template": _f32(template),
         "offsets": _f32(offsets),
@@ -82,6 +82,8 @@ def avatar_arrays(avatar: AvatarModel, body: BodyModel, params: BodyParams) -> d
         "splat_corners": triangles.T.numpy().astype(np.uint16),
         "splat_weights": _unorm16(weights[:, :2].T),
         "splat_offset": _half(stands_off.T),
+        "seed_joints": state.get("seed_joints", none).numpy().astype(np.uint16),
+        "seed_weights": _unorm16(state.get("seed_weights", none)),
         "splat_scale": _half(g.scales),
         "splat_opacity": _half(g.opacities),
         "splat_color": (g.colors.detach().cpu().clamp(0, 1).T * 255).round().to(torch.uint8).numpy(),

@@ -39,12 +39,19 @@ def context(registry: Registry) -> Context:
 
 @pytest.fixture(scope="session")
 def subject(context: Context) -> Subject:
-    return tiny_subject(context, size=128)
+    """With a hat, which the mesh does not cover."""
+    subject = tiny_subject(context, size=128)
+    alpha, image = subject.matte.alpha.clone(), subject.matte.foreground.clone()
+    rows, columns = (alpha > 0.5).nonzero(as_tuple=True)
+    top, middle = int(rows.min()), int(columns.float().mean())
+    alpha[top - 4 : top, middle - 3 : middle + 4] = 1.0
+    image[top - 4 : top, middle - 3 : middle + 4] = image[top + 1, middle]
+    return replace(subject, matte=replace(subject.matte, alpha=alpha, foreground=image))
 
 
 @pytest.fixture(scope="session")
 def avatar(registry: Registry, context: Context, subject: Subject) -> AvatarModel:
-    made = registry.get("avatar", "coupled-gs").create({"resolution": 96, "grow": False}, context)
+    made = registry.get("avatar", "coupled-gs").create({"resolution": 96}, context)
     made.create(subject, [])
     return made
 

@@ -23,6 +23,7 @@ def register_pseudo_labelers(register: Register) -> None:
         "liveportrait",
         target="avatarkit_liveportrait.labeler:LivePortraitLabeler",
         config="avatarkit_liveportrait.config:LivePortraitConfig",
+        revision=2,
         summary="head: implicit key points move the photo's face; CUDA with 4 GB recommended",
         needs=Needs(
             modules=("cv2",),

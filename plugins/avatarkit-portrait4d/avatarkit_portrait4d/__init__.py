@@ -19,6 +19,7 @@ def register_pseudo_labelers(register: Register) -> None:
         "portrait4d",
         target="avatarkit_portrait4d.labeler:Portrait4DLabeler",
         config="avatarkit_portrait4d.config:Portrait4DConfig",
+        revision=2,
         summary="head: Portrait4D-v2 (the paper's choice), from your own checkout of it; CUDA",
         needs=Needs(
             weights=(CHECKOUT.name,),

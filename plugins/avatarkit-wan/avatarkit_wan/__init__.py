@@ -25,6 +25,7 @@ def register_pseudo_labelers(register: Register) -> None:
         "wan",
         target="avatarkit_wan.labeler:WanLabeler",
         config="avatarkit_wan.config:WanConfig",
+        revision=2,
         summary="body: Wan-Animate, a permissive and ungated video diffusion model; CUDA with 48 GB recommended",
         needs=Needs(
             modules=("diffusers", "transformers", "accelerate", "ftfy", "cv2"),

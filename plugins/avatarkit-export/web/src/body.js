@@ -21,14 +21,31 @@ export function multiplyQuaternions(a, ia, b, ib, out, o) {
   out[o + 3] = aw * bw - ax * bx - ay * by - az * bz;
 }
 
+/** Unit dual quaternion of the rigid transform with rows m[i..i+11]. */
+export function dualQuaternionOf(m, i, out, o) {
+  const [xx, yy, zz] = [m[i], m[i + 5], m[i + 10]];
+  // of the four ways to read a quaternion off a matrix, the one that divides by the largest number
+  const squares = [1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz, 1 + xx + yy + zz];
+  const k = squares.indexOf(Math.max(...squares));
+  const [a, b, c] = [m[i + 9] - m[i + 6], m[i + 2] - m[i + 8], m[i + 4] - m[i + 1]];
+  const [d, e, f] = [m[i + 1] + m[i + 4], m[i + 2] + m[i + 8], m[i + 6] + m[i + 9]];
+  const s = squares[k];
+  const raw = [[s, d, e, a], [d, s, f, b], [e, f, s, c], [a, b, c, s]][k];
+  const norm = Math.hypot(...raw);
+  for (let r = 0; r < 4; r++) out[o + r] = raw[r] / norm;
+  const half = [m[i + 3] / 2, m[i + 7] / 2, m[i + 11] / 2, 0];
+  multiplyQuaternions(half, 0, out, o, out, o + 4);
+}
+
 export class Body {
   constructor({ arrays, parents, expressions, influences }) {
     Object.assign(this, { arrays, parents, influences });
     this.J = parents.length;
     this.E = expressions.length;
     this.V = arrays.template.length / 3;
-    // 16 floats per vertex: three rows of the blended transform, then the expressed rest position and the stretch.
-    this.surface = new Float32Array(Math.ceil((this.V * 4) / 1024) * 1024 * 4);
+    // 16 floats per vertex: three rows of the blended transform, then the expressed rest position and the stretch. Behind them 8
+    // per joint: a unit dual quaternion, real part first, each x y z w.
+    this.surface = new Float32Array(Math.ceil((this.V * 4 + this.J * 2) / 1024) * 1024 * 4);
     this.vertices = new Float32Array(this.V * 3);
     this.weights = normalized(arrays.skin_weights, influences);
     this.matrices = new Float64Array(this.J * 12);
@@ -43,6 +60,7 @@ export class Body {
   pose({ quaternions, translation, expression }) {
     this.express(expression);
     this.move(quaternions, translation);
+    for (let j = 0; j < this.J; j++) dualQuaternionOf(this.matrices, 12 * j, this.surface, 16 * this.V + 8 * j);
     this.blend();
     this.stretch();
   }

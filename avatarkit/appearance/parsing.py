@@ -1,0 +1,409 @@
+"""Which part of a person each pixel of a photo shows.
+
+Three cues are multiplied: how far a pixel lies from where the fitted mesh or the landmarks put a part, how well its color fits
+the colors of the part in this very photo, and, by a random walk (Grady, Random Walks for Image Segmentation, 2006), what its
+neighbors show that no edge of the picture sets apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from scipy.cluster.vq import kmeans2
+from skimage.color import rgb2lab
+from torch.nn import functional
+
+from avatarkit.appearance.hands import seen_hands
+from avatarkit.appearance.skin import skin_likeness
+from avatarkit.geometry.mesh_graph import REGIONS, screened_poisson, surface_regions, vertices_below
+from avatarkit.interfaces import BodyModel, Renderer
+from avatarkit.types.camera import Camera
+from avatarkit.types.mesh import Mesh, MeshRendering
+from avatarkit.types.subject import Subject
+
+__all__ = ["LABELS", "Parsing", "colored", "grid_edges", "parse", "vertex_labels"]
+
+_SIDES = ("left", "right")
+_LIMBS = tuple(f"{side}_{part}" for part in ("upper_arm", "forearm", "hand", "leg", "foot") for side in _SIDES)
+LABELS = ("hair", "face", "neck", "trunk", *_LIMBS, "held", "other")
+"""What a pixel may show; ``held``: a thing in a hand, ``other``: not the person."""
+
+_PIXEL = 0.004  # meters of a pixel of the grid
+_SOFT = {
+    "face": 0.012,
+    "neck": 0.015,
+    "trunk": 0.05,
+    "upper_arm": 0.03,
+    "forearm": 0.035,
+    "hand": 0.02,
+    "leg": 0.04,
+    "foot": 0.03,
+}
+"""Meters beside the fitted part in which cloth and errors of the fit are usual (one standard deviation)."""
+_FOUND_HAND, _FOUND = 0.01, 1.5  # the same beside a hand that a detector found; cost of anything else within it
+_GUESSED = 2.0  # times that for arms that were not fully seen
+_HAIR, _FALL, _LENGTH, _ASIDE = 0.06, 0.8, 0.45, 0.20  # meters: standing hair; cost of falling hair, its length, how far aside
+_HELD, _HELD_REACH = 1.5, 0.08  # cost of a held thing; meters from the hand (one standard deviation)
+_OTHER, _OTHER_NEAR, _OTHER_REACH = 1.5, 4.5, 0.04  # cost of what the matte took in by mistake: far off, more at the mesh; meters
+_NEVER = 12.0  # cost of the impossible
+_CLUSTERS, _SAMPLES, _LEAST = 5, 4000, 40  # clusters of a part's colors, pixels they are learnt from at most and at least
+_GLOVED = 0.2  # part of the hands that looks like skin, below which they wear gloves
+_GLARE = 12.0  # CIELAB lightness above nine tenths of the hand that is not the hand's
+_SHINES = 5.0  # cost of taking it for a hand or forearm beside the mesh
+_BOTH = 0.03  # part of each arm's pixels that a color of both must have
+_SPREAD = 4.0  # of a color in CIELAB units, at least
+_EVERY = 1e6  # volume of CIELAB: the density of a part whose colors nobody knows is one over it
+_FITS, _MISFITS, _BELIEF = 5.0, -5.0, 0.7  # bounds of the logarithm of how well a color fits; how much of it counts
+_INSIDE, _SURE = 0.012, 0.8  # meters inside of the fitted part, and probability, from which a pixel teaches colors
+_PRIOR, _CONTRAST, _TIGHTEST = (
+    0.05,
+    3.0,
+    1e-3,
+)  # random walk: pull of the cues; usual differences to an edge; conductance across it
+_BEFORE = 0.12  # meters around a hand in which a held thing may hide clothes
+_WITHIN = 0.8  # part of a piece inside of a hand, from which it is the hand's
+_TOUCHING, _SMALLEST = 0.02, 4e-4  # meters from the hand, square meters: what is held touches it and is no speck
+
+
+@dataclass(frozen=True)
+class Parsing:
+    """Parts of a person in a photo, on a grid of about 4 mm.
+
+    Attributes:
+        camera: of the grid; it shows the whole photo. meter: size of its pixels on the body.
+        probability: (L, h, w) of ``LABELS``, sums to one.
+        fitted: (h, w) int64, the label of the mesh there; -1 off the mesh. drawn: the mesh, seen by ``camera``.
+        gloved: the hands show hardly any skin. skin: (h, w) 0 to 1, what looks like the skin of the face; 0 if that is not seen.
+    """
+
+    camera: Camera
+    meter: float
+    probability: torch.Tensor
+    fitted: torch.Tensor
+    drawn: MeshRendering
+    gloved: bool
+    skin: torch.Tensor
+
+    def at(self, height: int, width: int) -> torch.Tensor:
+        """(L, height, width) probabilities on another grid."""
+        return functional.interpolate(self.probability[None], (height, width), mode="bilinear", align_corners=False)[0]
+
+
+def colored(parsing: Parsing, photo: torch.Tensor) -> torch.Tensor:
+    """(H, W, 3) a photo (H, W, 3) on which each label has a color of its own, for the report."""
+    hue = torch.arange(len(LABELS)) * 0.618  # turns; the golden ratio keeps neighbors in the list apart
+    colors = 0.5 + 0.5 * torch.cos(2 * torch.pi * (hue[:, None] + torch.tensor([0.0, 1 / 3, 2 / 3])))
+    colors[LABELS.index("other")] = 1.0
+    labels = parsing.at(*photo.shape[:2]).argmax(0)
+    return 0.4 * photo + 0.6 * colors[labels]
+
+
+def vertex_labels(body: BodyModel, shape: torch.Tensor) -> torch.Tensor:
+    """(V,) int64 into ``LABELS``: the part that each vertex belongs to, for an identity (S,)."""
+    with torch.no_grad():
+        regions = surface_regions(body, body.rest(shape, torch.zeros(1, len(body.expression_names)))[0].float())
+    label = torch.full((len(regions),), LABELS.index("trunk"))
+
+    def put(name: str, mask: torch.Tensor) -> None:
+        label[mask] = LABELS.index(name)
+
+    put("neck", vertices_below(body, "neck"))
+    put("face", body.part("head") > 0.5)
+    put("hair", regions == REGIONS.index("scalp"))
+    for side in _SIDES:
+        put(f"{side}_leg", vertices_below(body, f"{side}_hip"))
+        put(f"{side}_foot", body.part(f"{side}_foot") > 0.5)
+        put(f"{side}_upper_arm", vertices_below(body, f"{side}_shoulder"))
+        put(f"{side}_forearm", vertices_below(body, f"{side}_elbow"))
+        put(f"{side}_hand", body.part(f"{side}_hand") > 0.5)
+    return label
+
+
+def parse(subject: Subject, vertices: torch.Tensor, labels: torch.Tensor, body: BodyModel, renderer: Renderer) -> Parsing:
+    """Parse a tracked photo; deterministic.
+
+    Args:
+        vertices: (V, 3) in the photo's pose, world. labels: (V,) from ``vertex_labels``.
+    """
+    camera, drawn = _grid(subject, Mesh(vertices, body.faces), renderer)
+    hit = drawn.face_index >= 0
+    meter = float(drawn.depth[hit].median() / camera.K[0, 0]) if hit.any() else _PIXEL
+    fitted = torch.where(hit, labels[body.faces[drawn.face_index.clamp(min=0), 0]], -1)
+    rgb, alpha = _picture(subject, *fitted.shape)
+    lab, skin = torch.from_numpy(rgb2lab(rgb.numpy())).float(), skin_likeness(rgb, subject.keypoints)
+    hands = seen_hands(subject.keypoints, *fitted.shape)
+    holding = _holding(fitted, hands, subject)
+    cost = _shape_costs(fitted, hands, holding, subject, meter)
+    cost[:, alpha < 0.05] = _NEVER
+    cost[LABELS.index("other"), alpha < 0.05] = 0.0
+    chance = (-cost).softmax(0)
+    teachers, fall = _teachers(fitted, hands, holding, subject.quality.partially_visible, alpha, meter), _fall(fitted, meter)
+    if skin is not None:
+        glare = _glare(skin, lab[..., 0], teachers, holding, meter)
+        skin = torch.where(glare, 0.0, skin)
+        cost[[LABELS.index(name) for name in (*_pair("hand"), *_pair("forearm"))]] += _SHINES * (glare & (fitted < 0))
+    for _ in range(2):
+        fit, gloved = _color_fit(lab, teachers & (chance > 0.5 * chance.amax(0)), fall, skin)
+        chance = (_BELIEF * fit - cost).softmax(0)
+        teachers = teachers | (chance > _SURE)
+    chance = _walk(chance, lab, alpha > 0.05)
+    nowhere = torch.zeros_like(holding)
+    chance = _where_it_hangs(chance, "hair", _scalp(fitted), nowhere, meter)
+    chance = _where_it_hangs(chance, "held", holding, torch.stack([nowhere, *hands.values()]).any(0), meter)
+    return Parsing(camera, meter, chance, fitted, drawn, gloved, torch.zeros_like(alpha) if skin is None else skin)
+
+
+def _picture(subject: Subject, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(height, width, 3) colors, without the background's where the matte mixes them, and (height, width) alpha."""
+    alpha = subject.matte.alpha[..., None]
+    shown = torch.lerp(subject.photo.image.float(), subject.matte.foreground, alpha)
+    small = functional.interpolate(torch.cat([shown, alpha], -1).permute(2, 0, 1)[None], (height, width), mode="area")[0]
+    return small[:3].permute(1, 2, 0).contiguous(), small[3]
+
+
+def _holding(fitted: torch.Tensor, hands: dict[str, torch.Tensor], subject: Subject) -> torch.Tensor:
+    """(h, w) bool, hands that may hold something: found by a detector, or fitted to an arm that was seen."""
+    found = torch.zeros_like(fitted, dtype=torch.bool)
+    for side in _SIDES:
+        if side in hands:
+            found |= hands[side]
+        elif subject.quality.visible.get(f"{side}_arm", True):
+            found |= fitted == LABELS.index(f"{side}_hand")
+    return found
+
+
+def _grid(subject: Subject, mesh: Mesh, renderer: Renderer) -> tuple[Camera, MeshRendering]:
+    """Return the camera of a grid with pixels of ``_PIXEL`` on the body, and the mesh seen by it."""
+    depth = float(subject.camera.to_camera(mesh.vertices)[:, 2].median().clamp(min=0.1))
+    longest = max(subject.camera.width, subject.camera.height)
+    camera = subject.camera.scaled_to(max(32, round(longest * depth / float(subject.camera.K[0, 0]) / _PIXEL)))
+    with torch.no_grad():
+        return camera, renderer.meshes.render(mesh, camera)
+
+
+def _shape_costs(
+    fitted: torch.Tensor, hands: dict[str, torch.Tensor], holding: torch.Tensor, subject: Subject, meter: float
+) -> torch.Tensor:
+    """(L, h, w) how little each pixel is where a part should be: squared distances over twice the variance."""
+    cost = torch.full((len(LABELS), *fitted.shape), _NEVER)
+    for number, name in enumerate(LABELS):
+        side, _, part = name.partition("_") if name in _LIMBS else ("", "", name)
+        soft, area = _SOFT.get(part, 0.0), fitted == number
+        if part not in ("leg", "foot") and not subject.quality.visible.get(f"{side}_arm", True):
+            soft *= _GUESSED
+        if part == "hand" and side in hands:
+            soft, area = _FOUND_HAND, hands[side]
+        if soft and area.any():
+            cost[number] = 0.5 * (_away(area) * meter / soft).square()
+    cost[LABELS.index("hair")] = _hair_cost(fitted, meter)
+    near, inside = _away(fitted >= 0) * meter, _away(fitted < 0) * meter
+    cost[LABELS.index("other")] = _OTHER + _OTHER_NEAR * torch.exp((inside - near) / _OTHER_REACH)
+    for side, found in hands.items():
+        cost[:, found] += _FOUND
+        cost[LABELS.index(f"{side}_hand"), found] -= _FOUND
+    cost[LABELS.index("held")] = _HELD + 0.5 * (_away(holding) * meter / _HELD_REACH).square()
+    return cost.clamp(max=_NEVER)
+
+
+def _hair_cost(fitted: torch.Tensor, meter: float) -> torch.Tensor:
+    """(h, w) cost of hair: it stands off the scalp a little, and falls beside and below the head."""
+    standing, falling = (0.5 * (_away(area) * meter / _HAIR).square() for area in (_scalp(fitted), _fall(fitted, meter)))
+    return torch.minimum(standing, _FALL + falling)
+
+
+def _scalp(fitted: torch.Tensor) -> torch.Tensor:
+    """(h, w) bool, where hair grows: the scalp, or the head of a body that knows none."""
+    scalp = fitted == LABELS.index("hair")
+    return scalp if scalp.any() else fitted == LABELS.index("face")
+
+
+def _fall(fitted: torch.Tensor, meter: float) -> torch.Tensor:
+    """(h, w) bool, where long hair may fall: beside and below the head."""
+    head, fall = (fitted == LABELS.index("hair")) | (fitted == LABELS.index("face")), torch.zeros_like(fitted, dtype=torch.bool)
+    if head.any():
+        (top, bottom), (left, right) = ((int(k[0]), int(k[-1])) for k in (torch.nonzero(head.any(i))[:, 0] for i in (1, 0)))
+        aside = round(_ASIDE / meter)
+        fall[top : bottom + round(_LENGTH / meter), max(0, left - aside) : right + aside] = True
+    return fall
+
+
+def _teachers(
+    fitted: torch.Tensor,
+    hands: dict[str, torch.Tensor],
+    holding: torch.Tensor,
+    partially_visible: tuple[str, ...],
+    alpha: torch.Tensor,
+    meter: float,
+) -> torch.Tensor:
+    """(L, h, w) bool, pixels that surely show a part, by mesh and landmarks alone; ``partially_visible``: as in ``Quality``."""
+    found = torch.zeros(len(LABELS), *fitted.shape, dtype=torch.bool)
+    for number, name in enumerate(LABELS):
+        if name == "other":
+            found[number] = alpha < 0.02
+        elif name.endswith("hand"):
+            on_mesh = (fitted == number) & (alpha > 0.95)
+            if name[:-5] in hands:
+                seen = hands[name[:-5]] & (alpha > 0.95)
+                on_mesh &= seen  # what shines around the fingers teaches nothing
+                found[number] = on_mesh if int(on_mesh.sum()) >= _LEAST else seen
+            elif name in partially_visible:
+                found[number] = on_mesh
+        else:
+            inside = _away(fitted != number) * meter
+            found[number] = (inside > min(_INSIDE, 0.5 * float(inside.max()))) & (alpha > 0.95)
+            if name == "trunk" or name.endswith("leg"):
+                found[number] &= _away(holding) * meter > _BEFORE
+    return found
+
+
+def _glare(
+    skin: torch.Tensor, lightness: torch.Tensor, teachers: torch.Tensor, holding: torch.Tensor, meter: float
+) -> torch.Tensor:
+    """(h, w) bool, what shines around hands: lamps and walls that are skin's in hue, but brighter than the hands."""
+    on_hands = teachers[[LABELS.index(name) for name in _pair("hand")]].any(0)
+    if int(on_hands.sum()) < _LEAST:
+        return torch.zeros_like(on_hands)
+    bright = lightness > lightness[on_hands].quantile(0.9) + _GLARE
+    return bright & (skin > 0) & (_away(holding) * meter < _BEFORE)
+
+
+def _color_fit(
+    lab: torch.Tensor, teachers: torch.Tensor, fall: torch.Tensor, skin: torch.Tensor | None
+) -> tuple[torch.Tensor, bool]:
+    """(L, h, w) logarithm of how much likelier a color is among a part's than anywhere, and whether hands show no skin.
+
+    It is 0 where a part's colors are not known.
+
+    Both arms wear the same: colors that only one of them shows, and that are neither skin nor the trunk's, are those of a thing
+    before it. Hands look like the face unless nothing of them does, as in gloves.
+
+    Args:
+        lab: (h, w, 3). teachers: (L, h, w) pixels to learn from. fall: (h, w) where hair may fall: what looks like hair there
+            teaches nothing about arms. skin: (h, w) 0 to 1, what looks like the face; None where no face is seen.
+    """
+    fit, pixels = torch.zeros(teachers.shape), lab.reshape(-1, 3).numpy().astype(np.float64)
+    flat, bare = teachers.reshape(len(LABELS), -1).numpy(), np.zeros(len(pixels), dtype=bool)
+    if skin is not None:
+        bare = skin.reshape(-1).numpy() > 0.5
+
+    def learn(names: tuple[str, ...], usual: np.ndarray, without: np.ndarray | bool = False, both: bool = True) -> np.ndarray:
+        """(n,) how well pixels fit."""
+        chosen = [flat[LABELS.index(name)] & ~np.asarray(without) for name in names]
+        chosen = [c for c in chosen if c.sum() >= _LEAST]
+        if not chosen:
+            return np.zeros(len(pixels))
+        found = _Colors.of([pixels[c] for c in chosen], [usual[c] for c in chosen], both)(pixels)
+        for name in names:
+            fit[LABELS.index(name)] = torch.from_numpy(found).float().reshape(lab.shape[:2])
+        return found
+
+    for name in ("face", "hair", "neck", "trunk", "other"):
+        learn((name,), bare)
+    for part in ("leg", "foot"):
+        learn(_pair(part), bare)
+    hairy = fall.reshape(-1).numpy() & (fit[LABELS.index("hair")].reshape(-1).numpy() > _FITS / 2)
+    clothes = bare | (fit[LABELS.index("trunk")].reshape(-1).numpy() > 0)
+    upper = learn(_pair("upper_arm"), clothes, hairy)
+    learn(_pair("forearm"), clothes | (upper > 0), hairy)
+    on_hands = flat[[LABELS.index(name) for name in _pair("hand")]].any(0)
+    gloved = bool((bare & on_hands).sum() < _GLOVED * on_hands.sum()) or skin is None
+    learn(_pair("hand"), bare, both=gloved)
+    return fit.clamp(_MISFITS, _FITS), gloved
+
+
+def _pair(part: str) -> tuple[str, str]:
+    return f"left_{part}", f"right_{part}"
+
+
+@dataclass(frozen=True)
+class _Colors:
+    """A mixture of Gaussians around clusters of colors.
+
+    Attributes:
+        share: (K,). mean: (K, 3). covariance: (K, 3, 3).
+    """
+
+    share: np.ndarray
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    @staticmethod
+    def of(known: list[np.ndarray], usual: list[np.ndarray], both: bool) -> _Colors:
+        """Learns pixels (n, 3) of one or two sides; of two what is ``usual`` (n,) bool, or, with ``both``, what both show."""
+        step = [max(1, len(k) // _SAMPLES) for k in known]
+        known, usual = ([x[::n] for x, n in zip(xs, step, strict=True)] for xs in (known, usual))
+        samples, fine, side = (
+            np.concatenate(known),
+            np.concatenate(usual),
+            np.repeat(np.arange(len(known)), [len(k) for k in known]),
+        )
+        apart = samples + np.random.default_rng(0).normal(0.0, 0.5, samples.shape)  # clusters of equal colors need not be told
+        cluster = kmeans2(apart, _CLUSTERS, minit="++", seed=0, missing="warn")[1]
+        members = [cluster == k for k in np.unique(cluster)]
+        shares = np.array([np.bincount(side[m], minlength=len(known)) for m in members]) / np.bincount(side)
+        kept = np.array([fine[m].mean() > 0.5 for m in members]) | (both & (shares.min(1) > _BOTH))
+        if not kept.any():
+            kept[:] = True
+        mean = np.stack([samples[m].mean(0) for m in members])
+        scatter = np.stack([np.cov(samples[m].T) if m.sum() > 3 else np.zeros((3, 3)) for m in members])
+        share = shares.mean(1)[kept]
+        return _Colors(share / share.sum(), mean[kept], scatter[kept] + _SPREAD**2 * np.eye(3))
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """(n,) logarithm of the density at pixels (n, 3), times ``_EVERY``."""
+        off = pixels[:, None] - self.mean
+        exponent = -0.5 * np.einsum("nki,kij,nkj->nk", off, np.linalg.inv(self.covariance), off)
+        height = self.share / np.sqrt((2 * np.pi) ** 3 * np.linalg.det(self.covariance))
+        return np.log((height * np.exp(exponent)).sum(1) * _EVERY + 1e-12)
+
+
+def _walk(chance: torch.Tensor, lab: torch.Tensor, solved: torch.Tensor) -> torch.Tensor:
+    """(L, h, w) probabilities of a random walk that seldom crosses an edge and ends with ``chance`` (L, h, w)."""
+    edges = grid_edges(solved)
+    if not len(edges):
+        return chance
+    i, j = edges.T
+    difference = (lab[solved][i] - lab[solved][j]).norm(dim=-1)
+    usual = difference.median().clamp(min=0.5)
+    conductance = torch.exp(-(difference / (_CONTRAST * usual)).square()).clamp(min=_TIGHTEST)
+    value = chance[:, solved].T
+    weight = torch.full((len(value),), _PRIOR)
+    out = chance.clone()
+    out[:, solved] = screened_poisson(edges, conductance, value, weight, torch.zeros_like(value), torch.zeros_like(weight)).T
+    return out.clamp(min=0.0) / out.clamp(min=0.0).sum(0).clamp(min=1e-9)
+
+
+def grid_edges(mask: torch.Tensor) -> torch.Tensor:
+    """(E, 2) int64, pairs of pixels side by side in ``mask`` (h, w), numbered row by row among those of the mask."""
+    number = torch.full(mask.shape, -1)
+    number[mask] = torch.arange(int(mask.sum()))
+    pairs = torch.cat([torch.stack([number[:-1], number[1:]], -1).reshape(-1, 2),
+                       torch.stack([number[:, :-1], number[:, 1:]], -1).reshape(-1, 2)])  # fmt: skip
+    return pairs[(pairs >= 0).all(1)]
+
+
+def _where_it_hangs(chance: torch.Tensor, name: str, root: torch.Tensor, inside: torch.Tensor, meter: float) -> torch.Tensor:
+    """Return the probabilities without some pieces of a label, where the next best counts.
+
+    Without specks, those that do not touch the label's ``root`` (h, w), and those that lie ``inside`` (h, w) of something else:
+    light and rings color fingers, too.
+    """
+    number, root = LABELS.index(name), _away(root) * meter < max(_TOUCHING, 1.5 * meter)
+    pieces, count = ndimage.label((chance.argmax(0) == number).numpy(), np.ones((3, 3)))
+    size = np.bincount(pieces.ravel(), minlength=count + 1)
+    wrong = (size * meter**2 < _SMALLEST) | (np.bincount(pieces[inside.numpy()], minlength=count + 1) > _WITHIN * size)
+    wrong[np.setdiff1d(np.arange(count + 1), pieces[root.numpy()])] = True
+    wrong[0] = False
+    out = chance.clone()
+    out[number, torch.from_numpy(wrong[pieces])] = 0.0
+    return out / out.sum(0).clamp(min=1e-9)
+
+
+def _away(area: torch.Tensor) -> torch.Tensor:
+    """(h, w) pixels to the nearest place of ``area``; large where there is none."""
+    if not bool(area.any()):
+        return torch.full(area.shape, 1e6)
+    return torch.from_numpy(ndimage.distance_transform_edt(~area.numpy())).float()

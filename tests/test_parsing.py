@@ -1,0 +1,103 @@
+"""Parsing: which part each pixel of a photo shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from avatarkit.appearance.hands import seen_hands
+from avatarkit.appearance.painter import PhotoPainter
+from avatarkit.appearance.parsing import LABELS, parse, vertex_labels
+from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
+from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.mesh import Mesh
+from avatarkit.types.subject import Matte
+
+SKIN, CLOTH, THING = torch.tensor([0.8, 0.6, 0.5]), torch.tensor([0.2, 0.3, 0.6]), torch.tensor([0.1, 0.7, 0.1])
+"""Of head and hands, of clothes, of what is held."""
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """A tiny person in two colors: subject, vertices, labels of the vertices."""
+    subject, body, renderer = tiny_subject(size=192), TinyBody(), ReferenceRenderer()
+    vertices = body.vertices(subject.params)[0]
+    labels = vertex_labels(body, subject.params.shape)
+    drawn = renderer.meshes.render(Mesh(vertices, body.faces), subject.camera)
+    naked = torch.isin(body._owner, torch.tensor([2, 4, 6]))[body.faces[drawn.face_index.clamp(min=0), 0]]
+    image = torch.where(naked[..., None], SKIN, CLOTH)
+    return _with(subject, image), vertices, labels
+
+
+def _with(subject, image, alpha=None):
+    alpha = subject.matte.alpha if alpha is None else alpha
+    photo = replace(subject.photo, image=torch.where(alpha[..., None] > 0.5, image, torch.tensor([0.1, 0.5, 0.2])))
+    return replace(subject, photo=photo, matte=Matte(alpha, image))
+
+
+def _share(parsing, mask: np.ndarray | torch.Tensor, *names: str) -> float:
+    """Mean probability of labels over the pixels of the photo in ``mask``."""
+    numbers = [LABELS.index(n) for n in names]
+    return float(parsing.at(*mask.shape)[numbers].sum(0)[torch.as_tensor(mask)].mean())
+
+
+def test_probabilities_follow_the_mesh_where_nothing_speaks_against_it(scene):
+    subject, vertices, labels = scene
+    parsing = parse(subject, vertices, labels, TinyBody(), ReferenceRenderer())
+    assert torch.allclose(parsing.probability.sum(0), torch.ones(parsing.fitted.shape), atol=1e-4)
+    on = parsing.fitted >= 0
+    assert (parsing.probability.argmax(0) == parsing.fitted)[on].float().mean() > 0.85
+    assert (parsing.probability.argmax(0) == LABELS.index("other"))[~on].float().mean() > 0.9
+
+
+def test_a_thing_in_a_hand_is_neither_hand_nor_clothes(scene):
+    subject, vertices, labels = scene
+    body = TinyBody()
+    wrist = subject.camera.project(vertices[body._owner == 4].mean(0)[None])[0]
+    image, alpha = subject.matte.foreground.clone(), subject.matte.alpha.clone()
+    y, x = np.mgrid[:192, :192]
+    ball = torch.from_numpy((x - float(wrist[0]) - 6) ** 2 + (y - float(wrist[1])) ** 2 < 64)
+    image[ball], alpha[ball] = THING, 1.0
+    parsing = parse(_with(subject, image, alpha), vertices, labels, body, ReferenceRenderer())
+    assert _share(parsing, ball, "held") > 0.6
+    far = torch.zeros_like(ball)
+    far[:, : int(wrist[0]) - 40] = True
+    assert _share(parsing, far, "held") < 0.02
+
+
+def test_a_hand_that_was_found_elsewhere_is_a_hand_there(scene):
+    subject, vertices, labels = scene
+    body = TinyBody()
+    chest = subject.camera.project(vertices[body._owner == 1].mean(0)[None])[0].numpy()
+    hand = chest + np.random.default_rng(0).uniform(-5, 5, (21, 2)).astype(np.float32)
+    image = subject.matte.foreground.clone()
+    x, y = chest.astype(int)
+    image[y - 6 : y + 7, x - 6 : x + 7] = SKIN
+    keypoints = Keypoints(192, 192, {"hand21_left": hand}, {})
+    seen = replace(_with(subject, image), keypoints=keypoints)
+    parsing = parse(seen, vertices, labels, body, ReferenceRenderer())
+    spot = torch.zeros(192, 192, dtype=torch.bool)
+    spot[y - 4 : y + 5, x - 4 : x + 5] = True
+    assert _share(parsing, spot, "left_hand") > 0.6
+    front = torch.nonzero((body._owner == 1)[body.faces].all(1))[:, 0]
+    weights = torch.full((len(front), 3), 1 / 3)
+    before, after = (PhotoPainter(s, body, ReferenceRenderer()).paint(front, weights) for s in (subject, seen))
+    assert after.shown.sum() < before.shown.sum() and after.seen.sum() < before.seen.sum()
+    assert ((after.rgb - CLOTH).norm(dim=1) < 0.15).float().mean() > 0.95  # and the chest is not skin
+
+
+def test_hands_are_where_their_joints_are():
+    points = np.stack([np.linspace(40, 60, 21), np.full(21, 50.0)], 1).astype(np.float32)
+    found = seen_hands(Keypoints(100, 100, {"hand21_left": points}, {}), 100, 100)
+    assert list(found) == ["left"]
+    assert found["left"][50, 50] and not found["left"][80, 50]
+    assert not seen_hands(Keypoints(100, 100, {}, {}), 10, 10) and not seen_hands(None, 10, 10)
+
+
+def test_it_is_deterministic(scene):
+    subject, vertices, labels = scene
+    first, again = (parse(subject, vertices, labels, TinyBody(), ReferenceRenderer()).probability for _ in range(2))
+    assert torch.equal(first, again)
