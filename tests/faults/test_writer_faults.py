@@ -41,6 +41,7 @@ from avatarkit.utils.folders import OutputFolder
 from avatarkit_anny.tables import _read as _read_tables
 from avatarkit_anny.tables import _write as write_tables
 from avatarkit_cli.scaffold import write_project
+from avatarkit_export.config import PlyConfig
 from avatarkit_export.files import write_file
 from avatarkit_export.ply import PlyExporter
 from avatarkit_export.spz import SpzExporter
@@ -192,14 +193,14 @@ def read_tables(folder: Path) -> Any:
     return [path.name, _read_tables(path)[1]] if path.exists() else None  # the order of metadata is not fixed
 
 
-def export(kind: Any, suffix: str) -> Callable[[Path, int], None]:
+def export(kind: Any, suffix: str, config: Any = None) -> Callable[[Path, int], None]:
     context = tiny_context()
     subject = tiny_subject(context, size=32)
     made = TinyAvatar(TinyAvatarConfig(), context)
     made.create(subject, [])
 
     def write(folder: Path, value: int) -> None:
-        kind(None, context).write(made, subject.params, folder / f"ada{suffix}", consent=f"version {value}")
+        kind(config, context).write(made, subject.params, folder / f"ada{suffix}", consent=f"version {value}")
 
     return write
 
@@ -263,7 +264,7 @@ WRITERS = {
     "digests of weights": Writer(("avatarkit.registry.provenance",), digests, faults=("kill",)),
     "training checkpoint": Writer(("avatarkit.training.loop",), checkpoint, rotate=True),
     "film": Writer(("avatarkit.io.video_writer",), lambda f, v: film(f / "a.mp4", 40 * v), rotate=True),
-    "frames": Writer(("avatarkit.io.video_writer", "avatarkit_cli.animate"), frames, rotate=True),
+    "frames": Writer(("avatarkit.io.video_writer", "avatarkit.animation", "avatarkit_cli.animate"), frames, rotate=True),
     "a folder": Writer(
         ("avatarkit.utils.folders", "avatarkit_export.web"), replace_all, faults=(*WITH_EXIT, "kill"), rotate=True
     ),
@@ -281,7 +282,7 @@ WRITERS = {
         ("avatarkit_export.files", "avatarkit_export.glb", "avatarkit_export.vrm"),
         lambda f, v: write_file(f / "a.glb", b"glTF", bytes([v]) * 9),
     ),
-    "ply": Writer(("avatarkit_export.ply",), export(PlyExporter, ".ply"), fresh=False, rotate=True),
+    "ply": Writer(("avatarkit_export.ply",), export(PlyExporter, ".ply", PlyConfig()), fresh=False, rotate=True),
     "spz": Writer(("avatarkit_export.spz",), export(SpzExporter, ".spz"), fresh=False, rotate=True),
     "plugins new": Writer(("avatarkit_cli.scaffold", "avatarkit_cli.plugins"), project, rotate=True),
     "scratch": Writer(("avatarkit.labelling.scratch",), scratch, faults=("kill",)),
