@@ -173,7 +173,7 @@ def digests(folder: Path, value: int) -> None:
     """What is known of weights; it is only a memory, so that a disk that fails costs time and raises nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AVATARKIT_CACHE", str(folder))
-        _weights_digest(Path(__file__).parent / ("reader_files.py" if value == 1 else Path(__file__).name))
+        _weights_digest(Path(__file__).parent / ("reader_files.py" if value == 1 else Path(__file__).name), lambda: None)
 
 
 def scratch(folder: Path, value: int) -> None:
