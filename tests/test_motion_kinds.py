@@ -282,6 +282,38 @@ def test_hands_eyes_and_jaw_are_read_under_the_names_of_the_package_smplx(tmp_pa
     assert torch.equal(split.params.expression, whole.params.expression)
 
 
+_SIX = {
+    "rows": lambda R: R[..., :2, :].reshape(*R.shape[:2], 6),
+    "columns": lambda R: R[..., :2].swapaxes(-1, -2).reshape(*R.shape[:2], 6),
+    "interleaved": lambda R: R[..., :2].reshape(*R.shape[:2], 6),
+    "two rows": lambda R: R[..., :2, :],
+    "two columns": lambda R: R[..., :2],
+}
+
+
+@pytest.mark.parametrize("bent", ["knees", "arms"])
+@pytest.mark.parametrize("layout", _SIX)
+def test_six_numbers_of_a_person_who_stands_nearly_straight(layout: str, bent: str, tmp_path: Path) -> None:
+    poses = np.zeros((4, 55, 3))
+    for side, sign in (("left", -1), ("right", 1)):
+        if bent == "knees":
+            poses[:, SMPLX_JOINTS.index(f"{side}_knee"), 0] = 0.04
+        else:
+            poses[:, SMPLX_JOINTS.index(f"{side}_shoulder"), 2] = 1.2 * sign
+            poses[:, SMPLX_JOINTS.index(f"{side}_knee"), 0] = -0.01
+    expected = _npz(tmp_path / "a.npz", poses=poses)
+    R = Rotation.from_rotvec(poses.reshape(-1, 3)).as_matrix().reshape(4, 55, 3, 3)
+    assert apart(_npz(tmp_path / "b.npz", poses=_SIX[layout](R)), expected, FIGURE)[0] < 0.1
+
+
+def test_six_numbers_that_may_be_rows_or_columns_are_said(tmp_path: Path) -> None:
+    lean = Rotation.from_euler("x", [[10], [11], [12]], degrees=True).as_matrix().reshape(3, 1, 3, 3)
+    arrays = {"global_orient": _SIX["columns"](lean), "body_pose": np.zeros((3, 63)), "fps": 30.0}
+    np.savez(tmp_path / "a.npz", **arrays)
+    _, info = inspect_motion(tmp_path / "a.npz", FIGURE)  # type: ignore[arg-type]
+    assert any("the poses do not tell which, and rows are assumed" in note for note in info.notes)
+
+
 @pytest.mark.parametrize("width", [6, 12])
 def test_pca_hands_are_one_sentence_unless_they_rest(width: int, tmp_path: Path) -> None:
     body = {"global_orient": np.zeros((4, 3)), "body_pose": np.zeros((4, 63)), "left_hand_pose": np.zeros((4, width))}
