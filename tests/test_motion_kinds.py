@@ -166,6 +166,20 @@ def test_where_a_file_has_ankle_and_foot_the_foot_is_the_toe(tmp_path: Path) -> 
     assert (info.joints["left_ankle"], info.joints["left_foot"]) == ("L_Ankle", "L_Foot")
 
 
+@pytest.mark.parametrize("names", [("UpLeg", "Leg"), ("thigh", "calf"), ("Thigh", "Shin"), ("UpperLeg", "LowerLeg")])
+@pytest.mark.parametrize("toe", [False, True])
+def test_an_ankle_above_a_foot_is_the_ankle_in_every_rig(names: tuple[str, str], toe: bool) -> None:
+    chain = ["LeftArm", "LeftForeArm", "RightArm", "RightForeArm", *(f"{s}{n}" for s in ("Left", "Right") for n in names)]
+    parents = [0, 1, 0, 3, 0, 5, 0, 7]
+    for side, knee in (("Left", 6), ("Right", 8)):
+        for name in ("Ankle", "Foot", *(["Toe"] if toe else [])):
+            parents.append(knee if name == "Ankle" else len(chain))
+            chain.append(side + name)
+    found = recognize(["Hips", *chain], [-1, *parents])
+    assert (["Hips", *chain])[found["left_ankle"]] == "LeftAnkle"
+    assert (["Hips", *chain])[found["right_foot"]] == ("RightToe" if toe else "RightFoot")
+
+
 _PARTED = [  # name, parent; the trunk parts above the hips
     [("全ての親", -1), ("センター", 0), ("上半身", 1), ("首", 2), ("頭", 3), ("左腕", 2), ("左ひじ", 5), ("右腕", 2),
      ("右ひじ", 7), ("下半身", 1), ("左足", 9), ("左ひざ", 10), ("右足", 9), ("右ひざ", 12), ("左足ＩＫ", 0)],
