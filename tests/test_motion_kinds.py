@@ -18,6 +18,7 @@ from avatarkit.geometry.rotations import matrix_to_axis_angle
 from avatarkit.motion.files import inspect_motion, read_joint_map, read_motion, save_motion, write_bvh
 from avatarkit.motion.pose_solver import PoseSolver
 from avatarkit.motion.skeleton import recognize
+from avatarkit.motion.source_skeleton import SourceSkeleton, scale_to_meters
 from avatarkit.testing import TinyBody, tiny_motion
 from avatarkit.testing.motion_conventions import (
     JOINTS,
@@ -220,6 +221,21 @@ def test_a_bone_without_length_is_taken_from_the_other_side(name: str, tmp_path:
     degrees, path = apart(motion, expected, FIGURE)
     assert degrees < (0.1 if name not in ("LeftArm", "LeftHandIndex2") else 40)
     assert path < 1
+
+
+@pytest.mark.parametrize("kind", ["no legs", "no ankles", "no length of thighs", "no length of shanks"])
+def test_the_unit_of_a_skeleton_that_lacks_bones(kind: str) -> None:
+    rest = {n: 100 * v for n, v in SOLVER.positions.items()}
+    for side in ("left", "right"):
+        if kind == "no length of thighs":
+            rest[f"{side}_ankle"] = rest[f"{side}_ankle"] + rest[f"{side}_hip"] - rest[f"{side}_knee"]
+            rest[f"{side}_knee"] = rest[f"{side}_hip"]
+        elif kind == "no length of shanks":
+            rest[f"{side}_ankle"] = rest[f"{side}_knee"]
+        else:
+            for part in ("ankle", "foot") if kind == "no ankles" else ("hip", "knee", "ankle", "foot"):
+                del rest[f"{side}_{part}"]
+    assert scale_to_meters(SourceSkeleton("a", rest, {}, None, 30.0), SOLVER) == pytest.approx(0.01)
 
 
 _TEXTS = {
