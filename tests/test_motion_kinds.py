@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -246,7 +247,38 @@ _TEXTS = {
     "no space after the colons": lambda t: t.replace(": ", ":").encode(),
     "commas between numbers": lambda t: t.partition("MOTION")[0].encode() + b"MOTION" + t.partition("MOTION")[2].replace(
         " ", ", ").replace("Frame, Time:, ", "Frame Time: ").replace("Frames:, ", "Frames: ").encode(),
+    "a comment after MOTION": lambda t: t.replace("MOTION\n", "MOTION # start\n").encode(),
+    "decimal commas and points in names": lambda t: "\n".join(
+        line + ".001" if "JOINT" in line or "ROOT" in line else line.replace(".", ",") for line in t.split("\n")
+    ).encode(),
+    "frames on several lines": lambda t: _by_frame(t, lambda row: row.replace(" ", "\n", 7)),
+    "frames that share a line": lambda t: _by_frame(t, lambda row: row + " ", ""),
 }  # fmt: skip
+
+
+def _by_frame(text: str, change: Callable[[str], str], between: str = "\n") -> bytes:
+    lines = text.rstrip("\n").split("\n")
+    first = next(k for k, line in enumerate(lines) if line.startswith("Frame Time")) + 1
+    return ("\n".join(lines[:first]) + "\n" + between.join(map(change, lines[first:])) + "\n").encode()
+
+
+def _two_people(text: str) -> bytes:
+    head, mark, frames = text.partition("MOTION")
+    doubled = _by_frame(mark + frames, lambda row: f"{row} {row}").decode()
+    return (head + head.replace("HIERARCHY\n", "") + doubled).encode()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_two_people, "contains more than one skeleton"),
+        (lambda t: _by_frame(t, lambda row: row + " 0"), r"has \d+ channels but a frame of \d+ numbers"),
+        (lambda t: t.rstrip().encode() + b" 0\n", r"has \d+ channels but a frame of \d+ numbers"),
+    ],
+)
+def test_frames_of_another_skeleton_are_refused(change: Callable[[str], bytes], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        _read(tmp_path / "a.bvh", change(bvh(_still(), Convention()).decode()))
 
 
 @pytest.mark.parametrize("kind", _TEXTS)
