@@ -499,6 +499,27 @@ _BROKEN = {
 }
 
 
+def _prop_first(data: dict[str, object]) -> None:
+    animations, nodes = data["animations"], data["nodes"]
+    assert isinstance(animations, list)
+    assert isinstance(nodes, list)
+    nodes.append({"name": "Cube"})
+    sampler = next(c["sampler"] for c in animations[0]["channels"] if c["target"]["path"] == "translation")
+    channel = {"sampler": 0, "target": {"node": len(nodes) - 1, "path": "translation"}}
+    prop = {"name": "spin", "samplers": [animations[0]["samplers"][sampler]], "channels": [channel]}
+    animations[0]["name"] = "walk"
+    animations[:0] = [{"name": "empty", "samplers": [], "channels": []}, prop]
+
+
+def test_the_first_animation_that_moves_the_person_is_played(tmp_path: Path) -> None:
+    content = glb(make_clip(3), skin=False)
+    expected = _read(tmp_path / "a.glb", content)
+    (tmp_path / "b.glb").write_bytes(_glb_with(_prop_first, content))
+    motion, info = inspect_motion(tmp_path / "b.glb", FIGURE)  # type: ignore[arg-type]
+    assert apart(motion, expected, FIGURE) == pytest.approx((0, 0), abs=1e-3)
+    assert "b.glb has 3 animations; number 3 (walk) is played." in info.notes
+
+
 @pytest.mark.parametrize("kind", _BROKEN)
 def test_a_broken_gltf_file_is_one_sentence(kind: str, tmp_path: Path) -> None:
     change, message = _BROKEN[kind]
