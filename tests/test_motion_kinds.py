@@ -19,7 +19,7 @@ from avatarkit.geometry.rotations import matrix_to_axis_angle
 from avatarkit.motion.files import inspect_motion, read_joint_map, read_motion, save_motion, write_bvh
 from avatarkit.motion.pose_solver import PoseSolver
 from avatarkit.motion.skeleton import recognize
-from avatarkit.motion.source_skeleton import SourceSkeleton, scale_to_meters
+from avatarkit.motion.source_skeleton import SourceSkeleton, orient, scale_to_meters
 from avatarkit.testing import TinyBody, tiny_motion
 from avatarkit.testing.motion_conventions import (
     JOINTS,
@@ -103,6 +103,20 @@ def test_a_clip_in_camera_axes_is_turned_and_said(tmp_path: Path, caplog: pytest
     motion = _npz(tmp_path / "a.npz", poses=poses, trans=clip.path @ flipped / 100)
     assert world_rotations(motion, FIGURE)[:, 0, 1, 1].min() > 0.9
     assert "a.npz: -y is taken to be up (the person stands along it); --up says otherwise." in caplog.text
+
+
+def test_what_a_format_leaves_out_of_positions_is_in_its_units() -> None:
+    """A person who bows far stands on the floor, in centimeters from the pelvis's own place."""
+    rest = {n: 100 * v for n, v in SOLVER.positions.items()}
+    bowed = torch.from_numpy(Rotation.from_euler("x", [[100.0]] * 4, degrees=True).as_matrix())
+    legs = ("hip", "knee", "ankle", "foot")
+    turns = {n: torch.eye(3).double().expand(4, 3, 3) if n.endswith(legs) else bowed for n in rest}
+    height = float(rest["pelvis"][1] - rest["left_ankle"][1])
+    source = SourceSkeleton(
+        "a", rest, turns, torch.tensor([[0, 2.0, 0]] * 4).double(), 30.0, anatomical=True, rest_is_upright=False,
+        origins=((0.0, 0.0, 0.0), (0.0, height, 0.0)),
+    )  # fmt: skip
+    assert orient(source, SOLVER).up.axis == "y"
 
 
 def test_the_user_says_which_axis_is_up(tmp_path: Path) -> None:

@@ -98,8 +98,10 @@ def orient(source: SourceSkeleton, solver: PoseSolver, up: str | None = None) ->
         if standing and source.rest_is_upright:
             rest = next(n for n, v in UP_AXES.items() if torch.equal(torch.tensor(v).double(), axes["pelvis"][:, 1]))
         step = -(-len(pelvis) // _MOST_LOOKS)
-        joints = _joints(source)[::step] * scale_to_meters(source, solver)
-        found = find_up(pelvis[::step, :, 1], joints, rest, source.positions is not None, source.origins, source.data_set)
+        scale = scale_to_meters(source, solver)
+        joints = _joints(source)[::step] * scale
+        origins = [(x * scale, y * scale, z * scale) for x, y, z in source.origins]
+        found = find_up(pelvis[::step, :, 1], joints, rest, source.positions is not None, origins, source.data_set)
     z = found.direction.roll(1)
     upright = torch.stack([torch.linalg.cross(found.direction, z), found.direction, z])
     return Orientation(found, upright, _to_front(upright @ pelvis) @ upright)
