@@ -329,6 +329,25 @@ def test_an_unknown_skeleton_names_what_it_lacks_and_a_map_helps(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    ("unknown", "what"),
+    [
+        (("LeftLeg",), "left knee"), (("LeftLeg", "RightLeg"), "left knee or the right knee"), (("LeftHand",), "left wrist"),
+        (("LeftUpLeg", "LeftLeg", "LeftFoot", "LeftToeBase"), "left leg"), ((), ""),
+        (("LeftToeBase", "LeftShoulder", "Spine1"), ""),
+    ],
+)  # fmt: skip
+def test_missing_limbs_and_joints_between_found_ones_are_said(unknown: tuple[str, ...], what: str, tmp_path: Path) -> None:
+    text = bvh(make_clip(2), Convention()).decode()
+    for k, name in enumerate(unknown):
+        text = text.replace(f"JOINT {name}\n", f"JOINT Bone{k}\n")
+    (tmp_path / "a.bvh").write_text(text)
+    _, info = inspect_motion(tmp_path / "a.bvh", FIGURE)  # type: ignore[arg-type]
+    said = [note for note in info.notes if "recognized" in note]
+    message = f"a.bvh has no joint that is recognized as the {what}; if it has them, map its joints with --joint-map FILE."
+    assert said == ([message] if what else [])
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ("[]", "is not a joint map"), ("{", "is not a joint map"), ("{}", "is not a joint map"),

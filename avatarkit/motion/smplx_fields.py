@@ -64,7 +64,8 @@ _SIZES = (3, 6, 9)  # numbers per joint
 _MOST_WIDTH = 1000  # limit of numbers per frame
 _FARTHEST = 1e6  # largest valid coordinate, in the units of the file
 _SKEW = 0.05  # largest deviation of a matrix from a rotation
-_LAYOUTS = {(2, 3): "rows", (3, 2): "interleaved columns"}  # last axes of an array of six numbers per joint
+_LAYOUTS: dict[tuple[int, ...], str] = {(2, 3): "rows", (3, 2): "interleaved columns"}
+"""Last axes of an array of six numbers per joint -> how they are stored."""
 _HINGES = {  # joint -> the axis about which it bends one way only, and the sign
     "left_knee": (0, 1), "right_knee": (0, 1), "left_elbow": (1, -1), "right_elbow": (1, 1),
     **{f"left_{f}{k}": (2, -1) for f in ("index", "middle", "ring", "pinky") for k in (1, 2, 3)},
@@ -158,8 +159,11 @@ def _decode(values: np.ndarray, name: str, count: int, source: str) -> tuple[tor
     width = int(np.prod(shape, dtype=np.int64))
     if lead:
         for joints, size in options:
-            explicit = {3: shape[-1:] in ((3,), (width,)) and shape[-2:] != (3, 3), 6: shape[-1:] in ((6,), (width,)) or shape[-2:] in _LAYOUTS,
-                        9: shape[-2:] == (3, 3) or shape[-1:] in ((9,), (width,))}[size]  # fmt: skip
+            explicit = {
+                3: shape[-1:] in ((3,), (width,)) and shape[-2:] != (3, 3),
+                6: shape[-1:] in ((6,), (width,)) or shape[-2:] in _LAYOUTS,
+                9: shape[-2:] == (3, 3) or shape[-1:] in ((9,), (width,)),
+            }[size]
             if width == len(joints) * size and explicit:
                 rows = values.reshape(-1, len(joints), size).astype(np.float64)
                 if not np.isfinite(rows).all() or np.abs(rows).max() > 1e3:
