@@ -238,7 +238,7 @@ def test_a_bone_without_length_is_taken_from_the_other_side(name: str, tmp_path:
     assert path < 1
 
 
-@pytest.mark.parametrize("kind", ["no legs", "no ankles", "no length of thighs", "no length of shanks"])
+@pytest.mark.parametrize("kind", ["no legs", "no ankles", "thighs as knees", "no length of thighs", "no length of shanks"])
 def test_the_unit_of_a_skeleton_that_lacks_bones(kind: str) -> None:
     rest = {n: 100 * v for n, v in SOLVER.positions.items()}
     for side in ("left", "right"):
@@ -247,6 +247,8 @@ def test_the_unit_of_a_skeleton_that_lacks_bones(kind: str) -> None:
             rest[f"{side}_knee"] = rest[f"{side}_hip"]
         elif kind == "no length of shanks":
             rest[f"{side}_ankle"] = rest[f"{side}_knee"]
+        elif kind == "thighs as knees":
+            rest[f"{side}_ankle"], rest[f"{side}_knee"] = rest[f"{side}_knee"] + 1, rest.pop(f"{side}_hip")
         else:
             for part in ("ankle", "foot") if kind == "no ankles" else ("hip", "knee", "ankle", "foot"):
                 del rest[f"{side}_{part}"]

@@ -237,12 +237,12 @@ def _mirrored(name: str) -> str:
 def scale_to_meters(source: SourceSkeleton, solver: PoseSolver) -> float:
     """Return the factor from a skeleton's units to meters of a body of the same proportions.
 
-    Measured on the bones of the legs that the skeleton has, or of the arms where it has none.
+    Measured on the bones of the legs that the skeleton has, or of the arms where it has no hips; then a "leg" may be a thigh.
     """
     least = _SHORT * _size(source.rest)
     for limb in _LIMBS:
         bones = [bone for bone in limb if _length(source.rest, bone) > least]
-        if bones:
+        if bones and any(f"{side}_{limb[0][0]}" in source.rest for side in SIDES):
             return sum(_length(solver.positions, b) for b in bones) / sum(_length(source.rest, b) for b in bones)
     return 1.0
 
