@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from avatarkit.geometry.rotations import matrix_to_axis_angle
 from avatarkit.motion.files import inspect_motion, read_joint_map, read_motion, save_motion, write_bvh
 from avatarkit.motion.pose_solver import PoseSolver
 from avatarkit.motion.skeleton import recognize
+from avatarkit.motion.source_skeleton import SourceSkeleton, orient, scale_to_meters
 from avatarkit.testing import TinyBody, tiny_motion
 from avatarkit.testing.motion_conventions import (
     JOINTS,
@@ -103,6 +105,20 @@ def test_a_clip_in_camera_axes_is_turned_and_said(tmp_path: Path, caplog: pytest
     assert "a.npz: -y is taken to be up (the person stands along it); --up says otherwise." in caplog.text
 
 
+def test_what_a_format_leaves_out_of_positions_is_in_its_units() -> None:
+    """A person who bows far stands on the floor, in centimeters from the pelvis's own place."""
+    rest = {n: 100 * v for n, v in SOLVER.positions.items()}
+    bowed = torch.from_numpy(Rotation.from_euler("x", [[100.0]] * 4, degrees=True).as_matrix())
+    legs = ("hip", "knee", "ankle", "foot")
+    turns = {n: torch.eye(3).double().expand(4, 3, 3) if n.endswith(legs) else bowed for n in rest}
+    height = float(rest["pelvis"][1] - rest["left_ankle"][1])
+    source = SourceSkeleton(
+        "a", rest, turns, torch.tensor([[0, 2.0, 0]] * 4).double(), 30.0, anatomical=True, rest_is_upright=False,
+        origins=((0.0, 0.0, 0.0), (0.0, height, 0.0)),
+    )  # fmt: skip
+    assert orient(source, SOLVER).up.axis == "y"
+
+
 def test_the_user_says_which_axis_is_up(tmp_path: Path) -> None:
     poses = np.zeros((3, 165))
     np.savez(tmp_path / "a.npz", poses=poses, mocap_frame_rate=30.0)
@@ -166,6 +182,20 @@ def test_where_a_file_has_ankle_and_foot_the_foot_is_the_toe(tmp_path: Path) -> 
     assert (info.joints["left_ankle"], info.joints["left_foot"]) == ("L_Ankle", "L_Foot")
 
 
+@pytest.mark.parametrize("names", [("UpLeg", "Leg"), ("thigh", "calf"), ("Thigh", "Shin"), ("UpperLeg", "LowerLeg")])
+@pytest.mark.parametrize("toe", [False, True])
+def test_an_ankle_above_a_foot_is_the_ankle_in_every_rig(names: tuple[str, str], toe: bool) -> None:
+    chain = ["LeftArm", "LeftForeArm", "RightArm", "RightForeArm", *(f"{s}{n}" for s in ("Left", "Right") for n in names)]
+    parents = [0, 1, 0, 3, 0, 5, 0, 7]
+    for side, knee in (("Left", 6), ("Right", 8)):
+        for name in ("Ankle", "Foot", *(["Toe"] if toe else [])):
+            parents.append(knee if name == "Ankle" else len(chain))
+            chain.append(side + name)
+    found = recognize(["Hips", *chain], [-1, *parents])
+    assert (["Hips", *chain])[found["left_ankle"]] == "LeftAnkle"
+    assert (["Hips", *chain])[found["right_foot"]] == ("RightToe" if toe else "RightFoot")
+
+
 _PARTED = [  # name, parent; the trunk parts above the hips
     [("全ての親", -1), ("センター", 0), ("上半身", 1), ("首", 2), ("頭", 3), ("左腕", 2), ("左ひじ", 5), ("右腕", 2),
      ("右ひじ", 7), ("下半身", 1), ("左足", 9), ("左ひざ", 10), ("右足", 9), ("右ひざ", 12), ("左足ＩＫ", 0)],
@@ -208,6 +238,23 @@ def test_a_bone_without_length_is_taken_from_the_other_side(name: str, tmp_path:
     assert path < 1
 
 
+@pytest.mark.parametrize("kind", ["no legs", "no ankles", "thighs as knees", "no length of thighs", "no length of shanks"])
+def test_the_unit_of_a_skeleton_that_lacks_bones(kind: str) -> None:
+    rest = {n: 100 * v for n, v in SOLVER.positions.items()}
+    for side in ("left", "right"):
+        if kind == "no length of thighs":
+            rest[f"{side}_ankle"] = rest[f"{side}_ankle"] + rest[f"{side}_hip"] - rest[f"{side}_knee"]
+            rest[f"{side}_knee"] = rest[f"{side}_hip"]
+        elif kind == "no length of shanks":
+            rest[f"{side}_ankle"] = rest[f"{side}_knee"]
+        elif kind == "thighs as knees":
+            rest[f"{side}_ankle"], rest[f"{side}_knee"] = rest[f"{side}_knee"] + 1, rest.pop(f"{side}_hip")
+        else:
+            for part in ("ankle", "foot") if kind == "no ankles" else ("hip", "knee", "ankle", "foot"):
+                del rest[f"{side}_{part}"]
+    assert scale_to_meters(SourceSkeleton("a", rest, {}, None, 30.0), SOLVER) == pytest.approx(0.01)
+
+
 _TEXTS = {
     "utf-16 without a mark": lambda t: t.encode("utf-16-le"),
     "lower case, tabs and old line ends": lambda t: t.lower().replace(" ", "\t").replace("frame\ttime", "frame time").replace(
@@ -216,7 +263,38 @@ _TEXTS = {
     "no space after the colons": lambda t: t.replace(": ", ":").encode(),
     "commas between numbers": lambda t: t.partition("MOTION")[0].encode() + b"MOTION" + t.partition("MOTION")[2].replace(
         " ", ", ").replace("Frame, Time:, ", "Frame Time: ").replace("Frames:, ", "Frames: ").encode(),
+    "a comment after MOTION": lambda t: t.replace("MOTION\n", "MOTION # start\n").encode(),
+    "decimal commas and points in names": lambda t: "\n".join(
+        line + ".001" if "JOINT" in line or "ROOT" in line else line.replace(".", ",") for line in t.split("\n")
+    ).encode(),
+    "frames on several lines": lambda t: _by_frame(t, lambda row: row.replace(" ", "\n", 7)),
+    "frames that share a line": lambda t: _by_frame(t, lambda row: row + " ", ""),
 }  # fmt: skip
+
+
+def _by_frame(text: str, change: Callable[[str], str], between: str = "\n") -> bytes:
+    lines = text.rstrip("\n").split("\n")
+    first = next(k for k, line in enumerate(lines) if line.startswith("Frame Time")) + 1
+    return ("\n".join(lines[:first]) + "\n" + between.join(map(change, lines[first:])) + "\n").encode()
+
+
+def _two_people(text: str) -> bytes:
+    head, mark, frames = text.partition("MOTION")
+    doubled = _by_frame(mark + frames, lambda row: f"{row} {row}").decode()
+    return (head + head.replace("HIERARCHY\n", "") + doubled).encode()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_two_people, "contains more than one skeleton"),
+        (lambda t: _by_frame(t, lambda row: row + " 0"), r"has \d+ channels but a frame of \d+ numbers"),
+        (lambda t: t.rstrip().encode() + b" 0\n", r"has \d+ channels but a frame of \d+ numbers"),
+    ],
+)
+def test_frames_of_another_skeleton_are_refused(change: Callable[[str], bytes], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        _read(tmp_path / "a.bvh", change(bvh(_still(), Convention()).decode()))
 
 
 @pytest.mark.parametrize("kind", _TEXTS)
@@ -253,6 +331,25 @@ def test_an_unknown_skeleton_names_what_it_lacks_and_a_map_helps(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    ("unknown", "what"),
+    [
+        (("LeftLeg",), "left knee"), (("LeftLeg", "RightLeg"), "left knee or the right knee"), (("LeftHand",), "left wrist"),
+        (("LeftUpLeg", "LeftLeg", "LeftFoot", "LeftToeBase"), "left leg"), ((), ""),
+        (("LeftToeBase", "LeftShoulder", "Spine1"), ""),
+    ],
+)  # fmt: skip
+def test_missing_limbs_and_joints_between_found_ones_are_said(unknown: tuple[str, ...], what: str, tmp_path: Path) -> None:
+    text = bvh(make_clip(2), Convention()).decode()
+    for k, name in enumerate(unknown):
+        text = text.replace(f"JOINT {name}\n", f"JOINT Bone{k}\n")
+    (tmp_path / "a.bvh").write_text(text)
+    _, info = inspect_motion(tmp_path / "a.bvh", FIGURE)  # type: ignore[arg-type]
+    said = [note for note in info.notes if "recognized" in note]
+    message = f"a.bvh has no joint that is recognized as the {what}; if it has them, map its joints with --joint-map FILE."
+    assert said == ([message] if what else [])
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ("[]", "is not a joint map"), ("{", "is not a joint map"), ("{}", "is not a joint map"),
@@ -280,6 +377,38 @@ def test_hands_eyes_and_jaw_are_read_under_the_names_of_the_package_smplx(tmp_pa
     split = _npz(tmp_path / "b.npz", **parts)
     assert apart(split, whole, FIGURE)[0] < 1e-3
     assert torch.equal(split.params.expression, whole.params.expression)
+
+
+_SIX = {
+    "rows": lambda R: R[..., :2, :].reshape(*R.shape[:2], 6),
+    "columns": lambda R: R[..., :2].swapaxes(-1, -2).reshape(*R.shape[:2], 6),
+    "interleaved": lambda R: R[..., :2].reshape(*R.shape[:2], 6),
+    "two rows": lambda R: R[..., :2, :],
+    "two columns": lambda R: R[..., :2],
+}
+
+
+@pytest.mark.parametrize("bent", ["knees", "arms"])
+@pytest.mark.parametrize("layout", _SIX)
+def test_six_numbers_of_a_person_who_stands_nearly_straight(layout: str, bent: str, tmp_path: Path) -> None:
+    poses = np.zeros((4, 55, 3))
+    for side, sign in (("left", -1), ("right", 1)):
+        if bent == "knees":
+            poses[:, SMPLX_JOINTS.index(f"{side}_knee"), 0] = 0.04
+        else:
+            poses[:, SMPLX_JOINTS.index(f"{side}_shoulder"), 2] = 1.2 * sign
+            poses[:, SMPLX_JOINTS.index(f"{side}_knee"), 0] = -0.01
+    expected = _npz(tmp_path / "a.npz", poses=poses)
+    R = Rotation.from_rotvec(poses.reshape(-1, 3)).as_matrix().reshape(4, 55, 3, 3)
+    assert apart(_npz(tmp_path / "b.npz", poses=_SIX[layout](R)), expected, FIGURE)[0] < 0.1
+
+
+def test_six_numbers_that_may_be_rows_or_columns_are_said(tmp_path: Path) -> None:
+    lean = Rotation.from_euler("x", [[10], [11], [12]], degrees=True).as_matrix().reshape(3, 1, 3, 3)
+    arrays = {"global_orient": _SIX["columns"](lean), "body_pose": np.zeros((3, 63)), "fps": 30.0}
+    np.savez(tmp_path / "a.npz", **arrays)
+    _, info = inspect_motion(tmp_path / "a.npz", FIGURE)  # type: ignore[arg-type]
+    assert any("the poses do not tell which, and rows are assumed" in note for note in info.notes)
 
 
 @pytest.mark.parametrize("width", [6, 12])
@@ -403,6 +532,27 @@ _BROKEN = {
     "an unknown skeleton": (lambda d: [n.update(name=f"b{k}") for k, n in enumerate(d["nodes"])], "map its joints"),
     "a wrong skin": (lambda d: d["skins"][0].update(joints=[1, 2]), "impossible for a body"),
 }
+
+
+def _prop_first(data: dict[str, object]) -> None:
+    animations, nodes = data["animations"], data["nodes"]
+    assert isinstance(animations, list)
+    assert isinstance(nodes, list)
+    nodes.append({"name": "Cube"})
+    sampler = next(c["sampler"] for c in animations[0]["channels"] if c["target"]["path"] == "translation")
+    channel = {"sampler": 0, "target": {"node": len(nodes) - 1, "path": "translation"}}
+    prop = {"name": "spin", "samplers": [animations[0]["samplers"][sampler]], "channels": [channel]}
+    animations[0]["name"] = "walk"
+    animations[:0] = [{"name": "empty", "samplers": [], "channels": []}, prop]
+
+
+def test_the_first_animation_that_moves_the_person_is_played(tmp_path: Path) -> None:
+    content = glb(make_clip(3), skin=False)
+    expected = _read(tmp_path / "a.glb", content)
+    (tmp_path / "b.glb").write_bytes(_glb_with(_prop_first, content))
+    motion, info = inspect_motion(tmp_path / "b.glb", FIGURE)  # type: ignore[arg-type]
+    assert apart(motion, expected, FIGURE) == pytest.approx((0, 0), abs=1e-3)
+    assert "b.glb has 3 animations; number 3 (walk) is played." in info.notes
 
 
 @pytest.mark.parametrize("kind", _BROKEN)

@@ -35,7 +35,7 @@ _MOST_ROTATIONS = 2_000_000  # limit of frames times joints, at some 200 bytes e
 _MOST_LINES, _MOST_LINE_BYTES = 100, 1000  # limits between the word MOTION and the frames
 _MOST_DIGITS = 60  # longest number as text
 _PIECE = 1 << 18  # characters read at once
-_POINT = re.compile(r"\d\.\d")
+_POINT = re.compile(r"(?<![^\s,;])[-+]?\d*\.\d")  # in a number, not in a name such as Spine1.001
 _COMMENT = re.compile(r"(?:#|//)[^\n]*")
 _LARGEST = 1e9
 
@@ -107,6 +107,9 @@ class _Words:
         self._at += 1
         return self._words[self._at - 1]
 
+    def more(self) -> bool:
+        return self._at < len(self._words)
+
     def name(self) -> str:
         """Return the text up to the next brace; names may contain spaces."""
         parts = [self.next()]
@@ -158,7 +161,7 @@ class _Text:
         size = 0
         while size < _MOST_HEAD_BYTES:
             line = self._stream.readline(_MOST_HEAD_BYTES)
-            if not line or line.strip().upper() == "MOTION":
+            if not line or _COMMENT.sub("", line).strip().upper() == "MOTION":
                 return self._clean("".join(lines)), bool(line)
             lines.append(line)
             size += len(line)
@@ -279,6 +282,8 @@ def _hierarchy(
         elif word == "}" and stack:
             stack.pop()
             if not stack:
+                if words.more() and words.next().upper() == "ROOT":
+                    raise InputError(f"{words.source} contains more than one skeleton (ROOT). Export one person alone.")
                 return names, parents, offsets, channels, tips
         else:
             raise words.wrong(f"has the word {given[:30]!r} in an impossible place")
@@ -319,6 +324,7 @@ def _frames(text: _Text, size: int, joints: int, width: int, words: _Words) -> t
         raise InputError(f"{words.source} has {count} frames of {joints} joints; the limit is {most}. Cut it into parts.")
     values = np.empty(count * width)
     filled, rest = 0, ""
+    rows = _Rows(count, width)
     while filled < len(values):
         piece = text.piece()
         found = (rest + piece).split()
@@ -332,11 +338,40 @@ def _frames(text: _Text, size: int, joints: int, width: int, words: _Words) -> t
         except ValueError:
             raise words.wrong("has text where numbers should be in its frames") from None
         filled += len(found)
+        rows.add(piece)
         if not piece and filled < len(values):
             raise words.wrong(f"announces {count} frames but contains {filled // width}")
+    if rows.wrong:
+        raise words.wrong(f"has {width} channels but a frame of {rows.wrong} numbers")
     if not np.isfinite(values).all() or np.abs(values).max() > _LARGEST:
         raise words.wrong("has impossible numbers in its frames")
     return torch.from_numpy(values.reshape(count, width)), _rate(step)
+
+
+class _Rows:
+    """Finds lines that are no frames, in files with a frame a line.
+
+    Attributes:
+        wrong: how many numbers the first such line has; 0 = none was found.
+    """
+
+    def __init__(self, count: int, width: int) -> None:
+        self.wrong = 0
+        self._left, self._count, self._width = count, count, width
+
+    def add(self, piece: str) -> None:
+        """Look at some whole lines."""
+        if not piece.endswith("\n") and len(piece) > _PIECE:  # a part of a line
+            self._left = 0
+        for line in piece.split("\n") if self._left and not self.wrong else ():
+            numbers = len(line.split())
+            if numbers and numbers != self._width:
+                parts = self._left == self._count and (numbers < self._width or not numbers % self._width)
+                self._left, self.wrong = 0, 0 if parts else numbers  # frames may be wrapped, or share a line
+            elif numbers:
+                self._left -= 1
+            if not self._left:
+                return
 
 
 def _rate(step: float) -> float:

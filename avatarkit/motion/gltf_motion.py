@@ -89,7 +89,7 @@ class _Curve:
 
 
 def gltf_motion(reading: Reading) -> tuple[Motion, MotionInfo]:
-    """Read the first animation of a glTF file.
+    """Read the first animation of a glTF file that turns joints of its skeleton.
 
     glTF is y up. The skin's bind pose is the rest pose; without a skin, the nodes' own.
 
@@ -101,21 +101,30 @@ def gltf_motion(reading: Reading) -> tuple[Motion, MotionInfo]:
     if not animations:
         raise InputError(f"{file.name} has no animation. Export it with one, or use a BVH file.")
     try:
-        curves = _curves(file, animations[0])
         joints, rig, rest_of = _skeleton(file, reading)
+        played = next((k for k, a in enumerate(animations) if _turns(a, set(joints.values()))), 0)
+        curves = _curves(file, animations[played])
         t, fps = _times(file, curves, len(file.parents))
         source = _source(file, joints, rest_of, curves, t, fps)
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise file.damaged() from error
     notes = []
     if len(animations) > 1:
-        notes.append(f"{file.name} has {len(animations)} animations; the first is played.")
+        name = " ".join(str(animations[played].get("name", ""))[:200].split())
+        which = f"number {played + 1}" + f" ({name})" * bool(name)
+        notes.append(f"{file.name} has {len(animations)} animations; {which} is played.")
     names = {n: _node_name(file, j) for n, j in joints.items()}
     upright = reading if reading.up is not None else replace(reading, up="y")
     motion, info = upright.retargeted(source, "glTF", rig, names, notes=notes)
     if reading.up is None:
         info = replace(info, up=replace(info.up, reason="as in all glTF files"))
     return motion, info
+
+
+def _turns(animation: Mapping[str, Any], joints: set[int]) -> bool:
+    """Return whether an animation rotates one of the nodes."""
+    targets = [channel["target"] for channel in animation["channels"]]
+    return any(target["path"] == "rotation" and target.get("node") in joints for target in targets)
 
 
 def _node_name(file: Gltf, node: int) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from avatarkit.interfaces import BodyModel
-from avatarkit.motion.pose_solver import PoseSolver
+from avatarkit.motion.pose_solver import SIDES, PoseSolver
 from avatarkit.motion.retargeting import retarget
 from avatarkit.motion.source_skeleton import SourceSkeleton, orient, scale_to_meters
 from avatarkit.motion.up_axis import Up
@@ -85,8 +85,25 @@ class Reading:
         up = orientation.up
         if not up.usual:
             notes = (*notes, f"{self.path.name}: {up.axis} is taken to be up ({up.reason}); --up says otherwise.")
+        gaps = [] if source.relative else _gaps(source.rotations)
+        if gaps:
+            what = " or the ".join(n.replace("_", " ") for n in gaps)
+            known = f"{self.path.name} has no joint that is recognized as the {what}"
+            notes = (*notes, f"{known}; if it has them, map its joints with --joint-map FILE.")
         missing = tuple(n for n in SMPLX_JOINTS[:22] if n not in source.rotations)
         return motion, MotionInfo(form, rig, up, unit, joints, missing, tuple(notes))
+
+
+def _gaps(found: Container[str]) -> list[str]:
+    """Return whole limbs that are missing, and joints that are missing above found ones."""
+    gaps: list[str] = []
+    for side in SIDES:
+        leg, arm = ([f"{side}_{n}" for n in names] for names in (("hip", "knee", "ankle", "foot"), ("elbow", "wrist", "middle1")))
+        if not any(n in found for n in leg):
+            gaps.append(f"{side}_leg")
+        for chain in (leg, arm):
+            gaps += [n for k, n in enumerate(chain) if n not in found and any(below in found for below in chain[k:])]
+    return gaps
 
 
 def unit_name(meters: float) -> str:

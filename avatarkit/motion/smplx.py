@@ -68,7 +68,7 @@ def smplx_motion(arrays: Mapping[str, np.ndarray], reading: Reading) -> tuple[Mo
         InputError: the arrays are not poses.
     """
     source_name = reading.path.name
-    local = read_rotations(arrays, source_name)
+    local, notes = read_rotations(arrays, source_name)
     fps, note = read_rate(arrays, source_name)
     count = len(local["pelvis"])
     positions = read_positions(arrays, count, source_name)
@@ -84,7 +84,7 @@ def smplx_motion(arrays: Mapping[str, np.ndarray], reading: Reading) -> tuple[Mo
         origins=_ORIGINS,
     )  # fmt: skip
     rig = "SMPL-X" if "jaw" in local else "SMPL-H" if "left_index1" in local else "SMPL"
-    motion, info = reading.retargeted(source, "SMPL npz", rig, {n: n for n in local}, notes=[note] if note else [])
+    motion, info = reading.retargeted(source, "SMPL npz", rig, {n: n for n in local}, notes=[note, *notes] if note else notes)
     if set(SMPLX_JOINTS) <= set(reading.body.joint_names):
         motion = replace(motion, params=_native(source, local, reading))
     return motion, info

@@ -64,6 +64,16 @@ _SIZES = (3, 6, 9)  # numbers per joint
 _MOST_WIDTH = 1000  # limit of numbers per frame
 _FARTHEST = 1e6  # largest valid coordinate, in the units of the file
 _SKEW = 0.05  # largest deviation of a matrix from a rotation
+_LAYOUTS: dict[tuple[int, ...], str] = {(2, 3): "rows", (3, 2): "interleaved columns"}
+"""Last axes of an array of six numbers per joint -> how they are stored."""
+_HINGES = {  # joint -> the axis about which it bends one way only, and the sign
+    "left_knee": (0, 1), "right_knee": (0, 1), "left_elbow": (1, -1), "right_elbow": (1, 1),
+    **{f"left_{f}{k}": (2, -1) for f in ("index", "middle", "ring", "pinky") for k in (1, 2, 3)},
+    **{f"right_{f}{k}": (2, 1) for f in ("index", "middle", "ring", "pinky") for k in (1, 2, 3)},
+}  # fmt: skip
+_HABITS = {"left_shoulder": (2, -1), "right_shoulder": (2, 1), "left_hip": (0, -1), "right_hip": (0, -1)}
+"""Arms mostly hang below a T-pose, and hips mostly bend forward."""
+_CLEAR = 0.05  # radians in sum, or part of a unit vector, from which a layout is certain
 
 
 def is_smplx(arrays: Mapping[str, np.ndarray]) -> bool:
@@ -77,8 +87,8 @@ def _named(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]
         yield re.sub("^smpl[xh]?_", "", key), values
 
 
-def read_rotations(arrays: Mapping[str, np.ndarray], source: str) -> dict[str, torch.Tensor]:
-    """Return joint -> (T, 3, 3) relative to its parent.
+def read_rotations(arrays: Mapping[str, np.ndarray], source: str) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """Return joint -> (T, 3, 3) relative to its parent, and sentences about what was assumed.
 
     Fingers that rest in all frames are left out, so that a body keeps its relaxed fingers.
 
@@ -92,22 +102,34 @@ def read_rotations(arrays: Mapping[str, np.ndarray], source: str) -> dict[str, t
     fields = {name: values for name, values in _named(arrays) if name in _ROTATIONS}
     count = max(_frame_count(values, name, source) for name, values in fields.items() if name in _POSES)
     found: dict[str, torch.Tensor] = {}
-    six: set[str] = set()
+    six: dict[str, torch.Tensor] = {}
+    layout = ""
+    notes: list[str] = []
     for name, values in fields.items():
         if "hand" in name and values.dtype.kind in "fiu" and not values.any():  # PCA components, too
             continue
-        local, joints, is_six = _decode(values, name, count, source)
-        found |= {joint: local[:, k] for k, joint in enumerate(joints) if joint not in _SMPL_HANDS}
-        six |= set(joints) if is_six else set()
+        rows, joints = _decode(values, name, count, source)
+        if rows.shape[-1] == 6:
+            layout = layout or _LAYOUTS.get(values.shape[-2:], "")
+            six |= {joint: rows[:, k] for k, joint in enumerate(joints) if joint not in _SMPL_HANDS}
+        else:
+            local = _matrices(rows, name, source)
+            found |= {joint: local[:, k] for k, joint in enumerate(joints) if joint not in _SMPL_HANDS}
     if six:
-        found |= _as_rows_or_columns({n: found[n] for n in six if n in found})
+        turns, sure = _from_six(six, layout)
+        found |= turns
+        if not sure:
+            notes.append(
+                f"{source} has rotations of six numbers that are rows or columns of matrices; the poses do not tell which, "
+                "and rows are assumed. Store axis-angle if the person turns the wrong way."
+            )
     still = torch.eye(3, dtype=torch.float64)
     for hand in (_LEFT_HAND, _RIGHT_HAND):
         if all(n not in found or torch.allclose(found[n], still, atol=1e-6) for n in hand):
             for n in hand:
                 found.pop(n, None)
     found.setdefault("pelvis", still.expand(count, 3, 3))
-    return found
+    return found, notes
 
 
 def _frame_count(values: np.ndarray, name: str, source: str) -> int:
@@ -127,8 +149,8 @@ def _widths(name: str) -> set[int]:
     return {len(joints) * size for joints in _ROTATIONS[name] for size in _SIZES}
 
 
-def _decode(values: np.ndarray, name: str, count: int, source: str) -> tuple[torch.Tensor, Sequence[str], bool]:
-    """Return (T, n, 3, 3), the n joints, and whether the array holds six numbers per joint."""
+def _decode(values: np.ndarray, name: str, count: int, source: str) -> tuple[torch.Tensor, Sequence[str]]:
+    """Return (T, n, 3 or 6 or 9) and the n joints."""
     if values.dtype.kind not in "fiu" or not values.ndim or values.size > _MOST_WIDTH * count:
         raise InputError(f"{source}: {name!r} contains no rotations per frame.")
     options = [(joints, size) for joints in _ROTATIONS[name] for size in _SIZES]
@@ -137,14 +159,16 @@ def _decode(values: np.ndarray, name: str, count: int, source: str) -> tuple[tor
     width = int(np.prod(shape, dtype=np.int64))
     if lead:
         for joints, size in options:
-            explicit = {3: shape[-1:] in ((3,), (width,)) and shape[-2:] != (3, 3), 6: shape[-1:] in ((6,), (width,)),
-                        9: shape[-2:] == (3, 3) or shape[-1:] in ((9,), (width,))}[size]  # fmt: skip
+            explicit = {
+                3: shape[-1:] in ((3,), (width,)) and shape[-2:] != (3, 3),
+                6: shape[-1:] in ((6,), (width,)) or shape[-2:] in _LAYOUTS,
+                9: shape[-2:] == (3, 3) or shape[-1:] in ((9,), (width,)),
+            }[size]
             if width == len(joints) * size and explicit:
                 rows = values.reshape(-1, len(joints), size).astype(np.float64)
                 if not np.isfinite(rows).all() or np.abs(rows).max() > 1e3:
                     raise InputError(f"{source} contains poses with impossible numbers in {name!r}.")
-                turns = _matrices(torch.from_numpy(rows), name, source)
-                return turns.expand(count, -1, -1, -1), joints, size == 6
+                return torch.from_numpy(rows).expand(count, -1, -1), joints
     if "hand" in name and lead and width < 90:
         raise InputError(
             f"{source}: {name!r} has {width} numbers per frame, PCA components of a hand whose basis the file lacks; "
@@ -164,15 +188,9 @@ def _frames_lead(values: np.ndarray, lead: int, count: int) -> bool:
 
 
 def _matrices(rows: torch.Tensor, name: str, source: str) -> torch.Tensor:
-    """Return rotations (T, n, 3, 3) from (T, n, 3 or 6 or 9)."""
+    """Return rotations (T, n, 3, 3) from (T, n, 3 or 9)."""
     if rows.shape[-1] == 3:
         return axis_angle_to_matrix(rows)
-    if rows.shape[-1] == 6:
-        pairs = rows.unflatten(-1, (2, 3)), rows.unflatten(-1, (3, 2)).mT  # vectors one after the other, or interleaved
-        first, second = min(pairs, key=_deviation).unbind(-2)
-        x = torch.nn.functional.normalize(first, dim=-1)
-        y = torch.nn.functional.normalize(second - (second * x).sum(-1, keepdim=True) * x, dim=-1)
-        return torch.stack([x, y, torch.linalg.cross(x, y)], -1)
     R = rows.unflatten(-1, (3, 3))
     if _deviation(R) > _SKEW or float(torch.det(R).min()) < 0:
         raise InputError(f"{source}: {name!r} contains matrices that are no rotations.")
@@ -185,16 +203,38 @@ def _deviation(rows: torch.Tensor) -> float:
     return float((rows @ rows.mT - torch.eye(rows.shape[-2], dtype=rows.dtype)).abs().max())
 
 
-def _as_rows_or_columns(found: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return rotations from six numbers, which are rows of a matrix for some programs and columns for others.
+def _from_six(six: Mapping[str, torch.Tensor], layout: str) -> tuple[dict[str, torch.Tensor], bool]:
+    """Return rotations from six numbers per joint, and whether their layout is certain.
 
-    Knees and elbows tell, as they bend one way only. Rows (PyTorch3D) are assumed if these are straight.
+    Programs store two rows of a matrix (PyTorch3D), or two columns, one after the other or interleaved. All joints of a file
+    have one layout, which shows in all of them together.
+
+    Args:
+        six: joint -> (T, 6).
+        layout: value of ``_LAYOUTS`` that the shape of the arrays tells, or nothing.
     """
-    bends = {"left_knee": (0, 1), "right_knee": (0, 1), "left_elbow": (1, -1), "right_elbow": (1, 1)}
-    bent = sum(
-        sign * float(matrix_to_axis_angle(found[n])[:, axis].mean()) for n, (axis, sign) in bends.items() if n in found
-    )  # fmt: skip
-    return {n: R if bent > 0.02 else R.mT for n, R in found.items()}
+    values = torch.stack(list(six.values()))
+    in_turn, interleaved = values.unflatten(-1, (2, 3)), values.unflatten(-1, (3, 2)).mT
+    if not layout and _deviation(interleaved) < _deviation(in_turn):
+        layout = "interleaved columns"
+    first, second = (interleaved if layout == "interleaved columns" else in_turn).unbind(-2)
+    x = torch.nn.functional.normalize(first, dim=-1)
+    y = torch.nn.functional.normalize(second - (second * x).sum(-1, keepdim=True) * x, dim=-1)
+    columns = dict(zip(six, torch.stack([x, y, torch.linalg.cross(x, y)], -1), strict=True))
+    rows = {n: R.mT for n, R in columns.items()}
+    if layout:
+        return (rows if layout == "rows" else columns), True
+    for table in (_HINGES, _HABITS):
+        bent = sum(
+            sign * float(matrix_to_axis_angle(columns[n])[:, axis].mean()) for n, (axis, sign) in table.items() if n in columns
+        )  # fmt: skip
+        if abs(bent) > _CLEAR:
+            return (columns if bent > 0 else rows), True
+    if "pelvis" in columns:
+        upright, other = (float(R["pelvis"][:, 1:, 1].mean(0).max()) for R in (columns, rows))
+        if abs(upright - other) > _CLEAR:
+            return (columns if upright > other else rows), True
+    return rows, all(torch.allclose(R, R.mT, atol=1e-3) for R in rows.values())
 
 
 def read_positions(arrays: Mapping[str, np.ndarray], count: int, source: str) -> torch.Tensor | None:

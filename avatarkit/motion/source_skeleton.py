@@ -18,7 +18,7 @@ __all__ = ["TRUNK", "Orientation", "SourceSkeleton", "bone_at_rest", "cosine", "
 
 TRUNK = ("pelvis", "spine1", "spine2", "spine3", "neck", "head")
 _MOST_LOOKS = 300  # frames from which the up axis is found
-_SHORT = 1e-4  # of a limb; shorter bones have no direction
+_SHORT = 1e-4  # of the longest bone of a limb; shorter bones have no direction
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,10 @@ def orient(source: SourceSkeleton, solver: PoseSolver, up: str | None = None) ->
         if standing and source.rest_is_upright:
             rest = next(n for n, v in UP_AXES.items() if torch.equal(torch.tensor(v).double(), axes["pelvis"][:, 1]))
         step = -(-len(pelvis) // _MOST_LOOKS)
-        joints = _joints(source)[::step] * scale_to_meters(source, solver)
-        found = find_up(pelvis[::step, :, 1], joints, rest, source.positions is not None, source.origins, source.data_set)
+        scale = scale_to_meters(source, solver)
+        joints = _joints(source)[::step] * scale
+        origins = [(x * scale, y * scale, z * scale) for x, y, z in source.origins]
+        found = find_up(pelvis[::step, :, 1], joints, rest, source.positions is not None, origins, source.data_set)
     z = found.direction.roll(1)
     upright = torch.stack([torch.linalg.cross(found.direction, z), found.direction, z])
     return Orientation(found, upright, _to_front(upright @ pelvis) @ upright)
@@ -233,18 +235,27 @@ def _mirrored(name: str) -> str:
 
 
 def scale_to_meters(source: SourceSkeleton, solver: PoseSolver) -> float:
-    """Return the factor from a skeleton's units to meters of a body of the same proportions."""
-    return _size(solver.positions) / _size(source.rest)
+    """Return the factor from a skeleton's units to meters of a body of the same proportions.
+
+    Measured on the bones of the legs that the skeleton has, or of the arms where it has no hips; then a "leg" may be a thigh.
+    """
+    least = _SHORT * _size(source.rest)
+    for limb in _LIMBS:
+        bones = [bone for bone in limb if _length(source.rest, bone) > least]
+        if bones and any(f"{side}_{limb[0][0]}" in source.rest for side in SIDES):
+            return sum(_length(solver.positions, b) for b in bones) / sum(_length(source.rest, b) for b in bones)
+    return 1.0
+
+
+_LIMBS = ((("hip", "knee"), ("knee", "ankle")), (("shoulder", "elbow"), ("elbow", "wrist")))
 
 
 def _size(rest: Mapping[str, torch.Tensor]) -> float:
-    """Return the length of a leg, or of an arm where there are none."""
-    for chain in (("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist")):
-        lengths = [
-            sum(math.dist(rest[f"{side}_{a}"].tolist(), rest[f"{side}_{b}"].tolist()) for a, b in itertools.pairwise(chain))
-            for side in SIDES
-            if all(f"{side}_{n}" in rest for n in chain)
-        ]
-        if lengths and max(lengths) > 1e-9:
-            return max(lengths)
-    return 1.0
+    """Return the length of the longest bone of the limbs; 1 if none has a length."""
+    return max(_length(rest, bone) for limb in _LIMBS for bone in limb) or 1.0
+
+
+def _length(rest: Mapping[str, torch.Tensor], bone: tuple[str, str]) -> float:
+    """Return the length of a bone, on the side where it is longer; 0 if it is missing."""
+    ends = [(f"{side}_{bone[0]}", f"{side}_{bone[1]}") for side in SIDES]
+    return max((math.dist(rest[a].tolist(), rest[b].tolist()) for a, b in ends if a in rest and b in rest), default=0.0)
