@@ -1,7 +1,7 @@
 """Colors any point of a tracked person's surface from the one photo.
 
 Three layers, best first: the photo where it shows the point; the photo where it shows the point's mirror image,
-corrected for the difference in light between the sides; colors screened_poisson over the surface from what is seen.
+corrected for the difference in light between the sides; colors spread over the surface from what is seen.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class PhotoPainter:
         scalp = region == REGIONS.index("scalp")
         to_hair, to_skin = (value - expected.color).norm(dim=1), (value - expected.skin).norm(dim=1)
         hair_like = smoothstep(to_skin / (to_hair + to_skin).clamp(min=1e-6), 0.35, 0.6)
-        known = torch.where(scalp, known * hair_like, known)  # or the forehead would screened_poisson to the nape
+        known = torch.where(scalp, known * hair_like, known)  # or the forehead would spread to the nape
         base = screened_poisson(edges, conductance, value, 30.0 * known, expected.color, expected.strength).clamp(0.0, 1.0)
         base = self._close_lids(body, base, known)
 

@@ -24,7 +24,7 @@ from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import Mesh, MeshRendering
 from avatarkit.types.subject import Subject
 
-__all__ = ["LABELS", "Parsing", "colored", "grid_edges", "parse", "vertex_labels"]
+__all__ = ["LABELS", "Parsing", "colored", "grid_edges", "parse", "pixels_to", "vertex_labels"]
 
 _SIDES = ("left", "right")
 _LIMBS = tuple(f"{side}_{part}" for part in ("upper_arm", "forearm", "hand", "leg", "foot") for side in _SIDES)
@@ -55,7 +55,7 @@ _GLARE = 12.0  # CIELAB lightness above nine tenths of the hand that is not the 
 _SHINES = 5.0  # cost of taking it for a hand or forearm beside the mesh
 _BOTH = 0.03  # part of each arm's pixels that a color of both must have
 _SPREAD = 4.0  # of a color in CIELAB units, at least
-_EVERY = 1e6  # volume of CIELAB: the density of a part whose colors nobody knows is one over it
+_EVERY = 1e6  # volume of CIELAB: a part of unknown colors has a density of one over it
 _FITS, _MISFITS, _BELIEF = 5.0, -5.0, 0.7  # bounds of the logarithm of how well a color fits; how much of it counts
 _INSIDE, _SURE = 0.012, 0.8  # meters inside of the fitted part, and probability, from which a pixel teaches colors
 _PRIOR, _CONTRAST, _TIGHTEST = (
@@ -197,20 +197,20 @@ def _shape_costs(
         if part == "hand" and side in hands:
             soft, area = _FOUND_HAND, hands[side]
         if soft and area.any():
-            cost[number] = 0.5 * (_away(area) * meter / soft).square()
+            cost[number] = 0.5 * (pixels_to(area) * meter / soft).square()
     cost[LABELS.index("hair")] = _hair_cost(fitted, meter)
-    near, inside = _away(fitted >= 0) * meter, _away(fitted < 0) * meter
+    near, inside = pixels_to(fitted >= 0) * meter, pixels_to(fitted < 0) * meter
     cost[LABELS.index("other")] = _OTHER + _OTHER_NEAR * torch.exp((inside - near) / _OTHER_REACH)
     for side, found in hands.items():
         cost[:, found] += _FOUND
         cost[LABELS.index(f"{side}_hand"), found] -= _FOUND
-    cost[LABELS.index("held")] = _HELD + 0.5 * (_away(holding) * meter / _HELD_REACH).square()
+    cost[LABELS.index("held")] = _HELD + 0.5 * (pixels_to(holding) * meter / _HELD_REACH).square()
     return cost.clamp(max=_NEVER)
 
 
 def _hair_cost(fitted: torch.Tensor, meter: float) -> torch.Tensor:
     """(h, w) cost of hair: it stands off the scalp a little, and falls beside and below the head."""
-    standing, falling = (0.5 * (_away(area) * meter / _HAIR).square() for area in (_scalp(fitted), _fall(fitted, meter)))
+    standing, falling = (0.5 * (pixels_to(area) * meter / _HAIR).square() for area in (_scalp(fitted), _fall(fitted, meter)))
     return torch.minimum(standing, _FALL + falling)
 
 
@@ -252,10 +252,10 @@ def _teachers(
             elif name in partially_visible:
                 found[number] = on_mesh
         else:
-            inside = _away(fitted != number) * meter
+            inside = pixels_to(fitted != number) * meter
             found[number] = (inside > min(_INSIDE, 0.5 * float(inside.max()))) & (alpha > 0.95)
             if name == "trunk" or name.endswith("leg"):
-                found[number] &= _away(holding) * meter > _BEFORE
+                found[number] &= pixels_to(holding) * meter > _BEFORE
     return found
 
 
@@ -267,7 +267,7 @@ def _glare(
     if int(on_hands.sum()) < _LEAST:
         return torch.zeros_like(on_hands)
     bright = lightness > lightness[on_hands].quantile(0.9) + _GLARE
-    return bright & (skin > 0) & (_away(holding) * meter < _BEFORE)
+    return bright & (skin > 0) & (pixels_to(holding) * meter < _BEFORE)
 
 
 def _color_fit(
@@ -391,7 +391,7 @@ def _where_it_hangs(chance: torch.Tensor, name: str, root: torch.Tensor, inside:
     Without specks, those that do not touch the label's ``root`` (h, w), and those that lie ``inside`` (h, w) of something else:
     light and rings color fingers, too.
     """
-    number, root = LABELS.index(name), _away(root) * meter < max(_TOUCHING, 1.5 * meter)
+    number, root = LABELS.index(name), pixels_to(root) * meter < max(_TOUCHING, 1.5 * meter)
     pieces, count = ndimage.label((chance.argmax(0) == number).numpy(), np.ones((3, 3)))
     size = np.bincount(pieces.ravel(), minlength=count + 1)
     wrong = (size * meter**2 < _SMALLEST) | (np.bincount(pieces[inside.numpy()], minlength=count + 1) > _WITHIN * size)
@@ -402,7 +402,7 @@ def _where_it_hangs(chance: torch.Tensor, name: str, root: torch.Tensor, inside:
     return out / out.sum(0).clamp(min=1e-9)
 
 
-def _away(area: torch.Tensor) -> torch.Tensor:
+def pixels_to(area: torch.Tensor) -> torch.Tensor:
     """(h, w) pixels to the nearest place of ``area``; large where there is none."""
     if not bool(area.any()):
         return torch.full(area.shape, 1e6)

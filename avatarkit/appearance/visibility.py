@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from avatarkit.appearance.color_priors import luminance
 from avatarkit.appearance.openings import face_openings
-from avatarkit.appearance.parsing import LABELS, Parsing
+from avatarkit.appearance.parsing import LABELS, Parsing, pixels_to
 from avatarkit.geometry.mesh_graph import REGIONS, smoothstep
 from avatarkit.interfaces import Renderer
 from avatarkit.types.camera import Camera
@@ -88,7 +88,7 @@ class PhotoMaps:
             own[_GLOVES] = 1.0
         limb = probability[_numbers((*_FOREARMS, *_HANDS, "held"))].sum(0) > _OWN[0]
         trunk = torch.where(hit, labels[shown], -1) == LABELS.index("trunk")
-        lit = torch.where(trunk, smoothstep(_distance(~limb) * meter, 0.0, _SHADE), 1.0)
+        lit = torch.where(trunk, smoothstep(pixels_to(limb) * meter, 0.0, _SHADE), 1.0)
         things = probability[_numbers(("held", "other"))].sum(0) > _OWN[0]
         self.covered = functional.interpolate((trunk & limb | things)[None, None].float(), matte.alpha.shape)[0, 0] > 0.5
         self._shows = smoothstep(own, *_SHOWN)[None]
@@ -156,15 +156,15 @@ def _border_trust(
     on_head = (region > 0) & (region != REGIONS.index("hands")) & (region != REGIONS.index("feet"))
     inner = region >= _INNER
     reach = torch.maximum(2.0 * photo_pixel, torch.full_like(meter, 0.006))
-    trust = smoothstep(_distance(alpha > 0.5) * meter / reach, 0.15, 1.0)
+    trust = smoothstep(pixels_to(~(alpha > 0.5)) * meter / reach, 0.15, 1.0)
     # The fit may be off where one part hides another, so that colors of both sides are suspect there.
     least = torch.where(on_head, 0.02, 0.015)
     jump = _largest_step(depth, hit & ~inner) > torch.maximum(8.0 * meter, least)
     reach = torch.maximum(2.0 * photo_pixel, torch.where(on_head, 0.006, 0.02))
-    trust = trust * smoothstep(_distance(~jump) * meter / reach, 0.1, 1.0)
+    trust = trust * smoothstep(pixels_to(jump) * meter / reach, 0.1, 1.0)
     rim = _largest_step(inner.float(), hit) > 0.5
     reach = torch.maximum(photo_pixel, torch.full_like(meter, 0.0008))
-    return trust * smoothstep(_distance(~rim) * meter / reach, 0.0, 1.0)
+    return trust * smoothstep(pixels_to(rim) * meter / reach, 0.0, 1.0)
 
 
 def _opening_trust(subject: Subject, camera: Camera, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -176,7 +176,7 @@ def _opening_trust(subject: Subject, camera: Camera, scale: float) -> tuple[torc
     if opening is None:
         return torch.ones(camera.height, camera.width), torch.ones(camera.height, camera.width)
     outside, inside = (  # softened, or the steps of the pixel grid would show
-        functional.avg_pool2d(_distance(mask)[None, None] / scale, 5, 1, 2, count_include_pad=False)[0, 0]
+        functional.avg_pool2d(pixels_to(~mask)[None, None] / scale, 5, 1, 2, count_include_pad=False)[0, 0]
         for mask in (~opening, opening)
     )
     return smoothstep(outside, 0.2, 2.0), smoothstep(inside, 0.2, 1.5)  # lashes and the edge of the lips are nobody's
@@ -192,7 +192,7 @@ def _hair_pixels(alpha: torch.Tensor, region: torch.Tensor, meter: torch.Tensor,
     scalp = region == REGIONS.index("scalp")
     if not scalp.any():
         return torch.zeros(0, 3)
-    solid = _distance(alpha > 0.95) > 2.0  # what shines around the border is no hair
+    solid = pixels_to(~(alpha > 0.95)) > 2.0  # what shines around the border is no hair
     distance, (row, column) = ndimage.distance_transform_edt((region < 0).numpy(), return_indices=True)
     near = region[torch.from_numpy(row), torch.from_numpy(column)] == REGIONS.index("scalp")
     off = (region < 0) & near & (torch.from_numpy(distance).float() * meter < 0.06)
@@ -209,13 +209,6 @@ def _resize(image: torch.Tensor, height: int, width: int) -> torch.Tensor:
         _channels_first(image).float(), (height, width), mode="bilinear", align_corners=False, antialias=True
     )
     return x[0].permute(1, 2, 0)
-
-
-def _distance(mask: torch.Tensor) -> torch.Tensor:
-    """(H, W) pixels to the nearest place where ``mask`` is False; large where there is none."""
-    if bool(mask.all()):
-        return torch.full(mask.shape, 1e6)
-    return torch.from_numpy(ndimage.distance_transform_edt(mask.numpy())).float()
 
 
 def _largest_step(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:

@@ -195,7 +195,7 @@ def confirm(question: str, yes: bool, refused: str, how: str) -> None:
         question: to answer with yes or no.
         yes: whether it was answered by an option.
         refused: what happened if they refuse.
-        how: what to do where nobody can be asked.
+        how: what to do where no one can answer a question.
 
     Raises:
         ConfigError: they refused, or cannot be asked.

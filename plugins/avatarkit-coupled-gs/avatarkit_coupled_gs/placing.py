@@ -1,4 +1,7 @@
-"""Depth and skinning weights of what the photo shows beside the mesh, or before it, by diffusion within its part."""
+"""Depth and skinning weights of what the photo shows beside the mesh, or before it.
+
+Depth is diffused within a part; the nearest points of that part's surface in space give the weights.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,17 @@ import torch
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from avatarkit.appearance.parsing import LABELS, Parsing, grid_edges
+from avatarkit.appearance.parsing import LABELS, Parsing, grid_edges, pixels_to
 from avatarkit.geometry.mesh_graph import screened_poisson, smoothstep
 from avatarkit.interfaces import BodyModel
 
 __all__ = ["Places", "before", "place_parts", "same_surface"]
 
-_PULL = 1e-3  # of a part's usual depth and joint: they count only where nothing of the part is near
+_PULL = 1e-3  # of a part's usual depth: it counts only where nothing of the part is near
 _KNOWN = 1e3  # pull of the surface
+_FARTHEST = 0.12  # meters from the surface of its part at which a pixel is not the part's any more; not of hair and held things
+_HAND_OFF, _ARM_OFF = 0.025, 0.06  # the same of hands, and of arms in their sleeves
 _SKIN_OFF = 0.012  # the same of bare limbs: skin does not stand off the body, the fit is wrong there
-_HAND_OFF, _ARM_OFF = 0.025, 0.06  # the same of hands, which are bare, and of arms in their sleeves
-_FARTHEST = 0.12  # meters from the surface that a part shows: hair and held things excepted, what is farther off is not its own
 _BESIDE, _THICK = 1.2, 0.004  # how far it may lie from its part in space: times their distance in the picture, and meters more
 _AROUND = 3  # vertices that move a pixel
 _TOUCH = 0.1  # part of a hand's pixels under a held thing that it may reach into
@@ -50,16 +53,15 @@ def _table(pairs: list[tuple[str, str]]) -> torch.Tensor:
     return table
 
 
-_GROUP = torch.tensor(
-    [
-        LABELS.index(f"{n.split('_')[0]}_hand")
-        if n.endswith(("arm", "hand"))
-        else LABELS.index(f"{n.split('_')[0]}_foot")
-        if n.endswith(("leg", "foot"))
-        else i
-        for i, n in enumerate(LABELS)
-    ]
-)
+def _group(number: int, name: str) -> int:
+    """Return the label that stands for all parts of the same limb; a part of the trunk or head stands for itself."""
+    for parts, end in ((("arm", "hand"), "hand"), (("leg", "foot"), "foot")):
+        if name.endswith(parts):
+            return LABELS.index(f"{name.split('_')[0]}_{end}")
+    return number
+
+
+_GROUP = torch.tensor([_group(number, name) for number, name in enumerate(LABELS)])
 """A limb's parts move as one: a pixel beside a hand is the hand's, whichever part of the arm it looks like."""
 _GOES_OVER = _table([*_CHAIN, *((f"{s}_{a}", f"{s}_{b}") for s, (a, b) in product(("left", "right"), _LIMB))])
 _SAME_SURFACE = _GOES_OVER | _table(list(_PAINTED))
@@ -240,7 +242,7 @@ def _grasped(
     drawn = parsing.drawn.depth
     for number in range(1, count + 1):
         piece = torch.from_numpy(pieces == number)
-        hand = min(_HELD_BY, key=lambda h: float(_distance(label == h, parsing.fitted == h)[piece].min()))
+        hand = min(_HELD_BY, key=lambda h: float(pixels_to((label == h) | (parsing.fitted == h))[piece].min()))
         mine = labels == hand
         if not mine.any():
             wanted[piece] = False
@@ -259,14 +261,6 @@ def _grasped(
         rows[int(table[mine].sum(0).argmax())] = 1.0
         weights[piece.reshape(-1)] = rows
     return depth, weights
-
-
-def _distance(*areas: torch.Tensor) -> torch.Tensor:
-    """(h, w) pixels to the nearest place of any of the areas; large where there is none."""
-    area = torch.stack(areas).any(0)
-    if not bool(area.any()):
-        return torch.full(area.shape, 1e9)
-    return torch.from_numpy(ndimage.distance_transform_edt(~area.numpy()))
 
 
 def _bind_hair(

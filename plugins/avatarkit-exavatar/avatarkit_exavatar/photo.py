@@ -67,7 +67,7 @@ class PhotoFit:
         return self.x
 
     def hide_hands(self) -> torch.Tensor:
-        """(P,) the same with hands that nobody found where they do not show; fills ``partially_visible``."""
+        """(P,) the same, with hands that no detector found moved to where they do not show; fills ``partially_visible``."""
         self.x, self.partially_visible = tuck_hands(
             self.parameters, self.x, self.observation, self.camera, self.matte, self.skin, self.rasterizer
         )
