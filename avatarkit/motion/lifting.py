@@ -15,7 +15,7 @@ import torch
 
 from avatarkit.errors import InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from avatarkit.motion.pose_format import LandmarkTrack
+from avatarkit.motion.formats.pose_format import LandmarkTrack
 from avatarkit.motion.pose_solver import PoseSolver, frame
 from avatarkit.types.body import BodyParams, Motion
 
