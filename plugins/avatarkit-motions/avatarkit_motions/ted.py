@@ -172,7 +172,7 @@ class TedMotions(BuiltinMotions):
             return None
 
     def _motion(self, track: LandmarkTrack, name: str) -> Motion:
-        return landmark_motion(track, self._poser, name, name)
+        return landmark_motion(track, self._solver, name, name)
 
     def _path(self, name: str) -> Path:
         if name not in self._files:

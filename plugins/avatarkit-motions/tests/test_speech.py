@@ -198,5 +198,5 @@ def test_that_no_speech_was_heard_is_said(kind: str, build, tmp_path: Path, capl
     source = build().offering("motions", SpeechSource)
     motion = source.from_sound(_recorded(tmp_path / "a.wav", [sounds[kind]]))
     assert "No speech was heard in a.wav: the mouth stays shut." in caplog.text
-    jaw = source._poser.body.expression_names.index("jawOpen")
+    jaw = source._solver.body.expression_names.index("jawOpen")
     assert motion.params.expression[:, jaw].max() < 0.05

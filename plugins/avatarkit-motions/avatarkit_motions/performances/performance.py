@@ -81,20 +81,20 @@ class Performance:
         out.channels = {name: curve[index] for name, curve in self.channels.items()}
         return out
 
-    def motion(self, name: str, poser: PoseSolver, heading: tuple[float, float] = (0.0, 0.0), loop: bool = True) -> Motion:
+    def motion(self, name: str, solver: PoseSolver, heading: tuple[float, float] = (0.0, 0.0), loop: bool = True) -> Motion:
         """Return poses a body model.
 
         Args:
             name: of the motion.
-            poser: of the body model.
+            solver: of the body model.
             heading: degrees of yaw and pitch by which the whole body, feet included, is turned.
             loop: whether the last frame runs into the first.
         """
-        body = poser.body
-        frames = self._frames(poser)
+        body = solver.body
+        frames = self._frames(solver)
         turn = euler(*(torch.full((1,), v, dtype=torch.float64) for v in (heading[1], heading[0], 0.0)))
         frames = {k: turn @ v for k, v in frames.items()}
-        root, joints = poser.solve(frames)
+        root, joints = solver.solve(frames)
         expression = torch.stack([self._curve(n).clamp(0, 1) for n in body.expression_names], -1).float()
         moved = torch.stack([self._curve(f"root.{axis}") for axis in "xyz"], -1)
         translation = (turn @ moved[..., None])[..., 0].float()
@@ -107,7 +107,7 @@ class Performance:
     def _turn(self, part: str, share: float = 1.0) -> torch.Tensor:
         return euler(*(share * self._curve(f"{part}.{axis}") for axis in ("pitch", "yaw", "roll")))
 
-    def _frames(self, poser: PoseSolver) -> dict[str, torch.Tensor]:
+    def _frames(self, solver: PoseSolver) -> dict[str, torch.Tensor]:
         """Return wanted anatomical frames, name -> (T, 3, 3)."""
         root = self._turn("root")
         frames = {"pelvis": root} | {n: root @ self._turn("spine", share) for n, share in _SPINE.items()}
@@ -116,29 +116,29 @@ class Performance:
         frames["head"] = chest @ self._turn("head")
         gaze = frames["head"] @ self._turn("gaze")
         frames |= {f"{side}_eye_smplhf": gaze for side in SIDES}
-        if "jawOpen" not in poser.body.expression_names:
+        if "jawOpen" not in solver.body.expression_names:
             zero = torch.zeros_like(self._curve("jawOpen"))
             frames["jaw"] = frames["head"] @ euler(18 * self._curve("jawOpen"), zero, zero)
         for side in SIDES:
-            if f"{side}_wrist" in poser.names:
-                frames |= {k: chest @ v for k, v in self._arm(side, poser).items()}
-            if f"{side}_ankle" in poser.names:
-                frames |= self._leg(side, poser, root)
+            if f"{side}_wrist" in solver.names:
+                frames |= {k: chest @ v for k, v in self._arm(side, solver).items()}
+            if f"{side}_ankle" in solver.names:
+                frames |= self._leg(side, solver, root)
         return frames
 
-    def _arm(self, side: str, poser: PoseSolver) -> dict[str, torch.Tensor]:
+    def _arm(self, side: str, solver: PoseSolver) -> dict[str, torch.Tensor]:
         """Return frames of one arm and hand in the chest's axes."""
         s = f"{side}_"
         flip = torch.tensor([1.0 if side == "left" else -1.0, 1, 1], dtype=torch.float64)  # solved as a left arm
         c = {n: self._curve(f"{side}.{n}") for n in (*HANG, *HAND_CHANNELS)}
-        lengths = [float((poser.positions[s + b] - poser.positions[s + a]).norm())
+        lengths = [float((solver.positions[s + b] - solver.positions[s + a]).norm())
                    for a, b in (("shoulder", "elbow"), ("elbow", "wrist"))]  # fmt: skip
         arm = sum(lengths)
         wrist = torch.stack([c["x"], c["y"], c["z"]], -1) * arm
         upper, fore = reach(wrist, c["swivel"], *lengths)
         frames: dict[str, torch.Tensor] = {}
-        if s + "collar" in poser.names:
-            rest = (poser.positions[s + "shoulder"] - poser.positions[s + "collar"]) * flip
+        if s + "collar" in solver.names:
+            rest = (solver.positions[s + "shoulder"] - solver.positions[s + "collar"]) * flip
             lifted = _collar_turn(upper, c["shrug"]) @ rest
             upper, fore = reach(wrist - (lifted - rest), c["swivel"], *lengths)
             forward = torch.tensor([0.0, 0, 1], dtype=torch.float64).expand_as(lifted)
@@ -154,18 +154,18 @@ class Performance:
                 frames[f"{s}{finger}{k}"] = frame(along * flip, across * flip)
         return frames
 
-    def _leg(self, side: str, poser: PoseSolver, root: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _leg(self, side: str, solver: PoseSolver, root: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return frames of one leg in the world, with the foot fixed to the ground."""
         s = f"{side}_"
-        at = {n: poser.positions[s + n] for n in ("hip", "knee", "ankle")}
-        pelvis = poser.positions["pelvis"]
+        at = {n: solver.positions[s + n] for n in ("hip", "knee", "ankle")}
+        pelvis = solver.positions["pelvis"]
         moved = torch.stack([self._curve(f"root.{axis}") for axis in "xyz"], -1)
         hip = pelvis + moved + root @ (at["hip"] - pelvis)
         lengths = float((at["knee"] - at["hip"]).norm()), float((at["ankle"] - at["knee"]).norm())
         forward = torch.tensor([0.0, 0, 1], dtype=torch.float64).expand_as(hip)
         thigh, shin = _two_bones(at["ankle"] - hip, forward, *lengths, longest=0.9995 * sum(lengths))
         hinge = torch.linalg.cross(thigh, -forward)
-        ankle = poser.frames[s + "ankle"].expand(len(hip), 3, 3)
+        ankle = solver.frames[s + "ankle"].expand(len(hip), 3, 3)
         return {s + "hip": frame(thigh, hinge), s + "knee": frame(shin, hinge), s + "ankle": ankle}
 
 

@@ -127,7 +127,7 @@ class SpeechMotions(BuiltinMotions):
         if not voice.phrases:
             log.warning("No speech was heard in %s: the mouth stays shut.", path.name)
         speech = ReadSpeech(voice, text) if text.strip() else HeardSpeech(voice)
-        return self._perform(stage, speech).motion(path.stem, self._poser, loop=False)
+        return self._perform(stage, speech).motion(path.stem, self._solver, loop=False)
 
     def _perform(self, stage: Stage, speech: HeardSpeech) -> Performance:
         if not speech.phrases:  # too short for a gesture, or no speech
