@@ -1,4 +1,4 @@
-"""The photo, carried along by the body, against the frames of a clip.
+"""Compares the photo's texture on the tracked body with the frames of a clip.
 
 Landmarks of trunk, neck and hair are right to a few pixels: the detector sees a person at 256 pixels, and what it finds
 depends on where it looks. Cloth and hair have texture, which shows far smaller movements. So the photo is drawn onto the
@@ -22,7 +22,7 @@ from avatarkit_exavatar.body.points import Identity, Points, surface_points
 from avatarkit_exavatar.fitting.residuals import Lines
 from avatarkit_exavatar.observations.contour import resize_alpha
 
-__all__ = ["CarriedPhoto", "Sighting"]
+__all__ = ["PhotoTexture", "Sighting"]
 
 _LONGEST = 480  # pixels of the pictures that are compared
 _STEP = 0.07  # head heights between points
@@ -57,7 +57,7 @@ class Sighting:
     trust: torch.Tensor
 
 
-class CarriedPhoto:
+class PhotoTexture:
     """Points all over the visible surface of a photo, to be found again in frames.
 
     Args:

@@ -25,7 +25,7 @@ from avatarkit_exavatar.observations.observation import Observation, Observation
 from avatarkit_exavatar.photo.initialization import camera_distance, find_pose
 from avatarkit_exavatar.video.landmark_bias import PersonalLandmarks, shake
 from avatarkit_exavatar.video.shared_shape import agreed_shape
-from avatarkit_exavatar.video.texture_tracking import CarriedPhoto, Sighting
+from avatarkit_exavatar.video.texture_tracking import PhotoTexture, Sighting
 
 __all__ = ["VideoTracker", "scenes"]
 
@@ -56,7 +56,7 @@ class VideoTracker:
     def __post_init__(self) -> None:
         self._know(self.parameters)
         self._personal: PersonalLandmarks | None = None
-        self._carried: CarriedPhoto | None = None
+        self._texture: PhotoTexture | None = None
         self._sightings: dict[int, Sighting] = {}  # frame -> where it shows the photo
 
     def _know(self, parameters: Parameters) -> None:
@@ -86,7 +86,7 @@ class VideoTracker:
             self._personal = PersonalLandmarks.learn(self._kinematics, seen, photo.camera, there, shake(observations))
             if images is not None:
                 meshes = self.context.get("renderer").meshes
-                self._carried = CarriedPhoto(photo, self._identity, meshes, seen.head_pixels)
+                self._texture = PhotoTexture(photo, self._identity, meshes, seen.head_pixels)
         x, valid = self._forward(observations, cameras, prior, initial, images)
         if self.subject is None:
             parameters, x = agreed_shape(self.parameters, self.config, observations, cameras, x)
@@ -107,8 +107,8 @@ class VideoTracker:
         points = self._known(observation)
         distance = camera_distance(self.parameters, camera, x)
         terms = landmark_terms(points, observation, camera, distance, self.config, set(points), steady=True)
-        if sighting is not None and self._carried is not None:
-            terms += self._carried.terms(sighting, camera, observation.head_pixels, self.config.carried_weight)
+        if sighting is not None and self._texture is not None:
+            terms += self._texture.terms(sighting, camera, observation.head_pixels, self.config.texture_weight)
         return terms
 
     def _forward(
@@ -158,10 +158,10 @@ class VideoTracker:
         self, number: int, image: np.ndarray, observation: Observation, camera: Camera, prior: Prior, x: torch.Tensor
     ) -> torch.Tensor:
         """(P,) improved by where the frame itself shows the photo, which is kept for the smoothing."""
-        if self._carried is None:
+        if self._texture is None:
             return x
-        for _ in range(self.config.carried_rounds):
-            sighting = self._carried.find(image, camera, self.parameters.decode(x))
+        for _ in range(self.config.texture_rounds):
+            sighting = self._texture.find(image, camera, self.parameters.decode(x))
             if sighting is None:
                 break
             self._sightings[number] = sighting
