@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from scipy.spatial.transform import Rotation
 
-from avatarkit_coupled_gs.skinning import transform
+from avatarkit_coupled_gs.deformation.skinning import transform
 
 __all__ = ["INFLUENCES", "blend", "dual_quaternions", "strongest", "undo"]
 
