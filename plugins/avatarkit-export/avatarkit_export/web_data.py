@@ -171,7 +171,7 @@ def page_head(body: BodyModel, params: BodyParams, camera: Camera, center: torch
             "height": camera.height,
             "box": list(box),
         },
-        "centre": center.tolist(),
+        "center": center.tolist(),
     }
 
 
