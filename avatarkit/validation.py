@@ -184,9 +184,17 @@ def require_posed(value: Any, body: BodyModel | None = None) -> None:
     require_type(g, Gaussians, "gaussians")
     require_tensor(g.means, ("N", 3), "means")
     N = len(g)
-    require_tensor(g.scales, (N,), "scales", low=0)
+    require_tensor(g.scales, (N,) if g.isotropic else (N, 3), "scales", low=0)
     require_tensor(g.colors, (N, 3), "colors")
     require_tensor(g.opacities, (N,), "opacities", low=0, high=1)
+    if g.rotations is not None:
+        require_tensor(g.rotations, (N, 4), "rotations")
+        if N and bool(((g.rotations.norm(dim=-1) - 1).abs() > 1e-3).any()):
+            raise Violation("rotations are not unit quaternions")
+    if g.sh is not None:
+        if g.sh.ndim != 3 or g.sh.shape[1] not in (3, 8, 15):
+            raise Violation(f"sh has the shape {tuple(g.sh.shape)}, not (N, 3, 3), (N, 8, 3) or (N, 15, 3)")
+        require_tensor(g.sh, (N, g.sh.shape[1], 3), "sh")
     if value.mesh is not None:
         require_type(value.mesh, Mesh, "mesh")
         require_tensor(value.mesh.vertices, ("V", 3), "vertices of the mesh")

@@ -72,10 +72,6 @@ class LabelColors(OfCoupled):
         avatar = self.avatar(step)
         if avatar.hidden is None:
             return step.background.new_zeros(())
-        fixed = step.posed.gaussians
-        gaussians = replace(
-            fixed, means=fixed.means.detach(), scales=fixed.scales.detach(), opacities=fixed.opacities.detach(),
-            colors=avatar.colors(avatar.hidden),
-        )  # fmt: skip
+        gaussians = replace(step.posed.gaussians.map(torch.Tensor.detach), colors=avatar.colors(avatar.hidden))
         drawn = self._context.get("renderer").gaussians.render(gaussians, step.camera, step.background)
         return weighted_mean(l1(drawn.rgb, _target(step)), step.confidence * step.alpha)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from scipy.spatial.transform import Rotation
 from avatarkit import __version__
 from avatarkit.interfaces import AvatarModel, Context
 from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.gaussians import SH0
 from avatarkit.utils.text import one_line
 from avatarkit_export.bake import bake_texture
 from avatarkit_export.config import GlbConfig, VrmConfig
 from avatarkit_export.files import SYNTHETIC, check_options, check_suffix, write_file
-from avatarkit_export.gaussians import SH0, posed_gaussians
+from avatarkit_export.gaussians import posed_gaussians
 from avatarkit_export.gltf import INDICES, VERTICES, Gltf
 from avatarkit_export.rig import Rig, make_rig
 
@@ -108,16 +110,19 @@ def splats_gltf(avatar: AvatarModel, params: BodyParams, options: dict[str, Any]
     """Return the Gaussians of one pose as points that KHR_gaussian_splatting explains; other readers show colored points."""
     g = posed_gaussians(avatar, params)
     gltf = _document(options)
-    count, prefix = len(g), "KHR_gaussian_splatting:"
+    prefix, (rotation, scales) = "KHR_gaussian_splatting:", g.axes()
     colors = torch.cat([g.colors.clamp(0, 1), g.opacities[:, None].clamp(0, 1)], 1)
     attributes = {
         "POSITION": gltf.accessor(_float32(g.means), VERTICES, bounds=True),
         "COLOR_0": gltf.accessor((colors * 255).round().numpy().astype(np.uint8), VERTICES, normalized=True),
-        prefix + "ROTATION": gltf.accessor(np.tile(np.array([0, 0, 0, 1], np.float32), (count, 1)), VERTICES),
-        prefix + "SCALE": gltf.accessor(_float32(g.scales[:, None].expand(-1, 3)), VERTICES),
+        prefix + "ROTATION": gltf.accessor(_float32(rotation[:, [1, 2, 3, 0]]), VERTICES),
+        prefix + "SCALE": gltf.accessor(_float32(scales), VERTICES),
         prefix + "OPACITY": gltf.accessor(_float32(g.opacities.clamp(0, 1)), VERTICES),
         prefix + "SH_DEGREE_0_COEF_0": gltf.accessor(_float32((g.colors - 0.5) / SH0), VERTICES),
     }
+    for k, coefficient in enumerate(() if g.sh is None else g.sh.unbind(1), 1):
+        degree = math.isqrt(k)
+        attributes[f"{prefix}SH_DEGREE_{degree}_COEF_{k - degree**2}"] = gltf.accessor(_float32(coefficient), VERTICES)
     splatting = {
         "kernel": "ellipse", "colorSpace": "srgb_rec709_display", "projection": "perspective",
         "sortingMethod": "cameraDistance",
