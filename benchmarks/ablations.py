@@ -72,7 +72,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "Laplacian x 100": ("losses.laplacian.weight=100",),
     # our own options
     "the paper's L_alpha": ("losses.alpha.weight=0.4",),
-    "clip not compared with the photo": ("tracker.carried_rounds=0",),
+    "clip not compared with the photo": ("tracker.texture_rounds=0",),
     "no growth": ("avatar.grow=false",),
     "face_factor 1": ("avatar.face_factor=1",),
     "no detail crops": ("training.detail_share=0",),

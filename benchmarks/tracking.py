@@ -26,7 +26,7 @@ from avatarkit.components import Components
 from avatarkit.config import Recipe
 from avatarkit.errors import InputError
 from avatarkit.io.photo import read_photo
-from avatarkit_exavatar.overlay import overlay
+from avatarkit_exavatar.photo.overlay import overlay
 
 COLUMNS = {
     "face": "face_error_percent_head",

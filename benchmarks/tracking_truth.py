@@ -44,8 +44,8 @@ from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
 from avatarkit.types.photo import Photo
 from avatarkit.types.subject import Matte, Subject
-from avatarkit_exavatar.overlay import draw_mesh, part_colors
-from avatarkit_exavatar.parameters import Parameters
+from avatarkit_exavatar.body.parameters import Parameters
+from avatarkit_exavatar.photo.overlay import draw_mesh, part_colors
 
 NOISE = Noise(face=0.006, body=0.02, hand=0.005, depth=0.04)  # of MediaPipe, see above
 PHOTOS = ("bust", "half", "whole")  # what the pictures show, in turn

@@ -32,9 +32,9 @@ from avatarkit.io.video import probe, read_frames
 from avatarkit.tracking import MAX_SIDE
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import front_camera
-from avatarkit_exavatar.observation import observe
-from avatarkit_exavatar.overlay import draw_mesh, part_colors
-from avatarkit_exavatar.quality import landmark_errors
+from avatarkit_exavatar.observations.observation import observe
+from avatarkit_exavatar.photo.overlay import draw_mesh, part_colors
+from avatarkit_exavatar.photo.quality import landmark_errors
 from avatarkit_exavatar.tracker import ExAvatarTracker
 
 SHOWN = 8

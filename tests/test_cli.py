@@ -28,10 +28,10 @@ from avatarkit import __main__ as command_of_package
 from avatarkit.errors import ConfigError, InputError, StageError
 from avatarkit.storage.bundle import write_bundle
 from avatarkit.utils.progress import Progress, SilentProgress
+from avatarkit_cli.commands.view import _server
 from avatarkit_cli.main import app
 from avatarkit_cli.progress import BarProgress, LineProgress, make_progress
 from avatarkit_cli.shared import parse_size
-from avatarkit_cli.view import _server
 
 TENSORS = {"box": torch.tensor([0.0, 0.0, 1.0, 1.0])}
 

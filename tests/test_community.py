@@ -217,7 +217,7 @@ def test_nothing_runs_what_a_file_holds() -> None:
 
 
 def test_the_viewer_listens_to_this_machine_only() -> None:
-    from avatarkit_cli.view import _server
+    from avatarkit_cli.commands.view import _server
 
     server = _server(0)
     try:

@@ -195,7 +195,7 @@ def boxes() -> dict[str, tuple[list[Path], tuple[str, ...]]]:
     core = ROOT / "avatarkit"
 
     def package(name: str) -> tuple[list[Path], tuple[str, ...]]:
-        files = sorted((core / name).glob("*.py")) or [core / f"{name}.py"]
+        files = sorted((core / name).rglob("*.py")) or [core / f"{name}.py"]
         return files, (f"avatarkit.{name}",)
 
     names = (
@@ -204,7 +204,7 @@ def boxes() -> dict[str, tuple[list[Path], tuple[str, ...]]]:
     )  # fmt: skip
     return {
         **{name: package(name) for name in names},
-        "cli": (sorted((ROOT / "cli" / "avatarkit_cli").glob("*.py")), ("avatarkit_cli",)),
+        "cli": (sorted((ROOT / "cli" / "avatarkit_cli").rglob("*.py")), ("avatarkit_cli",)),
         "plugins": (
             [p for p in ROOT.glob("plugins/*/avatarkit_*/**/*.py") if "tests" not in p.parts],
             tuple(p.name for p in ROOT.glob("plugins/*/avatarkit_*")),
@@ -240,7 +240,7 @@ def test_the_page_of_each_kind_shows_its_promises_and_its_checks(generator: Modu
         for check in checks_of(kind):
             assert check.__doc__, f"{check.__name__} has no docstring, which is the promise"
             assert f"- **{name_of(check)}**" in text
-        assert f'--8<-- "cli/avatarkit_cli/templates/{kind}.py"' in text
+        assert f'--8<-- "cli/avatarkit_cli/authoring/templates/{kind}.py"' in text
 
 
 def test_the_overview_counts_the_lines_of_the_examples(generator: ModuleType) -> None:

@@ -14,8 +14,8 @@ from avatarkit.components import Components
 from avatarkit.config import Recipe
 from avatarkit.registry import Registry
 from avatarkit.testing.dressed import PEOPLE, PHOTO, VIEWS, DressedPerson, View, build_dressed, score
-from avatarkit.testing.pieces import Piece, clipped
 from avatarkit.testing.truth import truth_registry
+from avatarkit.testing.wardrobe.pieces import Piece, clipped
 from avatarkit.types.camera import orbit
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ import torch
 
 from avatarkit.errors import InputError
 from avatarkit.motion.files import read_motion
-from avatarkit.motion.pose_format import read_pose_file
+from avatarkit.motion.formats.pose_format import read_pose_file
 from avatarkit.testing import TinyBody
 from avatarkit.types.body import Motion
 

@@ -82,14 +82,14 @@ def test_twists_are_told_apart_from_swings_and_unwrapped() -> None:
     assert torch.allclose(swing_twist(twist @ swing, axis), angles, atol=1e-9)
 
 
-def test_a_poser_reaches_the_frames_that_it_is_asked_for() -> None:
-    poser = PoseSolver(BODY)
+def test_a_pose_solver_reaches_the_frames_that_it_is_asked_for() -> None:
+    solver = PoseSolver(BODY)
     generator = torch.Generator().manual_seed(1)
-    wanted = {n: axis_angle_to_matrix(torch.randn(5, 3, generator=generator).double()) for n in poser.names}
-    root, joints = poser.solve(wanted)
+    wanted = {n: axis_angle_to_matrix(torch.randn(5, 3, generator=generator).double()) for n in solver.names}
+    root, joints = solver.solve(wanted)
     joints[:, 0] = root
     local = axis_angle_to_matrix(joints.double())
-    for name in poser.names:
+    for name in solver.names:
         chain, j = [], BODY.joint_names.index(name)
         while j >= 0:
             chain.append(local[:, j])
@@ -97,7 +97,7 @@ def test_a_poser_reaches_the_frames_that_it_is_asked_for() -> None:
         world = torch.eye(3, dtype=torch.float64)
         for R in reversed(chain):
             world = world @ R
-        assert torch.allclose(world @ poser.frames[name], wanted[name], atol=1e-5), name
+        assert torch.allclose(world @ solver.frames[name], wanted[name], atol=1e-5), name
 
 
 # ------------------------------------------------------------------------------------------------------------ our files

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avatarkit.config.options import did_you_mean, make_config, options_of
+from avatarkit.config.options import Formerly, Range, did_you_mean, make_config, options_of
 from avatarkit.errors import ConfigError
 
 
@@ -96,6 +96,20 @@ def test_a_wrong_type_says_what_it_must_be_and_where_it_came_from(name: str, val
 def test_an_unknown_option_suggests_the_right_one() -> None:
     with pytest.raises(ConfigError, match=r"has no option 'rato'\. Did you mean 'ratio'\? Its options: needed, ratio"):
         make_config(Everything, {"needed": 1, "rato": 2})
+
+
+@dataclass(frozen=True)
+class Renamed:
+    rounds: Annotated[int, Range(0, 9), Formerly("laps")] = 2
+
+
+def test_a_former_name_of_an_option_still_works() -> None:
+    assert make_config(Renamed, {"laps": 5}) == Renamed(rounds=5)
+    assert [option.name for option in options_of(Renamed)] == ["rounds"]
+    with pytest.raises(ConfigError, match=r"Option 'rounds' of x must be 0 to 9, not 10 \(from --set laps=10\)"):
+        make_config(Renamed, {"laps": 10}, owner="x", origins={"laps": "--set laps=10"})
+    with pytest.raises(ConfigError, match="x gets 'laps' and 'rounds', which are one option. Leave out 'laps'"):
+        make_config(Renamed, {"rounds": 1, "laps": 1}, owner="x")
 
 
 def test_a_missing_option_is_named() -> None:

@@ -22,7 +22,7 @@ from avatarkit.registry import KINDS, Registry
 from avatarkit.registry.loading import leave_out
 from avatarkit.registry.specs import DISTRIBUTION, Plugin
 from avatarkit.utils.moved import MOVED
-from avatarkit_cli.scaffold import render_project
+from avatarkit_cli.authoring.scaffold import render_project
 
 ROOT = Path(__file__).parent.parent
 PLUGINS = sorted(p.name for p in (ROOT / "plugins").iterdir() if list(p.glob("avatarkit_*/__init__.py")))
@@ -283,6 +283,13 @@ def test_every_module_says_what_it_exports(module: str) -> None:
     assert loaded.__doc__
     for name in loaded.__all__:
         assert hasattr(loaded, name)
+
+
+@pytest.mark.parametrize("folder", ["avatarkit", "cli/avatarkit_cli", *(f"plugins/{p}/{package(p)}" for p in PLUGINS)])
+def test_no_package_has_more_modules_at_one_level_than_a_reader_takes_in(folder: str) -> None:
+    for level in {file.parent for file in (ROOT / folder).rglob("*.py")}:
+        modules = sorted(file.name for file in level.glob("*.py"))
+        assert len(modules) <= 14, f"{level.relative_to(ROOT)} holds {len(modules)} modules: group them into packages"
 
 
 @pytest.mark.parametrize(

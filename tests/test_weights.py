@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from avatarkit.utils.paths import find_weights, weights_record
-from avatarkit_cli import downloads
+from avatarkit_cli.checkpoints import downloads
 from avatarkit_cli.main import app
 
 FILES = {

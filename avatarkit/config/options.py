@@ -29,6 +29,7 @@ from avatarkit.utils.text import shortened
 
 __all__ = [
     "SEEDS",
+    "Formerly",
     "Machine",
     "Option",
     "Range",
@@ -87,6 +88,13 @@ class Machine:
 
 
 @dataclass(frozen=True)
+class Formerly:
+    """Marks the former name of an option, which recipes may still use: ``Annotated[int, Formerly("old_name")]``."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Option:
     """One option of a config, for lists and help.
 
@@ -133,8 +141,12 @@ def make_config(cls: type[T], values: Mapping[str, Any], *, owner: str = "", ori
         origin = (origins or {}).get(name)
         return f" (from {origin})" if origin else ""
 
+    former = {m.name: n for n, hint in hints.items() for m in getattr(hint, "__metadata__", ()) if isinstance(m, Formerly)}
     arguments: dict[str, Any] = {}
-    for name, value in values.items():
+    for given, value in values.items():
+        name = former.get(given, given)
+        if name != given and name in values:
+            raise ConfigError(f"{owner} gets {given!r} and {name!r}, which are one option{source(given)}. Leave out {given!r}.")
         if name not in fields:
             known = f"Its options: {', '.join(fields)}." if fields else "It has no options."
             raise ConfigError(f"{owner} has no option {_shown(name)}{source(name)}.{did_you_mean(name, fields)} {known}")
@@ -142,7 +154,7 @@ def make_config(cls: type[T], values: Mapping[str, Any], *, owner: str = "", ori
             arguments[name] = _convert(value, hints[name], f"{owner}.{name}")
         except _Mismatch as mismatch:
             raise ConfigError(
-                f"Option {name!r} of {owner} must be {mismatch.expected}, not {_shown(mismatch.got)}{source(name)}."
+                f"Option {name!r} of {owner} must be {mismatch.expected}, not {_shown(mismatch.got)}{source(given)}."
             ) from None
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -151,8 +163,8 @@ def make_config(cls: type[T], values: Mapping[str, Any], *, owner: str = "", ori
     try:
         return cls(**arguments)
     except (ValueError, TypeError, OverflowError) as error:
-        given = "".join(dict.fromkeys(source(name) for name in arguments))
-        raise ConfigError(f"The options of {owner} do not fit{given}: {error}") from error
+        origin = "".join(dict.fromkeys(source(name) for name in values))
+        raise ConfigError(f"The options of {owner} do not fit{origin}: {error}") from error
 
 
 def machine_options(cls: type) -> frozenset[str]:

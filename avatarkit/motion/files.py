@@ -13,18 +13,18 @@ from avatarkit.errors import InputError
 from avatarkit.interfaces import BodyModel, GetComponent
 from avatarkit.io.gltf import is_gltf
 from avatarkit.io.npz import read_npz
-from avatarkit.motion.bvh import is_bvh
-from avatarkit.motion.bvh_motion import bvh_motion
-from avatarkit.motion.bvh_writer import write_bvh
-from avatarkit.motion.gltf_motion import gltf_motion
+from avatarkit.motion.formats.bvh import is_bvh
+from avatarkit.motion.formats.bvh_motion import bvh_motion
+from avatarkit.motion.formats.bvh_writer import write_bvh
+from avatarkit.motion.formats.gltf_motion import gltf_motion
+from avatarkit.motion.formats.own import ARRAYS as OWN_ARRAYS
+from avatarkit.motion.formats.own import is_own, read_own, save_motion
+from avatarkit.motion.formats.pose_format import is_pose_file, read_pose_file
+from avatarkit.motion.formats.smplx import smplx_motion
+from avatarkit.motion.formats.smplx_fields import ARRAYS as SMPLX_ARRAYS
+from avatarkit.motion.formats.smplx_fields import is_smplx
 from avatarkit.motion.lifting import landmark_motion
-from avatarkit.motion.own import ARRAYS as OWN_ARRAYS
-from avatarkit.motion.own import is_own, read_own, save_motion
-from avatarkit.motion.pose_format import is_pose_file, read_pose_file
 from avatarkit.motion.reading import MotionInfo, Reading
-from avatarkit.motion.smplx import smplx_motion
-from avatarkit.motion.smplx_fields import ARRAYS as SMPLX_ARRAYS
-from avatarkit.motion.smplx_fields import is_smplx
 from avatarkit.motion.up_axis import UP_AXES, Up
 from avatarkit.types.body import Motion
 from avatarkit.utils.files import require_file

@@ -15,7 +15,7 @@ import torch
 
 from avatarkit.errors import InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from avatarkit.motion.pose_format import LandmarkTrack
+from avatarkit.motion.formats.pose_format import LandmarkTrack
 from avatarkit.motion.pose_solver import PoseSolver, frame
 from avatarkit.types.body import BodyParams, Motion
 
@@ -33,13 +33,13 @@ _LOOKED_AT = frozenset({
 })  # fmt: skip
 
 
-def landmark_motion(track: LandmarkTrack, poser: PoseSolver, name: str, source: str) -> Motion:
+def landmark_motion(track: LandmarkTrack, solver: PoseSolver, name: str, source: str) -> Motion:
     """Return the motion of arms, hands, head and mouth from tracked landmarks.
 
     Args:
         track: points named ``POSE_LANDMARKS:LEFT_SHOULDER``, ``LEFT_HAND_LANDMARKS:INDEX_FINGER_TIP``,
             ``FACE_LANDMARKS:13`` (number in MediaPipe's face mesh) and so on; other points are ignored.
-        poser: poser of the body model.
+        solver: of the body model.
         name: name of the motion.
         source: file name, for messages.
 
@@ -51,7 +51,7 @@ def landmark_motion(track: LandmarkTrack, poser: PoseSolver, name: str, source: 
         for k, n in enumerate(track.names)
         if n in _LOOKED_AT and (p := _filled(track.points[:, k], track.scores[:, k])) is not None
     }
-    return _motion(points, poser, track.fps, name, source)
+    return _motion(points, solver, track.fps, name, source)
 
 
 def _filled(xy: np.ndarray, sure: np.ndarray) -> torch.Tensor | None:
@@ -70,12 +70,12 @@ def _filled(xy: np.ndarray, sure: np.ndarray) -> torch.Tensor | None:
     return torch.from_numpy(smooth * [1, -1])
 
 
-def _motion(points: Mapping[str, torch.Tensor], poser: PoseSolver, fps: float, name: str, source: str) -> Motion:
+def _motion(points: Mapping[str, torch.Tensor], solver: PoseSolver, fps: float, name: str, source: str) -> Motion:
     shoulders = [points.get(f"POSE_LANDMARKS:{s}_SHOULDER") for s in ("LEFT", "RIGHT")]
-    if shoulders[0] is None or shoulders[1] is None or "left_elbow" not in poser.positions:
+    if shoulders[0] is None or shoulders[1] is None or "left_elbow" not in solver.positions:
         raise InputError(f"{source} shows no shoulders, which the motion is measured from. Use a file with shoulders and arms.")
     across = shoulders[0] - shoulders[1]
-    width = float((poser.positions["left_shoulder"] - poser.positions["right_shoulder"]).norm())
+    width = float((solver.positions["left_shoulder"] - solver.positions["right_shoulder"]).norm())
     scale = width / max(float(across.norm(dim=-1).quantile(0.8)), 1e-6)  # meters per pixel
     count = len(across)
     roll = torch.atan2(across[:, 1], across[:, 0])
@@ -85,9 +85,9 @@ def _motion(points: Mapping[str, torch.Tensor], poser: PoseSolver, fps: float, n
     head, jaw = _head(points, count)
     frames |= {"neck": chest @ _half(chest, head), "head": head}
     for side in ("left", "right"):
-        frames |= _arm(side, points, poser, scale, chest)
-    root, joints = poser.solve(frames)
-    body = poser.body
+        frames |= _arm(side, points, solver, scale, chest)
+    root, joints = solver.solve(frames)
+    body = solver.body
     expression = torch.zeros(count, len(body.expression_names))
     if "jawOpen" in body.expression_names:
         expression[:, body.expression_names.index("jawOpen")] = jaw.float()
@@ -138,7 +138,7 @@ def _lifted(xy: torch.Tensor, length: float) -> torch.Tensor:
 
 
 def _arm(
-    side: str, points: Mapping[str, torch.Tensor], poser: PoseSolver, scale: float, chest: torch.Tensor
+    side: str, points: Mapping[str, torch.Tensor], solver: PoseSolver, scale: float, chest: torch.Tensor
 ) -> dict[str, torch.Tensor]:
     s, S = side + "_", side.upper()
     joints = [points.get(f"POSE_LANDMARKS:{S}_{n}") for n in ("SHOULDER", "ELBOW", "WRIST")]
@@ -149,9 +149,9 @@ def _arm(
     wrist = hand.get("WRIST", wrist)
     if wrist is None:
         return {}
-    at = poser.positions
+    at = solver.positions
     upper = float((at[s + "elbow"] - at[s + "shoulder"]).norm())
-    fore = poser.direction(s + "elbow", s + "wrist")
+    fore = solver.direction(s + "elbow", s + "wrist")
     u = _lifted((elbow - shoulder) * scale, upper)
     f = _lifted((wrist - elbow) * scale, 0.87 * upper if fore is None else float(fore.norm()))
     u, f = _in_front(u, f, at[s + "shoulder"], at["pelvis"])
@@ -169,7 +169,7 @@ def _arm(
     edge_on = (1 - thumb_side.norm(dim=-1, keepdim=True) / width).clamp(0, 1)
     neutral = torch.nn.functional.normalize(torch.linalg.cross(hinge, f), dim=-1)
     out[s + "wrist"] = frame(along, thumb_side + edge_on**2 * width * neutral)
-    return out | _fingers(side, {n: p * scale for n, p in hand.items()}, poser, out[s + "wrist"])
+    return out | _fingers(side, {n: p * scale for n, p in hand.items()}, solver, out[s + "wrist"])
 
 
 def _in_front(
@@ -192,9 +192,9 @@ def _hand_names() -> list[str]:
     return ["WRIST", *(f"{f}_{k}" for f in _FINGERS.values() for k in ("MCP", "TIP"))]
 
 
-def _fingers(side: str, hand: Mapping[str, torch.Tensor], poser: PoseSolver, wrist: torch.Tensor) -> dict[str, torch.Tensor]:
+def _fingers(side: str, hand: Mapping[str, torch.Tensor], solver: PoseSolver, wrist: torch.Tensor) -> dict[str, torch.Tensor]:
     """Curl fingers until their length relative to the palm matches the observed one."""
-    at, out = poser.positions, {}
+    at, out = solver.positions, {}
     palm_true = float((at[f"{side}_middle1"] - at[f"{side}_wrist"]).norm())
     palm = (hand["MIDDLE_FINGER_MCP"] - hand["WRIST"]).norm(dim=-1)
     foreshortened = (palm / palm_true).clamp(0.45, 1)

@@ -205,14 +205,14 @@ class PoseSolver:
             local[:, joint] = axis_angle_to_matrix(part_of * vector)
 
 
-def _rest_frames(poser: PoseSolver) -> dict[str, torch.Tensor]:
+def _rest_frames(solver: PoseSolver) -> dict[str, torch.Tensor]:
     """Return the anatomical frames of a body at rest; see the table of the module."""
     upright = torch.eye(3, dtype=torch.float64)
     left, up, forward = upright
-    frames = dict.fromkeys(poser.names, upright)
+    frames = dict.fromkeys(solver.names, upright)
 
     def bone(start: str, end: str, otherwise: torch.Tensor) -> torch.Tensor:
-        found = poser.direction(start, end)
+        found = solver.direction(start, end)
         return otherwise if found is None else found
 
     for side in SIDES:
@@ -246,7 +246,7 @@ def _rest_frames(poser: PoseSolver) -> dict[str, torch.Tensor]:
             # Fingertips are not joints: the last phalanx takes the direction of the one before.
             last = (rotation_between(first, second) @ second[:, None])[:, 0]
             wanted |= {f"{finger}{k}": (d, across) for k, d in enumerate((first, second, last), start=1)}
-        frames |= {s + n: frame(*v) for n, v in wanted.items() if s + n in poser.positions}
+        frames |= {s + n: frame(*v) for n, v in wanted.items() if s + n in solver.positions}
     return frames
 
 

@@ -24,7 +24,7 @@ from avatarkit.pipeline.build import build
 from avatarkit.registry import Registry
 from avatarkit.storage.serialization import save_keypoints
 from avatarkit.testing.truth import Direction, Noise, aimed, framed, landmark_places, seen_keypoints
-from avatarkit.testing.wardrobe import PEOPLE, dressed_pieces
+from avatarkit.testing.wardrobe.outfits import PEOPLE, dressed_pieces
 from avatarkit.types.body import BodyParams
 from avatarkit.types.camera import Camera, orbit
 from avatarkit.types.mesh import Mesh, vertex_normals

@@ -26,14 +26,15 @@ from typer.core import TyperGroup
 
 from avatarkit import __version__
 from avatarkit.errors import AvatarkitError
-from avatarkit_cli import (
+from avatarkit_cli import interrupts
+from avatarkit_cli.checks import Checked
+from avatarkit_cli.commands import (
     animate,
     build,
     doctor,
     evaluate,
     export,
     info,
-    interrupts,
     motions,
     plugins,
     render,
@@ -41,7 +42,6 @@ from avatarkit_cli import (
     view,
     weights,
 )
-from avatarkit_cli.checks import Checked
 from avatarkit_cli.entry import main
 from avatarkit_cli.shared import blame, load_registry, tell
 from avatarkit_cli.streams import ReaderLeftError

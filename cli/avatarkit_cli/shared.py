@@ -45,6 +45,7 @@ __all__ = [
     "print_json",
     "quiet_log",
     "say",
+    "size_text",
     "table",
     "tell",
     "verbose",
@@ -137,6 +138,11 @@ def print_json(data: Any) -> None:
     encoding = getattr(_results[-1] if _results else sys.stdout, "encoding", None) or "utf-8"
     unicode = encoding.lower().replace("-", "").startswith("utf")
     _write(json_safe(json.dumps(data, indent=2, ensure_ascii=not unicode)))
+
+
+def size_text(size: int) -> str:
+    """Format bytes for people: ``3.0 GB``."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -185,7 +185,7 @@ def test_a_signal_ends_serving_with_130() -> None:
         pytest.skip("needs signals of POSIX")
     code = (
         "from avatarkit_cli import interrupts\ninterrupts.install()\n"
-        "from avatarkit_cli.view import _server\nserver = _server(0)\n"
+        "from avatarkit_cli.commands.view import _server\nserver = _server(0)\n"
         "try:\n    print('ready', flush=True)\n    server.serve_forever()\n"
         "except KeyboardInterrupt as error:\n    print(interrupts.sentence(error), flush=True)\n    interrupts.end()"
     )

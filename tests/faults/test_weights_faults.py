@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 from avatarkit.errors import AvatarkitError, ConfigError, InputError, MissingWeights, StoreError
 from avatarkit.hookspecs import Weights
 from avatarkit.utils.paths import find_weights, weights_folder, weights_record
-from avatarkit_cli import downloads, listings
-from avatarkit_cli.weights_files import fetch_weights
+from avatarkit_cli.checkpoints import downloads, listings
+from avatarkit_cli.checkpoints.weights_files import fetch_weights
 
 COMMIT = "c0ffee12" * 5
 FILES = {f"net/{name}": hashlib.sha512(name.encode()).digest() * 2000 for name in ("a.bin", "sub/b.bin")}
@@ -512,7 +512,7 @@ def test_a_token_goes_to_its_own_server_alone(server: Server, monkeypatch: pytes
 
 
 def test_no_way_down_from_https() -> None:
-    from avatarkit_cli.web import _followed
+    from avatarkit_cli.checkpoints.web import _followed
 
     with pytest.raises(InputError, match="from https down to http"):
         _followed("https://host/x", "http://host/x")
@@ -743,8 +743,8 @@ def test_existing_weights_are_never_replaced(server: Server, kind: str) -> None:
 
 SCRIPT = f"""
 from avatarkit.hookspecs import Weights
-from avatarkit_cli.listings import list_files
-from avatarkit_cli.weights_files import fetch_weights
+from avatarkit_cli.checkpoints.listings import list_files
+from avatarkit_cli.checkpoints.weights_files import fetch_weights
 about = {ABOUT!r}
 fetch_weights(about, list_files(about), lambda message, fraction: None)
 """

@@ -25,8 +25,8 @@ from avatarkit.io.image import save_png
 from avatarkit.io.keypoint_cache import KeypointFiles
 from avatarkit.io.video import VideoWriter
 from avatarkit.labelling.scratch import Scratch
-from avatarkit.motion.bvh_writer import write_bvh
 from avatarkit.motion.files import save_motion
+from avatarkit.motion.formats.bvh_writer import write_bvh
 from avatarkit.registry.provenance import _weights_digest
 from avatarkit.storage.bundle import read_bundle, write_bundle
 from avatarkit.storage.stage_cache import Store, save_tensors, write_json
@@ -40,7 +40,7 @@ from avatarkit.utils.files import write_bytes, write_text
 from avatarkit.utils.folders import OutputFolder
 from avatarkit_anny.tables import _read as _read_tables
 from avatarkit_anny.tables import _write as write_tables
-from avatarkit_cli.scaffold import write_project
+from avatarkit_cli.authoring.scaffold import write_project
 from avatarkit_export.config import PlyConfig
 from avatarkit_export.files import write_file
 from avatarkit_export.ply import PlyExporter
@@ -251,20 +251,21 @@ WRITERS = {
     ),
     "write_camera": Writer(("avatarkit.io.camera_json",), lambda f, v: write_camera(f / "c.json", front_camera(16 + v, 16))),
     "save_png": Writer(
-        ("avatarkit.io.image", "avatarkit_cli.render", "avatarkit.tracking"), lambda f, v: save_png(f / "a.png", picture(v))
+        ("avatarkit.io.image", "avatarkit_cli.commands.render", "avatarkit.tracking"),
+        lambda f, v: save_png(f / "a.png", picture(v)),
     ),
     "save_motion": Writer(
-        ("avatarkit.motion.own", "avatarkit_cli.motions", "avatarkit_cli.track"),
+        ("avatarkit.motion.formats.own", "avatarkit_cli.commands.motions", "avatarkit_cli.commands.track"),
         lambda f, v: save_motion(motion(v), BODY, f / "a.npz"),
         rotate=True,
     ),
     "write_bvh": Writer(
-        ("avatarkit.motion.bvh_writer",), lambda f, v: write_bvh(replace(motion(v), fps=10.0 * v), BODY, f / "a.bvh")
+        ("avatarkit.motion.formats.bvh_writer",), lambda f, v: write_bvh(replace(motion(v), fps=10.0 * v), BODY, f / "a.bvh")
     ),
     "digests of weights": Writer(("avatarkit.registry.provenance",), digests, faults=("kill",)),
     "training checkpoint": Writer(("avatarkit.training.loop",), checkpoint, rotate=True),
     "film": Writer(("avatarkit.io.video_writer",), lambda f, v: film(f / "a.mp4", 40 * v), rotate=True),
-    "frames": Writer(("avatarkit.io.video_writer", "avatarkit.animation", "avatarkit_cli.animate"), frames, rotate=True),
+    "frames": Writer(("avatarkit.io.video_writer", "avatarkit.animation", "avatarkit_cli.commands.animate"), frames, rotate=True),
     "a folder": Writer(
         ("avatarkit.utils.folders", "avatarkit_export.web"), replace_all, faults=(*WITH_EXIT, "kill"), rotate=True
     ),
@@ -275,7 +276,7 @@ WRITERS = {
         faults=(*WITH_EXIT, "kill"),
         rotate=True,
     ),
-    "a file of a report": Writer(("avatarkit.evaluation", "avatarkit_cli.evaluate"), report, rotate=True),
+    "a file of a report": Writer(("avatarkit.evaluation", "avatarkit_cli.commands.evaluate"), report, rotate=True),
     "a film of a report": Writer(("avatarkit.evaluation",), comparison, rotate=True),
     "landmarks": Writer(("avatarkit.io.keypoint_cache",), landmarks, read=read_landmarks, rotate=True),
     "exporters": Writer(
@@ -284,7 +285,7 @@ WRITERS = {
     ),
     "ply": Writer(("avatarkit_export.ply",), export(PlyExporter, ".ply", PlyConfig()), fresh=False, rotate=True),
     "spz": Writer(("avatarkit_export.spz",), export(SpzExporter, ".spz"), fresh=False, rotate=True),
-    "plugins new": Writer(("avatarkit_cli.scaffold", "avatarkit_cli.plugins"), project, rotate=True),
+    "plugins new": Writer(("avatarkit_cli.authoring.scaffold", "avatarkit_cli.commands.plugins"), project, rotate=True),
     "scratch": Writer(("avatarkit.labelling.scratch",), scratch, faults=("kill",)),
     "wan": Writer(("avatarkit_wan.labeler",), lambda f, v: save_tensors(f / "p.safetensors", {"embeds": torch.ones(v)})),
     "portrait4d": Writer(("avatarkit_portrait4d.job", "avatarkit_portrait4d.labeler"), keep_frame),
@@ -294,7 +295,7 @@ WRITERS = {
     ),
 }
 ELSEWHERE = {
-    "avatarkit_cli.downloads", "avatarkit_cli.weights_files",  # test_weights_faults.py
+    "avatarkit_cli.checkpoints.downloads", "avatarkit_cli.checkpoints.weights_files",  # test_weights_faults.py
     "avatarkit.utils.leftovers",
     "avatarkit.storage.serialization",  # save_tensors into the folder of a stage
     "avatarkit.report.preview",  # save_png and VideoWriter into the folder of a stage
@@ -435,7 +436,8 @@ def test_no_module_writes_by_itself() -> None:
     """Files are opened for writing, renamed and copied by the helpers alone."""
     allowed = {
         "avatarkit.utils.files", "avatarkit.utils.leftovers", "avatarkit.utils.folders",
-        "avatarkit_cli.downloads", "avatarkit_cli.weights_files",  # faults of their own in test_weights_faults.py
+        "avatarkit_cli.checkpoints.downloads",  # faults of their own in test_weights_faults.py
+        "avatarkit_cli.checkpoints.weights_files",
         "avatarkit_cli.streams", "avatarkit_mediapipe.graphs",  # the null device
         "avatarkit.storage.bundle",  # into a temporary folder
         "avatarkit.storage.stage_cache",  # /proc/self/clear_refs

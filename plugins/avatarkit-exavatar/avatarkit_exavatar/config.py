@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from avatarkit.config.options import Range
+from avatarkit.config.options import Formerly, Range
 
 __all__ = ["ExAvatarConfig"]
 
@@ -85,10 +85,10 @@ class ExAvatarConfig:
     """In videos: squared difference of the trunk's direction, from hips to shoulders, from the detector's rough
     3D. That is right to a sixth of a radian: too little for a photo, enough where many frames agree."""
 
-    carried_rounds: Annotated[int, Range(0, 1000)] = 2
-    """In clips of somebody whose photo is known: how often a frame is compared with the photo, carried along by the body."""
+    texture_rounds: Annotated[int, Range(0, 1000), Formerly("carried_rounds")] = 2
+    """In clips of a person whose photo is known: how often a frame is compared with the photo's texture on the moving body."""
 
-    carried_weight: Annotated[float, Range(0, 1e9)] = 8000.0
+    texture_weight: Annotated[float, Range(0, 1e9), Formerly("carried_weight")] = 8000.0
     """Mean squared distance between the photo's texture on the body and where the frame shows it, in head heights."""
 
     smoothing_rounds: Annotated[int, Range(0, 1000)] = 2

@@ -16,18 +16,18 @@ from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.photo import Photo
 from avatarkit.types.subject import Matte, Subject
 from avatarkit.utils.threads import single_threaded
-from avatarkit_exavatar.anatomy import anatomy_of
+from avatarkit_exavatar.body.anatomy import anatomy_of
+from avatarkit_exavatar.body.parameters import Parameters
 from avatarkit_exavatar.config import ExAvatarConfig
-from avatarkit_exavatar.contour import hidden_vertices
-from avatarkit_exavatar.depth import SteadyDepth
-from avatarkit_exavatar.observation import Observations, observe, thinned
-from avatarkit_exavatar.offsets import fit_offsets
-from avatarkit_exavatar.parameters import Parameters
-from avatarkit_exavatar.photo import PhotoFit
-from avatarkit_exavatar.quality import judge
-from avatarkit_exavatar.shared_shape import first_shape
-from avatarkit_exavatar.teeth import lower_teeth
-from avatarkit_exavatar.video import VideoTracker
+from avatarkit_exavatar.observations.contour import hidden_vertices
+from avatarkit_exavatar.observations.depth import SteadyDepth
+from avatarkit_exavatar.observations.observation import Observations, observe, thinned
+from avatarkit_exavatar.photo.offsets import fit_offsets
+from avatarkit_exavatar.photo.quality import judge
+from avatarkit_exavatar.photo.registration import PhotoFit
+from avatarkit_exavatar.photo.teeth import lower_teeth
+from avatarkit_exavatar.video.shared_shape import first_shape
+from avatarkit_exavatar.video.tracking import VideoTracker
 
 __all__ = ["ExAvatarTracker"]
 

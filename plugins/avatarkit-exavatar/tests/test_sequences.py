@@ -11,11 +11,11 @@ import torch
 from avatarkit.registry import Registry
 from avatarkit.types.camera import front_camera
 from avatarkit.types.keypoints import Keypoints
-from avatarkit_exavatar.depth import SteadyDepth
-from avatarkit_exavatar.observation import Observations, observe
-from avatarkit_exavatar.shared_shape import SharedShape, _chosen
-from avatarkit_exavatar.solver import Normal
-from avatarkit_exavatar.video import VideoTracker
+from avatarkit_exavatar.fitting.solver import Normal
+from avatarkit_exavatar.observations.depth import SteadyDepth
+from avatarkit_exavatar.observations.observation import Observations, observe
+from avatarkit_exavatar.video.shared_shape import SharedShape, _chosen
+from avatarkit_exavatar.video.tracking import VideoTracker
 
 
 @pytest.fixture(scope="module")

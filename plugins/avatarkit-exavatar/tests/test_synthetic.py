@@ -16,11 +16,11 @@ from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh, barycentric
 from avatarkit.types.photo import Photo
 from avatarkit.types.subject import Matte
-from avatarkit_exavatar.hidden_hands import _Arm, tuck_hands
-from avatarkit_exavatar.observation import observe
-from avatarkit_exavatar.quality import _of_the_picture
-from avatarkit_exavatar.teeth import lower_teeth, upper_teeth
-from avatarkit_exavatar.video import scenes
+from avatarkit_exavatar.observations.observation import observe
+from avatarkit_exavatar.photo.hidden_hands import _Arm, tuck_hands
+from avatarkit_exavatar.photo.quality import _of_the_picture
+from avatarkit_exavatar.photo.teeth import lower_teeth, upper_teeth
+from avatarkit_exavatar.video.tracking import scenes
 
 SETS = ("pose33", "hand21_left", "hand21_right")
 

@@ -174,7 +174,7 @@ def page_head(body: BodyModel, params: BodyParams, camera: Camera, center: torch
             "height": camera.height,
             "box": list(box),
         },
-        "centre": center.tolist(),
+        "center": center.tolist(),
     }
 
 

@@ -27,7 +27,7 @@ def register_motion_sources(register: Register) -> None:
     )
     register(
         "speech",
-        target="avatarkit_motions.speech:SpeechMotions",
+        target="avatarkit_motions.speech.source:SpeechMotions",
         config="avatarkit_motions.config:SpeechConfig",
         summary="talks along with a sound file, by rule: loudness and spectrum move the mouth; avatarkit animate --audio FILE",
     )

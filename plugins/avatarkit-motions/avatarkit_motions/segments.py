@@ -10,7 +10,7 @@ import torch
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.types.body import Motion
 from avatarkit_motions.config import BuiltinConfig
-from avatarkit_motions.performance import euler
+from avatarkit_motions.performances.performance import euler
 
 __all__ = ["heading", "segment"]
 

@@ -15,10 +15,10 @@ from avatarkit.interfaces import Context
 from avatarkit.motion.pose_solver import PoseSolver
 from avatarkit.types.body import Motion
 from avatarkit.utils.paths import expand
-from avatarkit_motions.clips import CLIPS, GESTURES, PHRASES, Stage, expressions, talk
 from avatarkit_motions.config import BuiltinConfig
-from avatarkit_motions.face import EXPRESSIONS
-from avatarkit_motions.performance import Performance
+from avatarkit_motions.performances.clips import CLIPS, GESTURES, PHRASES, Stage, expressions, talk
+from avatarkit_motions.performances.face import EXPRESSIONS
+from avatarkit_motions.performances.performance import Performance
 from avatarkit_motions.segments import heading
 
 __all__ = ["BuiltinMotions", "given_folder"]
@@ -36,7 +36,7 @@ class BuiltinMotions:
         self.config, self._context = config, context
 
     @cached_property
-    def _poser(self) -> PoseSolver:
+    def _solver(self) -> PoseSolver:
         return PoseSolver(self._context.get("body"))
 
     def names(self) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ class BuiltinMotions:
             InputError: no such motion.
         """
         stage = self._stage(zlib.crc32(self._known(name).encode()))
-        return CLIPS[name].make(stage).motion(name, self._poser)
+        return CLIPS[name].make(stage).motion(name, self._solver)
 
     def motions(self, count: int, seed: int) -> Iterator[Motion]:
         """Yield segments to make labels from: talking people first, mirrored at random, each with its own size and heading.
@@ -78,7 +78,7 @@ class BuiltinMotions:
             p = p.excerpt(0 if whole else int(rng.integers(0, len(p.t))), length)
             if rng.random() < 0.5:
                 p = p.mirrored()
-            yield p.motion(f"{kind}-{number:03d}", self._poser, heading(self.config, rng), loop=whole)
+            yield p.motion(f"{kind}-{number:03d}", self._solver, heading(self.config, rng), loop=whole)
 
     def _label(self, kind: str, rng: np.random.Generator) -> Performance:
         stage = Stage(self.config.fps, rng, self.config.liveliness * float(rng.uniform(0.75, 1.25)))

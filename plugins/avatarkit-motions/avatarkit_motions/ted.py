@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from avatarkit.errors import InputError
-from avatarkit.motion.bvh import MOST_FRAMES
+from avatarkit.motion.formats.bvh import MOST_FRAMES
+from avatarkit.motion.formats.pose_format import LandmarkTrack
 from avatarkit.motion.lifting import landmark_motion
-from avatarkit.motion.pose_format import LandmarkTrack
 from avatarkit.types.body import Motion
 from avatarkit.utils.paths import expand
 from avatarkit.utils.plain import parse_json, read_text
@@ -172,7 +172,7 @@ class TedMotions(BuiltinMotions):
             return None
 
     def _motion(self, track: LandmarkTrack, name: str) -> Motion:
-        return landmark_motion(track, self._poser, name, name)
+        return landmark_motion(track, self._solver, name, name)
 
     def _path(self, name: str) -> Path:
         if name not in self._files:

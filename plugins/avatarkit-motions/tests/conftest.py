@@ -38,5 +38,5 @@ def source(default: Components) -> BuiltinMotions:
 
 
 @pytest.fixture(scope="session")
-def poser(body: BodyModel) -> PoseSolver:
+def solver(body: BodyModel) -> PoseSolver:
     return PoseSolver(body)

@@ -11,8 +11,8 @@ from avatarkit.geometry.rotations import axis_angle_to_matrix
 from avatarkit.motion.pose_solver import swing_twist
 from avatarkit.types.body import Motion
 from avatarkit.types.mesh import vertex_normals
-from avatarkit_motions.clips import CLIPS
 from avatarkit_motions.config import BuiltinConfig
+from avatarkit_motions.performances.clips import CLIPS
 from avatarkit_motions.source import BuiltinMotions
 
 NAMES = tuple(CLIPS)
@@ -83,7 +83,7 @@ def test_a_loop_runs_into_its_beginning_without_a_jerk(name, body, motions):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_joints_keep_to_what_people_can_do(name, body, poser, motions):
+def test_joints_keep_to_what_people_can_do(name, body, solver, motions):
     m = motions[name]
     R = axis_angle_to_matrix(m.params.joints.double())
     degrees = torch.rad2deg(m.params.joints.norm(dim=-1))
@@ -96,7 +96,7 @@ def test_joints_keep_to_what_people_can_do(name, body, poser, motions):
         assert bend.min() > 2  # never straight, never backwards
         assert bend.max() < 150
         forearm = index[f"{side}_elbow"] + index[f"{side}_forearm_twist"] + index[f"{side}_wrist"]
-        axis = poser.frames[f"{side}_elbow"][:, 1]
+        axis = solver.frames[f"{side}_elbow"][:, 1]
         twist = sum(swing_twist(R[:, j], axis) for j in forearm[1:])
         assert torch.rad2deg(twist).abs().max() < 95
         assert degrees[:, index[f"{side}_wrist"][0]].max() < 75
@@ -151,7 +151,7 @@ def test_the_check_of_arms_sees_a_hand_in_the_belly(body, source, motions):
     p = CLIPS["idle"].make(source._stage(0))
     for channel, value in (("x", -0.3), ("y", -0.6), ("z", 0.1)):
         p.channels[f"left.{channel}"][:] = value
-    assert _deepest(body, p.motion("x", source._poser), 60) > 0.02
+    assert _deepest(body, p.motion("x", source._solver), 60) > 0.02
 
 
 @pytest.mark.slow
@@ -233,7 +233,7 @@ def test_headings_of_label_segments_keep_to_their_ranges(default):
 
 def test_mirrored_performances_are_mirror_images(body, source):
     p = CLIPS["wave"].make(source._stage(3))
-    plain, mirrored = p.motion("a", source._poser), p.mirrored().motion("b", source._poser)
+    plain, mirrored = p.motion("a", source._solver), p.mirrored().motion("b", source._solver)
     _, other = body.mirror()
     flip = torch.tensor([-1.0, 1.0, 1.0])
     assert torch.allclose(_joints(body, mirrored, 9), _joints(body, plain, 9)[:, other] * flip, atol=3e-3)

@@ -11,10 +11,10 @@ from scipy.signal import lfilter
 from avatarkit.errors import InputError, MissingDependency
 from avatarkit.interfaces import SpeechSource
 from avatarkit.io.audio import normalize_loudness, read_sound
-from avatarkit_motions.audio_features import RATE, listen
-from avatarkit_motions.forced_alignment import align
-from avatarkit_motions.g2p import phonemes
-from avatarkit_motions.speech import HeardSpeech, ReadSpeech
+from avatarkit_motions.speech.audio_features import RATE, listen
+from avatarkit_motions.speech.forced_alignment import align
+from avatarkit_motions.speech.g2p import phonemes
+from avatarkit_motions.speech.source import HeardSpeech, ReadSpeech
 
 RNG = np.random.default_rng(0)
 
@@ -198,5 +198,5 @@ def test_that_no_speech_was_heard_is_said(kind: str, build, tmp_path: Path, capl
     source = build().offering("motions", SpeechSource)
     motion = source.from_sound(_recorded(tmp_path / "a.wav", [sounds[kind]]))
     assert "No speech was heard in a.wav: the mouth stays shut." in caplog.text
-    jaw = source._poser.body.expression_names.index("jawOpen")
+    jaw = source._solver.body.expression_names.index("jawOpen")
     assert motion.params.expression[:, jaw].max() < 0.05

@@ -20,7 +20,7 @@ async function start() {
   const data = await readData($("avatar-data"));
   const body = new Body(data);
   const player = new Player(data, body);
-  const view = new View(data.camera, data.centre);
+  const view = new View(data.camera, data.center);
   const stage = new Stage($("canvas"), view, body, data.arrays);
   stage.beforeFrame = (seconds) => {
     const [moved, more] = player.advance(seconds);

@@ -6,9 +6,9 @@ const NEAR = 0.02, FAR = 50;
 const MAX_PITCH = 85;
 
 export class View {
-  constructor({ K, T_world_camera, width, height, box }, centre) {
+  constructor({ K, T_world_camera, width, height, box }, center) {
     Object.assign(this, { K, width, height, box });
-    this.centre = new THREE.Vector3(...centre);
+    this.center = new THREE.Vector3(...center);
     const m = T_world_camera.flat();
     this.start = new THREE.Matrix4().set(...m);
     this.camera = new THREE.PerspectiveCamera(30, 1, NEAR, FAR);
@@ -48,7 +48,7 @@ export class View {
     const tilt = new THREE.Matrix4().makeRotationAxis(right, (-this.pitch * Math.PI) / 180);
     const turn = new THREE.Matrix4().makeRotationY((this.yaw * Math.PI) / 180).multiply(tilt);
     const position = new THREE.Vector3().setFromMatrixPosition(this.start);
-    position.sub(this.centre).applyMatrix4(turn).multiplyScalar(this.distance).add(this.centre);
+    position.sub(this.center).applyMatrix4(turn).multiplyScalar(this.distance).add(this.center);
     const world = turn.multiply(R0).multiply(new THREE.Matrix4().makeScale(1, -1, -1)); // to y up, z backward
     world.setPosition(position);
     this.camera.matrix.copy(world);

@@ -1,0 +1,1 @@
+"""What synthetic people wear: pieces of surface, fabrics, and three outfits."""

@@ -1,0 +1,1 @@
+"""For authors of plugins: new projects, and the material of ``plugins check``."""

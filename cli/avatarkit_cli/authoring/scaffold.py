@@ -1,0 +1,220 @@
+"""``avatarkit plugins new``: writes a complete third-party project around a working component."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib import resources
+from pathlib import Path
+
+from avatarkit.config.options import did_you_mean
+from avatarkit.errors import ConfigError, StoreError
+from avatarkit.registry import KINDS
+from avatarkit.utils.files import disk_errors, replace, sync, sync_folder, temporary_folder, write_text
+from avatarkit.utils.moved import current_name
+
+__all__ = ["render_project", "write_project"]
+
+WHAT = {
+    "matting": ("cuts out a person in front of a plain wall", "--matting NAME"),
+    "keypoints": ("five points on the outline of a person in front of a plain wall", "--keypoints NAME"),
+    "body": ("a figure of tubes", "--body NAME"),
+    "tracker": ("smooths the motions of another tracker", "--tracker NAME"),
+    "motions": ("nodding and shaking the head", "--motions NAME"),
+    "labels": ("the photo's colors on the moving mesh; option region: body or head", "--body-labels NAME"),
+    "avatar": ("a Gaussian at every vertex of the body model", "--avatar NAME"),
+    "loss": (
+        "keeps colors below a limit",
+        "--set losses.NAME.use=NAME --set losses.NAME.weight=0.1",
+    ),
+    "renderer": ("the readable reference rasterizers; slow", "--renderer NAME"),
+    "exporter": ("a table of the posed Gaussians as text", ""),
+}
+"""Kind -> (summary of the component that a project starts from, flags that use it in a build)."""
+
+IN_A_BUILD = {
+    "matting": 'matting={"use": "NAME"}',
+    "keypoints": 'keypoints={"use": "NAME"}',
+    "body": 'body={"use": "NAME"}',
+    "tracker": 'tracker={"use": "NAME", "base": "tiny"}',
+    "motions": 'motions={"use": "NAME"}, preview={"motion": "yes"}',
+    "labels": 'body_labels={"use": "NAME", "frames": 2}',
+    "avatar": 'avatar={"use": "NAME"}',
+    "loss": 'losses={"NAME": {"use": "NAME", "weight": 0.1}}',
+    "renderer": 'renderer={"use": "NAME"}',
+}
+
+PYPROJECT = """\
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "avatarkit-NAME"
+version = "0.1.0"
+description = "SUMMARY, for avatarkit"
+readme = "README.md"
+requires-python = ">=3.11"
+dependencies = ["avatarkit-oneshot>=0.1"]
+
+[project.optional-dependencies]
+test = ["pytest>=8"]
+
+# This is how avatarkit finds the plugin.
+[project.entry-points.avatarkit]
+NAME = "PACKAGE"
+
+[tool.hatch.build.targets.wheel]
+packages = ["PACKAGE"]
+
+[tool.pytest.ini_options]
+testpaths = ["tests"]
+filterwarnings = ["error"]
+"""
+
+INIT = '''\
+"""SUMMARY, for avatarkit.
+
+Keep it fast to import, with hooks only: it is imported whenever components are listed.
+"""
+
+from avatarkit import License, hookimpl
+
+
+@hookimpl
+def HOOK(register):
+    register(
+        "NAME",
+        target="PACKAGE.component:CLASS",
+        config="PACKAGE.component:Config",
+        summary="SUMMARY",
+        license=License("MIT"),
+    )
+'''
+
+TESTS = '''\
+"""The contract of avatarkit.interfaces, checked point by point, and a whole build with the component."""
+
+import avatarkit
+from avatarkit.testing import conformanceIMPORTS
+
+import PACKAGE
+
+test_conformance = conformance(PACKAGE, OPTIONS)
+BUILD'''
+
+BUILD = """
+
+def test_a_build_works_with_it(tmp_path):
+    path = tiny_build(tmp_path, PACKAGE, TABLES)
+    avatar = avatarkit.load(path, registry=memory_registry(PACKAGE))
+    assert avatar.render().shape[-1] == 4
+"""
+
+README = """\
+# avatarkit-NAME
+
+A component of the kind KIND for [avatarkit](https://github.com/avatarkit-oneshot/avatarkit-oneshot): SUMMARY.
+
+```
+pip install .
+avatarkit plugins show KIND/NAME
+USE```
+
+Test it:
+
+```
+pip install ".[test]" && pytest
+avatarkit plugins check KIND/NAME
+```
+"""
+
+WORKFLOW = """\
+name: test
+on: [push, pull_request]
+jobs:
+  test:
+    strategy:
+      matrix:
+        os: [ubuntu-latest, macos-latest, windows-latest]
+        python: ["3.11", "3.12"]
+    runs-on: ${{ matrix.os }}
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with: {python-version: "${{ matrix.python }}"}
+      - run: pip install ".[test]"
+      - run: pytest
+      - run: avatarkit plugins check KIND/NAME
+"""
+
+IGNORE = "__pycache__/\n*.egg-info/\nbuild/\ndist/\n.venv/\n"
+
+
+def render_project(name: str, kind: str) -> dict[str, str]:
+    """Return file (path with /) -> text of the project ``avatarkit-<name>``.
+
+    Args:
+        name: name of the component, lower case with hyphens.
+        kind: kind of component.
+
+    Raises:
+        ConfigError: the name or the kind is invalid.
+    """
+    kind = current_name(kind)
+    if kind not in KINDS:
+        raise ConfigError(f"There is no kind of component {kind!r}.{did_you_mean(kind, KINDS)} Kinds: {', '.join(KINDS)}.")
+    name = name.removeprefix("avatarkit-")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+        raise ConfigError(f"{name!r} is not a valid plugin name: use lower-case letters and digits with hyphens, e.g. my-{kind}.")
+    package = f"avatarkit_{name.replace('-', '_')}"
+    cls = "".join(part.capitalize() for part in name.split("-"))
+    summary, use = WHAT[kind]
+    source = resources.files("avatarkit_cli.authoring.templates").joinpath(f"{kind}.py").read_text(encoding="utf-8")
+    component = re.sub(r"\bExample\b", cls, source)
+    component = re.sub(r'"example"', f'"{name}"', component).replace('f"example ', f'f"{name} ')
+    build = BUILD.replace("TABLES", IN_A_BUILD[kind]) if kind in IN_A_BUILD else ""
+    tests = TESTS.replace("BUILD", build).replace("IMPORTS", ", memory_registry, tiny_build" if build else "")
+    if kind == "tracker":
+        tests = tests.replace("OPTIONS", 'options={"NAME": {"base": "tiny"}}')
+    tests = tests.replace(", OPTIONS", "")
+    if not build:
+        tests = tests.replace("import avatarkit\n", "", 1)
+    words = {"SUMMARY": summary, "PACKAGE": package, "CLASS": cls, "HOOK": KINDS[kind], "KIND": kind}
+    usage = f"avatarkit build ada.jpg {use}\n" if use else "avatarkit export ada.avatar --to NAME -o ada.txt\n"
+    files = {
+        "pyproject.toml": PYPROJECT,
+        "README.md": README.replace("USE", usage),
+        ".gitignore": IGNORE,
+        ".github/workflows/test.yml": WORKFLOW,
+        f"{package}/__init__.py": INIT.replace("SUMMARY, for", summary[0].upper() + summary[1:] + ", for", 1),
+        f"tests/test_{name.replace('-', '_')}.py": tests,
+    }
+    for path, text in files.items():
+        for word, value in words.items():
+            text = re.sub(rf"\b{word}\b", value, text)
+        files[path] = re.sub(r"\bNAME\b", name, text)
+    files[f"{package}/component.py"] = component
+    return files
+
+
+def write_project(name: str, kind: str, folder: Path) -> list[Path]:
+    """Write the whole project or nothing; existing files are not touched.
+
+    Returns:
+        The files.
+
+    Raises:
+        ConfigError: the name or the kind is invalid.
+        StoreError: the folder exists or cannot be written.
+    """
+    files = render_project(name, kind)
+    if os.path.lexists(folder):
+        raise StoreError(f"{folder} already exists. Choose another folder with -o.")
+    with temporary_folder(folder.absolute()) as staged, disk_errors(folder):
+        for name_of_file, text in files.items():
+            write_text(staged / name_of_file, text)
+        sync_folder(staged)
+        replace(staged, folder)
+        sync(folder.absolute().parent)
+    return [folder / name_of_file for name_of_file in files]

@@ -1,0 +1,1 @@
+"""The optimization: residuals, priors and solvers, for any observation."""

@@ -1,0 +1,1 @@
+"""Talks along with a recording: what is heard, what is read, and when it is spoken."""
