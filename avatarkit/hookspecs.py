@@ -144,7 +144,7 @@ class Register(Protocol):
             license: license of code and weights, shown in lists and manifests.
             revision: raise it when results change, so that cached stages run again.
             features: of ``FEATURES``, what an avatar's Gaussians may be, or what a renderer draws. A build does not start with a
-                renderer that cannot draw its avatar.
+                renderer that cannot draw its avatar. A config's attribute ``features`` wins, where options decide.
         """
         ...
 

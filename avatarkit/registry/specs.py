@@ -157,6 +157,10 @@ class ComponentSpec:
         """Import and return the config class; None if the component has no options."""
         return None if self.config is None else self._import(self.config)
 
+    def features_with(self, config: Any) -> tuple[str, ...]:
+        """Return its features; those of its config, where options decide."""
+        return tuple(getattr(config, "features", self.features))
+
     def options(self) -> tuple[Option, ...]:
         """Return the options with their help."""
         cls = self.config_type()

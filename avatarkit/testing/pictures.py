@@ -39,7 +39,8 @@ def _a_subject_becomes_gaussians(case: Case) -> None:
     """``create`` and ``pose`` give (N) Gaussians of the declared ``features`` and an optional mesh; labels may be absent."""
     posed = on_cpu(_created(case).pose(case.material.subject.params))
     validation.require_posed(posed)
-    hidden = [f for f in posed.gaussians.features if f not in case.component.features]
+    declared = case.component.features_with(case.component.make_config(case.options))
+    hidden = [feature for feature in posed.gaussians.features if feature not in declared]
     expect(not hidden, f"the Gaussians are {' and '.join(hidden)}, which the avatar's features do not declare")
     alone = case.make()
     alone.create(case.material.subject, [])

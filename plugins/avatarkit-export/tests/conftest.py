@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import pytest
 import torch
 
 from avatarkit.errors import InputError
-from avatarkit.interfaces import AvatarModel, Context, Posed, Subject
+from avatarkit.interfaces import AvatarModel, Context, Subject
 from avatarkit.registry import Registry
 from avatarkit.testing import tiny_context, tiny_motion, tiny_subject
 from avatarkit.types.body import BodyParams, Motion
@@ -58,25 +57,18 @@ def avatar(registry: Registry, context: Context, subject: Subject) -> AvatarMode
     return made
 
 
-class RichAvatar:
-    """The tiny avatar with ellipsoids whose colors depend on the direction; they turn with the whole body."""
-
-    def __init__(self, inner: AvatarModel) -> None:
-        self.inner, self.state = inner, inner.state
-        n, g = len(inner.state()["triangles"]), torch.Generator().manual_seed(0)
-        self.scales = 0.004 + 0.02 * torch.rand(n, 3, generator=g)
-        self.rotations = torch.nn.functional.normalize(torch.randn(n, 4, generator=g), dim=-1)
-        self.sh = 0.1 * torch.randn(n, 15, 3, generator=g)
-
-    def pose(self, params: BodyParams) -> Posed:
-        posed = self.inner.pose(params)
-        rich = {"scales": self.scales, "rotations": self.rotations, "sh": self.sh}
-        return replace(posed, gaussians=replace(posed.gaussians, **rich))
-
-
 @pytest.fixture(scope="session")
-def rich(avatar: AvatarModel) -> AvatarModel:
-    return cast(AvatarModel, RichAvatar(avatar))
+def rich(registry: Registry, context: Context, subject: Subject) -> AvatarModel:
+    """Ellipsoids whose colors depend on the direction of view."""
+    made = registry.get("avatar", "coupled-gs").create({"resolution": 96, "anisotropic": True, "sh_degree": 3}, context)
+    made.create(subject, [])
+    generator = torch.Generator().manual_seed(0)
+    state = made.state()
+    state["log_aspect"] += 0.5 * torch.randn(state["log_aspect"].shape, generator=generator)
+    state["rotation"] += 0.5 * torch.randn(state["rotation"].shape, generator=generator)
+    state["sh"] = (0.3 * torch.randn(state["sh"].shape, generator=generator)).clamp(-0.7, 0.7)  # SPZ ends at 1
+    made.load(state)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -116,10 +116,12 @@ def test_the_page_carries_ellipsoids_and_harmonics(
     registry: Registry, context: Context, subject: Subject, rich: AvatarModel, params: BodyParams, tmp_path: Path
 ) -> None:
     _, a = carried(write(registry, context, subject, rich, tmp_path / "rich.html", motions="none"))
-    ours = rich.pose(params).gaussians
+    still = replace(params, expression=0 * params.expression, root=torch.zeros(3), joints=torch.zeros_like(params.joints))
+    ours = rich.pose(still).gaussians
     N = len(ours)
-    assert torch.allclose(halves(a["splat_scale"]).reshape(3, N).T, ours.scales, rtol=1e-3)
-    assert torch.allclose(halves(a["splat_rotation"]).reshape(4, N).T[:, [3, 0, 1, 2]], ours.rotations, atol=1e-3)
+    assert torch.allclose(halves(a["splat_scale"]).reshape(3, N).T, ours.scales, rtol=2e-3)
+    turned = halves(a["splat_rotation"]).reshape(4, N).T[:, [3, 0, 1, 2]]
+    assert torch.allclose((turned * ours.rotations).sum(1).abs(), torch.ones(N), atol=1e-3)
     assert torch.allclose(halves(a["splat_sh"]).reshape(15, 3, N).permute(2, 0, 1), ours.sh, atol=1e-3)
 
 

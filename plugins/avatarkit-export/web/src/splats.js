@@ -29,7 +29,8 @@ export class Splats {
   }
 
   /** Colors that depend on the direction of view follow the camera. */
-  look(position) {
+  look(camera) {
+    const position = new THREE.Vector3().setFromMatrixPosition(camera.matrix);
     if (!this.seesEye || this.eye.value.equals(position)) return;
     this.eye.value.copy(position);
     this.object.updateVersion();
