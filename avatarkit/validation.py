@@ -17,7 +17,7 @@ from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera
 from avatarkit.types.gaussians import Gaussians
 from avatarkit.types.keypoints import Keypoints
-from avatarkit.types.mesh import Mesh
+from avatarkit.types.mesh import Mesh, MeshTexture
 from avatarkit.types.photo import Photo
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Matte, Subject
@@ -199,6 +199,12 @@ def require_posed(value: Any, body: BodyModel | None = None) -> None:
         require_type(value.mesh, Mesh, "mesh")
         require_tensor(value.mesh.vertices, ("V", 3), "vertices of the mesh")
         require_tensor(value.mesh.faces, ("F", 3), "faces of the mesh", torch.int64, 0, len(value.mesh.vertices) - 1)
+        if value.mesh.texture is not None:
+            texture, F = value.mesh.texture, len(value.mesh.faces)
+            require_type(texture, MeshTexture, "texture of the mesh")
+            require_tensor(texture.uv, ("U", 2), "uv of the texture")
+            require_tensor(texture.uv_faces, (F, 3), "uv_faces of the texture", torch.int64, 0, len(texture.uv) - 1)
+            require_tensor(texture.rgb, ("H", "W", 3), "rgb of the texture")
 
 
 _MOST = 2_000_000  # of what a letter in a shape counts, e.g. Gaussians

@@ -13,7 +13,8 @@ import torch
 
 from avatarkit import validation
 from avatarkit.errors import AvatarkitError, StoreError
-from avatarkit.interfaces import AvatarModel, TrainStep
+from avatarkit.interfaces import AvatarModel, Posed, TrainStep
+from avatarkit.rendering import render_posed
 from avatarkit.testing.conformance import Case, Check, expect, on_cpu, same
 from avatarkit.testing.material import Material
 from avatarkit.testing.tiny import ReferenceRenderer
@@ -36,9 +37,11 @@ def _created(case: Case) -> AvatarModel:
 
 
 def _a_subject_becomes_gaussians(case: Case) -> None:
-    """``create`` and ``pose`` give (N) Gaussians of the declared ``features`` and an optional mesh; labels may be absent."""
+    """``create`` and ``pose`` give (N) Gaussians of the declared ``features`` or a textured mesh; labels may be absent."""
     posed = on_cpu(_created(case).pose(case.material.subject.params))
     validation.require_posed(posed)
+    drawn = len(posed.gaussians) or (posed.mesh is not None and posed.mesh.texture is not None)
+    expect(drawn, "there is nothing to draw: neither Gaussians nor a mesh with a texture")
     declared = case.component.features_with(case.component.make_config(case.options))
     hidden = [feature for feature in posed.gaussians.features if feature not in declared]
     expect(not hidden, f"the Gaussians are {' and '.join(hidden)}, which the avatar's features do not declare")
@@ -47,13 +50,18 @@ def _a_subject_becomes_gaussians(case: Case) -> None:
     validation.require_posed(alone.pose(case.material.subject.params))
 
 
+def _points(posed: Posed) -> torch.Tensor:
+    """Return what is drawn: Gaussians, or vertices if there are none."""
+    return posed.gaussians.means if len(posed.gaussians) or posed.mesh is None else posed.mesh.vertices
+
+
 def _the_avatar_moves_and_keeps_its_own_shape(case: Case) -> None:
-    """Other joint rotations move Gaussians; the shape in the parameters is ignored."""
+    """Another place moves Gaussians or mesh; the shape in the parameters is ignored."""
     avatar, p = _created(case), case.material.subject.params
     with torch.no_grad():
-        still = avatar.pose(p).gaussians.means
-        moved = avatar.pose(replace(p, translation=p.translation + 0.5)).gaussians.means
-        other = avatar.pose(replace(p, shape=p.shape + 0.3)).gaussians.means
+        still = _points(avatar.pose(p))
+        moved = _points(avatar.pose(replace(p, translation=p.translation + 0.5)))
+        other = _points(avatar.pose(replace(p, shape=p.shape + 0.3)))
     expect((moved - still).abs().max() > 0.1, "half a meter of translation moved nothing")
     expect(torch.allclose(other, still, atol=1e-6), "the shape in the parameters changed the avatar")
 
@@ -85,7 +93,8 @@ def _state_is_all_that_load_needs(case: Case) -> None:
     again: AvatarModel = case.make()
     again.load(state)
     with torch.no_grad():
-        expect(same(avatar.pose(params).gaussians, again.pose(params).gaussians), "the loaded avatar poses differently")
+        one, other = avatar.pose(params), again.pose(params)
+        expect(same((one.gaussians, one.mesh), (other.gaussians, other.mesh)), "the loaded avatar poses differently")
     expect(again.parameter_groups(), "a loaded avatar cannot be trained on")
 
 
@@ -127,7 +136,7 @@ def train_step(material: Material, avatar: AvatarModel, kind: str = "photo", emp
     """
     subject = material.subject
     posed = avatar.pose(subject.params)
-    rendering = material.renderer.gaussians.render(posed.gaussians, subject.camera, BACKGROUND)
+    rendering = render_posed(material.renderer, posed, subject.camera, BACKGROUND)
     alpha = torch.zeros_like(subject.matte.alpha) if empty else subject.matte.alpha
     target = subject.matte.foreground * alpha[..., None] + BACKGROUND * (1 - alpha[..., None])
 

@@ -9,7 +9,22 @@ import torch
 
 from avatarkit.utils.moved import former_names
 
-__all__ = ["Mesh", "MeshRendering", "barycentric", "faces_of", "linear_blend_skinning", "vertex_normals"]
+__all__ = ["Mesh", "MeshRendering", "MeshTexture", "barycentric", "faces_of", "linear_blend_skinning", "vertex_normals"]
+
+
+@dataclass(frozen=True)
+class MeshTexture:
+    """Colors of a mesh's surface.
+
+    Attributes:
+        uv: (U, 2) 0 to 1, v up.
+        uv_faces: (F, 3) int64 into ``uv``, corner by corner of the mesh's faces.
+        rgb: (H, W, 3) sRGB 0 to 1; row 0 is v = 1.
+    """
+
+    uv: torch.Tensor
+    uv_faces: torch.Tensor
+    rgb: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -19,10 +34,12 @@ class Mesh:
     Attributes:
         vertices: (V, 3) world, meters.
         faces: (F, 3) int64, counter-clockwise seen from outside.
+        texture: its colors; None = it has none.
     """
 
     vertices: torch.Tensor
     faces: torch.Tensor
+    texture: MeshTexture | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from avatarkit.config.options import Range
 
-__all__ = ["CoupledConfig", "LaplacianConfig"]
+__all__ = ["CoupledConfig", "LaplacianConfig", "TexturedConfig"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,16 @@ class CoupledConfig:
     def __post_init__(self) -> None:
         if self.min_scale > self.max_scale:
             raise ValueError("min_scale must not be above max_scale")
+
+
+@dataclass(frozen=True)
+class TexturedConfig:
+    """Options of ``textured-mesh``."""
+
+    resolution: Annotated[int, Range(16, 8192)] = 1024
+    """Texels along each side of the texture."""
+    lr_texture: Annotated[float, Range(0, 10)] = 2.5e-3
+    """Adam step size of the texture's colors."""
 
 
 @dataclass(frozen=True)

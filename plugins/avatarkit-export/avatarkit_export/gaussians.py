@@ -17,5 +17,5 @@ def posed_gaussians(avatar: AvatarModel, params: BodyParams) -> Gaussians:
     with torch.no_grad():
         g = avatar.pose(params).gaussians
     if not len(g):
-        raise InputError("The avatar has no Gaussians, so there is nothing to write.")
+        raise InputError("The avatar has no Gaussians; write its mesh with --to glb or --to vrm.")
     return g.map(lambda tensor: tensor.detach().cpu().double())

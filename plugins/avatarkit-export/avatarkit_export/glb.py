@@ -97,8 +97,14 @@ def rigged_gltf(
     rig = make_rig(avatar, body, params, config.influences)
     gltf = _document(options)
     context.progress("texture", None)
-    texture = bake_texture(avatar, body, params, config.texture)
-    mesh = _add_mesh(gltf, rig, _add_material(gltf, texture))
+    with torch.no_grad():
+        own = avatar.pose(params).mesh
+    if own is None or own.texture is None:
+        texture = bake_texture(avatar, body, params, config.texture)
+        material = _add_material(gltf, texture, format="JPEG", quality=93, subsampling=0)
+    else:  # the avatar's own texture, without loss
+        material = _add_material(gltf, own.texture.rgb.cpu().clamp(0, 1), format="PNG")
+    mesh = _add_mesh(gltf, rig, material)
     mesh_node = gltf.add("nodes", {"name": "avatar", "mesh": mesh, "skin": 0})
     joint_nodes = _add_skeleton(gltf, rig)
     gltf.document["scenes"] = [{"nodes": [mesh_node, joint_nodes[0]]}]
@@ -150,12 +156,13 @@ def quaternions(axis_angle: torch.Tensor) -> np.ndarray:
     return turns.as_quat().reshape(*axis_angle.shape[:-1], 4).astype(np.float32)
 
 
-def _add_material(gltf: Gltf, texture: torch.Tensor) -> int:
-    """Add an unlit material (KHR_materials_unlit): the colors already contain the light."""
+def _add_material(gltf: Gltf, texture: torch.Tensor, **how: Any) -> int:
+    """Add an unlit material (KHR_materials_unlit): the colors already contain the light; ``how`` the picture is saved."""
     stream = io.BytesIO()
     pixels = (texture * 255).round().to(torch.uint8).numpy()
-    Image.fromarray(pixels).save(stream, format="JPEG", quality=93, subsampling=0)
-    image = gltf.add("images", {"name": "skin", "mimeType": "image/jpeg", "bufferView": gltf.view(stream.getvalue())})
+    Image.fromarray(pixels).save(stream, **how)
+    kind = f"image/{how['format'].lower()}"
+    image = gltf.add("images", {"name": "skin", "mimeType": kind, "bufferView": gltf.view(stream.getvalue())})
     sampler = gltf.add("samplers", {"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071})
     number = gltf.add("textures", {"source": image, "sampler": sampler})
     surface = {"baseColorTexture": {"index": number}, "metallicFactor": 0.0, "roughnessFactor": 1.0}

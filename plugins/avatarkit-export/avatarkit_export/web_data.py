@@ -68,7 +68,7 @@ def avatar_arrays(avatar: AvatarModel, body: BodyModel, params: BodyParams) -> d
     if V > 1 << 16:
         raise PluginError(f"The mesh is too large for a web page: {V} vertices where {1 << 16} are the most.")
     if not len(posed.gaussians):
-        raise InputError("The avatar has no Gaussians, so there is nothing to show.")
+        raise InputError("The avatar has no Gaussians, which the page draws; write its mesh with --to glb.")
     triangles, weights = state["triangles"].long(), state["weights"].float()
     g = posed.gaussians
     stands_off = g.means.cpu() - barycentric(template, triangles, weights)
