@@ -425,7 +425,7 @@ class Posed:
     Attributes:
         gaussians: in the world; none if the avatar is the textured mesh.
         mesh: deformed mesh M in the world (eq. 5), or None. Its texture is drawn where there are no Gaussians.
-        fields: named canonical tensors: ``dX (N,3)``, ``dT (V,3)``, ``bary_dT (N,3)``, ..., as the avatar documents them.
+        fields: named canonical tensors: ``dX (N,3)``, ``dT (V,3)``, ..., as the avatar documents them.
     """
 
     gaussians: Gaussians

@@ -15,16 +15,18 @@ import torch
 from avatarkit.config.options import Range
 from avatarkit.config.sections import TrainingConfig
 from avatarkit.errors import StoreError
-from avatarkit.interfaces import AvatarModel, Loss, Renderer, Subject, TrainStep, with_defaults
+from avatarkit.interfaces import AvatarModel, Loss, ParameterGroup, Renderer, Subject, TrainStep, with_defaults
 from avatarkit.rendering import render_posed
 from avatarkit.storage.stage_cache import load_tensors, save_tensors
 from avatarkit.training.callbacks import StepEvent, TrainingCallback, notify
 from avatarkit.training.sampler import Sampler
 from avatarkit.training.views import View, photo_views
 from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit.utils.threads import single_threaded
+from avatarkit.utils.threads import shared_workers, single_threaded, spans
 
 __all__ = ["LossTerm", "TrainingReport", "applicable", "learning_rate_factor", "train"]
+
+_PARTS = 4  # of every tensor, for Adam
 
 log = logging.getLogger("avatarkit.training")
 
@@ -114,12 +116,7 @@ def train(
     """
     with_defaults(avatar, AvatarModel)
     groups = avatar.parameter_groups()
-    optimizer = torch.optim.Adam(
-        [{"params": list(g.tensors), "lr": g.lr, "lr_start": g.lr} for g in groups],
-        betas=(0.9, 0.999),
-        eps=config.adam_eps,
-        fused=True,
-    )
+    optimizer = _Adam(groups, config.adam_eps)
     report = TrainingReport()
     start = _resume(optimizer, report, checkpoints)
     photos = photo_views(subject, config.resolution, confidence)
@@ -128,15 +125,12 @@ def train(
         g = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
         view = sampler.draw(g)
         factor = learning_rate_factor(step, config)
-        for group in optimizer.param_groups:
-            group["lr"] = group["lr_start"] * factor
-        optimizer.zero_grad(set_to_none=True)
         values = _losses(avatar, view, terms, renderer, step, g)
         if values:
             torch.stack(list(values.values())).sum().backward()
-            optimizer.step()
+            optimizer.step(factor)
         if callbacks:
-            rates = {g.name: p["lr"] for g, p in zip(groups, optimizer.param_groups, strict=True)}
+            rates = {g.name: g.lr * factor for g in groups}
             losses = {name: value.detach() for name, value in values.items()}
             notify(callbacks, "on_step", StepEvent(step, config.steps, view.kind, losses, rates, avatar))
         if step % max(1, config.steps // 200) == 0:
@@ -150,6 +144,44 @@ def train(
         progress(f"step {step + 1} of {config.steps}", (step + 1) / config.steps)
     report.curves = {t.name: report.curves[t.name] for t in terms if t.name in report.curves}  # checkpoints lose the order
     return report
+
+
+class _Adam:
+    """Adam on several threads: each takes the same part of every tensor, so that their number does not change the bits."""
+
+    def __init__(self, groups: Sequence[ParameterGroup], eps: float) -> None:
+        self._groups = [(g.lr, list(g.tensors)) for g in groups]
+        self._parts = [
+            torch.optim.Adam(
+                [{"params": [_part(t.detach(), part) for t in tensors], "lr": lr} for lr, tensors in self._groups],
+                betas=(0.9, 0.999),
+                eps=eps,
+                fused=True,
+            )
+            for part in range(_PARTS)
+        ]
+        self.state = [(p, o.state) for o in self._parts for group in o.param_groups for p in group["params"]]
+
+    def step(self, factor: float) -> None:
+        """Move the parameters along their gradients, with step sizes times ``factor``; then drop the gradients."""
+
+        def move(start: int, stop: int) -> None:
+            for part in range(start, stop):
+                for (lr, tensors), group in zip(self._groups, self._parts[part].param_groups, strict=True):
+                    group["lr"] = lr * factor
+                    for tensor, piece in zip(tensors, group["params"], strict=True):
+                        piece.grad = None if tensor.grad is None else _part(tensor.grad, part)
+                self._parts[part].step()
+
+        shared_workers().run(move, spans(_PARTS, _PARTS))
+        for _, tensors in self._groups:
+            for tensor in tensors:
+                tensor.grad = None
+
+
+def _part(tensor: torch.Tensor, part: int) -> torch.Tensor:
+    """Return one of ``_PARTS`` parts of the numbers in a tensor, which share its memory."""
+    return tensor.reshape(-1)[tensor.numel() * part // _PARTS : tensor.numel() * (part + 1) // _PARTS]
 
 
 def learning_rate_factor(step: int, config: TrainingConfig) -> float:
@@ -204,16 +236,12 @@ def _losses(
 # ------------------------------------------------------------------------------------------------------- checkpoints
 
 
-def _parameters(optimizer: torch.optim.Adam) -> list[torch.Tensor]:
-    return [p for group in optimizer.param_groups for p in group["params"]]
-
-
-def _save(optimizer: torch.optim.Adam, report: TrainingReport, folder: Path) -> Path:
+def _save(optimizer: _Adam, report: TrainingReport, folder: Path) -> Path:
     """Write one file atomically: learned tensors, Adam's moments and the curves; return its path."""
     tensors = {"step": torch.tensor(report.steps)}
-    for i, p in enumerate(_parameters(optimizer)):
-        tensors[f"{i}.value"] = p
-        for key, value in optimizer.state.get(p, {}).items():
+    for i, (p, state) in enumerate(optimizer.state):
+        tensors[f"{i}.value"] = p.contiguous()
+        for key, value in state.get(p, {}).items():
             tensors[f"{i}.{key}"] = value
     for name, points in report.curves.items():
         tensors[f"curve.{name}"] = torch.tensor(points, dtype=torch.float64)
@@ -234,15 +262,14 @@ def _fits(tensors: Mapping[str, torch.Tensor], number: int, parameter: torch.Ten
     )
 
 
-def _resume(optimizer: torch.optim.Adam, report: TrainingReport, folder: Path | None) -> int:
+def _resume(optimizer: _Adam, report: TrainingReport, folder: Path | None) -> int:
     """Load the latest checkpoint and return the step to continue with."""
     path = None if folder is None else folder / "checkpoint.safetensors"
     if path is None or not path.is_file():
         return 0
-    parameters = _parameters(optimizer)
     try:
         tensors = load_tensors(path)
-        fits = all(_fits(tensors, i, p) for i, p in enumerate(parameters)) and tensors["step"].dtype == torch.int64
+        fits = all(_fits(tensors, i, p) for i, (p, _) in enumerate(optimizer.state)) and tensors["step"].dtype == torch.int64
         fits &= tensors["step"].ndim == 0 and bool(tensors["step"] >= 0)
         fits &= all(t.ndim == 2 and t.shape[1] == 2 for name, t in tensors.items() if name.startswith("curve."))
         fits &= all(bool(torch.isfinite(t).all()) for t in tensors.values())
@@ -251,12 +278,12 @@ def _resume(optimizer: torch.optim.Adam, report: TrainingReport, folder: Path | 
     if not fits:
         log.warning("the training checkpoint cannot be read; training starts again from step 0")
         return 0
-    for i, p in enumerate(parameters):
+    for i, (p, state) in enumerate(optimizer.state):
         with torch.no_grad():
             p.copy_(tensors[f"{i}.value"])
         if f"{i}.step" in tensors:
             moments = {k: tensors[f"{i}.{k}"].to(p.device) for k in ("exp_avg", "exp_avg_sq")}
-            optimizer.state[p] = {"step": tensors[f"{i}.step"], **moments}
+            state[p] = {"step": tensors[f"{i}.step"], **moments}
     for key, points in tensors.items():
         if key.startswith("curve."):
             report.curves[key.removeprefix("curve.")] = [(int(s), float(v)) for s, v in points.tolist()]

@@ -1,17 +1,21 @@
-"""Threads: one for torch, and one that works ahead."""
+"""Threads: one for torch, one that works ahead, and all cores for compiled kernels."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 from avatarkit.utils.moved import former_names
 
-__all__ = ["prefetch", "single_threaded"]
+__all__ = ["Workers", "cores", "prefetch", "shared_workers", "single_threaded", "spans"]
+
+_MOST_THREADS = 8  # one avatar gives no work for more
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -43,6 +47,66 @@ def prefetch(make: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out
             coming = following
         if coming is not None:
             yield coming.result()
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use.
+
+    Containers and batch systems often grant fewer than the machine has. ``OMP_NUM_THREADS`` lowers it, too.
+    """
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        count = os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return min(count, int(wanted)) if wanted.isdecimal() and int(wanted) else count
+
+
+def spans(count: int, parts: int) -> list[tuple[int, int]]:
+    """Cut ``range(count)`` into at most ``parts`` spans of nearly equal length."""
+    parts = max(1, min(parts, count))
+    return [(count * k // parts, count * (k + 1) // parts) for k in range(parts)]
+
+
+class Workers:
+    """Runs ``kernel(start, stop, *args)`` over spans, some on this thread and some on others.
+
+    The kernels release the interpreter's lock, and threads of our own cannot clash with the pools of torch or numba.
+    Which thread takes which span is left to chance, so a kernel must write only what belongs to its span.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+        self._owner = 0  # process that made the pool: a forked child must make its own
+
+    def run(self, kernel: Callable[..., Any], work: Iterable[tuple[int, int]], *args: Any) -> None:
+        """Run the kernel over all spans; raise the first exception of a kernel."""
+        work = list(work)
+        queue = iter(work)  # next() on it is atomic under the interpreter's lock
+
+        def drain() -> None:
+            for start, stop in queue:
+                kernel(start, stop, *args)
+
+        helpers = min(self.threads, len(work)) - 1
+        futures = [self._threads().submit(drain) for _ in range(helpers)]
+        drain()
+        for future in futures:
+            if not future.cancel():  # a helper that has not started has nothing left to do
+                future.result()
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._pool is None or self._owner != os.getpid():
+            self._pool = ThreadPoolExecutor(self.threads - 1, thread_name_prefix="avatarkit-worker")
+            self._owner = os.getpid()
+        return self._pool
+
+
+@cache
+def shared_workers() -> Workers:
+    """Return the workers of this process, one per core."""
+    return Workers(min(cores(), _MOST_THREADS))
 
 
 if not TYPE_CHECKING:

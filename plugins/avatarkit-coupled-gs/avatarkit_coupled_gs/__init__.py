@@ -24,7 +24,7 @@ def register_avatars(register: Register) -> None:
         "coupled-gs",
         target="avatarkit_coupled_gs.model:CoupledAvatar",
         config="avatarkit_coupled_gs.config:CoupledConfig",
-        revision=6,
+        revision=7,
         summary="3D Gaussians on the canonical surface, tied softly to a deformed mesh (paper, section 3.1)",
     )
     register(
@@ -42,5 +42,6 @@ def register_losses(register: Register) -> None:
             name,
             target=f"avatarkit_coupled_gs.{target}",
             config=f"avatarkit_coupled_gs.config:{config}" if config else None,
+            revision=2,
             summary=summary,
         )

@@ -6,9 +6,10 @@ from functools import lru_cache
 
 import torch
 
-__all__ = ["l1", "ssim_map", "weighted_mean"]
+__all__ = ["C1", "C2", "SIGMA", "SIZE", "l1", "ssim_map", "weighted_mean"]
 
-_C1, _C2 = 0.01**2, 0.03**2
+C1, C2 = 0.01**2, 0.03**2
+SIZE, SIGMA = 11, 1.5  # of the Gaussian window: side and standard deviation, pixels
 
 
 def l1(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -17,15 +18,15 @@ def l1(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 @lru_cache(maxsize=32)
-def _blur_matrix(length: int, size: int, sigma: float, stride: int, dtype: torch.dtype, device: str) -> torch.Tensor:
+def _blur_matrix(length: int, size: int, stride: int, dtype: torch.dtype, device: str) -> torch.Tensor:
     """(ceil(length / stride), length): each row a Gaussian window around every ``stride``-th sample, cut at the borders."""
     center = torch.arange(0, length, stride, dtype=dtype, device=device)[:, None]
     distance = torch.arange(length, dtype=dtype, device=device) - center
-    window = torch.exp(-(distance**2) / (2 * sigma**2)) * (distance.abs() <= size // 2)
+    window = torch.exp(-(distance**2) / (2 * SIGMA**2)) * (distance.abs() <= size // 2)
     return window / window.sum(1, keepdim=True)
 
 
-def ssim_map(prediction: torch.Tensor, target: torch.Tensor, size: int = 11, sigma: float = 1.5, stride: int = 1) -> torch.Tensor:
+def ssim_map(prediction: torch.Tensor, target: torch.Tensor, size: int = SIZE, stride: int = 1) -> torch.Tensor:
     """Structural similarity (Wang et al. 2004) for signals between 0 and 1.
 
     Blurring is two products with banded matrices: on a CPU many times quicker than a convolution of one channel.
@@ -33,8 +34,7 @@ def ssim_map(prediction: torch.Tensor, target: torch.Tensor, size: int = 11, sig
     Args:
         prediction, target: (H, W, C).
         size: side of the Gaussian window, odd.
-        sigma: its standard deviation.
-        stride: windows are centerd on every so many pixels.
+        stride: windows are centered on every so many pixels.
 
     Returns:
         (ceil(H / stride), ceil(W / stride)) mean over channels, at most 1.
@@ -43,11 +43,11 @@ def ssim_map(prediction: torch.Tensor, target: torch.Tensor, size: int = 11, sig
         raise ValueError(f"expected two (H, W, C) images, got {tuple(prediction.shape)} and {tuple(target.shape)}")
     H, W, C = prediction.shape
     x, y = (t.permute(2, 0, 1) for t in (prediction, target))
-    rows, columns = (_blur_matrix(n, size, sigma, stride, x.dtype, str(x.device)) for n in (H, W))
+    rows, columns = (_blur_matrix(n, size, stride, x.dtype, str(x.device)) for n in (H, W))
     stack = torch.cat([x, y, x * x, y * y, x * y]) @ columns.T
     mx, my, xx, yy, xy = (rows @ stack).split(C)
-    numerator = (2 * mx * my + _C1) * (2 * (xy - mx * my) + _C2)
-    denominator = (mx * mx + my * my + _C1) * ((xx - mx * mx) + (yy - my * my) + _C2)
+    numerator = (2 * mx * my + C1) * (2 * (xy - mx * my) + C2)
+    denominator = (mx * mx + my * my + C1) * ((xx - mx * mx) + (yy - my * my) + C2)
     return (numerator / denominator).mean(0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -23,7 +24,7 @@ from avatarkit_coupled_gs.ellipsoids import surface_ellipsoids, turns
 from avatarkit_coupled_gs.growth import Seeds, lasting, seed
 from avatarkit_coupled_gs.linear import LinearMap
 from avatarkit_coupled_gs.placing import place_parts
-from avatarkit_coupled_gs.rigid import INFLUENCES, blend, undo
+from avatarkit_coupled_gs.rigid import INFLUENCES, blend, move, undo
 from avatarkit_coupled_gs.skinning import skin_bound, transform
 from avatarkit_coupled_gs.surface import PosedBody, PosedSurface
 from avatarkit_coupled_gs.topology import Topology, neighbors
@@ -207,7 +208,7 @@ class CoupledAvatar:
         return self._surface(params)
 
     def pose(self, params: BodyParams) -> Posed:
-        """G and M of eq. 4 and 5 for one frame; ``fields``: dX, dT, bary_dT."""
+        """G and M of eq. 4 and 5 for one frame; ``fields``: dX, dT."""
         return self._posed(params, "body", self._taught, torch.ones_like(self.log_scale))
 
     def pose_for_photo(self, params: BodyParams) -> Posed:
@@ -216,8 +217,8 @@ class CoupledAvatar:
 
     def colors(self, share: torch.Tensor) -> torch.Tensor:
         """(N, 3) sRGB, of which a ``share`` (N, 1), 0 to 1, learns."""
-        sh0 = share * self.sh0 + (1 - share) * self.sh0.detach()
-        return 0.5 + _SH0 * (sh0 if self._held is None else torch.where(self._held, self.sh0.detach(), sh0))
+        learning = share if self._held is None else torch.where(self._held, 0.0, share)
+        return torch.add(self.sh0.new_tensor(0.5), _learning(self.sh0, learning), alpha=_SH0)
 
     def _posed(self, params: BodyParams, name: str, share: torch.Tensor, present: torch.Tensor) -> Posed:
         """With colors of which a ``share`` learns, and Gaussians that are ``present`` (N,)."""
@@ -226,15 +227,14 @@ class CoupledAvatar:
 
         def appearance() -> tuple[torch.Tensor, ...]:
             scales = self.log_scale.exp().clamp(self.config.min_scale, self.config.max_scale)
-            opacity = torch.where(self._grown, self.opacity, self.opacity.detach()).sigmoid()
+            opacity = _learning(self.opacity, self._grown).sigmoid()
             return scales, self.colors(share), opacity * present
 
         scales, colors, opacities = self._while_unchanged(name, (self.log_scale, self.sh0, self.opacity), appearance)
-        (bary_dT,) = self._while_unchanged("bary_dT", (self.dT,), lambda: (self.bary(self.dT),))
         rows = body.vertices
         mesh = Mesh(transform(rows[:, 3:15], rows[:, :3] + self.dT), self.body.faces.to(self.device))
         gaussians = self._turned(Gaussians(means, scales * stretch, colors, opacities), body)
-        return Posed(gaussians, mesh, {"dX": self.dX, "dT": self.dT, "bary_dT": bary_dT})
+        return Posed(gaussians, mesh, {"dX": self.dX, "dT": self.dT})
 
     def _turned(self, gaussians: Gaussians, body: PosedBody) -> Gaussians:
         """Add what the options ask for beyond spheres of one color: it turns with the body."""
@@ -254,8 +254,8 @@ class CoupledAvatar:
         means, stretch = skin_bound(body.vertices, self.triangles[:n], self.weights[:n], self.seed_offset[:n], self.dX[:n])
         if n == len(self.triangles):
             return means, stretch
-        at = barycentric(body.vertices[:, :3], self.triangles[n:], self.weights[n:]) + self.seed_offset[n:] + self.dX[n:]
-        grown = transform(blend(body.joints, self.seed_joints, self.seed_weights), at)
+        at = barycentric(body.vertices[:, :3], self.triangles[n:], self.weights[n:]) + self.seed_offset[n:]
+        grown = move(body.joints, self.seed_joints, self.seed_weights, at, self.dX[n:])
         return torch.cat([means, grown]), torch.cat([stretch, torch.ones_like(stretch[:1]).expand(len(grown))])
 
     def _while_unchanged(
@@ -346,3 +346,19 @@ class CoupledAvatar:
         self.triangles, self.seed_joints = self.triangles.long(), self.seed_joints.long()
         self._prepare()
         self._to_device()
+
+
+def _learning(x: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """Return ``x``, of which the gradient takes a share only."""
+    return _Learning.apply(x, share)
+
+
+class _Learning(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+        ctx.share = share
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return grad * ctx.share, None

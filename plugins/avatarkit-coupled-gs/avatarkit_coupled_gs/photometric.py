@@ -6,11 +6,10 @@ rendering has: L_alpha alone says how much of a pixel the person covers, or the 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from avatarkit.interfaces import Context, TrainStep
+from avatarkit_coupled_gs.image_kernels import color_difference, dissimilarity
 from avatarkit_coupled_gs.image_losses import l1, ssim_map, weighted_mean
 from avatarkit_coupled_gs.regularizers import OfCoupled
 
@@ -31,7 +30,10 @@ class RgbL1:
 
     def __call__(self, step: TrainStep) -> torch.Tensor:
         """Mean absolute difference of colors over trusted pixels of the person."""
-        return weighted_mean(l1(step.rendering.rgb, _target(step)), step.confidence * step.alpha)
+        weight = step.confidence * step.alpha
+        if step.rendering.rgb.device.type == "cpu":
+            return color_difference(step.rendering.rgb, step.foreground, step.rendering.alpha, step.background, weight)
+        return weighted_mean(l1(step.rendering.rgb, _target(step)), weight)
 
 
 class Ssim:
@@ -42,8 +44,10 @@ class Ssim:
 
     def __call__(self, step: TrainStep) -> torch.Tensor:
         """Mean structural dissimilarity over trusted pixels of the person, at every other row and column."""
-        weight = (step.confidence * step.alpha)[::2, ::2]
-        return weighted_mean(1 - ssim_map(step.rendering.rgb, _target(step), stride=2), weight)
+        weight = step.confidence * step.alpha
+        if step.rendering.rgb.device.type == "cpu":
+            return dissimilarity(step.rendering.rgb, step.foreground, step.rendering.alpha, step.background, weight)
+        return weighted_mean(1 - ssim_map(step.rendering.rgb, _target(step), stride=2), weight[::2, ::2])
 
 
 class AlphaL1:
@@ -65,13 +69,17 @@ class LabelColors(OfCoupled):
     """
 
     def __init__(self, config: None, context: Context) -> None:
-        self._context = context
+        pass
 
     def __call__(self, step: TrainStep) -> torch.Tensor:
         """Mean absolute difference of colors over trusted pixels of the person; 0 where labels know no more than the photo."""
         avatar = self.avatar(step)
         if avatar.hidden is None:
             return step.background.new_zeros(())
-        gaussians = replace(step.posed.gaussians.map(torch.Tensor.detach), colors=avatar.colors(avatar.hidden))
-        drawn = self._context.get("renderer").gaussians.render(gaussians, step.camera, step.background)
-        return weighted_mean(l1(drawn.rgb, _target(step)), step.confidence * step.alpha)
+        picture = step.rendering.rgb.detach().requires_grad_()
+        value = weighted_mean(l1(picture, _target(step)), step.confidence * step.alpha)
+        (d_picture,) = torch.autograd.grad(value, picture)
+        # A picture is linear in the colors, so the derivative of this one says all, whatever else learns from it.
+        (slope,) = torch.autograd.grad(step.rendering.rgb, step.posed.gaussians.colors, d_picture, retain_graph=True)
+        colors = avatar.colors(avatar.hidden)
+        return value.detach() + ((colors - colors.detach()) * slope).sum()

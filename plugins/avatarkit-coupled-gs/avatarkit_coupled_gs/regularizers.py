@@ -7,6 +7,7 @@ import torch
 from avatarkit.errors import PluginError
 from avatarkit.interfaces import AvatarModel, Context, TrainStep
 from avatarkit_coupled_gs.config import LaplacianConfig
+from avatarkit_coupled_gs.field_kernels import consistency, roughness
 from avatarkit_coupled_gs.model import CoupledAvatar
 
 __all__ = ["Laplacian", "MeshGaussianConsistency", "MeshMask", "NormalConsistency", "OfCoupled"]
@@ -64,7 +65,10 @@ class MeshGaussianConsistency(OfCoupled):
 
     def __call__(self, step: TrainStep) -> torch.Tensor:
         """Mean over Gaussians of the L1 norm."""
-        return (step.posed.fields["dX"] - step.posed.fields["bary_dT"]).abs().sum(-1).mean()
+        avatar = self.avatar(step)
+        if avatar.dX.device.type == "cpu":
+            return consistency(avatar.dX, avatar.dT, avatar.triangles, avatar.weights, avatar.bary)
+        return (avatar.dX - avatar.bary(avatar.dT)).abs().sum(-1).mean()
 
 
 class Laplacian(OfCoupled):
@@ -80,14 +84,10 @@ class Laplacian(OfCoupled):
         the start costs nothing.
         """
         avatar, c = self.avatar(step), self.config
-        fields = torch.cat(
-            [
-                avatar.dX * c.position**0.5,
-                (avatar.log_scale - avatar.log_scale_start)[:, None] * c.scale**0.5,
-                (avatar.sh0 - avatar.sh0_start) * c.color**0.5,
-            ],
-            dim=1,
-        )
-        rough = avatar.topology.laplacian(fields).square()
         hidden = 1 + c.unseen * (1 - avatar.photo_confidence)
-        return (rough[:, :4].sum(-1) + hidden * rough[:, 4:].sum(-1)).mean()
+        weights = torch.stack([torch.full_like(hidden, c.position), torch.full_like(hidden, c.scale), c.color * hidden], 1)
+        fields = avatar.dX, avatar.log_scale - avatar.log_scale_start, avatar.sh0 - avatar.sh0_start
+        if avatar.dX.device.type == "cpu":
+            return roughness(*fields, avatar.topology.difference, weights)
+        dX, scale, color = (avatar.topology.laplacian(f.reshape(len(f), -1)).square().sum(-1) for f in fields)
+        return (torch.stack([dX, scale, color], 1) * weights).sum(-1).mean()

@@ -6,13 +6,17 @@ again (Kavan et al., Skinning with Dual Quaternions, 2007), so that what is carr
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
 from avatarkit.geometry.rotations import multiply_quaternions
+from avatarkit_coupled_gs.compiled import array, kernel, run
 from avatarkit_coupled_gs.skinning import transform
 
-__all__ = ["INFLUENCES", "blend", "dual_quaternions", "strongest", "undo"]
+__all__ = ["INFLUENCES", "blend", "dual_quaternions", "move", "strongest", "undo"]
 
 INFLUENCES = 4
 """Joints per Gaussian: what web renderers take."""
@@ -42,6 +46,71 @@ def blend(joints: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor) ->
                 (row.expand_as(v) for row in unit)]  # fmt: skip
     conjugate = real * real.new_tensor([1, -1, -1, -1])
     return torch.stack([*rotation, 2 * multiply_quaternions(dual, conjugate)[:, 1:]], 2).reshape(-1, 12)
+
+
+def move(
+    joints: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor, points: torch.Tensor, shift: torch.Tensor
+) -> torch.Tensor:
+    """``transform(blend(joints, indices, weights), points + shift)``, of which only ``shift`` (M, 3) has a gradient."""
+    if shift.device.type == "cpu":
+        return _Move.apply(shift, joints, indices, weights, points)
+    return transform(blend(joints, indices, weights), points + shift)
+
+
+class _Move(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, shift: torch.Tensor, *constants: torch.Tensor) -> torch.Tensor:
+        out, ctx.arrays = torch.empty_like(shift), [array(t) for t in constants[:3]]
+        run(_move, len(shift), *ctx.arrays, array(constants[3]), array(shift), out.numpy())
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
+        out = torch.empty_like(grad, memory_format=torch.contiguous_format)
+        run(_move_back, len(grad), *ctx.arrays, array(grad), out.numpy())
+        return out, None, None, None, None
+
+
+@kernel
+def _blended(joints, indices, weights):  # type: ignore[no-untyped-def]
+    """Return the blend of one point's joints: real part w x y z, dual part w x y z."""
+    first, real = joints[indices[0]], joints.dtype.type
+    a = b = c = d = e = f = g = h = real(0)
+    for k in range(INFLUENCES):
+        q, weight = joints[indices[k]], weights[k]
+        if q[0] * first[0] + q[1] * first[1] + q[2] * first[2] + q[3] * first[3] < real(0):
+            weight = -weight
+        a, b, c, d = a + weight * q[0], b + weight * q[1], c + weight * q[2], d + weight * q[3]
+        e, f, g, h = e + weight * q[4], f + weight * q[5], g + weight * q[6], h + weight * q[7]
+    one = real(1) / np.sqrt(a * a + b * b + c * c + d * d)
+    return one * a, one * b, one * c, one * d, one * e, one * f, one * g, one * h
+
+
+@kernel
+def _turned(w, x, y, z, px, py, pz):  # type: ignore[no-untyped-def]
+    """Return a point turned by a unit quaternion: p + 2 v x (v x p + w p)."""
+    cx, cy, cz = y * pz - z * py + w * px, z * px - x * pz + w * py, x * py - y * px + w * pz
+    cx, cy, cz = cx + cx, cy + cy, cz + cz
+    return px + y * cz - z * cy, py + z * cx - x * cz, pz + x * cy - y * cx
+
+
+@kernel
+def _move(start, stop, joints, indices, weights, points, shift, out):  # type: ignore[no-untyped-def]
+    for i in range(start, stop):
+        w, x, y, z, dw, dx, dy, dz = _blended(joints, indices[i], weights[i])
+        p = points[i, 0] + shift[i, 0], points[i, 1] + shift[i, 1], points[i, 2] + shift[i, 2]
+        px, py, pz = _turned(w, x, y, z, p[0], p[1], p[2])
+        # the translation is twice dual times conjugate real
+        tx, ty, tz = w * dx - dw * x + y * dz - z * dy, w * dy - dw * y + z * dx - x * dz, w * dz - dw * z + x * dy - y * dx
+        out[i, 0], out[i, 1], out[i, 2] = px + tx + tx, py + ty + ty, pz + tz + tz
+
+
+@kernel
+def _move_back(start, stop, joints, indices, weights, grad, out):  # type: ignore[no-untyped-def]
+    for i in range(start, stop):
+        w, x, y, z, _, _, _, _ = _blended(joints, indices[i], weights[i])
+        out[i, 0], out[i, 1], out[i, 2] = _turned(w, -x, -y, -z, grad[i, 0], grad[i, 1], grad[i, 2])
 
 
 def undo(rows: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
+
+from avatarkit_coupled_gs.compiled import kernel, run
 
 __all__ = ["ROW", "skin_bound", "transform"]
 
@@ -51,7 +50,7 @@ class _Skin(torch.autograd.Function):
     def forward(ctx: Any, dX: torch.Tensor, *constants: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         means, stretch = torch.empty_like(dX), dX.new_empty(len(dX))
         arrays = [t.numpy() for t in constants]
-        _skin(*arrays, dX.detach().contiguous().numpy(), means.numpy(), stretch.numpy())
+        run(_skin, len(dX), *arrays, dX.detach().contiguous().numpy(), means.numpy(), stretch.numpy())
         ctx.arrays = arrays[:3]
         ctx.mark_non_differentiable(stretch)
         return means, stretch
@@ -60,22 +59,14 @@ class _Skin(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_means: torch.Tensor, _: torch.Tensor) -> tuple[Any, ...]:
         d_dX = torch.empty_like(d_means, memory_format=torch.contiguous_format)
-        _skin_backward(*ctx.arrays, d_means.contiguous().numpy(), d_dX.numpy())
+        run(_skin_backward, len(d_dX), *ctx.arrays, d_means.contiguous().numpy(), d_dX.numpy())
         return d_dX, None, None, None, None
 
 
-def _kernel(function: Callable[..., Any]) -> Any:
-    """Compiles on the first call, without the interpreter's lock; keeps the code where a folder can be written."""
-    compiled: Any = njit(nogil=True, error_model="numpy")(function)
-    try:
-        compiled.enable_caching()
-    except RuntimeError as error:
-        logging.getLogger("avatarkit.coupled").info("Compiled kernels are not kept: %s", error)
-    return compiled
-
-
-@_kernel
+@kernel
 def _skin(
+    start: int,
+    stop: int,
     vertices: np.ndarray,
     triangles: np.ndarray,
     weights: np.ndarray,
@@ -85,7 +76,7 @@ def _skin(
     stretch: np.ndarray,
 ) -> None:
     """Fill means (N, 3) and stretch (N,)."""
-    for i in range(len(triangles)):
+    for i in range(start, stop):
         a, b, c = vertices[triangles[i, 0]], vertices[triangles[i, 1]], vertices[triangles[i, 2]]
         u, v, w = weights[i, 0], weights[i, 1], weights[i, 2]
         x = u * a[0] + v * b[0] + w * c[0] + offset[i, 0] + dX[i, 0]
@@ -100,13 +91,19 @@ def _skin(
         stretch[i] = u * a[15] + v * b[15] + w * c[15]
 
 
-@_kernel
+@kernel
 def _skin_backward(
-    vertices: np.ndarray, triangles: np.ndarray, weights: np.ndarray, d_means: np.ndarray, d_dX: np.ndarray
+    start: int,
+    stop: int,
+    vertices: np.ndarray,
+    triangles: np.ndarray,
+    weights: np.ndarray,
+    d_means: np.ndarray,
+    d_dX: np.ndarray,
 ) -> None:
     """dL/dX = A^T dL/dmeans."""
     row = np.empty(ROW, vertices.dtype)
-    for i in range(len(triangles)):
+    for i in range(start, stop):
         a, b, c = triangles[i, 0], triangles[i, 1], triangles[i, 2]
         u, v, w = weights[i, 0], weights[i, 1], weights[i, 2]
         for k in range(3, 15):

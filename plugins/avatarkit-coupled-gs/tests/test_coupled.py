@@ -287,7 +287,7 @@ def test_what_is_kept_without_a_graph_follows_the_parameters(avatar, subject):
         after = avatar.pose(subject.params)
     assert torch.equal(after.gaussians.colors, avatar.pose(subject.params).gaussians.colors)
     assert not torch.equal(before.gaussians.colors, after.gaussians.colors)
-    torch.testing.assert_close(after.fields["bary_dT"] - before.fields["bary_dT"], torch.full_like(avatar.dX, 0.01))
+    assert not torch.equal(before.mesh.vertices, after.mesh.vertices)
 
 
 def test_surfaces_grow_where_they_are_spread(avatar, subject):

@@ -10,12 +10,12 @@ import torch
 
 from avatarkit.types.camera import Camera
 from avatarkit.types.gaussians import GaussianRendering, Gaussians, sh_degree_of
+from avatarkit.utils.threads import Workers, spans
 from avatarkit_cpu.binning import count_tiles, depth_order, fill_tiles, slot_offsets
 from avatarkit_cpu.blending import PIXELS, blend, blend_backward
 from avatarkit_cpu.buffers import Buffers
 from avatarkit_cpu.projection import RECORD, TILE, camera_numbers, project, project_backward
 from avatarkit_cpu.simd import LANES
-from avatarkit_cpu.workers import Workers, spans
 
 __all__ = ["CpuGaussianRasterizer"]
 

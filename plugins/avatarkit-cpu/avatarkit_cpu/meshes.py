@@ -10,9 +10,9 @@ import torch
 
 from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import Mesh, MeshRendering
+from avatarkit.utils.threads import Workers, spans
 from avatarkit_cpu.projection import camera_numbers
 from avatarkit_cpu.triangles import antialias, cover, project_vertices, shade, silhouettes, vertex_gradients
-from avatarkit_cpu.workers import Workers, spans
 
 __all__ = ["CpuMeshRasterizer"]
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from avatarkit.reference.gaussians import render_gaussians
 from avatarkit.types.camera import Camera, front_camera, orbit
 from avatarkit.types.gaussians import GaussianRendering, Gaussians
+from avatarkit.utils.threads import Workers
 from avatarkit_cpu.gaussians import CpuGaussianRasterizer
 from avatarkit_cpu.projection import FALLOFF, LIMIT, RECORD, camera_numbers, project, project_backward
 from avatarkit_cpu.simd import LANES
-from avatarkit_cpu.workers import Workers
 
 BACKGROUND = torch.tensor([0.1, 0.5, 0.9])
 GOLDEN_SPHERES = ["3ff2c86c9f50fc7c", "340046694382f71a", "5cdbac20bb40dab4"]  # records, gradients of means and scales
@@ -75,9 +75,7 @@ def compare(gaussians: Gaussians, camera: Camera, rtol: float, atol: float) -> N
 def any_gaussians(draw: st.DrawFn) -> Gaussians:
     """0 to 12 Gaussians: before and behind the camera, in and off the picture, tiny, huge, faint, coincident."""
     place = st.floats(-2, 2, width=32)
-    one = st.tuples(
-        place, place, st.floats(-4, 1, width=32), st.floats(-5, 1), *[st.floats(0, 1, width=32)] * 3, st.floats(0, 1)
-    )
+    one = st.tuples(place, place, st.floats(-4, 1, width=32), st.floats(-5, 1), *[st.floats(0, 1, width=32)] * 3, st.floats(0, 1))
     rows = draw(st.lists(one, max_size=10))
     if rows and draw(st.booleans()):
         rows += [rows[0], rows[-1]]

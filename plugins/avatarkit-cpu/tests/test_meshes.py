@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from avatarkit.reference.meshes import render_mesh
 from avatarkit.types.camera import Camera, front_camera, orbit
 from avatarkit.types.mesh import Mesh
+from avatarkit.utils.threads import Workers
 from avatarkit_cpu.meshes import CpuMeshRasterizer
-from avatarkit_cpu.workers import Workers
 
 
 def soup(vertices: int, faces: int, seed: int, dtype: torch.dtype = torch.float64) -> Mesh:

@@ -14,10 +14,10 @@ import avatarkit_cpu
 from avatarkit.config.options import make_config
 from avatarkit.errors import ConfigError
 from avatarkit.interfaces import Context, GaussianRasterizer, MeshRasterizer, Renderer
+from avatarkit.utils.threads import Workers, spans
 from avatarkit_cpu.config import Config
 from avatarkit_cpu.renderer import CpuRenderer
 from avatarkit_cpu.simd import exp_negative, load, store
-from avatarkit_cpu.workers import Workers, spans
 
 
 def test_the_hook_names_a_renderer() -> None:

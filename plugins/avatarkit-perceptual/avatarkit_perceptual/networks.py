@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from avatarkit.utils.threads import shared_workers
+
 __all__ = ["ALEX_SHIFT_TOLERANT", "VGG16", "VGG16_SHIFT_TOLERANT", "LpipsNetwork"]
 
 # Layers: ("conv", index, stride, padding) · ("relu",) · ("max", kernel, stride) · ("blur",)
@@ -111,10 +113,17 @@ class LpipsNetwork(nn.Module):
         Returns:
             (B,) distances, 0 = the same.
         """
-        with torch.no_grad():
-            expected = self.features(target)
+        features: list[list[torch.Tensor]] = [[], []]
+        learning, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+
+        def extract(start: int, stop: int) -> None:
+            for k in range(start, stop):  # modes belong to threads
+                with torch.inference_mode(inference), torch.set_grad_enabled(learning and k == 0):
+                    features[k] = self.features((prediction, target)[k])
+
+        shared_workers().run(extract, [(0, 1), (1, 2)])
         total = prediction.new_zeros(prediction.shape[0])
-        for k, (a, b) in enumerate(zip(self.features(prediction), expected, strict=True)):
+        for k, (a, b) in enumerate(zip(*features, strict=True)):
             d = F.conv2d((a - b) ** 2, getattr(self, f"linear_{k}"))[:, 0]
             if weights is None:
                 total = total + d.mean((1, 2))
