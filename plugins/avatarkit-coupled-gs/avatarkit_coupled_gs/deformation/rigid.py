@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from avatarkit.geometry.rotations import multiply_quaternions
 from avatarkit_coupled_gs.compiled import array, kernel, run
-from avatarkit_coupled_gs.skinning import transform
+from avatarkit_coupled_gs.deformation.skinning import transform
 
 __all__ = ["INFLUENCES", "blend", "dual_quaternions", "move", "strongest", "undo"]
 

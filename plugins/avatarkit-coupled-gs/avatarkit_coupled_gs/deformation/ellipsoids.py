@@ -7,8 +7,8 @@ import torch
 from avatarkit.geometry.rotations import matrix_to_quaternion
 from avatarkit.interfaces import BodyModel
 from avatarkit.types.mesh import faces_of
-from avatarkit_coupled_gs.rigid import blend
-from avatarkit_coupled_gs.surface import PosedBody
+from avatarkit_coupled_gs.deformation.rigid import blend
+from avatarkit_coupled_gs.deformation.surface import PosedBody
 
 __all__ = ["surface_ellipsoids", "turns"]
 
