@@ -52,6 +52,7 @@ def test_the_texture_learns_and_the_shape_stays(avatar: TexturedMeshAvatar, cont
     assert [group.name for group in avatar.parameter_groups()] == ["texture"]
 
 
+@pytest.mark.slow
 def test_it_keeps_what_avatars_promise(avatar: TexturedMeshAvatar) -> None:
     found = check_component(Registry.load().get("avatar", "textured-mesh"), options={"resolution": 64})
     assert [f"{f.check}: {f.detail}" for f in found if f.state == "failed"] == []
