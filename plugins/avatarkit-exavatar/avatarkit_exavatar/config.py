@@ -110,7 +110,7 @@ class ExAvatarConfig:
     """The same for facial actions; blinks and speech are fast."""
 
     fast_gesture: Annotated[float, Range(0, 1e6)] = 8.0
-    """Radians per second squared, after smoothing, from which a joint is smoothed less: more than noise, less than waving hands."""
+    """Radians per second squared, after smoothing, from which a joint is smoothed less: above noise, below waving hands."""
 
     shape_frames: Annotated[int, Range(1, 1000)] = 3
     """In videos of an unknown person: frames that give the shape with which all frames are tracked."""
