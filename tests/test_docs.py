@@ -227,10 +227,14 @@ def test_the_picture_of_the_walk_is_what_is_imported() -> None:
         assert not real[backwards[0]] & set(known[backwards[1]][1]), f"the arrow {backwards} is missing in the picture"
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"`([\w/*.-]+\.py)`", page("walk.md")))))
-def test_files_of_the_walk_are_there(name: str) -> None:
-    found = [*ROOT.glob(name), *ROOT.glob(f"avatarkit/{name}"), *ROOT.glob(f"plugins/*/*/{name}")]
-    assert found, f"docs/walk.md speaks of {name}, which is not there"
+NAMED = {(p, name) for p in ("walk.md", "method.md", "how.md") for name in re.findall(r"`([\w/*.-]+\.py)[`:]", page(p))}
+
+
+@pytest.mark.parametrize(("where", "name"), sorted(NAMED))
+def test_files_that_pages_name_are_there(where: str, name: str) -> None:
+    below = name.replace("coupled_gs/", "avatarkit_coupled_gs/")  # an abbreviation of method.md
+    places = ("", "avatarkit/", "plugins/*/", "plugins/*/*/")
+    assert any([*ROOT.glob(place + below)] for place in places), f"docs/{where} speaks of {name}, which is not there"
 
 
 def test_the_page_of_each_kind_shows_its_promises_and_its_checks(generator: ModuleType) -> None:

@@ -19,7 +19,7 @@ from avatarkit.training.views import _details
 from avatarkit.types.camera import front_camera, orbit
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import barycentric, linear_blend_skinning, vertex_normals
-from avatarkit_coupled_gs.image_losses import l1, ssim_map, weighted_mean
+from avatarkit_coupled_gs.losses.image_losses import l1, ssim_map, weighted_mean
 
 angles = st.lists(st.floats(-2.9, 2.9), min_size=3, max_size=3).map(lambda v: torch.tensor(v, dtype=torch.float64))
 

@@ -34,7 +34,7 @@ def register_losses(register: Register) -> None:
     for name, (target, config, summary) in _LOSSES.items():
         register(
             name,
-            target=f"avatarkit_coupled_gs.{target}",
+            target=f"avatarkit_coupled_gs.losses.{target}",
             config=f"avatarkit_coupled_gs.config:{config}" if config else None,
             revision=2,
             summary=summary,

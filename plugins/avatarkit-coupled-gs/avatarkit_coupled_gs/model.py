@@ -15,15 +15,15 @@ from avatarkit.types.body import BodyParams
 from avatarkit.types.gaussians import Gaussians
 from avatarkit.types.mesh import Mesh, barycentric
 from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit_coupled_gs.binding import bind_to_surface, part_factors, photo_factors
 from avatarkit_coupled_gs.color_solver import Smoothness, solve_colors
 from avatarkit_coupled_gs.config import CoupledConfig
-from avatarkit_coupled_gs.growth import Seeds, lasting, seed
+from avatarkit_coupled_gs.deformation.rigid import INFLUENCES, blend, move, undo
+from avatarkit_coupled_gs.deformation.skinning import skin_bound, transform
+from avatarkit_coupled_gs.deformation.surface import PosedBody, PosedSurface
 from avatarkit_coupled_gs.linear import LinearMap
-from avatarkit_coupled_gs.placing import place_parts
-from avatarkit_coupled_gs.rigid import INFLUENCES, blend, move, undo
-from avatarkit_coupled_gs.skinning import skin_bound, transform
-from avatarkit_coupled_gs.surface import PosedBody, PosedSurface
+from avatarkit_coupled_gs.placement.binding import bind_to_surface, part_factors, photo_factors
+from avatarkit_coupled_gs.placement.growth import Seeds, lasting, seed
+from avatarkit_coupled_gs.placement.placing import place_parts
 from avatarkit_coupled_gs.topology import Topology, neighbors
 
 __all__ = ["CoupledAvatar"]
@@ -325,7 +325,7 @@ class CoupledAvatar:
 
 def _learning(x: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     """Return ``x``, of which the gradient takes a share only."""
-    return _Learning.apply(x, share)  # type: ignore[no-any-return]
+    return _Learning.apply(x, share)
 
 
 class _Learning(torch.autograd.Function):

@@ -13,13 +13,13 @@ from avatarkit.registry import Registry
 from avatarkit.testing import TinyBody, tiny_context, tiny_motion, tiny_subject
 from avatarkit.types.mesh import barycentric
 from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit_coupled_gs.binding import bind_to_surface, part_factors
 from avatarkit_coupled_gs.config import CoupledConfig, LaplacianConfig
+from avatarkit_coupled_gs.deformation.skinning import ROW, skin_bound, transform
 from avatarkit_coupled_gs.linear import LinearMap
+from avatarkit_coupled_gs.losses.photometric import LabelColors
+from avatarkit_coupled_gs.losses.regularizers import Laplacian, MeshGaussianConsistency, MeshMask, NormalConsistency
 from avatarkit_coupled_gs.model import CoupledAvatar
-from avatarkit_coupled_gs.photometric import LabelColors
-from avatarkit_coupled_gs.regularizers import Laplacian, MeshGaussianConsistency, MeshMask, NormalConsistency
-from avatarkit_coupled_gs.skinning import ROW, skin_bound, transform
+from avatarkit_coupled_gs.placement.binding import bind_to_surface, part_factors
 from avatarkit_coupled_gs.topology import neighbors
 
 

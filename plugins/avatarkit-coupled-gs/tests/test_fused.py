@@ -9,12 +9,12 @@ import sys
 import pytest
 import torch
 
-from avatarkit_coupled_gs.field_kernels import consistency, roughness
-from avatarkit_coupled_gs.image_kernels import color_difference, dissimilarity
-from avatarkit_coupled_gs.image_losses import l1, ssim_map, weighted_mean
+from avatarkit_coupled_gs.deformation.rigid import blend, dual_quaternions, move
+from avatarkit_coupled_gs.deformation.skinning import transform
 from avatarkit_coupled_gs.linear import LinearMap
-from avatarkit_coupled_gs.rigid import blend, dual_quaternions, move
-from avatarkit_coupled_gs.skinning import transform
+from avatarkit_coupled_gs.losses.field_kernels import consistency, roughness
+from avatarkit_coupled_gs.losses.image_kernels import color_difference, dissimilarity
+from avatarkit_coupled_gs.losses.image_losses import l1, ssim_map, weighted_mean
 
 
 def _random(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -107,7 +107,7 @@ def test_rigid_points_move_as_their_blend_says():
 PROGRAM = """
 import hashlib, torch
 from avatarkit.utils.threads import shared_workers
-from avatarkit_coupled_gs.image_kernels import dissimilarity
+from avatarkit_coupled_gs.losses.image_kernels import dissimilarity
 rgb, foreground = torch.rand(2, 90, 70, 3, generator=torch.Generator().manual_seed(0))
 rgb.requires_grad_()
 ones = torch.ones(90, 70)

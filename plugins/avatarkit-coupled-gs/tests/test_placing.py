@@ -15,10 +15,10 @@ from avatarkit.registry import Registry
 from avatarkit.testing import tiny_context, tiny_subject
 from avatarkit.types.mesh import Mesh
 from avatarkit_coupled_gs.config import CoupledConfig
+from avatarkit_coupled_gs.deformation.rigid import blend, dual_quaternions, strongest, undo
+from avatarkit_coupled_gs.deformation.skinning import transform
 from avatarkit_coupled_gs.model import CoupledAvatar
-from avatarkit_coupled_gs.placing import before, place_parts, same_surface
-from avatarkit_coupled_gs.rigid import blend, dual_quaternions, strongest, undo
-from avatarkit_coupled_gs.skinning import transform
+from avatarkit_coupled_gs.placement.placing import before, place_parts, same_surface
 
 
 def _joints(count: int, angle: float) -> torch.Tensor:

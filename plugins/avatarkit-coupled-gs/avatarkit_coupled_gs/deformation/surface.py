@@ -10,9 +10,9 @@ import torch
 
 from avatarkit.interfaces import BodyModel
 from avatarkit.types.body import BodyParams
+from avatarkit_coupled_gs.deformation.rigid import dual_quaternions
+from avatarkit_coupled_gs.deformation.skinning import transform
 from avatarkit_coupled_gs.linear import LinearMap
-from avatarkit_coupled_gs.rigid import dual_quaternions
-from avatarkit_coupled_gs.skinning import transform
 
 __all__ = ["PosedBody", "PosedSurface"]
 

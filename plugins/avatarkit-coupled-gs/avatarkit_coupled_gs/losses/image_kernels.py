@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from avatarkit_coupled_gs.compiled import array, kernel, run
-from avatarkit_coupled_gs.image_losses import C1, C2, SIGMA, SIZE
+from avatarkit_coupled_gs.losses.image_losses import C1, C2, SIGMA, SIZE
 
 __all__ = ["color_difference", "dissimilarity"]
 

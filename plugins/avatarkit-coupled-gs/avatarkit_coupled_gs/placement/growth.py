@@ -16,8 +16,8 @@ from avatarkit.appearance.parsing import LABELS, Parsing
 from avatarkit.interfaces import Subject
 from avatarkit.reference.gaussians import DILATION
 from avatarkit.types.mesh import MeshRendering
-from avatarkit_coupled_gs.placing import Places, before
-from avatarkit_coupled_gs.rigid import strongest
+from avatarkit_coupled_gs.deformation.rigid import strongest
+from avatarkit_coupled_gs.placement.placing import Places, before
 
 __all__ = ["Seeds", "lasting", "seed"]
 

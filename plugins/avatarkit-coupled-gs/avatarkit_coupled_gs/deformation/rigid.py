@@ -13,7 +13,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from avatarkit_coupled_gs.compiled import array, kernel, run
-from avatarkit_coupled_gs.skinning import transform
+from avatarkit_coupled_gs.deformation.skinning import transform
 
 __all__ = ["INFLUENCES", "blend", "dual_quaternions", "move", "strongest", "undo"]
 
@@ -52,7 +52,7 @@ def move(
 ) -> torch.Tensor:
     """``transform(blend(joints, indices, weights), points + shift)``, of which only ``shift`` (M, 3) has a gradient."""
     if shift.device.type == "cpu":
-        return _Move.apply(shift, joints, indices, weights, points)  # type: ignore[no-any-return]
+        return _Move.apply(shift, joints, indices, weights, points)
     return transform(blend(joints, indices, weights), points + shift)
 
 

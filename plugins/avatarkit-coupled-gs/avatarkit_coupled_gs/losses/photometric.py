@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 
 from avatarkit.interfaces import Context, TrainStep
-from avatarkit_coupled_gs.image_kernels import color_difference, dissimilarity
-from avatarkit_coupled_gs.image_losses import l1, ssim_map, weighted_mean
-from avatarkit_coupled_gs.regularizers import OfCoupled
+from avatarkit_coupled_gs.losses.image_kernels import color_difference, dissimilarity
+from avatarkit_coupled_gs.losses.image_losses import l1, ssim_map, weighted_mean
+from avatarkit_coupled_gs.losses.regularizers import OfCoupled
 
 __all__ = ["AlphaL1", "LabelColors", "RgbL1", "Ssim"]
 

@@ -7,7 +7,7 @@ import torch
 from avatarkit.errors import PluginError
 from avatarkit.interfaces import AvatarModel, Context, TrainStep
 from avatarkit_coupled_gs.config import LaplacianConfig
-from avatarkit_coupled_gs.field_kernels import consistency, roughness
+from avatarkit_coupled_gs.losses.field_kernels import consistency, roughness
 from avatarkit_coupled_gs.model import CoupledAvatar
 
 __all__ = ["Laplacian", "MeshGaussianConsistency", "MeshMask", "NormalConsistency", "OfCoupled"]

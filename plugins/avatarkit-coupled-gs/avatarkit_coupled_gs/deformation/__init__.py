@@ -1,0 +1,1 @@
+"""How Gaussians and mesh follow a pose."""
