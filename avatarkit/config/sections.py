@@ -37,7 +37,7 @@ class TrainingConfig:
     all others: the gradient of a visible color is about 1e-6.
     """
     color_solves: Annotated[int, Range(0, 1000)] = 0
-    """Number of times that colors are solved for the photo by least squares, evenly spread; the last one follows the last step."""
+    """Number of times that colors are solved for the photo by least squares, evenly spread, the last time after the last step."""
     color_iterations: Annotated[int, Range(1, 1000)] = 10
     """Iterations of conjugate gradients of each."""
     checkpoint_every: Annotated[int, Range(1, 1_000_000)] = 100

@@ -1,8 +1,8 @@
 """Colors by least squares: with geometry fixed, a picture is linear in them.
 
-Conjugate gradients minimize sum_k w_k |A_k c - t_k|^2 + s mean_i u_i |D (c - c_0)|_i^2 + r |c - c_now|^2, with A_k the splatting of
-view k, D a Gaussian's difference from its neighbors (the Laplacian of eq. 7), c_0 the first colors and u_i larger where the photo does
-not show a Gaussian. Each iteration splats every view once and takes one derivative.
+Conjugate gradients minimize sum_k w_k |A_k c - t_k|^2 + s mean_i u_i |D (c - c_0)|_i^2 + r |c - c_now|^2, with A_k the splatting
+of view k, D a Gaussian's difference from its neighbors (the Laplacian of eq. 7), c_0 the first colors, and u_i larger where the
+photo does not show a Gaussian. Each iteration splats every view once and takes one derivative.
 """
 
 from __future__ import annotations

@@ -68,7 +68,9 @@ def test_solved_colors_explain_the_photo_better(renderer):
 
     def error() -> float:
         with torch.no_grad():
-            rendering = renderer.gaussians.render(avatar.pose_for_photo(subject.params).gaussians, views.full.camera, torch.zeros(3))
+            rendering = renderer.gaussians.render(
+                avatar.pose_for_photo(subject.params).gaussians, views.full.camera, torch.zeros(3)
+            )
         return float((rendering.rgb - views.full.image)[views.full.alpha > 0.9].square().mean())
 
     before = error()
