@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import avatarkit
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.metrics import windows
 from avatarkit.testing import TinyBody
@@ -18,6 +20,7 @@ from avatarkit.tracking import _fleeting
 from avatarkit.training.views import _details
 from avatarkit.types.camera import front_camera, orbit
 from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.landmark_sets import LAYOUTS
 from avatarkit.types.mesh import barycentric, linear_blend_skinning, vertex_normals
 from avatarkit_coupled_gs.losses.image_losses import l1, ssim_map, weighted_mean
 
@@ -137,3 +140,23 @@ def test_parts_of_a_person_are_known_by_the_beginning_of_a_sets_name() -> None:
     assert not _fleeting([keypoints, None, None, None])
     body = replace(keypoints, points={"pose17": square})
     assert _fleeting([body, None, None, None])
+
+
+def test_a_region_is_found_in_whatever_set_has_it() -> None:
+    face, hand = np.arange(956.0).reshape(478, 2), np.arange(42.0).reshape(21, 2)
+    keypoints = Keypoints(9, 9, {"face478": face, "hand21_left": hand, "face_of_mine": face[:5]}, {})
+    assert keypoints.region("left_hand") is not None
+    assert np.array_equal(keypoints.region("left_hand"), hand)
+    assert keypoints.region("right_hand") is None
+    assert keypoints.region("no such region") is None
+    right, left = (keypoints.region(f"{side}_eye") for side in ("right", "left"))
+    assert np.array_equal(right[0], face[33])
+    assert np.array_equal(left[0], face[362])
+
+
+@pytest.mark.parametrize("package", ["appearance", "metrics", "pipeline", "report", "training"])
+def test_what_looks_at_photos_knows_no_landmark_set(package: str) -> None:
+    core = Path(avatarkit.__file__).parent
+    for file in [core / f"{package}.py"] if (core / f"{package}.py").is_file() else (core / package).rglob("*.py"):
+        named = [name for name in LAYOUTS if name in file.read_text(encoding="utf-8")]
+        assert not named, f"{file.name} names {named}: ask for a region of Keypoints"

@@ -8,7 +8,7 @@ from avatarkit.types.keypoints import Keypoints
 
 __all__ = ["seen_hands"]
 
-_BONES = [(0 if k % 4 == 1 else k - 1, k) for k in range(1, 21)]  # of ``hand21_left`` and ``hand21_right``
+_BONES = [(0 if k % 4 == 1 else k - 1, k) for k in range(1, 21)]  # of the points of a hand
 _PALM = (5, 9, 13, 17)  # knuckles
 _THICK = 0.22  # radius of a finger with its surroundings, as a part of the palm's length
 
@@ -22,11 +22,11 @@ def seen_hands(keypoints: Keypoints | None, height: int, width: int) -> dict[str
     """
     found: dict[str, torch.Tensor] = {}
     for side in ("left", "right"):
-        name = f"hand21_{side}"
-        if keypoints is None or not keypoints.has(name):
+        hand = None if keypoints is None else keypoints.region(f"{side}_hand")
+        if keypoints is None or hand is None:
             continue
         scale = torch.tensor([width / keypoints.width, height / keypoints.height])
-        points = torch.as_tensor(keypoints.points[name], dtype=torch.float32) * scale
+        points = torch.as_tensor(hand, dtype=torch.float32) * scale
         radius = _THICK * float((points[list(_PALM)] - points[0]).norm(dim=1).max())
         a, b = points[torch.tensor(_BONES)].unbind(1)
         grid = torch.stack(torch.meshgrid(torch.arange(width) + 0.5, torch.arange(height) + 0.5, indexing="xy"), -1)

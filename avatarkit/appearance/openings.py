@@ -8,12 +8,7 @@ from avatarkit.types.keypoints import Keypoints
 
 __all__ = ["face_openings"]
 
-# Points of ``face478`` along the lids and the inner edge of the lips, in order around each opening.
-_RINGS = (
-    (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
-    (362, 382, 381, 380, 374, 373, 390, 249, 263, 466, 388, 387, 386, 385, 384, 398),
-    (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191),
-)
+_OPENINGS = ("right_eye", "left_eye", "inner_lips")
 
 
 def face_openings(keypoints: Keypoints | None, height: int, width: int) -> torch.Tensor | None:
@@ -23,13 +18,13 @@ def face_openings(keypoints: Keypoints | None, height: int, width: int) -> torch
         keypoints: of the photo, in its own pixels.
         height, width: of the result, which shows the whole photo.
     """
-    if keypoints is None or not keypoints.has("face478"):
+    rings = [] if keypoints is None else [ring for name in _OPENINGS if (ring := keypoints.region(name)) is not None]
+    if keypoints is None or not rings:
         return None
     scale = torch.tensor([width / keypoints.width, height / keypoints.height])
-    points = torch.as_tensor(keypoints.points["face478"], dtype=torch.float32) * scale
     mask = torch.zeros(height, width, dtype=torch.bool)
-    for ring in _RINGS:
-        corners = points[list(ring)]
+    for ring in rings:
+        corners = torch.as_tensor(ring, dtype=torch.float32) * scale
         x0, y0 = corners.amin(0).floor().long().clamp(min=0).tolist()
         x1, y1 = corners.amax(0).ceil().long().tolist()
         x1, y1 = min(x1, width), min(y1, height)

@@ -13,8 +13,6 @@ from avatarkit.types.mesh import Mesh
 
 __all__ = ["bare_surface", "skin_likeness"]
 
-# Points of ``face478`` on cheeks and nose: there hardly ever grows hair, and nothing else is painted.
-_BARE = (50, 101, 36, 205, 187, 123, 117, 118, 119, 147, 280, 330, 266, 425, 411, 352, 346, 347, 348, 376, 4, 5, 195, 197, 6)
 _SPREAD = 0.018  # of chromaticity, at least
 _DARKEST, _LIGHTEST = -1.4, 0.7  # natural logarithm of brightness, against the face
 _LIKE, _UNLIKE = 2.2, 3.6  # standard deviations up to which a color is skin's, and from which it is not
@@ -35,13 +33,14 @@ def skin_likeness(image: torch.Tensor, keypoints: Keypoints | None) -> torch.Ten
         image: (H, W, 3) sRGB 0 to 1.
         keypoints: of the photo, in its own pixels.
     """
-    if keypoints is None or not keypoints.has("face478"):
+    cheeks = None if keypoints is None else keypoints.region("bare_face")
+    if keypoints is None or cheeks is None:
         return None
     height, width = image.shape[:2]
-    points = torch.as_tensor(keypoints.points["face478"][list(_BARE)], dtype=torch.float32)
+    points = torch.as_tensor(cheeks, dtype=torch.float32)
     column, row = (points * torch.tensor([width / keypoints.width, height / keypoints.height])).long().unbind(-1)
     inside = (row >= 0) & (column >= 0) & (row < height) & (column < width)
-    if int(inside.sum()) < len(_BARE) // 2:
+    if int(inside.sum()) < len(points) // 2:
         return None
     smooth = functional.avg_pool2d(image.permute(2, 0, 1)[None], 3, 1, 1, count_include_pad=False)[0].permute(1, 2, 0)
     total = smooth.sum(-1, keepdim=True).clamp(min=0.02)

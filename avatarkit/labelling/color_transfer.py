@@ -65,6 +65,8 @@ def calibrated(clip: LabelClip, subject: Subject, body: BodyModel, renderer: Ren
     Args:
         clip: clip after re-tracking.
         subject: the tracked photo.
+        body: the body model.
+        renderer: draws meshes and Gaussians.
     """
     matte = subject.matte
     photo, seen = _look(matte.foreground, matte.alpha, subject.params, subject, subject.camera, body, renderer)

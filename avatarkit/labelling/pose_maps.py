@@ -71,6 +71,7 @@ def body_points(points: np.ndarray, scores: np.ndarray, style: PoseStyle = DWPOS
     Args:
         points: (..., 133, 2).
         scores: (..., 133).
+        style: which points and colors to draw.
 
     Returns:
         (..., 18 or 20, 2) and (..., 18 or 20).
@@ -94,6 +95,7 @@ def draw_poses(points: np.ndarray, scores: np.ndarray, height: int, width: int, 
         scores: (n, 133) confidence, 0 to 1.
         height: of the picture.
         width: of the picture.
+        style: which points and colors to draw.
 
     Returns:
         (height, width, 3) uint8 RGB.

@@ -52,8 +52,12 @@ def retrack(
 
     Args:
         clip: clip with ``params`` as requested.
-        fps: frames per second of the clip.
+        subject: the tracked photo.
+        body: the body model.
+        detector: finds landmarks in the frames.
+        tracker: fits the body to the landmarks.
         meshes: rasterizer for the outlines.
+        fps: frames per second of the clip.
     """
     frames = [frame.numpy() for frame in clip.frames]
     try:

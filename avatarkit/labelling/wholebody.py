@@ -6,30 +6,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from avatarkit.types.landmark_sets import LAYOUTS
+
 __all__ = ["COUNT", "EARS", "FACE", "FACE68", "HANDS", "HEAD", "from_sets"]
 
 COUNT = 133
 HEAD, EARS = slice(0, 5), slice(3, 5)  # nose, left and right eye; left and right ear
 FACE = slice(23, 91)
 HANDS = {"hand21_left": slice(91, 112), "hand21_right": slice(112, 133)}
-
-# MediaPipe's pose points for COCO's body: shoulders, elbows, wrists, hips, knees, ankles (left before right).
-_LIMBS = dict(zip(range(5, 17), (11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28), strict=True))
-# COCO's feet: big toe, small toe, heel. MediaPipe has one point for the toes.
-_FEET = {17: 31, 18: 31, 19: 29, 20: 32, 21: 32, 22: 30}
-_POSE_HEAD = {0: 0, 1: 2, 2: 5, 3: 7, 4: 8}
-# MediaPipe's face points for the 68 of COCO, which are those of the iBUG annotation: jaw from the person's right ear
-# to the left one, brows (right first), bridge and base of the nose, eyes, outer and inner border of the lips.
-_FACE68 = (
-    *((162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389), (71, 63, 105, 66, 107)),
-    *((336, 296, 334, 293, 301), (168, 197, 5, 4), (75, 97, 2, 326, 305), (33, 160, 158, 133, 153, 144)),
-    *((362, 385, 387, 263, 373, 380), (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181)),
-    (78, 82, 13, 312, 308, 317, 14, 87),
-)
-FACE68 = tuple(i for group in _FACE68 for i in group)
-# The nose tip lies between the two points at the tip. Eyes are the middle of the eye corners, which blinks and gaze
-# do not move.
-_FACE_HEAD = {0: ((4, 0.4), (1, 0.6)), 1: ((362, 0.5), (263, 0.5)), 2: ((33, 0.5), (133, 0.5))}
+FACE68 = tuple(LAYOUTS["face478"].coco133[target][0][0] for target in range(FACE.start, FACE.stop))
+"""Points of ``face478`` that are COCO's 68 points of the face."""
 
 
 def from_sets(points: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray], dims: int = 2) -> tuple[np.ndarray, np.ndarray]:
@@ -50,21 +36,10 @@ def from_sets(points: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray]
     out = np.full((*some.shape[:-2], COUNT, dims), np.nan)
     confidence = np.zeros(out.shape[:-1])
 
-    def take(name: str, target: list[int] | slice, ids: list[int] | slice) -> None:
-        out[..., target, :] = points[name][..., ids, :]
-        confidence[..., target] = scores[name][..., ids]
-
-    if "pose33" in points:
-        for table in (_POSE_HEAD, _LIMBS, _FEET):
-            take("pose33", list(table), list(table.values()))
-    if "face478" in points:
-        take("face478", FACE, list(FACE68))
-        for target, parts in _FACE_HEAD.items():
-            out[..., target, :] = sum(points["face478"][..., i, :] * share for i, share in parts)
-            confidence[..., target] = np.minimum.reduce([scores["face478"][..., i] for i, _ in parts])
-    for name, hand in HANDS.items():
-        if name in points:
-            take(name, hand, slice(0, 21))
+    for name in ("pose33", "face478", *HANDS):  # a face knows eyes and nose better than a body does
+        for target, parts in LAYOUTS[name].coco133.items() if name in points else ():
+            out[..., target, :] = sum(points[name][..., i, :] * share for i, share in parts)
+            confidence[..., target] = np.minimum.reduce([scores[name][..., i] for i, _ in parts])
     return _known(out, confidence)
 
 

@@ -356,8 +356,10 @@ def check_size_limit(
 
     Args:
         folder: an empty one to work in.
+        write: as for ``check_writer``.
         limits: bytes, each is tried; smaller than what is written.
-        write, before, read: as for ``check_writer``.
+        before: as for ``check_writer``.
+        read: as for ``check_writer``.
 
     Returns:
         How many limits were tried.

@@ -118,6 +118,8 @@ def train_step(material: Material, avatar: AvatarModel, kind: str = "photo", emp
     """Return one training step on the material's photo, with gradients to ``avatar``.
 
     Args:
+        material: what to test on.
+        avatar: it gets the gradients.
         kind: ``photo``, ``body`` or ``head``.
         empty: whether the picture shows no person.
     """

@@ -108,6 +108,13 @@ def train(
     the same avatar, bit for bit, as an uninterrupted one.
 
     Args:
+        avatar: initialized; it is changed in place.
+        subject: the tracked photo.
+        labels: clips of pseudo-labels.
+        terms: of the objective.
+        config: number of steps and their sizes.
+        renderer: draws the avatar.
+        seed: of all random draws.
         checkpoints: folder for the latest checkpoint; None = no checkpoints.
         progress: receives a report for every step.
         confidence: (H, W) confidence of the photo's pixels, see ``views.photo_confidence``.

@@ -68,6 +68,7 @@ def photo_views(subject: Subject, resolution: int, confidence: torch.Tensor | No
     """Create the views of the tracked photo.
 
     Args:
+        subject: the tracked photo.
         resolution: longest side of each view, pixels.
         confidence: (H, W) confidence of the photo's pixels; None = one everywhere.
     """

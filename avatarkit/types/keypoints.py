@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from avatarkit.types.landmark_sets import LAYOUTS
+
 __all__ = ["Keypoints"]
 
 
@@ -44,3 +46,14 @@ class Keypoints:
     def sets(self, part: str) -> tuple[str, ...]:
         """Return the names of the detected sets of a part of the person, sorted; see the class."""
         return tuple(sorted(name for name in self.points if name.startswith(part)))
+
+    def region(self, name: str) -> np.ndarray | None:
+        """Return the points (n, 2) of a region of the person; None if no detected set has it.
+
+        Args:
+            name: of a region in ``avatarkit.types.landmark_sets``: ``left_eye``, ``bare_face``, ...
+        """
+        for found in sorted(self.points.keys() & LAYOUTS.keys()):
+            if numbers := LAYOUTS[found].regions.get(name):
+                return self.points[found][list(numbers)]
+        return None

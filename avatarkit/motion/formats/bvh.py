@@ -297,6 +297,7 @@ def _frames(text: _Text, size: int, joints: int, width: int, words: _Words) -> t
         size: size of the whole file, bytes.
         joints: joints of the skeleton.
         width: numbers per frame.
+        words: reads the numbers of the file.
 
     Returns:
         (T, width) values and the frames per second.

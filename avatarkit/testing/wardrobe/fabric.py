@@ -62,7 +62,8 @@ def stripes(rgb: RGB, other: RGB, period: float, share: float, seed: int) -> Pat
     """Stripes around the trunk and the arms.
 
     Args:
-        rgb, other: colors of cloth and stripes.
+        rgb: color of the cloth.
+        other: color of the stripes.
         period: meters from one stripe to the next.
         share: of ``other`` in a period, 0 to 1.
         seed: of the cloth's grain.
@@ -121,7 +122,8 @@ def locks(dark: RGB, light: RGB, center: torch.Tensor, curl: float, seed: int) -
     """Hair: strands that fall from the crown, in darker and lighter locks.
 
     Args:
-        dark, light: colors.
+        dark: color of the darker locks.
+        light: color of the lighter ones.
         center: (3,) middle of the head, meters; strands lie on planes through the upright line there.
         curl: how far strands wander sideways, in strands.
         seed: of the locks.

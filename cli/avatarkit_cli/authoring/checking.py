@@ -26,6 +26,8 @@ def check(
     """Run the conformance checks.
 
     Args:
+        component: from a registry.
+        registry: of all components.
         options: options of the component.
         photo: photo to test it on; None = the tiny person, or the sample portrait for kinds that process photos.
         preset: preset whose other components are used.

@@ -9,6 +9,7 @@ def register_body_models(register: Register) -> None:
         "anny",
         target="avatarkit_anny.model:AnnyBody",
         config="avatarkit_anny.config:AnnyConfig",
+        revision=2,
         summary="parametric body with hands, face, eyes, tongue and teeth; free for every use",
         needs=Needs(modules=("anny",)),
         license=License(code="Apache-2.0", weights="Anny/MakeHuman data, CC0", commercial=True),

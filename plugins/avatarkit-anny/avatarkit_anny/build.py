@@ -15,8 +15,10 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
+from avatarkit.utils.threads import single_threaded
 from avatarkit_anny import phenotype, source
 from avatarkit_anny.topology import ANNY_VERTICES, Topology, mirrored, topology
 
@@ -132,6 +134,7 @@ def _phenotype_targets(
     return deltas.reshape(len(targets), -1)
 
 
+@single_threaded()  # numpy's sums depend on the number of threads, which cannot be set once it is loaded: torch's can
 def _basis(deltas: np.ndarray, targets: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return principal directions of all bodies that phenotypes can make.
 
@@ -141,15 +144,16 @@ def _basis(deltas: np.ndarray, targets: list[str]) -> tuple[np.ndarray, np.ndarr
     Returns:
         (r, 3V) orthonormal rows and the (K, r) projection with ``coefficients @ projection @ basis`` = body.
     """
-    corners = phenotype.coefficients(phenotype.corners(), phenotype.factor_table(targets)).numpy()
-    variance, axes = np.linalg.eigh(corners.T @ corners / len(corners))
+    moves = torch.from_numpy(deltas)
+    corners = phenotype.coefficients(phenotype.corners(), phenotype.factor_table(targets)).double()
+    variance, axes = torch.linalg.eigh(corners.T @ corners / len(corners))
     keep = variance > variance[-1] * 1e-13
-    root = (axes[:, keep] * np.sqrt(variance[keep])).T
-    energy, turn = np.linalg.eigh(root @ (deltas @ deltas.T) @ root.T)
+    root = (axes[:, keep] * variance[keep].sqrt()).T
+    energy, turn = torch.linalg.eigh(root @ (moves @ moves.T) @ root.T)
     keep = energy > BASIS_TOLERANCE**2 * (deltas.shape[1] / 3)
-    basis = (turn[:, keep][:, ::-1].T @ root) @ deltas
-    basis /= np.linalg.norm(basis, axis=1, keepdims=True)
-    return basis, deltas @ basis.T
+    basis = turn[:, keep].flip(1).T @ root @ moves
+    basis /= basis.norm(dim=1, keepdim=True)
+    return basis.numpy(), (moves @ basis.T).numpy()
 
 
 def _quantized(basis: np.ndarray) -> Tables:

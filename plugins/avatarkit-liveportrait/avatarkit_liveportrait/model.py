@@ -257,7 +257,8 @@ class WarpingModule(nn.Module):
 
         Args:
             feature_3d: (B, C, D, H, W); H and W are multiples of 32 at full size.
-            kp_driving, kp_source: (B, K, 3) in -1 to 1, x right, y down.
+            kp_driving: (B, K, 3) in -1 to 1, x right, y down.
+            kp_source: (B, K, 3) in -1 to 1, x right, y down.
 
         Returns:
             ``out`` (B, F, H, W), ``deformation`` (B, D, H, W, 3), ``mask`` (B, K + 1, D, H, W), ``occlusion_map``

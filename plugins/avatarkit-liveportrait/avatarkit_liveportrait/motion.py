@@ -146,8 +146,11 @@ def animate(
     """Return key points for the warping network: ``drive``, then everything that corrects it.
 
     Args:
-        source, driver, rules, neutral_lips: see ``drive``.
+        source: see ``drive``.
+        driver: see ``drive``.
+        rules: see ``drive``.
         stitching: network that keeps the shoulders still; None = left out.
+        neutral_lips: see ``drive``.
         openings: (T, K, 3) of ``retarget`` for wanted eyes and lips; in relative mode they replace the motion.
         closing: (1, K, 3) of ``retarget`` that closes the mouth of the photo before it is driven.
 
@@ -178,6 +181,7 @@ def retarget(network: nn.Module, x_s: torch.Tensor, ratios: torch.Tensor) -> tor
 
     Args:
         network: ``eye`` or ``lip``.
+        x_s: (1, K, 3) key points of the source.
         ratios: (T, 3) left and right eye of the source and the wanted one, or (T, 2) lips of the source and wanted.
     """
     count = len(ratios)

@@ -107,7 +107,8 @@ class LpipsNetwork(nn.Module):
         """Perceptual distance of pictures.
 
         Args:
-            prediction, target: (B, 3, H, W) sRGB, 0 to 1.
+            prediction: (B, 3, H, W) sRGB, 0 to 1.
+            target: (B, 3, H, W) sRGB, 0 to 1.
             weights: (B, H, W) importance of pixels; None = all equal.
 
         Returns:

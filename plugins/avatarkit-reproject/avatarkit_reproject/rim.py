@@ -72,7 +72,8 @@ def rim_confidence(
 
     Args:
         drawn: the mesh as ``camera`` sees it.
-        mesh, camera: what was drawn.
+        mesh: the mesh that was drawn.
+        camera: the camera that drew it.
         thickness: (V,) meters, from ``overhang``: the mesh, grown by it, holds all hair and cloth.
         renderer: draws the grown mesh.
     """

@@ -112,6 +112,7 @@ def joint_landmarks(name: str, joints: np.ndarray, vertices: np.ndarray, vertex_
     Args:
         name: of the set.
         joints: (J, 3), vertices: (V, 3) of the neutral shape at rest.
+        vertices: (V, 3) of the neutral shape at rest.
         vertex_ids: name -> vertex.
 
     Returns:

@@ -23,7 +23,8 @@ def face_box(face: np.ndarray, height: int, width: int) -> tuple[int, int, int, 
 
     Args:
         face: (68, 2) pixels.
-        height, width: of the frame.
+        height: of the frame.
+        width: of the frame.
 
     Returns:
         x0, y0, x1, y1, whole pixels inside the frame; None where no face is in the frame.

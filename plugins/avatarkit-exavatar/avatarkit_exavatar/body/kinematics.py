@@ -113,6 +113,8 @@ class Kinematics:
         """How linear functions of the points change with the unknowns.
 
         Args:
+            posed: the pose at which to differentiate.
+            points: of the body.
             rows: (n, k, 3) world directions; function (n, k) is their product with the point.
 
         Returns:

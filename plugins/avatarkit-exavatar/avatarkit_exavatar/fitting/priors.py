@@ -44,6 +44,9 @@ def make_prior(body: BodyModel, parameters: Parameters, config: ExAvatarConfig, 
     """Return the prior of one person in one picture.
 
     Args:
+        body: the body model.
+        parameters: meaning of the unknowns.
+        config: options of the tracker.
         hands_seen: side -> whether its fingers were detected; otherwise they stay relaxed.
     """
     at, anatomy = parameters.layout, parameters.anatomy

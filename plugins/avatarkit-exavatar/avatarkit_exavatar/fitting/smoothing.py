@@ -24,9 +24,10 @@ def stiffness_for(diagonals: torch.Tensor, shown: torch.Tensor, cutoff: torch.Te
 
     Args:
         diagonals: (T, P) half Hessians of the frames.
-        shown: (T, P) bool, where frames say something of an unknown; the others
-            are bridged, and tell nothing of how firm it is.
+        shown: (T, P) bool, where frames say something of an unknown; the others are bridged, and tell nothing of how firm it
+            is.
         cutoff: (T, P) hertz.
+        fps: frames per second.
     """
     omega = (2 * math.pi * cutoff / fps).clamp_max(0.9 * math.pi)
     known = torch.where(shown | ~shown.any(0), diagonals, torch.nan)
@@ -51,7 +52,8 @@ def joint_step(
         stiffness: (T, P).
         fast: (T, P) accelerations (per frame squared) that are no noise: from there on the penalty gives way.
         before: (k, P) finished frames just before the window, k at most 2.
-        low, high: (P,) bounds.
+        low: (P,) bounds.
+        high: (P,) bounds.
         free: (P,) bool.
 
     Returns:
@@ -101,6 +103,7 @@ def _banded_solve(H: torch.Tensor, near: torch.Tensor, far: torch.Tensor, right:
     Block Cholesky: L has three block diagonals.
 
     Args:
+        H: (T, p, p) blocks on the diagonal.
         near: (T - 1, p) between a frame and the one before it.
         far: (T - 2, p) and the one before that.
         right: (T, p).

@@ -140,7 +140,10 @@ def minimize(
     """Take damped steps downhill.
 
     Args:
+        body: poses points of the body.
         x: (P,) start; it is moved inside the bounds first.
+        terms: what is minimized.
+        prior: pulls the unknowns to what is usual.
         free: (P,) bool, unknowns that may change.
         iterations: at most this many steps, counting those that were tried in vain.
         damping: of the first step, relative to the diagonal.

@@ -94,7 +94,9 @@ class MatteBorder:
         """Return the silhouette of a posed mesh with its nearest border points.
 
         Args:
+            identity: with the person's shape.
             vertices: (V, 3) posed mesh in the world.
+            rasterizer: draws meshes.
             vertex_weight: of ``silhouette_weights``.
             inside_weight: share that counts where the mesh is inside the matte.
             weight: of the mean.

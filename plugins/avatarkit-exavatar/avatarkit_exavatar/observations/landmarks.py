@@ -41,7 +41,11 @@ def landmark_terms(
 
     Args:
         points: set name -> the body's points.
+        observation: what the picture shows.
+        camera: of the picture.
         distance: meters from the camera, to turn what is known in meters into pixels.
+        config: options of the tracker.
+        names: of the sets.
         coarse: factor on the distance at which a landmark counts as an outlier.
         steady: whether the rough 3D is that of many frames (``SteadyDepth``), which is good enough to tell how far limbs reach
             and how the trunk leans.

@@ -135,8 +135,10 @@ def observe(keypoints: Keypoints, body: BodyModel, alpha: torch.Tensor | None = 
     """Weighs what was detected.
 
     Args:
-        alpha: (H, W) matte of a photo; body points off the person lose their say, since detectors guess hidden limbs.
-            None for the frames of a video.
+        keypoints: landmarks of the picture.
+        body: the body model.
+        alpha: (H, W) matte of a photo; body points off the person lose their say, since detectors guess hidden limbs. None for
+            the frames of a video.
     """
     head = _head_pixels(keypoints)
     sets: dict[str, LandmarkSet] = {}

@@ -46,6 +46,10 @@ def lay_limbs(
     """Lays shoulders, elbows, hips and knees as the rough 3D of ``pose33`` says, where it is trusted.
 
     Args:
+        kinematics: poses points of the body.
+        x: (P,) the fit so far.
+        observation: what the picture shows.
+        camera: of the picture.
         only: the limbs to lay, by their first group (``left_shoulder``, ...); None = all four.
 
     Returns:

@@ -88,6 +88,8 @@ def _march(
         mesh: (H, W) bool.
         start: (n, 2) x, y.
         normal: (n, 2) outward.
+        outward: pixels, reach out of it.
+        inward: pixels, reach into the matte.
     """
     height, width = inside.shape
     step = 0.5
@@ -129,9 +131,13 @@ def fit_offsets(
     """Displacements of the rest mesh that make its silhouette follow the matte.
 
     Args:
+        body: the body model.
         params: one frame.
+        camera: of the picture.
+        matte: of the photo.
         hidden: (V,) bool, parts that are not seen; they stay as they are.
         bare: (V,) 0 to 1, bare skin: nothing stands off it, so a silhouette beyond it is the pose's fault.
+        rasterizer: draws meshes.
         limit: meters, largest displacement.
 
     Returns:

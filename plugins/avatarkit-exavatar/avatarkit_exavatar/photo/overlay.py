@@ -91,7 +91,11 @@ def overlay(
 
     Args:
         image: (H, W, 3) uint8.
+        keypoints: landmarks of the picture.
         params: one frame.
+        camera: of the picture.
+        body: the body model.
+        rasterizer: draws meshes.
         offsets: (V, 3) as in ``Subject``.
 
     Returns:

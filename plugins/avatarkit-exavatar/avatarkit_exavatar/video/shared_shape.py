@@ -47,6 +47,9 @@ def agreed_shape(
 
     Args:
         known: with the shape so far.
+        config: options of the tracker.
+        observations: what the pictures show.
+        cameras: one per frame.
         x: (T, P) frames tracked with it.
     """
     parameters = Parameters(known.body, known.anatomy)

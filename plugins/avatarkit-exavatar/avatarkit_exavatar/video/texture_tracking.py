@@ -150,6 +150,7 @@ class PhotoTexture:
         """Return terms that keep the points where they were found, as far as their texture tells.
 
         Args:
+            sighting: from ``find``.
             camera: of the frame.
             head: pixels that count as one.
             weight: of the mean over all points.

@@ -275,6 +275,7 @@ def scenes(translation: torch.Tensor, seen: Sequence[bool], fps: float) -> list[
     Args:
         translation: (T, 3) meters.
         seen: T.
+        fps: frames per second.
     """
     leap = max(_LEAP_METERS, _LEAP_SPEED / fps)
     step = translation.diff(dim=0).norm(dim=-1)

@@ -44,7 +44,8 @@ def noise(
         t: (T,) seconds.
         period: seconds.
         rng: where randomness comes from.
-        slow, fast: Hz, band of its frequencies (harmonics of the period).
+        slow: Hz, lowest frequency; all are harmonics of the period.
+        fast: Hz, highest frequency.
         tilt: amplitudes fall as frequency to the power of minus this.
     """
     low, high = max(1, int(np.ceil(slow * period))), max(1, int(fast * period))
@@ -64,7 +65,9 @@ def bump(t: np.ndarray, period: float, at: float, rise: float, fall: float, hold
         t: (T,) seconds.
         period: seconds.
         at: seconds, start of the plateau.
-        rise, fall, hold: seconds.
+        rise: seconds before the plateau.
+        fall: seconds after it.
+        hold: seconds on it.
     """
     since = (t - at + rise) % period
     up = _minimum_jerk(since / rise)

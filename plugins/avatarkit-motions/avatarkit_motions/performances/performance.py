@@ -189,7 +189,8 @@ def reach(wrist: torch.Tensor, swivel: torch.Tensor, upper: float, fore: float) 
     Args:
         wrist: (T, 3) from the shoulder, meters; clamped to what the arm can reach.
         swivel: (T,) degrees that the elbow is turned outward from where it hangs.
-        upper, fore: meters, lengths of the bones.
+        upper: meters, length of the upper arm.
+        fore: meters, length of the forearm.
 
     Returns:
         Unit directions (T, 3) of the upper arm and the forearm.
