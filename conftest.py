@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from hypothesis import settings
@@ -17,3 +18,9 @@ settings.load_profile("project")
 
 for name in ("AVATARKIT_PLUGINS", "AVATARKIT_STRICT", "AVATARKIT_TRACE"):
     os.environ.pop(name, None)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector modules and tests: builds run it in full, 0.4 s each time with 600,000 objects."""
+    gc.collect()
+    gc.freeze()

@@ -14,18 +14,18 @@ from avatarkit.components import Components
 from avatarkit.config import Recipe
 from avatarkit.errors import AvatarkitError, InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from avatarkit.interfaces import AvatarModel, BodyModel, GetComponent, Renderer, SpeechSource
+from avatarkit.interfaces import AvatarModel, BodyModel, GetComponent, Posed, Renderer, SpeechSource
 from avatarkit.io.image import encode_png
 from avatarkit.io.video_writer import VideoWriter
 from avatarkit.registry import Registry
 from avatarkit.registry.specs import error_text
+from avatarkit.rendering import render_posed
 from avatarkit.storage.bundle import read_manifest, read_tensors
 from avatarkit.storage.playable import require_header, require_playable, require_pose
 from avatarkit.storage.serialization import cameras_from_tensors, params_from_tensors
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera, orbit
 from avatarkit.types.frames import Frame
-from avatarkit.types.gaussians import Gaussians
 from avatarkit.utils.html import avatar_card, avatar_line
 from avatarkit.utils.progress import Progress, default_progress
 from avatarkit.utils.threads import prefetch, single_threaded
@@ -114,7 +114,7 @@ class LoadedAvatar:
 
     def __repr__(self) -> str:
         """Return one line; notebooks show pictures instead."""
-        return avatar_line(self.name, self._count(), self.manifest)
+        return avatar_line(self.name, self.contents, self.manifest)
 
     def _repr_png_(self) -> bytes:
         """Return the picture for notebooks without HTML."""
@@ -124,11 +124,15 @@ class LoadedAvatar:
         """Return three views and a few facts for notebooks."""
         views = {"from the left": -25.0, "from the front": 0.0, "from the right": 25.0}
         pictures = {what: encode_png(self.render(yaw=yaw, height=320)) for what, yaw in views.items()}
-        return avatar_card(self.name, self._count(), self.manifest, pictures)
+        return avatar_card(self.name, self.contents, self.manifest, pictures)
 
-    def _count(self) -> int:
-        with torch.no_grad():
-            return len(self.model.pose(self.photo_params).gaussians)
+    @property
+    def contents(self) -> str:
+        """Say what the avatar is made of: ``60,000 Gaussians``."""
+        posed = self._posed(self.photo_params)
+        if len(posed.gaussians) or posed.mesh is None:
+            return f"{len(posed.gaussians):,} Gaussians"
+        return f"a mesh of {len(posed.mesh.vertices):,} vertices"
 
     @property
     def center(self) -> torch.Tensor:
@@ -214,16 +218,16 @@ class LoadedAvatar:
         """
         if camera is None:
             camera = self.camera(self._size(width, height), yaw, pitch)
-        return self._draw(self._gaussians(self.photo_params if params is None else params), camera, background)
+        return self._draw(self._posed(self.photo_params if params is None else params), camera, background)
 
-    def _gaussians(self, params: BodyParams) -> Gaussians:
+    def _posed(self, params: BodyParams) -> Posed:
         with torch.no_grad(), single_threaded():
-            return self.model.pose(params).gaussians
+            return self.model.pose(params)
 
-    def _draw(self, gaussians: Gaussians, camera: Camera, background: str) -> torch.Tensor:
+    def _draw(self, posed: Posed, camera: Camera, background: str) -> torch.Tensor:
         color = parse_color(background)
         with torch.no_grad(), single_threaded():
-            drawn = self.renderer.gaussians.render(gaussians, camera, color if color is not None else torch.zeros(3))
+            drawn = render_posed(self.renderer, posed, camera, color if color is not None else torch.zeros(3))
             if color is not None:
                 return torch.cat([drawn.rgb.clamp(0, 1), torch.ones_like(drawn.alpha)[..., None]], -1)
             alpha = drawn.alpha[..., None]
@@ -326,11 +330,11 @@ class LoadedAvatar:
             world = replace(world, translation=world.translation - self._travel(world, motion.fps))
         front = camera if isinstance(camera, Camera) else self.camera(size)
         poses = (world[min(len(motion) - 1, int(i / rate * motion.fps + 0.5))] for i in range(count))
-        for i, gaussians in enumerate(prefetch(self._gaussians, poses)):
+        for i, posed in enumerate(prefetch(self._posed, poses)):
             view = front
             if camera == "orbit":
                 view = self.camera(size, yaw=30 * float(torch.sin(torch.tensor(2 * torch.pi * i / count))))
-            yield Frame(self._draw(gaussians, view, background), view, i / rate)
+            yield Frame(self._draw(posed, view, background), view, i / rate)
 
 
 PARTS = {

@@ -20,7 +20,10 @@ import pluggy
 
 from avatarkit.utils.moved import former_fields, former_names
 
-__all__ = ["Cost", "License", "Needs", "Register", "Weights", "hookimpl", "hookspec"]
+__all__ = ["FEATURES", "Cost", "License", "Needs", "Register", "Weights", "hookimpl", "hookspec"]
+
+FEATURES = ("anisotropic", "sh")
+"""What Gaussians may be beyond spheres of one color: ellipsoids, and of colors that depend on the direction of view."""
 
 hookspec = pluggy.HookspecMarker("avatarkit")
 hookimpl = pluggy.HookimplMarker("avatarkit")
@@ -127,6 +130,7 @@ class Register(Protocol):
         extra: str | None = None,
         license: License = License(),
         revision: int = 1,
+        features: tuple[str, ...] = (),
     ) -> None:
         """Register a component without importing it.
 
@@ -139,6 +143,8 @@ class Register(Protocol):
             extra: name of the pip extra that installs its large dependencies.
             license: license of code and weights, shown in lists and manifests.
             revision: raise it when results change, so that cached stages run again.
+            features: of ``FEATURES``, what an avatar's Gaussians may be, or what a renderer draws. A build does not start with a
+                renderer that cannot draw its avatar. A config's attribute ``features`` wins, where options decide.
         """
         ...
 

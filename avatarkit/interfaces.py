@@ -424,8 +424,8 @@ class Posed:
     """A posed avatar, with the tensors that losses need.
 
     Attributes:
-        gaussians: in the world.
-        mesh: deformed mesh M in the world (eq. 5), or None.
+        gaussians: in the world; none if the avatar is the textured mesh.
+        mesh: deformed mesh M in the world (eq. 5), or None. Its texture is drawn where there are no Gaussians.
         fields: named canonical tensors: ``dX (N,3)``, ``dT (V,3)``, ..., as the avatar documents them.
     """
 
@@ -485,7 +485,7 @@ class ColorTarget:
 
 @runtime_checkable
 class AvatarModel(Protocol):
-    """An animatable person made of Gaussians. The same class trains and plays."""
+    """An animatable person made of Gaussians, or of a textured mesh. The same class trains and plays."""
 
     def create(self, subject: Subject, labels: Sequence[LabelClip]) -> None:
         """Initialize all tensors from the tracked photo.
@@ -620,12 +620,15 @@ class PerceptualDistance(Protocol):
 
 @runtime_checkable
 class GaussianRasterizer(Protocol):
-    """Rasterizes isotropic Gaussians (EWA, 0.3 px dilation, front to back, sorted by depth)."""
+    """Rasterizes Gaussians (EWA, 0.3 px dilation, front to back, sorted by depth).
+
+    Spheres of one color must be drawn; what else it draws the descriptor's ``features`` say.
+    """
 
     def render(self, gaussians: Gaussians, camera: Camera, background: torch.Tensor) -> GaussianRendering:
         """Render Gaussians with a camera over ``background`` (3,).
 
-        Differentiable in means, scales, colors and opacities. Empty sets and Gaussians outside the view are allowed.
+        Differentiable in all tensors of the Gaussians. Empty sets and Gaussians outside the view are allowed.
         """
         ...
 

@@ -17,7 +17,7 @@ from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera
 from avatarkit.types.gaussians import Gaussians
 from avatarkit.types.keypoints import Keypoints
-from avatarkit.types.mesh import Mesh
+from avatarkit.types.mesh import Mesh, MeshTexture
 from avatarkit.types.photo import Photo
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Matte, Subject
@@ -184,13 +184,27 @@ def require_posed(value: Any, body: BodyModel | None = None) -> None:
     require_type(g, Gaussians, "gaussians")
     require_tensor(g.means, ("N", 3), "means")
     N = len(g)
-    require_tensor(g.scales, (N,), "scales", low=0)
+    require_tensor(g.scales, (N,) if g.isotropic else (N, 3), "scales", low=0)
     require_tensor(g.colors, (N, 3), "colors")
     require_tensor(g.opacities, (N,), "opacities", low=0, high=1)
+    if g.rotations is not None:
+        require_tensor(g.rotations, (N, 4), "rotations")
+        if N and bool(((g.rotations.norm(dim=-1) - 1).abs() > 1e-3).any()):
+            raise Violation("rotations are not unit quaternions")
+    if g.sh is not None:
+        if g.sh.ndim != 3 or g.sh.shape[1] not in (3, 8, 15):
+            raise Violation(f"sh has the shape {tuple(g.sh.shape)}, not (N, 3, 3), (N, 8, 3) or (N, 15, 3)")
+        require_tensor(g.sh, (N, g.sh.shape[1], 3), "sh")
     if value.mesh is not None:
         require_type(value.mesh, Mesh, "mesh")
         require_tensor(value.mesh.vertices, ("V", 3), "vertices of the mesh")
         require_tensor(value.mesh.faces, ("F", 3), "faces of the mesh", torch.int64, 0, len(value.mesh.vertices) - 1)
+        if value.mesh.texture is not None:
+            texture, F = value.mesh.texture, len(value.mesh.faces)
+            require_type(texture, MeshTexture, "texture of the mesh")
+            require_tensor(texture.uv, ("U", 2), "uv of the texture")
+            require_tensor(texture.uv_faces, (F, 3), "uv_faces of the texture", torch.int64, 0, len(texture.uv) - 1)
+            require_tensor(texture.rgb, ("H", "W", 3), "rgb of the texture")
 
 
 _MOST = 2_000_000  # of what a letter in a shape counts, e.g. Gaussians

@@ -104,8 +104,7 @@ def ball(rings: int) -> Mesh:
 
 
 def leaves(gaussians: Gaussians) -> Gaussians:
-    fields = (gaussians.means, gaussians.scales, gaussians.colors, gaussians.opacities)
-    return Gaussians(*(t.detach().clone().requires_grad_() for t in fields))
+    return gaussians.map(lambda tensor: tensor.detach().clone().requires_grad_())
 
 
 def measure(forward: Callable[[], list[torch.Tensor]], repeats: int) -> dict[str, list[float]]:

@@ -353,6 +353,16 @@ def test_json_is_one_object_whatever_plugins_print(own: Path) -> None:
     assert "a greeting that a plugin should not print" in result.stderr
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the C library of Windows has another name")
+def test_json_is_one_object_whatever_c_code_and_child_processes_print(own: Path) -> None:
+    calls = ("os.write(1, b'raw\\n')", "ctypes.CDLL(None).puts(b'buffered')", "subprocess.run(['echo', 'child'])")
+    noise = "\n".join(("import ctypes, os, subprocess", *calls, ""))
+    (own / "own.py").write_text(noise + COMMANDS)
+    result = cli(own, "plugins", "list", "-p", "own.py", "--json")
+    assert {c["name"] for c in json.loads(result.stdout)["components"]} == {"failing"}
+    assert {"raw", "buffered", "child"} <= set(result.stderr.split())
+
+
 def test_a_plugin_is_left_out_by_name(own: Path) -> None:
     environ = {"AVATARKIT_PLUGINS": "cpu,motions"}
     shown = cli(own, "plugins", "list", "-p", "no:cpu", "--json", **environ)

@@ -23,6 +23,7 @@ USES = {
     "no_glare": ("loss", "no-glare", ["--set", "losses.glare.use=no-glare", "--set", "losses.glare.weight=0.1"]),
     "steady": ("tracker", "steady", ["--tracker", "steady", "--set", "tracker.base=tiny"]),
     "facets": ("avatar", "facets", ["--avatar", "facets"]),
+    "flakes": ("avatar", "flakes", ["--avatar", "flakes"]),
 }
 RECIPE = """
 [matting]
@@ -72,7 +73,7 @@ def test_an_example_works_in_a_build_by_flag(name: str, tmp_path: Path, monkeypa
     assert component in json.dumps(manifest["recipe"])
     tensors = load_tensors(tmp_path / "ada.avatar" / "avatar.safetensors")
     if kind == "avatar":
-        assert "avatar.lift" in tensors
+        assert {"facets": "avatar.lift", "flakes": "avatar.shine"}[name] in tensors
     if kind == "labels":
         (clip,) = (tmp_path / "ada.avatar" / "cache").glob("body-labels-0*/clip.safetensors")
         frames = load_tensors(clip)["frames"]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from avatarkit.reference.gaussians import project_gaussians, render_gaussians
 from avatarkit.reference.meshes import render_mesh
 from avatarkit.types.camera import Camera, front_camera, orbit
-from avatarkit.types.gaussians import GaussianRendering, Gaussians
+from avatarkit.types.gaussians import GaussianRendering, Gaussians, rotate_sh, sh_basis
 from avatarkit.types.mesh import Mesh
 
 BACKGROUND = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
@@ -86,11 +88,17 @@ def test_the_projected_covariance_is_that_of_the_jacobian() -> None:
     camera = orbit(front_camera(40, 30), torch.tensor([0.0, 0.0, -2.0]), yaw=30, pitch=20)
     camera = Camera(camera.K.double(), camera.T_camera_world.double(), 40, 30)
     means, scales, colors, opacities = scene(1, seed=3)
-    centers, sigma, _ = project_gaussians(Gaussians(means, scales, colors, opacities), camera)
+    gaussians = Gaussians(means, scales, colors, opacities)
+    centers, sigma, _ = project_gaussians(gaussians, camera)
     J = torch.autograd.functional.jacobian(camera.project, means[0])
     dilation = 0.3 * torch.eye(2, dtype=torch.float64)
     torch.testing.assert_close(sigma[0], scales[0] ** 2 * J @ J.T + dilation)
     torch.testing.assert_close(centers[0], camera.project(means[0]))
+    axes, turned = ellipsoid()
+    _, sigma, _ = project_gaussians(replace(gaussians, scales=axes, rotations=turned), camera)
+    R = Rotation.from_quat(turned[0].numpy(), scalar_first=True).as_matrix()
+    C = torch.tensor(R) @ torch.diag(axes[0] ** 2) @ torch.tensor(R.T)
+    torch.testing.assert_close(sigma[0], J @ C @ J.T + dilation)
 
 
 def test_gaussians_that_are_not_seen_leave_the_background() -> None:
@@ -120,6 +128,51 @@ def test_gradients_of_gaussians() -> None:
         return out.rgb, out.alpha
 
     assert torch.autograd.gradcheck(outputs, inputs)
+
+
+def ellipsoid() -> tuple[torch.Tensor, torch.Tensor]:
+    """Scales and rotation of one, float64."""
+    axes = torch.tensor([[0.05, 0.02, 0.11]], dtype=torch.float64)
+    return axes, torch.nn.functional.normalize(torch.tensor([[0.3, -0.5, 0.2, 0.7]], dtype=torch.float64), dim=-1)
+
+
+def test_gradients_of_ellipsoids_with_harmonics() -> None:
+    axes, turned = ellipsoid()
+    sh = 0.2 * torch.randn(1, 15, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    means, _, colors, opacities = scene(1, seed=1)
+    inputs = [t.clone().requires_grad_() for t in (means, axes, colors, opacities, turned, sh)]
+
+    def outputs(*gaussians: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        out = picture(list(gaussians), front_camera(9, 7))
+        return out.rgb, out.alpha
+
+    assert torch.autograd.gradcheck(outputs, inputs)
+
+
+def test_harmonics_are_orthonormal_and_turn_with_what_they_color() -> None:
+    generator = torch.Generator().manual_seed(0)
+    around = torch.randn(200_000, 3, generator=generator, dtype=torch.float64)
+    values = sh_basis(torch.nn.functional.normalize(around, dim=-1), 3)
+    assert torch.allclose(4 * math.pi * values.T @ values / len(values), torch.eye(15, dtype=torch.float64), atol=0.03)
+    R = torch.tensor(Rotation.random(4, random_state=0).as_matrix())
+    seen = torch.nn.functional.normalize(around[:4], dim=-1)
+    for count, degree in ((3, 1), (8, 2), (15, 3)):
+        sh = torch.randn(4, count, 3, generator=generator, dtype=torch.float64)
+        before = (sh_basis(seen, degree)[..., None] * sh).sum(1)
+        turned = (R @ seen[..., None])[..., 0]
+        torch.testing.assert_close((sh_basis(turned, degree)[..., None] * rotate_sh(sh, R)).sum(1), before)
+    with pytest.raises(ValueError, match=r"not \(4, 4, 3\)"):
+        rotate_sh(sh[:, :4], R)
+
+
+def test_colors_from_a_side_stop_at_black() -> None:
+    g = Gaussians(torch.zeros(2, 3), torch.ones(2), torch.full((2, 3), 0.2), torch.ones(2))
+    assert torch.equal(g.colors_from(torch.ones(3)), g.colors)
+    sh = torch.zeros(2, 3, 3)
+    sh[:, 1] = torch.tensor([[0.5], [-0.5]])  # bright, and dark, where seen looking along z
+    seen = replace(g, sh=sh).colors_from(torch.tensor([0.0, 0.0, -4.0]))
+    expected = torch.tensor([0.2 + 0.5 * 0.4886025, 0.0])
+    torch.testing.assert_close(seen, expected[:, None].expand(2, 3))
 
 
 def test_gradients_of_the_mask() -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from typer.testing import CliRunner
 
 from avatarkit.registry import KINDS
 from avatarkit_cli.main import app
+
+DIFFUSERS = "diffusers"
+"""The example that is larger than its kind's template."""
 
 
 def run(*arguments: str) -> Any:
@@ -29,26 +33,45 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
         result = run("plugins", "new", f"first-{kind}", "--kind", kind, "-o", str(folder / kind), "--json")
         assert result.exit_code == 0, result.output
         assert len(json.loads(result.stdout)["files"]) == 7
+    larger = ("--kind", "labels", "--example", DIFFUSERS, "-o", str(folder / DIFFUSERS))
+    result = run("plugins", "new", f"first-{DIFFUSERS}", *larger)
+    assert result.exit_code == 0, result.output
     return folder
+
+
+def projects_that_can_run() -> list[str]:
+    return [*KINDS, *[DIFFUSERS] * all(map(find_spec, ("diffusers", "transformers")))]
+
+
+@pytest.mark.slow
+def test_new_projects_pass_mypy_strict(projects: Path) -> None:
+    packages = [str(projects / kind / f"avatarkit_first_{kind}") for kind in (*KINDS, DIFFUSERS)]
+    path = os.pathsep.join(str(projects / kind) for kind in (*KINDS, DIFFUSERS))
+    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", *packages]
+    result = subprocess.run(
+        command, cwd=projects, capture_output=True, text=True, check=False, env={**os.environ, "MYPYPATH": path}
+    )
+    assert result.returncode == 0, result.stdout[-6000:]
 
 
 @pytest.mark.slow
 def test_the_tests_of_every_new_project_pass(projects: Path) -> None:
-    path = os.pathsep.join(str(projects / kind) for kind in KINDS)
+    kinds = projects_that_can_run()
+    path = os.pathsep.join([*(str(projects / kind) for kind in kinds), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "-p", "no:cacheprovider", "-W", "error", "-rA"]
     result = subprocess.run(
-        [*command, *(str(projects / kind / "tests") for kind in KINDS)],
+        [*command, *(str(projects / kind / "tests") for kind in kinds)],
         cwd=projects, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert result.returncode == 0, result.stdout[-6000:]
     passed = [line for line in result.stdout.splitlines() if line.startswith("PASSED ")]
-    for kind in KINDS:
+    for kind in kinds:
         mine = [line for line in passed if f"/test_first_{kind}.py" in line or f"{kind}/tests" in line]
         assert len(mine) >= 7, f"{kind}: only {len(mine)} tests ran"
         assert kind == "exporter" or any("test_a_build_works_with_it" in line for line in mine)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, DIFFUSERS])
 def test_a_new_project_is_complete(kind: str, projects: Path) -> None:
     manifest = tomllib.loads((projects / kind / "pyproject.toml").read_text(encoding="utf-8"))
     package = f"avatarkit_first_{kind}"
@@ -72,6 +95,7 @@ def test_new_projects_are_clean_code(projects: Path) -> None:
     [
         (("x", "--kind", "labls"), "There is no kind of component 'labls'. Did you mean 'labels'?"),
         (("My Loss", "--kind", "loss"), "'My Loss' is not a valid plugin name"),
+        (("a", "--kind", "loss", "--example", "diffusers"), "There is no example 'diffusers' of the kind loss; there is: --kind"),
         (("there", "--kind", "loss"), "already exists. Choose another folder with -o"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -42,6 +43,8 @@ for hook in KINDS.values():
         register("module", target="plan_plugin:Config", needs=Needs(modules=("no_such_module",)), extra="heavy")
         register("weights", target="plan_plugin:Config", config="plan_plugin:Config", needs=Needs(weights=("big",)))
         register("device", target="plan_plugin:Config", needs=Needs(device="cuda"))
+        register("able", target="plan_plugin:Config", features=("anisotropic", "sh"))
+        register("wide", target="plan_plugin:Config", features=("sh",))
 """
 
 
@@ -151,3 +154,12 @@ def test_a_component_that_is_not_set_up_is_one_sentence():
     missing = Plan("p.jpg", "p.avatar", "draft", "cpu", (step,))
     with pytest.raises(MissingRequirement, match="head_labels: say where the checkout lies"):
         missing.require_ready()
+
+
+def test_a_renderer_that_cannot_draw_the_avatar_is_told_before_a_build(registry: Registry, photo: Path) -> None:
+    made = plan(photo, None, recipe(avatar="able", renderer="wide"), registry, "cpu")
+    expected = "avatar 'able': it makes ellipsoids, which renderer 'wide' does not draw: choose --renderer able"
+    with pytest.raises(MissingRequirement, match=re.escape(expected)):
+        made.require_ready()
+    for renderer in ("able", "wide"):
+        assert not plan(photo, None, recipe(avatar="wide", renderer=renderer), registry, "cpu").missing

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from avatarkit.hookspecs import License, hookimpl
+from avatarkit.hookspecs import FEATURES, License, hookimpl
 from avatarkit.interfaces import Posed
 from avatarkit.testing import method, tiny_subject
 from avatarkit.types.body import BodyParams, Motion
@@ -167,7 +167,7 @@ def register_losses(register: Any) -> None:
 
 @hookimpl
 def register_renderers(register: Any) -> None:
-    register("tiny", target="avatarkit.testing:ReferenceRenderer")
+    register("tiny", target="avatarkit.testing:ReferenceRenderer", features=FEATURES)
 
 
 @hookimpl

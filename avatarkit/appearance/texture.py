@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from avatarkit.appearance.painter import PhotoPainter
 from avatarkit.interfaces import BodyModel, Renderer
+from avatarkit.rendering import sample_uv
 from avatarkit.types.subject import Subject
 
 __all__ = ["Texture", "UVMap", "inpaint", "sample_texture", "texture_from_photo", "uv_positions"]
@@ -160,9 +161,4 @@ def sample_texture(texture: torch.Tensor, body: BodyModel, face_index: torch.Ten
     Returns:
         (n, C).
     """
-    uv = (body.uv[body.uv_faces[face_index]] * barycentric[..., None]).sum(-2)
-    grid = torch.stack([2.0 * uv[:, 0] - 1.0, 1.0 - 2.0 * uv[:, 1]], -1)[None, None]
-    picked = functional.grid_sample(
-        texture.permute(2, 0, 1)[None], grid.to(texture.dtype), padding_mode="border", align_corners=False
-    )
-    return picked[0, :, 0].T
+    return sample_uv(texture, (body.uv[body.uv_faces[face_index]] * barycentric[..., None]).sum(-2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["axis_angle_to_matrix", "matrix_to_axis_angle"]
+__all__ = ["axis_angle_to_matrix", "matrix_to_axis_angle", "matrix_to_quaternion", "multiply_quaternions"]
 
 _TOGETHER = 200_000  # matrices converted at once, to limit memory: hours of motion would take gigabytes
 
@@ -38,3 +38,23 @@ def matrix_to_axis_angle(matrix: torch.Tensor) -> torch.Tensor:
     for part, target in zip(turns.split(_TOGETHER), vectors.split(_TOGETHER), strict=True):
         target.copy_(torch.from_numpy(Rotation.from_matrix(part.double().cpu().numpy()).as_rotvec()))
     return vectors.reshape(matrix.shape[:-1])
+
+
+def matrix_to_quaternion(matrix: torch.Tensor) -> torch.Tensor:
+    """Convert rotation matrices (..., 3, 3) to unit quaternions (..., 4), w x y z; differentiable."""
+    (a, b, c), (d, e, f), (g, h, i) = (row.unbind(-1) for row in matrix.unbind(-2))
+    candidates = [
+        1 + a + e + i, h - f, c - g, d - b,
+        h - f, 1 + a - e - i, d + b, c + g,
+        c - g, d + b, 1 - a + e - i, h + f,
+        d - b, c + g, h + f, 1 - a - e + i,
+    ]  # fmt: skip
+    table = torch.stack(candidates, -1).unflatten(-1, (4, 4))  # four times the quaternion times w, x, y, z
+    largest = table.diagonal(dim1=-2, dim2=-1).argmax(-1)[..., None, None].expand(*matrix.shape[:-2], 1, 4)
+    return torch.nn.functional.normalize(table.gather(-2, largest)[..., 0, :], dim=-1)
+
+
+def multiply_quaternions(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return the Hamilton products (..., 4) of quaternions w x y z: the rotation ``b`` followed by ``a``."""
+    (aw, av), (bw, bv) = (t.split((1, 3), -1) for t in (a, b))
+    return torch.cat([aw * bw - (av * bv).sum(-1, keepdim=True), aw * bv + bw * av + torch.linalg.cross(av, bv)], -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,14 @@ class PlanStep:
         component: descriptor of the component; None = the slot is empty.
         config: all options with their values, including defaults.
         requirements: what the component needs.
+        features: what an avatar's Gaussians are, or what a renderer draws, see ``Register``.
     """
 
     slot: str
     component: ComponentSpec | None
     config: dict[str, Any]
     requirements: tuple[Requirement, ...]
+    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def plan(photo: Path | str, output: Path | str | None, recipe: Recipe, registry:
     used = resolve_device(device).type
     recipe.check_sections()
     choices: list[Choice] = [*recipe.slots.values(), *recipe.losses]
-    steps = tuple(_step(choice, registry, used) for choice in choices)
+    steps = _drawable(tuple(_step(choice, registry, used) for choice in choices), registry)
     components, configs = ({step.slot: getattr(step, name) for step in steps} for name in ("component", "config"))
     return Plan(photo.name, str(output), recipe.name, used, steps, estimates(recipe, components, configs, used))
 
@@ -160,7 +162,28 @@ def _step(choice: Choice, registry: Registry, device: str) -> PlanStep:
     component = registry.get(choice.kind, choice.use)
     config = component.make_config(choice.options, choice.origins)
     values = {} if config is None else dataclasses.asdict(config)
-    return PlanStep(choice.slot, component, values, requirements(component, device, values, config))
+    needs = requirements(component, device, values, config)
+    return PlanStep(choice.slot, component, values, needs, component.features_with(config))
+
+
+def _drawable(steps: tuple[PlanStep, ...], registry: Registry) -> tuple[PlanStep, ...]:
+    """Add a requirement that is not met to an avatar whose Gaussians the renderer cannot draw."""
+    chosen = {step.slot: step for step in steps if step.component}
+    if not {"avatar", "renderer"} <= set(chosen):
+        return steps
+    avatar, renderer = chosen["avatar"].component, chosen["renderer"].component
+    made, drawn = chosen["avatar"].features, chosen["renderer"].features
+    lacking = [feature for feature in made if feature not in drawn]
+    if not lacking:
+        return steps
+    assert avatar is not None
+    assert renderer is not None
+    able = [c.name for c in registry.components("renderer").values() if set(made) <= set(c.features)]
+    what = {"anisotropic": "ellipsoids", "sh": "colors that depend on the direction of view"}
+    remedy = f"choose --renderer {' or '.join(able)}" if able else "choose another avatar"
+    text = f"it makes {' and '.join(what[f] for f in lacking)}, which {renderer.owner} does not draw: {remedy}"
+    need = Requirement("setup", avatar.name, False, text)
+    return tuple(replace(s, requirements=(*s.requirements, need)) if s.slot == "avatar" else s for s in steps)
 
 
 def _check_writable(output: Path) -> None:

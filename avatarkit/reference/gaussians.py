@@ -1,21 +1,24 @@
-"""Splatting of isotropic Gaussians, as formulas.
+"""Splatting of Gaussians, as formulas.
 
-Sources: EWA splatting (Zwicker et al. 2001, eq. 29 to 31), 3D Gaussian splatting (Kerbl et al. 2023, eq. 2, 3 and 5);
-the constants are gsplat's. For a Gaussian with camera-space mean ``c = (x, y, z)`` and standard deviation ``s``::
+Sources: EWA splatting (Zwicker et al. 2001, eq. 29 to 31), 3D Gaussian splatting (Kerbl et al. 2023, eq. 2, 3, 5 and 6);
+the constants are gsplat's. For a Gaussian with camera-space mean ``c = (x, y, z)`` and world-space covariance C, W being the
+camera's rotation::
 
     mean2d = (fx x/z + cx, fy y/z + cy)
     J      = [[fx/z, 0, -fx u/z], [0, fy/z, -fy v/z]]       u, v: x/z, y/z clamped 0.3 tan(fov/2) past the picture
-    Sigma  = s^2 J J^T + 0.3 I                              px^2; rotations cancel, since the Gaussian is isotropic
+    Sigma  = J W C W^T J^T + 0.3 I                          px^2; isotropic: C = s^2 I, and W cancels
     alpha  = min(0.999, opacity exp(-1/2 d^T Sigma^-1 d))   d: pixel center - mean2d; below 1/255 it counts as 0
     w_i    = alpha_i T_i,  T_i = prod_{j<i} (1 - alpha_j)   i, j: by depth z, then by number
     rgb    = sum_i w_i color_i + T_end background
 
-A pixel ends before the first Gaussian that would bring T to 1e-4 or less. Since an opacity is at most 1, alpha passes
-1/255 only within 3.33 standard deviations, so no other radius is cut. Gaussians nearer than 1 cm, and such whose mean
-or Sigma is not finite, are not drawn.
+The color is that of ``Gaussians.colors_from`` the camera's position. A pixel ends before the first Gaussian that would
+bring T to 1e-4 or less. Since an opacity is at most 1, alpha passes 1/255 only within 3.33 standard deviations, so no other
+radius is cut. Gaussians nearer than 1 cm, and such whose mean or Sigma is not finite, are not drawn.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 
@@ -60,7 +63,11 @@ def project_gaussians(gaussians: Gaussians, camera: Camera) -> tuple[torch.Tenso
     zero = torch.zeros_like(z)
     J = torch.stack([fx / z, zero, -fx * u / z, zero, fy / z, -fy * v / z], dim=-1).reshape(-1, 2, 3)
     dilation = DILATION * torch.eye(2, dtype=z.dtype, device=z.device)
-    sigma = gaussians.scales[:, None, None] ** 2 * (J @ J.mT) + dilation
+    if gaussians.isotropic:
+        sigma = gaussians.scales[:, None, None] ** 2 * (J @ J.mT) + dilation
+    else:
+        C = gaussians.covariances()[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3)
+        sigma = J @ (R @ C @ R.T) @ J.mT + dilation
     centers = torch.stack([fx * x / z + cx, fy * y / z + cy], dim=-1)
     return centers, sigma, z
 
@@ -74,7 +81,7 @@ def render_gaussians(gaussians: Gaussians, camera: Camera, background: torch.Ten
         background: (3,).
 
     Returns:
-        The picture; differentiable in means, scales, colors, opacities and background, ``depth`` excepted.
+        The picture; differentiable in all tensors of the Gaussians and in the background, ``depth`` excepted.
     """
     with torch.no_grad():
         _, sigma, z = project_gaussians(gaussians, camera)
@@ -82,7 +89,8 @@ def render_gaussians(gaussians: Gaussians, camera: Camera, background: torch.Ten
         drawn = drawn.nonzero()[:, 0]
         order = drawn[torch.argsort(z[drawn], stable=True)]
     # Selecting before projecting keeps the undefined values of what is not drawn out of the gradients.
-    seen = Gaussians(gaussians.means[order], gaussians.scales[order], gaussians.colors[order], gaussians.opacities[order])
+    seen = gaussians.map(lambda tensor: tensor[order])
+    seen = replace(seen, colors=seen.colors_from(camera.position))
     centers, sigma, z = project_gaussians(seen, camera)
     conics = torch.linalg.inv(sigma)
     like = gaussians.means

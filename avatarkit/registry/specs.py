@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from avatarkit.config.options import Option, make_config, options_of
 from avatarkit.errors import AvatarkitError, ConfigError, MissingDependency, PluginError
-from avatarkit.hookspecs import License, Needs, Weights
+from avatarkit.hookspecs import FEATURES, License, Needs, Weights
 from avatarkit.utils.moved import former_fields, former_names
 from avatarkit.utils.paths import is_weights_name
 from avatarkit.utils.text import shortened
@@ -117,6 +117,7 @@ class ComponentSpec:
     extra: str | None = None
     license: License = License()
     revision: int = 1
+    features: tuple[str, ...] = ()
 
     @property
     def owner(self) -> str:
@@ -155,6 +156,10 @@ class ComponentSpec:
     def config_type(self) -> type | None:
         """Import and return the config class; None if the component has no options."""
         return None if self.config is None else self._import(self.config)
+
+    def features_with(self, config: Any) -> tuple[str, ...]:
+        """Return its features; those of its config, where options decide."""
+        return tuple(getattr(config, "features", self.features))
 
     def options(self) -> tuple[Option, ...]:
         """Return the options with their help."""
@@ -251,6 +256,8 @@ def make_register(kind: str, plugin: Plugin, added: list[ComponentSpec]) -> Call
             if path is not None and path.count(":") != 1:
                 raise ValueError(f"{path!r} of {spec.owner} is not of the form package.module:Class")
         _check_needs(spec.needs, spec.owner)
+        if not isinstance(spec.features, tuple) or not set(spec.features) <= set(FEATURES):
+            raise ValueError(f"features of {spec.owner} must be of {FEATURES}, not {shortened(ascii(spec.features))}")
         if any(other.kind == kind and other.name == name for other in added):
             raise ValueError(f"{spec.owner} is registered twice")
         added.append(spec)

@@ -113,12 +113,10 @@ def advice(notices: Sequence[Notice]) -> list[str]:
 
 
 def _facts(avatar: LoadedAvatar, manifest: Mapping[str, Any]) -> str:
-    with torch.no_grad():
-        count = len(avatar.model.pose(avatar.photo_params).gaussians)
     seconds = sum(stage["seconds"] for stage in manifest["stages"].values())
     facts = [
         f"preset {manifest['recipe']['name']}" if manifest["recipe"].get("name") else "",
-        f"{count:,} Gaussians".replace(",", " "),
+        avatar.contents.replace(",", " "),
         f"made in {_duration(seconds)} on {manifest['device']}",
         f"avatarkit {manifest['avatarkit']}",
     ]

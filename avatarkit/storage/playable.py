@@ -95,10 +95,10 @@ def require_pose(posed: Posed) -> None:
     require_posed(posed)
     g = posed.gaussians
     limits = {"means": (-2 * _FARTHEST, 2 * _FARTHEST), "scales": (0.0, _LARGEST_SCALE)}
-    limits["colors"] = (-_LARGEST_COLOR, _LARGEST_COLOR)
+    limits |= dict.fromkeys(("colors", "sh"), (-_LARGEST_COLOR, _LARGEST_COLOR))
     require_values(
         {name: TensorSpec((), low=low, high=high) for name, (low, high) in limits.items()},
-        {name: getattr(g, name).detach() for name in limits},
+        {name: getattr(g, name).detach() for name in limits if getattr(g, name) is not None},
     )
 
 

@@ -14,7 +14,7 @@ import torch
 
 from avatarkit.config import Recipe
 from avatarkit.errors import InputError, StoreError
-from avatarkit.hookspecs import License, hookimpl
+from avatarkit.hookspecs import FEATURES, License, hookimpl
 from avatarkit.interfaces import Context, ParameterGroup, Posed, TensorSpec, TrainStep
 from avatarkit.io.image import save_png
 from avatarkit.pipeline.build import build
@@ -253,15 +253,18 @@ def _tiny_plugin() -> ModuleType:
         "exporter": (f"{here}:TinyExporter", f"{here}:TinyExporterConfig"),
     }
 
-    def hook(target: str, config: str | None) -> Any:
+    def hook(kind: str, target: str, config: str | None) -> Any:
+        about = {"summary": "made for tests", "license": License("MIT", "made for tests")}
+        about |= {"features": FEATURES} if kind == "renderer" else {}
+
         def register_tiny(register: Any) -> None:
-            register("tiny", target=target, config=config, summary="made for tests", license=License("MIT", "made for tests"))
+            register("tiny", target=target, config=config, **about)
 
         return hookimpl(register_tiny)
 
     plugin = ModuleType("tiny")
     for kind, paths in targets.items():
-        setattr(plugin, KINDS[kind], hook(*paths))
+        setattr(plugin, KINDS[kind], hook(kind, *paths))
     return plugin
 
 

@@ -24,6 +24,7 @@ import torch
 from scipy import ndimage
 
 from avatarkit.animation import LoadedAvatar, place
+from avatarkit.rendering import render_posed
 from avatarkit.types.body import BodyParams
 from avatarkit.utils.threads import single_threaded
 
@@ -178,7 +179,7 @@ def _drawn(avatar: LoadedAvatar, params: BodyParams, yaw: float, size: tuple[int
     camera = avatar.camera(size, yaw)
     with torch.no_grad():
         posed = avatar.model.pose(params)
-        alpha = avatar.renderer.gaussians.render(posed.gaussians, camera, torch.zeros(3)).alpha
+        alpha = render_posed(avatar.renderer, posed, camera, torch.zeros(3)).alpha
         if posed.mesh is None:
             raise ValueError("motion_faults needs an avatar with a mesh")
         covered = avatar.renderer.meshes.render(posed.mesh, camera).face_index >= 0

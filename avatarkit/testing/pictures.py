@@ -13,7 +13,8 @@ import torch
 
 from avatarkit import validation
 from avatarkit.errors import AvatarkitError, StoreError
-from avatarkit.interfaces import AvatarModel, TrainStep
+from avatarkit.interfaces import AvatarModel, Posed, TrainStep
+from avatarkit.rendering import render_posed
 from avatarkit.testing.conformance import Case, Check, expect, on_cpu, same
 from avatarkit.testing.material import Material
 from avatarkit.testing.tiny import ReferenceRenderer
@@ -36,20 +37,31 @@ def _created(case: Case) -> AvatarModel:
 
 
 def _a_subject_becomes_gaussians(case: Case) -> None:
-    """``create`` and ``pose`` give (N) Gaussians and an optional mesh; labels may be absent."""
-    validation.require_posed(on_cpu(_created(case).pose(case.material.subject.params)))
+    """``create`` and ``pose`` give (N) Gaussians of the declared ``features`` or a textured mesh; labels may be absent."""
+    posed = on_cpu(_created(case).pose(case.material.subject.params))
+    validation.require_posed(posed)
+    drawn = len(posed.gaussians) or (posed.mesh is not None and posed.mesh.texture is not None)
+    expect(drawn, "there is nothing to draw: neither Gaussians nor a mesh with a texture")
+    declared = case.component.features_with(case.component.make_config(case.options))
+    hidden = [feature for feature in posed.gaussians.features if feature not in declared]
+    expect(not hidden, f"the Gaussians are {' and '.join(hidden)}, which the avatar's features do not declare")
     alone = case.make()
     alone.create(case.material.subject, [])
     validation.require_posed(alone.pose(case.material.subject.params))
 
 
+def _points(posed: Posed) -> torch.Tensor:
+    """Return what is drawn: Gaussians, or vertices if there are none."""
+    return posed.gaussians.means if len(posed.gaussians) or posed.mesh is None else posed.mesh.vertices
+
+
 def _the_avatar_moves_and_keeps_its_own_shape(case: Case) -> None:
-    """Other joint rotations move Gaussians; the shape in the parameters is ignored."""
+    """Another place moves Gaussians or mesh; the shape in the parameters is ignored."""
     avatar, p = _created(case), case.material.subject.params
     with torch.no_grad():
-        still = avatar.pose(p).gaussians.means
-        moved = avatar.pose(replace(p, translation=p.translation + 0.5)).gaussians.means
-        other = avatar.pose(replace(p, shape=p.shape + 0.3)).gaussians.means
+        still = _points(avatar.pose(p))
+        moved = _points(avatar.pose(replace(p, translation=p.translation + 0.5)))
+        other = _points(avatar.pose(replace(p, shape=p.shape + 0.3)))
     expect((moved - still).abs().max() > 0.1, "half a meter of translation moved nothing")
     expect(torch.allclose(other, still, atol=1e-6), "the shape in the parameters changed the avatar")
 
@@ -81,7 +93,8 @@ def _state_is_all_that_load_needs(case: Case) -> None:
     again: AvatarModel = case.make()
     again.load(state)
     with torch.no_grad():
-        expect(same(avatar.pose(params).gaussians, again.pose(params).gaussians), "the loaded avatar poses differently")
+        one, other = avatar.pose(params), again.pose(params)
+        expect(same((one.gaussians, one.mesh), (other.gaussians, other.mesh)), "the loaded avatar poses differently")
     expect(again.parameter_groups(), "a loaded avatar cannot be trained on")
 
 
@@ -125,7 +138,7 @@ def train_step(material: Material, avatar: AvatarModel, kind: str = "photo", emp
     """
     subject = material.subject
     posed = avatar.pose(subject.params)
-    rendering = material.renderer.gaussians.render(posed.gaussians, subject.camera, BACKGROUND)
+    rendering = render_posed(material.renderer, posed, subject.camera, BACKGROUND)
     alpha = torch.zeros_like(subject.matte.alpha) if empty else subject.matte.alpha
     target = subject.matte.foreground * alpha[..., None] + BACKGROUND * (1 - alpha[..., None])
 
@@ -198,16 +211,21 @@ def _the_same_step_gives_the_same_value(case: Case) -> None:
 # ----------------------------------------------------------------------------------------------------------- renderer
 
 
-def _gaussians(material: Material) -> Gaussians:
-    vertices = material.body.vertices(material.subject.params)[0].detach()[::6]
-    n = len(vertices)
+def _gaussians(case: Case) -> Gaussians:
+    """Return Gaussians with all features that the renderer declares."""
+    vertices = case.material.body.vertices(case.material.subject.params)[0].detach()[::6]
+    n, generator = len(vertices), torch.Generator().manual_seed(0)
     t = torch.linspace(0, 1, n)
-    return Gaussians(vertices, 0.02 + 0.03 * t, torch.stack([t, 1 - t, 0.5 + 0 * t], 1), 0.3 + 0.6 * t)
+    g = Gaussians(vertices, 0.02 + 0.03 * t, torch.stack([t, 1 - t, 0.5 + 0 * t], 1), 0.3 + 0.6 * t)
+    if "anisotropic" in case.component.features:
+        turns = torch.nn.functional.normalize(torch.randn(n, 4, generator=generator), dim=-1)
+        g = replace(g, scales=g.scales[:, None] * torch.tensor([0.4, 1.0, 1.4]), rotations=turns)
+    return replace(g, sh=0.1 * torch.randn(n, 15, 3, generator=generator)) if "sh" in case.component.features else g
 
 
 def _splats_agree_with_the_reference(case: Case) -> None:
     """Pictures are within 0.02 of the slow reference in ``avatarkit.reference``, and their median within 0.001."""
-    camera, g = case.material.subject.camera, _gaussians(case.material)
+    camera, g = case.material.subject.camera, _gaussians(case)
     before = _copied(g), BACKGROUND.clone()
     ours = on_cpu(case.make().gaussians.render(g, camera, BACKGROUND))
     expect(same(before, (_copied(g), BACKGROUND)), "the Gaussians or the background that were handed over were changed")
@@ -219,15 +237,14 @@ def _splats_agree_with_the_reference(case: Case) -> None:
 
 
 def _gradients_of_splats_agree_with_the_reference(case: Case) -> None:
-    """Gradients to means, scales, colors and opacities have the direction of the reference's."""
+    """Gradients to all tensors of the Gaussians have the direction of the reference's."""
     camera = case.material.subject.camera
 
     def gradients(renderer: Any) -> dict[str, torch.Tensor]:
-        g = _gaussians(case.material)
-        leaves = {k: getattr(g, k).clone().requires_grad_() for k in ("means", "scales", "colors", "opacities")}
-        drawn = renderer.gaussians.render(Gaussians(**leaves), camera, BACKGROUND)
+        g = _gaussians(case).map(lambda t: t.clone().requires_grad_())
+        drawn = renderer.gaussians.render(g, camera, BACKGROUND)
         (drawn.rgb.square().mean() + drawn.alpha.mean()).backward()
-        return {k: v.grad for k, v in leaves.items() if v.grad is not None}
+        return {f.name: t.grad for f in fields(g) if (t := getattr(g, f.name)) is not None and t.grad is not None}
 
     ours, truth = gradients(case.make()), gradients(ReferenceRenderer())
     for name, wanted in truth.items():
@@ -238,9 +255,9 @@ def _gradients_of_splats_agree_with_the_reference(case: Case) -> None:
 
 def _nothing_to_draw_is_the_background(case: Case) -> None:
     """An empty set, and Gaussians behind the camera, give the background."""
-    camera, g = case.material.subject.camera, _gaussians(case.material)
+    camera, g = case.material.subject.camera, _gaussians(case)
     renderer = case.make()
-    none = Gaussians(*(t[:0] for t in (g.means, g.scales, g.colors, g.opacities)))
+    none = g.map(lambda t: t[:0])
     behind = replace(g, means=g.means * torch.tensor([1.0, 1.0, -1.0]))
     for set_ in (none, behind):
         drawn = renderer.gaussians.render(set_, camera, BACKGROUND)
@@ -275,7 +292,7 @@ def _silhouettes_have_gradients(case: Case) -> None:
 
 def _the_same_scene_gives_the_same_picture(case: Case) -> None:
     """Two new instances draw the same bits."""
-    camera, g = case.material.subject.camera, _gaussians(case.material)
+    camera, g = case.material.subject.camera, _gaussians(case)
     once, again = (case.make().gaussians.render(g, camera, BACKGROUND) for _ in range(2))
     expect(same(once, again), "two pictures of one scene differ")
 

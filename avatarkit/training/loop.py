@@ -16,6 +16,7 @@ from avatarkit.config.options import Range
 from avatarkit.config.sections import TrainingConfig
 from avatarkit.errors import StoreError
 from avatarkit.interfaces import AvatarModel, Loss, ParameterGroup, Renderer, Subject, TrainStep, with_defaults
+from avatarkit.rendering import render_posed
 from avatarkit.storage.stage_cache import load_tensors, save_tensors
 from avatarkit.training.callbacks import StepEvent, TrainingCallback, notify
 from avatarkit.training.sampler import Sampler
@@ -217,7 +218,7 @@ def learning_rate_factor(step: int, config: TrainingConfig) -> float:
 def _evaluation(avatar: AvatarModel, view: View, renderer: Renderer) -> tuple[dict[str, float], torch.Tensor]:
     """Return the measures of the photo's view and the picture (H, W, 3) on white."""
     white = torch.ones(3, device=view.image.device)
-    drawn = renderer.gaussians.render(avatar.pose_for_photo(view.params).gaussians, view.camera, white).rgb.clamp(0, 1)
+    drawn = render_posed(renderer, avatar.pose_for_photo(view.params), view.camera, white).rgb.clamp(0, 1)
     error = (drawn - view.image)[view.alpha > 0.5]
     psnr = -10 * math.log10(max(float(error.square().mean()), 1e-10))
     return {"l1": float(error.abs().mean()), "psnr": psnr}, drawn.cpu()
@@ -233,7 +234,7 @@ def _losses(
     background = torch.rand(3, generator=g).to(view.image.device)
     pose = avatar.pose_for_photo if view.kind == "photo" else avatar.pose
     posed = pose(view.params)
-    rendering = renderer.gaussians.render(posed.gaussians, view.camera, background)
+    rendering = render_posed(renderer, posed, view.camera, background)
     target = view.image * view.alpha[..., None] + background * (1 - view.alpha[..., None])
     cache: list[torch.Tensor] = []
 

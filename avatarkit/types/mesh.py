@@ -9,7 +9,22 @@ import torch
 
 from avatarkit.utils.moved import former_names
 
-__all__ = ["Mesh", "MeshRendering", "barycentric", "linear_blend_skinning", "vertex_normals"]
+__all__ = ["Mesh", "MeshRendering", "MeshTexture", "barycentric", "faces_of", "linear_blend_skinning", "vertex_normals"]
+
+
+@dataclass(frozen=True)
+class MeshTexture:
+    """Colors of a mesh's surface.
+
+    Attributes:
+        uv: (U, 2) 0 to 1, v up.
+        uv_faces: (F, 3) int64 into ``uv``, corner by corner of the mesh's faces.
+        rgb: (H, W, 3) sRGB 0 to 1; row 0 is v = 1.
+    """
+
+    uv: torch.Tensor
+    uv_faces: torch.Tensor
+    rgb: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -19,10 +34,12 @@ class Mesh:
     Attributes:
         vertices: (V, 3) world, meters.
         faces: (F, 3) int64, counter-clockwise seen from outside.
+        texture: its colors; None = it has none.
     """
 
     vertices: torch.Tensor
     faces: torch.Tensor
+    texture: MeshTexture | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +73,20 @@ def barycentric(values: torch.Tensor, triangles: torch.Tensor, weights: torch.Te
     corners = values.index_select(-2, triangles.reshape(-1))
     corners = corners.reshape(*values.shape[:-2], *triangles.shape, values.shape[-1])
     return (corners * weights[..., None]).sum(-2)
+
+
+def faces_of(triangles: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
+    """Return the numbers (N,) of triangles (N, 3) among ``faces`` (F, 3), with the same order of corners; -1 where none is."""
+    if not len(faces):
+        return torch.full((len(triangles),), -1, device=triangles.device)
+    count = int(max(faces.max(), triangles.max() if len(triangles) else 0)) + 1
+
+    def key(corners: torch.Tensor) -> torch.Tensor:
+        return (corners[:, 0] * count + corners[:, 1]) * count + corners[:, 2]
+
+    keys, order = key(faces).sort()
+    found = order[torch.searchsorted(keys, key(triangles)).clamp(max=len(keys) - 1)]
+    return torch.where((faces[found] == triangles).all(1), found, -1)
 
 
 def vertex_normals(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:

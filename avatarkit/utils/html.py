@@ -11,18 +11,18 @@ from avatarkit.utils.text import escaped, one_line
 __all__ = ["avatar_card", "avatar_line"]
 
 
-def avatar_line(name: str, count: int, manifest: Mapping[str, Any]) -> str:
-    """One line: name, how many Gaussians, how it was built."""
+def avatar_line(name: str, contents: str, manifest: Mapping[str, Any]) -> str:
+    """One line: name, what it is made of, how it was built."""
     preset = manifest.get("recipe", {}).get("name") or "a recipe"
-    return one_line(f"<avatar {name}: {count:,} Gaussians, built with {preset} by avatarkit {manifest.get('avatarkit', '?')}>")
+    return one_line(f"<avatar {name}: {contents}, built with {preset} by avatarkit {manifest.get('avatarkit', '?')}>")
 
 
-def avatar_card(name: str, count: int, manifest: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
+def avatar_card(name: str, contents: str, manifest: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     """HTML for notebooks.
 
     Args:
         name: of the avatar.
-        count: of its Gaussians.
+        contents: what it is made of.
         manifest: of its folder.
         pictures: what each shows -> PNG.
     """
@@ -34,6 +34,6 @@ def avatar_card(name: str, count: int, manifest: Mapping[str, Any], pictures: Ma
     warnings = "".join(f"<li>{escaped(text)}</li>" for text in manifest.get("warnings", ()))
     consent = escaped(manifest.get("consent") or "none was recorded")
     return (
-        f'<div style="display:flex;background:#fff">{images}</div><p>{escaped(avatar_line(name, count, manifest)[1:-1])}. '
+        f'<div style="display:flex;background:#fff">{images}</div><p>{escaped(avatar_line(name, contents, manifest)[1:-1])}. '
         f"Synthetic; consent: {consent}</p>" + (f"<ul>{warnings}</ul>" if warnings else "")
     )

@@ -96,13 +96,15 @@ _results: list[Any] = []
 
 @contextlib.contextmanager
 def only_results() -> Iterator[None]:
-    """Keep stdout for results: whatever libraries and plugins print goes to stderr."""
-    _results.append(sys.stdout)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
+    """Keep stdout for results: whatever libraries, plugins, their C code and their child processes print goes to stderr."""
+    from avatarkit_cli.streams import without_descriptor
+
+    with without_descriptor(sys.stdout) as results, contextlib.redirect_stdout(sys.stderr):
+        _results.append(results)
+        try:
             yield
-    finally:
-        _results.pop()
+        finally:
+            _results.pop()
 
 
 def verbose(yes: bool) -> None:

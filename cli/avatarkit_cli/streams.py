@@ -9,9 +9,10 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["ReaderLeftError", "finish", "install"]
+__all__ = ["ReaderLeftError", "finish", "install", "without_descriptor"]
 
 
 class ReaderLeftError(BrokenPipeError):
@@ -57,6 +58,40 @@ def install() -> None:
     sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115 - it lives as long as the process
     sys.stdout = sys.__stdout__ = _replaced(sys.stdout, _Stdout)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = _replaced(sys.stderr, _Stderr)  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def without_descriptor(stdout: Any) -> Iterator[Any]:
+    """Yield a stream to where ``stdout`` leads, while file descriptor 1, which C code writes to, leads to stderr."""
+    try:
+        usual = stdout.fileno() == 1
+        os.fstat(2)
+    except (AttributeError, OSError, ValueError):
+        usual = False
+    if not usual:  # the output is captured, e.g. by a test
+        yield stdout
+        return
+    stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    results = _Stdout(open(kept, "wb", closefd=False), stdout.encoding, stdout.errors)  # noqa: SIM115 - closed below
+    try:
+        yield results
+        results.flush()
+    finally:
+        _flush_c()  # text that C code has not written yet must not follow the results
+        os.dup2(kept, 1)
+        with contextlib.suppress(Exception):
+            results.close()
+        os.close(kept)
+
+
+def _flush_c() -> None:
+    """Write what C's buffers of all streams hold."""
+    import ctypes
+
+    with contextlib.suppress(Exception):
+        ctypes.CDLL("ucrtbase" if os.name == "nt" else None).fflush(None)
 
 
 def finish(code: int) -> int:

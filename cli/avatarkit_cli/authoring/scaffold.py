@@ -78,17 +78,47 @@ INIT = '''\
 Keep it fast to import, with hooks only: it is imported whenever components are listed.
 """
 
-from avatarkit import License, hookimpl
+from avatarkit.hookspecs import License, Register, hookimpl
 
 
 @hookimpl
-def HOOK(register):
+def HOOK(register: Register) -> None:
     register(
         "NAME",
         target="PACKAGE.component:CLASS",
         config="PACKAGE.component:Config",
         summary="SUMMARY",
         license=License("MIT"),
+    )
+'''
+
+WITH_WEIGHTS = '''\
+"""SUMMARY, for avatarkit.
+
+Keep it fast to import, with hooks only: it is imported whenever components are listed.
+"""
+
+from avatarkit.hookspecs import License, Needs, Register, Weights, hookimpl
+
+BASE = Weights(
+    "sd-1-5",
+    source="huggingface.co/stable-diffusion-v1-5",
+    license="CreativeML Open RAIL-M",
+    commercial=True,
+    repository="stable-diffusion-v1-5/stable-diffusion-v1-5",
+    files=("*.json", "*.txt", "*.safetensors"),
+)
+
+
+@hookimpl
+def HOOK(register: Register) -> None:
+    register(
+        "NAME",
+        target="PACKAGE.component:CLASS",
+        config="PACKAGE.component:Config",
+        summary="SUMMARY",
+        needs=Needs(modules=("diffusers", "transformers"), weights=(BASE.name,), sources=(BASE,)),
+        license=License("MIT", weights=BASE.license),
     )
 '''
 
@@ -148,18 +178,24 @@ jobs:
       - run: avatarkit plugins check KIND/NAME
 """
 
+EXAMPLES = {
+    ("labels", "diffusers"): ("body: Stable Diffusion paints over drawings of the moving body", '"diffusers", "transformers"'),
+}
+"""(kind, name of another example) -> (summary, packages that it needs)."""
+
 IGNORE = "__pycache__/\n*.egg-info/\nbuild/\ndist/\n.venv/\n"
 
 
-def render_project(name: str, kind: str) -> dict[str, str]:
+def render_project(name: str, kind: str, example: str | None = None) -> dict[str, str]:
     """Return file (path with /) -> text of the project ``avatarkit-<name>``.
 
     Args:
         name: name of the component, lower case with hyphens.
         kind: kind of component.
+        example: of ``EXAMPLES``, what to start from instead of the kind's smallest component.
 
     Raises:
-        ConfigError: the name or the kind is invalid.
+        ConfigError: the name, the kind or the example is invalid.
     """
     kind = current_name(kind)
     if kind not in KINDS:
@@ -170,45 +206,59 @@ def render_project(name: str, kind: str) -> dict[str, str]:
     package = f"avatarkit_{name.replace('-', '_')}"
     cls = "".join(part.capitalize() for part in name.split("-"))
     summary, use = WHAT[kind]
-    source = resources.files("avatarkit_cli.authoring.templates").joinpath(f"{kind}.py").read_text(encoding="utf-8")
-    component = re.sub(r"\bExample\b", cls, source)
-    component = re.sub(r'"example"', f'"{name}"', component).replace('f"example ', f'f"{name} ')
-    build = BUILD.replace("TABLES", IN_A_BUILD[kind]) if kind in IN_A_BUILD else ""
+    table = IN_A_BUILD.get(kind, "")
+    pyproject, init, template, options = PYPROJECT, INIT, kind, 'options={"NAME": {"base": "tiny"}}' if kind == "tracker" else ""
+    if example is not None:
+        if (kind, example) not in EXAMPLES:
+            known = [f"--kind {k} --example {e}" for k, e in EXAMPLES]
+            raise ConfigError(f"There is no example {example!r} of the kind {kind}; there is: {', '.join(known)}.")
+        summary, packages = EXAMPLES[kind, example]
+        pyproject = pyproject.replace(">=0.1\"]", f">=0.1\", {packages}]")
+        init, template = WITH_WEIGHTS, f"{kind}_{example}"
+        small = '"size": 64, "steps": 4, "fps": 3.0'
+        options, table = f'options={{"NAME": {{{small}}}}}', f'body_labels={{"use": "NAME", {small}}}'
+
+    def code(of: str) -> str:
+        text = resources.files("avatarkit_cli.authoring.templates").joinpath(f"{of}.py").read_text(encoding="utf-8")
+        text = re.sub(r"\bExample\b", cls, text).replace("avatarkit_example", package)
+        return text.replace('"example"', f'"{name}"').replace('f"example ', f'f"{name} ')
+
+    build = BUILD.replace("TABLES", table) if table else ""
     tests = TESTS.replace("BUILD", build).replace("IMPORTS", ", memory_registry, tiny_build" if build else "")
-    if kind == "tracker":
-        tests = tests.replace("OPTIONS", 'options={"NAME": {"base": "tiny"}}')
-    tests = tests.replace(", OPTIONS", "")
+    tests = tests.replace(", OPTIONS", f", {options}" if options else "")
     if not build:
         tests = tests.replace("import avatarkit\n", "", 1)
     words = {"SUMMARY": summary, "PACKAGE": package, "CLASS": cls, "HOOK": KINDS[kind], "KIND": kind}
     usage = f"avatarkit build ada.jpg {use}\n" if use else "avatarkit export ada.avatar --to NAME -o ada.txt\n"
     files = {
-        "pyproject.toml": PYPROJECT,
+        "pyproject.toml": pyproject,
         "README.md": README.replace("USE", usage),
         ".gitignore": IGNORE,
         ".github/workflows/test.yml": WORKFLOW,
-        f"{package}/__init__.py": INIT.replace("SUMMARY, for", summary[0].upper() + summary[1:] + ", for", 1),
+        f"{package}/__init__.py": init.replace("SUMMARY, for", summary[0].upper() + summary[1:] + ", for", 1),
         f"tests/test_{name.replace('-', '_')}.py": tests,
     }
     for path, text in files.items():
         for word, value in words.items():
             text = re.sub(rf"\b{word}\b", value, text)
         files[path] = re.sub(r"\bNAME\b", name, text)
-    files[f"{package}/component.py"] = component
+    files[f"{package}/component.py"] = code(template)
+    if example is not None:
+        files["tests/conftest.py"] = code(f"{template}_conftest")
     return files
 
 
-def write_project(name: str, kind: str, folder: Path) -> list[Path]:
+def write_project(name: str, kind: str, folder: Path, example: str | None = None) -> list[Path]:
     """Write the whole project or nothing; existing files are not touched.
 
     Returns:
         The files.
 
     Raises:
-        ConfigError: the name or the kind is invalid.
+        ConfigError: the name, the kind or the example is invalid.
         StoreError: the folder exists or cannot be written.
     """
-    files = render_project(name, kind)
+    files = render_project(name, kind, example)
     if os.path.lexists(folder):
         raise StoreError(f"{folder} already exists. Choose another folder with -o.")
     with temporary_folder(folder.absolute()) as staged, disk_errors(folder):

@@ -51,6 +51,9 @@ def show(
 def new(
     name: Annotated[str, typer.Argument(help="Name of the component, lower case with hyphens, e.g. my-loss.")],
     kind: Annotated[str, typer.Option(help="Kind of component: matting, labels, loss, ...", metavar="KIND")],
+    example: Annotated[
+        str | None, typer.Option(help="Start from a larger example: diffusers, of the kind labels.", metavar="NAME")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The folder. [default: avatarkit-NAME in the current folder]")
     ] = None,
@@ -69,7 +72,7 @@ def new(
         raise ConfigError(f"There is a {taken[name].owner} already, of {taken[name].maker}. Choose another name.")
     folder = output or Path(f"avatarkit-{name}")
     check_output(folder)
-    files = write_project(name, kind, folder)
+    files = write_project(name, kind, folder, example)
     if as_json:
         print_json({"folder": str(folder), "files": [path.relative_to(folder).as_posix() for path in files]})
         return

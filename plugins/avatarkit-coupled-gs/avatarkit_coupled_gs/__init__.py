@@ -27,6 +27,12 @@ def register_avatars(register: Register) -> None:
         revision=7,
         summary="3D Gaussians on the canonical surface, tied softly to a deformed mesh (paper, section 3.1)",
     )
+    register(
+        "textured-mesh",
+        target="avatarkit_coupled_gs.textured:TexturedMeshAvatar",
+        config="avatarkit_coupled_gs.config:TexturedConfig",
+        summary="the tracked body with a texture from the photo: small, quick, and the same in a GLB file; no hair off the body",
+    )
 
 
 @hookimpl

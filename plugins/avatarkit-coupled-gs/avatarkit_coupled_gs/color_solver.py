@@ -8,7 +8,7 @@ photo does not show a Gaussian. Each iteration splats every view once and takes 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -65,7 +65,8 @@ def solve_colors(
         for gaussians, target in views:
             with torch.enable_grad():
                 leaf = colors.clone().requires_grad_()
-                drawn = rasterizer.render(replace(gaussians, colors=leaf), target.camera, torch.zeros(3, device=leaf.device))
+                colored = replace(gaussians, colors=leaf, sh=gaussians.sh if known else None)
+                drawn = rasterizer.render(colored, target.camera, torch.zeros(3, device=leaf.device))
             error = drawn.rgb.detach()
             if known:  # as opaque as the rendering is, as in L_RGB
                 error = error - drawn.alpha.detach()[..., None] * target.image
@@ -89,7 +90,5 @@ def solve_colors(
 
 
 def _fixed(gaussians: Gaussians) -> Gaussians:
-    return replace(
-        gaussians, means=gaussians.means.detach(), scales=gaussians.scales.detach(), colors=gaussians.colors.detach(),
-        opacities=gaussians.opacities.detach(),
-    )  # fmt: skip
+    values = {field.name: getattr(gaussians, field.name) for field in fields(gaussians)}
+    return replace(gaussians, **{name: value.detach() for name, value in values.items() if value is not None})

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from avatarkit.config.options import Range
 
-__all__ = ["CoupledConfig", "LaplacianConfig"]
+__all__ = ["CoupledConfig", "LaplacianConfig", "TexturedConfig"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,14 @@ class CoupledConfig:
     """Surface that the photo shows takes its texels from a map up to so many times finer, as its pixels ask for."""
     scale_factor: Annotated[float, Range(1e-3, 100)] = 0.6
     """First scale of a Gaussian over its mean distance to its neighbors; the paper leaves it unsaid."""
+    anisotropic: bool = False
+    """Gaussians are ellipsoids that turn with the surface, not the paper's spheres."""
+    thickness: Annotated[float, Range(0.01, 10)] = 0.5
+    """First scale of an ellipsoid along the normal, of its mean scale along the surface."""
+    aspect_limit: Annotated[float, Range(1, 100)] = 4.0
+    """Most that a scale of an ellipsoid differs from that mean, as a factor, so that no needle can grow."""
+    sh_degree: Literal[0, 1, 2, 3] = 0
+    """Degree of the spherical harmonics; above 0 colors depend on the direction of view, which one photo hardly shows."""
     grow: bool = True
     """Seed Gaussians outside the surface where the matte shows hair or cloth that the mesh does not cover."""
     grow_layers: Annotated[int, Range(0, 100)] = 3
@@ -42,6 +50,8 @@ class CoupledConfig:
     """Share of their pull on colors that losses on labels keep; with 0 only the loss ``label-colors`` teaches them."""
     lr_scale: Annotated[float, Range(0, 10)] = 5e-3
     """Adam step size of the logarithm of the scales (3DGS)."""
+    lr_rotation: Annotated[float, Range(0, 10)] = 1e-3
+    """Adam step size of the quaternions of ellipsoids (3DGS)."""
     lr_opacity: Annotated[float, Range(0, 10)] = 5e-2
     """Adam step size of the logit of the opacity of Gaussians outside the surface (3DGS); those on it stay opaque."""
     min_scale: Annotated[float, Range(1e-7, 1)] = 3e-4
@@ -49,9 +59,24 @@ class CoupledConfig:
     max_scale: Annotated[float, Range(1e-7, 1)] = 2e-2
     """Meters; scales stay below, so that no spike can grow."""
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What a renderer must draw beyond spheres of one color, see ``Register``."""
+        return ("anisotropic",) * self.anisotropic + ("sh",) * (self.sh_degree > 0)
+
     def __post_init__(self) -> None:
         if self.min_scale > self.max_scale:
             raise ValueError("min_scale must not be above max_scale")
+
+
+@dataclass(frozen=True)
+class TexturedConfig:
+    """Options of ``textured-mesh``."""
+
+    resolution: Annotated[int, Range(16, 8192)] = 1024
+    """Texels along each side of the texture."""
+    lr_texture: Annotated[float, Range(0, 10)] = 2.5e-3
+    """Adam step size of the texture's colors."""
 
 
 @dataclass(frozen=True)

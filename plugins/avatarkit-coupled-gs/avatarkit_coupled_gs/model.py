@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,13 +12,15 @@ import torch
 from avatarkit.appearance.painter import PhotoPainter
 from avatarkit.errors import StoreError
 from avatarkit.geometry.mesh_graph import dilate
+from avatarkit.geometry.rotations import matrix_to_quaternion, multiply_quaternions
 from avatarkit.interfaces import BodyModel, ColorTarget, Context, ParameterGroup, Posed, Renderer, Subject, TensorSpec
 from avatarkit.types.body import BodyParams
-from avatarkit.types.gaussians import Gaussians
+from avatarkit.types.gaussians import Gaussians, rotate_sh
 from avatarkit.types.mesh import Mesh, barycentric
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit_coupled_gs.color_solver import Smoothness, solve_colors
 from avatarkit_coupled_gs.config import CoupledConfig
+from avatarkit_coupled_gs.deformation.ellipsoids import surface_ellipsoids, turns
 from avatarkit_coupled_gs.deformation.rigid import INFLUENCES, blend, move, undo
 from avatarkit_coupled_gs.deformation.skinning import skin_bound, transform
 from avatarkit_coupled_gs.deformation.surface import PosedBody, PosedSurface
@@ -33,12 +37,11 @@ _SH0 = 0.28209479177387814  # zeroth spherical harmonic: rgb = 0.5 + _SH0 * sh0,
 # itself, rasterizers that stop before the last light is gone would leave a tenth of the background in some pixels.
 _OPACITY = 0.99
 _HIDDEN = 10.0  # how many times smoother solved colors are that the photo does not show, as ``LaplacianConfig.unseen``
-_LEARNT = ("dX", "dT", "log_scale", "sh0", "opacity")
 _FIXED = ("shape", "triangles", "weights", "seed_offset", "seed_joints", "seed_weights")
 
 
 class CoupledAvatar:
-    """N isotropic, opaque Gaussians bound to a deformed, skinned mesh.
+    """N isotropic, opaque Gaussians, or ellipsoids by option, bound to a deformed, skinned mesh.
 
     Tensors, all in canonical (rest) space:
         dX: (N, 3) Gaussian deformation (eq. 4). dT: (V, 3) mesh deformation (eq. 5).
@@ -47,13 +50,19 @@ class CoupledAvatar:
         triangles, weights: (N, 3) binding (eq. 3); of the last M, which are grown outside the surface, only for its
         expression. seed_offset: (N, 3) where these start, relative to their binding; zero on the surface.
         seed_joints, seed_weights: (M, 4) joints that move them rigidly, and how much. shape: (S,) identity of the body model.
+
+    With the option ``anisotropic`` also log_aspect: (N, 3), logarithms of the scales along three axes over exp(log_scale), and
+    rotation: (N, 4), from these axes to rest; with ``sh_degree`` sh: (N, K, 3), see ``Gaussians``, in axes of the rest pose.
     """
 
     def __init__(self, config: CoupledConfig, context: Context) -> None:
         self.config, self.context = config, context
         self.body: BodyModel = context.get("body")
         self.device = context.device
+        self._learnt = ["dX", "dT", "log_scale", "sh0", "opacity"]
+        self._learnt += ["log_aspect", "rotation"] * config.anisotropic + ["sh"] * (config.sh_degree > 0)
         self.dX = self.dT = self.log_scale = self.sh0 = self.opacity = torch.zeros(0)
+        self.log_aspect = self.rotation = self.sh = torch.zeros(0)
         self.shape = self.triangles = self.weights = self.seed_offset = torch.zeros(0)
         self.seed_joints = self.seed_weights = torch.zeros(0, INFLUENCES)
         self.template = torch.zeros(0)
@@ -108,6 +117,13 @@ class CoupledAvatar:
         self.sh0 = (color - 0.5) / _SH0
         self.opacity = opacity.logit()
         self._connect(texel, scale)
+        n, c = len(binding), self.config
+        if c.anisotropic:
+            rotation, aspect = surface_ellipsoids(body, self.template, self.triangles[:n], c.thickness, c.aspect_limit)
+            self.rotation = torch.eye(1, 4).repeat(len(self.triangles), 1)
+            self.log_aspect = torch.zeros(len(self.triangles), 3)
+            self.rotation[:n], self.log_aspect[:n] = rotation, aspect
+        self.sh = torch.zeros(len(self.triangles), (c.sh_degree + 1) ** 2 - 1, 3)
         self._to_device()
 
     def _undetected_hands(self, subject: Subject) -> torch.Tensor:
@@ -167,7 +183,7 @@ class CoupledAvatar:
         for name in (*_FIXED, *made):
             if isinstance(getattr(self, name, None), torch.Tensor):
                 setattr(self, name, getattr(self, name).to(self.device))
-        for name in _LEARNT:
+        for name in self._learnt:
             setattr(self, name, getattr(self, name).to(self.device).detach().requires_grad_())
         self._grown = torch.arange(len(self.triangles), device=self.device) >= len(self.triangles) - len(self.seed_joints)
 
@@ -230,8 +246,20 @@ class CoupledAvatar:
         scales, colors, opacities = self._while_unchanged(name, (self.log_scale, self.sh0, self.opacity), appearance)
         rows = body.vertices
         mesh = Mesh(transform(rows[:, 3:15], rows[:, :3] + self.dT), self.body.faces.to(self.device))
-        gaussians = Gaussians(means, scales * stretch, colors, opacities)
+        gaussians = self._turned(Gaussians(means, scales * stretch, colors, opacities), body)
         return Posed(gaussians, mesh, {"dX": self.dX, "dT": self.dT})
+
+    def _turned(self, gaussians: Gaussians, body: PosedBody) -> Gaussians:
+        """Add what the options ask for beyond spheres of one color: it turns with the body."""
+        if not self.config.features:
+            return gaussians
+        turn = turns(body, self.triangles, self.weights, self.seed_joints, self.seed_weights)
+        if self.config.anisotropic:
+            limit = math.log(self.config.aspect_limit)
+            scales = gaussians.scales[:, None] * self.log_aspect.clamp(-limit, limit).exp()
+            own = torch.nn.functional.normalize(self.rotation, dim=-1)
+            gaussians = replace(gaussians, scales=scales, rotations=multiply_quaternions(matrix_to_quaternion(turn), own))
+        return replace(gaussians, sh=rotate_sh(self.sh, turn)) if self.config.sh_degree else gaussians
 
     def _skinned(self, body: PosedBody) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, 3) means and (N,) stretch: on the surface by eq. 4, outside it by rigid blends of the joints."""
@@ -261,17 +289,21 @@ class CoupledAvatar:
     def parameter_groups(self) -> list[ParameterGroup]:
         """Fields, colors and scales, with the step sizes of section 3.4."""
         c = self.config
-        return [
+        groups = [
             ParameterGroup("dX", (self.dX,), c.lr_position),
             ParameterGroup("dT", (self.dT,), c.lr_position),
             ParameterGroup("color", (self.sh0,), c.lr_color),
             ParameterGroup("scale", (self.log_scale,), c.lr_scale),
             ParameterGroup("opacity", (self.opacity,), c.lr_opacity),
         ]
+        if c.anisotropic:
+            groups.append(ParameterGroup("aspect", (self.log_aspect,), c.lr_scale))
+            groups.append(ParameterGroup("rotation", (self.rotation,), c.lr_rotation))
+        return groups + [ParameterGroup("sh", (self.sh,), c.lr_color / 20)] * (c.sh_degree > 0)
 
     def state(self) -> dict[str, torch.Tensor]:
         """All tensors; integers as int32."""
-        out = {k: getattr(self, k).detach().cpu().contiguous().clone() for k in (*_LEARNT, *_FIXED)}
+        out = {k: getattr(self, k).detach().cpu().contiguous().clone() for k in (*self._learnt, *_FIXED)}
         out["triangles"], out["seed_joints"] = out["triangles"].int(), out["seed_joints"].int()
         return out
 
@@ -279,7 +311,7 @@ class CoupledAvatar:
         """See ``AvatarModel.specs``. Ranges are far beyond what training reaches; meters, logarithms and logits."""
         V, S = len(self.body.skinning_weights), len(self.body.shape_names)
         moved = TensorSpec(("N", 3), low=-10.0, high=10.0)
-        return {
+        specs = {
             "dX": moved,
             "seed_offset": moved,
             "dT": TensorSpec((V, 3), low=-10.0, high=10.0),
@@ -289,7 +321,11 @@ class CoupledAvatar:
             "triangles": TensorSpec(("N", 3), torch.int32, 0, V - 1),
             "weights": TensorSpec(("N", 3), low=-1.0, high=2.0),
             "shape": TensorSpec((S,), low=-100.0, high=100.0),
+            "log_aspect": TensorSpec(("N", 3), low=-100.0, high=100.0),
+            "rotation": TensorSpec(("N", 4), low=-1e3, high=1e3),
+            "sh": TensorSpec(("N", (self.config.sh_degree + 1) ** 2 - 1, 3), low=-1e3, high=1e3),
         }
+        return {name: spec for name, spec in specs.items() if name in (*self._learnt, *_FIXED)}
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take ``state`` back; connectivity made by ``create`` stays.
@@ -298,7 +334,7 @@ class CoupledAvatar:
         """
         none = torch.zeros(0, INFLUENCES)
         state = {"seed_joints": none, "seed_weights": none, **state}
-        missing = [k for k in (*_LEARNT, *_FIXED) if k not in state]
+        missing = [k for k in (*self._learnt, *_FIXED) if k not in state]
         if missing:
             raise StoreError(f"the avatar's tensors are incomplete: {', '.join(missing)} missing; build it again")
         N, V = len(state["triangles"]), len(self.body.skinning_weights)
@@ -306,6 +342,8 @@ class CoupledAvatar:
         M = len(state["seed_joints"])
         shapes |= {"dT": (V, 3), "log_scale": (N,), "opacity": (N,)}
         shapes |= dict.fromkeys(("seed_joints", "seed_weights"), (M, INFLUENCES))
+        more = {"log_aspect": (N, 3), "rotation": (N, 4), "sh": (N, (self.config.sh_degree + 1) ** 2 - 1, 3)}
+        shapes |= {name: shape for name, shape in more.items() if name in self._learnt}
         for name, expected in shapes.items():
             if tuple(state[name].shape) != expected:
                 raise StoreError(
@@ -316,7 +354,7 @@ class CoupledAvatar:
             raise StoreError("the avatar's triangles point outside its mesh: the file is damaged; build it again")
         if M > N or (M and not 0 <= int(state["seed_joints"].min()) <= int(state["seed_joints"].max()) < len(self.body.parents)):
             raise StoreError("the avatar's joints are not those of its body: the file is damaged; build it again")
-        for name in (*_LEARNT, *_FIXED):
+        for name in (*self._learnt, *_FIXED):
             setattr(self, name, state[name].clone())
         self.triangles, self.seed_joints = self.triangles.long(), self.seed_joints.long()
         self._prepare()

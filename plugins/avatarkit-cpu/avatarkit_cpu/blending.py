@@ -71,8 +71,8 @@ def _offsets(like):
 def _reach(records, at, left, top, middles, rows, half):
     """Return bits of the blocks of the tile at (left, top) that a Gaussian may reach.
 
-    The exponent a dx^2 + b dx dy + c dy^2 is at least (a - |b|/2) dx^2 + (c - |b|/2) dy^2, and dx, dy are at least those
-    to the nearest pixel center of a block, ``half`` its width from the middle.
+    The exponent a dx^2 + b dx dy + c dy^2 is at least (1 - |b| / 2 sqrt(a c)) (a dx^2 + c dy^2), and dx, dy are at least
+    those to the nearest pixel center of a block, ``half`` its width from the middle.
     """
     real = records.dtype.type
     across = rows < splat(real(0.5))

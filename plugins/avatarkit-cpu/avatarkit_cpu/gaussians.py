@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from avatarkit.types.camera import Camera
-from avatarkit.types.gaussians import GaussianRendering, Gaussians
+from avatarkit.types.gaussians import GaussianRendering, Gaussians, sh_degree_of
 from avatarkit.utils.threads import Workers, spans
 from avatarkit_cpu.binning import count_tiles, depth_order, fill_tiles, slot_offsets
 from avatarkit_cpu.blending import PIXELS, blend, blend_backward
@@ -41,15 +41,21 @@ class CpuGaussianRasterizer:
             background: (3,); gets no gradient.
         """
         _check(gaussians, background)
-        rgb, alpha, depth = _Splat.apply(
-            gaussians.means, gaussians.scales, gaussians.colors, gaussians.opacities, background, camera, self._machine
-        )
+        shapes = gaussians.scales if gaussians.isotropic else gaussians.covariances()
+        colors = gaussians.colors_from(camera.position)
+        rgb, alpha, depth = _Splat.apply(gaussians.means, shapes, colors, gaussians.opacities, background, camera, self._machine)
         return GaussianRendering(rgb, alpha, depth)
 
 
 def _check(gaussians: Gaussians, background: torch.Tensor) -> None:
     n = len(gaussians)
-    for name, shape in (("means", (n, 3)), ("scales", (n,)), ("colors", (n, 3)), ("opacities", (n,))):
+    shapes: dict[str, tuple[int, ...]] = {"means": (n, 3), "colors": (n, 3), "opacities": (n,)}
+    shapes["scales"] = (n,) if gaussians.isotropic else (n, 3)
+    if gaussians.rotations is not None:
+        shapes["rotations"] = (n, 4)
+    if gaussians.sh is not None:
+        shapes["sh"] = (n, (sh_degree_of(gaussians.sh) + 1) ** 2 - 1, 3)
+    for name, shape in shapes.items():
         tensor = getattr(gaussians, name)
         if tensor.shape != shape or tensor.dtype != gaussians.means.dtype or tensor.device.type != "cpu":
             raise ValueError(
@@ -100,7 +106,7 @@ class _Splat(torch.autograd.Function):
     def forward(
         ctx: Any,
         means: torch.Tensor,
-        scales: torch.Tensor,
+        shapes: torch.Tensor,
         colors: torch.Tensor,
         opacities: torch.Tensor,
         background: torch.Tensor,
@@ -109,7 +115,7 @@ class _Splat(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         workers, lend = machine.workers, machine.buffers.lend
         n, parts = len(means), workers.threads * _SPANS_PER_THREAD
-        arrays = [_array(t) for t in (means, scales, colors, opacities)]
+        arrays = [_array(t) for t in (means, shapes, colors, opacities)]
         dtype = arrays[0].dtype
         view = camera_numbers(camera, dtype)
         across, down = -(-camera.width // TILE), -(-camera.height // TILE)
@@ -136,7 +142,7 @@ class _Splat(torch.autograd.Function):
             blend, _tile_spans(offsets, parts), across, records, lists, offsets, picture.background,
             picture.transmittance, picture.stops, rgb.numpy(), alpha.numpy(), depth.numpy(),
         )  # fmt: skip
-        ctx.save_for_backward(means, scales)
+        ctx.save_for_backward(means, shapes)
         ctx.picture, ctx.machine = picture, machine
         ctx.mark_non_differentiable(depth)
         return rgb, alpha, depth
@@ -145,7 +151,7 @@ class _Splat(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_rgb: torch.Tensor, d_alpha: torch.Tensor, _: torch.Tensor) -> tuple[Any, ...]:
         picture, workers, lend = ctx.picture, ctx.machine.workers, ctx.machine.buffers.lend
-        means, scales = ctx.saved_tensors
+        means, shapes = ctx.saved_tensors
         n, parts = len(means), workers.threads * _SPANS_PER_THREAD
         slots = slot_offsets(picture.tiles)
         places = lend(slots[-1], np.int32)
@@ -156,9 +162,9 @@ class _Splat(torch.autograd.Function):
             picture.offsets, picture.background, picture.transmittance, picture.stops, _array(d_rgb), _array(d_alpha),
             picture.tiles, slots, places, moments,
         )  # fmt: skip
-        gradients = means.new_empty(n, 3), means.new_empty(n), means.new_empty(n, 3), means.new_empty(n)
+        gradients = means.new_empty(n, 3), torch.empty_like(shapes), means.new_empty(n, 3), means.new_empty(n)
         workers.run(
-            project_backward, spans(n, parts), _array(means), _array(scales), picture.view, picture.records, slots,
+            project_backward, spans(n, parts), _array(means), _array(shapes), picture.view, picture.records, slots,
             places, moments, *(g.numpy() for g in gradients),
         )  # fmt: skip
         return *gradients, None, None, None

@@ -45,9 +45,13 @@ def gsplat_on_cpu() -> Iterator[Any]:
     def pixels(*args: Any, backgrounds: Any = None, **_: Any) -> Any:
         return twins._rasterize_to_pixels(*args, backgrounds=backgrounds, batch_per_iter=1 << 30)
 
+    def harmonics(degree: int, directions: Any, coefficients: Any, **_: Any) -> Any:
+        return twins._spherical_harmonics(degree, directions, coefficients)
+
     nerfacc = SimpleNamespace(accumulate_along_rays=_accumulate, render_weight_from_alpha=_weights)
     replaced = {
         "gsplat.rendering.fully_fused_projection": projection,
+        "gsplat.rendering.spherical_harmonics": harmonics,
         "gsplat.rendering.isect_tiles": tiles,
         "gsplat.rendering.isect_offset_encode": twins._isect_offset_encode,
         "gsplat.rendering.rasterize_to_pixels": pixels,

@@ -12,7 +12,7 @@ import torch
 
 from avatarkit.errors import MissingDependency, MissingDevice
 from avatarkit.interfaces import Camera, Context
-from avatarkit.types.gaussians import GaussianRendering, Gaussians
+from avatarkit.types.gaussians import SH0, GaussianRendering, Gaussians, sh_degree_of
 from avatarkit.types.mesh import Mesh, MeshRendering
 
 __all__ = ["CudaRenderer", "clip_positions", "gsplat_arguments"]
@@ -41,18 +41,20 @@ def gsplat_arguments(gaussians: Gaussians, camera: Camera, background: torch.Ten
     """Return the arguments for ``gsplat.rasterization``, in its shapes and conventions.
 
     Returns:
-        means (N, 3), quats (N, 4) wxyz identity, scales (N, 3), opacities (N,), colors (N, 3), viewmats (1, 4, 4) world to
-        camera, Ks (1, 3, 3), backgrounds (1, 3) for RGB, sizes, and thresholds equal to the CPU rasterizer's.
+        means (N, 3), quats (N, 4) wxyz, scales (N, 3), opacities (N,), colors (N, 3) or coefficients (N, K + 1, 3) with their
+        sh_degree, viewmats (1, 4, 4) world to camera, Ks (1, 3, 3), backgrounds (1, 3) for RGB, sizes, and thresholds equal to
+        the CPU rasterizer's.
     """
-    means = gaussians.means
-    quats = torch.zeros(len(gaussians), 4, dtype=means.dtype, device=means.device)
-    quats[:, 0] = 1
+    means, sh = gaussians.means, gaussians.sh
+    quats, scales = gaussians.axes()
+    colors = gaussians.colors if sh is None else torch.cat([((gaussians.colors - 0.5) / SH0)[:, None], sh], 1)
     return {
         "means": means,
-        "quats": quats,
-        "scales": gaussians.scales[:, None].expand(-1, 3).contiguous(),
+        "quats": quats.contiguous(),
+        "scales": scales.contiguous(),
         "opacities": gaussians.opacities,
-        "colors": gaussians.colors,
+        "colors": colors,
+        "sh_degree": None if sh is None else sh_degree_of(sh),
         "viewmats": camera.T_camera_world.to(means)[None],
         "Ks": camera.K.to(means)[None],
         "width": camera.width,

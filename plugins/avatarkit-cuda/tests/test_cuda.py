@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,13 +20,19 @@ from avatarkit_cuda.on_cpu import gsplat_on_cpu
 from avatarkit_cuda.renderer import CudaRenderer, _Gsplat, _library, _Nvdiffrast, clip_positions, gsplat_arguments
 
 
-@pytest.fixture
-def scene():
+@pytest.fixture(params=["spheres", "degree 1", "degree 2", "degree 3"])
+def scene(request):
     g = torch.Generator().manual_seed(0)
     means = (torch.rand(60, 3, generator=g) - 0.5) * torch.tensor([1.0, 1.0, 0.6]) - torch.tensor([0, 0, 2.5])
     scales, colors = 0.01 + 0.03 * torch.rand(60, generator=g), torch.rand(60, 3, generator=g)
     camera = orbit(front_camera(40, 32), torch.tensor([0.0, 0.0, -2.5]), 20, 10)
-    return Gaussians(means, scales, colors, torch.ones(60)), camera
+    gaussians = Gaussians(means, scales, colors, torch.ones(60))
+    if request.param != "spheres":
+        degree = int(request.param[-1])
+        turns = torch.nn.functional.normalize(torch.randn(60, 4, generator=g), dim=-1)
+        sh = 0.2 * torch.randn(60, (degree + 1) ** 2 - 1, 3, generator=g)
+        gaussians = replace(gaussians, scales=0.005 + 0.06 * torch.rand(60, 3, generator=g) ** 2, rotations=turns, sh=sh)
+    return gaussians, camera
 
 
 def test_without_a_gpu_one_sentence_says_so():
@@ -70,9 +77,13 @@ def test_gsplat_itself_draws_our_picture_and_its_gradients(gsplat, scene):
     assert not drawn.depth.requires_grad
     for out in (drawn, expected):
         ((out.rgb * weights[..., :3]).sum() + (out.alpha * weights[..., 3]).sum()).backward()
-    for name in ("means", "scales", "colors", "opacities"):
+    for name in ("means", "scales", "colors", "opacities", "rotations", "sh"):
+        if getattr(ours, name) is None:
+            continue
         a, b = getattr(theirs, name).grad, getattr(ours, name).grad
-        torch.testing.assert_close(a, b, atol=1e-4 * float(b.abs().max()), rtol=1e-3)
+        if name == "rotations":  # gsplat normalizes them, so only what turns them counts
+            a, b = (g - (g * ours.rotations).sum(-1, keepdim=True) * ours.rotations for g in (a, b))
+        torch.testing.assert_close(a, b, atol=1e-4 * b.detach().abs().max().item(), rtol=1e-3)
 
 
 def test_gsplat_projects_as_we_do(gsplat, scene):
@@ -154,8 +165,7 @@ def test_nvdiffrast_is_asked_for_our_mesh(scene):
 
 
 def _leaves(gaussians: Gaussians) -> Gaussians:
-    fields = (gaussians.means, gaussians.scales, gaussians.colors, gaussians.opacities)
-    return Gaussians(*(t.clone().requires_grad_() for t in fields))
+    return gaussians.map(lambda t: t.clone().requires_grad_())
 
 
 def test_arguments_are_those_of_the_installed_gsplat(scene):

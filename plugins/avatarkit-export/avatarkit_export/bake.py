@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from avatarkit.appearance.texture import UVMap, inpaint, uv_positions
 from avatarkit.interfaces import AvatarModel, BodyModel
 from avatarkit.types.body import BodyParams
-from avatarkit.types.mesh import barycentric
+from avatarkit.types.mesh import barycentric, faces_of
 
 __all__ = ["bake_texture"]
 
@@ -65,16 +65,9 @@ def _bound_uv(avatar: AvatarModel, body: BodyModel) -> np.ndarray | None:
     state = avatar.state()
     if "triangles" not in state or "weights" not in state:
         return None
-    triangles, weights = state["triangles"].long(), state["weights"].float()
-    V = len(body.skinning_weights)
-
-    def key(corners: torch.Tensor) -> torch.Tensor:
-        return (corners[:, 0] * V + corners[:, 1]) * V + corners[:, 2]
-
-    keys, order = key(body.faces).sort()
-    face = order[torch.searchsorted(keys, key(triangles)).clamp(max=len(keys) - 1)]
-    uv = (body.uv[body.uv_faces[face]] * weights[..., None]).sum(1)
-    off = ~(body.faces[face] == triangles).all(1)
+    face = faces_of(state["triangles"].long(), body.faces)
+    uv = (body.uv[body.uv_faces[face]] * state["weights"].float()[..., None]).sum(1)
+    off = face < 0
     if "seed_offset" in state:
         off |= state["seed_offset"].norm(dim=1) > 0
     uv[off] = torch.nan

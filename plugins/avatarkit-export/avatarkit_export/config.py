@@ -15,8 +15,8 @@ class PlyConfig:
     """Options of ``ply``."""
 
     sh_degree: Literal[0, 1, 2, 3] = 3
-    """Degree of the spherical harmonics in the file. Colors are the same from all sides, so all but the first are zero; programs
-    after INRIA's want degree 3, and 0 makes the file a quarter as large.
+    """Degree of the spherical harmonics in the file; higher ones of the avatar are left out. Where colors are the same from all
+    sides, all but the first are zero. Programs after INRIA's want degree 3, and 0 makes the file a quarter as large.
     """
 
 

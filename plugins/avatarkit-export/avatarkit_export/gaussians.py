@@ -9,9 +9,7 @@ from avatarkit.interfaces import AvatarModel
 from avatarkit.types.body import BodyParams
 from avatarkit.types.gaussians import Gaussians
 
-__all__ = ["SH0", "posed_gaussians"]
-
-SH0 = 0.28209479177387814  # zeroth spherical harmonic: rgb = 0.5 + SH0 * f_dc
+__all__ = ["posed_gaussians"]
 
 
 def posed_gaussians(avatar: AvatarModel, params: BodyParams) -> Gaussians:
@@ -19,5 +17,5 @@ def posed_gaussians(avatar: AvatarModel, params: BodyParams) -> Gaussians:
     with torch.no_grad():
         g = avatar.pose(params).gaussians
     if not len(g):
-        raise InputError("The avatar has no Gaussians, so there is nothing to write.")
-    return Gaussians(*(t.detach().cpu().double() for t in (g.means, g.scales, g.colors, g.opacities)))
+        raise InputError("The avatar has no Gaussians; write its mesh with --to glb or --to vrm.")
+    return g.map(lambda tensor: tensor.detach().cpu().double())

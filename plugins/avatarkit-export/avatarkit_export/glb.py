@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from scipy.spatial.transform import Rotation
 from avatarkit import __version__
 from avatarkit.interfaces import AvatarModel, Context
 from avatarkit.types.body import BodyParams, Motion
+from avatarkit.types.gaussians import SH0
 from avatarkit.utils.text import one_line
 from avatarkit_export.bake import bake_texture
 from avatarkit_export.config import GlbConfig, VrmConfig
 from avatarkit_export.files import SYNTHETIC, check_options, check_suffix, write_file
-from avatarkit_export.gaussians import SH0, posed_gaussians
+from avatarkit_export.gaussians import posed_gaussians
 from avatarkit_export.gltf import INDICES, VERTICES, Gltf
 from avatarkit_export.rig import Rig, make_rig
 
@@ -95,8 +97,14 @@ def rigged_gltf(
     rig = make_rig(avatar, body, params, config.influences)
     gltf = _document(options)
     context.progress("texture", None)
-    texture = bake_texture(avatar, body, params, config.texture)
-    mesh = _add_mesh(gltf, rig, _add_material(gltf, texture))
+    with torch.no_grad():
+        own = avatar.pose(params).mesh
+    if own is None or own.texture is None:
+        texture = bake_texture(avatar, body, params, config.texture)
+        material = _add_material(gltf, texture, format="JPEG", quality=93, subsampling=0)
+    else:  # the avatar's own texture, without loss
+        material = _add_material(gltf, own.texture.rgb.cpu().clamp(0, 1), format="PNG")
+    mesh = _add_mesh(gltf, rig, material)
     mesh_node = gltf.add("nodes", {"name": "avatar", "mesh": mesh, "skin": 0})
     joint_nodes = _add_skeleton(gltf, rig)
     gltf.document["scenes"] = [{"nodes": [mesh_node, joint_nodes[0]]}]
@@ -108,16 +116,19 @@ def splats_gltf(avatar: AvatarModel, params: BodyParams, options: dict[str, Any]
     """Return the Gaussians of one pose as points that KHR_gaussian_splatting explains; other readers show colored points."""
     g = posed_gaussians(avatar, params)
     gltf = _document(options)
-    count, prefix = len(g), "KHR_gaussian_splatting:"
+    prefix, (rotation, scales) = "KHR_gaussian_splatting:", g.axes()
     colors = torch.cat([g.colors.clamp(0, 1), g.opacities[:, None].clamp(0, 1)], 1)
     attributes = {
         "POSITION": gltf.accessor(_float32(g.means), VERTICES, bounds=True),
         "COLOR_0": gltf.accessor((colors * 255).round().numpy().astype(np.uint8), VERTICES, normalized=True),
-        prefix + "ROTATION": gltf.accessor(np.tile(np.array([0, 0, 0, 1], np.float32), (count, 1)), VERTICES),
-        prefix + "SCALE": gltf.accessor(_float32(g.scales[:, None].expand(-1, 3)), VERTICES),
+        prefix + "ROTATION": gltf.accessor(_float32(rotation[:, [1, 2, 3, 0]]), VERTICES),
+        prefix + "SCALE": gltf.accessor(_float32(scales), VERTICES),
         prefix + "OPACITY": gltf.accessor(_float32(g.opacities.clamp(0, 1)), VERTICES),
         prefix + "SH_DEGREE_0_COEF_0": gltf.accessor(_float32((g.colors - 0.5) / SH0), VERTICES),
     }
+    for k, coefficient in enumerate(() if g.sh is None else g.sh.unbind(1), 1):
+        degree = math.isqrt(k)
+        attributes[f"{prefix}SH_DEGREE_{degree}_COEF_{k - degree**2}"] = gltf.accessor(_float32(coefficient), VERTICES)
     splatting = {
         "kernel": "ellipse", "colorSpace": "srgb_rec709_display", "projection": "perspective",
         "sortingMethod": "cameraDistance",
@@ -145,12 +156,13 @@ def quaternions(axis_angle: torch.Tensor) -> np.ndarray:
     return turns.as_quat().reshape(*axis_angle.shape[:-1], 4).astype(np.float32)
 
 
-def _add_material(gltf: Gltf, texture: torch.Tensor) -> int:
-    """Add an unlit material (KHR_materials_unlit): the colors already contain the light."""
+def _add_material(gltf: Gltf, texture: torch.Tensor, **how: Any) -> int:
+    """Add an unlit material (KHR_materials_unlit): the colors already contain the light; ``how`` the picture is saved."""
     stream = io.BytesIO()
     pixels = (texture * 255).round().to(torch.uint8).numpy()
-    Image.fromarray(pixels).save(stream, format="JPEG", quality=93, subsampling=0)
-    image = gltf.add("images", {"name": "skin", "mimeType": "image/jpeg", "bufferView": gltf.view(stream.getvalue())})
+    Image.fromarray(pixels).save(stream, **how)
+    kind = f"image/{how['format'].lower()}"
+    image = gltf.add("images", {"name": "skin", "mimeType": kind, "bufferView": gltf.view(stream.getvalue())})
     sampler = gltf.add("samplers", {"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071})
     number = gltf.add("textures", {"source": image, "sampler": sampler})
     surface = {"baseColorTexture": {"index": number}, "metallicFactor": 0.0, "roughnessFactor": 1.0}

@@ -11,9 +11,10 @@ import torch
 
 from avatarkit.interfaces import AvatarModel, Context
 from avatarkit.types.body import BodyParams
+from avatarkit.types.gaussians import SH0
 from avatarkit_export.config import PlyConfig
 from avatarkit_export.files import check_options, check_suffix, provenance, write_file
-from avatarkit_export.gaussians import SH0, posed_gaussians
+from avatarkit_export.gaussians import posed_gaussians
 
 __all__ = ["PlyExporter"]
 
@@ -25,7 +26,7 @@ _LAST = ("opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", 
 class PlyExporter:
     """Binary little-endian PLY: position, zero normal, color, logit opacity, log scales, rotation w x y z.
 
-    The color is ``f_dc``, followed by the zeros ``f_rest`` of the higher spherical harmonics.
+    The color is ``f_dc``, followed by ``f_rest``, the higher spherical harmonics: zero where colors are the same from all sides.
 
     Axes are avatarkit's world: meters, y up, the person facing +z.
     """
@@ -49,10 +50,13 @@ class PlyExporter:
         check_suffix(path, ".ply")
         g = posed_gaussians(avatar, params)
         opacity = g.opacities.clamp(1e-6, _OPAQUE).logit()[:, None]
-        scales = g.scales.log()[:, None].expand(-1, 3)
-        rotation = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64).expand(len(g), 4)
-        further = torch.zeros(len(g), 3 * ((self.config.sh_degree + 1) ** 2 - 1), dtype=torch.float64)
-        columns = [g.means, torch.zeros_like(g.means), (g.colors - 0.5) / SH0, further, opacity, scales, rotation]
+        rotation, scales = g.axes()
+        further = torch.zeros(len(g), 3, (self.config.sh_degree + 1) ** 2 - 1, dtype=torch.float64)  # all of red first
+        if g.sh is not None:
+            kept = min(further.shape[2], g.sh.shape[1])
+            further[..., :kept] = g.sh.mT[..., :kept]
+        further = further.flatten(1)
+        columns = [g.means, torch.zeros_like(g.means), (g.colors - 0.5) / SH0, further, opacity, scales.log(), rotation]
         rows = torch.cat(columns, 1).numpy().astype("<f4")
         names = (*_FIRST, *(f"f_rest_{k}" for k in range(further.shape[1])), *_LAST)
         write_file(path, _header(len(rows), names, provenance(options)), np.ascontiguousarray(rows).tobytes())

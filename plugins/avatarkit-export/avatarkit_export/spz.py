@@ -12,8 +12,9 @@ import numpy as np
 from avatarkit.errors import InputError
 from avatarkit.interfaces import AvatarModel, Context
 from avatarkit.types.body import BodyParams
+from avatarkit.types.gaussians import SH0, sh_degree_of
 from avatarkit_export.files import check_options, check_suffix, provenance, write_file
-from avatarkit_export.gaussians import SH0, posed_gaussians
+from avatarkit_export.gaussians import posed_gaussians
 
 __all__ = ["SpzExporter"]
 
@@ -51,14 +52,17 @@ class SpzExporter:
         if np.abs(fixed).max() > _LIMIT:
             raise InputError(f"The avatar stands more than {_LIMIT >> _FRACTION} m from the origin, which SPZ cannot hold.")
         places = fixed.astype("<i4").view(np.uint8).reshape(-1, 3, 4)[..., :3]  # the three lower bytes
-        scales = np.repeat(_byte((np.log(g.scales.numpy()) + 10) * 16)[:, None], 3, 1)
+        rotation, scales = (t.numpy() for t in g.axes())
+        rotation = rotation * np.where(rotation[:, :1] < 0, -1, 1)  # w, which is left out, is positive
+        degree = 0 if g.sh is None else sh_degree_of(g.sh)
         parts = [
-            _MAGIC + struct.pack("<IIBBBB", _VERSION, len(g), 0, _FRACTION, 0, 0),
+            _MAGIC + struct.pack("<IIBBBB", _VERSION, len(g), degree, _FRACTION, 0, 0),
             places.tobytes(),
             _byte(g.opacities.numpy() * 255).tobytes(),
             _byte(((g.colors.numpy() - 0.5) / SH0 * _COLOR + 0.5) * 255).tobytes(),
-            scales.tobytes(),
-            b"\x80" * (3 * len(g)),  # no rotation: the Gaussians are round
+            _byte((np.log(scales) + 10) * 16).tobytes(),
+            _byte((rotation[:, 1:] + 1) * 127.5).tobytes(),
+            b"" if g.sh is None else _byte(g.sh.numpy() * 128 + 128).tobytes(),
         ]
         write_file(path, _gzip(b"".join(parts), provenance(options)))
 

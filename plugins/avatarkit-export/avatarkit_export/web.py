@@ -19,6 +19,7 @@ from avatarkit import __version__
 from avatarkit.errors import InputError
 from avatarkit.interfaces import AvatarModel, BodyModel, Context
 from avatarkit.motion.files import read_motion
+from avatarkit.rendering import render_posed
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera, front_camera
 from avatarkit.utils.folders import OutputFolder
@@ -116,7 +117,7 @@ class WebExporter:
     def _poster(self, avatar: AvatarModel, params: BodyParams, camera: Camera) -> bytes:
         """Return the picture that the page shows while it loads, as a JPEG."""
         with torch.no_grad():
-            drawn = self.context.get("renderer").gaussians.render(avatar.pose(params).gaussians, camera, torch.ones(3))
+            drawn = render_posed(self.context.get("renderer"), avatar.pose(params), camera, torch.ones(3))
         pixels = (drawn.rgb.cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, format="JPEG", quality=85)

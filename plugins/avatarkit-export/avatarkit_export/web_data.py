@@ -39,7 +39,8 @@ def avatar_arrays(avatar: AvatarModel, body: BodyModel, params: BodyParams) -> d
         params: of the person; only the shape counts.
 
     Returns:
-        name -> array; ``splat_*`` are stored by column, which compresses better.
+        name -> array; ``splat_*`` are stored by column, which compresses better. Rotations (x y z w) and spherical harmonics are
+        those of the rest pose: the page turns both with the body.
 
     Raises:
         InputError: the avatar is empty.
@@ -67,7 +68,7 @@ def avatar_arrays(avatar: AvatarModel, body: BodyModel, params: BodyParams) -> d
     if V > 1 << 16:
         raise PluginError(f"The mesh is too large for a web page: {V} vertices where {1 << 16} are the most.")
     if not len(posed.gaussians):
-        raise InputError("The avatar has no Gaussians, so there is nothing to show.")
+        raise InputError("The avatar has no Gaussians, which the page draws; write its mesh with --to glb.")
     triangles, weights = state["triangles"].long(), state["weights"].float()
     g = posed.gaussians
     stands_off = g.means.cpu() - barycentric(template, triangles, weights)
@@ -84,9 +85,11 @@ def avatar_arrays(avatar: AvatarModel, body: BodyModel, params: BodyParams) -> d
         "splat_offset": _half(stands_off.T),
         "seed_joints": state.get("seed_joints", none).numpy().astype(np.uint16),
         "seed_weights": _unorm16(state.get("seed_weights", none)),
-        "splat_scale": _half(g.scales),
+        "splat_scale": _half(g.scales if g.isotropic else g.scales.T),
         "splat_opacity": _half(g.opacities),
         "splat_color": (g.colors.detach().cpu().clamp(0, 1).T * 255).round().to(torch.uint8).numpy(),
+        **({} if g.isotropic else {"splat_rotation": _half(g.axes()[0][:, [1, 2, 3, 0]].T)}),
+        **({} if g.sh is None else {"splat_sh": _half(g.sh.flatten(1).T)}),
         **_expressions(body, params.shape, template),
     }
 

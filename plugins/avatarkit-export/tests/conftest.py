@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from avatarkit.errors import InputError
 from avatarkit.interfaces import AvatarModel, Context, Subject
@@ -53,6 +54,20 @@ def subject(context: Context) -> Subject:
 def avatar(registry: Registry, context: Context, subject: Subject) -> AvatarModel:
     made = registry.get("avatar", "coupled-gs").create({"resolution": 96}, context)
     made.create(subject, [])
+    return made
+
+
+@pytest.fixture(scope="session")
+def rich(registry: Registry, context: Context, subject: Subject) -> AvatarModel:
+    """Ellipsoids whose colors depend on the direction of view."""
+    made = registry.get("avatar", "coupled-gs").create({"resolution": 96, "anisotropic": True, "sh_degree": 3}, context)
+    made.create(subject, [])
+    generator = torch.Generator().manual_seed(0)
+    state = made.state()
+    state["log_aspect"] += 0.5 * torch.randn(state["log_aspect"].shape, generator=generator)
+    state["rotation"] += 0.5 * torch.randn(state["rotation"].shape, generator=generator)
+    state["sh"] = (0.3 * torch.randn(state["sh"].shape, generator=generator)).clamp(-0.7, 0.7)  # SPZ ends at 1
+    made.load(state)
     return made
 
 

@@ -117,6 +117,32 @@ def test_the_page_draws_and_moves_the_avatar_as_we_do(
     assert done["result"][18] == "0"
 
 
+@needs_browser
+def test_the_page_turns_ellipsoids_and_harmonics_as_we_do(
+    registry: Registry, context: Context, subject: Subject, rich: AvatarModel, params: BodyParams, tmp_path: Path
+) -> None:
+    page, center = tmp_path / "rich.html", subject.params.translation
+    exporter = registry.get("exporter", "web").create({"motions": "none"}, context)
+    exporter.write(rich, subject.params, page, camera=subject.camera, center=center)
+    params = replace(params, root=torch.tensor([0.3, 0.9, -0.2]))
+    other = {k: getattr(params, k).flatten().tolist() for k in ("root", "translation", "joints", "expression")}
+    steps: list[list[Any]] = [["eval", "window.avatarkitReady"], ["eval", f"window.avatarkit.stand({json.dumps(other)})"]]
+    for yaw in (0, 40):
+        steps += [["eval", f"window.avatarkit.turn({yaw})"], ["picture", str(tmp_path / f"{yaw}.png"), 128, 128]]
+    done = node("run.js", job={"address": page.as_uri(), "width": 420, "height": 300, "steps": steps})
+    assert done["errors"] == []
+    draw, white = context.get("renderer").gaussians.render, torch.ones(3)
+    g = rich.pose(params).gaussians.map(torch.Tensor.detach)
+    for yaw in (0, 40):
+        camera = orbit(subject.camera, center, yaw)
+        ours = psnr(tmp_path / f"{yaw}.png", draw(g, camera, white).rgb)
+        assert ours >= 30
+        before = rich.pose(subject.params).gaussians.map(torch.Tensor.detach)
+        for name in ("rotations", "sh"):
+            still = replace(g, **{name: getattr(before, name)})
+            assert psnr(tmp_path / f"{yaw}.png", draw(still, camera, white).rgb) < ours - 3, (name, ours)
+
+
 def test_the_validator_finds_no_error(
     registry: Registry, context: Context, avatar: AvatarModel, params: BodyParams, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import trimesh
 from PIL import Image
 
 from avatarkit.errors import ConfigError, InputError, PluginError
-from avatarkit.interfaces import AvatarModel, Context, Posed
+from avatarkit.interfaces import AvatarModel, Context, Posed, Subject
 from avatarkit.motion.files import read_motion
 from avatarkit.registry import Registry
 from avatarkit.testing import tiny_motion
@@ -245,3 +246,44 @@ def test_the_clip_of_the_file_is_read_as_the_motion_that_it_was(
     path_apart = (back.params.translation - motion.params.translation + motion.params.translation[0]).norm(dim=-1)
     assert path_apart.max() < 0.01
     torch.testing.assert_close(back.params.expression, motion.params.expression, atol=1e-5, rtol=0)
+
+
+def test_a_textured_mesh_comes_back_texel_by_texel(
+    registry: Registry, context: Context, subject: Subject, params: BodyParams, tmp_path: Path
+) -> None:
+    avatar = registry.get("avatar", "textured-mesh").create({"resolution": 128}, context)
+    avatar.create(subject, [])
+    path = tmp_path / "mesh.glb"
+    registry.get("exporter", "glb").create({"motion": "none"}, context).write(avatar, params, path)
+    reader = Reader(path)
+    image = reader.gltf.images[0]
+    view = reader.gltf.bufferViews[image.bufferView]
+    pixels = np.asarray(Image.open(io.BytesIO(reader.blob[view.byteOffset :][: view.byteLength])))
+    posed = avatar.pose(params)
+    assert image.mimeType == "image/png"
+    assert np.array_equal(pixels, (posed.mesh.texture.rgb.detach() * 255).round().byte().numpy())
+    uv = reader.attribute("TEXCOORD_0")
+    ours = torch.tensor([0.0, 1.0]) + torch.tensor([1.0, -1.0]) * context.get("body").uv
+    assert torch.cdist(torch.tensor(uv), ours, compute_mode="donot_use_mm_for_euclid_dist").amin(1).max() < 1e-6
+    with pytest.raises(InputError, match="--to glb"):
+        registry.get("exporter", "ply").create({}, context).write(avatar, params, tmp_path / "a.ply")
+
+
+def test_splats_carry_ellipsoids_and_harmonics(
+    registry: Registry, context: Context, rich: AvatarModel, params: BodyParams, tmp_path: Path
+) -> None:
+    path = tmp_path / "rich.glb"
+    registry.get("exporter", "glb").create({"splats": True}, context).write(rich, params, path)
+    reader, g = Reader(path), rich.pose(params).gaussians.map(torch.Tensor.detach)
+    found = {name.partition(":")[2]: reader.accessor(at) for name, at in splat_attributes(path).items()}
+    assert np.allclose(found["ROTATION"], g.rotations[:, [1, 2, 3, 0]], atol=1e-6)
+    assert np.allclose(found["SCALE"], g.scales, rtol=1e-5)
+    names = [f"SH_DEGREE_{n}_COEF_{k}" for n in (1, 2, 3) for k in range(2 * n + 1)]
+    assert np.allclose(np.stack([found[name] for name in names], 1), g.sh, atol=1e-6)
+
+
+def splat_attributes(path: Path) -> dict[str, int]:
+    """Number of the accessor of each attribute of an extension; pygltflib leaves them out."""
+    data = path.read_bytes()
+    document = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])
+    return {k: v for k, v in document["meshes"][0]["primitives"][0]["attributes"].items() if ":" in k}

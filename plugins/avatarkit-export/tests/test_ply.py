@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import gsply
 import numpy as np
 import pytest
 import torch
@@ -13,12 +15,10 @@ from avatarkit.errors import ConfigError, InputError, StoreError
 from avatarkit.interfaces import AvatarModel, Context, Subject
 from avatarkit.registry import Registry
 from avatarkit.types.body import BodyParams
-from avatarkit.types.gaussians import Gaussians
-
-SH0 = 0.28209479177387814
+from avatarkit.types.gaussians import SH0, Gaussians
 
 
-def read(path: Path) -> np.ndarray:
+def plyfile(path: Path) -> np.ndarray:
     return trimesh.load(path, process=False).metadata["_ply_raw"]["vertex"]["data"]
 
 
@@ -27,7 +27,7 @@ def test_a_reader_of_others_finds_the_same_gaussians_and_they_draw_the_same_pict
 ) -> None:
     path = tmp_path / "new" / "tiny.ply"
     registry.get("exporter", "ply").create({}, context).write(avatar, params, path, consent="Ada said\nyes — twice")
-    row = read(path)
+    row = plyfile(path)
     ours = avatar.pose(params).gaussians
     got = {n: torch.from_numpy(np.array(row[n], dtype=np.float32).reshape(len(ours))) for n in row.dtype.names}
     assert torch.equal(torch.stack([got[k] for k in "xyz"], 1), ours.means.detach())
@@ -49,6 +49,28 @@ def test_a_reader_of_others_finds_the_same_gaussians_and_they_draw_the_same_pict
     assert [p.name for p in path.parent.iterdir()] == ["tiny.ply"]
 
 
+def test_ellipsoids_and_harmonics_come_back_and_draw_the_same_picture(
+    registry: Registry, context: Context, subject: Subject, rich: AvatarModel, params: BodyParams, tmp_path: Path
+) -> None:
+    registry.get("exporter", "ply").create({}, context).write(rich, params, tmp_path / "rich.ply")
+    read = gsply.plyread(tmp_path / "rich.ply")
+    ours = rich.pose(params).gaussians.map(torch.Tensor.detach)
+    means, sh0, opacities = (torch.tensor(t) for t in (read.means, read.sh0, read.opacities))
+    again = Gaussians(
+        means, torch.tensor(read.scales).exp(), 0.5 + SH0 * sh0, opacities.reshape(-1).sigmoid(), torch.tensor(read.quats),
+        torch.tensor(read.shN).reshape(len(means), 15, 3),
+    )  # fmt: skip
+    for name in ("scales", "rotations", "sh", "colors"):
+        torch.testing.assert_close(getattr(again, name), getattr(ours, name), rtol=1e-5, atol=1e-6)
+    draw = context.get("renderer").gaussians.render
+    a, b = (draw(g, subject.camera, torch.ones(3)).rgb for g in (ours, again))
+    assert (a - b).abs().max() < 1e-3
+    plain = draw(replace(ours, sh=None), subject.camera, torch.ones(3)).rgb
+    assert (a - plain).abs().mean() > 0.002  # the harmonics are seen
+    row = plyfile(tmp_path / "rich.ply")
+    assert np.allclose(row["f_rest_16"], ours.sh[:, 1, 1])  # all coefficients of red, then of green
+
+
 @pytest.mark.parametrize(("options", "count"), [({}, 45), ({"sh_degree": 0}, 0), ({"sh_degree": 1}, 9)])
 def test_the_spherical_harmonics_that_a_loader_counts_are_there(
     options: dict[str, int],
@@ -60,7 +82,7 @@ def test_the_spherical_harmonics_that_a_loader_counts_are_there(
     tmp_path: Path,
 ) -> None:
     registry.get("exporter", "ply").create(options, context).write(avatar, params, tmp_path / "a.ply")
-    row = read(tmp_path / "a.ply")
+    row = plyfile(tmp_path / "a.ply")
     names = [n for n in row.dtype.names if n.startswith("f_rest_")]
     assert names == [f"f_rest_{k}" for k in range(count)]  # INRIA's loader asserts 45
     assert not any(np.any(row[n]) for n in names)

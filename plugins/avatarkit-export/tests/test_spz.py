@@ -14,9 +14,7 @@ from avatarkit.errors import InputError
 from avatarkit.interfaces import AvatarModel, Context, Subject
 from avatarkit.registry import Registry
 from avatarkit.types.body import BodyParams
-from avatarkit.types.gaussians import Gaussians
-
-SH0 = 0.28209479177387814
+from avatarkit.types.gaussians import SH0, Gaussians
 
 
 def test_a_reader_of_others_finds_the_same_gaussians_and_they_draw_the_same_picture(
@@ -45,6 +43,26 @@ def test_a_reader_of_others_finds_the_same_gaussians_and_they_draw_the_same_pict
     data = path.read_bytes()
     assert b"synthetic, made with avatarkit; consent: Ada said yes \\u2014 twice\0" in data[:200]
     assert gzip.decompress(data)[:8] == b"NGSP\2\0\0\0"
+
+
+def test_ellipsoids_and_harmonics_come_back(
+    registry: Registry, context: Context, subject: Subject, rich: AvatarModel, params: BodyParams, tmp_path: Path
+) -> None:
+    registry.get("exporter", "spz").create({}, context).write(rich, params, tmp_path / "rich.spz")
+    row = gsply.read_spz(tmp_path / "rich.spz")
+    ours = rich.pose(params).gaussians.map(torch.Tensor.detach)
+    quats = torch.nn.functional.normalize(torch.tensor(row.quats), dim=-1)
+    assert ((quats * ours.rotations).sum(-1).abs() > 0.995).all()
+    assert ((torch.tensor(row.scales) - ours.scales.log()).abs() <= 1 / 32 + 1e-4).all()
+    sh = torch.tensor(row.shN).reshape(ours.sh.shape)
+    assert (sh - ours.sh).abs().max() <= 0.5 / 128 + 1e-4
+    again = Gaussians(
+        torch.tensor(row.means), torch.tensor(row.scales).exp(), 0.5 + SH0 * torch.tensor(row.sh0),
+        torch.tensor(row.opacities).reshape(-1).sigmoid(), quats, sh,
+    )  # fmt: skip
+    draw = context.get("renderer").gaussians.render
+    a, b = (draw(g, subject.camera, torch.ones(3)).rgb for g in (ours, again))
+    assert -10 * (a - b).square().mean().log10() >= 35
 
 
 def test_an_avatar_far_away_is_refused(

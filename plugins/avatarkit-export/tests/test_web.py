@@ -82,7 +82,7 @@ def test_the_page_carries_the_avatar(page: str, context: Context, avatar: Avatar
     """Posed as the page does it: transforms and expressions at the vertices, blended at the corners of each Gaussian."""
     head, a = carried(page)
     body = context.get("body")
-    V, N, E = len(a["template"]) // 3, len(a["splat_scale"]), len(head["expressions"])
+    V, N, E = len(a["template"]) // 3, len(a["splat_opacity"]), len(head["expressions"])
     rest = torch.tensor(a["template"]).reshape(V, 3)
     for e in range(E):
         s = slice(a["expression_start"][e], a["expression_start"][e + 1])
@@ -110,6 +110,19 @@ def test_the_page_carries_the_avatar(page: str, context: Context, avatar: Avatar
     colors = torch.tensor(a["splat_color"].astype(np.float32) / 255).reshape(3, N).T
     assert torch.allclose(colors, ours.colors.detach().clamp(0, 1), atol=0.5 / 255 + 1e-6)
     assert torch.allclose(halves(a["splat_opacity"]), ours.opacities, atol=1e-3)
+
+
+def test_the_page_carries_ellipsoids_and_harmonics(
+    registry: Registry, context: Context, subject: Subject, rich: AvatarModel, params: BodyParams, tmp_path: Path
+) -> None:
+    _, a = carried(write(registry, context, subject, rich, tmp_path / "rich.html", motions="none"))
+    still = replace(params, expression=0 * params.expression, root=torch.zeros(3), joints=torch.zeros_like(params.joints))
+    ours = rich.pose(still).gaussians
+    N = len(ours)
+    assert torch.allclose(halves(a["splat_scale"]).reshape(3, N).T, ours.scales, rtol=2e-3)
+    turned = halves(a["splat_rotation"]).reshape(4, N).T[:, [3, 0, 1, 2]]
+    assert torch.allclose((turned * ours.rotations).sum(1).abs(), torch.ones(N), atol=1e-3)
+    assert torch.allclose(halves(a["splat_sh"]).reshape(15, 3, N).permute(2, 0, 1), ours.sh, atol=1e-3)
 
 
 def test_the_page_carries_motions_as_the_person_plays_them(page: str, context: Context, subject: Subject) -> None:

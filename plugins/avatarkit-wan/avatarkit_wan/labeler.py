@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from avatarkit.interfaces import Context
 from avatarkit.labelling.driving import HeadPainter
 from avatarkit.labelling.pipelines import from_hub_or_folder, load_part, move, number_format
 from avatarkit.labelling.request import ClipRequest
+from avatarkit.labelling.scratch import Scratch
 from avatarkit.labelling.wholebody import FACE
 from avatarkit.storage.stage_cache import load_tensors, save_tensors
 from avatarkit.types.body import Motion
@@ -96,14 +99,35 @@ class WanLabeler:
         spare = max(2, overlap + 1) - count
         poses, faces = (list(frames) + [frames[-1]] * max(spare, 0) for frames in (poses, faces))
         segments = -(-(len(poses) - overlap) // (config.segment - overlap))
-        total, done = segments * config.steps, iter(range(1, segments * config.steps + 1))
+        inputs = (reference, np.stack(poses), np.stack(faces), self._folder())
+        scratch = Scratch.for_clip(self._context, "wan", str(config), str(self._dtype()), seed, *inputs)
+        known = _kept(scratch, segments)
+        total, done = segments * config.steps, 0
 
         def step(pipeline: Any, number: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            self._context.progress("denoising", next(done, total) / total)
+            nonlocal done
+            done += 1
+            self._context.progress("denoising", done / total)
+            segment, last = (done - 1) // config.steps, done % config.steps == 0
+            if last and segment < len(known):
+                return {"latents": known[segment].to(tensors["latents"])}
+            if last:
+                scratch.save(f"segment_{segment:06d}", latents=tensors["latents"].detach().cpu())
             return {}
 
-        height, width = reference.shape[:2]
-        video = pipeline(
+        with _skipped(pipeline.transformer, lambda: done < len(known) * config.steps):
+            video = self._run(pipeline, reference, poses, faces, seed, step)
+        if not np.isfinite(video).all():
+            raise ConfigError("wan: the number format is too narrow here, frames are not finite; set dtype = 'float32'.")
+        scratch.remove()
+        return torch.from_numpy((np.asarray(video[:count]).clip(0, 1) * 255).round().astype(np.uint8))
+
+    def _run(
+        self, pipeline: Any, reference: torch.Tensor, poses: list[np.ndarray], faces: list[np.ndarray], seed: int, step: Any
+    ) -> np.ndarray:
+        """Return (T, H, W, 3), 0 to 1; ``step`` is called after each denoising step."""
+        config, (height, width) = self._config, reference.shape[:2]
+        return pipeline(  # type: ignore[no-any-return]
             image=Image.fromarray(reference.numpy()),
             pose_video=[Image.fromarray(frame) for frame in poses],
             face_video=[Image.fromarray(frame) for frame in faces],
@@ -113,15 +137,12 @@ class WanLabeler:
             width=width,
             segment_frame_length=config.segment,
             num_inference_steps=config.steps,
-            prev_segment_conditioning_frames=overlap,
+            prev_segment_conditioning_frames=int(config.overlap),
             guidance_scale=config.guidance,
             generator=torch.Generator().manual_seed(seed),
             callback_on_step_end=step,
             output_type="np",
         ).frames[0]
-        if not np.isfinite(video).all():
-            raise ConfigError("wan: the number format is too narrow here, frames are not finite; set dtype = 'float32'.")
-        return torch.from_numpy((np.asarray(video[:count]).clip(0, 1) * 255).round().astype(np.uint8))
 
     def _prompt(self, text: str) -> torch.Tensor:
         """Return (1, 512, D) embedding.
@@ -171,6 +192,33 @@ class WanLabeler:
 
     def _dtype(self) -> torch.dtype:
         return number_format(self._config.dtype, self._context.device, half=torch.bfloat16)
+
+
+def _kept(scratch: Scratch, segments: int) -> list[torch.Tensor]:
+    """Return the latents of the first segments, as far as an earlier run came."""
+    found: list[torch.Tensor] = []
+    while len(found) < segments and (kept := scratch.load(f"segment_{len(found):06d}", "latents")) is not None:
+        found.append(kept["latents"])
+    return found
+
+
+@contextmanager
+def _skipped(transformer: Any, known: Callable[[], bool]) -> Iterator[None]:
+    """Let a network return zeros while ``known()``: what it would predict is replaced at the end of the segment."""
+    own, forward = vars(transformer).get("forward"), transformer.forward
+
+    def run(*args: Any, hidden_states: torch.Tensor, **kwargs: Any) -> Any:
+        if known():
+            return (hidden_states.new_zeros(len(hidden_states), transformer.config.out_channels, *hidden_states.shape[2:]),)
+        return forward(*args, hidden_states=hidden_states, **kwargs)
+
+    transformer.forward = run
+    try:
+        yield
+    finally:
+        del transformer.forward
+        if own is not None:
+            transformer.forward = own
 
 
 def _filled(boxes: list[tuple[int, int, int, int] | None]) -> list[tuple[int, int, int, int]] | None:

@@ -104,6 +104,32 @@ def test_any_number_of_frames(setup, frames, overlap):
     assert len(clip) == frames == clip.params.batch_shape[0]
 
 
+@pytest.mark.slow
+def test_a_stopped_clip_continues_after_its_last_segment(setup):
+    labeler, subject, _ = setup
+    config = replace(labeler._config, overlap="1", segment=5, steps=2)
+    motion = tiny_motion(frames=9)
+    whole = WanLabeler(config, labeler._context).generate(subject, motion, 0).frames
+    calls: list[str] = []
+
+    def dying(what: str, fraction: float | None) -> None:
+        if what == "denoising":
+            calls.append(what)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        WanLabeler(config, replace(labeler._context, progress=dying)).generate(subject, motion, 0)
+    again = WanLabeler(config, labeler._context)
+    transformer = again._ready_pipeline().transformer
+    asked: list[int] = []
+    handle = transformer.proj_out.register_forward_hook(lambda *_: asked.append(1))
+    assert torch.equal(again.generate(subject, motion, 0).frames, whole)
+    handle.remove()
+    assert len(asked) == 2  # steps of the second segment only
+    assert not list((labeler._context.cache / "scratch" / "wan").iterdir())
+
+
 def test_missing_weights_are_named(setup, tmp_path, monkeypatch):
     labeler, subject, motion = setup
     monkeypatch.setenv("AVATARKIT_CACHE", str(tmp_path))

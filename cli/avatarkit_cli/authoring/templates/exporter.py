@@ -20,15 +20,16 @@ class Config:
 
 
 class Example:
-    """Writes the posed Gaussians as a text table: one line each with position, size, color and opacity."""
+    """Writes the posed Gaussians as a text table: one line each with position, scales, rotation, color and opacity."""
 
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config
 
     def write(self, avatar: AvatarModel, params: BodyParams, path: Path, **options: Any) -> None:
         g = avatar.pose(params).gaussians
-        columns = [*g.means.T, g.scales, *g.colors.T, g.opacities]
+        rotations, scales = g.axes()  # of spheres too: no rotation, three equal scales
+        columns = [*g.means.T, *scales.T, *rotations.T, *g.colors.T, g.opacities]
         rows = zip(*(column.tolist() for column in columns), strict=True)
-        lines = ["x y z scale red green blue opacity"]
+        lines = ["x y z scale_0 scale_1 scale_2 rot_w rot_x rot_y rot_z red green blue opacity"]
         lines += [" ".join(f"{value:.{self.config.digits}f}" for value in row) for row in rows]
         write_text(path, "\n".join(lines) + "\n")  # writes the whole file or nothing

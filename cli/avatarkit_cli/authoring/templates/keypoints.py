@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from avatarkit import Context, InputError, Keypoints
 
@@ -27,17 +28,17 @@ class Example:
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config
 
-    def detect(self, image: np.ndarray, person: int | None = None) -> Keypoints:
+    def detect(self, image: NDArray[np.uint8], person: int | None = None) -> Keypoints:
         found = self._find(image)
         if found is None:
             raise InputError("The picture shows no person.")
         return found
 
-    def detect_video(self, images: Iterable[np.ndarray]) -> Iterator[Keypoints | None]:
+    def detect_video(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Keypoints | None]:
         for image in images:  # one at a time: a video may not fit into memory
             yield self._find(image)
 
-    def _find(self, image: np.ndarray) -> Keypoints | None:
+    def _find(self, image: NDArray[np.uint8]) -> Keypoints | None:
         height, width, _ = image.shape
         distance = np.abs(image.astype(int) - image[0, 0].astype(int)).max(-1)
         rows, columns = np.nonzero(distance > self.config.tolerance)

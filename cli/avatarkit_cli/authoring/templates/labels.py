@@ -36,7 +36,7 @@ class Example:
         colors = photo.image[y, x]
         seen = torch.zeros(len(vertices))
         front = self.renderer.meshes.render(Mesh(vertices, faces), camera).face_index
-        seen[faces[front[front >= 0]].unique()] = 1  # corners of triangles that the photo shows
+        seen[faces[front[front >= 0]].flatten()] = 1  # corners of triangles that the photo shows
         seen *= subject.matte.alpha[y, x]  # unless something else occludes the person
 
         picked = motion.params[torch.linspace(0, len(motion) - 1, self.config.frames).round().long()]

@@ -32,7 +32,7 @@ class Splats:
 
     def render(self, gaussians: Gaussians, camera: Camera, background: torch.Tensor) -> GaussianRendering:
         g, keep = gaussians, gaussians.opacities >= self.config.least_opacity
-        kept = Gaussians(g.means[keep], g.scales[keep], g.colors[keep], g.opacities[keep])
+        kept = g.map(lambda tensor: tensor[keep])
         return render_gaussians(kept, camera, background)
 
 

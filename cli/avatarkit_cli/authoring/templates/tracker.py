@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from avatarkit import BodyParams, Camera, Context, Keypoints, Matte, Motion, Photo, Subject
 
@@ -39,7 +40,7 @@ class Example:
         fps: float,
         initial: BodyParams | None = None,
         cameras: Sequence[Camera] | None = None,
-        images: Iterable[np.ndarray] | None = None,
+        images: Iterable[NDArray[np.uint8]] | None = None,
     ) -> Motion:
         motion: Motion = self.base.track(frames, subject, fps, initial, cameras, images)
         p = motion.params

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from avatarkit.geometry.rotations import multiply_quaternions
 from avatarkit_coupled_gs.compiled import array, kernel, run
 from avatarkit_coupled_gs.deformation.skinning import transform
 
@@ -25,7 +26,7 @@ def dual_quaternions(transforms: torch.Tensor) -> torch.Tensor:
     """(J, 8) unit dual quaternions, real part first, each w x y z, of rigid transforms (J, 12), rows of 3x4 matrices."""
     A = transforms.double().reshape(-1, 3, 4)
     real = torch.from_numpy(Rotation.from_matrix(A[..., :3].numpy()).as_quat(scalar_first=True))
-    return torch.cat([real, 0.5 * _multiply(torch.cat([torch.zeros(len(A), 1), A[..., 3]], 1), real)], 1).float()
+    return torch.cat([real, 0.5 * multiply_quaternions(torch.cat([torch.zeros(len(A), 1), A[..., 3]], 1), real)], 1).float()
 
 
 def blend(joints: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -44,7 +45,7 @@ def blend(joints: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor) ->
     rotation = [e + 2 * (w * torch.linalg.cross(v, e) + torch.linalg.cross(v, torch.linalg.cross(v, e))) for e in
                 (row.expand_as(v) for row in unit)]  # fmt: skip
     conjugate = real * real.new_tensor([1, -1, -1, -1])
-    return torch.stack([*rotation, 2 * _multiply(dual, conjugate)[:, 1:]], 2).reshape(-1, 12)
+    return torch.stack([*rotation, 2 * multiply_quaternions(dual, conjugate)[:, 1:]], 2).reshape(-1, 12)
 
 
 def move(
@@ -126,9 +127,3 @@ def strongest(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     missing = INFLUENCES - kept.shape[1]
     kept, indices = (torch.nn.functional.pad(t, (0, missing)) for t in (kept, indices))
     return indices, kept / kept.sum(1, keepdim=True)
-
-
-def _multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """(n, 4) Hamilton product of quaternions w x y z."""
-    (aw, av), (bw, bv) = (t.split((1, 3), 1) for t in (a, b))
-    return torch.cat([aw * bw - (av * bv).sum(1, keepdim=True), aw * bv + bw * av + torch.linalg.cross(av, bv)], 1)

@@ -82,6 +82,7 @@ export class Stage {
 
   draw() {
     const clear = this.background !== "transparent";
+    this.splats.look(this.view.camera);
     this.renderer.setClearColor(clear ? this.background : 0, clear ? 1 : 0);
     this.renderer.render(this.scene, this.view.camera);
     this.frames += 1;
@@ -110,6 +111,7 @@ export class Stage {
     view.camera.updateMatrixWorld();
     try {
       if (this.mode === "splats") {
+        this.splats.look(view.camera);
         const idle = async () => {
           while (spark.sorting || spark.sortDirty) await new Promise((done) => setTimeout(done, 5));
         };
