@@ -8,7 +8,7 @@ photo does not show a Gaussian. Each iteration splats every view once and takes 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -56,7 +56,7 @@ def solve_colors(
         views: the avatar in each view, and what it should look like; all have the same colors.
         share: (N, 1) 0 to 1, how far a color may follow.
     """
-    views = [(_fixed(gaussians), target) for gaussians, target in views]
+    views = [(gaussians.map(torch.Tensor.detach), target) for gaussians, target in views]
     now = views[0][0].colors
 
     def gradient(colors: torch.Tensor, known: bool) -> torch.Tensor:
@@ -87,8 +87,3 @@ def solve_colors(
         before, length = length, residual.square().sum()
         direction = residual + (length / before) * direction
     return share * change
-
-
-def _fixed(gaussians: Gaussians) -> Gaussians:
-    values = {field.name: getattr(gaussians, field.name) for field in fields(gaussians)}
-    return replace(gaussians, **{name: value.detach() for name, value in values.items() if value is not None})
