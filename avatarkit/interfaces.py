@@ -660,9 +660,9 @@ class Exporter(Protocol):
     def write(self, avatar: AvatarModel, params: BodyParams, path: Path, **options: Any) -> None:
         """Write the avatar, in the pose ``params``, to the file or folder ``path``.
 
-        Options that every exporter accepts and may ignore: ``consent``, what the person agreed to; ``name`` of the avatar;
-        ``camera`` of the photo; ``box`` of the person in it (x0, y0, x1, y1, pixels); and ``center``, the (3,) world point that
-        cameras turn around.
+        Options that every exporter accepts and may ignore: ``consent``, what the person agreed to, or None; ``name`` of the
+        avatar; ``camera`` of the photo; ``box`` of the person in it (x0, y0, x1, y1, pixels); and ``center``, the (3,) world
+        point that cameras turn around.
         """
         ...
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+import typer
 from typer.testing import CliRunner
 
+import avatarkit
 from avatarkit.io.image import save_png
 from avatarkit.registry import Registry
 from avatarkit.storage.stage_cache import load_tensors
 from avatarkit.testing import Material, check_component, tiny_subject
+from avatarkit.testing.method import memory_registry, tiny_build
 from avatarkit_cli.main import app
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
@@ -108,3 +113,14 @@ def test_steady_smooths() -> None:
     tracker = registry.get("tracker", "steady").create({"base": "tiny", "strength": 1.0}, Material().context)
     values = torch.tensor([[0.0], [3.0], [0.0]])
     assert tracker.smooth(values)[:, 0].tolist() == [1.5, 0.0, 1.5]
+
+
+def test_the_command_says_what_an_avatar_is_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = avatarkit.load(tiny_build(tmp_path), registry=memory_registry())
+    monkeypatch.setattr(avatarkit, "load", lambda path: made)
+    monkeypatch.syspath_prepend(EXAMPLES)
+    cli = typer.Typer()
+    importlib.import_module("count").register_commands(cli)
+    result = CliRunner().invoke(cli, [str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert re.fullmatch(r"[\d,]+ Gaussians, \d clips of labels, built in \d+ s\n", result.stdout)

@@ -44,7 +44,8 @@ def _a_subject_becomes_gaussians(case: Case) -> None:
     expect(drawn, "there is nothing to draw: neither Gaussians nor a mesh with a texture")
     declared = case.component.features_with(case.component.make_config(case.options))
     hidden = [feature for feature in posed.gaussians.features if feature not in declared]
-    expect(not hidden, f"the Gaussians are {' and '.join(hidden)}, which the avatar's features do not declare")
+    wanted = (*declared, *hidden)
+    expect(not hidden, f"the Gaussians are {' and '.join(hidden)}: give register(...) features={wanted!r}")
     alone = case.make()
     alone.create(case.material.subject, [])
     validation.require_posed(alone.pose(case.material.subject.params))
