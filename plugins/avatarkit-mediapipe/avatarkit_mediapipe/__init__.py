@@ -29,4 +29,5 @@ def register_matting_models(register: Register) -> None:
         summary="selfie segmentation, borders solved by closed-form matting; CPU, nothing to download",
         needs=Needs(modules=("mediapipe", "scipy")),
         license=LICENSE,
+        revision=2,
     )

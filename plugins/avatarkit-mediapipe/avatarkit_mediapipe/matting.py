@@ -18,6 +18,7 @@ from avatarkit_mediapipe.closed_form import closed_form_alpha, foreground_colors
 from avatarkit_mediapipe.config import KeypointConfig, MatteConfig
 from avatarkit_mediapipe.detector import MediaPipeKeypoints
 from avatarkit_mediapipe.graphs import brightened
+from avatarkit_mediapipe.local_colors import corrected
 from avatarkit_mediapipe.segmentation import Anatomy, Segmenter, anatomy
 
 __all__ = ["MediaPipeMatte"]
@@ -89,6 +90,7 @@ class MediaPipeMatte:
             head, center = person.head * scale, ((person.x - left) * scale, (person.y - top) * scale)
             sure = cv2.resize(person.sure[region].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
             sure &= prior > 0.5
+        prior = corrected(small, prior, sure, head, center)
         distance = self._distance(prior, pixel, head, center)
         solid = (prior > SOLID) | sure
         known = sure | (distance > 1.5) | ((distance > 1) & ((prior < 0.08) | (prior > 0.92)))
