@@ -59,13 +59,21 @@ def test_a_hem_lies_where_fewest_pixels_disagree():
     assert _hem(along, torch.zeros(1000), seen) == 1.0  # the unseen rest wears the same
     assert _hem(along, torch.ones(1000), seen) == -torch.inf
     assert _hem(along, bare, torch.zeros(1000)) is None
+    unsure = ((along < 0.3) | (along > 0.7)).float()
+    assert _hem(along, (along > 0.6).float(), unsure) == pytest.approx(0.3, abs=0.01)  # not where skin begins to be seen
+
+
+def test_a_black_and_white_photo_tells_no_skin():
+    image = torch.full((60, 60, 3), 0.6)
+    assert skin_likeness(image, _face_at(30, 30, 60)) is None
+    assert skin_likeness(SKIN.expand(60, 60, 3), _face_at(30, 30, 60)) is not None
 
 
 def test_hands_have_the_color_of_their_skin():
     shown = torch.cat([CLOTH.expand(200, 3), (0.9 * SKIN).expand(50, 3)])  # fitted a little off, most of it shows a sleeve
-    assert torch.allclose(_hand_color(shown, torch.ones(250), SKIN), 0.9 * SKIN, atol=0.03)
-    assert torch.allclose(_hand_color(shown[:200], torch.ones(200), SKIN), CLOTH, atol=0.01)  # a glove
-    unseen = _hand_color(shown, torch.zeros(250), SKIN)
+    assert torch.allclose(_hand_color(shown, torch.ones(250), SKIN, gloved=False), 0.9 * SKIN, atol=0.03)
+    assert torch.allclose(_hand_color(shown[:200], torch.ones(200), SKIN, gloved=True), CLOTH, atol=0.01)  # a glove
+    unseen = _hand_color(shown, torch.zeros(250), SKIN, gloved=False)
     assert torch.allclose(unseen / unseen.sum(), SKIN / SKIN.sum(), atol=0.01)
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "dominant_color",
     "expected_colors",
     "hair_strands",
+    "like_shaded",
     "luminance",
     "tooth_gaps",
 ]
@@ -27,8 +28,13 @@ _SKIN = (0.72, 0.55, 0.46)
 _WHITE = (0.82, 0.78, 0.71)
 _MOUTH = (0.45, 0.17, 0.16)
 _TONGUE = (0.70, 0.40, 0.38)
-_HAND_LIGHT = 1.06  # brightness of hands against faces: the median of six photos that show both
+_HAND_LIGHT = 0.86  # brightness of hands against cheeks: the median of 25 photos that show both
+_DARK, _BRIGHT = (0.4, 0.6), (1.3, 1.6)  # light on a color, against its usual, at which it is hardly, and well, the same thing's
+_OFF_HUE = 0.15, 0.3  # difference of the channels from gray shading up to which it is the same, and from which it is not
 _HAND_SEEN, _GLOVE_SEEN = 10.0, 30.0  # vertices of hands from which their skin, and gloves, are known
+_LIT = 0.7  # quantile of the colors of hands that is lit, and not in the shade of fingers
+_LIMB_SEEN = 30.0  # vertices of bare limbs from which their skin is
+_ENOUGH_HAIR = 50  # pixels of hair from which its color is known
 _ENOUGH = 0.1  # part of what a joint moves, from which its clothes are known
 _SIDES = 0.3  # how much darker the sides of fingers are than their backs
 
@@ -39,13 +45,14 @@ class Expected:
 
     Attributes:
         color: (V, 3). strength: (V,) how strongly to pull there, against 1 per edge of the surface.
-        skin, white: (3,) of this person in this light.
+        skin, white, hand: (3,) of this person in this light.
     """
 
     color: torch.Tensor
     strength: torch.Tensor
     skin: torch.Tensor
     white: torch.Tensor
+    hand: torch.Tensor
 
 
 def luminance(rgb: torch.Tensor) -> torch.Tensor:
@@ -79,6 +86,8 @@ def expected_colors(
     seen: torch.Tensor,
     exposure: float,
     hair_pixels: torch.Tensor,
+    cheeks: torch.Tensor | None,
+    gloved: bool,
 ) -> Expected:
     """Guesses the color of every region from what was seen of it.
 
@@ -89,7 +98,9 @@ def expected_colors(
         rest: (V, 3).
         color: (V, 3) of the photo, with trust ``seen`` (V,).
         exposure: brightness of white things in the photo.
-        hair_pixels: (n, 3) colors on the scalp and just off it.
+        hair_pixels: (n, 3) colors of hair.
+        cheeks: (3,) skin in the light that falls on the face; None where no face is seen.
+        gloved: the hands show hardly any skin.
     """
     is_in = {name: region == k for k, name in enumerate(REGIONS)}
 
@@ -97,7 +108,7 @@ def expected_colors(
         return color.new_tensor(rgb) * exposure
 
     skin = _or_else(dominant_color(color[is_in["skin"]], seen[is_in["skin"]]), usual(_SKIN))
-    hair = _hair_color(hair_pixels, skin)
+    hair = hair_pixels.median(0).values if len(hair_pixels) > _ENOUGH_HAIR else skin  # of lit strands and of shade
     cloth, limbs = is_in["clothes"] & ~bare, is_in["clothes"] & bare
     clothes = _clothes_by_joint(body, cloth, rest, color, seen, skin)
     lit = _or_else(dominant_color(color[limbs], seen[limbs]), skin)
@@ -113,10 +124,12 @@ def expected_colors(
     hand = is_in["hands"]
     normals = vertex_normals(rest, body.faces)
     shade = _hollows(rest, normals, hand) * _rounding(body, normals)
-    hands = _hand_color(color[hand], seen[hand], skin) * shade[:, None]
+    near = lit if float(seen[limbs].sum()) > _LIMB_SEEN else _HAND_LIGHT * (skin if cheeks is None else cheeks)
+    palm = _hand_color(color[hand], seen[hand], near, gloved)
+    hands = palm * shade[:, None]
     hands = hands * (1.0 + body.part("nails")[:, None] * skin.new_tensor([0.12, 0.06, 0.08]))
     table = {
-        "clothes": (clothes, 1 / 25),
+        "clothes": (clothes, 1 / 8),
         "skin": (skin, 1 / 300),
         "scalp": (hair, 1 / 10),
         "hands": (hands, 1.0),
@@ -133,7 +146,7 @@ def expected_colors(
         wanted[mask] = expected.expand_as(color)[mask]
         strength[mask] = pull
     strength[limbs] = 1 / 4
-    return Expected(wanted, strength, skin, white)
+    return Expected(wanted, strength, skin, white, palm)
 
 
 def _or_else(found: torch.Tensor | None, fallback: torch.Tensor) -> torch.Tensor:
@@ -168,27 +181,21 @@ def _clothes_by_joint(
     return torch.stack(by_joint)[joint]
 
 
-def _hair_color(pixels: torch.Tensor, skin: torch.Tensor) -> torch.Tensor:
-    """(3,) what most of (n, 3) look like that are not skin (3,) in more or less light; skin for the bald."""
-    if not len(pixels):
-        return skin
-    light = ((pixels @ skin) / (skin @ skin)).clamp(0.5, 1.6)
-    unlike = pixels[(pixels - light[:, None] * skin).norm(dim=1) > 0.1]
-    if len(unlike) > 0.1 * len(pixels):
-        return unlike.median(0).values  # of lit strands and of shade: the brightest or the darkest would be a wig
-    return _or_else(dominant_color(pixels, torch.ones(len(pixels))), skin)
+def _hand_color(color: torch.Tensor, seen: torch.Tensor, near: torch.Tensor, gloved: bool) -> torch.Tensor:
+    """(3,) of hands of which (n, 3) were seen with trust (n,): of gloves, else of skin like that of arms or cheeks (3,)."""
+    if gloved and float(seen.sum()) > _GLOVE_SEEN:
+        return _or_else(dominant_color(color, seen), near)
+    like = seen * like_shaded(color, near)
+    return color[like > 0.1].quantile(_LIT, dim=0) if float(like.sum()) > _HAND_SEEN else near
 
 
-def _hand_color(color: torch.Tensor, seen: torch.Tensor, skin: torch.Tensor) -> torch.Tensor:
-    """(3,) of hands of which (n, 3) were seen with trust (n,): of their skin, or of gloves where they show none."""
-    chroma = color / color.sum(1, keepdim=True).clamp(min=0.02) - skin / skin.sum()
-    bright = luminance(color) / luminance(skin).clamp(min=0.02)
-    like = torch.exp(-(chroma.norm(dim=1) / 0.06).square()) * smoothstep(bright, 0.3, 0.6)
-    if float((seen * like).sum()) > _HAND_SEEN:
-        return _or_else(dominant_color(color, seen * like), skin)
-    if float(seen.sum()) > _GLOVE_SEEN:
-        return _or_else(dominant_color(color, seen), skin)
-    return (_HAND_LIGHT * skin).clamp(max=1.0)
+def like_shaded(color: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """(n,) 0 to 1: colors (n, 3) that one color (3,) takes on in more or less light."""
+    ratio = color / own.clamp(min=0.1)
+    light = ratio.mean(1, keepdim=True)
+    off = (ratio / light.clamp(min=0.05) - 1.0).abs().amax(1)
+    dark, bright = (smoothstep(light[:, 0], *_DARK), 1.0 - smoothstep(light[:, 0], *_BRIGHT))
+    return dark * bright * (1.0 - smoothstep(off, *_OFF_HUE))
 
 
 def _rounding(body: BodyModel, normals: torch.Tensor) -> torch.Tensor:

@@ -17,12 +17,14 @@ from avatarkit.appearance.color_priors import (
     dental_arc,
     expected_colors,
     hair_strands,
+    like_shaded,
     luminance,
     tooth_gaps,
 )
+from avatarkit.appearance.fabric import Fabric
 from avatarkit.appearance.parsing import LABELS, parse, vertex_labels
-from avatarkit.appearance.skin import bare_surface, skin_likeness
-from avatarkit.appearance.visibility import FACING, LOOKUP, PhotoMaps
+from avatarkit.appearance.skin import bare_surface, skin_color
+from avatarkit.appearance.visibility import FACING, LOOKUP, TRUST, PhotoMaps
 from avatarkit.geometry.mesh_graph import (
     REGIONS,
     dilate,
@@ -43,10 +45,13 @@ __all__ = ["Paint", "PhotoPainter"]
 _MIRRORED, _SPREAD = 0.4, 0.08  # confidence of completed colors against seen ones
 _ODD = 0.2, 0.45  # difference from the clothes around up to which a color is theirs, and from which it is not
 _ONE_SIDED = 0.1, 0.3  # the same, of what the other side would be painted with
+_WORN, _HEM = 0.45, 0.05  # bareness of clothes at most; half the width of the border between skin and cloth, in bareness
+_SHOWS = 0.7  # probability from which a pixel is an example of its garment
 _LEAST_BARE = 40  # vertices of a patch of bare skin: clothes, too, are skin-colored here and there
 _ARM = "upper_arm", "forearm", "hand"
 _TOUCHING = 0.02  # meters off a forearm up to which it hides the trunk
 _AROUND_EYE = 8  # rings of vertices around the lids whose skin tells theirs
+_BEYOND = 1e-3  # pull of expected colors on the other side of a hem
 _KNOWN, _LID_TONE, _LID_SKIN = 0.3, 0.5, 0.8  # least trust in that skin, its quantile, and how much of a lid's color it makes
 _LASH, _LASH_SHADE = 0.0015, 0.45  # meters from the eyeball in which lashes grow, and their brightness against the lid
 _UNFOLDING = ("eyeBlinkLeft", "eyeBlinkRight")  # expressions that bring folded skin to light
@@ -77,6 +82,7 @@ class PhotoPainter:
         regions: (V,) int64 into ``surface.REGIONS``.
         labels: (V,) int64 into ``parsing.LABELS``. parsing: what each pixel of the photo shows.
         vertices: (V, 3) of the subject in the photo's pose, world.
+        bareness: (V,) 0 to 1, above one half where the surface is bare skin, and not clothes.
     """
 
     def __init__(self, subject: Subject, body: BodyModel, renderer: Renderer) -> None:
@@ -85,14 +91,22 @@ class PhotoPainter:
             self.vertices = body.vertices(subject.params.batched(), subject.vertex_offsets)[0].float()
             self._rest = body.rest(subject.params.shape, torch.zeros(1, len(body.expression_names)))[0].float()
         self.regions = surface_regions(body, self._rest)
-        matte, skin = subject.matte, skin_likeness(subject.matte.foreground, subject.keypoints)
+        matte = subject.matte
         self._lids = dilate(body.part("eyelids") > 0.5, body.faces, 3)
         self.labels = labels = vertex_labels(body, subject.params.shape)
+        self._uv = _uv_in_meters(body, self._rest, labels)
         self.parsing = parse(subject, self.vertices, labels, body, renderer)
         self._photo = PhotoMaps(subject, self.vertices, body.faces, self.regions, labels, self.parsing, renderer)
         clear = matte.alpha * ~self._photo.covered  # a hand before clothes does not bare them
-        bare = bare_surface(body, self.vertices, subject.camera, clear, skin, renderer.meshes) > 0.5
-        self._bare = remove_small_components(bare, mesh_edges(body.faces), _LEAST_BARE)
+        skin = functional.interpolate(self.parsing.skin[None, None], matte.alpha.shape, mode="bilinear")[0, 0]
+        bare = bare_surface(body, self.vertices, subject.camera, clear, skin, renderer.meshes)
+        self._bare = remove_small_components(bare > 0.5, mesh_edges(body.faces), _LEAST_BARE)
+        dressed = (self.regions == REGIONS.index("clothes")) & ~self._bare
+        worn = dressed | (self.regions == REGIONS.index("feet"))
+        if self.parsing.gloved:
+            worn |= self.regions == REGIONS.index("hands")
+        bareness = torch.where(self._bare, bare, 1.0)
+        self.bareness = torch.where(worn, bare.clamp(max=_WORN) * dressed, bareness)
         normals, trust = vertex_normals(self.vertices, body.faces), _vertex_trust(subject, body, self.regions)
         direct = self._photo.lookup(self.vertices, normals, trust, self.regions)
         arms, forearms = (
@@ -100,27 +114,58 @@ class PhotoPainter:
             for parts in (_ARM, _ARM[1:])
         )
         direct[~arms & near(self.vertices, self.vertices[forearms], _TOUCHING), FACING] = -1.0  # it faces a forearm
+        color, seen = self._look_strictly(direct)
+        expected = expected_colors(
+            body, self.regions, self._bare, self._rest, color, seen, self._photo.exposure, self._photo.hair,
+            skin_color(matte.foreground, subject.keypoints), self.parsing.gloved,
+        )  # fmt: skip
+        if not self.parsing.gloved:
+            hands = (self.regions == REGIONS.index("hands")) & (body.part("nails") < 0.5)
+            direct[hands, TRUST] *= like_shaded(color[hands], expected.hand)  # what shines between fingers is not theirs
         self._attributes = torch.cat([direct, direct[mirror]], 1)
-        self._fill(body, direct)
+        self._fill(body, direct, expected)
+        self._fabrics = self._find_fabrics(subject, body)
 
-    def _fill(self, body: BodyModel, direct: torch.Tensor) -> None:
+    def _find_fabrics(self, subject: Subject, body: BodyModel) -> list[tuple[torch.Tensor, Fabric]]:
+        """Return what each garment looks like close up, and on which triangles (F,) bool it is worn."""
+        camera, drawn = self.parsing.camera, self.parsing.drawn
+        height, width = subject.photo.height, subject.photo.width
+        face = drawn.face_index.clamp(min=0)
+        a, b, c = (self.vertices[body.faces[:, k]] for k in range(3))
+        normals = functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
+        facing = (normals * functional.normalize(camera.position - a, dim=-1)).sum(-1)[face] * (drawn.face_index >= 0)
+        facing = functional.interpolate(facing[None, None], (height, width), mode="bilinear", align_corners=False)[0, 0]
+        meter = self.parsing.meter * camera.width / width
+        shown, legs = self.parsing.at(height, width), ("left_leg", "right_leg")
+        of_legs = torch.isin(self.labels, torch.tensor([LABELS.index(name) for name in legs]))[body.faces].any(1)
+        found = []
+        clothes = (self.regions == REGIONS.index("clothes"))[body.faces].all(1)
+        for names, worn in ((("trunk",), clothes & ~of_legs), (legs, clothes & of_legs)):
+            shows = shown[[LABELS.index(name) for name in names]].sum(0) > _SHOWS
+            fabric = Fabric.find(subject.matte.foreground, shows & (subject.matte.alpha > 0.99), facing, meter)
+            if fabric is not None:
+                found.append((worn, fabric))
+        return found
+
+    def _look_strictly(self, direct: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Colors (V, 3) and trust (V,), which is low at borders: they are nearest to what is hidden."""
+        color, seen = self._photo.look(direct, soft=True)
+        return color, seen * smoothstep(seen, 0.05, 0.5)
+
+    def _fill(self, body: BodyModel, direct: torch.Tensor, expected: Expected) -> None:
         """Solves for the layers below the photo, per vertex."""
-        region, photo, mirror = self.regions, self._photo, body.mirror()[0]
-        color, seen = photo.look(direct, soft=True)
-        seen = seen * smoothstep(seen, 0.05, 0.5)  # borders are nearest to what is hidden: be strict
+        region, mirror = self.regions, body.mirror()[0]
+        color, seen = self._look_strictly(direct)
         other, other_seen = color[mirror], seen[mirror]
         edges = mesh_edges(self._faces)
         pair = region[edges].sort(1).values
         conductance = torch.where(pair[:, 0] == pair[:, 1], 1.0, 0.02)
-        conductance[(pair[:, 0] == 0) & (pair[:, 1] == 1)] = 0.08  # nobody knows where a collar ends
-        hem = (pair[:, 1] == 0) & (self._bare[edges[:, 0]] != self._bare[edges[:, 1]])
-        conductance[hem] = 0.02  # but of a sleeve the photo says it
+        conductance[(pair[:, 0] == REGIONS.index("clothes")) & (pair[:, 1] == REGIONS.index("skin"))] = 1.0  # a bare neck
         # Light differs a little between the sides; where they differ much, one of them shows something else.
         difference = color - other
         alike = torch.minimum(seen, other_seen) * torch.exp(-(difference.norm(dim=1) / 0.25).square())
         none, weak = torch.zeros_like(color), torch.full_like(seen, 0.03)
         light = screened_poisson(edges, conductance, difference, 20.0 * alike, none, weak)
-        expected = expected_colors(body, region, self._bare, self._rest, color, seen, photo.exposure, photo.hair)
         mirrored = 0.3 * other_seen
         value = color * seen[:, None] + (other + light) * mirrored[:, None]
         value = value / (seen + mirrored).clamp(min=1e-6)[:, None]
@@ -134,8 +179,15 @@ class PhotoPainter:
         to_hair, to_skin = (value - expected.color).norm(dim=1), (value - expected.skin).norm(dim=1)
         hair_like = smoothstep(to_skin / (to_hair + to_skin).clamp(min=1e-6), 0.35, 0.6)
         known = torch.where(scalp, known * hair_like, known)  # or the forehead would spread to the nape
-        base = screened_poisson(edges, conductance, value, 30.0 * known, expected.color, expected.strength).clamp(0.0, 1.0)
-        base = self._close_lids(body, base, known)
+        # Skin and cloth are spread apart, and meet where the one ends, not where triangles do.
+        bare = self.bareness > 0.5
+        skin, cloths = (
+            screened_poisson(
+                edges, conductance, value, 30.0 * known * own, expected.color, torch.where(own, expected.strength, _BEYOND)
+            ).clamp(0.0, 1.0)
+            for own in (bare, ~bare)
+        )
+        skin = self._close_lids(body, skin, known)
 
         eye = region == REGIONS.index("eyes")
         direction = torch.zeros_like(self._rest)
@@ -146,8 +198,8 @@ class PhotoPainter:
                 direction[ball] = functional.normalize(self._rest[ball] - center, dim=-1)
         teeth = region == REGIONS.index("teeth")
         arc = torch.where(teeth, dental_arc(self._rest, teeth), 0.0)
-        flags = torch.stack([eye, scalp, teeth, arc, cloth], 1)
-        self._below = torch.cat([base, light, direction, expected.color, flags], 1)
+        flags = torch.stack([eye, scalp, teeth, arc, cloth, self.bareness], 1)
+        self._below = torch.cat([skin, light, direction, expected.color, cloths, flags], 1)
         self._eyes = self._estimate_eyes(expected)
         self._strand_contrast = self._measure_strands()
 
@@ -206,19 +258,25 @@ class PhotoPainter:
         confidence = seen.clone()
         lacking = torch.nonzero(own < 1.0)[:, 0]
         if len(lacking):
-            below, trust = self._paint_below(triangles[lacking], weights[lacking])
+            below, trust = self._paint_below(face_index[lacking], weights[lacking])
             share = own[lacking]
             rgb[lacking] = share[:, None] * rgb[lacking] + (1.0 - share)[:, None] * below
             confidence[lacking] = share * seen[lacking] + (1.0 - share) * trust
         return Paint(rgb.clamp(0.0, 1.0), confidence, seen > 0.2, self._photo.shown(at))
 
-    def _paint_below(self, triangles: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _paint_below(self, face_index: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Completed colors (n, 3) and their confidence (n,)."""
-        value = barycentric(torch.cat([self._attributes[:, LOOKUP:], self._below], 1), triangles, weights)
+        value = torch.cat([self._attributes[:, LOOKUP:], self._below], 1)
+        value = barycentric(value, self._faces[face_index], weights)
         color, seen = self._photo.look(value[:, :LOOKUP])
         value = value[:, LOOKUP:]
-        base, light, direction, usual = value[:, :12].split(3, -1)
-        is_eye, hair, teeth, arc, cloth = value[:, 12:].unbind(-1)
+        base, light, direction, usual, worn = value[:, :15].split(3, -1)
+        is_eye, hair, teeth, arc, cloth, bareness = value[:, 15:].unbind(-1)
+        at = (self._uv[face_index] * weights[..., None]).sum(1)
+        for where, fabric in self._fabrics:
+            mine = where[face_index]
+            worn[mine] += fabric(at[mine])
+        base = torch.lerp(worn, base, smoothstep(bareness, 0.5 - _HEM, 0.5 + _HEM)[:, None])
         direction = functional.normalize(direction, dim=-1)
         base = base * (1.0 + self._strand_contrast * hair * hair_strands(direction))[:, None]
         base = base * (1.0 - teeth * tooth_gaps(arc))[:, None]
@@ -264,6 +322,16 @@ def _vertex_trust(subject: Subject, body: BodyModel, regions: torch.Tensor) -> t
         mean = torch.zeros(len(trust)).index_add(0, i, folded[j]).index_add(0, j, folded[i]) / count.clamp(min=1.0)
         folded = 0.5 * (folded + mean)
     return trust * (1.0 - folded)
+
+
+def _uv_in_meters(body: BodyModel, rest: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """(F, 3, 2) texture coordinates of corners, scaled so that on most of each part (V,) lengths are meters at rest (V, 3)."""
+    flat = functional.pad(body.uv, (0, 1))[None]
+    stretch = (_face_area(rest[None], body.faces)[0] / _face_area(flat, body.uv_faces)[0].clamp(min=1e-12)).sqrt()
+    part, scale = labels[body.faces[:, 0]], torch.ones_like(stretch)
+    for number in part.unique().tolist():
+        scale[part == number] = stretch[part == number].median()
+    return body.uv[body.uv_faces] * scale[:, None, None]
 
 
 def _face_area(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:

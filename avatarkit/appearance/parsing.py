@@ -55,6 +55,7 @@ _GLARE = 12.0  # CIELAB lightness above nine tenths of the hand that is not the 
 _SHINES = 5.0  # cost of taking it for a hand or forearm beside the mesh
 _BOTH = 0.03  # part of each arm's pixels that a color of both must have
 _SPREAD = 4.0  # of a color in CIELAB units, at least
+_SHADE = 0.5  # weight of lightness where skin is told from cloth
 _EVERY = 1e6  # volume of CIELAB: a part of unknown colors has a density of one over it
 _FITS, _MISFITS, _BELIEF = 5.0, -5.0, 0.7  # bounds of the logarithm of how well a color fits; how much of it counts
 _INSIDE, _SURE = 0.012, 0.8  # meters inside of the fitted part, and probability, from which a pixel teaches colors
@@ -76,7 +77,7 @@ class Parsing:
         camera: of the grid; it shows the whole photo. meter: size of its pixels on the body.
         probability: (L, h, w) of ``LABELS``, sums to one.
         fitted: (h, w) int64, the label of the mesh there; -1 off the mesh. drawn: the mesh, seen by ``camera``.
-        gloved: the hands show hardly any skin. skin: (h, w) 0 to 1, what looks like the skin of the face; 0 if that is not seen.
+        gloved: the hands show hardly any skin. skin: (h, w) 0 to 1, bare skin; 0 if no face tells it.
     """
 
     camera: Camera
@@ -153,7 +154,8 @@ def parse(subject: Subject, vertices: torch.Tensor, labels: torch.Tensor, body: 
     nowhere = torch.zeros_like(holding)
     chance = _where_it_hangs(chance, "hair", _scalp(fitted), nowhere, meter)
     chance = _where_it_hangs(chance, "held", holding, torch.stack([nowhere, *hands.values()]).any(0), meter)
-    return Parsing(camera, meter, chance, fitted, drawn, gloved, torch.zeros_like(alpha) if skin is None else skin)
+    bare = torch.zeros_like(alpha) if skin is None else _bare(lab, chance > 0.5, skin)
+    return Parsing(camera, meter, chance, fitted, drawn, gloved, bare)
 
 
 def _picture(subject: Subject, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -268,6 +270,30 @@ def _glare(
         return torch.zeros_like(on_hands)
     bright = lightness > lightness[on_hands].quantile(0.9) + _GLARE
     return bright & (skin > 0) & (pixels_to(holding) * meter < _BEFORE)
+
+
+def _bare(lab: torch.Tensor, shown: torch.Tensor, skin: torch.Tensor) -> torch.Tensor:
+    """(h, w) 0 to 1, how far colors are those of this person's skin rather than those of the clothes.
+
+    Skin in shade is unlike that of the face, but still less like the shirt; colors of neither keep their likeness to the face.
+
+    Args:
+        lab: (h, w, 3). shown: (L, h, w) bool, what pixels show. skin: (h, w) 0 to 1, what looks like the face.
+    """
+    flesh, cloth = (
+        shown[[LABELS.index(name) for name in names]].any(0) & like
+        for names, like in (
+            (("face", "neck", *_pair("hand"), *_pair("forearm")), skin > 0.5),
+            (("trunk", *_pair("upper_arm"), *_pair("leg")), skin < 0.5),
+        )
+    )
+    if min(int(flesh.sum()), int(cloth.sum())) < _LEAST:
+        return skin
+    seen = (lab * torch.tensor([_SHADE, 1.0, 1.0])).double()
+    pixels = seen.reshape(-1, 3).numpy()
+    fits = [_Colors.of([seen[m].numpy()], [np.ones(int(m.sum()), dtype=bool)], False)(pixels) for m in (flesh, cloth)]
+    told, of_skin, of_cloth = (torch.from_numpy(x).float().reshape(skin.shape) for x in (fits[0] - fits[1], *fits))
+    return torch.where(torch.maximum(of_skin, of_cloth) > 0.0, told.sigmoid(), skin)
 
 
 def _color_fit(

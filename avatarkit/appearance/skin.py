@@ -11,7 +11,7 @@ from avatarkit.types.camera import Camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
 
-__all__ = ["bare_surface", "skin_likeness"]
+__all__ = ["bare_surface", "skin_color", "skin_likeness"]
 
 _SPREAD = 0.018  # of chromaticity, at least
 _DARKEST, _LIGHTEST = -1.4, 0.7  # natural logarithm of brightness, against the face
@@ -19,12 +19,14 @@ _LIKE, _UNLIKE = 2.2, 3.6  # standard deviations up to which a color is skin's, 
 _LEAST_SEEN = 200.0  # weight of what is seen of a limb from which it tells where its sleeve ends
 _PIXELS = 512  # longer side of the picture in which bare skin is told from clothes
 _SURE, _MIRRORED, _DRESSED = 20.0, 4.0, 0.02  # weights of what is seen, of its mirror image, and of clothes everywhere
+_HEM = 0.02  # meters on both sides of a hem over which the likelihood of bare skin goes from 0 to 1
+_GRAY = 0.015  # chromaticity of a face in black and white, or toned in brown, which tells no skin
 _VIVID = 0.7  # how much more vivid than the face skin may be
 _PALE, _WARM = 0.35, 0.55  # redness against the face's up to which a color is gray, and from which it may be skin's
 
 
 def skin_likeness(image: torch.Tensor, keypoints: Keypoints | None) -> torch.Tensor | None:
-    """(H, W) 0 to 1; None where no face tells what the person's skin looks like.
+    """(H, W) 0 to 1; None where no face tells what the person's skin looks like, or only in black and white.
 
     Skin in shade keeps its hue, or glows in it where skin lights skin, so colors are compared by chromaticity, with the
     spread that the face itself has.
@@ -33,20 +35,16 @@ def skin_likeness(image: torch.Tensor, keypoints: Keypoints | None) -> torch.Ten
         image: (H, W, 3) sRGB 0 to 1.
         keypoints: of the photo, in its own pixels.
     """
-    cheeks = None if keypoints is None else keypoints.region("bare_face")
-    if keypoints is None or cheeks is None:
+    cheeks = _cheeks(image, keypoints)
+    if cheeks is None:
         return None
-    height, width = image.shape[:2]
-    points = torch.as_tensor(cheeks, dtype=torch.float32)
-    column, row = (points * torch.tensor([width / keypoints.width, height / keypoints.height])).long().unbind(-1)
-    inside = (row >= 0) & (column >= 0) & (row < height) & (column < width)
-    if int(inside.sum()) < len(points) // 2:
-        return None
-    smooth = functional.avg_pool2d(image.permute(2, 0, 1)[None], 3, 1, 1, count_include_pad=False)[0].permute(1, 2, 0)
+    smooth, row, column = cheeks
     total = smooth.sum(-1, keepdim=True).clamp(min=0.02)
     tone = torch.cat([smooth[..., :2] / total, total.log()], -1)  # (H, W, 3) r, g, brightness
-    face = tone[row[inside], column[inside]]
+    face = tone[row, column]
     middle = face.median(0).values
+    if float((middle[:2] - 1 / 3).norm()) < _GRAY:
+        return None
     off = (face - middle)[:, :2]
     near = off[off.norm(dim=1) <= off.norm(dim=1).median() * 2.5]
     covariance = near.T @ near / max(len(near) - 1, 1) + _SPREAD**2 * torch.eye(2)
@@ -61,6 +59,30 @@ def skin_likeness(image: torch.Tensor, keypoints: Keypoints | None) -> torch.Ten
     return like * ((away[..., 2] > _DARKEST) & (away[..., 2] < _LIGHTEST))
 
 
+def skin_color(image: torch.Tensor, keypoints: Keypoints | None) -> torch.Tensor | None:
+    """(3,) sRGB of the skin of cheeks and nose in the light that falls on them; arguments and None as ``skin_likeness``."""
+    cheeks = _cheeks(image, keypoints)
+    if cheeks is None:
+        return None
+    smooth, row, column = cheeks
+    return smooth[row, column].median(0).values
+
+
+def _cheeks(image: torch.Tensor, keypoints: Keypoints | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+    """Return the image (H, W, 3) a little smoothed, and rows (n,) and columns (n,) of pixels on cheeks and nose."""
+    cheeks = None if keypoints is None else keypoints.region("bare_face")
+    if keypoints is None or cheeks is None:
+        return None
+    height, width = image.shape[:2]
+    points = torch.as_tensor(cheeks, dtype=torch.float32)
+    column, row = (points * torch.tensor([width / keypoints.width, height / keypoints.height])).long().unbind(-1)
+    inside = (row >= 0) & (column >= 0) & (row < height) & (column < width)
+    if int(inside.sum()) < len(points) // 2:
+        return None
+    smooth = functional.avg_pool2d(image.permute(2, 0, 1)[None], 3, 1, 1, count_include_pad=False)[0].permute(1, 2, 0)
+    return smooth, row[inside], column[inside]
+
+
 def bare_surface(
     body: BodyModel,
     vertices: torch.Tensor,
@@ -71,7 +93,7 @@ def bare_surface(
 ) -> torch.Tensor:
     """(V,) 0 to 1: how likely each vertex is bare skin; where the photo does not show it, its surroundings decide.
 
-    Sleeves and trouser legs end at one place all around a limb.
+    Sleeves and trouser legs end at one place all around a limb. It crosses one half there, so that it can be interpolated.
 
     Args:
         vertices: (V, 3) in the photo's pose.
@@ -105,7 +127,7 @@ def bare_surface(
         limbs = torch.nonzero(~along.isnan())[:, 0]
         hem = _hem(along[limbs], value[limbs], known[limbs])
         if hem is not None:
-            value[limbs], known[limbs] = (along[limbs] > hem).float(), _SURE
+            value[limbs], known[limbs] = (0.5 + (along[limbs] - hem) / (2 * _HEM)).clamp(0.0, 1.0), _SURE
     edges = mesh_edges(body.faces)
     prior = torch.zeros(len(vertices), 1)
     weak = torch.full((len(vertices),), _DRESSED)
@@ -130,5 +152,7 @@ def _hem(along: torch.Tensor, bare: torch.Tensor, weight: torch.Tensor) -> float
     along, order = along.sort()
     wrong = torch.cumsum((weight * (2.0 * bare - 1.0))[order], 0)  # skin that would be covered, less cloth that would be
     wrong = torch.cat([torch.zeros(1), wrong])
-    least = int(torch.nonzero(wrong <= wrong.min() + 1e-3)[-1])  # what is not seen wears what its neighbor does
+    best = torch.nonzero(wrong <= wrong.min() + 1e-3)[:, 0].tolist()
+    # Cloth ends where it was last seen, if there is skin farther on, and else at the end of the limb.
+    least = best[-1] if best[-1] == len(along) else best[0]
     return float(along[least - 1]) if least else -torch.inf

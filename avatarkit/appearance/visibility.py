@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from scipy import ndimage
 from torch.nn import functional
 
 from avatarkit.appearance.color_priors import luminance
@@ -15,7 +14,7 @@ from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import Mesh
 from avatarkit.types.subject import Subject
 
-__all__ = ["FACING", "LOOKUP", "PhotoMaps"]
+__all__ = ["FACING", "LOOKUP", "TRUST", "PhotoMaps"]
 
 _UPPER_ARMS, _FOREARMS, _HANDS, _LEGS, _FEET = (
     (f"left_{part}", f"right_{part}") for part in ("upper_arm", "forearm", "hand", "leg", "foot")
@@ -30,13 +29,14 @@ _TAKES = (
 """Parts of the surface, and of which parts in the photo they take colors."""
 _GLOVES = 3  # row that takes all colors where only the body's landmarks tell of a hand, and nothing there looks like skin
 _SLEEVES = [1, 2]  # rows that take those of hands that no detector found, too: a fist under the other arm rests there
-LOOKUP, FACING = 6 + len(_TAKES), 3
-"""Numbers per point that a look into the photo needs, and which of them is the cosine between its normal and the camera."""
+LOOKUP, FACING, TRUST = 6 + len(_TAKES), 3, 4
+"""Numbers per point that a look needs; which of them is the cosine between normal and camera, and which the trust."""
 
 _WORKING_SIZE = 1024  # pixels along the photo's longer side for the visibility test
 _INNER = REGIONS.index("mouth")
 _SHADE = 0.02  # meters beside a forearm in which the trunk lies in its shade
 _OWN = 0.5, 0.8  # probability that a pixel shows a part, below which the part takes no color from it, and from which it does
+_SOLID = 2.0  # pixels inside the person in which no light of the background shines through hair
 _SHOWN = 0.3, 0.6  # the same, of what the photo shows at all
 
 
@@ -45,8 +45,9 @@ class PhotoMaps:
 
     Attributes:
         exposure: brightness of white things, 0.5 to 1.
-        hair: (n, 3) colors of the scalp, and around it where the person is larger than the mesh.
-        covered: (H, W) bool, pixels of the photo that show a thing, or may show a hand or forearm where the mesh shows the trunk.
+        hair: (n, 3) colors of hair.
+        covered: (H, W) bool, pixels that show a thing, perhaps a hand or forearm where the mesh shows the trunk, or another part
+            where it shows an arm's.
     """
 
     def __init__(
@@ -87,13 +88,16 @@ class PhotoMaps:
         if subject.quality.partially_visible and parsing.gloved:
             own[_GLOVES] = 1.0
         limb = probability[_numbers((*_FOREARMS, *_HANDS, "held"))].sum(0) > _OWN[0]
-        trunk = torch.where(hit, labels[shown], -1) == LABELS.index("trunk")
+        fitted = torch.where(hit, labels[shown], -1)
+        trunk = fitted == LABELS.index("trunk")
         lit = torch.where(trunk, smoothstep(pixels_to(limb) * meter, 0.0, _SHADE), 1.0)
         things = probability[_numbers(("held", "other"))].sum(0) > _OWN[0]
+        for part in map(_numbers, (_UPPER_ARMS, _FOREARMS)):
+            things |= torch.isin(fitted, part) & (probability[part].sum(0) < _OWN[0])
         self.covered = functional.interpolate((trunk & limb | things)[None, None].float(), matte.alpha.shape)[0, 0] > 0.5
         self._shows = smoothstep(own, *_SHOWN)[None]
         self._trust = alpha * trust * torch.cat([outer * lit * smoothstep(own, *_OWN), inner[None]])[None]
-        self.hair = _hair_pixels(alpha, region, meter, color)
+        self.hair = color[(probability.argmax(0) == LABELS.index("hair")) & (pixels_to(alpha < 0.95) > _SOLID)]
         far = functional.max_pool2d(drawn.depth[None, None], 3, stride=1, padding=1)
         self._depth_limit = torch.where(far > 0, far + 0.002 + 1.5 * far / camera.K[0, 0], far)[0, 0].reshape(-1)
         inside = matte.alpha > 0.9
@@ -119,7 +123,7 @@ class PhotoMaps:
         """Colors (n, 3) in the photo of points (n, LOOKUP) from ``lookup``, and how far they can be trusted (n,)."""
         grid = at[None, None, :, :2]
         trust = functional.grid_sample(self._trust, grid, padding_mode="border", align_corners=False)[0, :, 0]
-        trust = (trust.T * at[:, 5:]).sum(1) * at[:, 4] * smoothstep(at[:, FACING], 0.2, 0.65) * self._in_front(at)
+        trust = (trust.T * at[:, 5:]).sum(1) * at[:, TRUST] * smoothstep(at[:, FACING], 0.2, 0.65) * self._in_front(at)
         picture = self._soft if soft else self._color
         return functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)[0, :, 0].T, trust
 
@@ -185,18 +189,6 @@ def _opening_trust(subject: Subject, camera: Camera, scale: float) -> tuple[torc
 def _numbers(names: tuple[str, ...]) -> torch.Tensor:
     """(n,) int64 of ``LABELS``."""
     return torch.tensor([LABELS.index(name) for name in names])
-
-
-def _hair_pixels(alpha: torch.Tensor, region: torch.Tensor, meter: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
-    """(n, 3) colors that may be hair: of the scalp, and of the person up to 6 cm off it."""
-    scalp = region == REGIONS.index("scalp")
-    if not scalp.any():
-        return torch.zeros(0, 3)
-    solid = pixels_to(~(alpha > 0.95)) > 2.0  # what shines around the border is no hair
-    distance, (row, column) = ndimage.distance_transform_edt((region < 0).numpy(), return_indices=True)
-    near = region[torch.from_numpy(row), torch.from_numpy(column)] == REGIONS.index("scalp")
-    off = (region < 0) & near & (torch.from_numpy(distance).float() * meter < 0.06)
-    return color[solid & (off | scalp)]
 
 
 def _channels_first(image: torch.Tensor) -> torch.Tensor:

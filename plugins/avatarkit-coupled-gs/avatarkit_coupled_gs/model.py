@@ -141,7 +141,7 @@ class CoupledAvatar:
         vertices = transform(posed.vertices[:, 3:15], posed.vertices[:, :3] + self.dT)
         seen = renderer.meshes.render(Mesh(vertices, body.faces), subject.camera)
         fitted = torch.where(seen.face_index >= 0, painter.labels[body.faces[seen.face_index.clamp(min=0), 0]], -1)
-        places = place_parts(painter.parsing, body, painter.labels, vertices, config.held == "keep")
+        places = place_parts(painter.parsing, body, painter.labels, vertices, painter.bareness > 0.5, config.held == "keep")
         seeds = seed(subject, seen, fitted, painter.parsing, places, config.grow_layers, config.grow_limit, config.scale_factor)
         rest = undo(blend(posed.joints, seeds.joints, seeds.weights), seeds.position)
         still = self.template + self.dT

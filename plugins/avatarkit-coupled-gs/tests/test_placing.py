@@ -110,7 +110,7 @@ def _of(parsing: Parsing, name: str) -> torch.Tensor:
 
 def test_a_part_beside_the_mesh_moves_with_its_own_joints(context, dressed):
     body, painter = context.get("body"), PhotoPainter(dressed, context.get("body"), context.get("renderer"))
-    places = place_parts(painter.parsing, body, painter.labels, painter.vertices, held=True)
+    places = place_parts(painter.parsing, body, painter.labels, painter.vertices, painter.bareness > 0.5, held=True)
     off = (painter.parsing.fitted < 0) & (places.label >= 0)
     for name, joint in (("hair", "head"), ("face", "head"), ("left_hand", "left_elbow"), ("right_hand", "right_elbow")):
         mine = off & (places.label == LABELS.index(name))

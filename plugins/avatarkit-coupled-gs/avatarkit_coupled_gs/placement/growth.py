@@ -21,13 +21,13 @@ from avatarkit_coupled_gs.placement.placing import Places, before
 
 __all__ = ["Seeds", "lasting", "seed"]
 
-_FAINT = 0.05  # alpha from which hair is seen
+_FAINT = 0.05  # alpha from which hair is seen; of all else half
 _BORDER = 2.0  # pixels beside the mesh in which a matte's border is that of its sampling, not hair
 _SURE = 0.5  # probability from which something lies before another part
 _GAP = 0.005  # meters between pieces that hang together, if seeds are not farther apart
 _THING = 0.05  # meters; what is held and larger need not touch the fitted hand
 _STRETCH = 3.0  # times their distance in the photo that neighbors may be apart at rest
-_BESIDE = 2.5  # pixels of the parsing's grid from which a pixel takes what its part does
+_BESIDE, _BESIDE_SKIN = 2.5, 0.5  # pixels of the parsing's grid from which a pixel takes what its part does; of bare limbs
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,11 @@ def seed(
     alpha = subject.matte.alpha.cpu().numpy()
     covered = mesh.face_index.cpu().numpy() >= 0
     to_mesh = distance_transform_edt(~covered)
-    seen = alpha > np.where((to_mesh > 0) & (to_mesh <= _BORDER), 0.5, _FAINT)
-    label, cell, sure = _cells(seen & _perhaps(parsing, *alpha.shape), parsing, places)
+    label, cell, sure = _cells((alpha > _FAINT) & _perhaps(parsing, *alpha.shape), parsing, places)
+    faint = (label == LABELS.index("hair")) & ((to_mesh == 0) | (to_mesh > _BORDER))
+    label[(alpha <= 0.5) & ~faint] = -1
     bare = (label >= 0) & ~covered
-    front = sure & covered & before(torch.from_numpy(label.clip(min=0)), fitted.cpu()).numpy()
+    front = sure & covered & (label >= 0) & before(torch.from_numpy(label.clip(min=0)), fitted.cpu()).numpy()
     depth = places.depth.reshape(-1).numpy()[cell]
     inside = distance_transform_edt(np.pad(alpha > 0.5, 1))[1:-1, 1:-1]
     half = np.minimum(inside, 0.5 * to_mesh + 2.0) * depth / float(subject.camera.K[0, 0])
@@ -128,8 +129,10 @@ def _cells(seen: np.ndarray, parsing: Parsing, places: Places) -> tuple[np.ndarr
         if not mine.any():
             continue
         away, (row, column) = distance_transform_edt(~mine, return_indices=True)
-        here = (label == number) & (away[y, x] < _BESIDE)
-        cell[here] = (row * w + column)[y[here], x[here]]
+        nearest = (row * w + column)[y, x]
+        reach = np.where(places.bare.reshape(-1).numpy()[nearest], _BESIDE_SKIN, _BESIDE)
+        here = (label == number) & (away[y, x] < reach)
+        cell[here] = nearest[here]
     labels, cells, sure = np.full(seen.shape, -1), np.zeros(seen.shape, dtype=np.int64), np.zeros(seen.shape, dtype=bool)
     kept = cell >= 0
     labels[*at[:, kept]], cells[*at[:, kept]], sure[*at[:, kept]] = label[kept], cell[kept], chance[kept] > _SURE

@@ -23,7 +23,7 @@ _PULL = 1e-3  # of a part's usual depth: it counts only where nothing of the par
 _KNOWN = 1e3  # pull of the surface
 _FARTHEST = 0.12  # meters from the surface of its part at which a pixel is not the part's any more; not of hair and held things
 _HAND_OFF, _ARM_OFF = 0.025, 0.06  # the same of hands, and of arms in their sleeves
-_SKIN_OFF = 0.012  # the same of bare limbs: skin does not stand off the body, the fit is wrong there
+_SKIN_OFF = 0.002  # the same of bare limbs: skin does not stand off the body, the fit is wrong there
 _BESIDE, _THICK = 1.2, 0.004  # how far it may lie from its part in space: times their distance in the picture, and meters more
 _AROUND = 3  # vertices that move a pixel
 _TOUCH = 0.1  # part of a hand's pixels under a held thing that it may reach into
@@ -75,12 +75,14 @@ class Places:
         label: (h, w) int64 of ``LABELS``; -1 where nothing is placed.
         depth: (h, w) meters. weights: (h * w, J) over all joints, rows of placed pixels sum to one.
         anchor: (h, w) int64, the pixel, counted row by row, of the surface whose expression they follow.
+        bare: (h, w) bool, skin of limbs, beside which nothing grows.
     """
 
     label: torch.Tensor
     depth: torch.Tensor
     weights: torch.Tensor
     anchor: torch.Tensor
+    bare: torch.Tensor
 
 
 def same_surface(label: torch.Tensor, fitted: torch.Tensor) -> torch.Tensor:
@@ -97,23 +99,27 @@ def before(label: torch.Tensor, fitted: torch.Tensor) -> torch.Tensor:
     return (fitted >= 0) & ~same_surface(label, fitted) & (_BEFORE[label] | (label == _HAIR) | sleeve)
 
 
-def place_parts(parsing: Parsing, body: BodyModel, labels: torch.Tensor, vertices: torch.Tensor, held: bool) -> Places:
+def place_parts(
+    parsing: Parsing, body: BodyModel, labels: torch.Tensor, vertices: torch.Tensor, bare: torch.Tensor, held: bool
+) -> Places:
     """Find depth and weights at pixels that are not on their part's surface.
 
     Depth is diffused from where the part touches its surface. The nearest points of that surface in space then move a pixel,
     so that it never follows anything farther off than what it lies on.
 
     Args:
-        labels: (V,) of ``vertex_labels``. vertices: (V, 3) of the posed mesh, world. held: place what hands hold, too.
+        labels: (V,) of ``vertex_labels``. vertices: (V, 3) of the posed mesh, world. bare: (V,) bool, skin without clothes.
+        held: place what hands hold, too.
     """
     label, fitted, drawn = parsing.probability.argmax(0), parsing.fitted, parsing.drawn
     surface = (fitted >= 0) & _GOES_OVER[label, fitted.clamp(min=0)]
     wanted = (label != _OTHER) & (held | (label != _HELD)) & ((fitted < 0) | before(label, fitted))
     away = _from_its_part(label, surface) * parsing.meter
-    bare = _LIMBS[label] & ~_HANDS[label] & (parsing.skin > 0.5)
-    wanted &= (_FREE[label] | (away < torch.where(bare, _SKIN_OFF, _OFF[label]))) & _no_specks(
-        label, away, wanted | surface, parsing.meter
-    )
+    anchors = _anchors(label, surface)
+    on_skin = bare[body.faces[drawn.face_index.reshape(-1)[anchors].clamp(min=0), 0]] | (parsing.skin > 0.5)
+    on_skin &= _LIMBS[label] & ~_HANDS[label]
+    most = torch.where(on_skin, _SKIN_OFF, _OFF[label])
+    wanted &= (_FREE[label] | (away < most)) & _no_specks(label, away, wanted | surface, parsing.meter)
     at = parsing.camera.to_camera(vertices)
     depth = _diffused(label, surface, wanted, torch.where(surface, drawn.depth, 0.0), _usual(labels, at[:, 2]))
     table = torch.zeros(len(labels), len(body.joint_names)).scatter_add(1, body.skinning_indices, body.skinning_weights)
@@ -123,7 +129,7 @@ def place_parts(parsing: Parsing, body: BodyModel, labels: torch.Tensor, vertice
     depth, weights = _grasped(depth, weights, label, wanted, parsing, labels, at, table)
     shift = (depth - drawn.depth + _CLEAR).clamp(min=0.0) * (fitted >= 0) * wanted * (label != _HELD)
     wanted &= shift < torch.where(_FREE[label], 5 * _PUSHED, _PUSHED)
-    return Places(torch.where(surface | wanted, label, -1), depth - shift, weights, _anchors(label, surface))
+    return Places(torch.where(surface | wanted, label, -1), depth - shift, weights, anchors, on_skin)
 
 
 def _from_its_part(label: torch.Tensor, surface: torch.Tensor) -> torch.Tensor:
