@@ -29,7 +29,8 @@ from avatarkit.errors import ConfigError, InputError, StageError
 from avatarkit.storage.bundle import write_bundle
 from avatarkit.utils.progress import Progress, SilentProgress
 from avatarkit_cli.commands.view import _server
-from avatarkit_cli.main import app
+from avatarkit_cli.main import _COMMANDS, app
+from avatarkit_cli.plugin_commands import OWN_COMMANDS
 from avatarkit_cli.progress import BarProgress, LineProgress, make_progress
 from avatarkit_cli.shared import parse_size
 
@@ -185,7 +186,7 @@ def test_the_package_without_a_command_line_says_so(
     assert capsys.readouterr().err == message
 
 
-COMMAND = "import sys; sys.argv[0] = 'avatarkit'; from avatarkit_cli.main import main; main()"
+COMMAND = "import sys; sys.argv[0] = 'avatarkit'; from avatarkit_cli.entry import main; main()"
 
 
 @pytest.mark.parametrize(
@@ -301,6 +302,10 @@ def test_a_broken_third_party_plugin_breaks_no_command(tmp_path: Path) -> None:
     strict = run_fresh("plugins", "list", AVATARKIT_STRICT="1", **environ)
     assert strict.returncode == 2
     assert "Plugin 'broken'" in strict.stderr
+
+
+def test_no_plugin_can_take_the_name_of_a_command() -> None:
+    assert set(_COMMANDS) == set(OWN_COMMANDS)
 
 
 def test_plugins_may_add_commands(tmp_path: Path) -> None:

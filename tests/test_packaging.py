@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib
 import json
 import re
@@ -285,7 +286,34 @@ def test_every_module_says_what_it_exports(module: str) -> None:
         assert hasattr(loaded, name)
 
 
-@pytest.mark.parametrize("folder", ["avatarkit", "cli/avatarkit_cli", *(f"plugins/{p}/{package(p)}" for p in PLUGINS)])
+PACKAGES = ["avatarkit", "cli/avatarkit_cli", *(f"plugins/{p}/{package(p)}" for p in PLUGINS)]
+
+
+def imports_of(file: Path, modules: set[str]) -> set[str]:
+    """Modules among ``modules`` that a file imports when it is imported or run, in functions too; not for types alone."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    left_out = {"TYPE_CHECKING", "not TYPE_CHECKING", "__name__ == '__main__'"}
+    guards = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) in left_out]
+    guarded = {id(inner) for guard in guards for statement in guard.body for inner in ast.walk(statement)}
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in guarded:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found & modules
+
+
+@pytest.mark.parametrize("folder", PACKAGES)
+def test_imports_go_in_no_circle(folder: str) -> None:
+    root = (ROOT / folder).parent
+    paths = {file: file.relative_to(root).with_suffix("").parts for file in (ROOT / folder).rglob("*.py")}
+    files = {".".join(parts).removesuffix(".__init__"): file for file, parts in paths.items()}
+    graph = {name: imports_of(file, set(files)) - {name} for name, file in files.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError with the modules of a circle
+
+
+@pytest.mark.parametrize("folder", PACKAGES)
 def test_no_package_has_more_modules_at_one_level_than_a_reader_takes_in(folder: str) -> None:
     for level in {file.parent for file in (ROOT / folder).rglob("*.py")}:
         modules = sorted(file.name for file in level.glob("*.py"))

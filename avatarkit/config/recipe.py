@@ -31,8 +31,9 @@ from typing import Annotated, Any, TypeVar
 from avatarkit.config.options import Range, did_you_mean, make_config
 from avatarkit.config.sections import SECTIONS
 from avatarkit.errors import ConfigError, InputError
+from avatarkit.utils.files import read_text
 from avatarkit.utils.moved import renamed
-from avatarkit.utils.plain import BadText, parse_toml, parse_value, read_text
+from avatarkit.utils.plain import BadText, parse_toml, parse_value
 from avatarkit.utils.text import shortened
 
 __all__ = ["OPTIONAL_SLOTS", "SECTIONS", "SLOTS", "Choice", "LossChoice", "Recipe", "presets"]

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from avatarkit.errors import InputError, MissingWeights
-from avatarkit.utils.plain import BadText, parse_json, read_text
+from avatarkit.utils.files import read_text
+from avatarkit.utils.plain import BadText, parse_json
 
 __all__ = ["fill", "flat", "read_settings", "read_state"]
 

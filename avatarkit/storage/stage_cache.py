@@ -32,6 +32,7 @@ from avatarkit.utils.files import (
     disk_errors,
     disk_sentence,
     inside,
+    read_text,
     relative_name,
     replace,
     sha256_of,
@@ -43,7 +44,7 @@ from avatarkit.utils.files import (
 )
 from avatarkit.utils.folders import exchange
 from avatarkit.utils.leftovers import forget, remember
-from avatarkit.utils.plain import BadText, parse_json, read_text
+from avatarkit.utils.plain import BadText, parse_json
 
 __all__ = [
     "Stage",

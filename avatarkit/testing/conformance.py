@@ -9,20 +9,21 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 
 from avatarkit.config.options import options_of
 from avatarkit.errors import AvatarkitError, ConfigError
-from avatarkit.interfaces import PROTOCOLS, optional_members, with_defaults
+from avatarkit.interfaces import PROTOCOLS, optional_members
 from avatarkit.registry.requirements import requirements
 from avatarkit.registry.specs import ComponentSpec
+from avatarkit.testing.cases import Case, Check, CheckFailed, Finding, Skipped, expect, on_cpu, same
 from avatarkit.testing.material import Material
 from avatarkit.testing.method import memory_registry
+from avatarkit.testing.people import PEOPLE_CHECKS
+from avatarkit.testing.pictures import PICTURE_CHECKS
 from avatarkit.validation import Violation
 
 __all__ = [
@@ -39,93 +40,6 @@ __all__ = [
     "on_cpu",
     "same",
 ]
-
-
-class CheckFailed(AssertionError):
-    """A component violates its contract; the text says how."""
-
-
-class Skipped(Exception):
-    """A check does not apply; the text says why."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check.
-
-    Attributes:
-        check: name of the check.
-        state: ``passed``, ``failed`` or ``skipped``.
-        detail: what is wrong, or why it was skipped.
-    """
-
-    check: str
-    state: Literal["passed", "failed", "skipped"]
-    detail: str = ""
-
-
-@dataclass
-class Case:
-    """A component and the material that it is tested on.
-
-    Attributes:
-        component: its descriptor.
-        material: the person, photo and other components.
-        options: options of the component.
-    """
-
-    component: ComponentSpec
-    material: Material
-    options: Mapping[str, Any]
-
-    def make(self) -> Any:
-        """Return a new instance."""
-        return with_defaults(self.component.create(self.options, self.material.context), PROTOCOLS[self.component.kind])
-
-
-Check = Callable[[Case], None]
-
-
-def expect(condition: Any, message: str) -> None:
-    """Fail the check unless ``condition`` holds."""
-    if not condition:
-        raise CheckFailed(message)
-
-
-def on_cpu(value: Any, what: str = "the result") -> Any:
-    """Return a value; fail the check if a tensor in it is not on the CPU, the device of the checks."""
-    for tensor in _tensors(value):
-        expect(tensor.device.type == "cpu", f"{what} holds a tensor on {tensor.device}; its inputs and the context are on cpu")
-    return value
-
-
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            yield from _tensors(getattr(value, field.name))
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _tensors(inner)
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            yield from _tensors(inner)
-
-
-def same(a: Any, b: Any) -> bool:
-    """Return whether two values are equal, bit for bit."""
-    if isinstance(a, torch.Tensor):
-        return isinstance(b, torch.Tensor) and a.shape == b.shape and torch.equal(a, b)
-    if isinstance(a, np.ndarray):
-        return isinstance(b, np.ndarray) and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-    if dataclasses.is_dataclass(a) and not isinstance(a, type):
-        return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
 
 
 # ----------------------------------------------------------------------------------------------------- for every kind
@@ -233,9 +147,6 @@ COMMON: tuple[Check, ...] = (
 
 def checks_of(kind: str) -> tuple[Check, ...]:
     """Return the checks for a kind of component, in order."""
-    from avatarkit.testing.people import PEOPLE_CHECKS
-    from avatarkit.testing.pictures import PICTURE_CHECKS
-
     return (*COMMON, *(PEOPLE_CHECKS | PICTURE_CHECKS)[kind])
 
 

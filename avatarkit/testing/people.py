@@ -13,7 +13,7 @@ import torch
 from avatarkit import validation
 from avatarkit.errors import InputError
 from avatarkit.io.photo import photo_from_array
-from avatarkit.testing.conformance import Case, Check, Skipped, expect, on_cpu, same
+from avatarkit.testing.cases import Case, Check, Skipped, expect, on_cpu, same
 from avatarkit.testing.tiny import tiny_motion
 from avatarkit.types.body import JointLandmarks, SurfaceLandmarks
 from avatarkit.types.mesh import linear_blend_skinning

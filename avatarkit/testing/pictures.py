@@ -15,7 +15,7 @@ from avatarkit import validation
 from avatarkit.errors import AvatarkitError, StoreError
 from avatarkit.interfaces import AvatarModel, Posed, TrainStep
 from avatarkit.rendering import render_posed
-from avatarkit.testing.conformance import Case, Check, expect, on_cpu, same
+from avatarkit.testing.cases import Case, Check, expect, on_cpu, same
 from avatarkit.testing.material import Material
 from avatarkit.testing.tiny import ReferenceRenderer
 from avatarkit.types.camera import Camera

@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from avatarkit.errors import InputError, StoreError
 from avatarkit.utils.leftovers import forget, is_inside, is_temporary, sweep, temporary_name
 from avatarkit.utils.paths import cache_folder
+from avatarkit.utils.plain import parse_json
 
 __all__ = [
     "avatar_files",
@@ -30,6 +31,7 @@ __all__ = [
     "disk_sentence",
     "inside",
     "only_user",
+    "read_text",
     "relative_name",
     "replace",
     "require_file",
@@ -211,13 +213,26 @@ def check_output(path: Path, *inputs: Path | None) -> None:
 
 def avatar_files(folder: Path) -> tuple[str, ...]:
     """Names of the files of the avatar in ``folder``, the manifest among them; none where there is no avatar."""
-    from avatarkit.utils.plain import parse_json, read_text
-
     try:
         manifest = parse_json(read_text(folder / "manifest.json", "manifest", 4 << 20))
         return ("manifest.json", *manifest["files"]) if manifest["format"] == "avatarkit-avatar" else ()
     except (InputError, ValueError, OSError, TypeError, KeyError):
         return ()
+
+
+def read_text(path: Path, what: str, most_bytes: int) -> str:
+    """Return the text of an ordinary file in UTF-8, with or without a byte-order mark.
+
+    Raises:
+        InputError: it is missing, no ordinary file, too large, or no such text.
+    """
+    require_file(path, what, most_bytes)
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no {what}: it is not UTF-8 text.") from error
 
 
 @contextmanager

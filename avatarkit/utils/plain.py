@@ -11,14 +11,11 @@ import math
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from avatarkit.errors import InputError
-from avatarkit.utils.files import require_file
 from avatarkit.utils.text import shortened
 
-__all__ = ["MOST_LEVELS", "BadText", "parse_json", "parse_toml", "parse_value", "read_text"]
+__all__ = ["MOST_LEVELS", "BadText", "parse_json", "parse_toml", "parse_value"]
 
 MOST_LEVELS = 32  # of nesting; ours have at most 6
 _MOST_DIGITS = 40  # of one number as text
@@ -27,21 +24,6 @@ _LARGEST = 2**63
 
 class BadText(ValueError):
     """Text is not valid JSON or TOML within our bounds; the message says what is wrong, without a full stop."""
-
-
-def read_text(path: Path, what: str, most_bytes: int) -> str:
-    """Return the text of an ordinary file in UTF-8, with or without a byte-order mark.
-
-    Raises:
-        InputError: it is missing, no ordinary file, too large, or no such text.
-    """
-    require_file(path, what, most_bytes)
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no {what}: it is not UTF-8 text.") from error
 
 
 def parse_json(text: str | bytes) -> Any:

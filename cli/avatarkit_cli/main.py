@@ -42,11 +42,11 @@ from avatarkit_cli.commands import (
     view,
     weights,
 )
-from avatarkit_cli.entry import main
+from avatarkit_cli.plugin_commands import OWN_COMMANDS, add_commands
 from avatarkit_cli.shared import blame, load_registry, tell
 from avatarkit_cli.streams import ReaderLeftError
 
-__all__ = ["add_commands", "app", "main", "run"]
+__all__ = ["app", "run"]
 
 _FAULTS = {
     errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG, errno.ENFILE, errno.ENOSPC,
@@ -247,28 +247,6 @@ def _without_plugins(words: list[str]) -> tuple[list[str], list[Path]]:
     return rest, files
 
 
-def add_commands(registry: Any, cli: typer.Typer) -> None:
-    """Let plugins add commands; one whose name is taken is left out, and recorded as a problem."""
-    owners = dict.fromkeys(_COMMANDS, "avatarkit itself")
-    known = {id(entry) for infos in (cli.registered_commands, cli.registered_groups) for entry in infos}
-
-    def added(plugin: Any) -> str | None:
-        taken = []
-        infos: Any
-        for infos in (cli.registered_commands, cli.registered_groups):
-            for new in [entry for entry in infos if id(entry) not in known]:
-                name = new.name or getattr(new.callback, "__name__", "").replace("_", "-")
-                if name in owners:
-                    infos.remove(new)
-                    taken.append(f"{name!r}, which is one of {owners[name]}")
-                else:
-                    owners[name] = f"the plugin {plugin.name!r}"
-                    known.add(id(new))
-        return f"It adds the command {' and '.join(taken)}; its own is left out." if taken else None
-
-    registry.register_commands(cli, added)
-
-
 def run() -> int:
     """Run the command line and return the exit code."""
     # Threads of torch that spin while they wait take the cores that our rasterizers need; set before torch is imported.
@@ -282,7 +260,7 @@ def run() -> int:
     try:
         rest, plugins = _without_plugins(sys.argv[1:])
         command = next((word for word in rest if not word.startswith("-")), None)
-        if command not in _COMMANDS:  # a plugin's command, or help
+        if command not in OWN_COMMANDS:  # a plugin's command, or help
             add_commands(load_registry(plugins), app)
             sys.argv[1:] = rest
         elif command != sys.argv[1]:  # flags for plugins came first

@@ -21,6 +21,7 @@ from avatarkit.errors import AvatarkitError, InputError, StoreError
 from avatarkit.utils.files import (
     disk_errors,
     only_user,
+    read_text,
     relative_name,
     require_file,
     sha256_of,
@@ -30,7 +31,7 @@ from avatarkit.utils.files import (
     write_text,
 )
 from avatarkit.utils.paths import find_weights, weights_folder
-from avatarkit.utils.plain import BadText, parse_json, read_text
+from avatarkit.utils.plain import BadText, parse_json
 from avatarkit_cli.checkpoints.downloads import Listing, fetch_file, ordinary_size, side_files
 from avatarkit_cli.shared import size_text
 

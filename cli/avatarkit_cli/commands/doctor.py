@@ -38,7 +38,7 @@ def doctor(plugin: PluginFiles = None, as_json: JsonFlag = False) -> None:
 
 def _with_commands(registry: Registry) -> Registry:
     """Return the registry with problems of the commands that plugins add."""
-    from avatarkit_cli.main import add_commands
+    from avatarkit_cli.plugin_commands import add_commands
 
     add_commands(registry, typer.Typer())
     return registry

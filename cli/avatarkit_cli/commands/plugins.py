@@ -183,7 +183,7 @@ def _find(registry: Registry, name: str) -> list[ComponentSpec]:
 
 def _list(registry: Registry, as_json: bool) -> None:
     from avatarkit.registry import KINDS
-    from avatarkit_cli.main import add_commands
+    from avatarkit_cli.plugin_commands import add_commands
 
     add_commands(registry, typer.Typer())
 

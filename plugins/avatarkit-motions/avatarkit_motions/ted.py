@@ -20,8 +20,9 @@ from avatarkit.motion.formats.bvh import MOST_FRAMES
 from avatarkit.motion.formats.pose_format import LandmarkTrack
 from avatarkit.motion.lifting import landmark_motion
 from avatarkit.types.body import Motion
+from avatarkit.utils.files import read_text
 from avatarkit.utils.paths import expand
-from avatarkit.utils.plain import parse_json, read_text
+from avatarkit.utils.plain import parse_json
 from avatarkit_motions.config import TedConfig
 from avatarkit_motions.segments import segment
 from avatarkit_motions.source import BuiltinMotions, given_folder

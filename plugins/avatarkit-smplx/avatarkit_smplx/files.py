@@ -18,9 +18,8 @@ import numpy as np
 
 from avatarkit.errors import InputError, MissingWeights
 from avatarkit.io.npz import read_npz
-from avatarkit.utils.files import require_file
+from avatarkit.utils.files import read_text, require_file
 from avatarkit.utils.paths import find_weights
-from avatarkit.utils.plain import read_text
 
 __all__ = ["UV_WEIGHTS", "WEIGHTS", "find_model", "load_smplx", "read_uv"]
 

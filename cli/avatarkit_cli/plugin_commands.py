@@ -1,0 +1,36 @@
+"""Commands that plugins add to the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+__all__ = ["OWN_COMMANDS", "add_commands"]
+
+OWN_COMMANDS = (
+    "build", "animate", "render", "view", "export", "track", "evaluate", "info", "motions", "plugins", "weights", "doctor",
+)  # fmt: skip
+"""Names that no plugin can take."""
+
+
+def add_commands(registry: Any, cli: typer.Typer) -> None:
+    """Let plugins add commands; one whose name is taken is left out, and recorded as a problem."""
+    owners = dict.fromkeys(OWN_COMMANDS, "avatarkit itself")
+    known = {id(entry) for infos in (cli.registered_commands, cli.registered_groups) for entry in infos}
+
+    def added(plugin: Any) -> str | None:
+        taken = []
+        infos: Any
+        for infos in (cli.registered_commands, cli.registered_groups):
+            for new in [entry for entry in infos if id(entry) not in known]:
+                name = new.name or getattr(new.callback, "__name__", "").replace("_", "-")
+                if name in owners:
+                    infos.remove(new)
+                    taken.append(f"{name!r}, which is one of {owners[name]}")
+                else:
+                    owners[name] = f"the plugin {plugin.name!r}"
+                    known.add(id(new))
+        return f"It adds the command {' and '.join(taken)}; its own is left out." if taken else None
+
+    registry.register_commands(cli, added)
