@@ -24,13 +24,13 @@ from avatarkit.testing.motion_faults import motion_faults
 # Figure -> limit, unit, whether more is better, and what was measured when the limit was set. One machine gives the same bits;
 # other processors move the last ones, and the margins leave room for that alone. Raise a limit when the avatar gets better.
 LIMITS = {
-    "psnr_matte": (26.1, "dB", True, "26.42"),
-    "silhouette_iou": (0.945, "", True, "0.9498"),
+    "psnr_matte": (26.5, "dB", True, "26.83"),
+    "silhouette_iou": (0.945, "", True, "0.9504"),
     "face_error_percent_head": (1.05, "% of the head's height", False, "0.945"),
     # Shares of the person's pixels, means over 34 pictures in motion.
     "detached": (0.01, "% of the person", False, "0.001"),
-    "stray": (0.03, "% of the person", False, "0.013"),
-    "holes": (0.02, "% of the person", False, "0.003"),
+    "stray": (0.03, "% of the person", False, "0.009"),
+    "holes": (0.02, "% of the person", False, "0.007"),
 }
 
 built = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))

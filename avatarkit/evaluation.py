@@ -39,6 +39,7 @@ from avatarkit.types.mesh import Mesh
 from avatarkit.utils.files import only_user, sha256_of
 from avatarkit.utils.folders import OutputFolder
 from avatarkit.utils.progress import Progress, default_progress
+from avatarkit.utils.threads import cores, prefetch, single_threaded
 
 __all__ = ["METHODS", "METRICS", "evaluate", "losses_to"]
 
@@ -282,26 +283,32 @@ class _Evaluation:
         raise ConfigError("No perceptual metric is available. Run avatarkit doctor to see what is missing.")
 
     def compare(self, chosen: Sequence[int], distance: Any, metric: str) -> list[dict[str, Any]]:
-        """Return the scores of all methods for each frame, and save their pictures."""
-        out = []
-        with self.progress.stage("compare"):
-            for k, number in enumerate(chosen):
-                stages = {method: self._drawn(method, number, metric) for method in METHODS}
-                missing = [method for method, stage in stages.items() if not stage.ready]
-                if missing:
-                    images = {method: self._draw(method, number) for method in missing}
-                    truth = self._true(number)
-                    places = windows(self._landmarks(number), self.window, self.size)
-                    scores = compare({m: image[..., :3] for m, image in images.items()}, truth[..., :3], places, distance)
-                    for method in missing:
-                        iou = _iou(images[method][..., 3] > 0.5, truth[..., 3] > 0.5)
-                        with stages[method].write() as folder:
-                            save_png(folder / "picture.png", images[method][..., :3])
-                            write_json(folder / "scores.json", scores[method] | {"mask_iou": iou})
-                out.append({method: read_json(stage.folder / "scores.json") for method, stage in stages.items()})
-                self._pictures[number] = [stage.folder / "picture.png" for stage in stages.values()]
-                self.progress.update(f"frame {number}", (k + 1) / len(chosen))
-        return out
+        """Return the scores of all methods for each frame, and save their pictures; frames are compared on all cores."""
+        stages = {number: {method: self._drawn(method, number, metric) for method in METHODS} for number in chosen}
+
+        def drawn() -> Iterator[tuple[int, dict[str, torch.Tensor], torch.Tensor]]:
+            for number in chosen:
+                images = {method: self._draw(method, number) for method, stage in stages[number].items() if not stage.ready}
+                if images:
+                    yield number, images, self._true(number)
+
+        def scored(pictures: tuple[int, dict[str, torch.Tensor], torch.Tensor]) -> tuple[int, dict[str, Any]]:
+            number, images, truth = pictures
+            places = windows(self._landmarks(number), self.window, self.size)
+            scores = compare({m: image[..., :3] for m, image in images.items()}, truth[..., :3], places, distance)
+            for method, image in images.items():
+                scores[method]["mask_iou"] = _iou(image[..., 3] > 0.5, truth[..., 3] > 0.5)
+            return number, {method: (image[..., :3], scores[method]) for method, image in images.items()}
+
+        with self.progress.stage("compare"), single_threaded():
+            for number, results in prefetch(scored, drawn(), cores()):
+                for method, (picture, scores) in results.items():
+                    with stages[number][method].write() as folder:
+                        save_png(folder / "picture.png", picture)
+                        write_json(folder / "scores.json", scores)
+                self.progress.update(f"frame {number}", (list(chosen).index(number) + 1) / len(chosen))
+        self._pictures |= {number: [stage.folder / "picture.png" for stage in made.values()] for number, made in stages.items()}
+        return [{method: read_json(stage.folder / "scores.json") for method, stage in stages[n].items()} for n in chosen]
 
     def facts(self, chosen: Sequence[int], scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Return facts about the clip and how well it was tracked.

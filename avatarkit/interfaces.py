@@ -40,6 +40,7 @@ __all__ = [
     "PROTOCOLS",
     "AvatarModel",
     "BodyModel",
+    "ColorTarget",
     "Context",
     "Exporter",
     "GaussianRasterizer",
@@ -465,6 +466,23 @@ class TensorSpec:
     high: float = math.inf
 
 
+@dataclass(frozen=True)
+class ColorTarget:
+    """What an avatar should look like in one view.
+
+    Attributes:
+        image: (H, W, 3) the person's colors.
+        weight: (H, W) of squared errors, 0 outside the person.
+        camera: camera of the view.
+        params: parameters of the person in it.
+    """
+
+    image: torch.Tensor
+    weight: torch.Tensor
+    camera: Camera
+    params: BodyParams
+
+
 @runtime_checkable
 class AvatarModel(Protocol):
     """An animatable person made of Gaussians, or of a textured mesh. The same class trains and plays."""
@@ -494,6 +512,17 @@ class AvatarModel(Protocol):
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return the parameters that an optimizer may change."""
         ...
+
+    def solve_colors(self, targets: Sequence[ColorTarget], iterations: int) -> None:
+        """Set the colors that fit views of the photo best, with everything else fixed; the default leaves them alone.
+
+        A picture is linear in the colors of opaque splats, so that this takes seconds where an optimizer takes hundreds of
+        steps.
+
+        Args:
+            targets: views; they are posed with ``pose_for_photo``.
+            iterations: limit for an iterative solver.
+        """
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return all tensors that ``load`` needs, contiguous, on the CPU."""

@@ -1,4 +1,4 @@
-"""How well the body follows somebody whose photo is known: a table with a row per clip.
+"""How well the body follows a person whose photo is known: a table with a row per clip.
 
     python benchmarks/tracking_known.py CLIP... --frames 75
 

@@ -54,7 +54,7 @@ Random = torch.Generator
 
 
 def posed(parameters: Parameters, shape: torch.Tensor, random: Random) -> BodyParams:
-    """Somebody who gestures and speaks: the joints vary as the tracker's anatomy lets them."""
+    """Return a person who gestures and speaks: the joints vary within the tracker's joint limits."""
     body, anatomy = parameters.body, parameters.anatomy
     x = parameters.encode(body.neutral())
     spread = torch.full((len(anatomy.mean), 1), 0.4)
@@ -189,7 +189,7 @@ def photos(components: Components, count: int, detect: bool, alike: bool, output
 
 
 def face_ratio(body: BodyModel, tracked: BodyParams, truth: BodyParams) -> float:
-    """How much larger the true face is: how large somebody is and how far away, a picture does not tell."""
+    """Return how much larger the true face is: a picture does not tell size from distance."""
     face = body.part("face") > 0.5
     x, y = (body.rest(p.shape, p.expression[:1])[0][face] for p in (tracked, truth))
     return float((y - y.mean(0)).norm(dim=1).mean() / (x - x.mean(0)).norm(dim=1).mean())

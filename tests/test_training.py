@@ -96,6 +96,26 @@ def test_an_interrupted_training_gives_the_same_avatar_bit_for_bit(subject, tmp_
     assert report.steps == 8
 
 
+@pytest.mark.parametrize(("solves", "expected"), [(0, []), (1, [10]), (2, [0, 10]), (3, [0, 5, 10])])
+def test_colors_are_solved_evenly_over_the_training(subject, solves, expected):
+    class Solving(Blob):
+        def solve_colors(self, targets, iterations):
+            assert sum(float(t.weight.sum()) for t in targets) == pytest.approx(1)
+            done.append(steps[-1] + 1 if steps else 0)
+
+        def pose(self, params):
+            steps.append(len(steps))
+            return super().pose(params)
+
+    done: list[int] = []
+    steps: list[int] = []
+    avatar = Solving(tiny_context())
+    avatar.create(subject, [])
+    config = TrainingConfig(steps=10, resolution=48, color_solves=solves)
+    train(avatar, subject, [], [LossTerm("rgb", rgb, 1.0)], config, ReferenceRenderer(), 0)
+    assert done == expected
+
+
 def test_a_damaged_checkpoint_starts_again(subject, tmp_path):
     (tmp_path / "checkpoint.safetensors").write_bytes(b"not a checkpoint")
     fresh, _ = _train(subject, 3)

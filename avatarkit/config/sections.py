@@ -36,6 +36,10 @@ class TrainingConfig:
     """Epsilon in Adam's denominator. With a tiny value (3DGS: 1e-15), noise moves Gaussians that are hardly visible as fast as
     all others: the gradient of a visible color is about 1e-6.
     """
+    color_solves: Annotated[int, Range(0, 1000)] = 0
+    """Number of times that colors are solved for the photo by least squares, evenly spread, the last time after the last step."""
+    color_iterations: Annotated[int, Range(1, 1000)] = 10
+    """Iterations of conjugate gradients of each."""
     checkpoint_every: Annotated[int, Range(1, 1_000_000)] = 100
     """Steps between checkpoints, from which an interrupted build continues."""
     evaluate_every: Annotated[int, Range(1, 1_000_000, "steps")] = 100

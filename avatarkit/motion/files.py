@@ -11,11 +11,11 @@ import torch
 
 from avatarkit.errors import InputError
 from avatarkit.interfaces import BodyModel, GetComponent
-from avatarkit.io.gltf import is_gltf
 from avatarkit.io.npz import read_npz
 from avatarkit.motion.formats.bvh import is_bvh
 from avatarkit.motion.formats.bvh_motion import bvh_motion
 from avatarkit.motion.formats.bvh_writer import write_bvh
+from avatarkit.motion.formats.gltf import is_gltf
 from avatarkit.motion.formats.gltf_motion import gltf_motion
 from avatarkit.motion.formats.own import ARRAYS as OWN_ARRAYS
 from avatarkit.motion.formats.own import is_own, read_own, save_motion

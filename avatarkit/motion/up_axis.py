@@ -1,7 +1,7 @@
-"""Finds which way is up in a motion file, whose format does not say so.
+"""Finds which way is up in a motion file whose format does not say so.
 
-The six directions along the axes compete. Gravity and the file's convention speak, not the pose alone: a person who does
-push-ups stays on the floor, and a clip in camera axes, y down, is turned.
+The six directions along the axes are compared by gravity and by the file's conventions, not by the pose alone: a person who does
+push-ups stays on the floor, and a clip in camera axes (y down) is turned.
 """
 
 from __future__ import annotations

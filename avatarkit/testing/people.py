@@ -50,7 +50,7 @@ def _the_same_photo_gives_the_same_matte(case: Case) -> None:
     expect(same(case.make().matte(m.photo, m.keypoints), case.make().matte(m.photo, m.keypoints)), "two mattes differ")
 
 
-def _a_matte_of_nobody_is_an_input_error(case: Case) -> None:
+def _a_matte_without_a_person_is_an_input_error(case: Case) -> None:
     """A uniform picture raises InputError or gives an empty matte."""
     photo = photo_from_array(_blank())
     try:
@@ -79,7 +79,7 @@ def _the_same_picture_gives_the_same_landmarks(case: Case) -> None:
     expect(same(case.make().detect(image), case.make().detect(image)), "two detections differ")
 
 
-def _a_picture_of_nobody_is_an_input_error(case: Case) -> None:
+def _a_picture_without_a_person_is_an_input_error(case: Case) -> None:
     """A uniform picture raises InputError."""
     try:
         case.make().detect(_blank())
@@ -302,12 +302,12 @@ PEOPLE_CHECKS: dict[str, tuple[Check, ...]] = {
         _a_matte_has_the_size_of_the_photo,
         _a_matte_needs_no_keypoints,
         _the_same_photo_gives_the_same_matte,
-        _a_matte_of_nobody_is_an_input_error,
+        _a_matte_without_a_person_is_an_input_error,
     ),
     "keypoints": (
         _landmarks_are_sets_with_scores,
         _the_same_picture_gives_the_same_landmarks,
-        _a_picture_of_nobody_is_an_input_error,
+        _a_picture_without_a_person_is_an_input_error,
         _a_video_is_followed_lazily,
     ),
     "body": (

@@ -187,7 +187,7 @@ def _copied(value: Any) -> Any:
     return {k: _copied(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
-def _nobody_in_the_picture_is_fine(case: Case) -> None:
+def _a_picture_without_a_person_is_fine(case: Case) -> None:
     """An empty matte gives a finite value too."""
     validation.require_tensor(case.make()(_step(case, empty=True)), (), "the loss")
 
@@ -376,7 +376,7 @@ PICTURE_CHECKS: dict[str, tuple[Check, ...]] = {
     "loss": (
         _a_step_gives_a_scalar,
         _the_step_is_left_alone,
-        _nobody_in_the_picture_is_fine,
+        _a_picture_without_a_person_is_fine,
         _gradients_are_finite,
         _the_same_step_gives_the_same_value,
     ),

@@ -128,6 +128,10 @@ def train(
     start = _resume(optimizer, report, checkpoints)
     photos = photo_views(subject, config.resolution, confidence)
     sampler = Sampler(photos, labels, config)
+    solves = _color_solves(config)
+    targets = photos.color_targets(config.detail_share) if solves else ()
+    if start == 0 and 0 in solves:
+        avatar.solve_colors(targets, config.color_iterations)
     for step in range(start, config.steps):
         g = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
         view = sampler.draw(g)
@@ -136,6 +140,8 @@ def train(
         if values:
             torch.stack(list(values.values())).sum().backward()
             optimizer.step(factor)
+        if step + 1 in solves:
+            avatar.solve_colors(targets, config.color_iterations)
         if callbacks:
             rates = {g.name: g.lr * factor for g in groups}
             losses = {name: value.detach() for name, value in values.items()}
@@ -189,6 +195,12 @@ class _Adam:
 def _part(tensor: torch.Tensor, part: int) -> torch.Tensor:
     """Return one of ``_PARTS`` parts of the numbers in a tensor, which share its memory."""
     return tensor.reshape(-1)[tensor.numel() * part // _PARTS : tensor.numel() * (part + 1) // _PARTS]
+
+
+def _color_solves(config: TrainingConfig) -> set[int]:
+    """Return after how many steps colors are solved."""
+    count = config.color_solves
+    return {config.steps - config.steps * k // max(count - 1, 1) for k in range(count)}
 
 
 def learning_rate_factor(step: int, config: TrainingConfig) -> float:

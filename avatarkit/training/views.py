@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt, label
 
 from avatarkit.geometry.mesh_graph import limb
-from avatarkit.interfaces import BodyModel, Renderer
+from avatarkit.interfaces import BodyModel, ColorTarget, Renderer
 from avatarkit.types.body import BodyParams
 from avatarkit.types.camera import Camera
 from avatarkit.types.keypoints import Keypoints
@@ -56,6 +56,12 @@ class PhotoViews:
 
     full: View
     details: tuple[View, ...]
+
+    def color_targets(self, detail_share: float) -> list[ColorTarget]:
+        """Return what colors should explain; the details have a share of the weight, which sums to one."""
+        share = detail_share if self.details else 0.0
+        views = [(self.full, 1 - share), *((view, share / len(self.details)) for view in self.details)]
+        return [_color_target(view, part) for view, part in views if part > 0]
 
 
 def photo_views(subject: Subject, resolution: int, confidence: torch.Tensor | None = None) -> PhotoViews:
@@ -134,6 +140,11 @@ def _photo_view(subject: Subject, confidence: torch.Tensor, window: tuple[int, i
         trust = small[..., 7]
         camera = camera.resized(size[1], size[0])
     return View("photo", image.contiguous(), alpha.contiguous(), trust.contiguous(), camera, subject.params)
+
+
+def _color_target(view: View, part: float) -> ColorTarget:
+    weight = view.alpha * view.confidence
+    return ColorTarget(view.image, part * weight / weight.sum().clamp(min=1e-6), view.camera, view.params)
 
 
 def _details(keypoints: Keypoints) -> list[tuple[int, int, int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -36,17 +37,22 @@ def single_threaded() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def prefetch(make: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
-    """Yield ``make`` of each item, in order; another thread makes the next one while the caller is busy."""
-    with ThreadPoolExecutor(1, thread_name_prefix="avatarkit-ahead") as pool:
-        coming: Future[_Out] | None = None
+def prefetch(make: Callable[[_In], _Out], items: Iterable[_In], threads: int = 1) -> Iterator[_Out]:
+    """Yield ``make`` of each item, in order; other threads make the next ones while the caller is busy.
+
+    Args:
+        make: function of one item.
+        items: taken by the caller's thread, at most ``threads`` ahead.
+        threads: how many items are made at once.
+    """
+    with ThreadPoolExecutor(threads, thread_name_prefix="avatarkit-ahead") as pool:
+        coming: deque[Future[_Out]] = deque()
         for item in items:
-            following = pool.submit(make, item)
-            if coming is not None:
-                yield coming.result()
-            coming = following
-        if coming is not None:
-            yield coming.result()
+            coming.append(pool.submit(make, item))
+            if len(coming) > threads:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
 
 
 def cores() -> int:

@@ -11,8 +11,8 @@ import torch
 from scipy.spatial.transform import Rotation, Slerp
 
 from avatarkit.errors import InputError
-from avatarkit.io.gltf import Gltf
 from avatarkit.motion.formats.bvh import MOST_FRAMES
+from avatarkit.motion.formats.gltf import Gltf
 from avatarkit.motion.reading import MotionInfo, Reading
 from avatarkit.motion.skeleton import recognize_rig
 from avatarkit.motion.source_skeleton import SourceSkeleton

@@ -13,11 +13,12 @@ from avatarkit.appearance.painter import PhotoPainter
 from avatarkit.errors import StoreError
 from avatarkit.geometry.mesh_graph import dilate
 from avatarkit.geometry.rotations import matrix_to_quaternion, multiply_quaternions
-from avatarkit.interfaces import BodyModel, Context, ParameterGroup, Posed, Renderer, Subject, TensorSpec
+from avatarkit.interfaces import BodyModel, ColorTarget, Context, ParameterGroup, Posed, Renderer, Subject, TensorSpec
 from avatarkit.types.body import BodyParams
 from avatarkit.types.gaussians import Gaussians, rotate_sh
 from avatarkit.types.mesh import Mesh, barycentric
 from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit_coupled_gs.color_solver import Smoothness, solve_colors
 from avatarkit_coupled_gs.config import CoupledConfig
 from avatarkit_coupled_gs.deformation.ellipsoids import surface_ellipsoids, turns
 from avatarkit_coupled_gs.deformation.rigid import INFLUENCES, blend, move, undo
@@ -35,6 +36,7 @@ _SH0 = 0.28209479177387814  # zeroth spherical harmonic: rgb = 0.5 + _SH0 * sh0,
 # The paper's alpha = 1, as its rasterizer blends it: 3DGS lets no Gaussian cover more than 0.99 of what lies behind. With 1
 # itself, rasterizers that stop before the last light is gone would leave a tenth of the background in some pixels.
 _OPACITY = 0.99
+_HIDDEN = 10.0  # how many times smoother solved colors are that the photo does not show, as ``LaplacianConfig.unseen``
 _FIXED = ("shape", "triangles", "weights", "seed_offset", "seed_joints", "seed_weights")
 
 
@@ -219,6 +221,17 @@ class CoupledAvatar:
         """(N, 3) sRGB, of which a ``share`` (N, 1), 0 to 1, learns."""
         learning = share if self._held is None else torch.where(self._held, 0.0, share)
         return torch.add(self.sh0.new_tensor(0.5), _learning(self.sh0, learning), alpha=_SH0)
+
+    def solve_colors(self, targets: Sequence[ColorTarget], iterations: int) -> None:
+        """See ``AvatarModel.solve_colors``; each color follows as far as the photo shows its Gaussian."""
+        with torch.no_grad():
+            views = [(self.pose_for_photo(target.params).gaussians, target) for target in targets]
+        share = self._shown if self._held is None else torch.where(self._held, 0.0, self._shown)
+        hidden = 1 + _HIDDEN * (1 - self.photo_confidence[:, None])
+        smoothness = Smoothness(self.topology.difference, 0.5 + _SH0 * self.sh0_start, hidden)
+        change = solve_colors(views, share, smoothness, self.context.get("renderer").gaussians, iterations)
+        with torch.no_grad():
+            self.sh0.add_(change, alpha=1 / _SH0)
 
     def _posed(self, params: BodyParams, name: str, share: torch.Tensor, present: torch.Tensor) -> Posed:
         """With colors of which a ``share`` learns, and Gaussians that are ``present`` (N,)."""

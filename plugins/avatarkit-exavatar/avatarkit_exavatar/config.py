@@ -82,8 +82,8 @@ class ExAvatarConfig:
     """Steps per frame of a clip whose pose is roughly known."""
 
     lean_weight: Annotated[float, Range(0, 1e9)] = 25.0
-    """In videos: squared difference of the trunk's direction, from hips to shoulders, from the detector's rough
-    3D. That is right to a sixth of a radian: too little for a photo, enough where many frames agree."""
+    """In videos: squared difference between the trunk's direction, from hips to shoulders, and the detector's rough
+    3D. That is accurate to a sixth of a radian: too little for a photo, enough where many frames agree."""
 
     texture_rounds: Annotated[int, Range(0, 1000), Formerly("carried_rounds")] = 2
     """In clips of a person whose photo is known: how often a frame is compared with the photo's texture on the moving body."""
@@ -98,10 +98,10 @@ class ExAvatarConfig:
     """Frames that are smoothed together."""
 
     body_cutoff: Annotated[float, Range(0.01, 1000)] = 3.5
-    """Hertz: half of a movement of the body at this frequency is taken for noise."""
+    """Hertz: half of a movement of the body at this frequency is treated as noise."""
 
     arm_cutoff: Annotated[float, Range(0.01, 1000)] = 7.0
-    """The same for arms whose hands are seen."""
+    """The same for arms with visible hands."""
 
     hand_cutoff: Annotated[float, Range(0.01, 1000)] = 8.0
     """The same for fingers."""
@@ -110,10 +110,10 @@ class ExAvatarConfig:
     """The same for facial actions; blinks and speech are fast."""
 
     fast_gesture: Annotated[float, Range(0, 1e6)] = 8.0
-    """Radians per second squared, after smoothing, from which a joint is let go: noise has less, waving hands have more."""
+    """Radians per second squared, after smoothing, from which a joint is smoothed less: above noise, below waving hands."""
 
     shape_frames: Annotated[int, Range(1, 1000)] = 3
-    """Frames of a video of a stranger whose shape is that with which all are tracked."""
+    """In videos of an unknown person: frames that give the shape with which all frames are tracked."""
 
     shared_frames: Annotated[int, Range(1, 1000)] = 12
-    """Frames that then tell the shape together."""
+    """Frames that then refine the shape together."""

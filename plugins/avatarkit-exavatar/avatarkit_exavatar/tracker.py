@@ -95,10 +95,10 @@ class ExAvatarTracker:
     ) -> Motion:
         """Tracks consecutive frames with a fixed shape, smoothed without losing fast gestures.
 
-        Frames in which nobody was seen are bridged and not ``valid``.
+        Frames without a person are interpolated and not ``valid``.
 
         Raises:
-            InputError: nobody was seen in any frame.
+            InputError: no frame shows a person.
         """
         seen = [k is not None and bool(k.points.keys() & {"face478", "pose33"}) for k in frames]
         if not any(seen):

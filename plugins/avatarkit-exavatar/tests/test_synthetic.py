@@ -219,7 +219,12 @@ def test_fingers_that_nobody_found_show_less_than_an_open_hand(context, tracker)
     at = tracker.parameters.layout.pose
     assert torch.equal(tucked[at][kept], x[at][kept])
     arm = _Arm(tracker.parameters, x, "left", observation, camera, rasterizer)
-    assert (arm._wrist(tucked) - arm._wrist(x)).norm() < 0.25 * observation.head_pixels  # where it was seen it stays
+    before, after = arm._wrist(arm._limb.transforms(torch.stack([x, tucked])))
+    assert (after - before).norm() < 0.25 * observation.head_pixels  # where it was seen it stays
+    mesh = Mesh(body.vertices(tracker.parameters.decode(tucked))[0], body.faces)
+    posed = arm._limb.posed(arm._limb.transforms(tucked[None]))[0]
+    torch.testing.assert_close(posed, mesh.vertices[arm._limb.number], rtol=0, atol=1e-6)
+    assert (arm._limb.draw(posed) == rasterizer.render(mesh, camera).face_index).float().mean() > 0.9999
 
     open_hand = rasterizer.render(Mesh(body.vertices(params)[0], body.faces), camera).face_index
     hand = vertices_below(body, "left_wrist")[body.faces[open_hand.clamp(min=0)]].all(-1) & (open_hand >= 0)

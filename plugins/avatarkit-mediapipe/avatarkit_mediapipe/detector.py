@@ -168,7 +168,7 @@ class MediaPipeKeypoints:
                 if people:
                     best = max(people, key=lambda p: p.head * p.score)
                     now = self._look(image, best.roi, self._video_look, best, runs=BODY_RUNS_VIDEO)
-                    if now is not None and not _is_somebody(now, best):
+                    if now is not None and not _is_person(now, best):
                         now = None
             last = now
             yield None if now is None else _keypoints(now, image.shape[1], image.shape[0], count)
@@ -229,7 +229,7 @@ class MediaPipeKeypoints:
         if sighting.head < self._config.min_head_pixels:
             raise self._too_small(sighting.head)
         if sighting.face is None:
-            if not (person.face and _is_somebody(sighting, person)):
+            if not (person.face and _is_person(sighting, person)):
                 raise InputError("The face is not visible (covered, cut off or turned away); use a photo that shows it.")
             return
         inside = ((sighting.face.points >= 0) & (sighting.face.points < (width, height))).all(1).mean()
@@ -241,7 +241,7 @@ class MediaPipeKeypoints:
     def _look_for(self, image: np.ndarray, person: Person) -> _Sighting | None:
         """Return the person that was detected.
 
-        Where the landmarks end up on somebody else, again from the face downwards.
+        If the landmarks end up on another person, search again from the face down.
         """
         regions = [person.roi]
         if person.face:
@@ -396,7 +396,7 @@ def _next_region(region: Any, before: Roi, width: int, height: int) -> Roi:
     )
 
 
-def _is_somebody(sighting: _Sighting, person: Person) -> bool:
+def _is_person(sighting: _Sighting, person: Person) -> bool:
     """Return whether a body whose face was not found counts as a person.
 
     The body model also finds hands and furniture.

@@ -1,7 +1,7 @@
-"""How far hair and clothes stand out from the body mesh, and which label pixels must not be believed because of it.
+"""Estimates how far hair and clothes extend beyond the body mesh, and which label pixels are therefore unreliable.
 
-A label shows the naked mesh. Where the photo's matte lies outside of it, the person is larger than the label says:
-there the label may neither color nor empty a pixel, or it would shave the hair off.
+A label shows the bare body mesh. Where the photo's matte extends beyond it, the person is larger than in the label: there the
+label must neither color nor empty a pixel, or it would remove the hair.
 """
 
 from __future__ import annotations

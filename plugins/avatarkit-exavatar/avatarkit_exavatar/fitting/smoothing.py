@@ -1,9 +1,9 @@
 """Smooths a sequence inside the fit: all frames of a window take one Gauss-Newton step together.
 
-Each frame brings its quadratic model (what the pictures say), neighbors are tied by a penalty on acceleration. The
-penalty of an unknown is set from how firmly the pictures hold it, so that every one of them lets through the same
-frequencies: half of a movement at the cutoff remains, fast gestures below it stay. Of accelerations that noise does not
-have, a second look lets the rest through. Where pictures say nothing, the penalty alone bridges the gap.
+Each frame contributes its quadratic model of the objective, and a penalty on acceleration couples neighbors. The penalty of
+an unknown is scaled by how well the pictures determine it, so that all unknowns get the same cutoff frequency: half of a
+movement at the cutoff remains, slower gestures stay. Accelerations larger than noise then get a weaker penalty. Where pictures
+do not show a body part, the penalty alone interpolates.
 """
 
 from __future__ import annotations

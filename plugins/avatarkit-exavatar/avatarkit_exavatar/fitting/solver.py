@@ -145,7 +145,7 @@ def minimize(
         terms: what is minimized.
         prior: pulls the unknowns to what is usual.
         free: (P,) bool, unknowns that may change.
-        iterations: at most this many steps, counting those that were tried in vain.
+        iterations: at most this many steps, rejected ones included.
         damping: of the first step, relative to the diagonal.
         tolerance: relative gain below which the search ends.
 

@@ -1,8 +1,8 @@
-"""The detector's rough 3D, steadied over time.
+"""Averages the detector's rough 3D over time.
 
-How far shoulders turn and arms reach shows in pixels only as they shorten, which says little where a limb lies square to the
-view. The rough 3D says it, but shakes by centimeters from frame to frame. A landmark's depth is therefore averaged over the
-frames around in which it is at about the same place across the view: it keeps what is fast, and a cut is not crossed.
+Pixels show how far shoulders turn and arms reach only by foreshortening, which says little where a limb is parallel to the
+image plane. The rough 3D has this depth, but jitters by centimeters from frame to frame. So the depth of a landmark is averaged
+over neighboring frames in which it is at about the same place in the picture: fast movements stay, and cuts are not crossed.
 """
 
 from __future__ import annotations

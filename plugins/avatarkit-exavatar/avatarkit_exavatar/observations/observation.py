@@ -99,10 +99,11 @@ class Observation:
 
 
 class Observations(LazySequence[Observation | None]):
-    """What the frames of a video say, worked out when asked for: a long video needs no memory for it.
+    """The observations of a video's frames, computed on access, so that long videos need no memory for them.
 
     Args:
-        frames: landmarks, None where nobody was seen. make: turns them into what the fit takes.
+        frames: landmarks; None for frames without a person.
+        make: turns landmarks into observations.
     """
 
     def __init__(self, frames: Sequence[Keypoints | None], make: Callable[[Keypoints], Observation]) -> None:
@@ -137,7 +138,7 @@ def observe(keypoints: Keypoints, body: BodyModel, alpha: torch.Tensor | None = 
     Args:
         keypoints: landmarks of the picture.
         body: the body model.
-        alpha: (H, W) matte of a photo; body points off the person lose their say, since detectors guess hidden limbs. None for
+        alpha: (H, W) matte of a photo; body points off the person get no weight, since detectors guess hidden limbs. None for
             the frames of a video.
     """
     head = _head_pixels(keypoints)

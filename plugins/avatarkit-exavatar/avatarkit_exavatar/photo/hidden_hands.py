@@ -11,7 +11,8 @@ only its depth is searched.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,6 +30,7 @@ from avatarkit_exavatar.fitting.residuals import Places
 from avatarkit_exavatar.fitting.solver import Prior, minimize
 from avatarkit_exavatar.observations.contour import resize_alpha
 from avatarkit_exavatar.observations.observation import Observation
+from avatarkit_exavatar.photo.one_limb import OneLimb
 
 __all__ = ["tuck_hands"]
 
@@ -160,10 +162,21 @@ class _Arm:
         return bool(self._hand.any()) and self._at["elbow"] is not None and self._at["wrist"] is not None
 
     @cached_property
-    def _ends(self) -> Points:
+    def _end_joints(self) -> list[int]:
         """Elbow and wrist."""
         joints = {g.name: g.joints[0] for g in self._parameters.body.pose_groups}
-        return near_joints(self._kinematics.identity, [joints[f"{self._side}_{name}"] for name in ("elbow", "wrist")])
+        return [joints[f"{self._side}_{name}"] for name in ("elbow", "wrist")]
+
+    @cached_property
+    def _ends(self) -> Points:
+        """Elbow and wrist."""
+        return near_joints(self._kinematics.identity, self._end_joints)
+
+    @cached_property
+    def _limb(self) -> OneLimb:
+        """What moves, over what does not."""
+        groups = [f"{self._side}_{name}" for name in self._at]
+        return OneLimb(self._parameters, self._x, groups, self._camera, self._rasterizer)
 
     def tucked(self, person: torch.Tensor, bare: torch.Tensor) -> tuple[torch.Tensor, float]:
         """(P,) the best pose found, and which part of the hand lies on skin in it; maps (H, W) say where the person is."""
@@ -177,29 +190,41 @@ class _Arm:
         wrong = person.clamp(min=_BEHIND) - _ASKING * free  # skin asks for the hand, clothes refuse it
         alone = render(Mesh(vertices, body.faces[self._hand]), camera).face_index
         whole = max(float((alone >= 0).sum()), 1.0)
-        start, sunk = self._wrist(self._x), self._sunk(_Move(), vertices, render(Mesh(vertices, body.faces), camera).face_index)
+        limb, least = self._limb, float(wrong.clamp(max=0.0).sum()) / whole
+        at_rest = limb.transforms(self._x[None])
+        start = self._wrist(at_rest)
+        sunk = self._sunk(_Move(), limb.posed(at_rest)[0], limb.draw(limb.posed(at_rest)[0]))
 
-        def tried(move: _Move) -> _Trial:
-            pose = self._moved(move)
-            vertices = body.vertices(self._parameters.decode(pose))[0]
-            face = render(Mesh(vertices, body.faces), camera).face_index
-            shown = (face >= 0) & self._hand[face.clamp(min=0)]
-            cost = float(wrong[shown].sum()) / whole + move.cost
+        def tried(moves: Iterable[_Move], limit: float = math.inf) -> Iterable[_Trial]:
+            """Draw the moves that may cost less than the limit."""
+            chosen = list(moves)
+            poses = self._moved(chosen)
+            transforms = limb.transforms(poses)
+            costs = torch.tensor([move.cost for move in chosen])
             if self._seen:
-                cost += _SUNK * max(self._sunk(move, vertices, face) - sunk, 0.0) / whole
-                cost += _MOVED * float(((self._wrist(pose) - start) / self._head).square().sum())
-            return _Trial(cost, move, pose, float(free[shown].sum()) / whole)
+                costs = costs + _MOVED * ((self._wrist(transforms) - start) / self._head).square().sum(-1)
+            posed = limb.posed(transforms)
+            for move, pose, place, cost in zip(chosen, poses, posed, costs.tolist(), strict=True):
+                if cost + least >= limit:
+                    continue
+                face = limb.draw(place)
+                shown = (face >= 0) & self._hand[face.clamp(min=0)]
+                cost += float(wrong[shown].sum()) / whole
+                if self._seen:
+                    cost += _SUNK * max(self._sunk(move, place, face) - sunk, 0.0) / whole
+                limit = min(limit, cost) if limit < math.inf else limit
+                yield _Trial(cost, move, pose, float(free[shown].sum()) / whole)
 
         def cost(trial: _Trial) -> float:
             return trial.cost
 
         depths: dict[float, _Trial] = {}
-        for trial in map(tried, self._of_depth()):
+        for trial in tried(self._of_depth()):
             depths[trial.move.push] = min(depths.get(trial.move.push, trial), trial, key=cost)
         found = []
         for best in sorted(depths.values(), key=cost)[:_DEPTHS]:
             for moves in (self._of_arm, self._of_wrist, self._of_fingers, self._of_wrist):
-                best = min((best, *map(tried, moves(best.move))), key=cost)
+                best = min((best, *tried(moves(best.move), best.cost)), key=cost)
             found.append(best)
         best = min(found, key=cost)
         return best.pose, best.on_skin
@@ -216,8 +241,7 @@ class _Arm:
 
         def shown(x: torch.Tensor) -> tuple[float, float]:
             """Pixels of clothes and of skin that the hand covers."""
-            vertices = self._parameters.body.vertices(self._parameters.decode(x))[0]
-            face = self._rasterizer.render(Mesh(vertices, self._parameters.body.faces), self._camera).face_index
+            face = self._limb.draw(self._limb.posed(self._limb.transforms(x[None]))[0])
             hand = (face >= 0) & self._hand[face.clamp(min=0)]
             return float(dressed[hand].sum()), float(bare[hand].sum())
 
@@ -243,7 +267,7 @@ class _Arm:
 
     def closed(self) -> torch.Tensor:
         """(P,) the pose with the hand in a fist: open fingers would reach back into a picture that ends at the wrist."""
-        return self._moved(_Move(curl=1.0))
+        return self._moved([_Move(curl=1.0)])[0]
 
     def _of_depth(self) -> Iterable[_Move]:
         for push, curl in itertools.product(_PUSHES if self._seen else _PUSHES[:1], _CURLS[::2]):
@@ -262,33 +286,41 @@ class _Arm:
         for curl in _CURLS:
             yield _Move(best.push, best.stretch, best.inward, best.roll, best.bend, best.aside, curl)
 
-    def _sunk(self, move: _Move, vertices: torch.Tensor, face: torch.Tensor) -> float:
+    def _sunk(self, move: _Move, posed: torch.Tensor, face: torch.Tensor) -> float:
         """Pixels of the forearm that are hidden in a face index (H, W) of the whole body; less if by the other arm."""
         moved = move.push, move.stretch, move.inward, move.roll
         if moved not in self._forearms:
-            alone = Mesh(vertices, self._parameters.body.faces[self._forearm])
-            self._forearms[moved] = self._rasterizer.render(alone, self._camera).face_index >= 0
+            self._forearms[moved] = self._limb.draw_alone(posed, self._forearm)
         hidden = (self._forearms[moved] & ~self._forearm[face.clamp(min=0)]).float()
         return float((hidden * torch.where(self._crossing[face.clamp(min=0)], _CROSSED, 1.0)).sum())
 
-    def _wrist(self, x: torch.Tensor) -> torch.Tensor:
-        """(2,) pixels."""
-        return self._camera.project(self._joints(x)[1])
+    def _wrist(self, transforms: torch.Tensor) -> torch.Tensor:
+        """(B, 2) pixels."""
+        return self._camera.project(self._limb.joint(transforms, self._end_joints[1]))
 
-    def _moved(self, move: _Move) -> torch.Tensor:
-        """(P,) the fit with a move, within the joints' limits."""
-        x = self._pushed(move.push).clone()
+    def _moved(self, moves: Sequence[_Move]) -> torch.Tensor:
+        """(B, P) the fit with each of the moves, within the joints' limits."""
+        x = torch.stack([self._pushed(move.push) for move in moves])
+        curl = torch.tensor([move.curl for move in moves])[:, None]
+        at, bent = self._fist
+        x[:, at] += curl * (bent - x[:, at])
+        mirrored = 1.0 if self._side == "left" else -1.0
+        self._turn(x, "upper_arm_twist", [(0.0, 0.0, mirrored * move.inward) for move in moves])
+        self._turn(x, "forearm_twist", [(0.0, 0.0, mirrored * move.roll) for move in moves])
+        self._turn(x, "elbow", [(move.stretch, 0.0, 0.0) for move in moves])
+        self._turn(x, "wrist", [(move.bend, move.aside, 0.0) for move in moves])
+        return x
+
+    @cached_property
+    def _fist(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Unknowns that bend fingers, and the radians of each in a fist."""
+        found = {}
         for names, fist in ((_FINGERS, _FIST), (("thumb",), _THUMB)):
             for name, (phalanx, bend) in itertools.product(names, fist.items()):
                 at = self._parameters.group_slice(f"{self._side}_{name}{phalanx}")
                 if at is not None:
-                    x[at.start] += move.curl * (bend - x[at.start])
-        mirrored = 1.0 if self._side == "left" else -1.0
-        self._turn(x, "upper_arm_twist", torch.tensor([0.0, 0.0, mirrored * move.inward]))
-        self._turn(x, "forearm_twist", torch.tensor([0.0, 0.0, mirrored * move.roll]))
-        self._turn(x, "elbow", torch.tensor([move.stretch, 0.0, 0.0]))
-        self._turn(x, "wrist", torch.tensor([move.bend, move.aside, 0.0]))
-        return x
+                    found[at.start] = bend
+        return torch.tensor(list(found), dtype=torch.int64), torch.tensor(list(found.values()))
 
     def _pushed(self, distance: float) -> torch.Tensor:
         """(P,) the fit with the wrist ``distance`` meters farther back, and wrist and elbow where they were in the picture."""
@@ -315,8 +347,10 @@ class _Arm:
         """(2, 3) where elbow and wrist are."""
         return self._kinematics.world(self._kinematics.pose(x), self._ends)
 
-    def _turn(self, x: torch.Tensor, name: str, angles: torch.Tensor) -> None:
-        at = self._at[name]
-        if at is not None and angles.any():
+    def _turn(self, x: torch.Tensor, name: str, angles: Sequence[tuple[float, float, float]]) -> None:
+        """Turn a joint of poses x (B, P) by angles (B, 3), radians; a pose that does not turn is left alone."""
+        at, turned = self._at[name], torch.tensor(angles)
+        if at is not None:
             anatomy, number = self._parameters.anatomy, self._parameters.anatomy.number[f"{self._side}_{name}"]
-            x[at] = torch.minimum(torch.maximum(x[at] + angles, anatomy.low[number]), anatomy.high[number])
+            inside = torch.minimum(torch.maximum(x[:, at] + turned, anatomy.low[number]), anatomy.high[number])
+            x[:, at] = torch.where(turned.any(1, keepdim=True), inside, x[:, at])

@@ -1,7 +1,7 @@
-"""Lays arms and legs roughly right from the detector's 3D, so that the search starts in the right valley.
+"""Initializes arms and legs from the detector's 3D, so that the search starts near the right minimum.
 
-From the rest pose an optimizer may turn an elbow outward the wrong way round and be stopped by a joint limit. Two
-directions, of the upper and the lower limb, fix the whole rotation of shoulder or hip, since elbow and knee are hinges.
+From the rest pose an optimizer may turn an elbow the wrong way and stop at a joint limit. The directions of the upper and the
+lower limb determine the whole rotation of shoulder or hip, because elbow and knee are hinges.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Moves the surface out to where hair and clothes end.
 
-The body is naked and bald. What stands off it shows at the silhouette, so each point of the mesh's silhouette looks
-along its normal for the matte's border, and a thin plate over the rest mesh carries those displacements to the surface
-between them. Displacements run along smoothed normals; face and hands stay as they are.
+The body model is naked and bald. Hair and clothes show at the silhouette: each silhouette point of the mesh searches along its
+normal for the matte's border, and a thin plate over the rest mesh interpolates these displacements on the surface between them.
+Displacements are along smoothed normals; face and hands stay as they are.
 """
 
 from __future__ import annotations

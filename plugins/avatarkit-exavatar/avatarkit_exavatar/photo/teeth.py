@@ -1,7 +1,7 @@
 """Puts the upper teeth where a photo shows them.
 
-Body models are fitted by landmarks, and no landmark says where teeth are. A smile in which tongue stands in the place of teeth is
-nobody's smile, so the row is lowered until it covers what is bright between the lips.
+Body models are fitted to landmarks, and no landmark says where teeth are. Without a correction, smiles may show the tongue in
+place of the teeth. So the row of teeth is lowered until it covers what is bright between the lips.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What the photo taught about one person's landmarks, for the frames of a clip.
+"""Corrects the landmarks of a clip by the detector's errors in the photo.
 
-A detector puts shoulders, chin and knuckles a little elsewhere on everybody, and the table of where landmarks lie on the
-body model is an average over people. The photo is fitted to more than landmarks (silhouette, surface), so what is left
-between a landmark and its pixel there is this person's own, or chance. How much chance there is shows in the clip, as far as
-landmarks shake from frame to frame; the rest is carried along with the body and taken out of every frame: the photo's pose is
-then the best fit of the photo's landmarks, and clips join it without a jump.
+A detector misplaces shoulders, chin and knuckles by a different amount for each person, and the positions of landmarks on the
+body model are averages over people. The photo is fitted to its silhouette and surface too, so what remains between a landmark
+and its pixel is a bias of this person, or noise. The clip shows how large the noise is: landmarks jitter from frame to frame.
+The rest moves with the body and is subtracted in every frame. Then the photo's pose is the best fit of the photo's landmarks,
+and the clip begins without a jump.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""One shape for several pictures of the same person, each in a pose of its own.
+"""One shape for several pictures of the same person, each in its own pose.
 
-A single picture tells the lengths of trunk and limbs badly: they are foreshortened, and landmarks err by centimeters. Poses
-differ from frame to frame and the shape does not, so all frames are fitted together. Their poses meet in the shape alone:
-each is eliminated on its own (Schur complement), which makes a step as cheap as one of every frame by itself.
+A single picture determines the lengths of trunk and limbs badly: they are foreshortened, and landmarks err by centimeters. Poses
+differ from frame to frame and the shape does not, so all frames are fitted together. The poses are coupled only through the
+shape: each is eliminated separately (Schur complement), so a step costs as much as separate steps for every frame.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Compares the photo's texture on the tracked body with the frames of a clip.
 
-Landmarks of trunk, neck and hair are right to a few pixels: the detector sees a person at 256 pixels, and what it finds
-depends on where it looks. Cloth and hair have texture, which shows far smaller movements. So the photo is drawn onto the
-body as it was tracked, and where its texture is found a little aside in the frame, that is where the body should be. The
-comparison is always with the photo, hence nothing drifts, and what keeps still in the picture keeps still in the fit.
+Landmarks of trunk, neck and hair are accurate to a few pixels: the detector sees a person at 256 pixels, and its errors depend on
+where it looks. The texture of cloth and hair shows far smaller movements. So the photo is projected onto the tracked body, and if
+a frame shows its texture at a slightly different place, the body should be there. The comparison is always with the photo, so
+errors do not accumulate, and what stands still in the picture stands still in the fit.
 """
 
 from __future__ import annotations

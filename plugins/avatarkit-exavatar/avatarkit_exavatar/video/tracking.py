@@ -268,9 +268,9 @@ def _loosened(prior: Prior, bridged: torch.Tensor) -> Prior:
 
 
 def scenes(translation: torch.Tensor, seen: Sequence[bool], fps: float) -> list[tuple[int, int]]:
-    """Start and stop of the parts between cuts: nobody moves as fast as a person does from one shot to another.
+    """Return start and stop of the shots: between shots a person moves faster than people can.
 
-    A single frame that fits badly is no cut: the leap has to last.
+    A single frame that fits badly is not a cut: the jump has to last.
 
     Args:
         translation: (T, 3) meters.

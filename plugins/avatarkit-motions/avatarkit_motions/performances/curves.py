@@ -1,4 +1,4 @@
-"""Periodic curves: everything here runs into its own beginning."""
+"""Periodic curves: each ends as it begins, so that clips loop."""
 
 from __future__ import annotations
 

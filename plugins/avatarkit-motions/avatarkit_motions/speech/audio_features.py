@@ -1,8 +1,8 @@
-"""What a voice is doing, from its sound: when it speaks, how open and how round the mouth must be, which syllables stand out.
+"""Measures a voice: when it speaks, how open and how round the mouth must be, which syllables are stressed.
 
-Nothing is learnt here. Loudness between the quiet and the loud parts of the recording opens the jaw; where the energy
-of a vowel lies tells its shape (the first resonance of the mouth rises as the jaw opens, the second as the tongue comes
-forward and the lips spread); hiss above 4 kHz means teeth that almost touch; a short hole in the sound means closed lips.
+Nothing is learned here. Loudness, between the quiet and the loud parts of the recording, opens the jaw. The energy of a vowel
+gives its shape: the first resonance of the mouth rises as the jaw opens, the second as the tongue comes forward and the lips
+spread. Hiss above 4 kHz means teeth that almost touch; a short gap in the sound means closed lips.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WINDOW = 512
 _LOOKS = 4096  # that are taken together
 STEP = HOP / RATE
 _SILENT = -55.0  # decibels below full scale; speech into a microphone is louder
-_CONTRAST = 9.0  # decibels between the loud and the quiet parts of a recording in which somebody speaks
+_CONTRAST = 9.0  # decibels between the loud and the quiet parts of a recording of speech
 _RANGE = 26.0  # decibels from a closed mouth to the loudest vowels
 _WHOLE, _VOICE = (80, 7800), (200, 3600)  # hertz
 _BALANCES = (

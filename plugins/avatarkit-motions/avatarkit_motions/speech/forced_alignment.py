@@ -79,7 +79,7 @@ def _moves(sounds: list[str], index: np.ndarray, firsts: list[int]) -> tuple[np.
 def _viterbi(costs: np.ndarray, before: np.ndarray, stay: np.ndarray) -> np.ndarray:
     """Return (T,) state at each moment of the cheapest path from the first to the last state; costs (n, T)."""
     count, T = costs.shape
-    best = np.full(count + 1, np.inf)  # the last is nobody's
+    best = np.full(count + 1, np.inf)  # the last belongs to no sound
     best[0] = costs[0, 0]
     if before.shape[0] > 1:
         best[1] = costs[1, 0]  # no silence at the start
