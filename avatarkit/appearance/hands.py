@@ -18,7 +18,8 @@ def seen_hands(keypoints: Keypoints | None, height: int, width: int) -> dict[str
 
     Args:
         keypoints: of the photo, in its own pixels.
-        height, width: of the result, which shows the whole photo.
+        height: of the result, which shows the whole photo.
+        width: of the result, which shows the whole photo.
     """
     found: dict[str, torch.Tensor] = {}
     for side in ("left", "right"):

@@ -16,7 +16,8 @@ def face_openings(keypoints: Keypoints | None, height: int, width: int) -> torch
 
     Args:
         keypoints: of the photo, in its own pixels.
-        height, width: of the result, which shows the whole photo.
+        height: of the result, which shows the whole photo.
+        width: of the result, which shows the whole photo.
     """
     rings = [] if keypoints is None else [ring for name in _OPENINGS if (ring := keypoints.region(name)) is not None]
     if keypoints is None or not rings:

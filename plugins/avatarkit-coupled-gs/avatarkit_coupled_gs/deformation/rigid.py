@@ -33,7 +33,9 @@ def blend(joints: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor) ->
     """(M, 12) rows of rigid 3x4 transforms, blended from those of four joints each.
 
     Args:
-        joints: (J, 8) from ``dual_quaternions``. indices: (M, 4) int64, the strongest first. weights: (M, 4), rows sum to one.
+        joints: (J, 8) from ``dual_quaternions``.
+        indices: (M, 4) int64, the strongest first.
+        weights: (M, 4), rows sum to one.
     """
     q = joints[indices]
     same = (q[..., :4] * q[:, :1, :4]).sum(-1) >= 0  # q and -q are one rotation: take the way round that is shorter

@@ -25,7 +25,9 @@ def roughness(
     """Mean over Gaussians of the weighted squares of what ``difference`` makes of three fields, ().
 
     Args:
-        dX: (N, 3). scale: (N,). color: (N, 3).
+        dX: (N, 3).
+        scale: (N,).
+        color: (N, 3).
         difference: (N, N), a Gaussian's value minus the mean of its neighbors'.
         weights: (N, 3) of each field; gets no gradient.
     """

@@ -32,7 +32,8 @@ def ssim_map(prediction: torch.Tensor, target: torch.Tensor, size: int = SIZE, s
     Blurring is two products with banded matrices: on a CPU many times quicker than a convolution of one channel.
 
     Args:
-        prediction, target: (H, W, C).
+        prediction: (H, W, C).
+        target: (H, W, C).
         size: side of the Gaussian window, odd.
         stride: windows are centered on every so many pixels.
 

@@ -54,7 +54,8 @@ def photo_factors(
 
     Args:
         subject: the tracked photo.
-        body, renderer: tell which faces it shows.
+        body: the body model.
+        renderer: finds the faces that the photo shows.
         resolution: side of the map.
         fine: (F,) from ``part_factors``.
         limit: faces get at most so many times their factor in ``fine``.

@@ -98,8 +98,13 @@ def tuck_hands(
     """Move the hands that were not found.
 
     Args:
+        parameters: meaning of the unknowns.
         x: (P,) the fit.
+        observation: what the picture shows.
+        camera: of the picture.
+        matte: of the photo.
         skin: (H, W) 0 to 1, pixels that look like the person's skin; None where unknown.
+        rasterizer: draws meshes.
 
     Returns:
         (P,) the fit with those hands as little wrong as they can be, and the hands of which something shows.
@@ -233,7 +238,8 @@ class _Arm:
         """Push a found hand under the clothes that hide a part of it in the photo, where the fit has it before them.
 
         Args:
-            dressed, bare: (H, W) 0 to 1, pixels that show the person's clothes and skin.
+            dressed: (H, W) 0 to 1, pixels that show clothes.
+            bare: (H, W) 0 to 1, pixels that show skin.
 
         Returns:
             (P,) the fit with the wrist on its ray, as far back as pays.
