@@ -12,7 +12,7 @@ import torch
 
 from avatarkit.components import Components
 from avatarkit.config import Recipe
-from avatarkit.errors import AvatarkitError, InputError
+from avatarkit.errors import AvatarkitError, InputError, PluginError
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.interfaces import AvatarModel, BodyModel, GetComponent, Posed, Renderer, SpeechSource
 from avatarkit.io.image import encode_png
@@ -496,11 +496,15 @@ def load(path: Path | str, registry: Registry | None = None, device: str = "auto
         require_playable(tensors, body, model)
         avatar = _assembled(path, components, tensors, manifest)
         with torch.no_grad():
-            require_pose(avatar.model.pose(avatar.photo_params))
+            posed = avatar.model.pose(avatar.photo_params)
+        require_pose(posed)
     except Violation as violation:
         raise InputError(
             f"The avatar {path} is damaged, or was made with another version of its components: {violation}. Build it again."
         ) from None
+    drawing = components.descriptor("renderer")
+    if lacking := drawing.lacks(posed.gaussians.features):
+        raise PluginError(f"The avatar {path} is made of {lacking}, which {drawing.owner} does not draw.")
     return replace(avatar, name=path.resolve().stem)
 
 

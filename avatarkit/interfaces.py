@@ -684,7 +684,7 @@ PROTOCOLS: dict[str, type] = {
 _DEFAULTS: dict[type, tuple[str, ...]] = {
     BodyModel: ("shape_prior",),
     PseudoLabeler: ("exact", "regions"),
-    AvatarModel: ("pose_for_photo", "specs"),
+    AvatarModel: ("pose_for_photo", "solve_colors", "specs"),
     Loss: ("applies_to", "for_evaluation"),
 }
 

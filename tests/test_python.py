@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 import avatarkit
 from avatarkit.animation import LoadedAvatar
 from avatarkit.config import Recipe
-from avatarkit.errors import ConfigError, InputError
+from avatarkit.errors import ConfigError, InputError, PluginError
 from avatarkit.io.photo import sample_photo
 from avatarkit.testing import method
 from avatarkit.testing.method import memory_registry, tiny_build
@@ -40,6 +41,24 @@ def test_a_motion_by_name_or_file_is_saved_as_a_video(avatar: LoadedAvatar, tmp_
     assert next(avatar.animate(tmp_path / "mine.npz", size=(32, 48))).pixels().shape == (48, 32, 3)
     with pytest.raises(InputError):
         avatar.animate("dance")
+
+
+def test_an_avatar_that_the_renderer_cannot_draw_is_told(tmp_path: Path) -> None:
+    path, registry = tiny_build(tmp_path), memory_registry()
+    pose = method.TinyAvatar.pose
+
+    def ellipsoids(self: Any, params: Any) -> Any:
+        posed = pose(self, params)
+        return replace(posed, gaussians=replace(posed.gaussians, scales=posed.gaussians.scales[:, None].expand(-1, 3)))
+
+    renderer = registry.get("renderer", "tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(method.TinyAvatar, "pose", ellipsoids)
+        assert avatarkit.load(path, registry=registry).contents.endswith("Gaussians")
+        object.__setattr__(renderer, "features", ())
+        with pytest.raises(PluginError, match="is made of ellipsoids, which renderer 'tiny' does not draw"):
+            avatarkit.load(path, registry=registry)
+    assert avatarkit.load(path, registry=registry).contents.endswith("Gaussians")
 
 
 def test_frames_can_still_be_iterated(avatar: LoadedAvatar) -> None:

@@ -172,16 +172,14 @@ def _drawable(steps: tuple[PlanStep, ...], registry: Registry) -> tuple[PlanStep
     if not {"avatar", "renderer"} <= set(chosen):
         return steps
     avatar, renderer = chosen["avatar"].component, chosen["renderer"].component
-    made, drawn = chosen["avatar"].features, chosen["renderer"].features
-    lacking = [feature for feature in made if feature not in drawn]
-    if not lacking:
-        return steps
     assert avatar is not None
     assert renderer is not None
-    able = [c.name for c in registry.components("renderer").values() if set(made) <= set(c.features)]
-    what = {"anisotropic": "ellipsoids", "sh": "colors that depend on the direction of view"}
+    made = chosen["avatar"].features
+    if not (lacking := renderer.lacks(made)):
+        return steps
+    able = [c.name for c in registry.components("renderer").values() if not c.lacks(made)]
     remedy = f"choose --renderer {' or '.join(able)}" if able else "choose another avatar"
-    text = f"it makes {' and '.join(what[f] for f in lacking)}, which {renderer.owner} does not draw: {remedy}"
+    text = f"it makes {lacking}, which {renderer.owner} does not draw: {remedy}"
     need = Requirement("setup", avatar.name, False, text)
     return tuple(replace(s, requirements=(*s.requirements, need)) if s.slot == "avatar" else s for s in steps)
 

@@ -6,7 +6,7 @@ import functools
 import importlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -156,6 +156,11 @@ class ComponentSpec:
     def config_type(self) -> type | None:
         """Import and return the config class; None if the component has no options."""
         return None if self.config is None else self._import(self.config)
+
+    def lacks(self, features: Iterable[str]) -> str:
+        """Say which features of Gaussians a renderer does not draw: ``ellipsoids``; "" if it draws all."""
+        what = {"anisotropic": "ellipsoids", "sh": "colors that depend on the direction of view"}
+        return " and ".join(what[feature] for feature in features if feature not in self.features)
 
     def features_with(self, config: Any) -> tuple[str, ...]:
         """Return its features; those of its config, where options decide."""
