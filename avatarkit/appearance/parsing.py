@@ -280,20 +280,21 @@ def _bare(lab: torch.Tensor, shown: torch.Tensor, skin: torch.Tensor) -> torch.T
     Args:
         lab: (h, w, 3). shown: (L, h, w) bool, what pixels show. skin: (h, w) 0 to 1, what looks like the face.
     """
-    flesh, cloth = (
-        shown[[LABELS.index(name) for name in names]].any(0) & like
-        for names, like in (
-            (("face", "neck", *_pair("hand"), *_pair("forearm")), skin > 0.5),
-            (("trunk", *_pair("upper_arm"), *_pair("leg")), skin < 0.5),
-        )
-    )
-    if min(int(flesh.sum()), int(cloth.sum())) < _LEAST:
-        return skin
     seen = (lab * torch.tensor([_SHADE, 1.0, 1.0])).double()
-    pixels = seen.reshape(-1, 3).numpy()
-    fits = [_Colors.of([seen[m].numpy()], [np.ones(int(m.sum()), dtype=bool)], False)(pixels) for m in (flesh, cloth)]
-    told, of_skin, of_cloth = (torch.from_numpy(x).float().reshape(skin.shape) for x in (fits[0] - fits[1], *fits))
-    return torch.where(torch.maximum(of_skin, of_cloth) > 0.0, told.sigmoid(), skin)
+
+    def fit(names: tuple[str, ...], like: torch.Tensor) -> torch.Tensor | None:
+        """(h, w) how well colors fit those of parts where they are ``like`` (h, w) what is looked for."""
+        known = shown[[LABELS.index(name) for name in names]].any(0) & like
+        if int(known.sum()) < _LEAST:
+            return None
+        colors = _Colors.of([seen[known].numpy()], [np.ones(int(known.sum()), dtype=bool)], False)
+        return torch.from_numpy(colors(seen.reshape(-1, 3).numpy())).float().reshape(skin.shape)
+
+    flesh = fit(("face", *_pair("hand")), skin > 0.5)
+    cloth = None if flesh is None else fit(("trunk", *_pair("upper_arm"), *_pair("leg")), flesh < _FITS / 2)
+    if flesh is None or cloth is None:
+        return skin
+    return torch.where(torch.maximum(flesh, cloth) > 0.0, (flesh - cloth).sigmoid(), skin)
 
 
 def _color_fit(

@@ -2,7 +2,8 @@
 
 Conjugate gradients minimize sum_k w_k |A_k c - t_k|^2 + s mean_i u_i |D (c - c_0)|_i^2 + r |c - c_now|^2, with A_k the splatting
 of view k, D a Gaussian's difference from its neighbors (the Laplacian of eq. 7), c_0 the first colors, and u_i larger where the
-photo does not show a Gaussian. Each iteration splats every view once and takes one derivative.
+photo does not show a Gaussian. Each iteration splats every view once and takes one derivative. On borders colors would turn
+black or white to correct what their neighbors miss, and show as lines when a limb moves: a solution may change a color little.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from avatarkit_coupled_gs.linear import LinearMap
 __all__ = ["Smoothness", "solve_colors"]
 
 _SMOOTH = 0.03  # s; what the weights of L_lap and L_RGB say of a color that is off by 0.05
+_MOST = 0.12  # that a solution may change a color: more is a misfit of the geometry, which colors must not hide
 _RIDGE = 1e-8  # r; holds what neither a view nor a neighbor tells
 
 
@@ -86,4 +88,4 @@ def solve_colors(
         residual -= step * curved
         before, length = length, residual.square().sum()
         direction = residual + (length / before) * direction
-    return share * change
+    return share * change.clamp(-_MOST, _MOST)
