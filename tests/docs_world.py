@@ -89,7 +89,8 @@ def stand_ins(kind: str) -> Any:
     @hookimpl
     def hook(register: Any) -> None:
         for name, component in real.items():
-            register(name, target=TARGETS[kind], config=component.config, summary=component.summary)
+            draws = {"features": component.features} if kind == "renderer" else {}
+            register(name, target=TARGETS[kind], config=component.config, summary=component.summary, **draws)
             if component.needs.weights:  # known to ``avatarkit weights``, and needed by nobody
                 register(f"owner-of-weights-{name}", target=TARGETS[kind], needs=component.needs)
         register(MINE[kind], target=TARGETS[kind], summary="one of the reader's own")
