@@ -29,7 +29,7 @@ _WHITE = (0.82, 0.78, 0.71)
 _MOUTH = (0.45, 0.17, 0.16)
 _TONGUE = (0.70, 0.40, 0.38)
 _HAND_LIGHT = 0.86  # brightness of hands against cheeks: the median of 25 photos that show both
-_DARK, _BRIGHT = (0.4, 0.6), (1.3, 1.6)  # light on a color, against its usual, at which it is hardly, and well, the same thing's
+_DARK, _BRIGHT = (0.4, 0.6), (1.3, 1.6)  # light on a color, against its usual, between which it is still the same thing's
 _OFF_HUE = 0.15, 0.3  # difference of the channels from gray shading up to which it is the same, and from which it is not
 _HAND_SEEN, _GLOVE_SEEN = 10.0, 30.0  # vertices of hands from which their skin, and gloves, are known
 _LIT = 0.7  # quantile of the colors of hands that is lit, and not in the shade of fingers
@@ -194,8 +194,8 @@ def like_shaded(color: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
     ratio = color / own.clamp(min=0.1)
     light = ratio.mean(1, keepdim=True)
     off = (ratio / light.clamp(min=0.05) - 1.0).abs().amax(1)
-    dark, bright = (smoothstep(light[:, 0], *_DARK), 1.0 - smoothstep(light[:, 0], *_BRIGHT))
-    return dark * bright * (1.0 - smoothstep(off, *_OFF_HUE))
+    lit = smoothstep(light[:, 0], *_DARK) * (1.0 - smoothstep(light[:, 0], *_BRIGHT))
+    return lit * (1.0 - smoothstep(off, *_OFF_HUE))
 
 
 def _rounding(body: BodyModel, normals: torch.Tensor) -> torch.Tensor:

@@ -90,11 +90,11 @@ class Fabric:
         )
         # of the triangle (0, 0), (1, 0), (0, 1), or of (1, 1), (1, 0), (0, 1), in the order of the weights
         first = torch.where(upper[:, None], 1.0, 0.0).expand(-1, 2)
+        reach = cell / self.side  # of a piece around its node, as a part of the example
         total = torch.zeros(len(at), 3)
         for k, step in enumerate((first, first.new_tensor([1.0, 0.0]), first.new_tensor([0.0, 1.0]))):
             node = corner + step
-            center = torch.stack([(node[:, 0] + 0.5 * node[:, 1]), node[:, 1] * 3**0.5 / 2], 1) * cell
-            reach = cell / self.side  # of a piece around its node, as a part of the example
+            center = torch.stack([node[:, 0] + 0.5 * node[:, 1], node[:, 1] * 3**0.5 / 2], 1) * cell
             place = reach + (1.0 - 2.0 * reach) * _hash(node.long()) + (at - center) / self.side
             picked = functional.grid_sample(
                 self.example[None], (2.0 * place - 1.0)[None, None], padding_mode="reflection", align_corners=False
