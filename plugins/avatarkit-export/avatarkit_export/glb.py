@@ -69,7 +69,7 @@ class GlbExporter:
         check_options("glb", options)
         check_suffix(path, ".glb")
         if self.config.splats:
-            write_file(path, *splats_gltf(avatar, params, options).glb())
+            write_file(path, *splats_gltf(avatar, params, self.context, options).glb())
             return
         motion = self._motion()
         made = rigged_gltf(avatar, params, self.config, self.context, options)
@@ -112,9 +112,9 @@ def rigged_gltf(
     return RiggedGltf(gltf, rig, mesh_node, joint_nodes)
 
 
-def splats_gltf(avatar: AvatarModel, params: BodyParams, options: dict[str, Any]) -> Gltf:
+def splats_gltf(avatar: AvatarModel, params: BodyParams, context: Context, options: dict[str, Any]) -> Gltf:
     """Return the Gaussians of one pose as points that KHR_gaussian_splatting explains; other readers show colored points."""
-    g = posed_gaussians(avatar, params)
+    g = posed_gaussians(avatar, params, context.get("body"), "Leave out splats=true, which writes them instead of the mesh.")
     gltf = _document(options)
     prefix, (rotation, scales) = "KHR_gaussian_splatting:", g.axes()
     colors = torch.cat([g.colors.clamp(0, 1), g.opacities[:, None].clamp(0, 1)], 1)

@@ -48,7 +48,7 @@ class PlyExporter:
         """
         check_options("ply", options)
         check_suffix(path, ".ply")
-        g = posed_gaussians(avatar, params)
+        g = posed_gaussians(avatar, params, self.context.get("body"))
         opacity = g.opacities.clamp(1e-6, _OPAQUE).logit()[:, None]
         rotation, scales = g.axes()
         further = torch.zeros(len(g), 3, (self.config.sh_degree + 1) ** 2 - 1, dtype=torch.float64)  # all of red first

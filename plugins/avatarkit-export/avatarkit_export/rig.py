@@ -12,6 +12,7 @@ from avatarkit.errors import PluginError
 from avatarkit.interfaces import AvatarModel, BodyModel
 from avatarkit.types.body import BodyParams
 from avatarkit.types.mesh import vertex_normals
+from avatarkit_export.formats import has_rig, what_works
 
 __all__ = ["Rig", "make_rig"]
 
@@ -77,14 +78,10 @@ def make_rig(avatar: AvatarModel, body: BodyModel, params: BodyParams, influence
     """
     with torch.no_grad():
         posed = avatar.pose(params)
-        offsets = posed.fields.get("dT")
-        V = len(body.skinning_weights)
-        if posed.mesh is None or offsets is None or len(posed.mesh.vertices) != V or tuple(offsets.shape) != (V, 3):
-            raise PluginError(
-                f"{type(avatar).__name__} has no mesh on the body model {body.name!r}: only its Gaussians can be "
-                "exported (--to ply)."
-            )
-        offsets, shape = offsets.detach().cpu(), params.shape.cpu()
+        if not has_rig(posed, body):
+            works = what_works(avatar, params, body)
+            raise PluginError(f"{type(avatar).__name__} has no mesh on the body model {body.name!r}. {works}")
+        offsets, shape = posed.fields["dT"].detach().cpu(), params.shape.cpu()
         rest = body.rest(shape, torch.zeros(1, len(body.expression_names)))[0] + offsets
         normals = vertex_normals(rest, body.faces)
         positions = body.skeleton(shape).positions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import zlib
 from pathlib import Path
@@ -17,6 +18,8 @@ from avatarkit_export.files import check_options, check_suffix, provenance, writ
 from avatarkit_export.gaussians import posed_gaussians
 
 __all__ = ["SpzExporter"]
+
+log = logging.getLogger("avatarkit.export")
 
 _MAGIC, _VERSION = b"NGSP", 2
 _FRACTION = 16  # bits behind the point: steps of 15 micrometers, up to 128 m from the origin
@@ -47,7 +50,7 @@ class SpzExporter:
         """
         check_options("spz", options)
         check_suffix(path, ".spz")
-        g = posed_gaussians(avatar, params)
+        g = posed_gaussians(avatar, params, self.context.get("body"))
         fixed = np.round(g.means.numpy() * (1 << _FRACTION)).astype(np.int64)
         if np.abs(fixed).max() > _LIMIT:
             raise InputError(f"The avatar stands more than {_LIMIT >> _FRACTION} m from the origin, which SPZ cannot hold.")
@@ -55,6 +58,9 @@ class SpzExporter:
         rotation, scales = (t.numpy() for t in g.axes())
         rotation = rotation * np.where(rotation[:, :1] < 0, -1, 1)  # w, which is left out, is positive
         degree = 0 if g.sh is None else sh_degree_of(g.sh)
+        harmonics = np.zeros(0) if g.sh is None else g.sh.numpy()
+        if cut := int((np.abs(harmonics) > 1).sum()):
+            log.warning("SPZ holds spherical harmonics from -1 to 1: %d of %d values were cut there.", cut, harmonics.size)
         parts = [
             _MAGIC + struct.pack("<IIBBBB", _VERSION, len(g), degree, _FRACTION, 0, 0),
             places.tobytes(),
@@ -62,7 +68,7 @@ class SpzExporter:
             _byte(((g.colors.numpy() - 0.5) / SH0 * _COLOR + 0.5) * 255).tobytes(),
             _byte((np.log(scales) + 10) * 16).tobytes(),
             _byte((rotation[:, 1:] + 1) * 127.5).tobytes(),
-            b"" if g.sh is None else _byte(g.sh.numpy() * 128 + 128).tobytes(),
+            _byte(harmonics * 128 + 128).tobytes(),
         ]
         write_file(path, _gzip(b"".join(parts), provenance(options)))
 

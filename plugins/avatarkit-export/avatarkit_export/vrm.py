@@ -10,33 +10,17 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from avatarkit.errors import PluginError
-from avatarkit.interfaces import AvatarModel, BodyModel, Context
+from avatarkit.interfaces import AvatarModel, Context
 from avatarkit.types.body import BodyParams
 from avatarkit.utils.text import one_line
+from avatarkit_export.bones import humanoid_joints, missing_bone
 from avatarkit_export.config import VrmConfig
 from avatarkit_export.files import check_options, check_suffix, provenance, write_file
+from avatarkit_export.formats import what_works
 from avatarkit_export.glb import RiggedGltf, rigged_gltf
 
-__all__ = ["VrmExporter", "humanoid_joints", "t_pose"]
+__all__ = ["VrmExporter", "t_pose"]
 
-# Pose group -> VRM bone; those of the left side are repeated on the right.
-_MIDDLE = {
-    "pelvis": "hips", "spine1": "spine", "spine2": "chest", "spine3": "upperChest", "neck": "neck", "head": "head",
-}  # fmt: skip
-_SIDE = {
-    "eye_smplhf": "Eye", "hip": "UpperLeg", "knee": "LowerLeg", "ankle": "Foot", "collar": "Shoulder",
-    "shoulder": "UpperArm", "elbow": "LowerArm", "wrist": "Hand",
-    "thumb1": "ThumbMetacarpal", "thumb2": "ThumbProximal", "thumb3": "ThumbDistal",
-    **{
-        f"{ours}{k}": f"{theirs}{part}"
-        for ours, theirs in (("index", "Index"), ("middle", "Middle"), ("ring", "Ring"), ("pinky", "Little"))
-        for k, part in enumerate(("Proximal", "Intermediate", "Distal"), start=1)
-    },
-}  # fmt: skip
-_REQUIRED = (
-    *("hips", "spine", "head", "leftUpperLeg", "leftLowerLeg", "leftFoot", "rightUpperLeg", "rightLowerLeg"),
-    *("rightFoot", "leftUpperArm", "leftLowerArm", "leftHand", "rightUpperArm", "rightLowerArm", "rightHand"),
-)
 # VRM's preset expressions from ARKit's; "..." at an end stands for both sides.
 _PRESETS: dict[str, dict[str, float]] = {
     "happy": {"mouthSmile...": 0.9, "cheekSquint...": 0.5, "eyeSquint...": 0.3},
@@ -81,7 +65,11 @@ class VrmExporter:
         """
         check_options("vrm", options)
         check_suffix(path, ".vrm")
-        bones = humanoid_joints(self.context.get("body"))
+        body = self.context.get("body")
+        if missing := missing_bone(body):
+            works = what_works(avatar, params, body)
+            raise PluginError(f"The body model {body.name!r} has no {missing}, which VRM requires. {works}")
+        bones = humanoid_joints(body)
         made = rigged_gltf(avatar, params, self.config, self.context, options)
         nodes = made.gltf.document["nodes"]
         for joint, turn in t_pose(bones, made.rig.body.parents, made.rig.joint_positions).items():
@@ -97,24 +85,6 @@ class VrmExporter:
             }
         }
         write_file(path, *made.gltf.glb())
-
-
-def humanoid_joints(body: BodyModel) -> dict[str, int]:
-    """Return VRM bone -> joint of the body model, by the names of its pose groups.
-
-    Raises:
-        PluginError: bones that VRM requires are missing.
-    """
-    first = {group.name: group.joints[0] for group in body.pose_groups}
-    first.setdefault("pelvis", 0)
-    names = dict(_MIDDLE)
-    for side in ("left", "right"):
-        names |= {f"{side}_{ours}": side + theirs for ours, theirs in _SIDE.items()}
-    bones = {theirs: first[ours] for ours, theirs in names.items() if ours in first}
-    missing = [name for name in _REQUIRED if name not in bones]
-    if missing:
-        raise PluginError(f"The body model {body.name!r} has no {missing[0]}, which VRM requires; export --to glb instead.")
-    return bones
 
 
 def t_pose(bones: dict[str, int], parents: tuple[int, ...], positions: np.ndarray) -> dict[int, Rotation]:

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 
 from avatarkit.animation import place
-from avatarkit.errors import InputError, PluginError
+from avatarkit.errors import PluginError
 from avatarkit.interfaces import AvatarModel, BodyModel
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import barycentric
 from avatarkit.utils.text import one_line
+from avatarkit_export.formats import is_bound, what_works
 
 __all__ = ["avatar_arrays", "motion_arrays", "pack", "page_head"]
 
@@ -43,7 +44,6 @@ def avatar_arrays(avatar: AvatarModel, body: BodyModel, params: BodyParams) -> d
         those of the rest pose: the page turns both with the body.
 
     Raises:
-        InputError: the avatar is empty.
         PluginError: it is not of that kind, or too large for the page's 16-bit vertex numbers.
     """
     state, V = avatar.state(), len(body.skinning_weights)
@@ -59,16 +59,12 @@ def avatar_arrays(avatar: AvatarModel, body: BodyModel, params: BodyParams) -> d
     with torch.no_grad():
         posed = avatar.pose(rest)
         template = body.rest(params.shape, torch.zeros(1, E))[0]
-    offsets = posed.fields.get("dT")
-    if "triangles" not in state or "weights" not in state or offsets is None or tuple(offsets.shape) != (V, 3):
-        raise PluginError(
-            f"{type(avatar).__name__} has no Gaussians on a mesh of the body model {body.name!r}: only one pose can be exported "
-            "(--to ply)."
-        )
+    if not is_bound(avatar, posed, body):
+        works = what_works(avatar, params, body)
+        raise PluginError(f"{type(avatar).__name__} has no Gaussians on a mesh of the body model {body.name!r}. {works}")
+    offsets = posed.fields["dT"]
     if V > 1 << 16:
         raise PluginError(f"The mesh is too large for a web page: {V} vertices where {1 << 16} are the most.")
-    if not len(posed.gaussians):
-        raise InputError("The avatar has no Gaussians, which the page draws; write its mesh with --to glb.")
     triangles, weights = state["triangles"].long(), state["weights"].float()
     g = posed.gaussians
     stands_off = g.means.cpu() - barycentric(template, triangles, weights)

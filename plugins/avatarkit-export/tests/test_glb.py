@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pygltflib
@@ -265,8 +267,37 @@ def test_a_textured_mesh_comes_back_texel_by_texel(
     uv = reader.attribute("TEXCOORD_0")
     ours = torch.tensor([0.0, 1.0]) + torch.tensor([1.0, -1.0]) * context.get("body").uv
     assert torch.cdist(torch.tensor(uv), ours, compute_mode="donot_use_mm_for_euclid_dist").amin(1).max() < 1e-6
-    with pytest.raises(InputError, match="--to glb"):
-        registry.get("exporter", "ply").create({}, context).write(avatar, params, tmp_path / "a.ply")
+
+
+@pytest.mark.parametrize("made", ["textured-mesh", "coupled-gs", "cloud"])
+def test_what_cannot_hold_an_avatar_names_a_format_that_can(
+    made: str, registry: Registry, context: Context, subject: Subject, avatar: AvatarModel, params: BodyParams, tmp_path: Path
+) -> None:
+    class Cloud:
+        """Gaussians and nothing else."""
+
+        pose = staticmethod(lambda params: Posed(avatar.pose(params).gaussians))
+        state = dict
+
+    exported: Any = Cloud() if made == "cloud" else avatar
+    if made == "textured-mesh":
+        exported = registry.get("avatar", made).create({"resolution": 64}, context)
+        exported.create(subject, [])
+    worked, advised = set(), set()
+    for name in ("glb", "ply", "spz", "vrm", "web"):
+        options = {"motion": "none"} if name == "glb" else {"motions": "none"} if name == "web" else {}
+        path = tmp_path / ("a.html" if name == "web" else f"a.{name}")
+        try:
+            registry.get("exporter", name).create(options, context).write(exported, params, path)
+            worked.add(name)
+        except (InputError, PluginError) as error:
+            advised.add(" ".join(re.findall(r"--to (\w+)", str(error))))
+    assert len(worked) >= 1
+    assert advised <= {" ".join(name for name in ("glb", "vrm", "ply", "spz", "web") if name in worked)}
+    if made == "textured-mesh":
+        splats = registry.get("exporter", "glb").create({"splats": True}, context)
+        with pytest.raises(InputError, match="no Gaussians. Leave out splats=true"):
+            splats.write(exported, params, tmp_path / "b.glb")
 
 
 def test_splats_carry_ellipsoids_and_harmonics(

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from avatarkit.errors import InputError
-from avatarkit.interfaces import AvatarModel, Context, Subject
+from avatarkit.interfaces import AvatarModel, Context, Posed, Subject
 from avatarkit.registry import Registry
 from avatarkit.types.body import BodyParams
 from avatarkit.types.gaussians import SH0, Gaussians
@@ -63,6 +63,26 @@ def test_ellipsoids_and_harmonics_come_back(
     draw = context.get("renderer").gaussians.render
     a, b = (draw(g, subject.camera, torch.ones(3)).rgb for g in (ours, again))
     assert -10 * (a - b).square().mean().log10() >= 35
+
+
+def test_harmonics_beyond_the_format_are_told_once(
+    registry: Registry, context: Context, rich: AvatarModel, params: BodyParams, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spz = registry.get("exporter", "spz").create({}, context)
+    spz.write(rich, params, tmp_path / "a.spz")
+    assert not caplog.messages
+
+    class Vivid:
+        @staticmethod
+        def pose(params: BodyParams) -> Posed:
+            posed = rich.pose(params)
+            sh = posed.gaussians.sh.detach().clone()
+            sh[0, :2], sh[1, 3] = 1.5, torch.tensor([0.5, 1.0, -1.01])
+            return replace(posed, gaussians=replace(posed.gaussians, sh=sh))
+
+    spz.write(Vivid(), params, tmp_path / "b.spz")
+    count = rich.pose(params).gaussians.sh.numel()
+    assert caplog.messages == [f"SPZ holds spherical harmonics from -1 to 1: 7 of {count} values were cut there."]
 
 
 def test_an_avatar_far_away_is_refused(

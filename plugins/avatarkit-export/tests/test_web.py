@@ -196,7 +196,7 @@ def test_what_cannot_be_written_is_one_sentence(
         def state(self) -> dict[str, torch.Tensor]:
             return {}
 
-    with pytest.raises(PluginError, match="only one pose can be exported"):
+    with pytest.raises(PluginError, match="Export it with --to ply or --to spz."):
         registry.get("exporter", "web").create({}, context).write(Loose(), params, tmp_path / "b.html")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
