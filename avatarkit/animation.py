@@ -502,9 +502,9 @@ def load(path: Path | str, registry: Registry | None = None, device: str = "auto
         raise InputError(
             f"The avatar {path} is damaged, or was made with another version of its components: {violation}. Build it again."
         ) from None
-    drawing = components.descriptor("renderer")
-    if lacking := drawing.lacks(posed.gaussians.features):
-        raise PluginError(f"The avatar {path} is made of {lacking}, which {drawing.owner} does not draw.")
+    if undrawn := registry.undrawn(posed.gaussians.features, components.descriptor("renderer")):
+        made_by = components.descriptor("avatar")
+        raise PluginError(f"The avatar {path} of {made_by.owner} cannot be drawn: {undrawn}, and build it again.")
     return replace(avatar, name=path.resolve().stem)
 
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 
-from avatarkit.config import Choice, LossChoice, Recipe
-from avatarkit.config.options import SEEDS, did_you_mean, without_machine
-from avatarkit.errors import ConfigError, MissingDependency, MissingDevice, MissingWeights, PluginError
+from avatarkit.config import Choice, LossChoice, Recipe, require_slot
+from avatarkit.config.options import SEEDS, without_machine
+from avatarkit.errors import ConfigError, MissingDependency, MissingDevice, PluginError
 from avatarkit.interfaces import PROTOCOLS, Context, GetComponent, Loss, with_defaults
 from avatarkit.registry.provenance import source_digest, weights_digests
-from avatarkit.registry.requirements import requirements
+from avatarkit.registry.requirements import weights_finder
 from avatarkit.utils.moved import current_name
-from avatarkit.utils.paths import cache_folder, find_weights
+from avatarkit.utils.paths import cache_folder
 from avatarkit.utils.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
@@ -47,10 +47,6 @@ def resolve_device(device: str) -> torch.device:
         return torch.device(device)
     except RuntimeError:
         raise ConfigError(f"There is no device {device!r}: use auto, cpu or cuda.") from None
-
-
-def _undeclared(component: ComponentSpec, name: str) -> str:
-    return f"There are no weights {name!r}; {component.owner} does not name them in Needs(weights=...). {component.remedy}"
 
 
 def choose_recipe(
@@ -110,9 +106,7 @@ class Components:
     def choice(self, slot: str) -> Choice:
         """Return the recipe's choice for a slot."""
         slot = current_name(slot)
-        if slot not in self.recipe.slots:
-            known = self.recipe.slots
-            raise ConfigError(f"A recipe has no slot {slot!r}.{did_you_mean(slot, known)} Slots: {', '.join(known)}.")
+        require_slot(slot)
         return self.recipe.slots[slot]
 
     def descriptor(self, slot: str) -> ComponentSpec:
@@ -141,7 +135,7 @@ class Components:
         more = {
             "source": source_digest(component),
             "weights": weights_digests(component, self._tell),
-            "fingerprint": str(config.fingerprint()) if hasattr(config, "fingerprint") else "",
+            "fingerprint": component.of_config(lambda: str(config.fingerprint()) if hasattr(config, "fingerprint") else ""),
         }
         return found | {name: value for name, value in more.items() if value}
 
@@ -184,14 +178,7 @@ class Components:
 
     def _context(self, component: ComponentSpec) -> Context:
         """Return the context of one component, whose weights are found or named with their remedy."""
-
-        def weights(name: str) -> Path:
-            if (found := find_weights(name)) is not None:
-                return found
-            missing = next((r.text for r in requirements(component) if (r.kind, r.name) == ("weights", name)), None)
-            raise MissingWeights(f"{component.owner} needs {missing}" if missing else _undeclared(component, name))
-
-        return replace(self.context, weights=weights)
+        return replace(self.context, weights=weights_finder(component))
 
     def _note(self, component: ComponentSpec) -> None:
         if component not in self._makers:

@@ -113,8 +113,10 @@ def require_weights(name: str) -> Path:
     """
     found = find_weights(name)
     if found is None:
-        commands = f"avatarkit weights fetch {name}, or avatarkit weights add {name} FILE"
-        raise MissingWeights(f"There are no weights {name!r}: {commands}")
+        raise MissingWeights(
+            f"There are no weights {name!r}. Name them in Needs(weights=({name!r},)) of the component that uses them, "
+            "and get them with avatarkit weights."
+        )
     return found
 
 

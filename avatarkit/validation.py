@@ -184,7 +184,10 @@ def require_posed(value: Any, body: BodyModel | None = None) -> None:
     require_type(g, Gaussians, "gaussians")
     require_tensor(g.means, ("N", 3), "means")
     N = len(g)
-    require_tensor(g.scales, (N,) if g.isotropic else (N, 3), "scales", low=0)
+    require_type(g.scales, torch.Tensor, "scales")
+    require_tensor(g.scales, (N,) if g.isotropic else (N, 3), "scales")
+    if N and float(g.scales.detach().min()) <= 0:
+        raise Violation(f"scales hold {float(g.scales.detach().min()):.3g}; a standard deviation is above 0")
     require_tensor(g.colors, (N, 3), "colors")
     require_tensor(g.opacities, (N,), "opacities", low=0, high=1)
     if g.rotations is not None:
@@ -192,6 +195,7 @@ def require_posed(value: Any, body: BodyModel | None = None) -> None:
         if N and bool(((g.rotations.norm(dim=-1) - 1).abs() > 1e-3).any()):
             raise Violation("rotations are not unit quaternions")
     if g.sh is not None:
+        require_type(g.sh, torch.Tensor, "sh")
         if g.sh.ndim != 3 or g.sh.shape[1] not in (3, 8, 15):
             raise Violation(f"sh has the shape {tuple(g.sh.shape)}, not (N, 3, 3), (N, 8, 3) or (N, 15, 3)")
         require_tensor(g.sh, (N, g.sh.shape[1], 3), "sh")

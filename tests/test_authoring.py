@@ -221,7 +221,7 @@ def test_declared_weights_have_a_path_or_a_remedy(author: Author) -> None:
     author.weights.unlink()
     with pytest.raises(MissingWeights, match=r"labels 'mine' needs the weights 'mine-net': avatarkit weights add mine-net FILE"):
         context.weights("mine-net")
-    with pytest.raises(MissingWeights, match=r"'other'; labels 'mine' does not name them in Needs\(weights=...\)"):
+    with pytest.raises(MissingWeights, match=r"'other', which it does not declare. Name them in Needs\(weights"):
         context.weights("other")
 
 

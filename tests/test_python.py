@@ -56,7 +56,7 @@ def test_an_avatar_that_the_renderer_cannot_draw_is_told(tmp_path: Path) -> None
         patch.setattr(method.TinyAvatar, "pose", ellipsoids)
         assert avatarkit.load(path, registry=registry).contents.endswith("Gaussians")
         object.__setattr__(renderer, "features", ())
-        with pytest.raises(PluginError, match="is made of ellipsoids, which renderer 'tiny' does not draw"):
+        with pytest.raises(PluginError, match="it makes ellipsoids, which renderer 'tiny' does not draw: choose another avatar"):
             avatarkit.load(path, registry=registry)
     assert avatarkit.load(path, registry=registry).contents.endswith("Gaussians")
 

@@ -281,7 +281,7 @@ def test_observers_are_told_and_cannot_disturb(install: Install) -> None:
     assert sys.modules["watcher_module"].seen == [("first", 1.5), ("second", 2.5)]
     (problem,) = registry.problems
     assert problem.message.startswith("Its hook stage_finished raised RuntimeError: boom (")
-    assert problem.message.endswith("watcher_module.py, line 8)")
+    assert problem.message.endswith("watcher_module.py, line 8).")
 
 
 def test_listing_loads_no_heavy_library() -> None:

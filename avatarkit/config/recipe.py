@@ -36,7 +36,7 @@ from avatarkit.utils.moved import renamed
 from avatarkit.utils.plain import BadText, parse_toml, parse_value
 from avatarkit.utils.text import shortened
 
-__all__ = ["OPTIONAL_SLOTS", "SECTIONS", "SLOTS", "Choice", "LossChoice", "Recipe", "presets"]
+__all__ = ["OPTIONAL_SLOTS", "SECTIONS", "SLOTS", "Choice", "LossChoice", "Recipe", "presets", "require_slot"]
 
 T = TypeVar("T")
 
@@ -56,6 +56,13 @@ SLOTS: dict[str, str] = {
 
 OPTIONAL_SLOTS = frozenset({"body_labels", "head_labels", "perceptual"})
 """Slots that may say ``use = "none"``."""
+
+
+def require_slot(name: str) -> None:
+    """Raise ConfigError, with the slots, unless a recipe has this slot."""
+    if name not in SLOTS:
+        raise ConfigError(f"A recipe has no slot {name!r}.{did_you_mean(name, SLOTS)} Slots: {', '.join(SLOTS)}.")
+
 
 _KINDS_OF_STEP = ("photo", "body", "head")
 _MOST_BYTES = 1 << 20  # size limit of a recipe

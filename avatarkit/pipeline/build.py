@@ -19,7 +19,7 @@ from avatarkit.components import Components, choose_recipe
 from avatarkit.config import Recipe
 from avatarkit.config.sections import LabelsConfig, PreviewConfig, TrainingConfig
 from avatarkit.errors import AvatarkitError, ConfigError, PluginError, StageError
-from avatarkit.interfaces import Subject
+from avatarkit.interfaces import Posed
 from avatarkit.io.photo import read_photo, sample_photo
 from avatarkit.labelling.color_transfer import calibrated
 from avatarkit.labelling.retracking import retrack
@@ -50,7 +50,7 @@ from avatarkit.training.views import photo_confidence
 from avatarkit.types.body import Motion
 from avatarkit.types.photo import Photo
 from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit.types.subject import Notice
+from avatarkit.types.subject import Notice, Subject
 from avatarkit.utils.files import only_user
 from avatarkit.utils.progress import Progress, default_progress
 from avatarkit.utils.threads import single_threaded
@@ -357,7 +357,9 @@ class _Run:
             avatar = self.components.get("avatar")
             avatar.create(subject, clips)
             with torch.no_grad():
-                self._require("avatar", validation.require_posed, avatar.pose(subject.params))
+                for posed in (avatar.pose(subject.params), avatar.pose_for_photo(subject.params)):
+                    self._require("avatar", validation.require_posed, posed)
+                    self._require_drawn(posed)
             asked = [LossTerm(c.name, self.components.loss(c), c.weight, c.start, c.on) for c in self.recipe.losses]
             terms = applicable(asked, avatar)
             renderer = self.components.get("renderer")
@@ -448,6 +450,13 @@ class _Run:
             component = self.components.descriptor(slot)
             wrong = f"{component.owner} of {component.maker} returned an invalid result: {violation}."
             raise PluginError(f"{wrong} {component.remedy}") from None
+
+    def _require_drawn(self, posed: Posed) -> None:
+        """Raise PluginError if the avatar is made of what the renderer does not draw, declared or not."""
+        avatar, renderer = self.components.descriptor("avatar"), self.components.descriptor("renderer")
+        if undrawn := self.components.registry.undrawn(posed.gaussians.features, renderer):
+            declare = f"register(...) features={posed.gaussians.features!r}"
+            raise PluginError(f"{avatar.owner} of {avatar.maker}: {undrawn}. Its author declares this with {declare}.")
 
     def _run(self, stage: Stage, group: str, slot: str, make: Callable[[Path], None], read: Callable[[Path], T]) -> T:
         """Run the stage unless its results are stored, and read its results.

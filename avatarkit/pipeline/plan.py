@@ -161,7 +161,7 @@ def _step(choice: Choice, registry: Registry, device: str) -> PlanStep:
         return PlanStep(choice.slot, None, {}, ())
     component = registry.get(choice.kind, choice.use)
     config = component.make_config(choice.options, choice.origins)
-    values = {} if config is None else dataclasses.asdict(config)
+    values = {} if config is None else component.of_config(lambda: dataclasses.asdict(config))
     needs = requirements(component, device, values, config)
     return PlanStep(choice.slot, component, values, needs, component.features_with(config))
 
@@ -174,12 +174,8 @@ def _drawable(steps: tuple[PlanStep, ...], registry: Registry) -> tuple[PlanStep
     avatar, renderer = chosen["avatar"].component, chosen["renderer"].component
     assert avatar is not None
     assert renderer is not None
-    made = chosen["avatar"].features
-    if not (lacking := renderer.lacks(made)):
+    if not (text := registry.undrawn(chosen["avatar"].features, renderer)):
         return steps
-    able = [c.name for c in registry.components("renderer").values() if not c.lacks(made)]
-    remedy = f"choose --renderer {' or '.join(able)}" if able else "choose another avatar"
-    text = f"it makes {lacking}, which {renderer.owner} does not draw: {remedy}"
     need = Requirement("setup", avatar.name, False, text)
     return tuple(replace(s, requirements=(*s.requirements, need)) if s.slot == "avatar" else s for s in steps)
 

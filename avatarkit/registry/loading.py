@@ -28,6 +28,7 @@ __all__ = [
     "import_file",
     "import_seconds",
     "leave_out",
+    "mend",
     "requires_namesake",
     "user_plugins",
 ]
@@ -48,8 +49,23 @@ class LoadFailure(Exception):
 
 def leave_out(plugin: Plugin) -> str:
     """Return the command or setting that disables a broken plugin."""
-    installed = plugin.distribution and not plugin.distribution.endswith(".py") and not plugin.bundled
+    if plugin.distribution.endswith(".py"):
+        return "leave it out"
+    installed = plugin.distribution and not plugin.bundled
     return f"pip uninstall {plugin.distribution}" if installed else f"leave {plugin.name!r} out with AVATARKIT_PLUGINS"
+
+
+def mend(plugin: Plugin, how: str = "", ask: str = "Update it, ask its authors") -> str:
+    """Return what to do about a fault of a plugin, which differs for its author and for its users.
+
+    Args:
+        plugin: the plugin.
+        how: what its author changes: ``give it another name``.
+        ask: what its users do.
+    """
+    what = plugin.distribution if plugin.distribution.endswith(".py") else repr(plugin.name)
+    fix = f"Fix {what}: {how}" if how else f"Fix {what}"
+    return f"{fix if plugin.local else ask}, or {leave_out(plugin)}."
 
 
 def import_seconds(environ: Mapping[str, str]) -> float:
@@ -86,12 +102,12 @@ def import_entry_point(entry: metadata.EntryPoint, plugin: Plugin, seconds: floa
     if not failed:
         raise LoadFailure(
             f"Its import hangs: it was given up after {seconds:g} s.",
-            f"A plugin's __init__ must not import large packages or wait. Ask its authors, or {leave_out(plugin)}.",
+            f"A plugin's __init__ must not import large packages or wait. {mend(plugin, ask='Ask its authors')}",
         )
     error = failed[0]
     if isinstance(error, (KeyboardInterrupt, MemoryError)):
         raise error
-    remedy = f"Update it, ask its authors, or {leave_out(plugin)}."
+    remedy = mend(plugin)
     if isinstance(error, ModuleNotFoundError) and error.name and error.name != entry.module:
         missing = error.name.partition(".")[0]
         if missing != entry.module.partition(".")[0]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -34,6 +35,7 @@ from avatarkit.registry.loading import (
     import_file,
     import_seconds,
     leave_out,
+    mend,
     requires_namesake,
     user_plugins,
 )
@@ -163,6 +165,15 @@ class Registry:
         broken = f" {len(self.problems)} plugin problem(s): see avatarkit plugins list." if self.problems else ""
         raise PluginError(f"There is no component {name!r} of the kind {kind}.{hint} {listed}{broken}")
 
+    def undrawn(self, features: Iterable[str], renderer: ComponentSpec) -> str:
+        """Say which features of an avatar's Gaussians a renderer does not draw, and what to choose; "" if it draws all."""
+        features = tuple(features)
+        if not (lacking := renderer.lacks(features)):
+            return ""
+        able = [component.name for component in self.components("renderer").values() if not component.lacks(features)]
+        remedy = f"choose --renderer {' or '.join(able)}" if able else "choose another avatar"
+        return f"it makes {lacking}, which {renderer.owner} does not draw: {remedy}"
+
     def create(self, choice: Choice, context: Any) -> Any:
         """Create the component that a slot of a recipe chooses; see ``ComponentSpec.create``.
 
@@ -199,10 +210,13 @@ class Registry:
             except Exception as error:
                 self._hook_raised(implementation.plugin_name, "register_commands", error)
             if wrong := added(plugin):
-                self._problem(plugin, wrong, f"Ask its authors for another name, or {leave_out(plugin)}.")
+                self._problem(plugin, wrong, mend(plugin, "give it another name", "Ask its authors for another name"))
 
     def blame(self, error: BaseException) -> tuple[Plugin, str] | None:
-        """Return the plugin, not part of avatarkit, whose code raised an error or its cause, and the place in it."""
+        """Return the plugin, not part of avatarkit, whose code raised an error or its cause, and the place in it.
+
+        A stage that failed in no code of a plugin names the plugin of its component; the place is "" then.
+        """
         packages = {component.target: component.plugin for claims in self._components.values() for component in claims}
         packages |= {getattr(self._manager.get_plugin(name), "__name__", "-"): plugin for name, plugin in self.plugins.items()}
         chain: BaseException | None = error
@@ -211,13 +225,13 @@ class Registry:
                 if not plugin.bundled and package.partition(".")[0] != "avatarkit" and (place := error_place(chain, package)):
                     return plugin, place.strip(" ()")
             chain = chain.__cause__
-        return None
+        named = getattr(error, "plugin", None)
+        return next(((plugin, "") for plugin in self.plugins.values() if named == where(plugin)), None)
 
     def _hook_raised(self, name: str, hook: str, error: Exception) -> None:
         plugin = self.plugins[name]
         place = error_place(error, getattr(self._manager.get_plugin(name), "__name__", "-"))
-        remedy = "Fix it" if plugin.local else "Ask its authors"
-        self._problem(plugin, f"Its hook {hook} raised {error_text(error)}{place}", f"{remedy}, or {leave_out(plugin)}.")
+        self._problem(plugin, f"Its hook {hook} raised {error_text(error)}{place}.", mend(plugin, ask="Ask its authors"))
 
     def __repr__(self) -> str:
         """Return one line; ``avatarkit plugins list`` shows everything."""
@@ -237,7 +251,9 @@ class Registry:
         entries = sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name)
         names = {entry.name for entry in entries} | own
         for name in sorted(left_out - names):
-            raise PluginError(f"-p no:{name}: no such plugin is installed.{did_you_mean(name, names)}")
+            brought = sorted({entry.name for entry in entries if entry.dist and _same_package(entry.dist.name, name)})
+            hint = f" It is a package; leave out its plugins: -p no:{' -p no:'.join(brought)}" if brought else ""
+            raise PluginError(f"-p no:{name}: no such plugin is installed.{hint or did_you_mean(name, names)}")
         for entry in entries:
             if (entry.name, entry.value) in seen or (allowed is not None and entry.name not in allowed) or entry.name in left_out:
                 continue
@@ -254,7 +270,7 @@ class Registry:
                 self._problem(
                     plugin,
                     "Its project requires 'avatarkit', which is another project on the package index.",
-                    f"It works for now; its authors should require {DISTRIBUTION}.",
+                    f"It works for now; {'require' if plugin.local else 'its authors should require'} {DISTRIBUTION}.",
                 )
         for name in sorted((allowed or set()) - names):
             hint = did_you_mean(name, names)
@@ -286,7 +302,8 @@ class Registry:
         except (Exception, SystemExit) as error:
             if self._manager.has_plugin(plugin.name):
                 self._manager.unregister(name=plugin.name)
-            self._problem(plugin, f"It is left out: {error_text(error)}", self._hook_remedy(error, plugin), error)
+            text = str(error) if isinstance(error, PluginError) else error_text(error)
+            self._problem(plugin, f"It is left out: {' '.join(text.split())}.", self._hook_remedy(error, plugin), error)
             return
         self.plugins[plugin.name] = plugin
         for component in added:
@@ -296,7 +313,8 @@ class Registry:
                 self._problem(plugin, _clash(claims))
         for warning in caught:
             if issubclass(warning.category, DeprecationWarning):
-                self._problem(plugin, str(warning.message), "It works for now; its authors should change it.")
+                whose = "change it" if plugin.local else "its authors should change it"
+                self._problem(plugin, str(warning.message), f"It works for now; {whose}.")
         self._report_misspelt_hooks(plugin)
         self._report_unmarked_hooks(plugin, module)
 
@@ -311,8 +329,8 @@ class Registry:
 
     def _hook_remedy(self, error: BaseException, plugin: Plugin) -> str:
         if isinstance(error, pluggy.PluginValidationError):
-            return f"It was made for another version of avatarkit: update it, update avatarkit, or {leave_out(plugin)}."
-        return f"Update it, ask its authors, or {leave_out(plugin)}."
+            return mend(plugin, ask="It was made for another version of avatarkit: update it, update avatarkit")
+        return mend(plugin)
 
     def _collect(self, plugin: Plugin) -> list[ComponentSpec]:
         """Call the plugin's own ``register_...`` hooks."""
@@ -323,7 +341,8 @@ class Registry:
             try:
                 caller(register=make_register(kind, plugin, added))
             except Exception as error:
-                raise PluginError(f"its hook {hook} raised {error_text(error)}") from error
+                place = error_place(error, getattr(self._manager.get_plugin(plugin.name), "__name__", "-"))
+                raise PluginError(f"its hook {hook} raised {error_text(error)}{place}") from error
         return added
 
     def _report_misspelt_hooks(self, plugin: Plugin) -> None:
@@ -347,6 +366,11 @@ class Registry:
         if self._strict:
             raise PluginError(f"Plugin {plugin.name!r}: {problem}") from error
         self.problems.append(problem)
+
+
+def _same_package(one: str, other: str) -> bool:
+    """Return whether two texts name one distribution, as pip reads them."""
+    return re.sub("[-_.]+", "-", one).lower() == re.sub("[-_.]+", "-", other).lower()
 
 
 def _clash(claims: list[ComponentSpec]) -> str:

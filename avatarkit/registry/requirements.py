@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from avatarkit.errors import MissingWeights
 from avatarkit.utils.paths import find_weights
 
 if TYPE_CHECKING:
     from avatarkit.registry import ComponentSpec
 
-__all__ = ["ChecksItself", "Requirement", "module_present", "requirements"]
+__all__ = ["ChecksItself", "Requirement", "module_present", "requirements", "weights_finder"]
 
 
 @runtime_checkable
@@ -71,8 +72,28 @@ def requirements(
         remedy = f"there is none here; choose another {component.kind} component (avatarkit plugins list), or another machine"
         found.append(Requirement("device", component.needs.device, device == component.needs.device, remedy))
     if isinstance(config, ChecksItself) and all(requirement.met for requirement in found if requirement.kind != "device"):
-        found += [Requirement("setup", component.name, False, sentence) for sentence in config.preflight()]
+        sentences = component.of_config(lambda: [str(sentence) for sentence in config.preflight()])
+        found += [Requirement("setup", component.name, False, sentence) for sentence in sentences]
     return tuple(found)
+
+
+def weights_finder(component: ComponentSpec) -> Callable[[str], Path]:
+    """Return the function ``Context.weights`` of one component: it finds the weights that the component declares.
+
+    It raises ``MissingWeights`` with the remedy if they are missing. Undeclared weights are refused even if they are there: no
+    key of a stage would know their content.
+    """
+
+    def weights(name: str) -> Path:
+        if name not in component.needs.weights:
+            declare = f"Name them in Needs(weights=({name!r},)) where it is registered"
+            raise MissingWeights(f"{component.owner} asks for the weights {name!r}, which it does not declare. {declare}.")
+        if (found := find_weights(name)) is not None:
+            return found
+        missing = next(r.text for r in requirements(component) if (r.kind, r.name) == ("weights", name))
+        raise MissingWeights(f"{component.owner} needs {missing}")
+
+    return weights
 
 
 def module_present(name: str) -> bool:

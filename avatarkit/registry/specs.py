@@ -7,9 +7,9 @@ import importlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from avatarkit.config.options import Option, make_config, options_of
 from avatarkit.errors import AvatarkitError, ConfigError, MissingDependency, PluginError
@@ -29,6 +29,8 @@ __all__ = [
     "make_register",
     "where",
 ]
+
+T = TypeVar("T")
 
 UNDECLARED = License("not declared", "not declared", None)
 """License of a component whose plugin declares none."""
@@ -164,18 +166,29 @@ class ComponentSpec:
 
     def features_with(self, config: Any) -> tuple[str, ...]:
         """Return its features; those of its config, where options decide."""
-        return tuple(getattr(config, "features", self.features))
+        return self.of_config(lambda: tuple(getattr(config, "features", self.features)))
 
     def options(self) -> tuple[Option, ...]:
         """Return the options with their help."""
         cls = self.config_type()
-        return () if cls is None else options_of(cls)
+        return () if cls is None else self.of_config(lambda: options_of(cls))
+
+    def of_config(self, work: Callable[[], T]) -> T:
+        """Do something with the config's own code; what it raises is a PluginError that names the plugin."""
+        try:
+            return work()
+        except AvatarkitError:
+            raise
+        except Exception as error:
+            text = f"{error_text(error)}{error_place(error, self.config or self.target)}"
+            raise PluginError(f"{self.owner} of {self.maker}: its options ({self.config}) raise {text}. {self.remedy}") from error
 
     def make_config(self, options: Mapping[str, Any], origins: Mapping[str, str] | None = None) -> Any:
         """Return the checked config for ``options``; None if the component has no options.
 
         Raises:
             ConfigError: an option is unknown or wrong.
+            PluginError: the config itself is broken.
         """
         cls = self.config_type()
         if cls is None:
@@ -186,7 +199,9 @@ class ComponentSpec:
                     + (f" (from {source})." if source else ".")
                 )
             return None
-        return make_config(cls, options, owner=self.owner, origins=origins)
+        if not is_dataclass(cls):
+            raise PluginError(f"{self.owner} of {self.maker}: its options ({self.config}) are no dataclass. {self.remedy}")
+        return self.of_config(lambda: make_config(cls, options, owner=self.owner, origins=origins))
 
     def implementation(self) -> type:
         """Import and return the class.
@@ -228,7 +243,8 @@ class ComponentSpec:
                     f"{self.owner} needs the Python module {missing!r}: {self.install_hint(missing)}"
                 ) from error
             if missing and missing != module.partition(".")[0]:
-                hint = f"pip install {missing} (the plugin's authors should declare it in Needs and in their project)."
+                whose = "declare" if self.plugin.local else "the plugin's authors should declare"
+                hint = f"pip install {missing} ({whose} it in Needs(modules=...) and in the project)."
                 raise MissingDependency(f"{self.owner} of {self.maker}: there is no module {missing!r}. {hint}") from error
             raise PluginError(self._cannot_import(path, error)) from error
         except Exception as error:
@@ -238,7 +254,8 @@ class ComponentSpec:
         return found
 
     def _cannot_import(self, path: str, error: Exception) -> str:
-        return f"{self.owner} of {self.maker}: {path} cannot be imported: {error_text(error)}. {self.remedy}"
+        what = f"{error_text(error)}{error_place(error, path)}"
+        return f"{self.owner} of {self.maker}: {path} cannot be imported: {what}. {self.remedy}"
 
     def install_hint(self, module: str) -> str:
         """Return the command that installs a missing module."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from avatarkit.interfaces import PROTOCOLS, with_defaults
+from avatarkit.registry.requirements import weights_finder
 from avatarkit.registry.specs import ComponentSpec
 from avatarkit.testing.material import Material
 
@@ -56,7 +57,8 @@ class Case:
 
     def make(self) -> Any:
         """Return a new instance."""
-        return with_defaults(self.component.create(self.options, self.material.context), PROTOCOLS[self.component.kind])
+        context = dataclasses.replace(self.material.context, weights=weights_finder(self.component))
+        return with_defaults(self.component.create(self.options, context), PROTOCOLS[self.component.kind])
 
 
 Check = Callable[[Case], None]

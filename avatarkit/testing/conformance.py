@@ -65,11 +65,19 @@ def _options_are_documented(case: Case) -> None:
 
 
 def _options_can_be_set_in_a_recipe(case: Case) -> None:
-    """Options are numbers, texts, paths, ``Literal``, tuples, ``dict[str, ...]``, dataclasses, or one of these ``| None``."""
+    """Options are numbers, texts, paths, ``Literal``, tuples, ``dict[str, ...]``, dataclasses, or one of these ``| None``.
+
+    Their defaults are of these types, and in their ranges.
+    """
     cls = case.component.config_type()
-    for name, hint in (typing.get_type_hints(cls) if cls is not None else {}).items():
-        if name in {field.name for field in dataclasses.fields(cls) if field.init}:  # type: ignore[arg-type]
-            expect(_settable(hint), f"no recipe can set the option {name!r}: its type is {hint}")
+    if cls is None:
+        return
+    made = case.component.make_config({})
+    hints, fields = typing.get_type_hints(cls), [field for field in dataclasses.fields(cls) if field.init]
+    for field in fields:
+        expect(_settable(hints[field.name]), f"no recipe can set the option {field.name!r}: its type is {hints[field.name]}")
+    for field in fields:
+        case.component.make_config({field.name: getattr(made, field.name)}, {field.name: "its own default"})
 
 
 def _settable(hint: Any) -> bool:
@@ -176,8 +184,11 @@ def run_check(check: Check, case: Case) -> Finding:
     """Run one check; any exception of the component is a failure that names it."""
     name = name_of(check)
     missing = [r for r in requirements(case.component) if not r.met]
-    if missing and check not in COMMON[:4]:
-        return Finding(name, "skipped", f"needs the {missing[0].kind} {missing[0].name!r}: {missing[0].remedy}")
+    if check not in COMMON[:4]:
+        if missing:
+            return Finding(name, "skipped", f"needs the {missing[0].kind} {missing[0].name!r}: {missing[0].remedy}")
+        if not _has_config(case):
+            return Finding(name, "skipped", "needs options that work: see the checks of options")
     random, given = torch.get_rng_state(), copy.deepcopy(case.material.handed)
     try:
         check(case)
@@ -196,6 +207,15 @@ def run_check(check: Check, case: Case) -> Finding:
         where = _place(error, case.component)
         return Finding(name, "failed", f"it raised {type(error).__name__}: {error}{where}")
     return Finding(name, "passed")
+
+
+def _has_config(case: Case) -> bool:
+    """Return whether the component's config can be made; if not, the checks of options say why."""
+    try:
+        case.component.make_config(case.options)
+    except AvatarkitError:
+        return False
+    return True
 
 
 def _place(error: BaseException, component: ComponentSpec) -> str:

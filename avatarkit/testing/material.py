@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from avatarkit.config import SLOTS
+from avatarkit.config import SLOTS, require_slot
 from avatarkit.interfaces import PROTOCOLS, BodyModel, Context, GetComponent, Renderer, with_defaults
 from avatarkit.io.photo import read_photo
 from avatarkit.testing.method import (
@@ -68,6 +68,7 @@ class Material:
     def get(self, slot: str, name: str | None = None) -> Any:
         """Return the component in a slot; ``name`` is ignored, there is one of each."""
         if slot not in self._made:
+            require_slot(slot)
             cls, config = _TINY[slot]
             self._made[slot] = with_defaults(cls(config, self.context), PROTOCOLS[SLOTS.get(slot, slot)])
         return self._made[slot]

@@ -143,19 +143,14 @@ def _please_report(error: BaseException) -> str:
     if found := blame(error):
         plugin, place = found
         if plugin.local:
-            return f"The error is in the plugin {plugin.name!r}: {place}."
+            return f"The error is in the plugin {plugin.name!r}: {place or plugin.distribution}."
         owner = repr(plugin.name)
         if plugin.distribution:
             owner = f"{owner} of {plugin.distribution} {plugin.version}".rstrip()
         contact = f": {plugin.contact}" if plugin.contact else "."
         return (
-            f"This is a bug in the plugin {owner} ({place}), not in avatarkit {__version__}. "
+            f"This is a bug in the plugin {owner}{f' ({place})' if place else ''}, not in avatarkit {__version__}. "
             f"Please report it to its authors with the lines above{contact}"
-        )
-    if plugin_of_stage := getattr(error, "plugin", None):
-        return (
-            f"This is a bug in the plugin {plugin_of_stage}, not in avatarkit {__version__}. "
-            "Please report it to its authors with the lines above."
         )
     return f"This is a bug in avatarkit {__version__} (Python {python}). Please report it with the lines above: {_ISSUES}"
 
@@ -261,7 +256,10 @@ def run() -> int:
         rest, plugins = _without_plugins(sys.argv[1:])
         command = next((word for word in rest if not word.startswith("-")), None)
         if command not in OWN_COMMANDS:  # a plugin's command, or help
-            add_commands(load_registry(plugins), app)
+            registry = load_registry(plugins)
+            add_commands(registry, app)
+            for problem in registry.problems if command else ():
+                tell(f"Note: plugin {problem.owner}: {problem}")
             sys.argv[1:] = rest
         elif command != sys.argv[1]:  # flags for plugins came first
             sys.argv[1:] = [*rest, *(word for file in plugins for word in ("--plugin", str(file)))]

@@ -16,6 +16,8 @@ OWN_COMMANDS = (
 
 def add_commands(registry: Any, cli: typer.Typer) -> None:
     """Let plugins add commands; one whose name is taken is left out, and recorded as a problem."""
+    from avatarkit.registry.specs import where
+
     owners = dict.fromkeys(OWN_COMMANDS, "avatarkit itself")
     known = {id(entry) for infos in (cli.registered_commands, cli.registered_groups) for entry in infos}
 
@@ -29,7 +31,7 @@ def add_commands(registry: Any, cli: typer.Typer) -> None:
                     infos.remove(new)
                     taken.append(f"{name!r}, which is one of {owners[name]}")
                 else:
-                    owners[name] = f"the plugin {plugin.name!r}"
+                    owners[name] = f"the plugin {where(plugin)}"
                     known.add(id(new))
         return f"It adds the command {' and '.join(taken)}; its own is left out." if taken else None
 

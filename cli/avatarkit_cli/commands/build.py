@@ -146,11 +146,16 @@ def _show_plan(planned: Plan) -> None:
         rows.append((step.slot, step.component.name if step.component else "-", state))
     table(("slot", "component", "what is missing; license"), rows)
     forbidden = sorted({owner for owner, license in planned.licenses.items() if license.commercial is False})
-    unclear = sorted({owner for owner, license in planned.licenses.items() if license.commercial is None})
+    asked = {True: set[str](), False: set[str]()}  # those of the user's own plugins, and others
+    for component in (step.component for step in planned.steps):
+        if component and component.terms.commercial is None:
+            asked[component.plugin.local].add(component.owner)
     say("")
     say(f"Commercial use: {'not allowed by ' + ', '.join(forbidden) if forbidden else 'not forbidden by any component'}.")
-    if unclear:
-        say(f"Commercial use: unclear for {', '.join(unclear)}; ask their authors.")
+    if asked[False]:
+        say(f"Commercial use: unclear for {', '.join(sorted(asked[False]))}; ask their authors.")
+    if asked[True]:
+        say(f"Commercial use: unclear for {', '.join(sorted(asked[True]))}; give register(...) license=License(...).")
     if planned.estimates:
         say("\nEstimated cost of the heavy steps, where known:")
         for estimate in planned.estimates:

@@ -186,7 +186,7 @@ def _used_by(preset: str) -> set[tuple[str, str]]:
 
 def _problems(registry: Registry) -> list[dict[str, str]]:
     return [
-        _check("plugins", f"plugin {p.plugin!r}", "missing", f"{p.message} [{p.distribution}]", p.remedy or "uninstall it")
+        _check("plugins", f"plugin {p.plugin!r}", "missing", f"{p.message} [{p.distribution}]", p.remedy)
         for p in registry.problems
     ]
 

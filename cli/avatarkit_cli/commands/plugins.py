@@ -144,7 +144,8 @@ def check(
     results = []
     for component in found:
         options, origins = parse_options(settings or [], component.owner)
-        component.make_config(options, origins)
+        if options:
+            component.make_config(options, origins)
         results.append((component, checking.check(component, registry, options, photo, preset)))
     if as_json:
         print_json(
@@ -163,13 +164,14 @@ def check(
 
 
 def _find(registry: Registry, name: str) -> list[ComponentSpec]:
+    from avatarkit.config import SLOTS
     from avatarkit.config.options import did_you_mean
     from avatarkit.errors import PluginError
     from avatarkit.registry import KINDS
 
     kind, slash, rest = name.partition("/")
     if slash:
-        return [registry.get(kind, rest)]
+        return [registry.get(SLOTS.get(kind, kind), rest)]  # a slot of a recipe means its kind
     everything = {kind: registry.components(kind) for kind in KINDS}
     found = [components[name] for components in everything.values() if name in components]
     if not found:

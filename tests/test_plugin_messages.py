@@ -1,0 +1,332 @@
+"""What an author of a plugin is told about a mistake: one sentence that names the owner and what to change."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+import avatarkit
+from avatarkit import Needs, hookimpl
+from avatarkit.errors import ConfigError, MissingWeights, PluginError
+from avatarkit.io.image import save_png
+from avatarkit.registry import Registry
+from avatarkit.testing import Material, check_component, method, tiny_context, tiny_subject
+from avatarkit.testing.method import memory_registry
+from avatarkit.types.gaussians import Gaussians
+from avatarkit.validation import Violation, require_posed
+from avatarkit_cli.main import app
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a user who has no plugin but ``mine.py``."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AVATARKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("AVATARKIT_PLUGINS", "mine")
+    monkeypatch.setenv("COLUMNS", "200")
+    yield tmp_path
+    sys.modules.pop("mine", None)
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+def plugin(name: str = "mine", **hooks: Callable[[Any], None]) -> Any:
+    made = ModuleType(name)
+    for hook, function in hooks.items():
+        setattr(made, hook, hookimpl(function))
+    return made
+
+
+# --------------------------------------------------------------------------------------------------- what an avatar makes
+
+
+class Undeclared(method.TinyAvatar):
+    """Ellipsoids, which its registration does not declare."""
+
+    def __init__(self, config: Any, context: Any) -> None:
+        super().__init__(method.TinyAvatarConfig(), context)
+
+    def pose(self, params: Any) -> Any:
+        posed = super().pose(params)
+        scales = posed.gaussians.scales[:, None] * torch.tensor([1.0, 1.0, 0.2])
+        return replace(posed, gaussians=replace(posed.gaussians, scales=scales))
+
+
+class UndeclaredForPhoto(method.TinyAvatar):
+    """Spheres, but colors that depend on the direction of view in the photo."""
+
+    def __init__(self, config: Any, context: Any) -> None:
+        super().__init__(method.TinyAvatarConfig(), context)
+
+    def pose_for_photo(self, params: Any) -> Any:
+        posed = super().pose(params)
+        return replace(posed, gaussians=replace(posed.gaussians, sh=torch.zeros(len(posed.gaussians), 3, 3)))
+
+
+@pytest.mark.parametrize(("name", "made"), [("Undeclared", "ellipsoids"), ("UndeclaredForPhoto", "colors that depend")])
+def test_undeclared_features_end_a_build_that_cannot_draw_them(name: str, made: str, tmp_path: Path) -> None:
+    def register_avatars(register: Any) -> None:
+        register("odd", target=f"{__name__}:{name}", summary="odd")
+
+    def register_renderers(register: Any) -> None:
+        register("plain", target="avatarkit.testing.tiny:ReferenceRenderer", summary="spheres only")
+
+    ours = plugin(register_avatars=register_avatars, register_renderers=register_renderers)
+    with pytest.raises(PluginError) as caught:
+        method.tiny_build(tmp_path, ours, avatar={"use": "odd"}, renderer={"use": "plain"})
+    text = str(caught.value)
+    assert text.startswith(f"avatar 'odd' of plugin 'mine': it makes {made}")
+    assert "which renderer 'plain' does not draw: choose --renderer tiny" in text
+    assert f"register(...) features={('anisotropic',) if name == 'Undeclared' else ('sh',)!r}" in text
+    assert not (tmp_path / "tiny.avatar" / "manifest.json").exists()
+    assert method.tiny_build(tmp_path, ours, avatar={"use": "odd"}, training={"steps": 1}).is_dir()  # a renderer that draws them
+
+
+N = 4
+SPHERES = Gaussians(torch.rand(N, 3), torch.full((N,), 0.1), torch.rand(N, 3), torch.full((N,), 0.5))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"scales": [0.1] * N}, "scales is of the type list, not Tensor"),
+        ({"scales": None}, "scales is of the type NoneType, not Tensor"),
+        ({"scales": torch.tensor([0.1, 0.1, 0.0, 0.1])}, "scales hold 0; a standard deviation is above 0"),
+        ({"scales": torch.full((N, 3), -1e-6)}, "scales hold -1e-06; a standard deviation is above 0"),
+        ({"scales": torch.full((N,), torch.nan)}, "scales holds numbers that are not finite"),
+        ({"scales": torch.ones(N, 2)}, r"scales has the shape (4, 2), not (4, 3)"),
+        ({"scales": torch.tensor(0.1)}, r"scales has the shape (), not (4, 3)"),
+        ({"scales": torch.ones(N, 3), "rotations": [[1.0, 0, 0, 0]] * N}, "rotations is of the type list, not Tensor"),
+        ({"scales": torch.ones(N, 3), "rotations": torch.zeros(N, 4)}, "rotations are not unit quaternions"),
+        ({"sh": [[[0.0] * 3] * 3] * N}, "sh is of the type list, not Tensor"),
+        ({"sh": torch.zeros(N, 4, 3)}, "sh has the shape (4, 4, 3), not (N, 3, 3)"),
+        ({"means": [[0.0] * 3] * N}, "means is of the type list, not Tensor"),
+        ({"colors": [[0.0] * 3] * N}, "colors is of the type list, not Tensor"),
+    ],
+)
+def test_wrong_gaussians_are_one_sentence(wrong: dict[str, Any], message: str) -> None:
+    require_posed(avatarkit.interfaces.Posed(SPHERES))
+    with pytest.raises(Violation) as caught:
+        require_posed(avatarkit.interfaces.Posed(replace(SPHERES, **wrong)))
+    assert message in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------------------ the context
+
+
+class Asking(method.TinyRgb):
+    def __init__(self, config: Any, context: Any) -> None:
+        super().__init__(config, context)
+        context.get("rendrer") if config is None else context.weights(config.name)
+
+
+@dataclass(frozen=True)
+class WeightsConfig:
+    name: str = "other-net"
+    """Name of the weights."""
+
+
+def losses(needs: Needs, config: bool = True) -> Registry:
+    def register_losses(register: Any) -> None:
+        path = f"{__name__}:WeightsConfig" if config else None
+        register("mine", target=f"{__name__}:Asking", config=path, summary="asks", needs=needs)
+
+    return memory_registry(plugin(register_losses=register_losses))
+
+
+def test_undeclared_weights_are_to_be_declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVATARKIT_CACHE", str(tmp_path))
+    declare = "which it does not declare. Name them in Needs(weights=('other-net',)) where it is registered."
+    sentence = f"loss 'mine' asks for the weights 'other-net', {declare}"
+    for present in (False, True):  # a file of that name changes nothing: no stage would know its content
+        found = {f.check: f.detail for f in check_component(losses(Needs()).get("loss", "mine"), Material())}
+        assert found["a step gives a scalar"] == f"MissingWeights: {sentence}"
+        (tmp_path / "weights").mkdir(exist_ok=True)
+        (tmp_path / "weights" / "other-net.bin").write_bytes(b"x")
+        assert present or (tmp_path / "weights").is_dir()
+    declared = losses(Needs(weights=("other-net",))).get("loss", "mine")
+    assert {f.state for f in check_component(declared, Material())} == {"passed"}
+    with pytest.raises(MissingWeights, match=r"no weights 'x'. Name them in Needs\(weights=\('x',\)\) of the component"):
+        tiny_context().weights("x")
+
+
+def test_an_unknown_slot_lists_the_slots() -> None:
+    found = {f.check: f.detail for f in check_component(losses(Needs(), config=False).get("loss", "mine"), Material())}
+    assert found["a step gives a scalar"].startswith(
+        "ConfigError: A recipe has no slot 'rendrer'. Did you mean 'renderer'? Slots: matting, keypoints, tracker, body"
+    )
+    with pytest.raises(ConfigError, match="no slot 'bdy'"):
+        Material().get("bdy")
+
+
+# ------------------------------------------------------------------------------------------------------- broken configs
+
+CONFIGS = """
+from dataclasses import dataclass, field
+from avatarkit import hookimpl
+
+@dataclass(frozen=True)
+class Raising:
+    x: int = 1
+    '''x'''
+    def __post_init__(self):
+        raise RuntimeError("boom")
+
+@dataclass(frozen=True)
+class Refusing:
+    x: int = 1
+    '''x'''
+    def __post_init__(self):
+        raise ValueError("x must be even")
+
+@dataclass(frozen=True)
+class Factory:
+    x: tuple = field(default_factory=lambda: 1 // 0)
+    '''x'''
+
+@dataclass(frozen=True)
+class Default:
+    x: int = "a"
+    '''x'''
+
+@dataclass(frozen=True)
+class Hint:
+    x: "Unknown" = 1
+    '''x'''
+
+class Plain:
+    pass
+
+class Loss:
+    def __init__(self, config, context): ...
+    def __call__(self, step): return step.rendering.rgb.mean()
+
+@hookimpl
+def register_losses(register):
+    for name in ("Raising", "Refusing", "Factory", "Default", "Hint", "Plain", "Absent"):
+        register(name.lower(), target="mine:Loss", config=f"mine:{name}", summary="broken on purpose")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "check", "detail"),
+    [
+        ("raising", "options are documented", "its options (mine:Raising) raise RuntimeError: boom ("),
+        ("refusing", "options are documented", "The options of loss 'refusing' do not fit: x must be even"),
+        ("factory", "options are documented", "raise ZeroDivisionError: integer division or modulo by zero ("),
+        ("default", "options can be set in a recipe", "must be a whole number, not 'a' (from its own default)"),
+        ("hint", "options are documented", "raise NameError: name 'Unknown' is not defined"),
+        ("plain", "options are documented", "Plain is no dataclass"),
+        ("absent", "options are documented", "mine:Absent cannot be imported: AttributeError: module 'mine' has no attribute"),
+    ],
+)
+def test_a_broken_config_is_a_failed_row(name: str, check: str, detail: str, home: Path) -> None:
+    (home / "mine.py").write_text(CONFIGS)
+    result = run("plugins", "check", f"loss/{name}", "-p", "mine.py", "--json")
+    assert result.exit_code == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    (component,) = json.loads(result.stdout)["components"]
+    (row,) = [row for row in component["checks"] if row["check"] == check]
+    assert row["state"] == "failed"
+    assert detail in row["detail"]
+    shown = run("plugins", "show", f"loss/{name}", "-p", "mine.py")
+    assert "Traceback" not in shown.stderr
+    if name in ("factory", "hint", "plain", "absent"):
+        assert shown.exit_code == 2
+        assert shown.stderr.startswith(f"avatarkit: loss '{name}' of plugin 'mine' of mine.py: ")
+
+
+def test_a_slot_names_the_components_of_its_kind(home: Path) -> None:
+    (home / "mine.py").write_text(CONFIGS.replace("losses", "pseudo_labelers"))
+    shown = run("plugins", "show", "body_labels/raising", "-p", "mine.py")
+    assert shown.stdout.startswith("labels raising: broken on purpose")
+    wrong = run("plugins", "check", "tracer/raising", "-p", "mine.py")
+    assert wrong.exit_code == 2
+    assert wrong.stderr.startswith("avatarkit: There is no kind of component 'tracer'. Did you mean 'tracker'? Kinds: matting, ")
+
+
+# ------------------------------------------------------------------------------------------------------ whom messages ask
+
+OWN_FAULTS = {
+    "raises in a hook": ("    raise RuntimeError('boom')", "its hook register_losses raised RuntimeError: boom ("),
+    "registers twice": ("    register('a', target='m:A')\n    register('a', target='m:A')", "loss 'a' is registered twice ("),
+    "names no class": ("    register('a', target='m')", "'m' of loss 'a' is not of the form package.module:Class ("),
+    "lacks a target": ("    register('a')", "missing 1 required positional argument: 'target' ("),
+    "has an unknown argument": ("    register('a', target='m:A', sumary='x')", "unexpected keyword argument 'sumary' ("),
+    "declares no feature": ("    register('a', target='m:A', features=('4d',))", "features of loss 'a' must be of ('anisotropic"),
+    "needs no Needs": ("    register('a', target='m:A', needs=('x',))", "needs of loss 'a' is a tuple, not Needs ("),
+}
+
+
+@pytest.mark.parametrize("how", OWN_FAULTS)
+@pytest.mark.parametrize("folder", ["", "cache/plugins"])
+def test_the_author_of_a_file_is_told_to_mend_it(how: str, folder: str, home: Path) -> None:
+    body, message = OWN_FAULTS[how]
+    (home / folder).mkdir(parents=True, exist_ok=True)
+    path = home / folder / "mine.py"
+    path.write_text(f"from avatarkit import hookimpl\n@hookimpl\ndef register_losses(register):\n{body}\n")
+    result = run("doctor", *([] if folder else ["-p", "mine.py"]))
+    text = " ".join((result.stdout + result.stderr).split())
+    assert message in text
+    assert f"{path}, line {3 + len(body.splitlines())})" in text
+    assert f"Fix {path if folder else 'mine.py'}" in text
+    assert "authors" not in text
+    assert result.exit_code == 2
+    assert "Traceback" not in text
+
+
+def test_a_dry_run_asks_the_author_for_the_license(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AVATARKIT_PLUGINS")
+    (home / "mine.py").write_text(
+        "from avatarkit import hookimpl\n@hookimpl\ndef register_losses(register):\n"
+        "    register('mine', target='avatarkit.testing.method:TinyRgb', summary='x')\n"
+    )
+    save_png(home / "tiny.png", tiny_subject().photo.image)
+    uses = ("--set", "losses.mine.use=mine", "--set", "losses.mine.weight=0.1")
+    result = run("build", "tiny.png", "--dry-run", "--preset", "instant", "-p", "mine.py", *uses)
+    assert result.exit_code == 0, result.stderr
+    assert "Commercial use: unclear for loss 'mine'; give register(...) license=License(...)." in result.stdout
+    assert "ask their authors" not in result.stdout
+
+
+# ---------------------------------------------------------------------------------------------------- names and commands
+
+
+def test_a_package_is_left_out_by_the_names_of_its_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = tmp_path / "avatarkit_own-1.2.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: avatarkit-own\nVersion: 1.2\n")
+    (facts / "entry_points.txt").write_text("[avatarkit]\none = nothing_a\ntwo = nothing_b\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("avatarkit-own", "Avatarkit_Own"):
+        with pytest.raises(PluginError) as caught:
+            Registry.load([f"no:{name}"], environ={"AVATARKIT_PLUGINS": ""})
+        assert str(caught.value).endswith("It is a package; leave out its plugins: -p no:one -p no:two")
+
+
+def test_a_command_that_two_plugins_add_names_both(home: Path) -> None:
+    hook = "from avatarkit import hookimpl\n@hookimpl\ndef register_commands(cli):\n"
+    for name in ("one", "two"):
+        (home / f"{name}.py").write_text(f"{hook}    @cli.command('hello')\n    def hello():\n        print('{name}')\n")
+    files = ("-p", "one.py", "-p", "two.py")
+    sentence = "It adds the command 'hello', which is one of the plugin 'one' of one.py; its own is left out."
+    listed = run("plugins", "list", *files)
+    for name in ("one", "two"):
+        del sys.modules[name]
+    assert f"Problem with plugin 'two' of two.py: {sentence} Fix two.py: give it another name" in " ".join(listed.stdout.split())
+    command = [sys.executable, "-m", "avatarkit_cli.main", "hello", *files]
+    called = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert called.stdout == "one\n"
+    assert f"Note: plugin 'two' of two.py: {sentence}" in called.stderr
