@@ -13,10 +13,9 @@ from avatarkit.errors import PluginError
 from avatarkit.interfaces import AvatarModel, Context
 from avatarkit.types.body import BodyParams
 from avatarkit.utils.text import one_line
-from avatarkit_export.bones import humanoid_joints, missing_bone
 from avatarkit_export.config import VrmConfig
 from avatarkit_export.files import check_options, check_suffix, provenance, write_file
-from avatarkit_export.formats import what_works
+from avatarkit_export.formats import humanoid_joints, missing_bone, what_works
 from avatarkit_export.glb import RiggedGltf, rigged_gltf
 
 __all__ = ["VrmExporter", "t_pose"]
