@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import importlib
 import importlib.util
 import inspect
 import re
 import sys
+import textwrap
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -173,6 +176,54 @@ def test_links_between_pages_lead_somewhere(path: Path) -> None:
 def test_every_example_is_shown_somewhere(path: Path) -> None:
     shown = any(f'"{path.name}' in p.read_text("utf-8") for p in PAGES) or path.stem in ("steady", "facets")  # {{ examples }}
     assert shown, f"no page shows docs/examples/{path.name}"
+
+
+def snippets(path: Path) -> list[str]:
+    """The Python blocks of a page with the files that they show."""
+
+    def shown(match: re.Match[str]) -> str:
+        name, _, section = match[1].partition(":")
+        code = next(p for p in (DOCS / "examples" / name, ROOT / name) if p.is_file()).read_text(encoding="utf-8")
+        if section:
+            part = re.search(rf"# --8<-- \[start:{section}\]\n(.*?)# --8<-- \[end:{section}\]", code, re.DOTALL)
+            assert part, f"{path.name} shows {match[1]}, which is not there"
+            code = part[1]
+        return textwrap.dedent(re.sub(r"^.*# --8<-- \[.*\n", "", code, flags=re.M))
+
+    blocks = re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.M)
+    return [re.sub(r'^--8<-- "(.+)"$', shown, block, flags=re.M) for block in blocks]
+
+
+def undefined_names(code: str) -> set[str]:
+    """Names that code uses and that neither it nor Python defines; comprehensions and functions count as one scope."""
+    tree = ast.parse(code)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    known = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            known.add(node.name)
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            known |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        if isinstance(node, ast.arg):
+            known.add(node.arg)
+    return used - known - set(dir(builtins))
+
+
+CODE = [p for p in PAGES if p.parent in (ROOT, DOCS, DOCS / "plugins") and snippets(p)]
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_the_code_of_a_page_parses_and_imports_all_its_names(path: Path) -> None:
+    code = "\n".join(snippets(path))
+    assert not (missing := undefined_names(code)), f"{path.relative_to(ROOT)} uses {sorted(missing)}, which it does not define"
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "avatarkit":
+            module = importlib.import_module(node.module)
+            assert all(hasattr(module, alias.name) for alias in node.names), f"{ast.unparse(node)} fails"
+
+
+def test_a_name_that_is_not_imported_is_found() -> None:
+    assert undefined_names("def f(a):\n    return a + rotate(b) + len([c for c in a])") == {"rotate", "b"}
 
 
 # ------------------------------------------------------------------------------------------------------------- the walk

@@ -17,8 +17,10 @@ from typer.testing import CliRunner, Result
 
 import avatarkit
 from avatarkit import Needs, hookimpl
+from avatarkit.config import Recipe
 from avatarkit.errors import ConfigError, MissingWeights, PluginError
 from avatarkit.io.image import save_png
+from avatarkit.pipeline.build import build
 from avatarkit.registry import Registry
 from avatarkit.testing import Material, check_component, method, tiny_context, tiny_subject
 from avatarkit.testing.method import memory_registry
@@ -330,3 +332,34 @@ def test_a_command_that_two_plugins_add_names_both(home: Path) -> None:
     called = subprocess.run(command, capture_output=True, text=True, check=False)
     assert called.stdout == "one\n"
     assert f"Note: plugin 'two' of two.py: {sentence}" in called.stderr
+
+
+OWN_AVATAR = """
+from avatarkit import hookimpl
+from avatarkit.testing.method import TinyAvatar
+
+@hookimpl
+def register_avatars(register):
+    register("own", target="mine:TinyAvatar", config="avatarkit.testing.method:TinyAvatarConfig", summary="x")
+"""
+
+
+def test_info_needs_no_plugin_and_says_what_drawing_needs(home: Path) -> None:
+    (home / "mine.py").write_text(OWN_AVATAR)
+    (home / "tiny.py").write_text("from avatarkit.testing import method\nglobals().update(vars(method._tiny_plugin()))\n")
+    save_png(home / "tiny.png", tiny_subject(size=method.SIZE).photo.image)
+    registry = Registry.load(["tiny.py", "mine.py"])
+    recipe = Recipe.from_dict({**method.TINY_RECIPE, "avatar": {"use": "own"}, "training": {"steps": 0}}, "test")
+    path = build(home / "tiny.png", home / "a.avatar", recipe=recipe, registry=registry, device="cpu")
+    for name in ("mine", "tiny"):
+        del sys.modules[name]
+    without = run("info", str(path), "-p", "tiny.py")
+    assert without.exit_code == 0, without.stderr
+    sentence = "Note: avatar 'own' is not installed here; to draw this avatar, use --plugin mine.py."
+    assert sentence in without.stdout
+    assert "licen" in without.stdout
+    assert run("info", str(path), "--json").exit_code == 0
+    del sys.modules["tiny"]
+    together = run("info", str(path), "-p", "tiny.py", "-p", "mine.py")
+    assert "not installed" not in together.stdout
+    del sys.modules["tiny"]

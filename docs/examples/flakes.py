@@ -1,5 +1,6 @@
 """An avatar of flat ellipsoids: one lies on each triangle of the body, stretches with it and shines to one side."""
 
+# --8<-- [start:imports]
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,6 +9,8 @@ from avatarkit import Gaussians, Mesh, StoreError, hookimpl
 from avatarkit.geometry.rotations import matrix_to_quaternion
 from avatarkit.interfaces import ParameterGroup, Posed
 from avatarkit.types.gaussians import rotate_sh
+
+# --8<-- [end:imports]
 
 LEARNT = {"colors": 0.02, "sizes": 0.01, "shine": 0.001}
 """Tensor -> learning rate."""

@@ -1,5 +1,6 @@
 """Pseudo-labels from a diffusers pipeline: the moving body, drawn in the photo's colors, is repainted along drawn poses."""
 
+# --8<-- [start:imports]
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -16,6 +17,7 @@ BASE = Weights("sd-1-5", "huggingface.co/stable-diffusion-v1-5", "CreativeML Ope
                repository="stable-diffusion-v1-5/stable-diffusion-v1-5", files=("*.json", "*.txt", "*.safetensors"))  # fmt: skip
 POSES = Weights("controlnet-openpose", "huggingface.co/lllyasviel", "CreativeML Open RAIL-M", commercial=True,
                 repository="lllyasviel/control_v11p_sd15_openpose", files=("*.json", "*.safetensors"))  # fmt: skip
+# --8<-- [end:imports]
 
 
 # --8<-- [start:config]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import keyword
 import os
 import re
 from importlib import resources
@@ -9,11 +11,13 @@ from pathlib import Path
 
 from avatarkit.config.options import did_you_mean
 from avatarkit.errors import ConfigError, StoreError
-from avatarkit.registry import KINDS
+from avatarkit.registry import KINDS, Registry
+from avatarkit.registry.specs import DISTRIBUTION, where
 from avatarkit.utils.files import disk_errors, replace, sync, sync_folder, temporary_folder, write_text
 from avatarkit.utils.moved import current_name
+from avatarkit_cli.plugin_commands import OWN_COMMANDS
 
-__all__ = ["render_project", "write_project"]
+__all__ = ["render_project", "require_free", "write_project"]
 
 WHAT = {
     "matting": ("cuts out a person in front of a plain wall", "--matting NAME"),
@@ -29,8 +33,9 @@ WHAT = {
     ),
     "renderer": ("the readable reference rasterizers; slow", "--renderer NAME"),
     "exporter": ("a table of the posed Gaussians as text", ""),
+    "command": ("says what an avatar is made of", ""),
 }
-"""Kind -> (summary of the component that a project starts from, flags that use it in a build)."""
+"""What a project starts from: kind -> (summary of it, flags that use it in a build)."""
 
 IN_A_BUILD = {
     "matting": 'matting={"use": "NAME"}',
@@ -122,6 +127,82 @@ def HOOK(register: Register) -> None:
     )
 '''
 
+COMMAND = '''\
+"""SUMMARY, for avatarkit.
+
+Keep it fast to import, with hooks only: it is imported whenever components are listed.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avatarkit.hookspecs import hookimpl
+
+
+@hookimpl
+def register_commands(cli: typer.Typer) -> None:
+    @cli.command("NAME")
+    def command(avatar: Annotated[Path, typer.Argument(help="An avatar's folder.")]) -> None:
+        """Say what an avatar is made of."""
+        import avatarkit
+        from PACKAGE.command import describe
+
+        typer.echo(describe(avatarkit.load(avatar)))
+'''
+
+COMMAND_TESTS = '''\
+"""The command, and what it does to an avatar."""
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import avatarkit
+from avatarkit.testing import memory_registry, tiny_build
+
+import PACKAGE
+from PACKAGE.command import describe
+
+
+@pytest.fixture(scope="module")
+def cli():
+    cli = typer.Typer()
+    PACKAGE.register_commands(cli)
+    return cli
+
+
+def test_the_command_has_help(cli):
+    assert "made of" in CliRunner().invoke(cli, ["--help"]).stdout
+
+
+def test_a_wrong_folder_is_one_sentence(cli, tmp_path):
+    assert isinstance(CliRunner().invoke(cli, [str(tmp_path)]).exception, avatarkit.InputError)
+
+
+def test_it_describes_an_avatar(tmp_path):
+    avatar = avatarkit.load(tiny_build(tmp_path, PACKAGE), registry=memory_registry(PACKAGE))
+    assert describe(avatar).startswith(f"tiny: {avatar.contents}, built in ")
+'''
+
+COMMAND_README = """\
+# avatarkit-NAME
+
+A command for [avatarkit](https://github.com/avatarkit-oneshot/avatarkit-oneshot): SUMMARY.
+
+```
+pip install .
+avatarkit NAME ada.avatar
+```
+
+Test it:
+
+```
+pip install ".[test]" && pytest
+```
+"""
+
 TESTS = '''\
 """The contract of avatarkit.interfaces, checked point by point, and a whole build with the component."""
 
@@ -186,24 +267,45 @@ EXAMPLES = {
 IGNORE = "__pycache__/\n*.egg-info/\nbuild/\ndist/\n.venv/\n"
 
 
+def package_of(name: str) -> str:
+    """Return the import name of the project of a plugin."""
+    return f"avatarkit_{name.replace('-', '_')}"
+
+
+def require_free(name: str, kind: str, registry: Registry) -> None:
+    """Check that no component, command or package has the name of a new plugin.
+
+    Raises:
+        ConfigError: one has it.
+    """
+    if kind in KINDS and name in (taken := registry.components(kind)):
+        raise ConfigError(f"There is a {taken[name].owner} already, of {taken[name].maker}. Choose another name.")
+    if kind == "command" and name in OWN_COMMANDS:
+        raise ConfigError(f"avatarkit has a command {name!r} of its own. Choose another name.")
+    if name in registry.plugins:
+        raise ConfigError(f"There is a plugin {where(registry.plugins[name])} already. Choose another name.")
+    if f"avatarkit-{name}" == DISTRIBUTION or importlib.util.find_spec(package_of(name)) is not None:
+        raise ConfigError(f"There is a package avatarkit-{name} already. Choose another name.")
+
+
 def render_project(name: str, kind: str, example: str | None = None) -> dict[str, str]:
     """Return file (path with /) -> text of the project ``avatarkit-<name>``.
 
     Args:
         name: name of the component, lower case with hyphens.
-        kind: kind of component.
+        kind: kind of component, or ``command``.
         example: of ``EXAMPLES``, what to start from instead of the kind's smallest component.
 
     Raises:
         ConfigError: the name, the kind or the example is invalid.
     """
     kind = current_name(kind)
-    if kind not in KINDS:
-        raise ConfigError(f"There is no kind of component {kind!r}.{did_you_mean(kind, KINDS)} Kinds: {', '.join(KINDS)}.")
+    if kind not in WHAT:
+        raise ConfigError(f"There is no kind of component {kind!r}.{did_you_mean(kind, WHAT)} Kinds: {', '.join(WHAT)}.")
     name = name.removeprefix("avatarkit-")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         raise ConfigError(f"{name!r} is not a valid plugin name: use lower-case letters and digits with hyphens, e.g. my-{kind}.")
-    package = f"avatarkit_{name.replace('-', '_')}"
+    package = package_of(name)
     cls = "".join(part.capitalize() for part in name.split("-"))
     summary, use = WHAT[kind]
     table = IN_A_BUILD.get(kind, "")
@@ -220,6 +322,8 @@ def render_project(name: str, kind: str, example: str | None = None) -> dict[str
 
     def code(of: str) -> str:
         text = resources.files("avatarkit_cli.authoring.templates").joinpath(f"{of}.py").read_text(encoding="utf-8")
+        if keyword.iskeyword(cls) or re.search(rf"\b{cls}\b", text):
+            raise ConfigError(f"The name {name!r} would hide {cls} in the plugin's code. Choose a longer one, e.g. my-{name}.")
         text = re.sub(r"\bExample\b", cls, text).replace("avatarkit_example", package)
         return text.replace('"example"', f'"{name}"').replace('f"example ', f'f"{name} ')
 
@@ -228,13 +332,17 @@ def render_project(name: str, kind: str, example: str | None = None) -> dict[str
     tests = tests.replace(", OPTIONS", f", {options}" if options else "")
     if not build:
         tests = tests.replace("import avatarkit\n", "", 1)
-    words = {"SUMMARY": summary, "PACKAGE": package, "CLASS": cls, "HOOK": KINDS[kind], "KIND": kind}
+    words = {"SUMMARY": summary, "PACKAGE": package, "CLASS": cls, "HOOK": KINDS.get(kind, ""), "KIND": kind}
     usage = f"avatarkit build ada.jpg {use}\n" if use else "avatarkit export ada.avatar --to NAME -o ada.txt\n"
+    readme, workflow = README.replace("USE", usage), WORKFLOW
+    if kind == "command":
+        init, tests, readme = COMMAND, COMMAND_TESTS, COMMAND_README
+        workflow = WORKFLOW.replace("plugins check KIND/NAME", "NAME --help")
     files = {
         "pyproject.toml": pyproject,
-        "README.md": README.replace("USE", usage),
+        "README.md": readme,
         ".gitignore": IGNORE,
-        ".github/workflows/test.yml": WORKFLOW,
+        ".github/workflows/test.yml": workflow,
         f"{package}/__init__.py": init.replace("SUMMARY, for", summary[0].upper() + summary[1:] + ", for", 1),
         f"tests/test_{name.replace('-', '_')}.py": tests,
     }
@@ -242,7 +350,7 @@ def render_project(name: str, kind: str, example: str | None = None) -> dict[str
         for word, value in words.items():
             text = re.sub(rf"\b{word}\b", value, text)
         files[path] = re.sub(r"\bNAME\b", name, text)
-    files[f"{package}/component.py"] = code(template)
+    files[f"{package}/{'command' if kind == 'command' else 'component'}.py"] = code(template)
     if example is not None:
         files["tests/conftest.py"] = code(f"{template}_conftest")
     return files

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avatarkit_cli.shared import JsonFlag, print_json, say, table
+from avatarkit_cli.shared import JsonFlag, PluginFiles, load_registry, print_json, say, table
+
+if TYPE_CHECKING:
+    from avatarkit.registry import Registry
 
 __all__ = ["info"]
 
 
 def info(
     avatar: Annotated[Path, typer.Argument(help="An avatar's folder.", metavar="NAME.avatar")],
+    plugin: PluginFiles = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Show how an avatar was built.
 
-    Prints components, licenses, consent, times and measurements.
+    Prints components, licenses, consent, times and measurements, and which components are not installed here.
     """
     from avatarkit.storage.bundle import read_manifest
 
@@ -32,6 +36,8 @@ def info(
     say(f"Consent: {_one_line(manifest.get('consent') or 'not recorded')}")
     for warning in manifest.get("warnings", ()):
         say(f"Note: {_one_line(warning)}")
+    for absence in _absent(manifest, load_registry(plugin)):
+        say(f"Note: {absence}")
     rows = [
         (slot, f"{component['name']} {component.get('version', '')}".strip(), component.get("distribution", ""))
         for slot, component in manifest.get("components", {}).items()
@@ -52,6 +58,20 @@ def info(
         say("")
         measures = [(name, "?" if value is None else f"{value:.4g}") for name, value in manifest["metrics"].items()]
         table(("measure", "value"), measures)
+
+
+def _absent(manifest: dict[str, Any], registry: Registry) -> list[str]:
+    """Return a sentence for each component that plays the avatar and is not installed here."""
+    from avatarkit.config import SLOTS
+
+    found = []
+    for slot in ("body", "avatar", "renderer"):
+        part = manifest.get("components", {}).get(slot)
+        if part and part["name"] not in registry.components(SLOTS[slot]):
+            package = _one_line(part.get("distribution", ""))
+            remedy = f"use --plugin {package}" if package.endswith(".py") else f"install {package or 'its package'}"
+            found.append(f"{slot} {_one_line(part['name'])!r} is not installed here; to draw this avatar, {remedy}.")
+    return found
 
 
 def _terms(license: dict[str, Any]) -> str:

@@ -50,7 +50,7 @@ def show(
 @app.command("new")
 def new(
     name: Annotated[str, typer.Argument(help="Name of the component, lower case with hyphens, e.g. my-loss.")],
-    kind: Annotated[str, typer.Option(help="Kind of component: matting, labels, loss, ...", metavar="KIND")],
+    kind: Annotated[str, typer.Option(help="Kind of component: matting, labels, loss, ..., or command.", metavar="KIND")],
     example: Annotated[
         str | None, typer.Option(help="Start from a larger example: diffusers, of the kind labels.", metavar="NAME")
     ] = None,
@@ -60,16 +60,13 @@ def new(
     as_json: JsonFlag = False,
 ) -> None:
     """Create a plugin: a complete project around a working component, with tests and CI."""
-    from avatarkit.errors import ConfigError
-    from avatarkit.registry import KINDS
     from avatarkit.utils.files import check_output
     from avatarkit.utils.moved import current_name
-    from avatarkit_cli.authoring.scaffold import write_project
+    from avatarkit_cli.authoring.scaffold import render_project, require_free, write_project
 
     name = name.removeprefix("avatarkit-")
-    registry = load_registry()
-    if current_name(kind) in KINDS and name in (taken := registry.components(kind)):
-        raise ConfigError(f"There is a {taken[name].owner} already, of {taken[name].maker}. Choose another name.")
+    render_project(name, kind, example)  # refuses what is no name before it is looked up
+    require_free(name, current_name(kind), load_registry())
     folder = output or Path(f"avatarkit-{name}")
     check_output(folder)
     files = write_project(name, kind, folder, example)

@@ -7,11 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+import avatarkit
+import avatarkit_coupled_gs
+import avatarkit_cpu
 from avatarkit.errors import PluginError, StoreError
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.interfaces import Context, TrainStep
 from avatarkit.registry import Registry
-from avatarkit.testing import TinyBody, tiny_context, tiny_motion, tiny_subject
+from avatarkit.testing import TinyBody, memory_registry, tiny_build, tiny_context, tiny_motion, tiny_subject
 from avatarkit.types.gaussians import quaternion_to_matrix
 from avatarkit.types.mesh import barycentric
 from avatarkit.types.pseudo_labels import LabelClip
@@ -53,6 +56,22 @@ def _step(avatar, subject, context) -> TrainStep:
         avatar=avatar, mesh_mask=lambda: context.get("renderer").meshes.render(posed.mesh, subject.camera).mask,
         generator=torch.Generator().manual_seed(0), foreground=subject.matte.foreground,
     )  # fmt: skip
+
+
+def test_a_build_learns_colors_that_depend_on_the_view(tmp_path):
+    """From the photo to a loaded avatar, with a renderer that draws them."""
+    tables = {"avatar": {"use": "coupled-gs", "resolution": 64, "grow": False, "sh_degree": 1}, "renderer": {"use": "cpu"}}
+    path = tiny_build(tmp_path, avatarkit_coupled_gs, avatarkit_cpu, **tables)
+    avatar = avatarkit.load(path, registry=memory_registry(avatarkit_coupled_gs, avatarkit_cpu))
+    with torch.no_grad():
+        sh = avatar.model.pose(avatar.photo_params).gaussians.sh
+    assert sh.shape[1:] == (3, 3)
+    assert sh.abs().max() > 1e-4
+    state, sides = avatar.model.state(), {}
+    for learned in (True, False):
+        avatar.model.load(state | {"sh": state["sh"] * learned})
+        sides[learned] = avatar.render(yaw=40)
+    assert not (sides[True] == sides[False]).all()
 
 
 def test_eq3_binding_lies_on_the_surface_once_per_texel():
