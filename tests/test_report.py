@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-import avatarkit.report.page as report
-from avatarkit.report.page import advice
-from avatarkit.report.parts import chart, dots, figure, image, section, slider, table, turntable
+from avatarkit.report.page import advice, environment, facts_of, page
+from avatarkit.report.parts import curve, marks
+from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.subject import Notice, Quality
 from avatarkit.utils.html import avatar_card
-from avatarkit.utils.text import escaped, one_line
+from avatarkit.utils.text import one_line
 
 GRAY = torch.full((40, 30, 3), 0.5)
+parts: Any = environment().get_template("parts.html").module
 
 
 def test_advice_is_chosen_by_the_code_of_a_notice_and_comes_once() -> None:
@@ -34,33 +35,35 @@ def test_plain_sentences_of_a_tracker_become_notices() -> None:
 
 
 def test_a_chart_is_drawn_from_top_to_bottom_and_described() -> None:
-    text = chart("colors", [(s, 10.0 ** (-s / 50)) for s in range(0, 101, 5)], 100)
+    text = parts.chart("colors", curve([(s, 10.0 ** (-s / 50)) for s in range(0, 101, 5)], 100), 100)
     raw = re.search('class="raw" points="([^"]+)"', text)
     assert raw
     points = np.array([[float(v) for v in p.split(",")] for p in raw[1].split()])
     assert np.allclose(points[:, 0], np.linspace(0, 400, 21))
     assert np.allclose(points[:, 1], np.linspace(4, 100, 21), atol=0.1)  # a straight line, since the scale is logarithmic
     assert "colors: 0.47 to 0.03 over 100 steps, between 0.01 and 1" in text
-    assert chart("nothing", [(0, 0.0), (1, 0.0)], 2) == ""
-    assert "nan" not in chart("one", [(0, 0.5)], 0)
+    assert curve([(0, 0.0), (1, 0.0)], 2) is None
+    assert "nan" not in parts.chart("one", curve([(0, 0.5)], 0), 0)
 
 
 def test_dots_are_the_landmarks_that_were_seen_inside_the_picture() -> None:
     points = {"face478": np.array([[5.0, 6.0], [50.0, 6.0], [7.0, 8.0]], np.float32)}
-    text = dots(points, {"face478": np.array([1.0, 1.0, 0.2], np.float32)}, 30, 40)
+    keypoints = Keypoints(30, 40, points, {"face478": np.array([1.0, 1.0, 0.2], np.float32)})
+    assert [path for path, _, _ in marks(keypoints)] == ["M5.0 6.0h0"]
+    text = parts.dots(keypoints)
     assert re.findall("M[^h]+h0", text) == ["M5.0 6.0h0"]
     assert 'viewBox="0 0 30 40"' in text
 
 
 def test_tables_escape_what_they_show_and_put_numbers_right() -> None:
-    text = table([("<b>", "1.5"), ("x", "20")], ("what", "value"), 'a "table"')
+    text = parts.table([("<b>", "1.5"), ("x", "20")], ("what", "value"), 'a "table"')
     assert "<td>&lt;b&gt;</td><td class=number>1.5</td>" in text
-    assert 'aria-label="a &quot;table&quot;"' in text
+    assert 'aria-label="a &#34;table&#34;"' in text
 
 
 @pytest.mark.parametrize(
     "text",
-    [image(GRAY, 'Ada "the" <first>'), slider(GRAY, GRAY), turntable([GRAY] * 3, (-10.0, 0.0, 10.0))],
+    [parts.image(GRAY, 'Ada "the" <first>'), parts.slider(GRAY, GRAY), parts.turntable([GRAY] * 3, (-10.0, 0.0, 10.0))],
     ids=["image", "slider", "turntable"],
 )
 def test_pictures_and_handles_have_words(text: str) -> None:
@@ -100,19 +103,23 @@ def test_no_text_of_a_manifest_becomes_an_element() -> None:
 
         manifest = hostile_manifest(text)
         notices = [Notice("hands", text)]
-        parts = [report._warnings(notices), report._numbers(manifest), report._stages(manifest), report._origin(manifest)]
-        parts += [figure(GRAY, text, text), chart(text, [(0, 1.0), (1, 0.5)], 1), table([(text, text)], (text, text), text)]
-        page = report._page(escaped(one_line(text)), "".join([*parts, section(text, "", text), *cards(manifest, text)]))
-        page.encode()
-        assert not {"\x1b", "\u202e", "\u2028"} & set(page)
-        assert "script-src 'sha256-" in page and "script-src 'unsafe-inline'" not in page
+        shown = page(
+            one_line(text),
+            figures=[(GRAY, text, text)],
+            keypoints=Keypoints(30, 40, {}, {}),
+            sheets=[(text, [(GRAY, text)])],
+            steps=1,
+            curves={text: curve([(0, 1.0), (1, 0.5)], 1)},
+            **facts_of(manifest, notices, text),
+        )
+        rest = [parts.table([(text, text)], (text, text), text), avatar_card(text, text, manifest, {text: b"png"})]
+        shown = "".join([shown, *rest])
+        shown.encode()
+        assert not {"\x1b", "\u202e", "\u2028"} & set(shown)
+        assert "script-src 'sha256-" in shown and "script-src 'unsafe-inline'" not in shown
         reader = Reader()
-        reader.feed(page)
+        reader.feed(shown)
         reader.close()
         return found
 
     assert elements(HOSTILE) == elements("Ada")
-
-
-def cards(manifest: dict[str, Any], name: str) -> list[str]:
-    return [avatar_card(name, 3, manifest, {name: b"png"})]

@@ -1,14 +1,38 @@
-"""How a notebook shows an avatar: a picture and a few facts."""
+"""HTML from templates in which every value is escaped, and how a notebook shows an avatar."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from avatarkit.utils.text import escaped, one_line
+from avatarkit.utils.text import one_line, printable
 
-__all__ = ["avatar_card", "avatar_line"]
+if TYPE_CHECKING:
+    import jinja2
+
+__all__ = ["avatar_card", "avatar_line", "templates"]
+
+
+def templates(package: str) -> jinja2.Environment:
+    """Return the templates in the folder ``templates`` of a package.
+
+    What they show is escaped, and characters that a reader cannot see or that turn the direction of text become visible.
+    """
+    import jinja2
+    import markupsafe
+
+    def shown(value: object) -> object:
+        return value if isinstance(value, markupsafe.Markup) else printable(value)
+
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader(package),
+        autoescape=True,
+        finalize=shown,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def avatar_line(name: str, contents: str, manifest: Mapping[str, Any]) -> str:
@@ -26,14 +50,7 @@ def avatar_card(name: str, contents: str, manifest: Mapping[str, Any], pictures:
         manifest: of its folder.
         pictures: what each shows -> PNG.
     """
-    images = "".join(
-        f'<img alt="{escaped(f"{name}, {what}")}" src="data:image/png;base64,{base64.b64encode(data).decode()}" '
-        'style="height:16em">'
-        for what, data in pictures.items()
-    )
-    warnings = "".join(f"<li>{escaped(text)}</li>" for text in manifest.get("warnings", ()))
-    consent = escaped(manifest.get("consent") or "none was recorded")
-    return (
-        f'<div style="display:flex;background:#fff">{images}</div><p>{escaped(avatar_line(name, contents, manifest)[1:-1])}. '
-        f"Synthetic; consent: {consent}</p>" + (f"<ul>{warnings}</ul>" if warnings else "")
-    )
+    urls = {what: f"data:image/png;base64,{base64.b64encode(data).decode()}" for what, data in pictures.items()}
+    line = avatar_line(name, contents, manifest)[1:-1]
+    facts = {"consent": manifest.get("consent"), "warnings": manifest.get("warnings", ())}
+    return templates("avatarkit.utils").get_template("card.html").render(name=name, line=line, pictures=urls, **facts)
