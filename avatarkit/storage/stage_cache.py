@@ -11,8 +11,6 @@ import errno
 import hashlib
 import json
 import logging
-import math
-import os
 import re
 import shutil
 import sys
@@ -24,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from avatarkit.errors import InputError, StoreError
@@ -311,8 +309,9 @@ class StoredTensor:
     shape: tuple[int, ...]
 
 
-def read_header(path: Path) -> dict[str, StoredTensor]:
-    """Read which tensors a file of ``save_tensors`` holds, and none of their numbers.
+@contextmanager
+def _reading(path: Path) -> Iterator[str]:
+    """Give the name of a file of tensors to the library, and turn what it says into one sentence.
 
     Raises:
         StoreError: the file is missing, or its header is damaged or does not describe exactly the file's bytes.
@@ -321,54 +320,28 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
         raise StoreError(f"{path} is missing.")
     try:
         with path.open("rb") as stream:
-            size, length = os.fstat(stream.fileno()).st_size, int.from_bytes(stream.read(8), "little")
-            if not 2 <= length <= min(size - 8, _MOST_HEADER_BYTES):
-                raise BadText("its header is not one of a file of tensors")
-            header = parse_json(stream.read(length))
-        if not isinstance(header, dict):
-            raise BadText("its header is not a table of tensors")
-        return _tensors_of(header, size - 8 - length)
-    except BadText as error:
+            if int.from_bytes(stream.read(8), "little") > _MOST_HEADER_BYTES:
+                raise ValueError("its header is too long")
+        with utf8_path(path) as name:
+            yield name
+    except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
         raise StoreError(f"{path} is damaged: {error}.") from error
     except OSError as error:
         raise StoreError(disk_sentence(path, error.errno, error)) from error
 
 
-def _tensors_of(header: Mapping[str, Any], size: int) -> dict[str, StoredTensor]:
-    """Return the entries of a header whose tensors fill ``size`` bytes without gaps."""
-    found: dict[str, StoredTensor] = {}
-    places = []
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        entry = entry if isinstance(entry, dict) else {}
-        dtype, shape, offsets = (
-            _DTYPES.get(str(entry.get("dtype"))),
-            _counts(entry.get("shape")),
-            _counts(entry.get("data_offsets")),
-        )
-        if dtype is None or shape is None or len(shape) > 8 or offsets is None or len(offsets) != 2:
-            raise BadText(f"its header does not describe the tensor {name[:60]!a}")
-        begin, end = offsets
-        if end - begin != math.prod(shape) * dtype.itemsize:
-            raise BadText(f"the tensor {name[:60]!a} has another size than its shape says")
-        places.append((begin, end))
-        found[name] = StoredTensor(dtype, shape)
-    at = 0
-    for begin, end in sorted(places):
-        if begin != at:
-            raise BadText("its tensors overlap or leave gaps")
-        at = end
-    if at != size:
-        raise BadText(f"its tensors take {at} bytes, and it holds {size}")
-    return found
+def read_header(path: Path) -> dict[str, StoredTensor]:
+    """Read which tensors a file of ``save_tensors`` holds, and none of their numbers.
 
-
-def _counts(values: Any) -> tuple[int, ...] | None:
-    """``values`` where it is a list of whole numbers that a file can hold."""
-    if isinstance(values, list) and all(type(n) is int and 0 <= n < 2**40 for n in values):
-        return tuple(values)
-    return None
+    Raises:
+        StoreError: the file is missing or damaged, or holds tensors of other types.
+    """
+    with _reading(path) as name, safe_open(name, framework="pt") as file:
+        stored = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
+        found = {key: StoredTensor(_DTYPES[tensor.get_dtype()], tuple(tensor.get_shape())) for key, tensor in stored.items()}
+        if any(len(tensor.shape) > 8 or max(tensor.shape, default=0) > 2**40 for tensor in found.values()):
+            raise ValueError("a tensor has an impossible shape")
+        return found
 
 
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
@@ -377,14 +350,8 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, to
     Raises:
         StoreError: the file is missing or damaged.
     """
-    read_header(path)
-    try:
-        with utf8_path(path) as name:
-            return load_file(name, device=str(device))
-    except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
-        raise StoreError(f"{path} is damaged: {error}.") from error
-    except OSError as error:
-        raise StoreError(disk_sentence(path, error.errno, error)) from error
+    with _reading(path) as name:
+        return load_file(name, device=str(device))
 
 
 def write_json(path: Path, data: Any) -> None:
