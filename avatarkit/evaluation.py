@@ -50,6 +50,7 @@ _RUNS = ("animation", "appearance", "geometry", "io", "metrics", "types")  # pac
 REPORT = "results"
 """Kind of the folder that ``evaluate`` writes, see ``OutputFolder``."""
 _FILES = ("photo.png", "result.json", "comparison.png", "comparison.mp4")
+_LANDMARKS = "landmarks.safetensors"
 _LONGEST = 300  # most frames of a clip that are tracked
 _SIDE = 1920  # pixels, longer side of the frames when read; the photo is one of them
 _COMPARED_SIDE = 512  # pixels, longer side of the person's window when compared
@@ -199,12 +200,12 @@ class _Evaluation:
                 tell(f"looking at frame {number}", min(1.0, 0.5 * (number - self.first) / expected))
                 yield image
 
-        self.seen = self._stage("landmarks", ("keypoints",), {"clip": self.clip_key}, {"first": self.first})
+        self.seen = self._stage("landmarks", ("keypoints",), {"clip": self.clip_key}, {"first": self.first, "format": 2})
         with self.progress.stage("track the clip"):
             if not self.seen.ready:
                 with self.seen.write() as folder:
-                    save_keypoints(list(get("keypoints").detect_video(told())), folder)
-            self.keypoints: list[Keypoints | None] = load_keypoints(self.seen.folder)
+                    save_keypoints(list(get("keypoints").detect_video(told())), folder / _LANDMARKS)
+            self.keypoints: list[Keypoints | None] = load_keypoints(self.seen.folder / _LANDMARKS)
             if sum(k is not None for k in self.keypoints) < 2:
                 raise InputError(f"No person could be tracked in {self.video.name}: it must show one person from the front.")
             inputs = {"landmarks": self.seen.key, "photo": self._key("tracking")}

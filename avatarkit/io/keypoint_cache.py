@@ -6,19 +6,17 @@ import json
 import logging
 import os
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from avatarkit.errors import StoreError
+from avatarkit.storage.serialization import load_keypoints, save_keypoints
 from avatarkit.types.keypoints import Keypoints
-from avatarkit.utils.files import disk_errors, inside, write_bytes, write_text
+from avatarkit.utils.files import disk_errors, inside, write_text
 from avatarkit.utils.leftovers import is_temporary
 from avatarkit.utils.sequences import LazySequence
 
@@ -29,10 +27,7 @@ log = logging.getLogger("avatarkit.tracking")
 CHUNK = 240  # frames of one file; the detector starts anew with each, so that a resumed run gives the same bits
 _KEY = "key.json"
 _FORMAT = "avatarkit-landmarks"
-_CHUNKS = re.compile(r"\d{5}(\.part)?\.npz")
-_DAMAGE = (
-    OSError, EOFError, zipfile.BadZipFile, zlib.error, ValueError, LookupError, TypeError, RuntimeError, MemoryError, SyntaxError,
-)  # fmt: skip
+_CHUNKS = re.compile(r"\d{5}(\.safetensors|(\.part)?\.npz)")  # the latter of earlier versions
 
 
 class KeypointFiles(LazySequence[Keypoints | None]):
@@ -66,7 +61,7 @@ class KeypointFiles(LazySequence[Keypoints | None]):
             if not inside(folder, path.name):
                 raise StoreError(f"{path} is no file, or a link to another place: move it away.")
             try:
-                self._lengths.append(len(self._read(len(self._lengths))))
+                self._lengths.append(len(load_keypoints(path)))
             except StoreError as error:
                 log.warning("%s It is made again.", error)
                 return
@@ -82,10 +77,7 @@ class KeypointFiles(LazySequence[Keypoints | None]):
             if sum(1 for _ in islice(left, length)) < length or length < CHUNK:
                 return
         while found := list(detect(islice(left, CHUNK))):
-            path = self._path(len(self._lengths))
-            stream = BytesIO()
-            np.savez(stream, **_packed(found))
-            write_bytes(path, stream.getvalue())
+            save_keypoints(found, self._path(len(self._lengths)))
             self._lengths.append(len(found))
             if len(found) < CHUNK:
                 return
@@ -97,7 +89,7 @@ class KeypointFiles(LazySequence[Keypoints | None]):
         """Return the landmarks of frame ``index``."""
         number = index // CHUNK
         if self._held[0] != number:
-            self._held = number, self._read(number)
+            self._held = number, load_keypoints(self._path(number))
         return self._held[1][index % CHUNK]
 
     def remove(self) -> None:
@@ -110,21 +102,8 @@ class KeypointFiles(LazySequence[Keypoints | None]):
                 (self.folder / _KEY).unlink()  # last: without it the folder is not known as ours
             self.folder.rmdir()
 
-    def _read(self, number: int) -> list[Keypoints | None]:
-        """Return the frames of one file.
-
-        Raises:
-            StoreError: it is damaged.
-        """
-        path = self._path(number)
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return _unpacked(file)
-        except _DAMAGE as error:
-            raise StoreError(f"{path} is damaged ({type(error).__name__}).") from error
-
     def _path(self, number: int) -> Path:
-        return self.folder / f"{number:05d}.npz"
+        return self.folder / f"{number:05d}.safetensors"
 
 
 def _is_empty(folder: Path) -> bool:
@@ -144,34 +123,3 @@ def _read_key(folder: Path) -> str | None:
         return str(found.get("key"))
     return found if isinstance(found, str) and re.fullmatch("[0-9a-f]{64}", found) else None
 
-
-def _packed(frames: list[Keypoints | None]) -> dict[str, np.ndarray]:
-    """Arrays per set of landmarks, with the numbers of the frames that have it."""
-    seen = [(number, k) for number, k in enumerate(frames) if k is not None]
-    out: dict[str, np.ndarray] = {
-        "frames": np.array(len(frames)),
-        "seen": np.array([number for number, _ in seen], np.int64),
-        "facts": np.array([(k.width, k.height, *k.box, k.person_count) for _, k in seen], np.float64).reshape(-1, 7),
-    }
-    for kind in ("points", "scores", "points_3d"):
-        for name in sorted({name for _, k in seen for name in getattr(k, kind)}):
-            having = [(number, getattr(k, kind)[name]) for number, k in seen if name in getattr(k, kind)]
-            out[f"{kind}/{name}/at"] = np.array([number for number, _ in having], np.int64)
-            out[f"{kind}/{name}/values"] = np.stack([values for _, values in having])
-    return out
-
-
-def _unpacked(file: np.lib.npyio.NpzFile) -> list[Keypoints | None]:
-    sets: dict[int, dict[str, dict[str, np.ndarray]]] = {
-        int(k): {"points": {}, "scores": {}, "points_3d": {}} for k in file["seen"]
-    }
-    for entry in file.files:
-        if entry.endswith("/values"):
-            kind, name, _ = entry.split("/")
-            for number, values in zip(file[f"{kind}/{name}/at"], file[entry], strict=True):
-                sets[int(number)][kind][name] = values
-    out: list[Keypoints | None] = [None] * int(file["frames"])
-    for number, facts in zip(file["seen"], file["facts"], strict=True):
-        width, height, x0, y0, x1, y1, count = facts.tolist()
-        out[int(number)] = Keypoints(int(width), int(height), **sets[int(number)], box=(x0, y0, x1, y1), person_count=int(count))
-    return out

@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 _MOVING = ("expression", "root", "translation", "joints")
+_KEYPOINTS = ("points", "scores", "points_3d")
 
 
 class _PhotoFacts(msgspec.Struct):
@@ -69,10 +70,6 @@ class _SubjectFacts(msgspec.Struct):
     photo: _PhotoFacts
     keypoints: _KeypointsFacts
     quality: _QualityFacts
-
-
-class _FramesFacts(msgspec.Struct):
-    frames: list[_KeypointsFacts | None]
 
 
 class _MotionFacts(msgspec.Struct):
@@ -174,33 +171,49 @@ def load_subject(folder: Path) -> Subject:
     )  # fmt: skip
 
 
-def save_keypoints(frames: Sequence[Keypoints | None], folder: Path) -> None:
-    """Write ``keypoints.safetensors`` and ``keypoints.json``: the landmarks of a clip, None for frames without a person."""
-    tensors: dict[str, torch.Tensor] = {}
-    for i, k in enumerate(frames):
-        if k is not None:
-            tensors |= _keypoints_to_tensors(k, str(i))
-    _write(folder, "keypoints", tensors, {"frames": [None if k is None else _keypoints_facts(k) for k in frames]})
+def save_keypoints(frames: Sequence[Keypoints | None], path: Path) -> None:
+    """Write the landmarks of a clip, None for frames without a person, as one file of tensors."""
+    seen = [(number, k) for number, k in enumerate(frames) if k is not None]
+    tensors = {
+        "frames": torch.tensor(len(frames)),
+        "seen": torch.tensor([number for number, _ in seen], dtype=torch.int64),
+        "facts": torch.tensor([(k.width, k.height, *k.box, k.person_count) for _, k in seen], dtype=torch.float64).reshape(-1, 7),
+    }
+    for kind in _KEYPOINTS:
+        for name in sorted({name for _, k in seen for name in getattr(k, kind)}):
+            having = [(number, getattr(k, kind)[name]) for number, k in seen if name in getattr(k, kind)]
+            tensors[f"{kind}/{name}/at"] = torch.tensor([number for number, _ in having])
+            values = np.stack([values for _, values in having]).astype(np.float32, copy=False)
+            tensors[f"{kind}/{name}/values"] = torch.from_numpy(values)
+    save_tensors(path, tensors)
 
 
-def load_keypoints(folder: Path) -> list[Keypoints | None]:
-    """Read what ``save_keypoints`` wrote."""
-    tensors, facts = _read(folder, "keypoints", _FramesFacts)
-    frames: list[dict[str, torch.Tensor]] = [{} for _ in facts["frames"]]
-    for key, tensor in tensors.items():
-        number = key.partition(".")[0]
-        if not (number.isascii() and number.isdigit() and int(number[:9]) < len(frames)):
-            raise StoreError(f"{folder / 'keypoints.safetensors'} is damaged: it holds {key[:60]!a}.")
-        frames[int(number)][key] = tensor
-    return [
-        None if about is None else _keypoints_from_tensors(frames[i], str(i), about) for i, about in enumerate(facts["frames"])
-    ]
+def load_keypoints(path: Path) -> list[Keypoints | None]:
+    """Read what ``save_keypoints`` wrote.
+
+    Raises:
+        StoreError: the file is missing or damaged.
+    """
+    tensors = load_tensors(path)
+    try:
+        seen = tensors["seen"].tolist()
+        sets: dict[int, dict[str, dict[str, np.ndarray]]] = {number: {kind: {} for kind in _KEYPOINTS} for number in seen}
+        for entry in [entry for entry in tensors if entry.endswith("/values")]:
+            kind, name, _ = entry.split("/")
+            for number, values in zip(tensors[f"{kind}/{name}/at"].tolist(), tensors[entry].numpy(), strict=True):
+                sets[number][kind][name] = values
+        out: list[Keypoints | None] = [None] * int(tensors["frames"])
+        for number, (width, height, *box, count) in zip(seen, tensors["facts"].tolist(), strict=True):
+            out[number] = Keypoints(int(width), int(height), **sets[number], box=tuple(box), person_count=int(count))
+    except (LookupError, TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
+        raise StoreError(f"{path} is damaged ({type(error).__name__}).") from error
+    return out
 
 
 def _keypoints_to_tensors(keypoints: Keypoints, prefix: str) -> dict[str, torch.Tensor]:
     return {
         f"{prefix}.{kind}.{name}": torch.from_numpy(np.ascontiguousarray(array, np.float32))
-        for kind in ("points", "scores", "points_3d")
+        for kind in _KEYPOINTS
         for name, array in getattr(keypoints, kind).items()
     }
 
@@ -211,7 +224,7 @@ def _keypoints_facts(keypoints: Keypoints) -> dict[str, Any]:
 
 
 def _keypoints_from_tensors(tensors: Mapping[str, torch.Tensor], prefix: str, facts: Mapping[str, Any]) -> Keypoints:
-    sets: dict[str, dict[str, np.ndarray]] = {"points": {}, "scores": {}, "points_3d": {}}
+    sets: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in _KEYPOINTS}
     for key, tensor in tensors.items():
         if key.startswith(f"{prefix}."):
             _, kind, name = key.split(".", 2)

@@ -211,7 +211,7 @@ class DressedPerson:
         save_png(folder / "photo.png", drawn.color * alpha + wall * (1 - alpha))
         places = landmark_places(self.body, self.params)
         exact = seen_keypoints(places, self.params.translation, self.camera, Noise(), torch.Generator().manual_seed(0))
-        save_keypoints([exact], folder)
+        save_keypoints([exact], folder / "landmarks.safetensors")
         return folder / "photo.png"
 
 

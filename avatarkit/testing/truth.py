@@ -212,7 +212,7 @@ class TruthDetector:
 
     def detect(self, image: np.ndarray, person: int | None = None) -> Keypoints:
         """Return the picture's landmarks."""
-        found = load_keypoints(self._folder)[0]
+        found = load_keypoints(self._folder / "landmarks.safetensors")[0]
         assert found is not None and image.shape[:2] == (found.height, found.width)
         return found
 

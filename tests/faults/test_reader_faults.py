@@ -163,11 +163,11 @@ def test_samples_that_are_no_numbers_do_not_stop_a_film(tmp_path: Path, suffix: 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in folders")
 @pytest.mark.parametrize("kind", ["pipe", "link"])
-@pytest.mark.parametrize("name", ["key.json", "00000.npz", ""])
+@pytest.mark.parametrize("name", ["key.json", "00000.safetensors", ""])
 def test_kept_landmarks_that_are_no_files_are_said(tmp_path: Path, kind: str, name: str) -> None:
     folder, elsewhere = tmp_path / "m.npz.landmarks", tmp_path / "elsewhere"
     KeypointFiles(elsewhere, "b" * 64)
-    (elsewhere / "00000.npz").write_bytes(b"mine")
+    (elsewhere / "00000.safetensors").write_bytes(b"mine")
     if name:
         KeypointFiles(folder, "a" * 64)
         (folder / name).unlink(missing_ok=True)
@@ -177,7 +177,7 @@ def test_kept_landmarks_that_are_no_files_are_said(tmp_path: Path, kind: str, na
         os.mkfifo(folder / name)
     with pytest.raises(StoreError, match="move it away"):
         KeypointFiles(folder, "a" * 64)
-    assert (elsewhere / "00000.npz").read_bytes() == b"mine"
+    assert (elsewhere / "00000.safetensors").read_bytes() == b"mine"
 
 
 def test_a_name_from_a_file_can_be_printed(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def landmarks(folder: Path, value: int) -> None:
 def read_landmarks(folder: Path) -> Any:
     """What a run of the new key goes on from: nothing, or all; and whether all of the old key is there."""
     place = folder / "me.npz.landmarks"
-    chunks = {p.name: p.read_bytes() for p in place.glob("*.npz")} if place.is_dir() else {}
+    chunks = {p.name: p.read_bytes() for p in place.glob("*.safetensors")} if place.is_dir() else {}
     key = (place / "key.json").read_text() if (place / "key.json").exists() else None
     return "new" if key and f"{2:064d}" in key and chunks else "not yet"
 
