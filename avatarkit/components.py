@@ -51,7 +51,7 @@ def resolve_device(device: str) -> torch.device:
 
 def choose_recipe(
     preset: str | None,
-    file: Path | str | None,
+    recipe: Recipe | Path | str | None,
     components: Mapping[str, str | None] | None,
     settings: Iterable[str],
     device: str,
@@ -59,10 +59,17 @@ def choose_recipe(
     """Return the recipe of a build.
 
     Without preset and file it is ``paper`` with CUDA and ``standard`` without.
+
+    Raises:
+        ConfigError: as ``Recipe.load``, or something else is given with a complete recipe.
     """
-    if preset is None and file is None:
+    if isinstance(recipe, Recipe):
+        if preset or components or settings:
+            raise ConfigError("preset, components and settings cannot be combined with a Recipe; pass them to Recipe.load.")
+        return recipe
+    if preset is None and recipe is None:
         preset = "paper" if resolve_device(device).type == "cuda" else "standard"
-    return Recipe.load(preset, file, components, settings)
+    return Recipe.load(preset, recipe, components, settings)
 
 
 class Components:

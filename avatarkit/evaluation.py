@@ -104,10 +104,7 @@ def evaluate(
         StoreError: a file of the user is in the way in ``output``, or another run is writing there.
     """
     video, output = Path(video), Path(output)
-    if not isinstance(recipe, Recipe):
-        recipe = choose_recipe(preset, recipe, components, settings, device)
-    elif preset or components or settings:
-        raise ConfigError("preset, components and settings cannot be combined with a Recipe; pass them to Recipe.load.")
+    recipe = choose_recipe(preset, recipe, components, settings, device)
     registry, progress = registry or Registry.load(recipe.plugins), progress or default_progress()
     run = _Evaluation(video, output, recipe, registry, photo_frame, device, seed, progress)
     run.folder.check(_FILES)

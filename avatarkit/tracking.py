@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +24,11 @@ from avatarkit.types.body import JointLandmarks, Motion
 from avatarkit.types.camera import Camera, front_camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
+from avatarkit.types.photo import Photo
+from avatarkit.types.subject import Subject
+from avatarkit.validation import require_keypoints, require_matte, require_subject
 
-__all__ = ["MAX_SIDE", "Tracked", "relative", "track_file", "track_photo", "track_video", "write_overlay"]
+__all__ = ["MAX_SIDE", "Tracked", "fit_photo", "relative", "track_file", "track_photo", "track_video", "write_overlay"]
 
 MAX_SIDE = 1280  # pixels; larger frames do not improve landmarks
 _MAX_FPS = 60.0
@@ -32,6 +36,11 @@ _FEW = 0.35  # of the frames; a body detected in fewer may be an error
 _OFTEN = 0.25  # of the frames with a person: other people in fewer frames are passers-by or errors
 
 Tell = Callable[[str, float], None]
+Check = Callable[..., None]
+
+
+def _unchecked(slot: str, contract: Callable[..., None], *values: Any) -> None:
+    """Accept every result."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +89,33 @@ def _is_video(path: Path) -> bool:
 
 def track_photo(path: Path, components: Components, person: int | None, tell: Tell) -> Tracked:
     """Fit the body to one photo; the motion has one frame."""
-    photo = read_photo(path)
-    tell("finding the person", 0.0)
-    keypoints = components.get("keypoints").detect((photo.image * 255).round().to(torch.uint8).numpy(), person)
-    tell("cutting the person out", 0.1)
-    matte = components.get("matting").matte(photo, keypoints)
-    tell("fitting the body", 0.25)
-    subject = components.get("tracker").fit(photo, matte, keypoints)
+    subject = fit_photo(read_photo(path), components, person, tell)
     legs = {"legs"} if subject.quality.visible.get("legs", True) else set()
     motion = Motion(path.stem, 1.0, subject.params.batched(), moves=frozenset({"trunk", "head"} | legs))
     quality = subject.quality
     return Tracked(path, motion, subject.camera, quality.metrics, tuple(map(str, quality.warnings)), subject.vertex_offsets)
+
+
+def fit_photo(photo: Photo, components: Components, person: int | None, tell: Tell, check: Check = _unchecked) -> Subject:
+    """Find a person in a photo, cut them out and fit the body.
+
+    Args:
+        photo: the photo.
+        components: see ``track_file``.
+        person: number of the person, counted from 1 left to right, if the photo shows several.
+        tell: receives progress reports.
+        check: ``check(slot, contract, *values)`` is called with every result.
+    """
+    tell("finding the person", 0.0)
+    keypoints = components.get("keypoints").detect(photo.to_uint8(), person)
+    check("keypoints", require_keypoints, keypoints, photo.width, photo.height)
+    tell("cutting the person out", 0.1)
+    matte = components.get("matting").matte(photo, keypoints)
+    check("matting", require_matte, matte, photo)
+    tell("fitting the body", 0.25)
+    subject = components.get("tracker").fit(photo, matte, keypoints)
+    check("tracker", require_subject, subject, photo, components.get("body"))
+    return subject
 
 
 def track_video(path: Path, components: Components, tell: Tell, work: Path | None = None) -> Tracked:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +11,7 @@ from avatarkit.errors import InputError
 from avatarkit.io.media import open_media
 from avatarkit.utils.files import require_file
 
-if TYPE_CHECKING:
-    import av
-
-__all__ = ["LONGEST", "has_sound", "normalize_loudness", "read_sound"]
+__all__ = ["LONGEST", "has_sound", "read_sound"]
 
 log = logging.getLogger("avatarkit.io.audio")
 
@@ -27,10 +22,6 @@ _MOST_BYTES = 1 << 30
 _RATES = (1_000, 768_000)  # samples per second: others are no sound, and resampling them takes gigabytes
 _MOST_CHANNELS = 64
 _CANCELED = 0.4  # of the louder channel's level; the mean of two channels is quieter only where they cancel
-_LOUDNESS = -20.0  # LUFS, of speech near a microphone
-_MOST_GAIN = 40.0  # decibels
-_SILENCE = -70.0  # LUFS: quieter sound is not measured
-_PIECE = 1 << 20  # samples measured at once
 
 
 def read_sound(path: str | Path, rate: int = 16_000) -> np.ndarray:
@@ -100,46 +91,3 @@ def has_sound(path: str | Path) -> bool:
             return next(source.decode(audio=0), None) is not None
     except (av.FFmpegError, OSError, ValueError, IndexError):
         return False
-
-
-def normalize_loudness(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Return a sound at the loudness of speech near a microphone (EBU R 128), by one gain for all of it.
-
-    Args:
-        samples: (n,) float32, -1 to 1.
-        rate: samples per second.
-
-    Returns:
-        (n,) float32, whose peaks may exceed 1; unchanged where it is silent or shorter than 0.4 seconds.
-    """
-    import av
-
-    graph = av.filter.Graph()
-    source = graph.add_abuffer(format="flt", sample_rate=rate, layout="mono", time_base=Fraction(1, rate))
-    meter, sink = graph.add("ebur128", "metadata=1:framelog=quiet"), graph.add("abuffersink")
-    source.link_to(meter)
-    meter.link_to(sink)
-    graph.configure()
-    loudness = _SILENCE
-    for start in range(0, len(samples), _PIECE):
-        frame = av.AudioFrame.from_ndarray(samples[None, start : start + _PIECE].astype(np.float32), "flt", "mono")
-        frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
-        graph.push(frame)
-        loudness = _measured(graph, loudness)
-    graph.push(None)
-    loudness = _measured(graph, loudness)
-    if loudness <= _SILENCE:
-        return samples
-    gain = min(_LOUDNESS - loudness, _MOST_GAIN)
-    return (samples * 10 ** (gain / 20)).astype(np.float32)
-
-
-def _measured(graph: av.filter.Graph, loudness: float) -> float:
-    """Return the integrated loudness after what a graph has ready, LUFS."""
-    import av
-
-    try:
-        while True:
-            loudness = float(graph.pull().metadata.get("lavfi.r128.I", loudness))
-    except (av.EOFError, av.BlockingIOError):
-        return loudness

@@ -44,6 +44,7 @@ from avatarkit.storage.serialization import (
     save_subject,
 )
 from avatarkit.storage.stage_cache import Stage, Store, load_tensors, read_json, save_tensors, write_json
+from avatarkit.tracking import fit_photo
 from avatarkit.training.callbacks import TrainingCallback
 from avatarkit.training.loop import LossTerm, TrainingReport, applicable, train
 from avatarkit.training.views import photo_confidence
@@ -141,10 +142,7 @@ def build(
     Raises:
         AvatarkitError: see ``avatarkit.errors``; no partial output is left behind.
     """
-    if not isinstance(recipe, Recipe):
-        recipe = choose_recipe(preset, recipe, components, settings, device)
-    elif preset or components or settings:
-        raise ConfigError("preset, components and settings cannot be combined with a Recipe; pass them to Recipe.load.")
+    recipe = choose_recipe(preset, recipe, components, settings, device)
     if start is not None and start not in STAGES:
         raise ConfigError(f"There is no stage {start!r}; the stages are {', '.join(STAGES)}.")
     if consent is not None and not (is_clean(consent) and len(consent) <= LONGEST_TEXT):
@@ -222,17 +220,7 @@ class _Run:
         stage = self._stage("tracking", slots, {"photo": photo.sha256}, {"person": person})
 
         def make(folder: Path) -> None:
-            get, tell = self.components.get, self.progress.update
-            tell("finding the person", 0.0)
-            image = (photo.image * 255).round().to(torch.uint8).numpy()
-            keypoints = get("keypoints").detect(image, person)
-            self._require("keypoints", validation.require_keypoints, keypoints, photo.width, photo.height)
-            tell("cutting the person out", 0.1)
-            matte = get("matting").matte(photo, keypoints)
-            self._require("matting", validation.require_matte, matte, photo)
-            tell("fitting the body", 0.25)
-            subject = get("tracker").fit(photo, matte, keypoints)
-            self._require("tracker", validation.require_subject, subject, photo, get("body"))
+            subject = fit_photo(photo, self.components, person, self.progress.update, self._require)
             save_subject(subject, folder)
 
         def read(folder: Path) -> Subject:

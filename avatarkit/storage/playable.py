@@ -12,7 +12,7 @@ from avatarkit.storage.stage_cache import StoredTensor
 from avatarkit.types.camera import Camera
 from avatarkit.validation import Violation, require_posed, require_shapes, require_values
 
-__all__ = ["playing_specs", "require_header", "require_playable", "require_pose", "require_state", "state_specs"]
+__all__ = ["playing_specs", "require_header", "require_playable", "require_pose", "require_state"]
 
 SMALLEST_SIDE, LARGEST_SIDE = 16, 8192  # pixels of a photo
 _FARTHEST = 1000.0  # meters; cameras and people are meters apart
@@ -41,13 +41,8 @@ def playing_specs(body: BodyModel) -> dict[str, TensorSpec]:
     }
 
 
-def state_specs(model: AvatarModel) -> dict[str, TensorSpec]:
-    """Return what the model says about its tensors, empty if nothing; names as in ``AvatarModel.state``."""
-    return dict(model.specs())
-
-
 def _all_specs(body: BodyModel, model: AvatarModel) -> dict[str, TensorSpec]:
-    return playing_specs(body) | {f"avatar.{name}": spec for name, spec in state_specs(model).items()}
+    return playing_specs(body) | {f"avatar.{name}": spec for name, spec in model.specs().items()}
 
 
 def require_header(header: Mapping[str, StoredTensor], body: BodyModel, model: AvatarModel) -> None:
@@ -81,7 +76,7 @@ def require_state(state: Mapping[str, torch.Tensor], model: AvatarModel) -> None
     Raises:
         Violation: they are not; the text names the tensor.
     """
-    specs = state_specs(model)
+    specs = model.specs()
     require_shapes(specs, {name: (t.dtype, tuple(t.shape)) for name, t in state.items()})
     require_values(specs, state)
 

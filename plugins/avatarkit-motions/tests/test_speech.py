@@ -10,10 +10,11 @@ from scipy.signal import lfilter
 
 from avatarkit.errors import InputError, MissingDependency
 from avatarkit.interfaces import SpeechSource
-from avatarkit.io.audio import normalize_loudness, read_sound
+from avatarkit.io.audio import read_sound
 from avatarkit_motions.speech.audio_features import RATE, listen
 from avatarkit_motions.speech.forced_alignment import align
 from avatarkit_motions.speech.g2p import phonemes
+from avatarkit_motions.speech.loudness import normalize_loudness
 from avatarkit_motions.speech.source import HeardSpeech, ReadSpeech
 
 RNG = np.random.default_rng(0)

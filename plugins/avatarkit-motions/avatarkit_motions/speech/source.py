@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avatarkit.io.audio import normalize_loudness, read_sound
+from avatarkit.io.audio import read_sound
 from avatarkit.types.body import Motion
 from avatarkit_motions.config import SpeechConfig
 from avatarkit_motions.performances.clips import CLIPS, GESTURES, Stage, finish, perform, stand
@@ -19,6 +19,7 @@ from avatarkit_motions.source import BuiltinMotions
 from avatarkit_motions.speech.audio_features import RATE, Voice, listen
 from avatarkit_motions.speech.forced_alignment import VOWEL_PLACES, align
 from avatarkit_motions.speech.g2p import phonemes
+from avatarkit_motions.speech.loudness import normalize_loudness
 
 __all__ = ["HeardSpeech", "ReadSpeech", "SpeechMotions"]
 
