@@ -136,9 +136,10 @@ def test_the_reference_shows_every_public_name() -> None:
     shown = "".join(page(f"reference/{name}.md") for name in ("index", "values", "errors", "interfaces", "hooks"))
     whole = set(re.findall(r"^::: (avatarkit\.\w+)$", shown, re.M))
     for name in set(avatarkit.__all__) - {"__version__", "hookimpl"}:
-        thing = getattr(avatarkit, name)
-        assert f"::: {thing.__module__}.{name}\n" in shown or thing.__module__ in whole, (
-            f"avatarkit.{name} is on no page of docs/reference: add '::: {thing.__module__}.{name}'"
+        own = getattr(avatarkit, name).__module__
+        module = own if not own.startswith("avatarkit.interfaces.") else "avatarkit.interfaces"  # which has all their names
+        assert f"::: {module}.{name}\n" in shown or module in whole, (
+            f"avatarkit.{name} is on no page of docs/reference: add '::: {module}.{name}'"
         )
 
 
