@@ -265,7 +265,9 @@ WRITERS = {
     "digests of weights": Writer(("avatarkit.registry.provenance",), digests, faults=("kill",)),
     "training checkpoint": Writer(("avatarkit.training.loop",), checkpoint, rotate=True),
     "film": Writer(("avatarkit.io.video_writer",), lambda f, v: film(f / "a.mp4", 40 * v), rotate=True),
-    "frames": Writer(("avatarkit.io.video_writer", "avatarkit.animation", "avatarkit_cli.commands.animate"), frames, rotate=True),
+    "frames": Writer(
+        ("avatarkit.io.video_writer", "avatarkit.animation.avatar", "avatarkit_cli.commands.animate"), frames, rotate=True
+    ),
     "a folder": Writer(
         ("avatarkit.utils.folders", "avatarkit_export.web"), replace_all, faults=(*WITH_EXIT, "kill"), rotate=True
     ),

@@ -1,43 +1,36 @@
-"""Plays a finished avatar: cameras, placement of motions, rendering of frames."""
+"""An avatar ready to play, and its animations."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from avatarkit.animation.cameras import follow, frame_window
+from avatarkit.animation.placement import place
 from avatarkit.components import Components
-from avatarkit.config import Recipe
-from avatarkit.errors import AvatarkitError, InputError, PluginError
-from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from avatarkit.errors import InputError
 from avatarkit.interfaces import AvatarModel, BodyModel, GetComponent, Posed, Renderer, SpeechSource
 from avatarkit.io.image import encode_png
 from avatarkit.io.video_writer import VideoWriter
-from avatarkit.registry import Registry
-from avatarkit.registry.specs import error_text
 from avatarkit.rendering import render_posed
-from avatarkit.storage.bundle import read_manifest, read_tensors
-from avatarkit.storage.playable import require_header, require_playable, require_pose
-from avatarkit.storage.serialization import cameras_from_tensors, params_from_tensors
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera, orbit
 from avatarkit.types.frames import Frame
 from avatarkit.utils.html import avatar_card, avatar_line
 from avatarkit.utils.progress import Progress, default_progress
 from avatarkit.utils.threads import prefetch, single_threaded
-from avatarkit.validation import Violation
 
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["REVISION", "Animation", "LoadedAvatar", "assemble", "follow", "frame_window", "load", "parse_color", "place"]
+__all__ = ["Animation", "LoadedAvatar", "parse_color"]
 
-REVISION = 2
-"""Raise it with every change of results: it is part of the keys of the stages that play an avatar."""
+_TRUNK = ("spine", "neck", "head")
 
 
 @dataclass
@@ -337,120 +330,6 @@ class LoadedAvatar:
             yield Frame(self._draw(posed, view, background), view, i / rate)
 
 
-PARTS = {
-    **dict.fromkeys(("hip", "knee", "ankle", "foot"), "legs"),
-    **dict.fromkeys(("spine1", "spine2", "spine3"), "trunk"),
-    **dict.fromkeys(("neck", "head"), "head"),
-}
-"""Pose group without its side -> part of the body, see ``Motion.moves``."""
-_HELD = {None: (), "none": (), "legs": ("legs",), "trunk": ("legs", "trunk")}
-_MIEN = ("mouthSmile", "brow", "cheek", "eyeSquint")
-
-
-def place(motion: Motion, person: BodyParams, body: BodyModel, keep: str | None = None) -> BodyParams:
-    """Return the world poses of a relative motion, played by a person where they stand.
-
-    Motion files and videos say where bones point, so trunk, head and legs are posed as they say (``Motion.moves``). Built-in
-    motions do not: there these parts turn from their pose in the photo, so that a person who looks into the camera keeps doing
-    so and the visible parts stay in view. Half of a smile and of raised brows and cheeks is kept, because the likeness depends
-    on it.
-
-    Args:
-        motion: relative, see ``Motion``.
-        person: one frame, as in the photo.
-        body: body model of both.
-        keep: part that stays as in the photo, ``legs`` (with pelvis and place) or ``trunk`` (and legs); ``none`` = the motion
-            poses everything outright; None = as above.
-
-    Raises:
-        InputError: ``keep`` is something else.
-    """
-    if keep not in _HELD:
-        raise InputError(f"The pose of {keep!r} cannot be kept: use legs, trunk or none.")
-    p, at, held = motion.params, person, _HELD[keep]
-    moves = frozenset(PARTS.values()) if keep == "none" else motion.moves
-    joints = p.joints.clone()
-    for group in body.pose_groups:
-        part = PARTS.get(group.name.removeprefix("left_").removeprefix("right_"))
-        if part is None or (part in moves and part not in held):
-            continue
-        for j in group.joints:
-            joints[..., j, :] = at.joints[j] if part in held else _turned(p.joints[..., j, :], at.joints[j])
-    mien = torch.tensor([0.5 if name.startswith(_MIEN) else 0.0 for name in body.expression_names])
-    root = p.root if "trunk" in moves else _turned(p.root, at.root)
-    return replace(
-        p,
-        shape=at.shape,
-        expression=torch.maximum(p.expression, (p.expression + mien * at.expression).clamp(max=1.0)),
-        root=at.root.expand_as(p.root) if held else root,
-        translation=at.translation.expand_as(p.translation) if held else p.translation + at.translation,
-        joints=joints,
-    )
-
-
-_TRUNK = ("spine", "neck", "head")
-_SLACK = 0.08  # meters of swaying and leaning that the camera ignores
-_EASE = 0.25  # seconds over which the camera's path is smoothed
-
-
-def follow(moved: torch.Tensor, fps: float) -> torch.Tensor:
-    """Return the camera displacements that keep a moving person in view.
-
-    Args:
-        moved: (T, 3) meters from where the person stood.
-        fps: frames per second.
-
-    Returns:
-        (T, 3) meters: zero for swaying, leaning or hopping, a smoothed path for walking, crouching or bending down.
-    """
-    reach = min(max(1, round(2.5 * _EASE * fps)), 10_000)
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / (_EASE * fps)) ** 2)
-    path = moved.detach().cpu().double()
-    padded = torch.cat([path[:1].expand(reach, 3), path, path[-1:].expand(reach, 3)])
-    path = torch.nn.functional.conv1d(padded.T[:, None], (kernel / kernel.sum())[None, None])[:, 0].T
-    far = path.norm(dim=-1, keepdim=True).clamp(min=1e-9)
-    excess = (far - _SLACK).clamp(min=0)
-    return (path / far * excess**2 / (excess + _SLACK / 2)).to(moved)  # smooth onset
-
-
-def _turned(by: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
-    """Return the rotation ``start`` (3,) followed by ``by`` (T, 3), axis-angle (T, 3)."""
-    return matrix_to_axis_angle(axis_angle_to_matrix(by) @ axis_angle_to_matrix(start))
-
-
-def frame_window(box: tuple[float, float, float, float], camera: Camera, aspect: float) -> tuple[float, float, float, float]:
-    """Return the part of the photo's image plane to show at another aspect ratio.
-
-    At the photo's own aspect ratio it is the photo's frame. Otherwise the person is framed with a margin; if the photo cuts the
-    person off at the bottom, the window ends there as long as the shoulders fit.
-
-    Args:
-        box: box of the person in the photo.
-        camera: camera of the photo.
-        aspect: width over height.
-
-    Returns:
-        x, y, width, height in pixels of the photo; may extend beyond it.
-    """
-    W, H = camera.width, camera.height
-    if abs(aspect * H / W - 1) < 0.03:
-        return 0.0, 0.0, float(W), float(H)
-    x0, y0, x1, y1 = box
-    margin = 0.06 * (y1 - y0)
-    top = y0 - margin
-    cut = y1 > H - 3
-    bottom = float(H) if cut else y1 + margin
-    height = bottom - top
-    width = height * aspect
-    needed = (0.8 if cut else 1.1) * (x1 - x0)
-    if width < needed:
-        width, height = needed, needed / aspect
-    center = (x0 + x1) / 2
-    if not cut:
-        top = (y0 + y1) / 2 - height / 2
-    return center - width / 2, top, width, height
-
-
 def parse_color(text: str) -> torch.Tensor | None:
     """Convert ``#rrggbb`` to (3,) 0 to 1, and ``transparent`` to None.
 
@@ -466,94 +345,3 @@ def parse_color(text: str) -> torch.Tensor | None:
         return torch.tensor([int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)])
     except ValueError:
         raise InputError(f"{text!r} is not a color: use '#rrggbb', for example '#ffffff', or transparent.") from None
-
-
-@single_threaded()  # the number of threads must not affect the identity
-def load(path: Path | str, registry: Registry | None = None, device: str = "auto") -> LoadedAvatar:
-    """Open a finished avatar and check its content.
-
-    An avatar may come from an unknown source. Options of its recipe that concern the machine that built it (threads, folders,
-    commands) are ignored.
-
-    Raises:
-        InputError: it is not an avatar, is damaged or is newer than this program.
-        ConfigError: a component of its recipe does not know an option.
-        PluginError: a component of its recipe is not installed.
-        MissingRequirement: a component of its recipe has missing requirements.
-    """
-    path = Path(path)
-    manifest = read_manifest(path)
-    if "recipe" not in manifest:
-        raise InputError(f"The avatar {path} is damaged: its manifest has no recipe. Build it again.")
-    recipe = Recipe.from_dict(manifest["recipe"], f"the manifest of {path.name}")
-    registry = registry or Registry.load()
-    registry = replace(registry, known={**_brought_by(recipe, manifest), **registry.known})
-    components = Components(recipe, registry, device, seed=manifest.get("seed", 0), foreign=True)
-    body, model = components.get("body"), components.get("avatar")
-    components.get("renderer")
-    try:
-        tensors = read_tensors(path, manifest, lambda header: require_header(header, body, model))
-        require_playable(tensors, body, model)
-        avatar = _assembled(path, components, tensors, manifest)
-        with torch.no_grad():
-            posed = avatar.model.pose(avatar.photo_params)
-        require_pose(posed)
-    except Violation as violation:
-        raise InputError(
-            f"The avatar {path} is damaged, or was made with another version of its components: {violation}. Build it again."
-        ) from None
-    if undrawn := registry.undrawn(posed.gaussians.features, components.descriptor("renderer")):
-        made_by = components.descriptor("avatar")
-        raise PluginError(f"The avatar {path} of {made_by.owner} cannot be drawn: {undrawn}, and build it again.")
-    return replace(avatar, name=path.resolve().stem)
-
-
-def _brought_by(recipe: Recipe, manifest: Mapping[str, Any]) -> dict[tuple[str, str], str]:
-    """Return (kind, name) -> the package that brought a component when the avatar was built, as its manifest says."""
-    found = {}
-    for slot, part in manifest.get("components", {}).items():
-        package = part.get("distribution") or ""
-        if package and slot in recipe.slots:
-            version = part.get("version", "")
-            how = f"with --plugin {package}" if package.endswith(".py") else f"from the package {package} {version}".rstrip()
-            trust = "the avatar's manifest says so; use it only if you trust its authors"
-            found[recipe.slots[slot].kind, part["name"]] = f"It came {how} ({trust})."
-    return found
-
-
-def _assembled(
-    path: Path, components: Components, tensors: Mapping[str, torch.Tensor], manifest: Mapping[str, Any]
-) -> LoadedAvatar:
-    """Call ``assemble`` and raise InputError if the component refuses the tensors."""
-    try:
-        return assemble(components, tensors, manifest)
-    except (AvatarkitError, Violation) as error:
-        raise InputError(f"The avatar {path} is damaged: {error}. Build it again.".replace("..", ".")) from error
-    except Exception as error:
-        owner = components.descriptor("avatar")
-        raise InputError(
-            f"The avatar {path} is damaged: its tensors do not fit {owner.owner} of {owner.maker} ({error_text(error)}). "
-            "Build it again."
-        ) from error
-
-
-@single_threaded()  # the number of threads must not affect the identity
-def assemble(components: Components, tensors: Mapping[str, torch.Tensor], manifest: Mapping[str, Any]) -> LoadedAvatar:
-    """Create an avatar from the tensors of its folder.
-
-    Raises:
-        KeyError: a tensor is missing.
-    """
-    body, model = components.get("body"), components.get("avatar")
-    model.load({k.removeprefix("avatar."): v for k, v in tensors.items() if k.startswith("avatar.")})
-    x0, y0, x1, y1 = tensors["box"].tolist()
-    return LoadedAvatar(
-        model=model,
-        body=body,
-        renderer=components.get("renderer"),
-        components=components,
-        photo_params=params_from_tensors(tensors, "photo", body.name),
-        photo_camera=cameras_from_tensors(tensors, "camera")[0],
-        box=(x0, y0, x1, y1),
-        manifest=dict(manifest),
-    )
