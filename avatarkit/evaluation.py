@@ -26,7 +26,8 @@ from avatarkit.io.image import load_png, save_png
 from avatarkit.io.photo import photo_from_array
 from avatarkit.io.video import VideoWriter, probe, read_frames
 from avatarkit.metrics import METRICS, compare, mean_scores, resized, windows
-from avatarkit.pipeline.build import build, keyed_stage, load_tracked_subject
+from avatarkit.pipeline.build import build
+from avatarkit.pipeline.stages import keyed_stage, load_tracked_subject
 from avatarkit.registry import Registry
 from avatarkit.registry.requirements import requirements
 from avatarkit.storage.bundle import workspace

@@ -9,7 +9,7 @@ import torch
 
 from avatarkit.animation import follow, place
 from avatarkit.errors import InputError
-from avatarkit.pipeline.build import _without_folders
+from avatarkit.pipeline.manifest import without_folders
 from avatarkit.testing import TinyBody
 from avatarkit.types.body import BodyParams, Motion
 
@@ -43,7 +43,7 @@ def test_one_frame_is_fine() -> None:
 
 def test_an_avatar_holds_no_path_of_its_makers_disk(tmp_path) -> None:
     recipe = {"motions": {"use": "ted", "path": str(tmp_path / "ted")}, "a": [str(tmp_path), 3], "b": {"c": "and/or"}}
-    kept = _without_folders(recipe)
+    kept = without_folders(recipe)
     assert str(tmp_path) not in str(kept)
     assert kept == {"motions": {"use": "ted", "path": "ted"}, "a": [tmp_path.name, 3], "b": {"c": "and/or"}}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from avatarkit.config import SLOTS
-from avatarkit.pipeline.build import RUNS, core_revisions
+from avatarkit.pipeline.stages import RUNS, core_revisions
 from avatarkit.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[1]

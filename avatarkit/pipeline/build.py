@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -13,21 +11,20 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import torch
 
-from avatarkit import __version__, validation
+from avatarkit import validation
 from avatarkit.animation import assemble
 from avatarkit.components import Components, choose_recipe
 from avatarkit.config import Recipe
 from avatarkit.config.sections import LabelsConfig, PreviewConfig, TrainingConfig
-from avatarkit.errors import AvatarkitError, ConfigError, PluginError, StageError
-from avatarkit.interfaces import Posed
+from avatarkit.errors import ConfigError
 from avatarkit.io.photo import read_photo, sample_photo
 from avatarkit.labelling.color_transfer import calibrated
 from avatarkit.labelling.retracking import retrack
 from avatarkit.metrics import photo_metrics
+from avatarkit.pipeline.manifest import manifest_of
 from avatarkit.pipeline.plan import plan
+from avatarkit.pipeline.stages import RUNS, STAGES, StageRunner
 from avatarkit.registry import Registry
-from avatarkit.registry.provenance import weights_digests
-from avatarkit.registry.specs import ComponentSpec, error_place, error_text, where
 from avatarkit.report.page import render_report
 from avatarkit.report.preview import write_preview
 from avatarkit.storage.bundle import check_extras, recover, workspace, write_bundle
@@ -56,7 +53,7 @@ from avatarkit.utils.files import only_user
 from avatarkit.utils.progress import Progress, default_progress
 from avatarkit.utils.threads import single_threaded
 
-__all__ = ["EXTRAS", "RUNS", "STAGES", "build", "core_revisions", "keyed_stage", "load_tracked_subject"]
+__all__ = ["EXTRAS", "RUNS", "STAGES", "build"]
 
 log = logging.getLogger("avatarkit.pipeline.build")
 
@@ -70,28 +67,8 @@ class _Training(msgspec.Struct):
     curves: dict[str, list[tuple[int, float]]]
 
 
-class _Created(msgspec.Struct):
-    """Content of ``components.json``: kind and name of components that a stage was the first to create."""
-
-    created: list[tuple[str, str]]
-
-
-STAGES = ("tracking", "motions", "body-labels", "head-labels", "avatar", "preview")
-"""Values of ``--from``; this stage and all after it run again."""
-
 EXTRAS = ("preview.png", "preview.mp4", "report.html")
 """Files that every build adds to the tensors and the manifest."""
-
-RUNS: dict[str, tuple[str, ...]] = {
-    "tracking": ("appearance", "geometry", "io", "types"),
-    "motions": ("geometry", "io", "motion", "types"),
-    "body-labels": ("animation", "appearance", "geometry", "io", "labelling", "types"),
-    "head-labels": ("animation", "appearance", "geometry", "io", "labelling", "types"),
-    "avatar": ("appearance", "geometry", "io", "training", "types"),
-    "preview": ("animation", "geometry", "io", "metrics", "report", "types"),
-}
-"""Stage -> packages of the core that affect its results, directly or through a component."""
-
 
 def build(
     photo: Path | str | None = None,
@@ -181,10 +158,9 @@ class _Run:
     ) -> None:
         self.callbacks = callbacks
         self.components, self.recipe, self.seed, self.progress = components, components.recipe, seed, progress
-        self.store = Store(workspace(output))
-        self.store.sweep()
-        self.again = STAGES[STAGES.index(start) :] if start else ()
-        self.records: dict[str, dict[str, Any]] = {}
+        store = Store(workspace(output))
+        store.sweep()
+        self.runner = StageRunner(components, store, start, progress)
 
     def all_stages(
         self, photo: Photo, person: int | None, consent: str | None
@@ -208,7 +184,7 @@ class _Run:
 
         tensors |= params_to_tensors(subject.params, "photo") | cameras_to_tensors((subject.camera,), "camera")
         tensors["box"] = torch.tensor(subject.matte.box(), dtype=torch.float32)
-        manifest = self.manifest(photo, subject, consent)
+        manifest = manifest_of(self.components, self.runner.records, photo, subject, consent)
         manifest["labels"] = {clip.name: dict(clip.facts) for clip, _ in body_clips + head_clips}
         return tensors, manifest, self.preview(tensors, manifest, subject, clips, training)
 
@@ -217,10 +193,10 @@ class _Run:
     def track(self, photo: Photo, person: int | None) -> tuple[Subject, Stage]:
         """Run stage 1: matte, landmarks and the fitted body."""
         slots = ("matting", "keypoints", "body", "tracker")
-        stage = self._stage("tracking", slots, {"photo": photo.sha256}, {"person": person})
+        stage = self.runner.stage("tracking", slots, {"photo": photo.sha256}, {"person": person})
 
         def make(folder: Path) -> None:
-            subject = fit_photo(photo, self.components, person, self.progress.update, self._require)
+            subject = fit_photo(photo, self.components, person, self.progress.update, self.runner.require)
             save_subject(subject, folder)
 
         def read(folder: Path) -> Subject:
@@ -230,7 +206,7 @@ class _Run:
             validation.require_keypoints(subject.keypoints, photo.width, photo.height)
             return subject
 
-        return self._run(stage, "tracking", "tracker", make, read), stage
+        return self.runner.run(stage, "tracking", "tracker", make, read), stage
 
     def motions(self) -> tuple[list[Motion], Stage]:
         """Run stage 2: motions for the labels."""
@@ -239,14 +215,14 @@ class _Run:
             region: count if self.recipe.slots[f"{region}_labels"].use else 0
             for region, count in (("body", config.body_clips), ("head", config.head_clips))
         }
-        stage = self._stage("motions", ("body", "motions"), {}, counts)
+        stage = self.runner.stage("motions", ("body", "motions"), {}, counts)
 
         def make(folder: Path) -> None:
             count = sum(counts.values())
             source = self.components.get("motions") if count else None
             motions = list(source.motions(count, self.seed)) if source else []
             for motion in motions:
-                self._require("motions", validation.require_motion, motion, self.components.get("body"))
+                self.runner.require("motions", validation.require_motion, motion, self.components.get("body"))
             save_motions(motions, folder)
 
         def read(folder: Path) -> list[Motion]:
@@ -255,7 +231,7 @@ class _Run:
                 validation.require_motion(motion, self.components.get("body"))
             return motions
 
-        return self._run(stage, "motions", "motions", make, read), stage
+        return self.runner.run(stage, "motions", "motions", make, read), stage
 
     def labels(
         self, region: str, subject: Subject, tracking: Stage, motions: list[Motion], motions_stage: Stage
@@ -277,12 +253,12 @@ class _Run:
         for number, motion in chosen:
             inputs = {"tracking": tracking.key, "motions": motions_stage.key}
             switches = {"retrack": config.retrack, "calibrate": config.calibrate}
-            stage = self._stage(f"{region}-labels-{number}", (slot, "renderer"), inputs, switches)
+            stage = self.runner.stage(f"{region}-labels-{number}", (slot, "renderer"), inputs, switches)
 
             def make(folder: Path, motion: Motion = motion, number: int = number) -> None:
                 self.progress.update(f"{motion.name}", (number - first) / len(chosen))
                 clip = self.components.get(slot).generate(subject, motion, self.seed + number)
-                self._require(slot, validation.require_clip, clip, self.components.get("body"))
+                self.runner.require(slot, validation.require_clip, clip, self.components.get("body"))
                 save_clip(self._aligned(slot, clip, subject, motion), folder)
 
             def read(folder: Path) -> LabelClip:
@@ -290,7 +266,7 @@ class _Run:
                 validation.require_clip(clip, self.components.get("body"))
                 return clip
 
-            made.append((self._run(stage, f"{region}-labels", slot, make, read), stage))
+            made.append((self.runner.run(stage, f"{region}-labels", slot, make, read), stage))
         return made
 
     def _lost(self, region: str, clips: list[tuple[LabelClip, Stage]]) -> list[Notice]:
@@ -337,7 +313,8 @@ class _Run:
         losses = {
             c.name: self.components.identity(c) | {"weight": c.weight, "start": c.start, "on": c.on} for c in self.recipe.losses
         }
-        stage = self._stage("avatar", ("body", "renderer", "avatar"), inputs, {"training": asdict(config), "losses": losses})
+        switches = {"training": asdict(config), "losses": losses}
+        stage = self.runner.stage("avatar", ("body", "renderer", "avatar"), inputs, switches)
 
         @single_threaded()
         def make(folder: Path) -> None:
@@ -346,8 +323,8 @@ class _Run:
             avatar.create(subject, clips)
             with torch.no_grad():
                 for posed in (avatar.pose(subject.params), avatar.pose_for_photo(subject.params)):
-                    self._require("avatar", validation.require_posed, posed)
-                    self._require_drawn(posed)
+                    self.runner.require("avatar", validation.require_posed, posed)
+                    self.runner.require_drawn(posed)
             asked = [LossTerm(c.name, self.components.loss(c), c.weight, c.start, c.on) for c in self.recipe.losses]
             terms = applicable(asked, avatar)
             renderer = self.components.get("renderer")
@@ -368,7 +345,7 @@ class _Run:
             convert(report, _Training)
             return {f"avatar.{k}": v for k, v in tensors.items()}, TrainingReport(report["steps"], report["curves"])
 
-        return self._run(stage, "avatar", "avatar", make, read)
+        return self.runner.run(stage, "avatar", "avatar", make, read)
 
     def preview(
         self,
@@ -384,7 +361,8 @@ class _Run:
             The files.
         """
         config = self.recipe.section("preview", PreviewConfig)
-        stage = self._stage("preview", ("motions", "renderer"), {"avatar": self.records["avatar"]["key"]}, asdict(config))
+        inputs = {"avatar": self.runner.records["avatar"]["key"]}
+        stage = self.runner.stage("preview", ("motions", "renderer"), inputs, asdict(config))
         avatar = assemble(self.components, tensors, manifest)
 
         def make(folder: Path) -> None:
@@ -397,146 +375,8 @@ class _Run:
             convert(metrics, dict[str, float | None])
             return metrics
 
-        manifest["metrics"] |= self._run(stage, "preview", "motions", make, read)
-        manifest["stages"] = self.records
+        manifest["metrics"] |= self.runner.run(stage, "preview", "motions", make, read)
+        manifest["stages"] = self.runner.records
         extras: dict[str, Path | bytes | str] = {p.name: p for p in stage.folder.glob("preview.*")}
         extras["report.html"] = render_report(subject, clips, training, avatar, manifest, stage.folder)
         return extras
-
-    # -------------------------------------------------------------------------------------------------------- machinery
-
-    def manifest(self, photo: Photo, subject: Subject, consent: str | None) -> dict[str, Any]:
-        """Return how this avatar was made; ``bundle.write_bundle`` adds the format."""
-        used = {s: self.components.descriptor(s) for s, c in self.recipe.slots.items() if c.use}
-        losses = [self.components.registry.get(c.kind, c.use) for c in self.recipe.losses if c.use]
-        ledger = dict.fromkeys([*used.values(), *losses, *self.components.used])
-        return {
-            "avatarkit": __version__,
-            "components": {s: _origin(d) for s, d in used.items()},
-            "recipe": _without_folders(self.recipe.to_dict()),
-            "seed": self.seed,
-            "device": str(self.components.device),
-            "inputs": {"photo": photo.sha256},
-            "stages": self.records,
-            "metrics": dict(subject.quality.metrics),
-            "seen": dict(subject.quality.visible),
-            "warnings": [notice.text for notice in subject.quality.warnings],
-            "licenses": {f"{d.kind}/{d.name}": asdict(d.terms) for d in ledger},
-            "weights": {name: digest for d in ledger for name, digest in weights_digests(d).items()},
-            "consent": consent,
-        }
-
-    def _stage(self, name: str, slots: tuple[str, ...], inputs: dict[str, str], config: dict[str, Any]) -> Stage:
-        """Return a stage of this build; see ``keyed_stage``."""
-        return keyed_stage(self.store, self.components, name, slots, inputs, config, RUNS[re.sub(r"-\d+$", "", name)])
-
-    def _require(self, slot: str, contract: Callable[..., None], *values: Any) -> None:
-        """Raise PluginError if the result of a component breaks its interface."""
-        try:
-            contract(*values)
-        except validation.Violation as violation:
-            component = self.components.descriptor(slot)
-            wrong = f"{component.owner} of {component.maker} returned an invalid result: {violation}."
-            raise PluginError(f"{wrong} {component.remedy}") from None
-
-    def _require_drawn(self, posed: Posed) -> None:
-        """Raise PluginError if the avatar is made of what the renderer does not draw, declared or not."""
-        avatar, renderer = self.components.descriptor("avatar"), self.components.descriptor("renderer")
-        if undrawn := self.components.registry.undrawn(posed.gaussians.features, renderer):
-            declare = f"register(...) features={posed.gaussians.features!r}"
-            raise PluginError(f"{avatar.owner} of {avatar.maker}: {undrawn}. Its author declares this with {declare}.")
-
-    def _run(self, stage: Stage, group: str, slot: str, make: Callable[[Path], None], read: Callable[[Path], T]) -> T:
-        """Run the stage unless its results are stored, and read its results.
-
-        An exception from a plugin in ``make`` is wrapped once, with the name of its component. Stored results that cannot be read
-        are made again.
-        """
-        if group in self.again:
-            stage.discard()
-        reused = stage.ready
-        if reused:
-            try:
-                found = read(stage.folder)
-            except Exception as error:  # the cache may be damaged or edited
-                reason = str(error).rstrip(".") or type(error).__name__
-                log.warning("The stored results of the stage %s cannot be read (%s); the stage runs again.", stage.name, reason)
-                stage.discard()
-                reused = False
-        with self.progress.stage(group):
-            if not reused:
-                log.info("%s: %s", stage.name, stage.why_changed())
-                before = self.components.used
-                try:
-                    with stage.write() as folder:
-                        make(folder)
-                        new = [c for c in self.components.used if c not in before]
-                        write_json(folder / "components.json", {"created": [[c.kind, c.name] for c in new]})
-                except AvatarkitError:
-                    raise
-                except Exception as error:
-                    raise self._failed(stage.name, self.components.culprit(error, slot), error) from error
-        if (created := stage.folder / "components.json").is_file():
-            for kind, name in convert(read_json(created), _Created).created:
-                self.components.note(kind, name)
-        record = stage.record
-        self.records[stage.name] = {k: record[k] for k in ("key", "seconds", "peak_memory_mb")} | {"reused": reused}
-        self.components.registry.stage_finished(stage.name, str(stage.folder), record["seconds"])
-        return found if reused else read(stage.folder)
-
-    @staticmethod
-    def _failed(stage: str, component: ComponentSpec, error: Exception) -> StageError:
-        what = f"{error_text(error)}{error_place(error, component.target)}"
-        text = f"The stage {stage} failed in {component.owner} of {component.maker}: {what}. {component.remedy}"
-        return StageError(text, None if component.bundled else where(component.plugin))
-
-
-def _origin(component: ComponentSpec) -> dict[str, str]:
-    """Return name, version and package of a component, for the manifest."""
-    plugin = component.plugin
-    return {"name": component.name, "version": plugin.version, "distribution": Path(plugin.distribution).name}
-
-
-def keyed_stage(
-    store: Store,
-    components: Components,
-    name: str,
-    slots: tuple[str, ...],
-    inputs: dict[str, str],
-    config: dict[str, Any],
-    packages: Iterable[str],
-) -> Stage:
-    """Return a stage whose key covers the components in ``slots`` and the revisions of the core ``packages`` that it runs."""
-    parts = {"slots": components.identities(slots), "core": core_revisions(packages), **config}
-    revision = components.descriptor(slots[-1]).revision
-    return store.stage(name, slots[-1], revision, parts, components.context.seed, inputs)
-
-
-def core_revisions(packages: Iterable[str]) -> dict[str, int]:
-    """Return package of the core -> its ``REVISION``, for content keys."""
-    return {name: importlib.import_module(f"avatarkit.{name}").REVISION for name in packages}
-
-
-def load_tracked_subject(store: Path, manifest: dict[str, Any]) -> Subject:
-    """Return the tracked photo of a finished avatar, from its cache.
-
-    Raises:
-        StoreError: the cache was deleted.
-    """
-    return load_subject(store / f"tracking-{manifest['stages']['tracking']['key'][:16]}")
-
-
-def _without_folders(value: Any) -> Any:
-    """Return the options with paths reduced to file names.
-
-    An avatar must not contain paths of the machine that built it.
-    """
-    if isinstance(value, Mapping):
-        return {k: _without_folders(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_folders(v) for v in value]
-    if isinstance(value, (str, Path)):
-        path = Path(value)
-        told = path.is_absolute() or str(value).startswith("~") or (len(path.parts) > 1 and path.exists())
-        return path.name if told else value
-    return value
