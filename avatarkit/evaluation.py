@@ -22,7 +22,7 @@ from avatarkit.components import Components, choose_recipe
 from avatarkit.config import Recipe
 from avatarkit.errors import ConfigError, InputError
 from avatarkit.interfaces import Loss, PerceptualDistance, Subject, with_defaults
-from avatarkit.io.image import load_png, save_png
+from avatarkit.io.image import load_png, on_white, save_png
 from avatarkit.io.photo import photo_from_array
 from avatarkit.io.video import VideoWriter, probe, read_frames
 from avatarkit.metrics import METRICS, compare, mean_scores, resized, windows
@@ -246,7 +246,7 @@ class _Evaluation:
             log.warning("frame %d is left out: %s", number, error)
             write_json(folder / "box.json", {"box": None})
             return
-        layers = torch.cat([_on_white(matte.foreground, matte.alpha), matte.alpha[..., None]], -1)
+        layers = torch.cat([on_white(matte.foreground, matte.alpha), matte.alpha[..., None]], -1)
         save_png(folder / "truth.png", layers)
         write_json(folder / "box.json", {"box": matte.box()})
 
@@ -355,10 +355,10 @@ class _Evaluation:
         """Return a rendering (H, W, 4) on white, and its coverage."""
         if method == "avatar":
             drawn = self.avatar.render(self._pose(number), camera=self.camera, background="transparent").cpu()
-            return torch.cat([_on_white(drawn[..., :3], drawn[..., 3]), drawn[..., 3:]], -1)
+            return torch.cat([on_white(drawn[..., :3], drawn[..., 3]), drawn[..., 3:]], -1)
         if method == "still":
             matte = self.subject.matte
-            return self._framed(torch.cat([_on_white(matte.foreground, matte.alpha), matte.alpha[..., None]], -1))
+            return self._framed(torch.cat([on_white(matte.foreground, matte.alpha), matte.alpha[..., None]], -1))
         body = self.avatar.body
         mesh = Mesh(body.vertices(self._pose(number).batched(), self.subject.vertex_offsets)[0], body.faces)
         with torch.no_grad():
@@ -366,7 +366,7 @@ class _Evaluation:
         hit, mask = seen.face_index >= 0, seen.mask.clamp(0, 1)
         image = torch.ones(*hit.shape, 3)
         image[hit] = sample_texture(self._texture, body, seen.face_index[hit], seen.barycentric[hit].float())
-        return torch.cat([_on_white(image, mask), mask[..., None]], -1)
+        return torch.cat([on_white(image, mask), mask[..., None]], -1)
 
     def _pose(self, number: int) -> BodyParams:
         return replace(self.motion.params[number - self.first], shape=self.subject.params.shape)
@@ -412,10 +412,6 @@ def _spread(indices: Sequence[int], count: int) -> list[int]:
     if len(indices) <= count:
         return list(indices)
     return [indices[round(k)] for k in np.linspace(0, len(indices) - 1, count)]
-
-
-def _on_white(foreground: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
-    return foreground * alpha[..., None] + (1 - alpha[..., None])
 
 
 def _iou(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -121,7 +121,7 @@ def test_an_unknown_name_of_a_module_with_former_names_is_an_attribute_error() -
 
 @pytest.mark.parametrize(("old", "new"), [("Licence", "License"), ("Component", "ComponentSpec")])
 def test_a_former_public_name_works(old: str, new: str) -> None:
-    with pytest.warns(DeprecationWarning, match=f"avatarkit.{old} was renamed to avatarkit.{new}"):
+    with pytest.warns(DeprecationWarning, match=f"avatarkit.{old} is called {new} now"):
         assert getattr(avatarkit, old) is getattr(avatarkit, new)
 
 

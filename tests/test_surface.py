@@ -15,6 +15,7 @@ import avatarkit
 from avatarkit import hookspecs
 from avatarkit.hookspecs import hookimpl, hookspec
 from avatarkit.registry import Registry
+from avatarkit.utils.moved import former_names
 
 HERE = Path(__file__).parent
 AGAIN = "If that is wanted, record it: python tests/api_surface.py"
@@ -96,11 +97,10 @@ def test_a_deprecated_hook_works_and_is_told_with_its_plugin(monkeypatch: pytest
 
 def test_a_deprecated_public_name_works_and_warns(monkeypatch: pytest.MonkeyPatch) -> None:
     """The way in which a public name goes: it stays importable, and says what to take instead."""
-    monkeypatch.setitem(avatarkit._DEPRECATED, "load_avatar", ("load", "0.3", "0.5"))
-    with pytest.warns(
-        DeprecationWarning, match=r"load_avatar was renamed to avatarkit\.load in 0\.3; .* removed in 0\.5"
-    ):
+    monkeypatch.setattr(avatarkit, "_former", former_names("avatarkit", {"load_avatar": "load"}, level=4))
+    with pytest.warns(DeprecationWarning, match=r"load_avatar is called load now; .* removed in version 0\.3") as caught:
         assert avatarkit.load_avatar is avatarkit.load
+    assert caught[0].filename == __file__  # so that scripts are told, too
     assert "load_avatar" not in vars(avatarkit)  # so that it warns each time
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import torch
+from msgspec import Meta, Struct
 
 from avatarkit.errors import InputError, StoreError
+from avatarkit.storage.manifest import convert
 from avatarkit.storage.stage_cache import read_json, write_json
 from avatarkit.types.camera import Camera
 from avatarkit.utils.files import require_file
@@ -19,6 +20,18 @@ _MOST_BYTES = 1 << 20
 _NOT_RIGID = 1e-3  # from a rotation; files round their numbers
 
 
+Row3 = Annotated[list[float], Meta(min_length=3, max_length=3, description="3 numbers")]
+Row4 = Annotated[list[float], Meta(min_length=4, max_length=4, description="4 numbers")]
+Pixels = Annotated[int, Meta(ge=16, le=8192, description="a whole number of pixels, 16 to 8192,")]
+
+
+class _CameraFile(Struct):
+    K: Annotated[list[Row3], Meta(min_length=3, max_length=3, description="3 rows of 3 numbers")]
+    T_camera_world: Annotated[list[Row4], Meta(min_length=4, max_length=4, description="4 rows of 4 numbers")]
+    width: Pixels
+    height: Pixels
+
+
 def read_camera(path: Path) -> Camera:
     """Read a camera; axes and units as ``Camera`` says.
 
@@ -27,14 +40,12 @@ def read_camera(path: Path) -> Camera:
     """
     require_file(path, "camera file", _MOST_BYTES)
     try:
-        data = read_json(path)
+        data = convert(read_json(path), _CameraFile)
     except StoreError as error:
         raise InputError(f"{path} is no camera file: {error}") from error
-    missing = [name for name in ("K", "T_camera_world", "width", "height") if name not in data]
-    if missing:
-        raise InputError(f"{path} is no camera file: it lacks {' and '.join(missing)}.")
-    K, T = _matrix(data, "K", 3, path), _matrix(data, "T_camera_world", 4, path)
-    width, height = (_pixels(data, name, path) for name in ("width", "height"))
+    except ValueError as error:
+        raise InputError(f"{path} is no camera file: it {error}.") from error
+    K, T = (torch.tensor(rows, dtype=torch.float64) for rows in (data.K, data.T_camera_world))
 
     def wrong(field: str, what: str) -> InputError:
         return InputError(f"{path} is no camera file: {field} {what}.")
@@ -53,23 +64,7 @@ def read_camera(path: Path) -> Camera:
         raise wrong("T_camera_world", "must be a rotation and a translation, [[r, r, r, x], ..., [0, 0, 0, 1]]")
     if not (place.abs() <= 1e4).all():
         raise wrong("T_camera_world", "must not move by more than 10000 meters")
-    return Camera(K.float(), T.float(), width, height)
-
-
-def _matrix(data: Mapping[str, Any], name: str, side: int, path: Path) -> torch.Tensor:
-    """Return (side, side) float64."""
-    rows = data[name]
-    sound = isinstance(rows, list) and len(rows) == side and all(isinstance(row, list) and len(row) == side for row in rows)
-    if not sound or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for row in rows for v in row):
-        raise InputError(f"{path} is no camera file: {name} must be {side} rows of {side} numbers.")
-    return torch.tensor(rows, dtype=torch.float64)
-
-
-def _pixels(data: Mapping[str, Any], name: str, path: Path) -> int:
-    value = data[name]
-    if not isinstance(value, int) or isinstance(value, bool) or not 16 <= value <= 8192:
-        raise InputError(f"{path} is no camera file: {name} must be a whole number of pixels, 16 to 8192.")
-    return value
+    return Camera(K.float(), T.float(), data.width, data.height)
 
 
 def write_camera(path: Path, camera: Camera) -> None:

@@ -13,7 +13,7 @@ from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import Mesh, vertex_normals
 from avatarkit.utils.files import write_bytes
 
-__all__ = ["encode_png", "load_png", "overlay", "save_png", "shade_mesh"]
+__all__ = ["encode_png", "load_png", "on_white", "overlay", "save_png", "shade_mesh"]
 
 
 def encode_png(image: torch.Tensor) -> bytes:
@@ -41,6 +41,11 @@ def save_png(path: Path, image: torch.Tensor) -> None:
         StoreError: no space, no permission.
     """
     write_bytes(path, encode_png(image))
+
+
+def on_white(colors: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+    """Return colors (..., 3) over white, by coverage (...)."""
+    return colors * alpha[..., None] + (1 - alpha[..., None])
 
 
 def shade_mesh(renderer: Renderer, mesh: Mesh, camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:

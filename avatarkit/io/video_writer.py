@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from avatarkit.errors import InputError, StoreError
+from avatarkit.io.audio import has_sound
 from avatarkit.io.media import open_media
 from avatarkit.utils.files import disk_errors, disk_sentence, writing
 from avatarkit.utils.folders import OutputFolder
@@ -179,7 +180,10 @@ class VideoWriter:
         context.color_range = LIMITED
         self._stream = stream
         if self._audio is not None:
-            _check_sound(self._audio)
+            if not has_sound(self._audio):
+                raise InputError(
+                    f"{self._audio.name} holds no sound that can be read; give a WAV, FLAC, MP3, M4A or OGG file."
+                )
             self._sound = self._sound_packets(self._audio, sound)
 
     def _encode(self, image: np.ndarray, number: int) -> None:
@@ -260,16 +264,6 @@ class VideoWriter:
 
 class _Unfinished(Exception):
     """Tells the place of a video that it is not to be kept."""
-
-
-def _check_sound(path: Path) -> None:
-    import av
-
-    try:
-        with open_media(path) as source:
-            next(source.decode(audio=0))
-    except (av.FFmpegError, OSError, IndexError, StopIteration) as error:
-        raise InputError(f"{path.name} holds no sound that can be read; give a WAV, FLAC, MP3, M4A or OGG file.") from error
 
 
 def _decoded(source: Any) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from avatarkit.config import Recipe
 from avatarkit.hookspecs import Cost
+from avatarkit.utils.text import duration
 
 if TYPE_CHECKING:
     from avatarkit.registry import ComponentSpec
@@ -45,7 +46,7 @@ class Estimate:
     @property
     def text(self) -> str:
         """The estimate on one line."""
-        time = "time unknown" if self.seconds is None else f"about {_duration(self.seconds)}"
+        time = "time unknown" if self.seconds is None else f"about {duration(self.seconds)}"
         memory = "" if self.memory_gb is None else f", {self.memory_gb:g} GB of {'GPU ' * (self.device == 'cuda')}memory"
         elsewhere = "" if self.here else f"; measured on {self.device}, much slower on this device"
         return f"{self.slot} ({self.work}): {time}{memory} ({self.source}){elsewhere}"
@@ -89,10 +90,3 @@ def _cost(costs: Sequence[Cost], device: str) -> Cost | None:
 def _estimate(slot: str, component: ComponentSpec, work: str, seconds: float | None, cost: Cost, device: str) -> Estimate:
     here = cost.device == device
     return Estimate(slot, component.owner, work, seconds, cost.memory_gb, cost.device, here, cost.source)
-
-
-def _duration(seconds: float) -> str:
-    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 1.5 * unit:
-            return f"{seconds / unit:.1f} {name}" if seconds < 10 * unit else f"{seconds / unit:.0f} {name}"
-    return f"{max(1, round(seconds))} s"

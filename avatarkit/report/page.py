@@ -16,14 +16,14 @@ import torch
 from avatarkit.animation import LoadedAvatar
 from avatarkit.appearance.parsing import colored, parse, vertex_labels
 from avatarkit.interfaces import Subject
-from avatarkit.io.image import overlay
+from avatarkit.io.image import on_white, overlay
 from avatarkit.report.parts import beside, curve, embedded, marks, numeric_columns
 from avatarkit.training.loop import TrainingReport
 from avatarkit.types.mesh import Mesh
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.types.subject import Notice
 from avatarkit.utils.html import templates
-from avatarkit.utils.text import one_line
+from avatarkit.utils.text import duration, one_line
 
 if TYPE_CHECKING:
     import jinja2
@@ -127,7 +127,7 @@ def facts_of(manifest: Mapping[str, Any], notices: Sequence[Notice], contents: s
     """Return what the page says in words and tables."""
     words = {True: "yes", False: "no", None: "ask the source"}
     preset, seconds = manifest["recipe"].get("name"), sum(stage["seconds"] for stage in manifest["stages"].values())
-    made = f"made in {_duration(seconds)} on {manifest['device']}"
+    made = f"made in {duration(seconds)} on {manifest['device']}"
     return {
         "facts": [*([f"preset {preset}"] if preset else []), contents, made, f"avatarkit {manifest['avatarkit']}"],
         "notices": [notice.text for notice in notices],
@@ -144,17 +144,12 @@ def _hero(subject: Subject, avatar: LoadedAvatar, previews: Path) -> dict[str, A
     """Return photo and avatar, video and turntable."""
     width, height = avatar.default_size(360)
     return {
-        "photo": _on_white(subject.photo.image, subject),
+        "photo": on_white(subject.photo.image, subject.matte.alpha),
         "shown": avatar.render(camera=subject.camera)[..., :3],
         "film": base64.b64encode((previews / "preview.mp4").read_bytes()).decode(),
         "views": [avatar.render(yaw=yaw, width=width, height=height)[..., :3] for yaw in _TURNS],
         "degrees": _TURNS,
     }
-
-
-def _on_white(colors: torch.Tensor, subject: Subject) -> torch.Tensor:
-    alpha = subject.matte.alpha[..., None]
-    return colors * alpha + (1 - alpha)
 
 
 def _figures(subject: Subject, avatar: LoadedAvatar) -> list[tuple[torch.Tensor, str, str]]:
@@ -167,7 +162,7 @@ def _figures(subject: Subject, avatar: LoadedAvatar) -> list[tuple[torch.Tensor,
     count = sum(len(points) for points in subject.keypoints.points.values())
     return [
         (photo, "The photo with the detected landmarks.", f"{count} landmarks"),
-        (_on_white(subject.matte.foreground, subject), "The person, cut out.", "cut out"),
+        (on_white(subject.matte.foreground, subject.matte.alpha), "The person, cut out.", "cut out"),
         (fitted, "The fitted body over the photo.", "the fitted body"),
         (parts, "The photo, each part of the person in a color of its own.", "what each pixel was taken for"),
     ]
@@ -177,8 +172,7 @@ def _sheet(clip: LabelClip) -> tuple[str, list[tuple[torch.Tensor, str]]]:
     """Return a caption and some frames of a clip with their descriptions."""
     frames = []
     for index in torch.linspace(0, len(clip) - 1, min(_PER_CLIP, len(clip))).round().int().tolist():
-        alpha = clip.alpha[index].float()[..., None] / 255
-        picture = clip.frames[index].float() / 255 * alpha + (1 - alpha)
+        picture = on_white(clip.frames[index].float() / 255, clip.alpha[index].float() / 255)
         frames.append((picture, f"{clip.region}, {clip.name}, frame {index}"))
     person = clip.alpha[:, ::4, ::4] > 127  # a sixteenth of the pixels is enough for a mean
     trust = float(clip.confidence[:, ::4, ::4][person].float().mean()) / 255 if person.any() else 0.0
@@ -203,9 +197,3 @@ def _stages(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     for name, (seconds, memory, count) in together.items():
         title = f"{name} ({count:g})" if count > 1 else name
         yield title, f"{seconds:.1f}", f"{memory:.0f}", f"{100 * seconds / longest:.1f}%"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

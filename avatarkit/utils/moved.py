@@ -90,18 +90,19 @@ def _warn(text: str, level: int = 3) -> None:
     warnings.warn(f"{text}; the old name is removed in version 0.3.", DeprecationWarning, stacklevel=level)
 
 
-def former_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+def former_names(module: str, names: Mapping[str, str], level: int = 3) -> Callable[[str], Any]:
     """Return a module's ``__getattr__`` that knows former names of its contents.
 
     Args:
         module: path of the module.
         names: former name -> current name.
+        level: of the warning in the stack: one more for each function between the function returned and the caller.
     """
 
     def __getattr__(name: str) -> Any:  # noqa: N807
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        _warn(f"{module}.{name} is called {names[name]} now")
+        _warn(f"{module}.{name} is called {names[name]} now", level)
         return getattr(sys.modules[module], names[name])
 
     return __getattr__

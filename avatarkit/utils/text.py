@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["escaped", "json_safe", "one_line", "printable", "shortened"]
+__all__ = ["duration", "escaped", "json_safe", "one_line", "printable", "shortened"]
 
 # Everything that a terminal obeys or a reader cannot see: C0 and C1 controls, DEL, soft hyphens, marks that turn the direction
 # of text, invisible characters, separators of lines and paragraphs, tags, and halves of surrogate pairs. Joiners shape words of
@@ -49,6 +49,14 @@ def shortened(text: str, most: int = 80) -> str:
     """Return the text on one line, cut off with ``...`` after ``most`` characters."""
     text = " ".join(text.split())
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that people would use: ``40 s``, ``2.5 minutes``, ``3 days``."""
+    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 1.5 * unit:
+            return f"{seconds / unit:.1f} {name}" if seconds < 10 * unit else f"{seconds / unit:.0f} {name}"
+    return f"{max(1, round(seconds))} s"
 
 
 def _visible(match: re.Match[str]) -> str:
