@@ -28,6 +28,7 @@ from avatarkit.testing.truth import truth_registry
 GOLDEN = Path(__file__).parent / "golden" / "dressed.json"
 RENEW = "Then run `python tests/test_golden.py` and commit tests/golden/dressed.json."
 TOLERANCE = 0.01  # of a tensor's spread; landmarks that differ by 1e-7, as last bits do on other machines, move it by 0.005
+TOLERANCE_AVATAR = 0.1  # the same of the stage ``avatar``: there last bits decide over whole Gaussians, which moved it by 0.051
 SMALL = 0.01  # least spread: radians, meters, parts of a color
 PIECES = 16  # of a tensor
 SETTINGS = (
@@ -100,7 +101,8 @@ def complaints(golden: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]
             t: _moved(old["summary"].get(t, []), found[name]["summary"].get(t, []))
             for t in {*old["summary"], *found[name]["summary"]}
         }
-        moved = [f"{t} by {far[t]:.2g} of its spread" for t in sorted(far, key=far.__getitem__)[::-1] if far[t] > TOLERANCE]
+        most = TOLERANCE_AVATAR if name == "avatar" else TOLERANCE
+        moved = [f"{t} by {far[t]:.2g} of its spread" for t in sorted(far, key=far.__getitem__)[::-1] if far[t] > most]
         above = {name, *old["inputs"], *(i for stage in old["inputs"] if stage in golden for i in golden[stage]["inputs"])}
         if moved and not above & raised:
             said.append(

@@ -10,7 +10,7 @@ import torch
 
 from avatarkit.appearance.hands import seen_hands
 from avatarkit.appearance.painter import PhotoPainter
-from avatarkit.appearance.parsing import LABELS, parse, vertex_labels
+from avatarkit.appearance.parsing import LABELS, _thing, parse, vertex_labels
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
@@ -66,6 +66,21 @@ def test_a_thing_in_a_hand_is_neither_hand_nor_clothes(scene):
     far = torch.zeros_like(ball)
     far[:, : int(wrist[0]) - 40] = True
     assert _share(parsing, far, "held") < 0.02
+
+
+@pytest.mark.parametrize(("rows", "held"), [((30, 0), True), ((200, 0), False), ((30, 30), False)])
+def test_a_sheet_before_the_trunk_is_held_and_a_shirt_or_a_second_patch_is_worn(rows, held):
+    person, hand = torch.zeros(120, 100, dtype=torch.bool), torch.zeros(120, 100, dtype=torch.bool)
+    person[:, 20:80], hand[80:90, 40:60] = True, True
+    fitted = torch.where(person, LABELS.index("trunk"), -1)
+    fitted[:10, 20:80] = LABELS.index("neck")
+    lab = 40.0 + torch.randn(120, 100, 3, generator=torch.Generator().manual_seed(0))
+    lab[max(0, 80 - rows[0]) : 80, 35:65] = torch.tensor([95.0, 0.0, 0.0])
+    lab[115 - rows[1] : 115, 66:76] = torch.tensor([95.0, 0.0, 0.0])
+    found = _thing(lab, fitted, hand, person.float(), 0.004)
+    assert bool(found.any()) == held
+    if held:
+        assert found[52:78, 37:63].float().mean() > 0.95 and not found[:45].any() and not found[:, :30].any()
 
 
 def test_a_hand_that_was_found_elsewhere_is_a_hand_there(scene):

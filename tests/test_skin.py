@@ -71,10 +71,18 @@ def test_a_black_and_white_photo_tells_no_skin():
 
 def test_hands_have_the_color_of_their_skin():
     shown = torch.cat([CLOTH.expand(200, 3), (0.9 * SKIN).expand(50, 3)])  # fitted a little off, most of it shows a sleeve
-    assert torch.allclose(_hand_color(shown, torch.ones(250), SKIN, gloved=False), 0.9 * SKIN, atol=0.03)
-    assert torch.allclose(_hand_color(shown[:200], torch.ones(200), SKIN, gloved=True), CLOTH, atol=0.01)  # a glove
-    unseen = _hand_color(shown, torch.zeros(250), SKIN, gloved=False)
+    assert torch.allclose(_hand_color(shown, torch.ones(250), SKIN, CLOTH, gloved=False), 0.9 * SKIN, atol=0.03)
+    assert torch.allclose(_hand_color(shown[:200], torch.ones(200), SKIN, CLOTH, gloved=True), CLOTH, atol=0.01)  # a glove
+    unseen = _hand_color(shown, torch.zeros(250), SKIN, CLOTH, gloved=False)
     assert torch.allclose(unseen / unseen.sum(), SKIN / SKIN.sum(), atol=0.01)
+
+
+def test_hands_keep_their_color_beside_a_face_in_shade():
+    seen, shade = SKIN.expand(80, 3), 0.45 * SKIN
+    assert torch.allclose(_hand_color(seen, torch.ones(80), shade, CLOTH, gloved=False), SKIN, atol=0.02)
+    brown = torch.tensor([0.62, 0.48, 0.40])  # a sleeve of skin's hue, on which the hand was fitted
+    on_sleeve = _hand_color(brown.expand(80, 3), torch.ones(80), 0.5 * brown, brown, gloved=False)
+    assert torch.allclose(on_sleeve, 0.5 * brown, atol=0.02)
 
 
 class TestSleeves:

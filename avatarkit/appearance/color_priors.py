@@ -32,6 +32,7 @@ _HAND_LIGHT = 0.86  # brightness of hands against cheeks: the median of 25 photo
 _DARK, _BRIGHT = (0.4, 0.6), (1.3, 1.6)  # light on a color, against its usual, between which it is still the same thing's
 _OFF_HUE = 0.15, 0.3  # difference of the channels from gray shading up to which it is the same, and from which it is not
 _HAND_SEEN, _GLOVE_SEEN = 10.0, 30.0  # vertices of hands from which their skin, and gloves, are known
+_MISLED, _NOT_SLEEVE = 0.3, 0.25  # part of the seen hands below which arms and cheeks mislead; sRGB distance of skin from cloth
 _LIT = 0.7  # quantile of the colors of hands that is lit, and not in the shade of fingers
 _LIMB_SEEN = 30.0  # vertices of bare limbs from which their skin is
 _ENOUGH_HAIR = 50  # pixels of hair from which its color is known
@@ -125,7 +126,7 @@ def expected_colors(
     normals = vertex_normals(rest, body.faces)
     shade = _hollows(rest, normals, hand) * _rounding(body, normals)
     near = lit if float(seen[limbs].sum()) > _LIMB_SEEN else _HAND_LIGHT * (skin if cheeks is None else cheeks)
-    palm = _hand_color(color[hand], seen[hand], near, gloved)
+    palm = _hand_color(color[hand], seen[hand], near, clothes[hand].mean(0), gloved)
     hands = palm * shade[:, None]
     hands = hands * (1.0 + body.part("nails")[:, None] * skin.new_tensor([0.12, 0.06, 0.08]))
     table = {
@@ -181,21 +182,40 @@ def _clothes_by_joint(
     return torch.stack(by_joint)[joint]
 
 
-def _hand_color(color: torch.Tensor, seen: torch.Tensor, near: torch.Tensor, gloved: bool) -> torch.Tensor:
-    """(3,) of hands of which (n, 3) were seen with trust (n,): of gloves, else of skin like that of arms or cheeks (3,)."""
-    if gloved and float(seen.sum()) > _GLOVE_SEEN:
-        return _or_else(dominant_color(color, seen), near)
+def _hand_color(
+    color: torch.Tensor, seen: torch.Tensor, near: torch.Tensor, sleeve: torch.Tensor, gloved: bool
+) -> torch.Tensor:
+    """Return the color (3,) of hands: of gloves, else of skin like that of arms or cheeks.
+
+    A face that is lit from one side misleads: hands that agree in another brightness of skin, and are not the sleeve, have that.
+
+    Args:
+        color: (n, 3) of the hands' surface, seen with trust ``seen`` (n,).
+        near: (3,) of arms or cheeks. sleeve: (3,) of what the forearms wear.
+        gloved: the hands show hardly any skin.
+    """
+    own, total = dominant_color(color, seen), float(seen.sum())
+    if gloved and total > _GLOVE_SEEN:
+        return _or_else(own, near)
     like = seen * like_shaded(color, near)
+    misled = own is not None and float(like.sum()) < _MISLED * total and float((own - sleeve).norm()) > _NOT_SLEEVE
+    if own is not None and misled and float(_light_and_hue(own[None], near)[1]) < _OFF_HUE[1]:
+        near, like = own, seen * like_shaded(color, own)
     return color[like > 0.1].quantile(_LIT, dim=0) if float(like.sum()) > _HAND_SEEN else near
 
 
 def like_shaded(color: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
     """(n,) 0 to 1: colors (n, 3) that one color (3,) takes on in more or less light."""
+    light, off = _light_and_hue(color, own)
+    lit = smoothstep(light, *_DARK) * (1.0 - smoothstep(light, *_BRIGHT))
+    return lit * (1.0 - smoothstep(off, *_OFF_HUE))
+
+
+def _light_and_hue(color: torch.Tensor, own: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return how much brighter than one color (3,) others (n, 3) are, as a factor (n,), and how far from its hue (n,)."""
     ratio = color / own.clamp(min=0.1)
     light = ratio.mean(1, keepdim=True)
-    off = (ratio / light.clamp(min=0.05) - 1.0).abs().amax(1)
-    lit = smoothstep(light[:, 0], *_DARK) * (1.0 - smoothstep(light[:, 0], *_BRIGHT))
-    return lit * (1.0 - smoothstep(off, *_OFF_HUE))
+    return light[:, 0], (ratio / light.clamp(min=0.05) - 1.0).abs().amax(1)
 
 
 def _rounding(body: BodyModel, normals: torch.Tensor) -> torch.Tensor:

@@ -66,6 +66,8 @@ _PRIOR, _CONTRAST, _TIGHTEST = (
 )  # random walk: pull of the cues; usual differences to an edge; conductance across it
 _BEFORE = 0.12  # meters around a hand in which a held thing may hide clothes
 _WITHIN = 0.8  # part of a piece inside of a hand, from which it is the hand's
+_THING, _ONE_PIECE, _ANOTHER = 0.004, 0.8, 20.0  # of a large held thing: square meters, part of its color in one piece, contrast
+_OPEN = 0.1  # part of its outline that may lie at the border of the person
 _TOUCHING, _SMALLEST = 0.02, 4e-4  # meters from the hand, square meters: what is held touches it and is no speck
 
 
@@ -141,7 +143,10 @@ def parse(subject: Subject, vertices: torch.Tensor, labels: torch.Tensor, body: 
     cost[:, alpha < 0.05] = _NEVER
     cost[LABELS.index("other"), alpha < 0.05] = 0.0
     chance = (-cost).softmax(0)
+    thing = _thing(lab, fitted, holding, alpha, meter)
+    cost[LABELS.index("held"), thing] = 0.0
     teachers, fall = _teachers(fitted, hands, holding, subject.quality.partially_visible, alpha, meter), _fall(fitted, meter)
+    teachers &= ~thing
     if skin is not None:
         glare = _glare(skin, lab[..., 0], teachers, holding, meter)
         skin = torch.where(glare, 0.0, skin)
@@ -259,6 +264,39 @@ def _teachers(
             if name == "trunk" or name.endswith("leg"):
                 found[number] &= pixels_to(holding) * meter > _BEFORE
     return found
+
+
+def _thing(lab: torch.Tensor, fitted: torch.Tensor, holding: torch.Tensor, alpha: torch.Tensor, meter: float) -> torch.Tensor:
+    """(h, w) bool, large held things before the trunk, as a sheet of paper.
+
+    Such a thing is a piece of a color that the clothes have nowhere else. It touches a hand, and the person encloses it: shirts
+    reach the neck, and trousers the legs or the picture's edge.
+    """
+    found = np.zeros(fitted.shape, dtype=bool)
+    within = ((fitted == LABELS.index("trunk")) & (alpha > 0.95) & ~holding).numpy()
+    if not bool(holding.any()) or within.sum() < _LEAST * _CLUSTERS:
+        return torch.from_numpy(found)
+    colors = (lab * torch.tensor([_SHADE, 1.0, 1.0])).numpy().astype(np.float64)
+    cluster = np.full(found.shape, -1)
+    apart = colors[within] + np.random.default_rng(0).normal(0.0, 0.5, (int(within.sum()), 3))
+    cluster[within] = kmeans2(apart, _CLUSTERS, minit="++", seed=0)[1]
+    near = (pixels_to(holding) * meter < _TOUCHING).numpy()
+    outside = np.isin(fitted.numpy(), [LABELS.index(n) for n in ("hair", "face", "neck", *_pair("leg"))]) | (alpha < 0.95).numpy()
+    outside[[0, -1]], outside[:, [0, -1]] = True, True
+    for number in range(_CLUSTERS):
+        pieces, count = ndimage.label(cluster == number, np.ones((3, 3)))
+        size = np.bincount(pieces.ravel(), minlength=count + 1)
+        size[0] = 0
+        if size.max() < _ONE_PIECE * size.sum() or size.max() * meter**2 < _THING:
+            continue
+        piece = ndimage.binary_fill_holes(pieces == size.argmax())
+        around = ndimage.binary_dilation(piece, np.ones((3, 3)), 2) & ~piece
+        beside = around & within
+        if not (piece & near).any() or (around & outside).sum() > _OPEN * around.sum() or not beside.any():
+            continue
+        if np.linalg.norm(np.median(colors[piece], 0) - np.median(colors[beside], 0)) > _ANOTHER:
+            found |= piece
+    return torch.from_numpy(found)
 
 
 def _glare(
