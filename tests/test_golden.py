@@ -27,7 +27,7 @@ from avatarkit.testing.truth import truth_registry
 
 GOLDEN = Path(__file__).parent / "golden" / "dressed.json"
 RENEW = "Then run `python tests/test_golden.py` and commit tests/golden/dressed.json."
-TOLERANCE = 0.01  # of a tensor's spread; landmarks that differ by 1e-7, as last bits do on other machines, move it by 0.005
+TOLERANCE = 0.03  # of a tensor's spread; a processor without vector instructions moves it by 0.022
 TOLERANCE_AVATAR = 0.1  # the same of the stage ``avatar``: there last bits decide over whole Gaussians, which moved it by 0.051
 SMALL = 0.01  # least spread: radians, meters, parts of a color
 PIECES = 16  # of a tensor
