@@ -36,7 +36,7 @@ LIMITS = {
     "storage": 925,
     "tracking": 139,
     "training": 401,
-    "types": 435,
+    "types": 453,
     "utils": 1070,
     "validation": 194,
 }
@@ -85,4 +85,4 @@ def test_no_package_of_the_core_grows(name: str) -> None:
 
 
 def test_the_core_does_not_grow() -> None:
-    assert sum(core_lines().values()) <= 8132
+    assert sum(core_lines().values()) <= 8150

@@ -23,7 +23,10 @@ class LandmarkLayout:
     Attributes:
         regions: name -> numbers of points. ``right_eye``, ``left_eye`` and ``inner_lips`` go around an opening, in order;
             ``bare_face`` is on cheeks and nose, where hair hardly ever grows; ``left_hand`` and ``right_hand`` are the wrist,
-            then four points of each finger from its root to its tip, thumb first.
+            then four points of each finger from its root to its tip, thumb first. ``outline`` is where the face ends, which
+            depends on the view; ``upper_rims`` and ``lower_rims`` are pairs of points of lids and lips that open;
+            ``mouth_rim`` is top, bottom, right and left end. Of a body, ``left_elbow`` and the like are single joints, and
+            ``left_knuckles`` are those of pinky, index and thumb.
         coco133: number of a COCO-WholeBody point -> the points of the set that make it.
     """
 
@@ -54,12 +57,30 @@ _FACE478 = LandmarkLayout(
             *(50, 101, 36, 205, 187, 123, 117, 118, 119, 147, 280, 330, 266, 425, 411, 352, 346, 347, 348, 376),
             *(4, 5, 195, 197, 6),
         ),
+        "outline": (
+            *(10, 21, 54, 58, 67, 93, 103, 109, 127, 132, 136, 148, 149, 150, 152, 162, 172, 176, 234, 251, 284, 288, 297, 323),
+            *(332, 338, 356, 361, 365, 377, 378, 379, 389, 397, 400, 454),
+        ),
+        "outer_lips": (0, 37, 39, 40, 185, 61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267),
+        "irises": (468, 473),
+        "iris_rings": (469, 470, 471, 472, 474, 475, 476, 477),
+        "upper_rims": (159, 158, 160, 386, 385, 387, 13, 82, 312, 81, 311),
+        "lower_rims": (145, 153, 144, 374, 380, 373, 14, 87, 317, 178, 402),
+        "mouth_rim": (0, 17, 61, 291),
+        "mouth_middle": (13, 14),
     },
     coco133=_each(range(23, 91), tuple(point for group in _FACE68 for point in group))
     # The tip of the nose lies between two points. Eyes are the middle of their corners, which blinks and gaze do not move.
     | {0: ((4, 0.4), (1, 0.6)), 1: ((362, 0.5), (263, 0.5)), 2: ((33, 0.5), (133, 0.5))},
 )
+_LEFT = {"shoulder": (11,), "elbow": (13,), "wrist": (15,), "knuckles": (17, 19, 21), "hip": (23,), "knee": (25,), "ankle": (27,)}
 _POSE33 = LandmarkLayout(
+    regions={"head": tuple(range(11))}
+    | {
+        f"{side}_{part}": tuple(number + right for number in numbers)  # each point of the right side follows its twin
+        for part, numbers in (_LEFT | {"heel": (29,), "toes": (31,)}).items()
+        for right, side in enumerate(("left", "right"))
+    },
     coco133=_each(range(5), (0, 2, 5, 7, 8))  # nose, eyes, ears
     | _each(range(5, 17), (11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28))  # shoulders to ankles, left before right
     | _each(range(17, 23), (31, 31, 29, 32, 32, 30)),  # big and small toe, heel; the set has one point for the toes

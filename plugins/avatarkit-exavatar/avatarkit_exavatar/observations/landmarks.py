@@ -11,13 +11,13 @@ from avatarkit.types.camera import Camera
 from avatarkit_exavatar.body.points import Identity, Points, joint_points, surface_points
 from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.fitting.residuals import Directions, Gaps, Reprojection, Term
-from avatarkit_exavatar.observations.observation import BODY_BONES, FACE_GAPS, HAND_BONES, LandmarkSet, Observation
+from avatarkit_exavatar.observations.observation import BODY_BONES, FACE_GAPS, HAND_BONES, LandmarkSet, Observation, body_points
 
 __all__ = ["landmark_terms", "set_points"]
 
 _FACE_SCALE = 0.06  # head heights
 _DIRECTION_FINE = 0.2  # share of the weight once the pose is roughly right: the rough 3D has said its part
-_TRUNK = ((23, 11), (24, 12))  # of the 33 body points: hip and shoulder of a side
+_TRUNK = tuple(body_points(f"{side}_hip", f"{side}_shoulder") for side in ("left", "right"))
 _BODY_SCALE = 6.0  # times the table's sigma
 
 

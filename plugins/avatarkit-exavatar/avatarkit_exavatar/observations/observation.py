@@ -12,6 +12,7 @@ from scipy import ndimage
 from avatarkit.interfaces import BodyModel
 from avatarkit.types.body import JointLandmarks, SurfaceLandmarks
 from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.landmark_sets import LAYOUTS
 from avatarkit.utils.sequences import LazySequence
 
 __all__ = [
@@ -21,27 +22,26 @@ __all__ = [
     "LandmarkSet",
     "Observation",
     "Observations",
+    "body_points",
     "face_weights",
     "observe",
     "thinned",
     "trunk_only",
 ]
 
-# Numbers of MediaPipe's 478 face points.
-_OVAL = (10, 21, 54, 58, 67, 93, 103, 109, 127, 132, 136, 148, 149, 150, 152, 162, 172, 176, 234, 251, 284, 288, 297, 323,
-         332, 338, 356, 361, 365, 377, 378, 379, 389, 397, 400, 454)  # fmt: skip
-_EYES = (7, 33, 133, 144, 145, 153, 154, 155, 157, 158, 159, 160, 161, 163, 173, 246, 249, 263, 362, 373, 374, 380, 381,
-         382, 384, 385, 386, 387, 388, 390, 398, 466)  # fmt: skip
-_LIPS = (0, 13, 14, 17, 37, 39, 40, 61, 78, 80, 81, 82, 84, 87, 88, 91, 95, 146, 178, 181, 185, 191, 267, 269, 270, 291,
-         308, 310, 311, 312, 314, 317, 318, 321, 324, 375, 402, 405, 409, 415)  # fmt: skip
-_IRIS = (468, 473)
-_IRIS_RINGS = (469, 470, 471, 472, 474, 475, 476, 477)
-FACE_GAPS = (
-    (159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373),  # lids
-    (13, 14), (82, 87), (312, 317), (81, 178), (311, 402),  # lips
-)  # fmt: skip
+_FACE, _BODY = LAYOUTS["face478"].regions, LAYOUTS["pose33"].regions
+_EYES = _FACE["right_eye"] + _FACE["left_eye"]
+_LIPS = _FACE["inner_lips"] + _FACE["outer_lips"]
+FACE_GAPS = tuple(zip(_FACE["upper_rims"], _FACE["lower_rims"], strict=True))
+"""Pairs of points of lids and lips that open."""
 
-_TRUNK = (*range(13), 23, 24)  # of the 33 body points
+
+def body_points(*regions: str) -> list[int]:
+    """Return the numbers of points of ``pose33`` in some regions, both sides of ``left_`` and ``right_`` where none is named."""
+    named = [name for region in regions for name in ((region,) if region in _BODY else (f"left_{region}", f"right_{region}"))]
+    return [number for name in named for number in _BODY[name]]
+
+
 _HINT = 0.15  # what the guess of a hidden point is worth, where it is on the person
 _GUESSED = 0.25  # score up to which a wrist is nothing but a guess: that forearm hangs at rest
 _JUST_OUT = 0.4  # what a wrist of a video is worth that has left the picture while its elbow is seen
@@ -52,9 +52,14 @@ _BEYOND = 0.5  # head heights outside the picture at which a point is a mere gue
 _SEEN, _LEG_SEEN = 0.25, 0.5  # trust from which a part counts as seen
 _HEAD_METERS = 0.163  # the measure of ``head_pixels`` on an average adult
 _TORSO_METERS = 0.50  # middle of the shoulders to middle of the hips
-# Bones of the 33 body points whose direction the detector's 3D gives, with their share of trust.
-BODY_BONES = ((11, 13, 1.0), (13, 15, 1.0), (12, 14, 1.0), (14, 16, 1.0), (23, 25, 1.0), (25, 27, 1.0), (24, 26, 1.0),
-              (26, 28, 1.0), (12, 11, 1.0), (24, 23, 0.5))  # fmt: skip
+_BONES = (
+    ("left_shoulder", "left_elbow", 1.0), ("left_elbow", "left_wrist", 1.0), ("right_shoulder", "right_elbow", 1.0),
+    ("right_elbow", "right_wrist", 1.0), ("left_hip", "left_knee", 1.0), ("left_knee", "left_ankle", 1.0),
+    ("right_hip", "right_knee", 1.0), ("right_knee", "right_ankle", 1.0), ("right_shoulder", "left_shoulder", 1.0),
+    ("right_hip", "left_hip", 0.5),
+)  # fmt: skip
+BODY_BONES = tuple((body_points(start)[0], body_points(end)[0], trust) for start, end, trust in _BONES)
+"""Bones of ``pose33`` whose direction the detector's 3D gives, with their share of trust."""
 HAND_BONES = (*((a, a + 1) for f in range(5) for a in range(4 * f + 1, 4 * f + 4)), (0, 5), (0, 9), (0, 17))
 
 
@@ -123,12 +128,12 @@ class Observations(LazySequence[Observation | None]):
 def face_weights(count: int, sigma: torch.Tensor) -> torch.Tensor:
     """(n,) importance of the 478 face points: eyes and lips most, the sliding outline least."""
     weight = (0.002 / sigma.clamp_min(0.002)).square()
-    weight[list(_OVAL)] *= 0.5
+    weight[list(_FACE["outline"])] *= 0.5
     weight[list(_EYES)] *= 3.0
     weight[list(_LIPS)] *= 3.0
     if count > 468:
-        weight[list(_IRIS_RINGS)] = 0.0
-        weight[list(_IRIS)] = 6.0
+        weight[list(_FACE["iris_rings"])] = 0.0
+        weight[list(_FACE["irises"])] = 6.0
     return weight
 
 
@@ -175,7 +180,7 @@ def thinned(observation: Observation) -> Observation:
     if face is None or not isinstance(face.table, SurfaceLandmarks):
         return observation
     weight = face.weight.clone()
-    keep = set(_OVAL + _EYES + _LIPS + _IRIS) | set(range(0, 468, 4))
+    keep = set(_FACE["outline"] + _EYES + _LIPS + _FACE["irises"]) | set(range(0, 468, 4))
     weight[[k for k in range(len(weight)) if k not in keep]] = 0.0
     return replace(observation, sets={**observation.sets, "face478": replace(face, weight=weight)})
 
@@ -185,7 +190,7 @@ def trunk_only(observation: Observation) -> Observation:
     pose = observation.sets.get("pose33")
     if pose is None or not isinstance(pose.table, JointLandmarks):
         return observation
-    weight = torch.where(torch.isin(pose.table.index, torch.tensor(_TRUNK)), pose.weight, 0.0)
+    weight = torch.where(torch.isin(pose.table.index, torch.tensor(body_points("head", "shoulder", "hip"))), pose.weight, 0.0)
     return replace(observation, sets={**observation.sets, "pose33": replace(pose, weight=weight)})
 
 
@@ -195,8 +200,9 @@ def _head_pixels(keypoints: Keypoints) -> float:
         return float(np.linalg.norm(face.max(0) - face.min(0))) / 1.45
     if keypoints.has("pose33"):
         pose = keypoints.points["pose33"]
-        torso = np.linalg.norm(pose[[11, 12]].mean(0) - pose[[23, 24]].mean(0))
-        return float(max(torso, np.linalg.norm(pose[11] - pose[12]))) * _HEAD_METERS / _TORSO_METERS
+        shoulders, hips = pose[body_points("shoulder")], pose[body_points("hip")]
+        torso = np.linalg.norm(shoulders.mean(0) - hips.mean(0))
+        return float(max(torso, np.linalg.norm(shoulders[0] - shoulders[1]))) * _HEAD_METERS / _TORSO_METERS
     return 0.2 * keypoints.height
 
 
@@ -220,20 +226,23 @@ def _body_trust(keypoints: Keypoints, alpha: torch.Tensor | None, head: float) -
     else:
         trust = np.where(score < 0.3, 0.1 * trust, trust)
     if keypoints.has("face478"):
-        trust[0:11] *= np.where(np.arange(11) == 0, 0.2, 0.5)  # the face says it better
-    if trust[[25, 26]].max() <= _LEG_SEEN:
-        trust[25:33] = 0.0  # below a table or the crop legs are guesses: they stay at rest
-    for side, first in (("left", 15), ("right", 16)):
+        head_points = body_points("head")  # the nose first
+        trust[head_points] *= np.where(np.arange(len(head_points)) == 0, 0.2, 0.5)  # the face says it better
+    if trust[body_points("knee")].max() <= _LEG_SEEN:
+        trust[body_points("knee", "ankle", "heel", "toes")] = 0.0  # below a table or the crop legs are guesses: they stay at rest
+    for side in ("left", "right"):
+        elbow, wrist, *knuckles = body_points(f"{side}_elbow", f"{side}_wrist", f"{side}_knuckles")
+        end = [wrist, *knuckles]
         # A hand that its own detector has not found is at best half seen: believe the wrist, not the fingers.
-        trust[first + 2 : 23 : 2] *= 0.1 if keypoints.has(f"hand21_{side}") else 0.25
+        trust[knuckles] *= 0.1 if keypoints.has(f"hand21_{side}") else 0.25
         if keypoints.has(f"hand21_{side}"):
-            trust[first] *= 0.1
-        elif score[first] < _GUESSED or (still and beyond[first - 2] > _ELBOW_BEYOND * head):
-            trust[first:23:2] = 0.0
-            if not still and beyond[first] > 0 and score[first - 2] > _ELBOW_SEEN:
-                trust[first] = _JUST_OUT * near[first]  # it has just left the picture, and does not turn back
+            trust[wrist] *= 0.1
+        elif score[wrist] < _GUESSED or (still and beyond[elbow] > _ELBOW_BEYOND * head):
+            trust[end] = 0.0
+            if not still and beyond[wrist] > 0 and score[elbow] > _ELBOW_SEEN:
+                trust[wrist] = _JUST_OUT * near[wrist]  # it has just left the picture, and does not turn back
         elif still and _cut_off(keypoints, side):
-            trust[first:23:2] = np.maximum(trust[first:23:2], _AT_EDGE)  # detectors doubt what is close to the edge
+            trust[end] = np.maximum(trust[end], _AT_EDGE)  # detectors doubt what is close to the edge
     return trust.astype(np.float32)
 
 
@@ -241,10 +250,10 @@ def _cut_off(keypoints: Keypoints, side: str) -> bool:
     """Whether the hand of a side begins in the picture and ends beyond its edge."""
     if not keypoints.has("pose33") or keypoints.has(f"hand21_{side}"):
         return False
-    first = 15 if side == "left" else 16
+    first, pinky, index, _ = body_points(f"{side}_wrist", f"{side}_knuckles")
     points, score = keypoints.points["pose33"], keypoints.scores["pose33"]
     wrist = points[first]
-    tips = wrist + 2.0 * (points[[first + 2, first + 4]].mean(0) - wrist)  # the landmarks are knuckles
+    tips = wrist + 2.0 * (points[[pinky, index]].mean(0) - wrist)
 
     def within(point: np.ndarray) -> bool:
         return bool(((point >= 0) & (point < (keypoints.width, keypoints.height))).all())
@@ -263,7 +272,8 @@ def _seen_parts(
         trust[table.index.numpy()] = sets["pose33"].weight.numpy()
     visible = {"face": "face478" in sets}
     hidden: list[str] = []
-    for side, elbow, wrist in (("left", 13, 15), ("right", 14, 16)):
+    for side in ("left", "right"):
+        elbow, wrist = body_points(f"{side}_elbow", f"{side}_wrist")
         hand = f"hand21_{side}" in sets
         lower = hand or f"{side}_hand" in truncated or bool(trust[wrist] > _SEEN)
         upper = bool(trust[elbow] > _SEEN)
@@ -272,7 +282,7 @@ def _seen_parts(
             hidden += [f"{side}_upper_arm_twist", f"{side}_elbow"]
         elif not hand:
             hidden += [f"{side}_forearm_twist", f"{side}_wrist"]
-    knee, foot = trust[25:27], np.minimum(trust[27:29], trust[31:33])
+    knee, foot = trust[body_points("knee")], np.minimum(trust[body_points("ankle")], trust[body_points("toes")])
     visible["legs"], visible["feet"] = bool(knee.max() > _LEG_SEEN), bool(foot.max() > _SEEN)
     if not visible["legs"]:
         hidden += ["left_hip", "right_hip"]

@@ -16,7 +16,7 @@ from avatarkit_exavatar.fitting.residuals import Term
 from avatarkit_exavatar.fitting.self_collision import clearance
 from avatarkit_exavatar.fitting.solver import Prior, minimize, total_cost
 from avatarkit_exavatar.observations.landmarks import landmark_terms, set_points
-from avatarkit_exavatar.observations.observation import Observation, trunk_only
+from avatarkit_exavatar.observations.observation import Observation, body_points, trunk_only
 from avatarkit_exavatar.photo.limbs import lay_limbs
 
 __all__ = ["camera_distance", "find_pose", "starting_point"]
@@ -55,7 +55,8 @@ def starting_point(parameters: Parameters, observation: Observation, camera: Cam
     pose33 = observation.sets.get("pose33")
     if pose33 is not None and pose33.depth is not None:
         row = {int(k): i for i, k in enumerate(pose33.table.index)}  # type: ignore[union-attr]
-        across = (pose33.depth[row[11]] - pose33.depth[row[12]]) @ camera.T_camera_world[:3, :3]
+        left, right = body_points("shoulder")
+        across = (pose33.depth[row[left]] - pose33.depth[row[right]]) @ camera.T_camera_world[:3, :3]
         x[4] = math.atan2(-float(across[2]), float(across[0]))
     yaw = float(x[4])
     turn = torch.tensor([[math.cos(yaw), 0, math.sin(yaw)], [0, 1, 0], [-math.sin(yaw), 0, math.cos(yaw)]])

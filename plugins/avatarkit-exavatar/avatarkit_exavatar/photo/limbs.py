@@ -12,15 +12,15 @@ from avatarkit.geometry.rotations import matrix_to_axis_angle
 from avatarkit.types.body import JointLandmarks
 from avatarkit.types.camera import Camera
 from avatarkit_exavatar.body.kinematics import Kinematics
-from avatarkit_exavatar.observations.observation import Observation
+from avatarkit_exavatar.observations.observation import Observation, body_points
 
 __all__ = ["lay_limbs"]
 
-_LIMBS = (  # groups from the trunk outward, the group that takes excess twist, landmarks of pose33
-    (("left_shoulder", "left_elbow", "left_wrist"), "left_upper_arm_twist", (11, 13, 15)),
-    (("right_shoulder", "right_elbow", "right_wrist"), "right_upper_arm_twist", (12, 14, 16)),
-    (("left_hip", "left_knee", "left_ankle"), "", (23, 25, 27)),
-    (("right_hip", "right_knee", "right_ankle"), "", (24, 26, 28)),
+_LIMBS = (  # groups from the trunk outward, named like the landmarks; the group that takes excess twist
+    (("left_shoulder", "left_elbow", "left_wrist"), "left_upper_arm_twist"),
+    (("right_shoulder", "right_elbow", "right_wrist"), "right_upper_arm_twist"),
+    (("left_hip", "left_knee", "left_ankle"), ""),
+    (("right_hip", "right_knee", "right_ankle"), ""),
 )
 _TRUST = 0.3  # score of a landmark, to be used
 _BENT = 0.3  # sine of the bend below which the hinge's axis cannot be told
@@ -64,7 +64,8 @@ def lay_limbs(
     row = {int(k): i for i, k in enumerate(seen.table.index)}
     first = {g.name: g.joints[0] for g in body.pose_groups}
     posed = kinematics.pose(x)
-    for names, twist, numbers in _LIMBS:
+    for names, twist in _LIMBS:
+        numbers = body_points(*names)
         if any(n not in first for n in names) or any(k not in row for k in numbers):
             continue
         rows = [row[k] for k in numbers]

@@ -20,8 +20,6 @@ __all__ = ["lower_teeth", "upper_teeth"]
 
 _SHIFTS = (0.0, 0.002, 0.004, 0.006, 0.008, 0.01)  # meters down
 _USUAL = 0.005  # where the photo does not tell: a little less than smiles ask for
-_LIPS = (0, 17, 61, 291)  # points of ``face478`` at the rims of the mouth
-_INNER = (13, 14)  # and at the middle of the inner lips
 _PIXELS = 192  # the mouth is looked at this wide
 _BRIGHT, _PALE = 0.5, 0.4  # of the brightest between the lips; largest saturation of teeth
 _LEAST = 0.3  # part of the opening that is bright where teeth show
@@ -89,11 +87,11 @@ def lower_teeth(
 
 def _mouth(keypoints: Keypoints, camera: Camera) -> tuple[int, int, int, int] | None:
     """Window (x, y, width, height) around the mouth; None where no mouth is open enough to see into."""
-    if not keypoints.has("face478"):
+    regions = [keypoints.region(name) for name in ("mouth_rim", "mouth_middle")]
+    if regions[0] is None or regions[1] is None:
         return None
-    points = torch.as_tensor(keypoints.points["face478"], dtype=torch.float32)
     scale = torch.tensor([camera.width / keypoints.width, camera.height / keypoints.height])
-    rim, inner = points[list(_LIPS)] * scale, points[list(_INNER)] * scale
+    rim, inner = (torch.as_tensor(region, dtype=torch.float32) * scale for region in regions)
     low, high = rim.amin(0), rim.amax(0)
     if float((inner[1] - inner[0]).norm()) < max(2.0, 0.05 * float((high - low)[0])):
         return None
