@@ -1,6 +1,7 @@
 """Draws people as the colored stick figures that pose-conditioned networks are trained on.
 
-A network knows only the drawing that it was trained with, so that styles follow their originals to the pixel. Needs OpenCV.
+A network knows only the drawing that it was trained with, so that styles follow their originals to the pixel. This needs OpenCV:
+scikit-image has no thick lines, and fills one outline of a limb in eight differently.
 """
 
 from __future__ import annotations
