@@ -20,6 +20,7 @@ from avatarkit.errors import ConfigError, MissingDependency, MissingDevice, Plug
 from avatarkit.interfaces import PROTOCOLS, Context, GetComponent, Loss, with_defaults
 from avatarkit.registry.provenance import source_digest, weights_digests
 from avatarkit.registry.requirements import weights_finder
+from avatarkit.storage.stage_cache import content_key
 from avatarkit.utils.moved import current_name
 from avatarkit.utils.paths import cache_folder
 from avatarkit.utils.progress import Progress, SilentProgress
@@ -138,6 +139,7 @@ class Components:
         """
         component = self.registry.get(choice.kind, choice.use or "")
         config = component.make_config(choice.options, choice.origins)
+        component.of_config(lambda: content_key(config))  # its options are plain values
         found = {"use": choice.use, "version": component.plugin.version, "revision": component.revision, "options": config}
         more = {
             "source": source_digest(component),

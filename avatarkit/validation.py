@@ -6,13 +6,14 @@ The pipeline checks each value once, as it comes out of a plugin, so that a mess
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from avatarkit.interfaces import BodyModel, Posed, TensorSpec
+from avatarkit.interfaces import BodyModel, ParameterGroup, Posed, TensorSpec
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera
 from avatarkit.types.gaussians import Gaussians
@@ -26,7 +27,9 @@ __all__ = [
     "Violation",
     "require_camera",
     "require_clip",
+    "require_groups",
     "require_keypoints",
+    "require_loss",
     "require_matte",
     "require_motion",
     "require_params",
@@ -34,6 +37,7 @@ __all__ = [
     "require_shapes",
     "require_subject",
     "require_tensor",
+    "require_tensors",
     "require_type",
     "require_values",
 ]
@@ -209,6 +213,39 @@ def require_posed(value: Any, body: BodyModel | None = None) -> None:
             require_tensor(texture.uv, ("U", 2), "uv of the texture")
             require_tensor(texture.uv_faces, (F, 3), "uv_faces of the texture", torch.int64, 0, len(texture.uv) - 1)
             require_tensor(texture.rgb, ("H", "W", 3), "rgb of the texture")
+
+
+def require_groups(value: Any) -> None:
+    """Check that a value is a list of ``ParameterGroup`` whose tensors an optimizer can change."""
+    if not isinstance(value, (list, tuple)):
+        raise Violation(f"parameter_groups() is of the type {type(value).__name__}, not list")
+    if not any(group.tensors for group in value if isinstance(group, ParameterGroup)):
+        raise Violation("parameter_groups() holds no tensors")
+    for group in value:
+        require_type(group, ParameterGroup, "an item of parameter_groups()")
+        if not isinstance(group.lr, (int, float)) or not 0 < group.lr < math.inf:
+            raise Violation(f"the step size of {group.name!r} is {group.lr!r}, not a number above 0")
+        for tensor in group.tensors:
+            require_type(tensor, torch.Tensor, f"an item of {group.name!r}")
+            if not (tensor.is_leaf and tensor.requires_grad):
+                raise Violation(f"{group.name!r} holds tensors that cannot be optimized: they are no leaves, or need no gradient")
+
+
+def require_loss(value: Any) -> None:
+    """Check that a value is a scalar tensor; whether it is finite is checked where it is recorded."""
+    require_type(value, torch.Tensor, "the loss")
+    if value.ndim:
+        raise Violation(f"the loss has the shape {tuple(value.shape)}, not ()")
+
+
+def require_tensors(value: Any) -> None:
+    """Check that a value is a mapping of names to tensors with finite values, as ``AvatarModel.state`` promises."""
+    if not isinstance(value, Mapping):
+        raise Violation(f"state() is of the type {type(value).__name__}, not dict")
+    for name, tensor in value.items():
+        require_type(tensor, torch.Tensor, f"the tensor {name!r} of state()")
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.detach()).all()):
+            raise Violation(f"the tensor {name} of state() holds numbers that are not finite")
 
 
 _MOST = 2_000_000  # of what a letter in a shape counts, e.g. Gaussians

@@ -44,6 +44,10 @@ def run(*words: str) -> Result:
     return CliRunner().invoke(app, list(words))
 
 
+FEW: dict[str, Any] = {"labels": {"body_clips": 0, "head_clips": 0}, "training": {"steps": 1, "resolution": 32}}
+"""Tables of a recipe that make a build short."""
+
+
 def plugin(name: str = "mine", **hooks: Callable[[Any], None]) -> Any:
     made = ModuleType(name)
     for hook, function in hooks.items():
@@ -87,13 +91,107 @@ def test_undeclared_features_end_a_build_that_cannot_draw_them(name: str, made: 
 
     ours = plugin(register_avatars=register_avatars, register_renderers=register_renderers)
     with pytest.raises(PluginError) as caught:
-        method.tiny_build(tmp_path, ours, avatar={"use": "odd"}, renderer={"use": "plain"})
+        method.tiny_build(tmp_path, ours, avatar={"use": "odd"}, renderer={"use": "plain"}, **FEW)
     text = str(caught.value)
     assert text.startswith(f"avatar 'odd' of plugin 'mine': it makes {made}")
     assert "which renderer 'plain' does not draw: choose --renderer tiny" in text
     assert f"register(...) features={('anisotropic',) if name == 'Undeclared' else ('sh',)!r}" in text
     assert not (tmp_path / "tiny.avatar" / "manifest.json").exists()
-    assert method.tiny_build(tmp_path, ours, avatar={"use": "odd"}, training={"steps": 1}).is_dir()  # a renderer that draws them
+    assert method.tiny_build(tmp_path, ours, avatar={"use": "odd"}, **FEW).is_dir()  # a renderer that draws them
+
+
+class Wrong(method.TinyAvatar):
+    """Breaks one promise, which an option names."""
+
+    def __init__(self, config: Any, context: Any) -> None:
+        super().__init__(method.TinyAvatarConfig(), context)
+        self.how = config.how
+
+    def parameter_groups(self) -> Any:
+        (group,) = super().parameter_groups()
+        leaf, lr = replace(group, tensors=(self.colors * 2,)), replace(group, lr="x")
+        changed = {"groups": None, "empty": [], "leaf": [leaf], "lr": [lr]}
+        return changed.get(self.how, [group])
+
+    def state(self) -> Any:
+        state = super().state()
+        changed = {"state": None, "list": {**state, "colors": [1]}, "lacking": {"colors": state["colors"]}}
+        return changed.get(self.how, state)
+
+    def specs(self) -> Any:
+        return {"colors": 3} if self.how == "specs" else super().specs()
+
+
+class WrongLoss:
+    def __init__(self, config: Any, context: Any) -> None:
+        self.how = config.how
+
+    def __call__(self, step: Any) -> Any:
+        mean = step.rendering.rgb.mean()
+        wrong = {"none": None, "number": 0.5, "vector": step.rendering.rgb[0, 0], "nan": mean * torch.nan}
+        return wrong.get(self.how, mean.detach())
+
+
+class NoCall:
+    def __init__(self, config: Any, context: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class How:
+    how: str = ""
+    """The promise that is broken."""
+
+
+def wrong_plugin() -> Any:
+    def register_avatars(register: Any) -> None:
+        register("wrong", target=f"{__name__}:Wrong", config=f"{__name__}:How", summary="wrong")
+
+    def register_losses(register: Any) -> None:
+        register("wrong", target=f"{__name__}:WrongLoss", config=f"{__name__}:How", summary="wrong")
+        register("no-call", target=f"{__name__}:NoCall", summary="cannot be called")
+
+    return plugin(register_avatars=register_avatars, register_losses=register_losses)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("groups", "parameter_groups() is of the type NoneType, not list"),
+        ("empty", "parameter_groups() holds no tensors"),
+        ("leaf", "'colors' holds tensors that cannot be optimized"),
+        ("lr", "the step size of 'colors' is 'x', not a number above 0"),
+        ("state", "state() is of the type NoneType, not dict"),
+        ("list", "the tensor 'colors' of state() is of the type list, not Tensor"),
+        ("lacking", "the tensor shape is missing"),
+        ("specs", "specs()['colors'] is of the type int, not TensorSpec"),
+    ],
+)
+def test_what_an_avatar_gives_is_checked_before_it_is_kept(how: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(PluginError) as caught:
+        method.tiny_build(tmp_path, wrong_plugin(), avatar={"use": "wrong", "how": how}, **FEW)
+    assert f"avatar 'wrong' of plugin 'mine' returned an invalid result: {message}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("none", "the loss is of the type NoneType, not Tensor"),
+        ("number", "the loss is of the type float, not Tensor"),
+        ("vector", "the loss has the shape (3,), not ()"),
+        ("nan", "the loss is nan at step 0"),
+        ("no-call", "NoCall has no method __call__"),
+        ("constant", ""),
+    ],
+)
+def test_what_a_loss_returns_is_checked(how: str, message: str, tmp_path: Path) -> None:
+    loss = {"use": "no-call"} if how == "no-call" else {"use": "wrong", "how": how}
+    tables = {"losses": {"mine": {**loss, "weight": 1.0, "on": ["photo"]}}, **FEW}
+    if not message:  # a term may be constant in a view
+        assert method.tiny_build(tmp_path, wrong_plugin(), **tables).is_dir()
+        return
+    with pytest.raises(PluginError) as caught:
+        method.tiny_build(tmp_path, wrong_plugin(), **tables)
+    assert f"loss '{loss['use']}' of plugin 'mine' returned an invalid result: {message}." in str(caught.value)
 
 
 N = 4
@@ -222,6 +320,20 @@ def register_losses(register):
 """
 
 
+def test_options_that_are_no_plain_values_name_their_plugin(tmp_path: Path) -> None:
+    def register_losses(register: Any) -> None:
+        register("odd", target="avatarkit.testing.method:TinyRgb", config=f"{__name__}:NotPlain", summary="x")
+
+    with pytest.raises(PluginError, match="loss 'odd' of plugin 'mine': its options .* cannot be part of a content key"):
+        method.tiny_build(tmp_path, plugin(register_losses=register_losses), losses={"odd": {"use": "odd", "weight": 1.0}})
+
+
+@dataclass(frozen=True)
+class NotPlain:
+    table: object = object()
+    """Not a plain value."""
+
+
 @pytest.mark.parametrize(
     ("name", "check", "detail"),
     [
@@ -266,9 +378,17 @@ OWN_FAULTS = {
     "registers twice": ("    register('a', target='m:A')\n    register('a', target='m:A')", "loss 'a' is registered twice ("),
     "names no class": ("    register('a', target='m')", "'m' of loss 'a' is not of the form package.module:Class ("),
     "lacks a target": ("    register('a')", "missing 1 required positional argument: 'target' ("),
-    "has an unknown argument": ("    register('a', target='m:A', sumary='x')", "unexpected keyword argument 'sumary' ("),
-    "declares no feature": ("    register('a', target='m:A', features=('4d',))", "features of loss 'a' must be of ('anisotropic"),
-    "needs no Needs": ("    register('a', target='m:A', needs=('x',))", "needs of loss 'a' is a tuple, not Needs ("),
+    "has an unknown argument": ("    register(A, sumary='x')", "unexpected keyword argument 'sumary' ("),
+    "declares no feature": ("    register(A, features=('4d',))", "features of loss 'a' must be a tuple of 'anisotropic'"),
+    "gives one feature": ("    register(A, features='sh')", "features of loss 'a' must be a tuple of 'anisotropic'"),
+    "needs a text": ("    register(A, needs=Needs(weights='x'))", "weights in Needs(...) of loss 'a' must be a tuple"),
+    "needs a gpu": ("    register(A, needs=Needs(device='gpu'))", "must be 'cuda', 'cpu' or None, not 'gpu'"),
+    "has a text as license": ("    register(A, license='MIT')", "license of loss 'a' must be a License, not 'MIT'"),
+    "has a text as revision": ("    register(A, revision='2')", "revision of loss 'a' must be a whole number, not '2'"),
+    "has no summary": ("    register(A, summary=None)", "summary of loss 'a' must be text, not None"),
+    "has a path as name": ("    register('a/b', target='m:A')", "name of loss 'a/b' must be letters, digits"),
+    "exits": ("    raise SystemExit(0)", "its hook register_losses raised SystemExit: 0 ("),
+    "needs no Needs": ("    register(A, needs=('x',))", "needs of loss 'a' is a tuple, not Needs ("),
 }
 
 
@@ -276,9 +396,10 @@ OWN_FAULTS = {
 @pytest.mark.parametrize("folder", ["", "cache/plugins"])
 def test_the_author_of_a_file_is_told_to_mend_it(how: str, folder: str, home: Path) -> None:
     body, message = OWN_FAULTS[how]
+    body = body.replace("(A, ", "('a', target='m:A', ")
     (home / folder).mkdir(parents=True, exist_ok=True)
     path = home / folder / "mine.py"
-    path.write_text(f"from avatarkit import hookimpl\n@hookimpl\ndef register_losses(register):\n{body}\n")
+    path.write_text(f"from avatarkit import Needs, hookimpl\n@hookimpl\ndef register_losses(register):\n{body}\n")
     result = run("doctor", *([] if folder else ["-p", "mine.py"]))
     text = " ".join((result.stdout + result.stderr).split())
     assert message in text

@@ -23,7 +23,7 @@ from avatarkit.labelling.retracking import retrack
 from avatarkit.metrics import photo_metrics
 from avatarkit.pipeline.manifest import manifest_of
 from avatarkit.pipeline.plan import plan
-from avatarkit.pipeline.stages import RUNS, STAGES, StageRunner
+from avatarkit.pipeline.stages import RUNS, STAGES, StageRunner, invalid_result
 from avatarkit.registry import Registry
 from avatarkit.report.page import render_report
 from avatarkit.report.preview import write_preview
@@ -43,7 +43,7 @@ from avatarkit.storage.serialization import (
 from avatarkit.storage.stage_cache import Stage, Store, load_tensors, read_json, save_tensors, write_json
 from avatarkit.tracking import fit_photo
 from avatarkit.training.callbacks import TrainingCallback
-from avatarkit.training.loop import LossTerm, TrainingReport, applicable, train
+from avatarkit.training.loop import LossFault, LossTerm, TrainingReport, applicable, train
 from avatarkit.training.views import photo_confidence
 from avatarkit.types.body import Motion
 from avatarkit.types.photo import Photo
@@ -325,15 +325,27 @@ class _Run:
                 for posed in (avatar.pose(subject.params), avatar.pose_for_photo(subject.params)):
                     self.runner.require("avatar", validation.require_posed, posed)
                     self.runner.require_drawn(posed)
+            self.runner.require("avatar", validation.require_groups, avatar.parameter_groups())
             asked = [LossTerm(c.name, self.components.loss(c), c.weight, c.start, c.on) for c in self.recipe.losses]
+            for choice in self.recipe.losses:
+                if not callable(loss := self.components.loss(choice)):
+                    wrong = validation.Violation(f"{type(loss).__name__} has no method __call__")
+                    raise invalid_result(self.components.registry.get("loss", choice.use or ""), wrong)
             terms = applicable(asked, avatar)
             renderer = self.components.get("renderer")
             confidence = photo_confidence(subject, self.components.get("body"), renderer)
-            report = train(
-                avatar, subject, clips, terms, config, renderer, self.seed, stage.scratch, self.progress.update, confidence,
-                self.callbacks,
-            )  # fmt: skip
-            save_tensors(folder / "avatar.safetensors", avatar.state())
+            try:
+                report = train(
+                    avatar, subject, clips, terms, config, renderer, self.seed, stage.scratch, self.progress.update, confidence,
+                    self.callbacks,
+                )  # fmt: skip
+            except LossFault as fault:
+                use = next(c.use for c in self.recipe.losses if c.name == fault.name)
+                raise invalid_result(self.components.registry.get("loss", use or ""), fault) from None
+            state = avatar.state()
+            self.runner.require("avatar", validation.require_tensors, state)
+            self.runner.require("avatar", require_state, state, avatar)
+            save_tensors(folder / "avatar.safetensors", state)
             write_json(folder / "training.json", asdict(report))
 
         @single_threaded()

@@ -22,7 +22,7 @@ from avatarkit.storage.stage_cache import Stage, Store, read_json, write_json
 from avatarkit.types.subject import Subject
 from avatarkit.utils.progress import Progress
 
-__all__ = ["RUNS", "STAGES", "StageRunner", "core_revisions", "keyed_stage", "load_tracked_subject"]
+__all__ = ["RUNS", "STAGES", "StageRunner", "core_revisions", "invalid_result", "keyed_stage", "load_tracked_subject"]
 
 log = logging.getLogger("avatarkit.pipeline.build")
 
@@ -76,9 +76,7 @@ class StageRunner:
         try:
             contract(*values)
         except validation.Violation as violation:
-            component = self.components.descriptor(slot)
-            wrong = f"{component.owner} of {component.maker} returned an invalid result: {violation}."
-            raise PluginError(f"{wrong} {component.remedy}") from None
+            raise invalid_result(self.components.descriptor(slot), violation) from None
 
     def require_drawn(self, posed: Posed) -> None:
         """Raise PluginError if the avatar is made of what the renderer does not draw, declared or not."""
@@ -130,6 +128,12 @@ class StageRunner:
         what = f"{error_text(error)}{error_place(error, component.target)}"
         text = f"The stage {stage} failed in {component.owner} of {component.maker}: {what}. {component.remedy}"
         return StageError(text, None if component.bundled else where(component.plugin))
+
+
+def invalid_result(component: ComponentSpec, violation: validation.Violation) -> PluginError:
+    """Return the error for a result of a component that breaks its interface."""
+    wrong = f"{component.owner} of {component.maker} returned an invalid result: {violation}."
+    return PluginError(f"{wrong} {component.remedy}")
 
 
 def keyed_stage(

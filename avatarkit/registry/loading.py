@@ -206,6 +206,9 @@ def import_file(path: Path, seconds: float = 30.0) -> ModuleType:
         if getattr(loaded, "__file__", None) != str(path.resolve()):
             raise PluginError(f"--plugin {path}: a module named {name!r} is loaded already; give the file another name.")
         return loaded
+    namesake = importlib.util.find_spec(name)  # it would be hidden from all that import it later
+    if namesake is not None and (namesake.origin is None or Path(namesake.origin).resolve() != path.resolve()):
+        raise PluginError(f"--plugin {path}: there is a module named {name!r} already; give the file another name.")
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None
     assert spec.loader is not None

@@ -106,7 +106,7 @@ class Registry:
             registry._manager.enable_tracing()
         allowed = environ.get("AVATARKIT_PLUGINS")
         names = None if allowed is None else {name.strip() for name in allowed.split(",") if name.strip()}
-        given, seconds = [str(file) for file in files], import_seconds(environ)
+        given, seconds = list(dict.fromkeys(str(file) for file in files)), import_seconds(environ)
         left_out = {text.removeprefix("no:") for text in given if text.startswith("no:")}
         own = user_plugins(environ)
         registry._load_entry_points(names, left_out, {path.stem for path in own}, seconds)
@@ -292,7 +292,8 @@ class Registry:
         if plugin.name in self.plugins:
             other = self.plugins[plugin.name]
             message = f"Two plugins have this name: {where(other)} and {where(plugin)}; the second is left out."
-            self._problem(plugin, message, f"Uninstall one: {leave_out(plugin)}.")
+            file = plugin.distribution.endswith(".py")
+            self._problem(plugin, message, f"{'Rename the file, or' if file else 'Uninstall one:'} {leave_out(plugin)}.")
             return
         try:
             with warnings.catch_warnings(record=True) as caught:
@@ -340,7 +341,7 @@ class Registry:
             caller = self._manager.subset_hook_caller(hook, remove_plugins=others)
             try:
                 caller(register=make_register(kind, plugin, added))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 place = error_place(error, getattr(self._manager.get_plugin(plugin.name), "__name__", "-"))
                 raise PluginError(f"its hook {hook} raised {error_text(error)}{place}") from error
         return added

@@ -72,9 +72,15 @@ def requirements(
         remedy = f"there is none here; choose another {component.kind} component (avatarkit plugins list), or another machine"
         found.append(Requirement("device", component.needs.device, device == component.needs.device, remedy))
     if isinstance(config, ChecksItself) and all(requirement.met for requirement in found if requirement.kind != "device"):
-        sentences = component.of_config(lambda: [str(sentence) for sentence in config.preflight()])
+        sentences = component.of_config(lambda: _sentences(config.preflight()))
         found += [Requirement("setup", component.name, False, sentence) for sentence in sentences]
     return tuple(found)
+
+
+def _sentences(value: Any) -> list[str]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(sentence, str) for sentence in value):
+        raise TypeError(f"preflight() must return a list of sentences, not {type(value).__name__}")
+    return list(value)
 
 
 def weights_finder(component: ComponentSpec) -> Callable[[str], Path]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from avatarkit.config.options import Option, make_config, options_of
 from avatarkit.errors import AvatarkitError, ConfigError, MissingDependency, PluginError
-from avatarkit.hookspecs import FEATURES, License, Needs, Weights
+from avatarkit.hookspecs import FEATURES, Cost, License, Needs, Weights
 from avatarkit.utils.moved import former_fields, former_names
 from avatarkit.utils.paths import is_weights_name
 from avatarkit.utils.text import shortened
@@ -166,7 +166,14 @@ class ComponentSpec:
 
     def features_with(self, config: Any) -> tuple[str, ...]:
         """Return its features; those of its config, where options decide."""
-        return self.of_config(lambda: tuple(getattr(config, "features", self.features)))
+
+        def features() -> tuple[str, ...]:
+            found = tuple(getattr(config, "features", self.features))
+            if not set(found) <= set(FEATURES):
+                raise ValueError(f"features must be of {FEATURES}, not {shortened(ascii(found))}")
+            return found
+
+        return self.of_config(features)
 
     def options(self) -> tuple[Option, ...]:
         """Return the options with their help."""
@@ -180,7 +187,7 @@ class ComponentSpec:
         except AvatarkitError:
             raise
         except Exception as error:
-            text = f"{error_text(error)}{error_place(error, self.config or self.target)}"
+            text = f"{error_text(error).rstrip('.')}{error_place(error, self.config or self.target)}"
             raise PluginError(f"{self.owner} of {self.maker}: its options ({self.config}) raise {text}. {self.remedy}") from error
 
     def make_config(self, options: Mapping[str, Any], origins: Mapping[str, str] | None = None) -> Any:
@@ -272,19 +279,47 @@ def make_register(kind: str, plugin: Plugin, added: list[ComponentSpec]) -> Call
         if not fields.keys() & {"license", "licence"}:
             fields["license"] = License() if plugin.bundled else UNDECLARED
         spec = ComponentSpec(kind, name, plugin, **fields)
+        _check_fields(spec)
         for path in (spec.target, spec.config):
             if path is not None and not all(part.isidentifier() for part in path.replace(":", ".").split(".")):
                 raise ValueError(f"{path!r} of {spec.owner} is not of the form package.module:Class")
             if path is not None and path.count(":") != 1:
                 raise ValueError(f"{path!r} of {spec.owner} is not of the form package.module:Class")
         _check_needs(spec.needs, spec.owner)
-        if not isinstance(spec.features, tuple) or not set(spec.features) <= set(FEATURES):
-            raise ValueError(f"features of {spec.owner} must be of {FEATURES}, not {shortened(ascii(spec.features))}")
         if any(other.kind == kind and other.name == name for other in added):
             raise ValueError(f"{spec.owner} is registered twice")
         added.append(spec)
 
     return register
+
+
+def _check_fields(spec: ComponentSpec) -> None:
+    """Check the fields that a plugin registers: they become names of folders, keys of stages and terminal output.
+
+    Raises:
+        ValueError: a field is wrong.
+    """
+    fits = {
+        "name": isinstance(spec.name, str) and bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", spec.name)),
+        "target": isinstance(spec.target, str),
+        "config": spec.config is None or isinstance(spec.config, str),
+        "summary": isinstance(spec.summary, str),
+        "extra": spec.extra is None or isinstance(spec.extra, str),
+        "license": isinstance(spec.license, License),
+        "revision": type(spec.revision) is int,
+        "features": isinstance(spec.features, tuple) and set(spec.features) <= set(FEATURES),
+    }
+    wanted = {
+        "name": "letters, digits, '.', '_' and '-'",
+        "license": "a License",
+        "revision": "a whole number",
+        "features": f"a tuple of {', '.join(map(repr, FEATURES))}",
+    }
+    for field, fine in fits.items():
+        if not fine:
+            value = shortened(ascii(getattr(spec, field)))
+            owner = f"{spec.kind} {shortened(ascii(spec.name))}"
+            raise ValueError(f"{field} of {owner} must be {wanted.get(field, 'text')}, not {value}")
 
 
 def _check_needs(needs: Needs, owner: str) -> None:
@@ -295,6 +330,13 @@ def _check_needs(needs: Needs, owner: str) -> None:
     """
     if not isinstance(needs, Needs):
         raise ValueError(f"needs of {owner} is a {type(needs).__name__}, not Needs")
+    for field, kind in (("modules", str), ("weights", str), ("sources", Weights), ("costs", Cost)):
+        found = getattr(needs, field)
+        if not isinstance(found, (tuple, list)) or not all(isinstance(item, kind) for item in found):
+            value = shortened(ascii(found))
+            raise ValueError(f"{field} in Needs(...) of {owner} must be a tuple of {_PARTS.get(kind, 'texts')}, not {value}")
+    if needs.device not in (None, "cpu", "cuda"):
+        raise ValueError(f"device in Needs(...) of {owner} must be 'cuda', 'cpu' or None, not {shortened(ascii(needs.device))}")
     for source in needs.sources:
         if not isinstance(source, Weights):
             raise ValueError(f"sources of {owner} holds a {type(source).__name__}, not Weights")
@@ -307,6 +349,9 @@ def _check_needs(needs: Needs, owner: str) -> None:
             raise ValueError(
                 f"{owner} needs weights {shortened(ascii(name))}, which is not a name of letters, digits, '.', '_', '+' and '-'"
             )
+
+
+_PARTS = {Weights: "Weights", Cost: "Cost"}
 
 
 def _weights_checks(source: Weights) -> dict[str, bool]:

@@ -10,7 +10,7 @@ from avatarkit.interfaces import AvatarModel, BodyModel, Posed, TensorSpec
 from avatarkit.storage.serialization import cameras_from_tensors
 from avatarkit.storage.stage_cache import StoredTensor
 from avatarkit.types.camera import Camera
-from avatarkit.validation import Violation, require_posed, require_shapes, require_values
+from avatarkit.validation import Violation, require_posed, require_shapes, require_type, require_values
 
 __all__ = ["playing_specs", "require_header", "require_playable", "require_pose", "require_state"]
 
@@ -41,8 +41,20 @@ def playing_specs(body: BodyModel) -> dict[str, TensorSpec]:
     }
 
 
+def _specs(model: AvatarModel) -> dict[str, TensorSpec]:
+    """Return what the model says about its tensors, empty if nothing; names as in ``AvatarModel.state``.
+
+    Raises:
+        Violation: it says something else.
+    """
+    specs = dict(model.specs())
+    for name, spec in specs.items():
+        require_type(spec, TensorSpec, f"specs()[{name!r}]")
+    return specs
+
+
 def _all_specs(body: BodyModel, model: AvatarModel) -> dict[str, TensorSpec]:
-    return playing_specs(body) | {f"avatar.{name}": spec for name, spec in model.specs().items()}
+    return playing_specs(body) | {f"avatar.{name}": spec for name, spec in _specs(model).items()}
 
 
 def require_header(header: Mapping[str, StoredTensor], body: BodyModel, model: AvatarModel) -> None:
@@ -76,7 +88,7 @@ def require_state(state: Mapping[str, torch.Tensor], model: AvatarModel) -> None
     Raises:
         Violation: they are not; the text names the tensor.
     """
-    specs = model.specs()
+    specs = _specs(model)
     require_shapes(specs, {name: (t.dtype, tuple(t.shape)) for name, t in state.items()})
     require_values(specs, state)
 

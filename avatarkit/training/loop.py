@@ -23,8 +23,9 @@ from avatarkit.training.sampler import Sampler
 from avatarkit.training.views import View, photo_views
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit.utils.threads import shared_workers, single_threaded, spans
+from avatarkit.validation import Violation, require_loss
 
-__all__ = ["LossTerm", "TrainingReport", "applicable", "learning_rate_factor", "train"]
+__all__ = ["LossFault", "LossTerm", "TrainingReport", "applicable", "learning_rate_factor", "train"]
 
 _PARTS = 4  # of every tensor, for Adam
 
@@ -51,6 +52,18 @@ class LossTerm:
 
     def __post_init__(self) -> None:
         with_defaults(self.loss, Loss)
+
+
+class LossFault(Violation):
+    """A loss returned what is no loss.
+
+    Attributes:
+        name: of its term.
+    """
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 @dataclass
@@ -138,8 +151,10 @@ def train(
         factor = learning_rate_factor(step, config)
         values = _losses(avatar, view, terms, renderer, step, g)
         if values:
-            torch.stack(list(values.values())).sum().backward()
-            optimizer.step(factor)
+            total = torch.stack(list(values.values())).sum()
+            if total.requires_grad:  # a term may be constant in a view
+                total.backward()
+                optimizer.step(factor)
         if step + 1 in solves:
             avatar.solve_colors(targets, config.color_iterations)
         if callbacks:
@@ -148,7 +163,9 @@ def train(
             notify(callbacks, "on_step", StepEvent(step, config.steps, view.kind, losses, rates, avatar))
         if step % max(1, config.steps // 200) == 0:
             for name, value in values.items():
-                report.curves.setdefault(name, []).append((step, float(value.detach())))
+                if not math.isfinite(number := float(value.detach())):
+                    raise LossFault(name, f"the loss is {number} at step {step}")
+                report.curves.setdefault(name, []).append((step, number))
         report.steps = step + 1
         if checkpoints is not None and (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps:
             notify(callbacks, "on_checkpoint", step + 1, _save(optimizer, report, checkpoints))
@@ -249,7 +266,16 @@ def _losses(
         step, view.kind, target, view.alpha, view.confidence, view.camera, background, rendering, posed, avatar,
         mesh_mask, g, view.image,
     )  # fmt: skip
-    return {t.name: t.weight * t.loss(train_step) for t in active}
+    return {t.name: t.weight * _value(t, train_step) for t in active}
+
+
+def _value(term: LossTerm, step: TrainStep) -> torch.Tensor:
+    value = term.loss(step)
+    try:
+        require_loss(value)
+    except Violation as violation:
+        raise LossFault(term.name, str(violation)) from None
+    return value
 
 
 # ------------------------------------------------------------------------------------------------------- checkpoints
