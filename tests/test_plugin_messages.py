@@ -194,6 +194,27 @@ def test_what_a_loss_returns_is_checked(how: str, message: str, tmp_path: Path) 
     assert f"loss '{loss['use']}' of plugin 'mine' returned an invalid result: {message}." in str(caught.value)
 
 
+class Mute:
+    def __init__(self, config: Any, context: Any) -> None: ...
+
+
+class Narrow(Mute):
+    def write(self, avatar: Any, params: Any, path: Path) -> None:
+        path.write_text("x")
+
+
+@pytest.mark.parametrize(("name", "why"), [("Mute", "None is not a callable"), ("Narrow", "unexpected keyword argument")])
+def test_an_exporter_without_the_method_of_its_interface_is_named(name: str, why: str, tmp_path: Path) -> None:
+    def register_exporters(register: Any) -> None:
+        register("odd", target=f"{__name__}:{name}", summary="odd")
+
+    made = plugin(register_exporters=register_exporters)
+    avatar = avatarkit.load(method.tiny_build(tmp_path, made, **FEW), registry=memory_registry(made))
+    with pytest.raises(PluginError, match=rf"exporter 'odd' of plugin 'mine': it has no method write\(.*\): .*{why}"):
+        avatar.export("odd", tmp_path / "a.odd")
+    assert not (tmp_path / "a.odd").exists()
+
+
 N = 4
 SPHERES = Gaussians(torch.rand(N, 3), torch.full((N,), 0.1), torch.rand(N, 3), torch.full((N,), 0.5))
 
