@@ -61,6 +61,7 @@ class Reading:
 
     @cached_property
     def solver(self) -> PoseSolver:
+        """Solver for the body model, made once."""
         return PoseSolver(self.body)
 
     def retargeted(

@@ -196,6 +196,7 @@ def _snapped(v: torch.Tensor) -> torch.Tensor:
 
 
 def cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return the cosines (...) of the angles between vectors (..., n)."""
     return torch.nn.functional.cosine_similarity(a, b, dim=-1)
 
 

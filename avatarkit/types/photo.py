@@ -30,10 +30,12 @@ class Photo:
 
     @property
     def height(self) -> int:
+        """Height in pixels."""
         return int(self.image.shape[0])
 
     @property
     def width(self) -> int:
+        """Width in pixels."""
         return int(self.image.shape[1])
 
     def to_uint8(self) -> np.ndarray:

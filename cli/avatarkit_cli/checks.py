@@ -27,6 +27,7 @@ class Checked(TyperCommand):
         return list(self.params)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse, and refuse paths that are empty."""
         given = [*args, *(word.partition("=")[2] for word in args if word.startswith("-") and "=" in word)]
         rest = super().parse_args(ctx, args)
         if "" in given and not any(text and Path(text) == Path() for text in given):
@@ -37,6 +38,7 @@ class Checked(TyperCommand):
         return rest
 
     def invoke(self, ctx: Any) -> Any:
+        """Run the command if its values are sound."""
         for parameter in self._parameters():
             given = ctx.params.get(parameter.name) if parameter.name else None
             for value in given if isinstance(given, (list, tuple)) else (given,):

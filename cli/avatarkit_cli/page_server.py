@@ -63,10 +63,12 @@ class PageServer(ThreadingHTTPServer):
         return f"{own}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
     def server_bind(self) -> None:
+        """Take the address."""
         socketserver.TCPServer.server_bind(self)  # without a look-up of this machine's name, which may take long
         self.server_name, self.server_port = HOST, self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer on a thread; with too many clients, one that has asked nothing yet must go."""
         with self._lock:
             if self._asking and len(self._asking) + len(self._answered) >= MOST_CLIENTS:
                 oldest = next(iter(self._asking))
@@ -88,6 +90,7 @@ class PageServer(ThreadingHTTPServer):
                 request.settimeout(ANSWER_SECONDS)
 
     def shutdown_request(self, request: Any) -> None:
+        """Forget the client and close its connection."""
         with self._lock:
             self._asking.pop(request, None)
             self._answered.pop(request, None)

@@ -34,11 +34,13 @@ class Figure:
         self.positions = torch.tensor(np.array(at) / 100, dtype=torch.float32)
 
     def neutral(self) -> BodyParams:
+        """Return the rest pose at the origin."""
         zero = torch.zeros(3)
         joints = torch.zeros(len(JOINTS), 3)
         return BodyParams(self.name, torch.zeros(1), torch.zeros(len(self.expression_names)), zero, zero.clone(), joints)
 
     def skeleton(self, shape: torch.Tensor) -> Any:
+        """Return the figure, which has one shape and knows its positions."""
         return self
 
 

@@ -29,26 +29,32 @@ class Layout:
 
     @property
     def translation(self) -> slice:
+        """World position of the root joint."""
         return slice(0, 3)
 
     @property
     def root(self) -> slice:
+        """Axis-angle of the whole body."""
         return slice(3, 6)
 
     @property
     def pose(self) -> slice:
+        """Three angles of each group."""
         return slice(6, 6 + 3 * self.groups)
 
     @property
     def expression(self) -> slice:
+        """Facial actions."""
         return slice(self.pose.stop, self.pose.stop + self.expressions)
 
     @property
     def shape(self) -> slice:
+        """Identity."""
         return slice(self.expression.stop, self.expression.stop + self.shapes)
 
     @property
     def size(self) -> int:
+        """Number of unknowns."""
         return self.shape.stop
 
 
