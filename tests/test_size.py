@@ -18,8 +18,8 @@ DOMAIN = {"appearance", "labelling", "motion", "testing"}
 LIMITS = {
     "__init__": 13,
     "__main__": 26,
-    "animation": 366,
-    "components": 149,
+    "animation": 373,
+    "components": 151,
     "config": 524,
     "errors": 28,
     "evaluation": 296,
@@ -28,17 +28,17 @@ LIMITS = {
     "interfaces": 358,
     "io": 1012,
     "metrics": 95,
-    "pipeline": 619,
+    "pipeline": 632,
     "reference": 186,
-    "registry": 793,
+    "registry": 835,
     "rendering": 30,
     "report": 230,
-    "storage": 925,
+    "storage": 930,
     "tracking": 139,
-    "training": 401,
+    "training": 417,
     "types": 453,
     "utils": 1070,
-    "validation": 194,
+    "validation": 222,
 }
 """Module or package of the core -> most lines of code. Lower a limit when you made a package smaller. Before you raise one, look
 for code that belongs into a plugin, that a library has, or that is there twice; then say in the commit why it has to be here."""
@@ -85,4 +85,4 @@ def test_no_package_of_the_core_grows(name: str) -> None:
 
 
 def test_the_core_does_not_grow() -> None:
-    assert sum(core_lines().values()) <= 8150
+    assert sum(core_lines().values()) <= 8263
