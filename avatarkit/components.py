@@ -17,7 +17,7 @@ import torch
 from avatarkit.config import Choice, LossChoice, Recipe, require_slot
 from avatarkit.config.options import SEEDS, without_machine
 from avatarkit.errors import ConfigError, MissingDependency, MissingDevice, PluginError
-from avatarkit.interfaces import PROTOCOLS, Context, GetComponent, Loss, with_defaults
+from avatarkit.interfaces import PROTOCOLS, Context, GetComponent, Loss, SpeechDriver, with_defaults
 from avatarkit.registry.provenance import source_digest, weights_digests
 from avatarkit.registry.requirements import weights_finder
 from avatarkit.storage.stage_cache import content_key
@@ -177,6 +177,24 @@ class Components:
                 if issubclass(component.implementation(), protocol):
                     return cast(T, self.get(slot, None if name == own else name))
         raise MissingDependency(f"No installed component of the kind {kind} is a {protocol.__name__}.")
+
+    def speech_driver(self, name: str | None = None) -> SpeechDriver:
+        """Return a speech driver; without a name the one that avatarkit brings, or the first installed one.
+
+        Raises:
+            MissingDependency: none is installed.
+        """
+        found = self.registry.components("speech")
+        if name is None:
+            name = next(iter(sorted(found, key=lambda known: not found[known].plugin.bundled)), None)
+        if name is None:
+            raise MissingDependency("No speech driver is installed; the plugin 'speech' of avatarkit is one.")
+        key = f"speech:{name}"
+        if key not in self._made:
+            component = self.registry.get("speech", name)
+            self._note(component)
+            self._made[key] = with_defaults(component.create({}, self._context(component)), PROTOCOLS["speech"])
+        return cast(SpeechDriver, self._made[key])
 
     def _obeyed(self, choice: Choice) -> Choice:
         """Return the choice without the options that are ignored here."""

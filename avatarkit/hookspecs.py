@@ -182,6 +182,11 @@ def register_motion_sources(register: Register) -> None:
 
 
 @hookspec
+def register_speech_drivers(register: Register) -> None:
+    """Register implementations of ``SpeechDriver``."""
+
+
+@hookspec
 def register_pseudo_labelers(register: Register) -> None:
     """Register implementations of ``PseudoLabeler``.
 

@@ -56,11 +56,13 @@ class Motions(method.TinyMotions):
             raise InputError(f"There is no motion {name!r}.")
         return replace(super().motion("tiny"), name=name)
 
-    def from_sound(self, path: Path, text: str = "") -> Motion:
-        return replace(super().motion("tiny"), name=path.stem)
-
     def motions(self, count: int, seed: int) -> list[Motion]:
         return [replace(self.motion("talk"), name=f"talk-{number}") for number in range(count)]
+
+
+class Speaker(method.TinySpeaker):
+    def __init__(self, config: Any, context: Any) -> None:
+        super().__init__(None, context)
 
 
 class Exporter(method.TinyExporter):
@@ -72,6 +74,7 @@ TARGETS = {
     "matting": "avatarkit.testing.method:TinyMatting",
     "keypoints": "avatarkit.testing.method:TinyDetector",
     "loss": "avatarkit.testing.method:TinyRgb",
+    "speech": "docs_world:Speaker",
     **{
         kind: f"docs_world:{cls}"
         for kind, cls in {

@@ -69,6 +69,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with wave.open(str(folder / "hello.wav"), "wb") as sound:
         sound.setparams((1, 2, 16000, 0, "NONE", ""))
         sound.writeframes((np.sin(np.arange(8000) / 20) * 9000).astype("<i2").tobytes())
+    (folder / "hello.srt").write_text("1\n00:00:00,100 --> 00:00:00,400\nHello, and welcome.\n")
     (folder / "mine.toml").write_text('preset = "draft"\n[training]\nsteps = 400\n')
     (folder / "open.toml").write_text('preset = "draft"\n[body_labels]\nuse = "wan"\n[head_labels]\nuse = "liveportrait"\n')
     for file in FILES:

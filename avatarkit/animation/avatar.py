@@ -18,6 +18,7 @@ from avatarkit.errors import InputError, PluginError
 from avatarkit.interfaces import AvatarModel, BodyModel, GetComponent, Posed, Renderer, SpeechSource
 from avatarkit.io.image import encode_png
 from avatarkit.io.video_writer import VideoWriter
+from avatarkit.motion.speech import speech_motion
 from avatarkit.rendering import render_posed
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera, orbit
@@ -280,16 +281,45 @@ class LoadedAvatar:
         frames = self._play(motion, camera, size, rate, count, background, keep)
         return Animation(motion, frames, shape, rate, count, background == "transparent", None if audio is None else Path(audio))
 
-    def speak(self, sound: Path | str, text: str = "", **options: Any) -> Animation:
+    def speak(
+        self,
+        sound: Path | str,
+        text: str = "",
+        subtitles: Path | str | None = None,
+        style: str = "lively",
+        seed: int = 0,
+        driver: str | None = None,
+        **options: Any,
+    ) -> Animation:
         """Talk along with a sound file: ``avatar.speak("hello.wav").save("hello.mp4")``.
 
         Args:
             sound: the sound file, which the saved video contains.
             text: the English words in it, if you know them.
+            subtitles: file of subtitles (.srt .vtt), instead of ``text``.
+            style: ``calm`` or ``lively``.
+            seed: the same seed gives the same gestures.
+            driver: a speech driver; None = the one that avatarkit brings.
             options: as for ``animate``.
         """
-        motion = self.components.offering("motions", SpeechSource).from_sound(Path(sound), text)  # type: ignore[type-abstract]
+        motion = self.speech(sound, text, subtitles, style, seed, driver, options.get("fps"))
         return self.animate(motion, audio=sound, **options)
+
+    def speech(
+        self,
+        sound: Path | str,
+        text: str = "",
+        subtitles: Path | str | None = None,
+        style: str = "lively",
+        seed: int = 0,
+        driver: str | None = None,
+        fps: float | None = None,
+    ) -> Motion:
+        """Return the motion of ``speak``, 30 frames per second unless ``fps`` is given."""
+        if driver is None and issubclass(self.components.descriptor("motions").implementation(), SpeechSource):
+            return self.components.get("motions").from_sound(Path(sound), text)  # deprecated
+        chosen = self.components.speech_driver(driver)
+        return speech_motion(chosen, sound, text, subtitles, fps or 30.0, seed, style)
 
     def export(self, kind: str, path: Path | str, pose: BodyParams | None = None, **options: Any) -> Path:
         """Write the avatar for other programs: ``avatar.export("glb", "ada.glb")``.

@@ -6,6 +6,7 @@ argument says otherwise. Every component is deterministic: the same inputs, seed
 ==================================  =====================================================================
 ``interfaces.subject``              stage 1: ``MattingModel, KeypointDetector, BodyModel, Tracker``
 ``interfaces.labels``               stages 2 to 4: ``MotionSource, SpeechSource, PseudoLabeler``
+``interfaces.speech``               talking along with sound: ``SpeechDriver``
 ``interfaces.avatar``               stage 5: ``AvatarModel, Exporter``
 ``interfaces.loss``                 its objective: ``Loss, PerceptualDistance``
 ``interfaces.renderer``             ``Renderer``, with ``GaussianRasterizer`` and ``MeshRasterizer``
@@ -29,6 +30,7 @@ from avatarkit.interfaces.context import Context, GetComponent
 from avatarkit.interfaces.labels import MotionSource, PseudoLabeler, SpeechSource
 from avatarkit.interfaces.loss import Loss, PerceptualDistance, TrainStep
 from avatarkit.interfaces.renderer import GaussianRasterizer, MeshRasterizer, Renderer
+from avatarkit.interfaces.speech import SpeechDriver
 from avatarkit.interfaces.subject import BodyModel, KeypointDetector, MattingModel, ShapePrior, Skeleton, Tracker
 from avatarkit.types.camera import Camera as Camera  # plugins import these two from here, too
 from avatarkit.types.subject import Subject as Subject
@@ -55,6 +57,7 @@ __all__ = [
     "Renderer",
     "ShapePrior",
     "Skeleton",
+    "SpeechDriver",
     "SpeechSource",
     "TensorSpec",
     "Tracker",
@@ -71,6 +74,7 @@ PROTOCOLS: dict[str, type] = {
     "body": BodyModel,
     "tracker": Tracker,
     "motions": MotionSource,
+    "speech": SpeechDriver,
     "labels": PseudoLabeler,
     "avatar": AvatarModel,
     "loss": Loss,

@@ -40,7 +40,7 @@ class MotionSource(Protocol):
 
 @runtime_checkable
 class SpeechSource(Protocol):
-    """A motion source that can also speak along with sound, for ``animate --audio``."""
+    """A motion source that can also speak along with sound. Deprecated: register a ``SpeechDriver``."""
 
     def from_sound(self, path: Path, text: str = "") -> Motion:
         """Return a motion as long as a sound file; ``text`` is what is said, if known.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from avatarkit.errors import InputError
 from avatarkit.io.media import open_media
 from avatarkit.utils.files import require_file
 
-__all__ = ["LONGEST", "has_sound", "read_sound"]
+__all__ = ["LONGEST", "has_sound", "read_sound", "resample"]
 
 log = logging.getLogger("avatarkit.io.audio")
 
@@ -91,3 +92,13 @@ def has_sound(path: str | Path) -> bool:
             return next(source.decode(audio=0), None) is not None
     except (av.FFmpegError, OSError, ValueError, IndexError):
         return False
+
+
+def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """Return a sound (n,) float32 at another number of samples per second."""
+    if rate == wanted:
+        return samples
+    from scipy.signal import resample_poly
+
+    common = math.gcd(rate, wanted)
+    return resample_poly(samples.astype(np.float32), wanted // common, rate // common).astype(np.float32)

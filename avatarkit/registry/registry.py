@@ -52,6 +52,7 @@ KINDS: dict[str, str] = {
     "body": "register_body_models",
     "tracker": "register_trackers",
     "motions": "register_motion_sources",
+    "speech": "register_speech_drivers",
     "labels": "register_pseudo_labelers",
     "avatar": "register_avatars",
     "loss": "register_losses",

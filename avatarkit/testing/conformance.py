@@ -24,6 +24,7 @@ from avatarkit.testing.material import Material
 from avatarkit.testing.method import memory_registry
 from avatarkit.testing.people import PEOPLE_CHECKS
 from avatarkit.testing.pictures import PICTURE_CHECKS
+from avatarkit.testing.speech import SPEECH_CHECKS
 from avatarkit.validation import Violation
 
 __all__ = [
@@ -155,7 +156,7 @@ COMMON: tuple[Check, ...] = (
 
 def checks_of(kind: str) -> tuple[Check, ...]:
     """Return the checks for a kind of component, in order."""
-    return (*COMMON, *(PEOPLE_CHECKS | PICTURE_CHECKS)[kind])
+    return (*COMMON, *(PEOPLE_CHECKS | PICTURE_CHECKS | SPEECH_CHECKS)[kind])
 
 
 def name_of(check: Check) -> str:

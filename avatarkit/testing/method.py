@@ -27,6 +27,7 @@ from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
 from avatarkit.types.photo import Photo
 from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.types.speech import Cue, Sound, Viseme
 from avatarkit.types.subject import Matte, Notice, Quality, Subject
 from avatarkit.utils.files import write_text
 
@@ -143,6 +144,19 @@ class TinyMotions:
         return [replace(self.motion("tiny"), name=f"tiny {i}") for i in range(count)]
 
 
+class TinySpeaker:
+    """Opens the first expression while a sound lasts."""
+
+    def __init__(self, config: None, context: Context) -> None:
+        self.context = context
+
+    def drive(
+        self, sound: Sound, text: str | Sequence[Cue] | None = None, fps: float = 30.0, seed: int = 0, style: str = "lively"
+    ) -> tuple[Sequence[Viseme], Motion]:
+        motion = tiny_motion(self.context.get("body"), frames=max(2, round(sound.seconds * fps)))
+        return [Viseme(0.0, sound.seconds, "aa", 0.5)], replace(motion, name=sound.name, fps=fps)
+
+
 @dataclass(frozen=True)
 class TinyLabelerConfig:
     region: Literal["body", "head"] = "body"
@@ -246,6 +260,7 @@ def _tiny_plugin() -> ModuleType:
         "body": (f"{tiny}:TinyBody", None),
         "tracker": (f"{here}:TinyTracker", f"{here}:TinyTrackerConfig"),
         "motions": (f"{here}:TinyMotions", None),
+        "speech": (f"{here}:TinySpeaker", None),
         "labels": (f"{here}:TinyLabeler", f"{here}:TinyLabelerConfig"),
         "avatar": (f"{here}:TinyAvatar", f"{here}:TinyAvatarConfig"),
         "loss": (f"{here}:TinyRgb", None),

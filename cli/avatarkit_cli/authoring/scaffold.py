@@ -25,6 +25,7 @@ WHAT = {
     "body": ("a figure of tubes", "--body NAME"),
     "tracker": ("smooths the motions of another tracker", "--tracker NAME"),
     "motions": ("nodding and shaking the head", "--motions NAME"),
+    "speech": ("the jaw follows loudness", ""),
     "labels": ("the photo's colors on the moving mesh; option region: body or head", "--body-labels NAME"),
     "avatar": ("a Gaussian at every vertex of the body model", "--avatar NAME"),
     "loss": (
@@ -36,6 +37,12 @@ WHAT = {
     "command": ("says what an avatar is made of", ""),
 }
 """What a project starts from: kind -> (summary of it, flags that use it in a build)."""
+
+USES = {
+    "speech": "avatarkit animate ada.avatar -o hello.mp4 --audio hello.wav --driver NAME\n",
+    "exporter": "avatarkit export ada.avatar --to NAME -o ada.txt\n",
+}
+"""Kind without a slot in builds -> the command that uses it."""
 
 IN_A_BUILD = {
     "matting": 'matting={"use": "NAME"}',
@@ -333,7 +340,7 @@ def render_project(name: str, kind: str, example: str | None = None) -> dict[str
     if not build:
         tests = tests.replace("import avatarkit\n", "", 1)
     words = {"SUMMARY": summary, "PACKAGE": package, "CLASS": cls, "HOOK": KINDS.get(kind, ""), "KIND": kind}
-    usage = f"avatarkit build ada.jpg {use}\n" if use else "avatarkit export ada.avatar --to NAME -o ada.txt\n"
+    usage = USES.get(kind) or f"avatarkit build ada.jpg {use}\n"
     readme, workflow = README.replace("USE", usage), WORKFLOW
     if kind == "command":
         init, tests, readme = COMMAND, COMMAND_TESTS, COMMAND_README

@@ -50,6 +50,14 @@ def animate(
         typer.Option(help="Talk along with this sound file, which goes along; with --video, by the mouth only.", metavar="FILE"),
     ] = None,
     text: Annotated[str | None, typer.Option(help="With --audio: the English text that is spoken in it.", metavar="TEXT")] = None,
+    subtitles: Annotated[
+        Path | None, typer.Option(help="With --audio: what is spoken in it, with times (.srt .vtt).", metavar="FILE")
+    ] = None,
+    style: Annotated[
+        str | None, typer.Option(help="With --audio: how much arms, head and face move. [default: lively]", metavar="calm|lively")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="With --audio: another seed gives other gestures. [default: 0]", min=0)] = None,
+    driver: Annotated[str | None, typer.Option(help="With --audio: a speech driver of a plugin.", metavar="NAME")] = None,
     sound: Annotated[bool, typer.Option("--sound/--no-sound", help="Put the sound of --audio or --video into the film.")] = True,
     keep_pose: Annotated[
         str | None,
@@ -69,15 +77,16 @@ def animate(
     from avatarkit.errors import ConfigError
     from avatarkit.utils.files import check_output
 
-    check_output(output, avatar, video, audio, joint_map, *named_files(motion, camera), *(plugin or ()))
+    check_output(output, avatar, video, audio, subtitles, joint_map, *named_files(motion, camera), *(plugin or ()))
     if motion is not None and (video is not None or audio is not None):
         raise ConfigError("Use only one of --motion, --video and --audio; only --video and --audio go together.")
     if motion is None and (up is not None or joint_map is not None):
         raise ConfigError("--up and --joint-map are for motion files: use them with --motion FILE.")
     if keep_pose not in (None, "legs", "trunk", "none"):
         raise ConfigError(f"--keep-pose {keep_pose!r} is unknown: use legs, trunk or none.")
-    if text is not None and audio is None:
-        raise ConfigError("--text is the text of a sound file: use it with --audio FILE.")
+    spoken = {"--text": text, "--subtitles": subtitles, "--style": style, "--seed": seed, "--driver": driver}
+    for option in (name for name, value in spoken.items() if value is not None and audio is None):
+        raise ConfigError(f"{option} is for a sound file: use it with --audio FILE.")
     pixels = parse_size(size)
     registry = load_registry(plugin)
 
@@ -91,12 +100,17 @@ def animate(
         with progress.stage("loading"):
             loaded = load(avatar, registry, device)
             view = read_camera(Path(camera)) if camera.endswith(".json") else camera
+
+        def talk(file: Path) -> Motion:
+            with progress.stage("listening"):
+                return loaded.speech(file, text or "", subtitles, style or "lively", seed or 0, driver, fps)
+
         if video is not None:
             played = _from_video(video, loaded, progress)
             if audio is not None:
-                played = with_mouth(played, _from_audio(audio, text, loaded), loaded.body)
+                played = with_mouth(played, talk(audio), loaded.body)
         elif audio is not None:
-            played = _from_audio(audio, text, loaded)
+            played = talk(audio)
         else:
             played = _by_name(motion, loaded, up, joint_map)
         heard = audio or (video if video is not None and has_sound(video) else None)
@@ -119,12 +133,6 @@ def _by_name(name: str | None, avatar: LoadedAvatar, up: str | None, joint_map: 
         names = avatar.components.get("motions").names()
         name = next((n for n in names if n.startswith("talk")), names[0])
     return find_motion(name, avatar.components, up, joint_map)[0]
-
-
-def _from_audio(sound: Path, text: str | None, avatar: LoadedAvatar) -> Motion:
-    from avatarkit.interfaces import SpeechSource
-
-    return avatar.components.offering("motions", SpeechSource).from_sound(sound, text or "")  # type: ignore[type-abstract]
 
 
 def _from_video(video: Path, avatar: LoadedAvatar, progress: Progress) -> Motion:

@@ -25,9 +25,3 @@ def register_motion_sources(register: Register) -> None:
         summary="your copy of the TED Gesture Dataset, the paper's choice: --set motions.path=FOLDER",
         license=License(weights="none; the dataset's talks are under CC BY-NC-ND 4.0 (TED)", commercial=False),
     )
-    register(
-        "speech",
-        target="avatarkit_motions.speech.source:SpeechMotions",
-        config="avatarkit_motions.config:SpeechConfig",
-        summary="talks along with a sound file, by rule: loudness and spectrum move the mouth; avatarkit animate --audio FILE",
-    )

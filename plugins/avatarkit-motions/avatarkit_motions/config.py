@@ -8,7 +8,7 @@ from typing import Annotated
 from avatarkit.config.options import Machine, Range
 from avatarkit.errors import ConfigError
 
-__all__ = ["BuiltinConfig", "FolderConfig", "SpeechConfig", "TedConfig"]
+__all__ = ["BuiltinConfig", "FolderConfig", "TedConfig"]
 
 _Angle = Annotated[float, Range(-180, 180)]
 
@@ -55,11 +55,3 @@ class TedConfig(FolderConfig):
     """Folder of the clip files (.json) that the scripts of the TED Gesture Dataset write."""
     video_fps: Annotated[float, Range(1, 240)] = 25.0
     """Frames per second of the dataset's videos, which its files do not state."""
-
-
-@dataclass(frozen=True)
-class SpeechConfig(BuiltinConfig):
-    """Options of ``speech``: those of ``builtin``, and more."""
-
-    text: str = ""
-    """English text of the recording; makes mouth shapes more accurate. Empty = use the sound alone."""

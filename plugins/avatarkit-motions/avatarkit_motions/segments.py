@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from avatarkit.motion.performance.performance import euler
 from avatarkit.types.body import Motion
 from avatarkit_motions.config import BuiltinConfig
-from avatarkit_motions.performances.performance import euler
 
 __all__ = ["heading", "segment"]
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from avatarkit.errors import InputError
 from avatarkit.interfaces import Context
+from avatarkit.motion.performance.face import EXPRESSIONS
+from avatarkit.motion.performance.performance import Performance
 from avatarkit.motion.pose_solver import PoseSolver
 from avatarkit.types.body import Motion
 from avatarkit.utils.paths import expand
+from avatarkit_motions.clips import CLIPS, GESTURES, PHRASES, Stage, expressions, talk
 from avatarkit_motions.config import BuiltinConfig
-from avatarkit_motions.performances.clips import CLIPS, GESTURES, PHRASES, Stage, expressions, talk
-from avatarkit_motions.performances.face import EXPRESSIONS
-from avatarkit_motions.performances.performance import Performance
 from avatarkit_motions.segments import heading
 
 __all__ = ["BuiltinMotions", "given_folder"]

@@ -11,8 +11,8 @@ from avatarkit.geometry.rotations import axis_angle_to_matrix
 from avatarkit.motion.pose_solver import swing_twist
 from avatarkit.types.body import Motion
 from avatarkit.types.mesh import vertex_normals
+from avatarkit_motions.clips import CLIPS
 from avatarkit_motions.config import BuiltinConfig
-from avatarkit_motions.performances.clips import CLIPS
 from avatarkit_motions.source import BuiltinMotions
 
 NAMES = tuple(CLIPS)

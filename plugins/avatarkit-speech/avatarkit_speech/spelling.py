@@ -1,10 +1,15 @@
-"""English spelling to sounds, by rule: good enough for lips, not for a voice."""
+"""English spelling to sounds, for words that the dictionary lacks: good enough for lips, not for a voice.
+
+First it looks for words of the dictionary in the word ("blockchain", "Claflin's"), then it spells by rule. It is our own because
+g2p-en downloads its data, gruut excludes networkx 3, eSpeak is under the GPL, and g2p2 adds 30 MB made from share-alike data.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-__all__ = ["phonemes"]
+__all__ = ["by_rule", "spell"]
 
 
 def _table(text: str) -> dict[str, str]:
@@ -19,23 +24,6 @@ _LETTERS = _table(
     IY, q K Y UW, r AA R, s EH S, t T IY, u Y UW, v V IY, w D AH B AH L Y UW, x EH K S, y W AY, z Z IY
     """
 )
-_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
-# Frequent words that the rules get wrong.
-_WORDS = _table(
-    """
-    a AH, the DH AH, of AH V, to T UW, too T UW, two T UW, do D UW, who HH UW, you Y UW, your Y AO R, one W AH N, once W AH
-    N S, was W AH Z, were W ER, are AA R, what W AA T, there DH EH R, their DH EH R, where W EH R, said S EH D, says S EH Z,
-    have HH AE V, has HH AE Z, some S AH M, come K AH M, done D AH N, love L AH V, does D AH Z, they DH EY, this DH IH S,
-    that DH AE T, these DH IY Z, those DH OW Z, them DH EH M, then DH EH N, than DH AE N, with W IH DH, i AY, my M AY, by B
-    AY, why W AY, he HH IY, she SH IY, me M IY, we W IY, be B IY, no N OW, so S OW, go G OW, know N OW, now N AW, how HH AW,
-    down D AW N, our AW ER, zero Z IH R OW, seven S EH V AH N, eight EY T, four F AO R, again AH G EH N, any EH N IY, many M
-    EH N IY, people P IY P AH L, because B IH K AO Z, could K UH D, would W UH D, should SH UH D, ask AE S K, put P UH T,
-    great G R EY T, give G IH V, live L IH V, very V EH R IY, is IH Z, his HH IH Z, as AE Z, friend F R EH N D, hello HH AH
-    L OW, women W IH M IH N, heart HH AA R T, nine N AY N, other AH DH ER, mother M AH DH ER
-    """
-)
-
 # Spelling (a regular expression, matched where the word stands) -> sounds; the first that fits is taken.
 _V, _C = "[aeiouy]", "[bcdfghjklmnpqrstvwxz]"
 _RULES = [(re.compile(pattern), sounds) for pattern, sounds in (
@@ -55,32 +43,45 @@ _RULES = [(re.compile(pattern), sounds) for pattern, sounds in (
 )]  # fmt: skip
 
 
-def phonemes(text: str) -> list[list[str]]:
-    """ARPAbet without stress, word by word.
+_SUFFIXES = _table("ing IH NG, ed D, ers ER Z, er ER, ly L IY, ness N AH S, less L AH S, able AH B AH L, ful F AH L")
+_HISSES = ("S", "Z", "SH", "ZH", "CH", "JH")
+_MUTE = ("P", "T", "K", "F", "TH")
 
-    An empty word is a pause (comma, full stop).
+
+def spell(word: str, lookup: Callable[[str], list[str] | None]) -> list[str]:
+    """Return the sounds of a word in ARPAbet without stress; empty if it has no letter a to z.
 
     Args:
-        text: English; letters on their own are spelt, numbers are read digit by digit, other signs are left out.
+        word: letters and apostrophes, in lower case.
+        lookup: returns the sounds of a word of the dictionary, or None.
     """
-    out: list[list[str]] = []
-    for word in re.findall(r"[a-z']+|\d|[,.;:!?]", text.lower()):
-        if word in ",.;:!?":
-            out.append([])
-            continue
-        plain = _DIGITS[int(word)] if word.isdigit() else word.replace("'", "")
-        if plain in _WORDS:
-            sounds = _WORDS[plain]
-        elif plain[-1:] == "s" and plain[:-1] in _WORDS:
-            sounds = _WORDS[plain[:-1]] + " Z"
-        else:
-            sounds = _LETTERS.get(plain) or _by_rule(plain)
-        if sounds:
-            out.append(sounds.split())
-    return out
+    plain = "".join(c for c in word if c in "abcdefghijklmnopqrstuvwxyz'").strip("'")
+    return lookup(plain) or _from_parts(plain, lookup) or by_rule(plain) if plain else []
 
 
-def _by_rule(word: str) -> str:
+def _from_parts(word: str, lookup: Callable[[str], list[str] | None]) -> list[str]:
+    """Return the sounds of a word that is made of words of the dictionary; empty if it is not."""
+    stem = word.removesuffix("'s").removesuffix("s'") if "'" in word else word.removesuffix("s")
+    if stem != word and len(stem) > 1 and (found := lookup(stem)):
+        return [*found, *(["IH", "Z"] if found[-1] in _HISSES else ["S"] if found[-1] in _MUTE else ["Z"])]
+    if "'" in word:
+        return _from_parts(word.replace("'", ""), lookup) or by_rule(word.replace("'", ""))
+    for suffix, sounds in _SUFFIXES.items():
+        stem = word.removesuffix(suffix)
+        if stem != word and len(stem) > 2 and (found := lookup(stem) or lookup(stem + "e")):
+            end = sounds.split()
+            return [*found, *(["T"] if suffix == "ed" and found[-1] in _MUTE else end)]
+    for cut in sorted(range(3, len(word) - 2), key=lambda k: abs(k - len(word) / 2)):
+        first, second = lookup(word[:cut]), lookup(word[cut:])
+        if first and second:
+            return [*first, *second]
+    return []
+
+
+def by_rule(word: str) -> list[str]:
+    """Return the sounds of a word by rule; a word without vowels is spelt letter by letter."""
+    if len(word) == 1 or not any(c in "aeiouy" for c in word):
+        return " ".join(_LETTERS[c] for c in word if c in _LETTERS).split()
     sounds, at = [], 0
     while at < len(word):
         for pattern, said in _RULES:
@@ -92,4 +93,4 @@ def _by_rule(word: str) -> str:
                 break
         else:
             at += 1
-    return " ".join(s for s in sounds if s)
+    return " ".join(s for s in sounds if s).split()

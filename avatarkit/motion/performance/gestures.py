@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from avatarkit_motions.performances.curves import bump, keys, noise, smooth
-from avatarkit_motions.performances.hands import SHAPES
-from avatarkit_motions.performances.performance import HANG, Performance
+from avatarkit.motion.performance.curves import bump, keys, noise, smooth
+from avatarkit.motion.performance.hands import SHAPES
+from avatarkit.motion.performance.performance import HANG, Performance
 
 __all__ = ["POSES", "ArmKey", "beat", "keep_hands_apart", "move_arm", "tremble"]
 

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from avatarkit_motions.performances.curves import bump, noise, smooth
-from avatarkit_motions.performances.performance import Performance
+from avatarkit.motion.performance.curves import bump, noise, smooth
+from avatarkit.motion.performance.performance import Performance
 
 __all__ = [
     "CONSONANTS",

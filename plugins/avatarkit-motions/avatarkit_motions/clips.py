@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avatarkit_motions.performances.curves import blend, bump, keys, noise
-from avatarkit_motions.performances.face import (
+from avatarkit.motion.performance.curves import blend, bump, keys, noise
+from avatarkit.motion.performance.face import (
     Sounds,
     add_blinks,
     add_expression,
@@ -16,9 +16,9 @@ from avatarkit_motions.performances.face import (
     follow_gaze_with_lids,
     speak,
 )
-from avatarkit_motions.performances.gestures import POSES, ArmKey, beat, keep_hands_apart, move_arm, tremble
-from avatarkit_motions.performances.hands import SHAPES
-from avatarkit_motions.performances.performance import Performance
+from avatarkit.motion.performance.gestures import POSES, ArmKey, beat, keep_hands_apart, move_arm, tremble
+from avatarkit.motion.performance.hands import SHAPES
+from avatarkit.motion.performance.performance import Performance
 
 __all__ = ["CLIPS", "GESTURES", "PHRASES", "Clip", "Stage", "expressions", "perform", "talk"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
 
-__all__ = ["blend", "bump", "keys", "noise", "smooth"]
+__all__ = ["blend", "bump", "keys", "minimum_jerk", "noise", "smooth"]
 
 
 def keys(t: np.ndarray, period: float, points: Sequence[tuple[float, float]], softness: float = 0.045) -> np.ndarray:
@@ -70,8 +70,8 @@ def bump(t: np.ndarray, period: float, at: float, rise: float, fall: float, hold
         hold: seconds on it.
     """
     since = (t - at + rise) % period
-    up = _minimum_jerk(since / rise)
-    down = _minimum_jerk((since - rise - hold) / fall)
+    up = minimum_jerk(since / rise)
+    down = minimum_jerk((since - rise - hold) / fall)
     return up - down
 
 
@@ -80,7 +80,7 @@ def blend(t: np.ndarray, period: float, start: float, end: float, ease: float) -
     return bump(t, period, start, ease, ease, end - start)
 
 
-def _minimum_jerk(x: np.ndarray) -> np.ndarray:
+def minimum_jerk(x: np.ndarray) -> np.ndarray:
     """Return Flash and Hogan's (1985) polynomial: 0 -> 1 with smooth ends.
 
     Velocity and acceleration are zero at both ends.

@@ -19,10 +19,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from avatarkit.motion.performance.hands import CHANNELS as HAND_CHANNELS
+from avatarkit.motion.performance.hands import SHAPES
 from avatarkit.motion.pose_solver import FINGERS, SIDES, PoseSolver, frame
 from avatarkit.types.body import BodyParams, Motion
-from avatarkit_motions.performances.hands import CHANNELS as HAND_CHANNELS
-from avatarkit_motions.performances.hands import SHAPES
 
 __all__ = ["HANG", "Performance", "euler", "reach"]
 

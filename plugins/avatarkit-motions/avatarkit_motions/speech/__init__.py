@@ -1,1 +1,0 @@
-"""Talks along with a recording: what is heard, what is read, and when it is spoken."""

@@ -1,0 +1,170 @@
+"""Speech drivers are found, and sound files, texts and subtitles reach them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from scipy.io import wavfile
+from typer.testing import CliRunner
+
+import avatarkit
+from avatarkit.errors import ConfigError, InputError, MissingDependency, PluginError
+from avatarkit.hookspecs import hookimpl
+from avatarkit.io.audio import resample
+from avatarkit.io.subtitles import read_subtitles
+from avatarkit.testing import memory_registry, tiny_build
+from avatarkit.testing.method import TinyMotions, TinySpeaker
+from avatarkit.types.speech import Cue
+from avatarkit_cli.main import app
+
+SRT = """1
+00:00:01,500 --> 00:00:02,000
+Hello <i>there</i>,
+Ada.
+
+2
+00:00:01,900 --> 00:01:03,250
+{\\an8}Bye
+""".replace("\n", "\r\n")
+VTT = (
+    "\ufeffWEBVTT\n\nNOTE not said\n\n00:01.500 --> 00:02.000 align:start\n<v Ada>Hello there, Ada.\n\n"
+    "01:00:00.0 --> 01:00:01.0\n\n"
+)
+
+
+def test_lines_of_subtitles_have_times_and_plain_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.srt"
+    path.write_bytes(SRT.encode())
+    assert read_subtitles(path) == [Cue(1.5, 2.0, "Hello there, Ada."), Cue(2.0, 63.25, "Bye")]
+    for encoding in ("utf-8", "utf-16"):
+        path.write_bytes(VTT.lstrip("\ufeff" if encoding == "utf-16" else "").encode(encoding))
+        assert read_subtitles(path) == [Cue(1.5, 2.0, "Hello there, Ada.")]
+    path.write_bytes("1\n00:00:01,000 --> 00:00:02,000\ncaf\xe9\n".encode("latin-1"))
+    assert read_subtitles(path)[0].text == "café"
+
+
+@pytest.mark.parametrize("text", ["", "hello", "00:00:02,000 --> 00:00:01,000\nback in time\n", "\x00\xff" * 40])
+def test_files_without_subtitles_are_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.vtt").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"a\.vtt holds no subtitles|a\.vtt is empty"):
+        read_subtitles(tmp_path / "a.vtt")
+    with pytest.raises(InputError, match="There is no file of subtitles"):
+        read_subtitles(tmp_path / "b.vtt")
+
+
+def test_sound_keeps_its_pitch_and_length_at_another_rate() -> None:
+    t = np.arange(44_100) / 44_100
+    found = resample(np.sin(2 * np.pi * 440 * t).astype(np.float32), 44_100, 16_000)
+    assert len(found) == 16_000
+    assert np.abs(np.fft.rfft(found)).argmax() == 440
+    assert resample(found, 16_000, 16_000) is found
+
+
+# ------------------------------------------------------------------------------------------------------------- drivers
+
+
+class Recorder(TinySpeaker):
+    """Keeps what it was asked."""
+
+    asked: ClassVar[dict[str, Any]] = {}
+
+    def drive(self, sound: Any, text: Any = None, fps: float = 30.0, seed: int = 0, style: str = "lively") -> Any:
+        Recorder.asked = {"seconds": sound.seconds, "text": text, "fps": fps, "seed": seed, "style": style}
+        return super().drive(sound, text, fps, seed, style)
+
+
+class Talker(TinyMotions):
+    """A source of motions that talks, as before there were speech drivers."""
+
+    def from_sound(self, path: Path, text: str = "") -> Any:
+        from dataclasses import replace
+
+        return replace(self.motion("tiny"), name=f"{path.stem} says {text}")
+
+
+def _plugin(hook: str, name: str, target: type) -> ModuleType:
+    made = ModuleType(f"plugin_{name}")
+
+    def register(register: Any) -> None:
+        register(name, target=f"{__name__}:{target.__name__}")
+
+    setattr(made, hook, hookimpl(register))
+    return made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_build(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    wavfile.write(tmp_path / "hello.wav", 8_000, (8_000 * np.sin(np.arange(4_000))).astype(np.int16))
+    return tmp_path / "hello.wav"
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A plugin with the driver ``recorder``, which can be imported by the name of this module."""
+    import sys
+
+    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or ModuleType(__name__))
+    for cls in (Recorder, Talker):
+        monkeypatch.setattr(sys.modules[__name__], cls.__name__, cls, raising=False)
+    return _plugin("register_speech_drivers", "recorder", Recorder)
+
+
+def test_a_driver_gets_sound_text_rate_seed_and_style(folder: Path, sound: Path, recorder: ModuleType, tmp_path: Path) -> None:
+    avatar = avatarkit.load(folder, registry=memory_registry(recorder))
+    motion = avatar.speech(sound, "hi", style="calm", seed=3, driver="recorder", fps=12.0)
+    assert Recorder.asked == {"seconds": 0.5, "text": "hi", "fps": 12.0, "seed": 3, "style": "calm"}
+    assert (motion.name, len(motion), motion.fps) == ("hello", 6, 12.0)
+    (tmp_path / "a.srt").write_text(SRT)
+    avatar.speech(sound, subtitles=tmp_path / "a.srt", driver="recorder")
+    assert [cue.text for cue in Recorder.asked["text"]] == ["Hello there, Ada.", "Bye"]
+    assert len(list(avatar.speak(sound, driver="recorder", fps=10.0))) == 5
+    with pytest.raises(ConfigError, match="only one of"):
+        avatar.speech(sound, "hi", tmp_path / "a.srt", driver="recorder")
+    with pytest.raises(ConfigError, match="style 'wild'"):
+        avatar.speech(sound, style="wild", driver="recorder")
+
+
+def test_without_a_name_a_driver_is_chosen_and_unknown_names_are_told(folder: Path, sound: Path, recorder: ModuleType) -> None:
+    avatar = avatarkit.load(folder, registry=memory_registry(recorder))
+    Recorder.asked = {}
+    avatar.speech(sound)
+    assert Recorder.asked, "the first by name: no driver comes with avatarkit here"
+    with pytest.raises(PluginError, match="recordr"):
+        avatar.speech(sound, driver="recordr")
+    avatar.components.registry._components = {
+        key: found for key, found in avatar.components.registry._components.items() if key[0] != "speech"
+    }
+    with pytest.raises(MissingDependency, match="No speech driver is installed"):
+        avatar.components.speech_driver()
+
+
+def test_a_source_of_motions_that_talks_still_does(sound: Path, recorder: ModuleType, tmp_path: Path) -> None:
+    talker = _plugin("register_motion_sources", "talker", Talker)
+    path = tiny_build(tmp_path, talker, motions={"use": "talker"})
+    avatar = avatarkit.load(path, registry=memory_registry(talker, recorder))
+    assert avatar.speech(sound, "hi").name == "hello says hi"
+    assert avatar.speech(sound, "hi", driver="recorder").name == "hello"
+
+
+def test_a_protocol_that_no_component_implements_is_told(folder: Path) -> None:
+    components = avatarkit.load(folder, registry=memory_registry()).components
+    with pytest.raises(MissingDependency, match="No installed component of the kind motions is a SpeechSinger"):
+        components.offering("motions", type("SpeechSinger", (), {}))
+
+
+@pytest.mark.parametrize(
+    "option", [("--text", "hi"), ("--subtitles", "a.srt"), ("--style", "calm"), ("--seed", "1"), ("--driver", "x")]
+)
+def test_options_of_speech_need_a_sound(option: tuple[str, str], tmp_path: Path) -> None:
+    found = CliRunner().invoke(app, ["animate", str(tmp_path / "x.avatar"), "-o", str(tmp_path / "x.mp4"), *option])
+    assert found.exit_code == 2
+    assert f"{option[0]} is for a sound file: use it with --audio FILE." in " ".join(found.output.split())
