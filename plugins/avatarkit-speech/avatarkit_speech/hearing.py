@@ -39,10 +39,12 @@ class Word:
 
     @property
     def start(self) -> float:
+        """Return where it starts, seconds."""
         return self.phones[0].start
 
     @property
     def end(self) -> float:
+        """Return where it ends, seconds."""
         return self.phones[-1].end
 
 
