@@ -237,7 +237,10 @@ WRITERS = {
     "into new folders": Writer(("avatarkit.utils.files",), lambda f, v: write_bytes(f / f"n/e/w{v}/a", b"1", b"2"), fresh=False),
     "write_json": Writer(("avatarkit.storage.stage_cache",), lambda f, v: write_json(f / "a.json", {"v": v})),
     "save_tensors": Writer(("avatarkit.storage.stage_cache",), lambda f, v: save_tensors(f / "a.safetensors", tensors(v))),
-    "Stage.write": Writer(("avatarkit.storage.stage_cache", "avatarkit.pipeline.stages"), stage, read=read_stage, rotate=True),
+    "Stage.write": Writer(
+        ("avatarkit.storage.stage_cache", "avatarkit.pipeline.build", "avatarkit.pipeline.stages"),
+        stage, read=read_stage, rotate=True,
+    ),  # fmt: skip
     "a damaged stage": Writer(
         ("avatarkit.storage.stage_cache",),
         stage,
