@@ -239,8 +239,10 @@ WRITERS = {
     "save_tensors": Writer(("avatarkit.storage.stage_cache",), lambda f, v: save_tensors(f / "a.safetensors", tensors(v))),
     "Stage.write": Writer(
         ("avatarkit.storage.stage_cache", "avatarkit.pipeline.build", "avatarkit.pipeline.stages"),
-        stage, read=read_stage, rotate=True,
-    ),  # fmt: skip
+        stage,
+        read=read_stage,
+        rotate=True,
+    ),
     "a damaged stage": Writer(
         ("avatarkit.storage.stage_cache",),
         stage,
