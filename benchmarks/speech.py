@@ -72,12 +72,17 @@ class Clip:
         name: of the file.
         with_text: correlation of the lip opening in the motion with that of the speaker, when the text is known.
         without_text: the same, of the sound alone.
+        speaking_with_text: the same with text, from 0.1 seconds before the first sound to 0.1 seconds after the last: before
+            and after it people rest with open or closed lips as they like.
+        speaking_without_text: the same, of the sound alone.
         lag: seconds that the lips of the motion are late, with text, at the best correlation.
     """
 
     name: str
     with_text: float
     without_text: float
+    speaking_with_text: float
+    speaking_without_text: float
     lag: float
 
 
@@ -152,13 +157,19 @@ def compare_lips(path: Path, found: Components, cache: Path | None = None) -> tu
             np.savez(kept, seen=seen, fps=fps)
     sound = Sound(read_sound(path), name=path.name)
     curves = {"seen": seen}
+    said: list[Viseme] = []
     for kind, text in (("text", grid_text(path.stem)), ("alone", None)):
-        motion = found.speech_driver().drive(sound, text, fps)[1]
+        visemes, motion = found.speech_driver().drive(sound, text, fps)
+        said = said or list(visemes)
         curves[kind] = moved_lips(motion, found.get("body"))
     count = min(map(len, curves.values()))
     curves = {name: curve[:count] for name, curve in curves.items()}
     late = max(range(-4, 5), key=lambda n: _correlation(curves["seen"], np.roll(curves["text"], -n)))
-    values = (_correlation(curves["seen"], curves[kind]) for kind in ("text", "alone"))
+    times = np.arange(count) / fps
+    speaking = (times > said[0].start - 0.1) & (times < said[-1].end + 0.1)
+    values = [
+        _correlation(curves["seen"][part], curves[kind][part]) for part in (slice(None), speaking) for kind in ("text", "alone")
+    ]
     return Clip(path.stem, *values, late / fps), curves
 
 
@@ -206,7 +217,7 @@ def compare_labels(path: Path, found: Components) -> Labeled:
     sound = Sound(read_sound(path.with_name(f"{name}.wav")), name=name)
     count = int(sound.seconds / _STEP)
     truth = classes_of_labels(sounds, count)
-    lips = [start for start, _, label in sounds if label in LABELS["lips"].split()]
+    lips = [start for start, _, label in sounds if label in LABELS["lips"].split() and label != "db"]
     shares, closures = [], []
     for given in (text, None):
         visemes = found.speech_driver().drive(sound, given)[0]
@@ -235,11 +246,12 @@ def main() -> None:
     videos, annotations = _files(options.clips, ".mpg"), _files(options.labels, "_annot.json")
     clips = [compare_lips(p, found, options.cache)[0] for p in videos if chosen(p.stem)]
     labeled = [compare_labels(p, found) for p in annotations if chosen(p.name.removesuffix("_annot.json"))]
-    print(f"{'clip':10}{'with text':>10}{'alone':>8}{'late':>8}")
+    columns = ("with_text", "without_text", "speaking_with_text", "speaking_without_text", "lag")
+    print(f"{'clip':10}{'':4}" + "".join(f"{name:>23}" for name in columns))
     for clip in clips:
-        print(f"{clip.name:10}{clip.with_text:10.2f}{clip.without_text:8.2f}{clip.lag:7.2f}s")
+        print(f"{clip.name:10}{'':4}" + "".join(f"{getattr(clip, name):23.2f}" for name in columns))
     if clips:
-        print(f"{'mean':10}{np.mean([c.with_text for c in clips]):10.2f}{np.mean([c.without_text for c in clips]):8.2f}")
+        print(f"{'mean':10}{'':4}" + "".join(f"{np.mean([getattr(clip, name) for clip in clips]):23.2f}" for name in columns))
     print(f"{'sentence':10}{'with text':>10}{'alone':>8}")
     for sentence in labeled:
         print(f"{sentence.name:10}{sentence.with_text:10.1%}{sentence.without_text:8.1%}")

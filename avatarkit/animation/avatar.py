@@ -18,6 +18,7 @@ from avatarkit.errors import InputError, PluginError
 from avatarkit.interfaces import AvatarModel, BodyModel, GetComponent, Posed, Renderer, SpeechSource
 from avatarkit.io.image import encode_png
 from avatarkit.io.video_writer import VideoWriter
+from avatarkit.motion.mixing import with_resting_arms
 from avatarkit.motion.speech import speech_motion
 from avatarkit.rendering import render_posed
 from avatarkit.types.body import BodyParams, Motion
@@ -319,7 +320,8 @@ class LoadedAvatar:
         if driver is None and issubclass(self.components.descriptor("motions").implementation(), SpeechSource):
             return self.components.get("motions").from_sound(Path(sound), text)  # deprecated
         chosen = self.components.speech_driver(driver)
-        return speech_motion(chosen, sound, text, subtitles, fps or 30.0, seed, style)
+        motion = speech_motion(chosen, sound, text, subtitles, fps or 30.0, seed, style)
+        return with_resting_arms(motion, self.photo_params, self.body)
 
     def export(self, kind: str, path: Path | str, pose: BodyParams | None = None, **options: Any) -> Path:
         """Write the avatar for other programs: ``avatar.export("glb", "ada.glb")``.

@@ -58,7 +58,7 @@ class PhonemeDriver:
         own = zlib.crc32(np.ascontiguousarray(sound.samples).tobytes())
         body = plan(sound.seconds, voice.phrases, found, _mixed(seed, own), style)
         body.style = replace(body.style, size=self.config.gestures * body.style.size)
-        mouth = Mouth(transcript.phones, voice, bool(transcript.words))
+        mouth = Mouth(transcript.phones, voice)
         with single_threaded():  # sums come out the same on any number of threads
             return timed_visemes(transcript.phones, voice), self._motion(sound, fps, mouth, body)
 

@@ -61,22 +61,28 @@ class Ear:
         found = self._align().lookup_word(word)
         return None if found is None else found.split()
 
-    def align(self, samples: np.ndarray, words: Sequence[Sequence[str]], whole: bool = True) -> list[Word] | None:
+    def pronunciations(self, word: str) -> list[list[str]]:
+        """Return the ways in which the dictionary says a word in lower case: "wind" has two."""
+        found = [self.lookup(word)]
+        while found[-1] is not None:
+            found.append(self.lookup(f"{word}({len(found) + 1})"))
+        return [sounds for sounds in found if sounds is not None]
+
+    def align(self, samples: np.ndarray, words: Sequence[Sequence[Sequence[str]]], whole: bool = True) -> list[Word] | None:
         """Return when the words are spoken, or None if they are not what is heard.
 
         Args:
             samples: (n,) float at ``RATE``.
-            words: sounds of each word.
+            words: the pronunciations of each word.
             whole: whether all words are spoken; otherwise as many of the first ones as fit.
         """
         decoder = self._align()
-        names = [self._name(tuple(sounds)) for sounds in words]
         pcm = self._padded(samples)
         links: list[tuple[int, int, float, str] | tuple[int, int, float]]
-        links = [(k, k + 1, 1.0, name) for k, name in enumerate(names)]
+        links = [(k, k + 1, 1.0, self._name(tuple(way))) for k, ways in enumerate(words) for way in ways]
         if not whole:
-            links += [(k, len(names), 0.5) for k in range(1, len(names))]
-        grammar = decoder.create_fsg("text", 0, len(names), links)
+            links += [(k, len(words), 0.5) for k in range(1, len(words))]
+        grammar = decoder.create_fsg("text", 0, len(words), links)
         decoder.add_fsg("text", grammar)
         decoder.activate_search("text")
         _hear(decoder, pcm)

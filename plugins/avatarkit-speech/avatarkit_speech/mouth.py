@@ -18,13 +18,20 @@ from avatarkit_speech.hearing import Phone
 __all__ = ["Mouth"]
 
 ACTIONS = tuple(sorted({name for shape in VISEMES.values() for name in shape}))
-_TARGETS = {name: np.array([shape.get(action, 0.0) for action in ACTIONS]) for name, shape in VISEMES.items()}
+_NARROW = {  # rounded lips that leave a small opening, as speakers of the GRID corpus do
+    "w": {"jawOpen": 0.02, "mouthPucker": 0.75},
+    "rr": {"jawOpen": 0.08, "mouthPucker": 0.3, "mouthFunnel": 0.08},
+    "uu": {"jawOpen": 0.05, "mouthPucker": 0.8},
+}
+_TARGETS = {name: np.array([shape.get(a, 0.0) for a in ACTIONS]) for name, shape in (VISEMES | _NARROW).items()}
 _RATE = 120  # Hz at which sounds melt into each other
 _REST = 0.06  # pull of the closed mouth, so that it shuts where nothing is said
 _REACH = 4.0  # widths beyond which a sound has no pull
 _NARROWEST, _WIDEST = 0.026, 0.065  # seconds, the fastest that lips move, and how far a held sound reaches
 _SMOOTH = 0.016  # seconds
 _FAR = 3.0  # seconds: no sound pulls as far
+_SOONEST = 0.4  # seconds before the first phrase in which there is time for a breath
+_INHALE, _INHALED = 0.5, 0.08  # seconds of a breath before a phrase, and how far it opens the jaw
 _USUAL = 0.11  # seconds of a vowel that opens the jaw as far as it should; shorter ones have no time to
 
 # Sound -> the share of it in which lips, or lip and teeth, touch; what comes after is the breath of its release.
@@ -44,21 +51,18 @@ class Mouth:
     Attributes:
         phones: what is said.
         voice: the recording.
-        known: whether the text was known, so that sounds are sure; else loudness moves the jaw more.
     """
 
     phones: Sequence[Phone]
     voice: Voice
-    known: bool
 
     def actions(self, t: np.ndarray, fps: float) -> dict[str, np.ndarray]:
         """Return facial actions -> (T,), 0 to 1, at evenly spaced moments (T,), seconds."""
         fine, inside = self._fine(t)
         curves = self._melted(fine)
-        jaw = ACTIONS.index("jawOpen")
-        curves[:, jaw] = self._jaw(fine, curves[:, jaw])
         curves = gaussian_filter1d(curves, _SMOOTH * _RATE, axis=0)
         found = {name: np.interp(t, fine[inside], curves[inside, k]) for k, name in enumerate(ACTIONS)}
+        found["jawOpen"] = np.maximum(found["jawOpen"], self._breath(t))
         self._touch(found, t, fps)
         return {name: curve.clip(0, 1) for name, curve in found.items()}
 
@@ -103,12 +107,15 @@ class Mouth:
         loud = float(self.voice.at(self.voice.loudness, np.array([center]))[0])
         return (0.5 + 0.6 * loud) * float(np.clip(seconds / _USUAL, 0.55, 1.1)) ** 0.5
 
-    def _jaw(self, t: np.ndarray, jaw: np.ndarray) -> np.ndarray:
-        """Return the jaw (T,), which loudness moves as well where the sounds are guesses."""
-        if self.known:
-            return jaw
-        loud = self.voice.at(self.voice.loudness, t)
-        return 0.6 * jaw + 0.2 * loud
+    def _breath(self, t: np.ndarray) -> np.ndarray:
+        """Return (T,) how far the jaw hangs as the person breathes in through the mouth, before a phrase."""
+        out = np.zeros(len(t))
+        before = _SOONEST - 2 * _INHALE
+        for start, end in self.voice.phrases:
+            if t[0] - 1 < start < t[-1] + 1 and start - before > 2 * _INHALE:
+                out = np.maximum(out, np.exp(-0.5 * ((t - start + 0.5 * _INHALE) / (0.4 * _INHALE)) ** 2))
+            before = end
+        return _INHALED * out
 
     def _touch(self, actions: dict[str, np.ndarray], t: np.ndarray, fps: float) -> None:
         """Close the lips on p, b and m, and bring the lower lip to the teeth on f and v."""

