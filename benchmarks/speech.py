@@ -217,7 +217,8 @@ def compare_labels(path: Path, found: Components) -> Labeled:
     sound = Sound(read_sound(path.with_name(f"{name}.wav")), name=name)
     count = int(sound.seconds / _STEP)
     truth = classes_of_labels(sounds, count)
-    lips = [start for start, _, label in sounds if label in LABELS["lips"].split() and label != "db"]
+    closed = [(start, end) for start, end, label in sounds if label in LABELS["lips"].split() and label != "db"]
+    lips = [start for start, _ in closed if all(abs(start - end) > _STEP for _, end in closed)]  # not closed before
     shares, closures = [], []
     for given in (text, None):
         visemes = found.speech_driver().drive(sound, given)[0]
