@@ -51,6 +51,7 @@ _GESTURES = ("frame", "offer", "wide", "flat", "chop", "pinch", "ready", "self",
 _KEPT = 3  # gestures before one may come again
 _STROKE = (1.3, 2.6)  # seconds that one gesture is held
 _SHORTEST = 0.55  # seconds of a phrase with a gesture
+_LONGEST_HOLD = 2.8  # seconds that a hand stays up without a gesture
 _RETURN = 1.1  # seconds of a pause in which hands go back to rest
 _TRAVEL = 0.9  # seconds that a hand takes to or from its rest
 _LONG = 0.35  # seconds of a pause in which the eyes look away
@@ -254,9 +255,11 @@ def _add_stroke(
     lag = float(rng.uniform(0.0, 0.08))
     at = max(at - 0.12 + lag, _TRAVEL)  # rest is what a film begins with
     hold = min(end + lag, seconds - _TRAVEL - 0.1)
-    if at > hold - 0.1 or at < found[-1][0] + 0.3:
-        return
+    if found[-1][1] != "hang" and at - found[-1][0] > _LONGEST_HOLD:
+        found.append((found[-1][0] + _TRAVEL, "hang"))
     resting = found[-1][1] == "hang"
+    if at > hold - 0.1 or at < found[-1][0] + (0.6 if resting else 0.3):  # no time to get there
+        return
     if resting and at - _TRAVEL > found[-1][0] + 0.1:
         found.append((at - _TRAVEL, "hang"))
     here, there = (_jitter(pose, rng, size, reach) for size in (0.025, 0.04))

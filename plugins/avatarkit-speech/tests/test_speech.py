@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -227,6 +228,15 @@ def test_hands_rest_before_the_first_and_after_the_last_gesture() -> None:
         height = p.get(f"{side}.y")
         assert height.max() > -0.6, "a hand is raised"
         assert np.abs(height[[0, -1]] + 0.95).max() < 0.05, "it hangs at both ends"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_hand_stays_up_without_a_gesture(seed: int) -> None:
+    for keys in _minute(seed=seed, seconds=120.0).arms.values():
+        for before, after in pairwise(keys):
+            assert before[0] < after[0], "keys ascend"
+            if before[1] != after[1] and "hang" not in (before[1], after[1]):
+                assert after[0] - before[0] <= 2.8
 
 
 def test_a_minute_does_not_repeat_itself() -> None:
