@@ -18,7 +18,7 @@ DOMAIN = {"appearance", "labelling", "motion", "testing"}
 LIMITS = {
     "__init__": 13,
     "__main__": 26,
-    "animation": 397,
+    "animation": 399,
     "components": 163,
     "config": 524,
     "errors": 28,
@@ -85,4 +85,4 @@ def test_no_package_of_the_core_grows(name: str) -> None:
 
 
 def test_the_core_does_not_grow() -> None:
-    assert sum(core_lines().values()) <= 8396
+    assert sum(core_lines().values()) <= 8398

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from avatarkit.appearance.color_priors import _hand_color
+from avatarkit.appearance import color_priors
+from avatarkit.appearance.color_priors import _hand_color, expected_colors
 from avatarkit.appearance.painter import PhotoPainter
 from avatarkit.appearance.skin import _hem, bare_surface, skin_likeness
+from avatarkit.geometry.mesh_graph import surface_regions
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
@@ -115,3 +117,15 @@ class TestSleeves:
         paint = painter.paint(behind, torch.full((len(behind), 3), 1 / 3))
         assert ((paint.rgb - CLOTH).norm(dim=1) < 0.1).float().mean() > 0.9
         assert not paint.seen.all()
+
+
+def test_hands_that_were_not_seen_continue_bare_arms(monkeypatch):
+    body, arms = TinyBody(), torch.tensor([0.95, 0.65, 0.55])
+    rest = body.rest(torch.zeros(len(body.shape_names)), torch.zeros(1, len(body.expression_names)))[0]
+    region, arm = surface_regions(body, rest), body._owner == 3
+    monkeypatch.setattr(color_priors, "limb", lambda *_, **__: arm)  # the tiny body's forearms end in no hands
+    color = torch.where((body._owner == 2)[:, None], SKIN, torch.where(arm[:, None], arms, CLOTH))
+    seen = (arm | (body._owner == 1) | (body._owner == 2)).float()
+    for bare, expected in ((arm, arms), (torch.zeros_like(arm), 0.86 * SKIN)):
+        found = expected_colors(body, region, bare, rest, color, seen, 1.0, torch.zeros(0, 3), SKIN, gloved=False)
+        assert torch.allclose(found.hand, expected, atol=0.02)

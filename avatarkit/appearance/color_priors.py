@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from avatarkit.geometry.mesh_graph import REGIONS, limb_joints, smoothstep, strongest_joint
+from avatarkit.geometry.mesh_graph import REGIONS, limb, limb_joints, smoothstep, strongest_joint
 from avatarkit.interfaces import BodyModel
 from avatarkit.types.mesh import vertex_normals
 
@@ -34,7 +34,6 @@ _OFF_HUE = 0.15, 0.3  # difference of the channels from gray shading up to which
 _HAND_SEEN, _GLOVE_SEEN = 10.0, 30.0  # vertices of hands from which their skin, and gloves, are known
 _MISLED, _NOT_SLEEVE = 0.3, 0.25  # part of the seen hands below which arms and cheeks mislead; sRGB distance of skin from cloth
 _LIT = 0.7  # quantile of the colors of hands that is lit, and not in the shade of fingers
-_LIMB_SEEN = 30.0  # vertices of bare limbs from which their skin is
 _ENOUGH_HAIR = 50  # pixels of hair from which its color is known
 _ENOUGH = 0.1  # part of what a joint moves, from which its clothes are known
 _SIDES = 0.3  # how much darker the sides of fingers are than their backs
@@ -112,9 +111,12 @@ def expected_colors(
     hair = hair_pixels.median(0).values if len(hair_pixels) > _ENOUGH_HAIR else skin  # of lit strands and of shade
     cloth, limbs = is_in["clothes"] & ~bare, is_in["clothes"] & bare
     clothes = _clothes_by_joint(body, cloth, rest, color, seen, skin)
-    lit = _or_else(dominant_color(color[limbs], seen[limbs]), skin)
-    shaded = bool(luminance(lit) < luminance(skin))
-    clothes[limbs] = 0.3 * lit + 0.7 * skin if shaded else lit  # of bare arms only their shadow may be seen
+    arms, legs = (limb(body, f"left_{end}") | limb(body, f"right_{end}") for end in ("hand", "foot"))
+    for part in (arms, legs, ~(arms | legs)):
+        naked = limbs & part
+        lit = _or_else(dominant_color(color[naked], seen[naked]), skin)
+        shaded = bool(luminance(lit) < luminance(skin))
+        clothes[naked] = 0.3 * lit + 0.7 * skin if shaded else lit  # of bare arms only their shadow may be seen
     white = usual(_WHITE)
     redness = color[:, 0] - 0.5 * (color[:, 1] + color[:, 2])
     red = (12.0 * (redness - (skin[0] - 0.5 * (skin[1] + skin[2])))).clamp(-4.0, 4.0).exp()
@@ -125,7 +127,8 @@ def expected_colors(
     hand = is_in["hands"]
     normals = vertex_normals(rest, body.faces)
     shade = _hollows(rest, normals, hand) * _rounding(body, normals)
-    near = lit if float(seen[limbs].sum()) > _LIMB_SEEN else _HAND_LIGHT * (skin if cheeks is None else cheeks)
+    forearms = limbs & (limb(body, "left_hand", outer=True) | limb(body, "right_hand", outer=True))
+    near = clothes[forearms].mean(0) if forearms.any() else _HAND_LIGHT * (skin if cheeks is None else cheeks)
     palm = _hand_color(color[hand], seen[hand], near, clothes[hand].mean(0), gloved)
     hands = palm * shade[:, None]
     hands = hands * (1.0 + body.part("nails")[:, None] * skin.new_tensor([0.12, 0.06, 0.08]))
@@ -205,14 +208,14 @@ def _hand_color(
 
 
 def like_shaded(color: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-    """(n,) 0 to 1: colors (n, 3) that one color (3,) takes on in more or less light."""
+    """(n,) 0 to 1: colors (n, 3) that one color (3,), or each of (n, 3), takes on in more or less light."""
     light, off = _light_and_hue(color, own)
     lit = smoothstep(light, *_DARK) * (1.0 - smoothstep(light, *_BRIGHT))
     return lit * (1.0 - smoothstep(off, *_OFF_HUE))
 
 
 def _light_and_hue(color: torch.Tensor, own: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return how much brighter than one color (3,) others (n, 3) are, as a factor (n,), and how far from its hue (n,)."""
+    """Return how much brighter than ``own`` (3,) or (n, 3) colors (n, 3) are, a factor (n,), and how far from its hue (n,)."""
     ratio = color / own.clamp(min=0.1)
     light = ratio.mean(1, keepdim=True)
     return light[:, 0], (ratio / light.clamp(min=0.05) - 1.0).abs().amax(1)

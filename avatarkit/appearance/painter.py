@@ -173,6 +173,8 @@ class PhotoPainter:
         odd = cloth * smoothstep((value - expected.color).norm(dim=1), *_ODD)
         # Cuffs, badges and ties end where they are seen to, and the other side has none.
         known = (seen + mirrored) * (1.0 - odd)
+        limbs = (region == REGIONS.index("clothes")) & self._bare  # on which the fit may have a sleeve
+        known = torch.where(limbs, known * like_shaded(value, expected.color), known)
         guessed = (region >= _INNER) | (region == REGIONS.index("lips")) | self._lids  # lashes and brow shade the lids
         known = torch.where(guessed, 0.0, known)
         scalp = region == REGIONS.index("scalp")

@@ -68,7 +68,8 @@ _BEFORE = 0.12  # meters around a hand in which a held thing may hide clothes
 _WITHIN = 0.8  # part of a piece inside of a hand, from which it is the hand's
 _THING, _ONE_PIECE, _ANOTHER = 0.004, 0.8, 20.0  # of a large held thing: square meters, part of its color in one piece, contrast
 _OPEN = 0.1  # part of its outline that may lie at the border of the person
-_TOUCHING, _SMALLEST = 0.02, 4e-4  # meters from the hand, square meters: what is held touches it and is no speck
+_TOUCHING = 0.02  # meters from the hand in which a held thing touches it
+_SMALLEST = {"hair": 4e-4, "held": 3e-3}  # square meters of a piece: less is a speck, or a thing that is worn
 
 
 @dataclass(frozen=True)
@@ -459,7 +460,7 @@ def _where_it_hangs(chance: torch.Tensor, name: str, root: torch.Tensor, inside:
     number, root = LABELS.index(name), pixels_to(root) * meter < max(_TOUCHING, 1.5 * meter)
     pieces, count = ndimage.label((chance.argmax(0) == number).numpy(), np.ones((3, 3)))
     size = np.bincount(pieces.ravel(), minlength=count + 1)
-    wrong = (size * meter**2 < _SMALLEST) | (np.bincount(pieces[inside.numpy()], minlength=count + 1) > _WITHIN * size)
+    wrong = (size * meter**2 < _SMALLEST[name]) | (np.bincount(pieces[inside.numpy()], minlength=count + 1) > _WITHIN * size)
     wrong[np.setdiff1d(np.arange(count + 1), pieces[root.numpy()])] = True
     wrong[0] = False
     out = chance.clone()
