@@ -19,7 +19,7 @@ from avatarkit.config.options import SEEDS, without_machine
 from avatarkit.errors import ConfigError, MissingDependency, MissingDevice, PluginError
 from avatarkit.interfaces import PROTOCOLS, Context, GetComponent, Loss, SpeechDriver, with_defaults
 from avatarkit.registry.provenance import source_digest, weights_digests
-from avatarkit.registry.requirements import weights_finder
+from avatarkit.registry.requirements import requirements, weights_finder
 from avatarkit.storage.stage_cache import content_key
 from avatarkit.utils.moved import current_name
 from avatarkit.utils.paths import cache_folder
@@ -192,6 +192,8 @@ class Components:
         key = f"speech:{name}"
         if key not in self._made:
             component = self.registry.get("speech", name)
+            if missing := [r.text for r in requirements(component, str(self.device)) if not r.met]:
+                raise MissingDependency(f"{component.owner} needs {missing[0]}")
             self._note(component)
             self._made[key] = with_defaults(component.create({}, self._context(component)), PROTOCOLS["speech"])
         return cast(SpeechDriver, self._made[key])

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import avatarkit
 from avatarkit.errors import ConfigError, InputError, MissingDependency, PluginError
-from avatarkit.hookspecs import hookimpl
+from avatarkit.hookspecs import Needs, hookimpl
 from avatarkit.io.audio import resample
 from avatarkit.io.subtitles import read_subtitles
 from avatarkit.testing import memory_registry, tiny_build
@@ -145,6 +145,19 @@ def test_without_a_name_a_driver_is_chosen_and_unknown_names_are_told(folder: Pa
     }
     with pytest.raises(MissingDependency, match="No speech driver is installed"):
         avatar.components.speech_driver()
+
+
+def test_what_a_driver_lacks_is_said_before_it_runs(folder: Path, sound: Path) -> None:
+    lacking = ModuleType("plugin_lacking")
+
+    @hookimpl
+    def register_speech_drivers(register: Any) -> None:
+        register("lacking", target="nowhere:Driver", needs=Needs(modules=("no_such_module",)))
+
+    lacking.register_speech_drivers = register_speech_drivers  # type: ignore[attr-defined]
+    avatar = avatarkit.load(folder, registry=memory_registry(lacking))
+    with pytest.raises(MissingDependency, match="speech 'lacking' needs the module 'no_such_module': pip install no_such_module"):
+        avatar.speech(sound, driver="lacking")
 
 
 def test_a_source_of_motions_that_talks_still_does(sound: Path, recorder: ModuleType, tmp_path: Path) -> None:
