@@ -159,6 +159,32 @@ def test_options_that_no_recipe_can_set_fail(config: str, option: str) -> None:
     assert failures("loss", "Plain", "Fine") == {}
 
 
+@dataclass(frozen=True)
+class Untyped:
+    scale: float = 1.0
+    """A number."""
+    limit = 0.9
+    """Not an option, because a dataclass ignores it."""
+
+
+@dataclass(frozen=True)
+class Derived(Fine):
+    LARGEST = 3
+    features = ("sh",)
+
+    @property
+    def half(self) -> float:
+        return 0.5
+
+    def fingerprint(self) -> str:
+        return ""
+
+
+def test_an_option_without_type_fails() -> None:
+    assert failures("loss", "Plain", "Untyped") == {"options are documented": "the option 'limit' has no type annotation"}
+    assert failures("loss", "Plain", "Derived") == {}
+
+
 # ------------------------------------------------------------------------------------------------- devices, signatures
 
 

@@ -54,15 +54,29 @@ def _descriptor_is_complete(case: Case) -> None:
 
 
 def _options_are_documented(case: Case) -> None:
-    """The config is a frozen dataclass, complete without arguments, with a docstring under each field."""
+    """The config is a frozen dataclass, complete without arguments, with a type and a docstring for each field."""
     cls = case.component.config_type()
     if cls is None:
         return
     expect(dataclasses.is_dataclass(cls), f"{cls.__name__} is no dataclass")
     expect(cls.__dataclass_params__.frozen, f"{cls.__name__} is not frozen: @dataclass(frozen=True)")  # type: ignore[attr-defined]
+    for name in _without_type(cls):
+        raise CheckFailed(f"the option {name!r} has no type annotation")
     case.component.make_config({})
     for option in options_of(cls):
         expect(option.help, f"the option {option.name!r} has no docstring under its field, which is its help")
+
+
+def _without_type(cls: type) -> list[str]:
+    """Return the values of a config that look like options and are none, because a dataclass ignores what has no type.
+
+    Methods, properties, constants in capitals and private names are not meant as options; ``features`` is read as it is.
+    """
+    bases = [base for base in cls.__mro__ if "__dataclass_fields__" in vars(base)]
+    typed = {name for base in bases for name in vars(base).get("__annotations__", {})} | {"features"}
+    values = {name: value for base in bases for name, value in vars(base).items() if name not in typed}
+    plain = {name for name, value in values.items() if not callable(value) and not hasattr(value, "__get__")}
+    return sorted(name for name in plain if not name.startswith("_") and not name.isupper())
 
 
 def _options_can_be_set_in_a_recipe(case: Case) -> None:
