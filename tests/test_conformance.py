@@ -232,6 +232,26 @@ def test_an_exporter_without_options_fails() -> None:
     assert "Exporter.write takes **options, this one does not" in found["implements the interface"]
 
 
+class NoStepLoss(method.TinyRgb):
+    def __call__(self) -> torch.Tensor:  # type: ignore[override]
+        return torch.zeros(())
+
+
+class ModuleLoss(torch.nn.Module):
+    def __init__(self, config: Any, context: Any) -> None:
+        super().__init__()
+
+    def forward(self, step: Any) -> torch.Tensor:
+        value: torch.Tensor = (step.rendering.rgb - step.target).abs().mean()
+        return value
+
+
+def test_a_loss_without_step_fails() -> None:
+    found = failures("loss", "NoStepLoss")["implements the interface"]
+    assert found == "Loss.__call__ takes (step), this one does not: too many positional arguments"
+    assert failures("loss", "ModuleLoss") == {}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_tiny_components_pass(kind: str) -> None:
     registry = memory_registry()

@@ -126,7 +126,7 @@ def _implements_the_interface(case: Case) -> None:
             continue
         expect(hasattr(made, name), f"{protocol.__name__}.{name} is missing")
         promised = getattr(protocol, name, None)
-        if inspect.isfunction(promised) and name != "__call__":
+        if inspect.isfunction(promised):
             _takes_the_same(promised, getattr(made, name), f"{protocol.__name__}.{name}")
 
 
