@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import avatarkit
 from avatarkit.errors import ConfigError, InputError, MissingDependency, PluginError
 from avatarkit.hookspecs import Needs, hookimpl
-from avatarkit.io.audio import resample
+from avatarkit.io.audio import read_sound, resample
 from avatarkit.io.subtitles import read_subtitles
 from avatarkit.testing import memory_registry, tiny_build
 from avatarkit.testing.method import TinyMotions, TinySpeaker
@@ -181,3 +181,15 @@ def test_options_of_speech_need_a_sound(option: tuple[str, str], tmp_path: Path)
     found = CliRunner().invoke(app, ["animate", str(tmp_path / "x.avatar"), "-o", str(tmp_path / "x.mp4"), *option])
     assert found.exit_code == 2
     assert f"{option[0]} is for a sound file: use it with --audio FILE." in " ".join(found.output.split())
+
+
+def test_a_sound_that_is_too_long_is_told(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avatarkit.io.audio.LONGEST", 0.3)
+    with pytest.raises(InputError, match=r"hello\.wav is longer than"):
+        read_sound(sound)
+
+
+def test_a_sound_of_several_pieces_is_joined_in_order(tmp_path: Path) -> None:
+    ramp = np.linspace(-0.9, 0.9, 48_000)
+    wavfile.write(tmp_path / "a.wav", 16_000, (32767 * np.stack([ramp, 0.5 * ramp], 1)).astype(np.int16))
+    assert np.abs(read_sound(tmp_path / "a.wav") - 0.75 * ramp).max() < 1e-3

@@ -16,8 +16,8 @@ __all__ = ["LONGEST", "has_sound", "read_sound", "resample"]
 
 log = logging.getLogger("avatarkit.io.audio")
 
-LONGEST = 600.0
-"""Seconds of a sound: as long as the longest motion."""
+LONGEST = 3600.0
+"""Seconds of a sound, whose motion takes about 250 MB."""
 
 _MOST_BYTES = 1 << 30
 _RATES = (1_000, 768_000)  # samples per second: others are no sound, and resampling them takes gigabytes
@@ -38,7 +38,7 @@ def read_sound(path: str | Path, rate: int = 16_000) -> np.ndarray:
         (n,) float32, -1 to 1. A file that breaks off gives what is there.
 
     Raises:
-        InputError: it cannot be read, holds no sound, or more than 10 minutes of it.
+        InputError: it cannot be read, holds no sound, or more than an hour of it.
     """
     import av
 
@@ -63,24 +63,37 @@ def read_sound(path: str | Path, rate: int = 16_000) -> np.ndarray:
                     if seconds > LONGEST:
                         raise InputError(f"{path.name} is longer than {LONGEST / 60:.0f} minutes; cut it into parts.")
                     for piece in resampler.resample(frame):
-                        pieces.append(piece.to_ndarray())
+                        pieces.append(_clean(piece.to_ndarray()))
                         total += piece.samples
             except av.FFmpegError as error:
                 if not total:
                     raise
                 log.warning("%s breaks off after %.1f seconds (%s).", path.name, total / rate, error)
-            pieces += [piece.to_ndarray() for piece in resampler.resample(None)]
+            pieces += [_clean(piece.to_ndarray()) for piece in resampler.resample(None)]
     except (av.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
         raise InputError(f"{path.name} is no sound file that can be read; give a WAV, FLAC, MP3, M4A or OGG file.") from error
-    channels = np.concatenate(pieces, 1) if pieces else np.zeros((1, 0), np.float32)
-    if channels.shape[1] < rate // 100:
+    if sum(piece.shape[1] for piece in pieces) < rate // 100:
         raise InputError(f"{path.name} holds no sound.")
-    channels = np.nan_to_num(channels.astype(np.float32)).clip(-1, 1)
-    mean = channels.mean(0)
-    levels = [float(np.square(c, dtype=np.float64).mean()) ** 0.5 for c in channels]
-    if float(np.square(mean, dtype=np.float64).mean()) ** 0.5 < _CANCELED * max(levels):
-        return channels[int(np.argmax(levels))]
-    return mean
+    return _one_channel(pieces)
+
+
+def _one_channel(pieces: list[np.ndarray]) -> np.ndarray:
+    """Return (n,) the mean of the channels of pieces (c, n), or the louder channel where they cancel; the list is emptied."""
+    power = sum(np.square(piece, dtype=np.float64).sum(1) for piece in pieces)
+    mean = sum(float(np.square(piece.mean(0), dtype=np.float64).sum()) for piece in pieces)
+    loudest = int(np.argmax(power)) if mean < _CANCELED**2 * np.max(power) else None
+    out = np.empty(sum(piece.shape[1] for piece in pieces), np.float32)
+    end = len(out)
+    while pieces:  # from the end, so that each piece is released once it is copied
+        piece = pieces.pop()
+        out[end - piece.shape[1] : end] = piece.mean(0) if loudest is None else piece[loudest]
+        end -= piece.shape[1]
+    return out
+
+
+def _clean(samples: np.ndarray) -> np.ndarray:
+    """Return (c, n) samples as finite numbers of -1 to 1, in memory of their own."""
+    return np.nan_to_num(samples.astype(np.float32)).clip(-1, 1)
 
 
 def has_sound(path: str | Path) -> bool:
