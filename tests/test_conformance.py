@@ -252,6 +252,37 @@ def test_a_loss_without_step_fails() -> None:
     assert failures("loss", "ModuleLoss") == {}
 
 
+class Raising:
+    def __init__(self, config: Any, context: Any) -> None:
+        raise RuntimeError("no wheel turns")
+
+
+class Frozen:
+    def __init__(self) -> None: ...
+
+
+NO_CLASS = 1
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Raising", "RuntimeError: no wheel turns"),
+        ("Frozen", "TypeError: Frozen.__init__() takes 1 positional argument but 3 were given"),
+        ("NO_CLASS", "test_conformance:NO_CLASS is not a class"),
+        ("Absent", "cannot be imported: AttributeError"),
+    ],
+)
+def test_what_cannot_be_created_fails_once(name: str, said: str) -> None:
+    findings = check_component(spec("loss", name))
+    (failed,) = [f for f in findings if f.state == "failed"]
+    assert failed.check == "implements the interface"
+    assert said in failed.detail
+    after = findings[findings.index(failed) + 1 :]
+    assert {f.state for f in after} == {"skipped"}
+    assert {f.detail for f in after} == {"needs a component that can be created: see the first check that failed"}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_tiny_components_pass(kind: str) -> None:
     registry = memory_registry()

@@ -273,7 +273,7 @@ def test_undeclared_weights_are_to_be_declared(tmp_path: Path, monkeypatch: pyte
     sentence = f"loss 'mine' asks for the weights 'other-net', {declare}"
     for present in (False, True):  # a file of that name changes nothing: no stage would know its content
         found = {f.check: f.detail for f in check_component(losses(Needs()).get("loss", "mine"), Material())}
-        assert found["a step gives a scalar"] == f"MissingWeights: {sentence}"
+        assert found["implements the interface"] == f"MissingWeights: {sentence}"
         (tmp_path / "weights").mkdir(exist_ok=True)
         (tmp_path / "weights" / "other-net.bin").write_bytes(b"x")
         assert present or (tmp_path / "weights").is_dir()
@@ -285,7 +285,7 @@ def test_undeclared_weights_are_to_be_declared(tmp_path: Path, monkeypatch: pyte
 
 def test_an_unknown_slot_lists_the_slots() -> None:
     found = {f.check: f.detail for f in check_component(losses(Needs(), config=False).get("loss", "mine"), Material())}
-    assert found["a step gives a scalar"].startswith(
+    assert found["implements the interface"].startswith(
         "ConfigError: A recipe has no slot 'rendrer'. Did you mean 'renderer'? Slots: matting, keypoints, tracker, body"
     )
     with pytest.raises(ConfigError, match="no slot 'bdy'"):

@@ -49,16 +49,21 @@ class Case:
         component: its descriptor.
         material: the person, photo and other components.
         options: options of the component.
+        refused: whether the component could not be created in an earlier check.
     """
 
     component: ComponentSpec
     material: Material
     options: Mapping[str, Any]
+    refused: bool = False
 
     def make(self) -> Any:
         """Return a new instance."""
         context = dataclasses.replace(self.material.context, weights=weights_finder(self.component))
-        return with_defaults(self.component.create(self.options, context), PROTOCOLS[self.component.kind])
+        self.refused = True
+        made = with_defaults(self.component.create(self.options, context), PROTOCOLS[self.component.kind])
+        self.refused = False
+        return made
 
 
 Check = Callable[[Case], None]

@@ -189,7 +189,8 @@ def check_component(
         options: options of the component.
 
     Returns:
-        One finding for each check; if a requirement of the component is missing, all are skipped.
+        One finding for each check; if a requirement of the component is missing, all are skipped. A component that cannot be
+        created fails once, and the checks after that are skipped.
     """
     case = Case(component, material or Material(), dict(options or {}))
     return [run_check(check, case) for check in checks_of(component.kind)]
@@ -204,6 +205,8 @@ def run_check(check: Check, case: Case) -> Finding:
             return Finding(name, "skipped", f"needs the {missing[0].kind} {missing[0].name!r}: {missing[0].remedy}")
         if not _has_config(case):
             return Finding(name, "skipped", "needs options that work: see the checks of options")
+        if case.refused:
+            return Finding(name, "skipped", "needs a component that can be created: see the first check that failed")
     random, given = torch.get_rng_state(), copy.deepcopy(case.material.handed)
     try:
         check(case)
