@@ -1,7 +1,5 @@
 """The errors that avatarkit raises on purpose.
 
-::
-
     AvatarkitError                 base; the command line prints it without a traceback
     ├── ConfigError                a recipe, option or flag is wrong
     ├── PluginError                a plugin is broken, missing or returns something invalid

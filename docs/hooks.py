@@ -144,7 +144,8 @@ def _picture(text: str) -> str:
 def _checks(kind: str) -> str:
     from avatarkit.testing.conformance import checks_of, name_of
 
-    return "\n".join(f"- **{name_of(check)}**: {inspect.getdoc(check)}" for check in checks_of(kind))
+    texts = {name_of(check): " ".join((inspect.getdoc(check) or "").split()) for check in checks_of(kind)}
+    return "\n".join(f"- **{name}**: {text}" for name, text in texts.items())
 
 
 EXPLAINED = {"vertex_colors": "tutorial.md", "no_glare": "#a-plugin-in-one-file", "timings": "../reference/hooks.md",

@@ -166,10 +166,20 @@ def test_lost_clips_are_the_first_note(tmp_path: Path) -> None:
     made = plugin(register_pseudo_labelers=register_pseudo_labelers)
     path = method.tiny_build(tmp_path, made, body_labels={"use": "blind"})
     warnings = read_manifest(path)["warnings"]
-    assert warnings[0].startswith("All ")
-    assert "body clips of labels 'blind' do not show the person and were left out: " in warnings[0]
+    assert warnings[0].startswith("The only body clip of labels 'blind' does not show the person and was left out: ")
     assert len(warnings) > 1
-    assert "clips of labels 'blind' do not show" in html.unescape((path / "report.html").read_text())
+    assert "clip of labels 'blind' does not show" in html.unescape((path / "report.html").read_text())
+
+
+def test_steps_without_losses_are_noted(tmp_path: Path) -> None:
+    said = []
+    for name, steps in (("some", 2), ("none", 0)):
+        folder = tmp_path / name
+        folder.mkdir()
+        path = method.tiny_build(folder, training={"steps": steps}, losses={"rgb": {"use": "tiny", "weight": 0.0}})
+        said.append([w for w in read_manifest(path)["warnings"] if "no losses" in w])
+    assert len(said[0]) == 1
+    assert not said[1]
 
 
 def test_the_ledger_holds_losses_and_wrapped_components_by_kind(tmp_path: Path) -> None:

@@ -178,8 +178,8 @@ class _Run:
         clips = [clip for clip, _ in body_clips + head_clips if clip.confidence.any()]
         tensors, training = self.train(subject, tracking, clips, [stage for _, stage in body_clips + head_clips])
         self.components.close(*(choice.slot for choice in self.recipe.losses))
-        lost = [*self._lost("body", body_clips), *self._lost("head", head_clips)]
-        quality = replace(subject.quality, warnings=(*lost, *subject.quality.warnings))
+        notices = [*self._lost("body", body_clips), *self._lost("head", head_clips), *self._aimless()]
+        quality = replace(subject.quality, warnings=(*notices, *subject.quality.warnings))
         subject = replace(subject, quality=quality)
 
         tensors |= params_to_tensors(subject.params, "photo") | cameras_to_tensors((subject.camera,), "camera")
@@ -275,9 +275,19 @@ class _Run:
         if not lost:
             return []
         owner, count = self.components.descriptor(f"{region}_labels").owner, len(clips)
-        some = f"{len(lost)} of {count} {region} clips" if len(lost) < count else f"All {count} {region} clips"
+        every = f"All {count} {region} clips" if count > 1 else f"The only {region} clip"
+        some = f"{len(lost)} of {count} {region} clips" if len(lost) < count else every
+        verb = "does not show the person and was" if count == 1 else "do not show the person and were"
         names = ", ".join(lost[:5]) + (", ..." if len(lost) > 5 else "")
-        return [Notice("labels", f"{some} of {owner} do not show the person and were left out: {names}.")]
+        return [Notice("labels", f"{some} of {owner} {verb} left out: {names}.")]
+
+    def _aimless(self) -> list[Notice]:
+        """Return a notice if the training had steps and no losses."""
+        steps = self.recipe.section("training", TrainingConfig).steps
+        if not steps or self.recipe.losses:
+            return []
+        text = f"The recipe asks for {steps} training steps with no losses, so they changed nothing: add a table [losses.NAME]."
+        return [Notice("training", text)]
 
     def _aligned(self, slot: str, clip: LabelClip, subject: Subject, motion: Motion) -> LabelClip:
         """Return the clip with re-tracked parameters and the photo's colors."""
