@@ -40,8 +40,9 @@ LIMITS = {
     "utils": 1070,
     "validation": 230,
 }
-"""Module or package of the core -> most lines of code, in tens. Lower a limit when you made a package smaller. Before you raise one, look
-for code that belongs into a plugin, that a library has, or that is there twice; then say in the commit why it has to be here."""
+"""Module or package of the core -> most lines of code, in tens. Lower a limit when you made a package smaller. Before you raise
+one, look for code that belongs into a plugin, that a library has, or that is there twice; then say in the commit why it has to
+be here."""
 
 _NO_CODE = {
     tokenize.COMMENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER, tokenize.INDENT, tokenize.NEWLINE, tokenize.NL,
