@@ -26,7 +26,7 @@ LIMITS = {
     "geometry": 160,
     "hookspecs": 90,
     "interfaces": 380,
-    "io": 1070,
+    "io": 1080,
     "metrics": 100,
     "pipeline": 640,
     "reference": 190,
