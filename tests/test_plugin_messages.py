@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -203,16 +204,63 @@ class Narrow(Mute):
         path.write_text("x")
 
 
-@pytest.mark.parametrize(("name", "why"), [("Mute", "None is not a callable"), ("Narrow", "unexpected keyword argument")])
+class Short(Mute):
+    def write(self, avatar: Any, **options: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("Mute", "it has no method write(avatar, params, path, **options): None is not a callable object"),
+        ("Short", "it has no method write(avatar, params, path, **options): too many positional arguments"),
+        ("Narrow", "its method write does not take the options that every exporter gets: add **options to write. "),
+    ],
+)
 def test_an_exporter_without_the_method_of_its_interface_is_named(name: str, why: str, tmp_path: Path) -> None:
     def register_exporters(register: Any) -> None:
         register("odd", target=f"{__name__}:{name}", summary="odd")
 
     made = plugin(register_exporters=register_exporters)
     avatar = avatarkit.load(method.tiny_build(tmp_path, made, **FEW), registry=memory_registry(made))
-    with pytest.raises(PluginError, match=rf"exporter 'odd' of plugin 'mine': it has no method write\(.*\): .*{why}"):
+    with pytest.raises(PluginError, match=rf"^exporter 'odd' of plugin 'mine': {re.escape(why)}"):
         avatar.export("odd", tmp_path / "a.odd")
     assert not (tmp_path / "a.odd").exists()
+
+
+class Idle(Mute):
+    def write(self, avatar: Any, params: Any, path: Path, **options: Any) -> None: ...
+
+
+class Breaking(Mute):
+    def write(self, avatar: Any, params: Any, path: Path, **options: Any) -> None:
+        if path.suffix:
+            path.write_text("half")
+        else:
+            path.mkdir(exist_ok=True)
+            (path / "half.txt").write_text("half")
+        raise RuntimeError("no wheel turns")
+
+
+def test_a_failed_export_leaves_nothing(home: Path) -> None:
+    def register_exporters(register: Any) -> None:
+        for name in ("Idle", "Breaking"):
+            register(name.lower(), target=f"{__name__}:{name}", summary="odd")
+
+    made = plugin(register_exporters=register_exporters)
+    avatar = avatarkit.load(method.tiny_build(home, made, **FEW), registry=memory_registry(made))
+    before = set(home.iterdir())
+    sentence = "exporter 'idle' of plugin 'mine': its method write returned without writing a.odd. "
+    with pytest.raises(PluginError, match=f"^{re.escape(sentence)}"):
+        avatar.export("idle", "a.odd")
+    for name in ("a.odd", "folder"):
+        with pytest.raises(RuntimeError, match=r"^no wheel turns$"):
+            avatar.export("breaking", name)
+    assert set(home.iterdir()) == before
+    (home / "mine-too").mkdir()
+    (home / "mine-too" / "kept.txt").write_text("kept")
+    with pytest.raises(RuntimeError):
+        avatar.export("breaking", "mine-too")
+    assert (home / "mine-too" / "kept.txt").read_text() == "kept"
 
 
 N = 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from avatarkit.animation.cameras import follow, frame_window
+from avatarkit.animation.exporting import run_exporter
 from avatarkit.animation.placement import place
 from avatarkit.components import Components
-from avatarkit.errors import InputError, PluginError
+from avatarkit.errors import InputError
 from avatarkit.interfaces import AvatarModel, BodyModel, GetComponent, Posed, Renderer, SpeechSource
 from avatarkit.io.image import encode_png
 from avatarkit.io.video_writer import VideoWriter
@@ -337,13 +337,8 @@ class LoadedAvatar:
         """
         component, path = self.components.registry.get("exporter", kind), Path(path)
         exporter = component.create(options, self.components.context)
-        given, more = (self.model, self.photo_params if pose is None else pose, path), self.export_options()
-        try:
-            inspect.signature(getattr(exporter, "write", None)).bind(*given, **more)  # type: ignore[arg-type]
-        except TypeError as error:
-            wrong = f"it has no method write(avatar, params, path, **options): {error}"
-            raise PluginError(f"{component.owner} of {component.maker}: {wrong}. {component.remedy}") from None
-        exporter.write(*given, **more)
+        params = self.photo_params if pose is None else pose
+        run_exporter(component, exporter, self.model, params, path, self.export_options())
         return path
 
     def _play(
