@@ -553,3 +553,24 @@ def test_info_needs_no_plugin_and_says_what_drawing_needs(home: Path) -> None:
     together = run("info", str(path), "-p", "tiny.py", "-p", "mine.py")
     assert "not installed" not in together.stdout
     del sys.modules["tiny"]
+
+
+def test_a_component_of_a_plugin_that_was_left_out_is_not_called_missing(home: Path) -> None:
+    (home / "cache" / "plugins").mkdir(parents=True)
+    (home / "cache" / "plugins" / "mine.py").write_text(OWN_AVATAR.replace('"own"', '"mine"'))
+    (home / "tiny.py").write_text("from avatarkit.testing import method\nglobals().update(vars(method._tiny_plugin()))\n")
+    save_png(home / "tiny.png", tiny_subject(size=method.SIZE).photo.image)
+    recipe = Recipe.from_dict({**method.TINY_RECIPE, "avatar": {"use": "mine"}, "training": {"steps": 0}}, "test")
+    path = build(home / "tiny.png", home / "a.avatar", recipe=recipe, registry=Registry.load(["tiny.py"]), device="cpu")
+    without = Registry.load(["tiny.py", "no:mine"])
+    with pytest.raises(PluginError, match=r"^avatar 'mine' was left out with -p no:mine\.$"):
+        avatarkit.load(path, registry=without)
+    with pytest.raises(PluginError, match=r"no component 'other' of the kind avatar\..* Left out: -p no:mine\.$"):
+        without.get("avatar", "other")
+    shown = run("info", str(path), "-p", "tiny.py", "-p", "no:mine")
+    assert "Note: avatar 'mine' was left out with -p no:mine; to draw this avatar, leave out that option." in shown.stdout
+    for name in ("mine", "avatar/mine"):
+        checked = run("plugins", "check", name, "-p", "no:mine")
+        assert checked.exit_code == 2
+        assert "'mine' was left out with -p no:mine." in checked.stderr
+    del sys.modules["tiny"]

@@ -73,11 +73,13 @@ class Registry:
         plugins: loaded plugins, by name.
         problems: problems with plugins.
         known: (kind, name) -> how to get a component that is known but not installed.
+        left_out: names of the plugins that ``no:NAME`` left out.
     """
 
     plugins: dict[str, Plugin] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     known: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
     _components: dict[tuple[str, str], list[ComponentSpec]] = field(default_factory=dict)
     _manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager("avatarkit"))
     _strict: bool = False
@@ -100,15 +102,15 @@ class Registry:
         Raises:
             PluginError: a file cannot be loaded, or ``AVATARKIT_STRICT`` is set and a plugin is broken.
         """
-        registry = cls(known=known or {}, _strict=environ.get("AVATARKIT_STRICT", "0") not in ("", "0"))
+        given, seconds = list(dict.fromkeys(str(file) for file in files)), import_seconds(environ)
+        left_out = frozenset(text.removeprefix("no:") for text in given if text.startswith("no:"))
+        registry = cls(known=known or {}, left_out=left_out, _strict=environ.get("AVATARKIT_STRICT", "0") not in ("", "0"))
         registry._manager.add_hookspecs(hookspecs)
         if environ.get("AVATARKIT_TRACE", "0") not in ("", "0"):
             registry._manager.trace.root.setwriter(sys.stderr.write)
             registry._manager.enable_tracing()
         allowed = environ.get("AVATARKIT_PLUGINS")
         names = None if allowed is None else {name.strip() for name in allowed.split(",") if name.strip()}
-        given, seconds = list(dict.fromkeys(str(file) for file in files)), import_seconds(environ)
-        left_out = {text.removeprefix("no:") for text in given if text.startswith("no:")}
         own = user_plugins(environ)
         registry._load_entry_points(names, left_out, {path.stem for path in own}, seconds)
         for path in own:
@@ -157,14 +159,17 @@ class Registry:
             raise PluginError(_clash(found))
         if found:
             return found[0]
+        if name in self.left_out:
+            raise PluginError(f"{kind} {name!r} was left out with -p no:{name}.")
+        out = f" Left out: -p no:{' -p no:'.join(sorted(self.left_out))}." if self.left_out else ""
         if (kind, name) in self.known:
-            raise PluginError(f"{kind} {name!r} is not installed. {self.known[kind, name]}")
+            raise PluginError(f"{kind} {name!r} is not installed. {self.known[kind, name]}{out}")
         names = list(self.components(kind))
         elsewhere = sorted(k for k, n in self._components if n == name)
         hint = f" (It is of the kind {elsewhere[0]}.)" if elsewhere else did_you_mean(name, names)
         listed = f"Installed: {', '.join(names)}." if names else "No installed plugin has one."
         broken = f" {len(self.problems)} plugin problem(s): see avatarkit plugins list." if self.problems else ""
-        raise PluginError(f"There is no component {name!r} of the kind {kind}.{hint} {listed}{broken}")
+        raise PluginError(f"There is no component {name!r} of the kind {kind}.{hint} {listed}{out}{broken}")
 
     def undrawn(self, features: Iterable[str], renderer: ComponentSpec) -> str:
         """Say which features of an avatar's Gaussians a renderer does not draw, and what to choose; "" if it draws all."""
@@ -247,7 +252,7 @@ class Registry:
 
     # ---------------------------------------------------------------------------------------------------------- loading
 
-    def _load_entry_points(self, allowed: set[str] | None, left_out: set[str], own: set[str], seconds: float) -> None:
+    def _load_entry_points(self, allowed: set[str] | None, left_out: frozenset[str], own: set[str], seconds: float) -> None:
         seen: set[tuple[str, str]] = set()
         entries = sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name)
         names = {entry.name for entry in entries} | own

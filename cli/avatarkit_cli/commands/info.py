@@ -70,7 +70,10 @@ def _absent(manifest: dict[str, Any], registry: Registry) -> list[str]:
         if part and part["name"] not in registry.components(SLOTS[slot]):
             package = _one_line(part.get("distribution", ""))
             remedy = f"use --plugin {package}" if package.endswith(".py") else f"install {package or 'its package'}"
-            found.append(f"{slot} {_one_line(part['name'])!r} is not installed here; to draw this avatar, {remedy}.")
+            state = "is not installed here"
+            if part["name"] in registry.left_out:
+                state, remedy = f"was left out with -p no:{part['name']}", "leave out that option"
+            found.append(f"{slot} {_one_line(part['name'])!r} {state}; to draw this avatar, {remedy}.")
     return found
 
 

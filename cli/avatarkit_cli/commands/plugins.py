@@ -172,6 +172,8 @@ def _find(registry: Registry, name: str) -> list[ComponentSpec]:
     everything = {kind: registry.components(kind) for kind in KINDS}
     found = [components[name] for components in everything.values() if name in components]
     if not found:
+        if name in registry.left_out:
+            raise PluginError(f"{name!r} was left out with -p no:{name}.")
         for (kind, known), hint in registry.known.items():
             if known == name:
                 raise PluginError(f"{kind} {name!r} is not installed. {hint}")
