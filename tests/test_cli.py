@@ -276,7 +276,7 @@ def test_plugins_list_as_json_and_as_a_table_of_80_columns() -> None:
     result = run_fresh("plugins", "list", "--json")
     data = json.loads(result.stdout)
     assert result.returncode == 0
-    assert {"plugins", "components", "problems"} == set(data)
+    assert {"plugins", "components", "commands", "problems"} == set(data)
     assert {"avatar", "loss"} <= {c["kind"] for c in data["components"]}
     table = run_fresh("plugins").stdout
     assert "coupled-gs" in table

@@ -524,6 +524,26 @@ def test_a_command_that_two_plugins_add_names_both(home: Path) -> None:
     assert f"Note: plugin 'two' of two.py: {sentence}" in called.stderr
 
 
+def test_commands_are_listed_with_their_owner_and_not_checked(home: Path) -> None:
+    (home / "mine.py").write_text(
+        "from avatarkit import hookimpl\n@hookimpl\ndef register_commands(cli):\n    @cli.command('count')\n"
+        "    def count():\n        \"\"\"Count parts.\n\n        More.\n        \"\"\"\n"
+    )
+    listed = run("plugins", "list", "-p", "mine.py")
+    (row,) = [" ".join(line.split()) for line in listed.stdout.splitlines() if line.startswith("command")]
+    assert row == "command count Count parts. [of plugin 'mine' of mine.py]"
+    data = json.loads(run("plugins", "list", "-p", "mine.py", "--json").stdout)
+    assert data["commands"] == [{"name": "count", "plugin": "mine", "summary": "Count parts."}]
+    tests = "Commands are checked by their own tests, which avatarkit plugins new --kind command makes"
+    for name, owner in (("count", "the plugin 'mine' of mine.py"), ("build", "avatarkit itself")):
+        for text in (name, f"command/{name}"):
+            result = run("plugins", "check", text, "-p", "mine.py")
+            assert result.exit_code == 2
+            assert result.stderr.startswith(f"avatarkit: {name!r} is a command of {owner}. {tests};")
+    absent = run("plugins", "check", "command/cuont", "-p", "mine.py")
+    assert absent.stderr == "avatarkit: No plugin adds a command 'cuont'. See avatarkit plugins list.\n"
+
+
 OWN_AVATAR = """
 from avatarkit import hookimpl
 from avatarkit.testing.method import TinyAvatar

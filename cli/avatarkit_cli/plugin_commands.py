@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-__all__ = ["OWN_COMMANDS", "add_commands"]
+if TYPE_CHECKING:
+    from avatarkit.registry import Plugin
+
+__all__ = ["OWN_COMMANDS", "PluginCommand", "add_commands"]
 
 OWN_COMMANDS = (
     "build", "animate", "render", "view", "export", "track", "evaluate", "info", "motions", "plugins", "weights", "doctor",
@@ -14,11 +18,31 @@ OWN_COMMANDS = (
 """Names that no plugin can take."""
 
 
-def add_commands(registry: Any, cli: typer.Typer) -> None:
-    """Let plugins add commands; one whose name is taken is left out, and recorded as a problem."""
+@dataclass(frozen=True)
+class PluginCommand:
+    """A command that a plugin adds.
+
+    Attributes:
+        name: what is typed after ``avatarkit``.
+        plugin: its owner.
+        summary: first line of its help.
+    """
+
+    name: str
+    plugin: Plugin
+    summary: str
+
+
+def add_commands(registry: Any, cli: typer.Typer) -> dict[str, PluginCommand]:
+    """Let plugins add commands; one whose name is taken is left out, and recorded as a problem.
+
+    Returns:
+        name -> the command, without those that were left out.
+    """
     from avatarkit.registry.specs import where
 
     owners = dict.fromkeys(OWN_COMMANDS, "avatarkit itself")
+    kept: dict[str, PluginCommand] = {}
     known = {id(entry) for infos in (cli.registered_commands, cli.registered_groups) for entry in infos}
 
     def added(plugin: Any) -> str | None:
@@ -33,6 +57,9 @@ def add_commands(registry: Any, cli: typer.Typer) -> None:
                 else:
                     owners[name] = f"the plugin {where(plugin)}"
                     known.add(id(new))
+                    text = next((t for t in (new.help, getattr(new.callback, "__doc__", "")) if isinstance(t, str)), "")
+                    kept[name] = PluginCommand(name, plugin, next(iter(text.strip().splitlines()), ""))
         return f"It adds the command {' and '.join(taken)}; its own is left out." if taken else None
 
     registry.register_commands(cli, added)
+    return kept

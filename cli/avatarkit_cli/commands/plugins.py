@@ -11,6 +11,7 @@ import typer
 from avatarkit_cli.shared import JsonFlag, PluginFiles, confirm, load_registry, parse_options, print_json, say, table, tell
 
 if TYPE_CHECKING:
+    from avatarkit.errors import PluginError
     from avatarkit.registry import ComponentSpec, Registry
 
 __all__ = ["app"]
@@ -26,7 +27,7 @@ def _default(ctx: typer.Context, plugin: PluginFiles = None, as_json: JsonFlag =
 
 @app.command("list")
 def list_plugins(plugin: PluginFiles = None, as_json: JsonFlag = False) -> None:
-    """List all components, and problems with plugins."""
+    """List all components, commands of plugins, and problems with plugins."""
     _list(load_registry(plugin), as_json)
 
 
@@ -167,11 +168,15 @@ def _find(registry: Registry, name: str) -> list[ComponentSpec]:
     from avatarkit.registry import KINDS
 
     kind, slash, rest = name.partition("/")
+    if slash and kind == "command":
+        raise _about_command(registry, rest) or PluginError(f"No plugin adds a command {rest!r}. See avatarkit plugins list.")
     if slash:
         return [registry.get(SLOTS.get(kind, kind), rest)]  # a slot of a recipe means its kind
     everything = {kind: registry.components(kind) for kind in KINDS}
     found = [components[name] for components in everything.values() if name in components]
     if not found:
+        if about := _about_command(registry, name):
+            raise about
         if name in registry.left_out:
             raise PluginError(f"{name!r} was left out with -p no:{name}.")
         for (kind, known), hint in registry.known.items():
@@ -182,11 +187,26 @@ def _find(registry: Registry, name: str) -> list[ComponentSpec]:
     return found
 
 
+def _about_command(registry: Registry, name: str) -> PluginError | None:
+    """Return what to say where a command is named instead of a component; None if there is no such command."""
+    from avatarkit.errors import PluginError
+    from avatarkit.registry.specs import where
+    from avatarkit_cli.plugin_commands import OWN_COMMANDS, add_commands
+
+    found = add_commands(registry, typer.Typer()).get(name)
+    if found is None and name not in OWN_COMMANDS:
+        return None
+    owner = f"the plugin {where(found.plugin)}" if found else "avatarkit itself"
+    tests = " Commands are checked by their own tests, which avatarkit plugins new --kind command makes;"
+    return PluginError(f"{name!r} is a command of {owner}.{tests} avatarkit {name} --help explains it.")
+
+
 def _list(registry: Registry, as_json: bool) -> None:
     from avatarkit.registry import KINDS
+    from avatarkit.registry.specs import where
     from avatarkit_cli.plugin_commands import add_commands
 
-    add_commands(registry, typer.Typer())
+    commands = add_commands(registry, typer.Typer()).values()
 
     components = [c for kind in KINDS for c in registry.components(kind).values()]
     if as_json:
@@ -194,6 +214,7 @@ def _list(registry: Registry, as_json: bool) -> None:
             {
                 "plugins": [dataclasses.asdict(p) for p in registry.plugins.values()],
                 "components": [_summary(c) for c in components],
+                "commands": [{"name": c.name, "plugin": c.plugin.name, "summary": c.summary} for c in commands],
                 "problems": [dataclasses.asdict(p) for p in registry.problems],
             }
         )
@@ -203,6 +224,8 @@ def _list(registry: Registry, as_json: bool) -> None:
         missing = _missing(component)
         note = f" [missing: {', '.join(missing)}]" if missing else ""
         rows.append((component.kind, component.name, component.summary + note))
+    for command in commands:
+        rows.append(("command", command.name, f"{command.summary} [of plugin {where(command.plugin)}]".lstrip()))
     table(("kind", "name", "description"), rows)
     for problem in registry.problems:
         say(f"\nProblem with plugin {problem.owner}: {problem}")
