@@ -280,15 +280,14 @@ def package_of(name: str) -> str:
 
 
 def require_free(name: str, kind: str, registry: Registry) -> None:
-    """Check that no component, command or package has the name of a new plugin.
+    """Check that no component, plugin or package has the name of a new plugin.
 
     Raises:
         ConfigError: one has it.
     """
     if kind in KINDS and name in (taken := registry.components(kind)):
-        raise ConfigError(f"There is a {taken[name].owner} already, of {taken[name].maker}. Choose another name.")
-    if kind == "command" and name in OWN_COMMANDS:
-        raise ConfigError(f"avatarkit has a command {name!r} of its own. Choose another name.")
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise ConfigError(f"There is {article} {taken[name].owner} already, of {taken[name].maker}. Choose another name.")
     if name in registry.plugins:
         raise ConfigError(f"There is a plugin {where(registry.plugins[name])} already. Choose another name.")
     if f"avatarkit-{name}" == DISTRIBUTION or importlib.util.find_spec(package_of(name)) is not None:
@@ -304,7 +303,7 @@ def render_project(name: str, kind: str, example: str | None = None) -> dict[str
         example: of ``EXAMPLES``, what to start from instead of the kind's smallest component.
 
     Raises:
-        ConfigError: the name, the kind or the example is invalid.
+        ConfigError: the name, the kind or the example is invalid, or avatarkit itself has a command of that name.
     """
     kind = current_name(kind)
     if kind not in WHAT:
@@ -312,6 +311,8 @@ def render_project(name: str, kind: str, example: str | None = None) -> dict[str
     name = name.removeprefix("avatarkit-")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         raise ConfigError(f"{name!r} is not a valid plugin name: use lower-case letters and digits with hyphens, e.g. my-{kind}.")
+    if kind == "command" and name in OWN_COMMANDS:
+        raise ConfigError(f"{name!r} is a command of avatarkit already. Choose another name.")
     package = package_of(name)
     cls = "".join(part.capitalize() for part in name.split("-"))
     summary, use = WHAT[kind]
