@@ -8,6 +8,7 @@ import math
 import cv2
 import numpy as np
 import torch
+from skimage.draw import disk
 
 from avatarkit.errors import InputError
 from avatarkit.interfaces import Context
@@ -175,8 +176,8 @@ def _shows(alpha: np.ndarray, probability: np.ndarray, person: Anatomy | None) -
     """
     subject = probability > 0.8
     if person is not None:
-        y, x = np.mgrid[: alpha.shape[0], : alpha.shape[1]].astype(np.float32)
-        subject = np.hypot(x - person.x, y - person.y) < 0.35 * person.head
+        subject = np.zeros(alpha.shape, bool)
+        subject[disk((person.y, person.x), 0.35 * person.head, shape=alpha.shape)] = True
     behind = probability < 0.2
     return bool(alpha[subject].mean() > 0.5 and (not behind.any() or alpha[behind].mean() < 0.5))
 
