@@ -301,3 +301,10 @@ def test_listing_loads_no_heavy_library() -> None:
     result = json.loads(run.stdout)
     assert result["heavy"] == []
     assert result["plugins"] >= 1
+
+
+def test_components_made_without_a_build_keep_files_in_the_users_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AVATARKIT_CACHE", str(tmp_path / "mine"))
+    assert Context().cache == tmp_path / "mine"

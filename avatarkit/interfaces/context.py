@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 import torch
 
 from avatarkit.errors import MissingWeights
-from avatarkit.utils.paths import find_weights
+from avatarkit.utils.paths import cache_folder, find_weights
 
 if TYPE_CHECKING:
     from avatarkit.interfaces.avatar import AvatarModel
@@ -91,7 +91,7 @@ class Context:
 
     device: torch.device = torch.device("cpu")
     seed: int = 0
-    cache: Path = Path.home() / ".cache" / "avatarkit"
+    cache: Path = field(default_factory=cache_folder)
     get: GetComponent = field(default=_nothing)
     progress: Callable[..., None] = field(default=_silent)
     weights: Callable[[str], Path] = field(default=require_weights)
