@@ -1,4 +1,8 @@
-"""Fetches files over HTTP: whole or not at all, resumed where they were cut off, checked before they count."""
+"""Fetches files over HTTP: whole or not at all, resumed where they were cut off, checked before they count.
+
+Written by hand, because huggingface_hub installs 15 MB (with hf-xet), imports in 0.25 s beside 0.17 s of this module, and checks
+over HTTP the size of a file but not its sha256.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""BiRefNet as a ``MattingModel``."""
+"""BiRefNet as a ``MattingModel``.
+
+Foreground colors are estimated by hand for the reason in ``avatarkit_mediapipe.closed_form``: PyMatting compiles for 108 seconds
+when it is first imported.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,10 @@ Alpha is that of closed-form matting (Levin, Lischinski, Weiss, A Closed-Form So
 within each 3 x 3 window alpha is a linear function of color. The system holds the unknown pixels only, which form thin
 bands, so it is solved directly and without compiled helpers. Foreground colors follow Forte (Approximate Fast
 Foreground Color Estimation, 2021).
+
+Written by hand, because PyMatting compiles all its functions when it is first imported, for 108 seconds on a busy machine, and
+imports in 1 second from then on. Its colors of two photos blended with a known matte are off by a third less (0.028 beside 0.041
+at 512 x 512), in 2 to 8 times the time.
 """
 
 from __future__ import annotations

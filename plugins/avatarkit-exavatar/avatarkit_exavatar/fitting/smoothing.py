@@ -4,6 +4,9 @@ Each frame contributes its quadratic model of the objective, and a penalty on ac
 an unknown is scaled by how well the pictures determine it, so that all unknowns get the same cutoff frequency: half of a
 movement at the cutoff remains, slower gestures stay. Accelerations larger than noise then get a weaker penalty. Where pictures
 do not show a body part, the penalty alone interpolates.
+
+The system is solved by hand, because the last bits of ``scipy.linalg.solveh_banded`` depend on its number of threads, which
+``single_threaded`` does not set. On one thread both take 0.25 s for 104 frames of 170 unknowns, and differ by 2e-15.
 """
 
 from __future__ import annotations
