@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import json
 import os
 import subprocess
@@ -9,11 +11,12 @@ import sys
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from typer.testing import CliRunner
 
+from avatarkit.config.options import Range
 from avatarkit.registry import KINDS
 from avatarkit_cli.main import app
 
@@ -89,6 +92,31 @@ def test_new_projects_are_clean_code(projects: Path) -> None:
     if "No module named ruff" in ruff.stderr:
         pytest.skip("ruff is not installed")
     assert ruff.returncode == 0, ruff.stdout
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_of_a_new_project_have_ranges(kind: str) -> None:
+    config = importlib.import_module(f"avatarkit_cli.authoring.templates.{kind}").Config
+    hints = get_type_hints(config, include_extras=True)
+    numbers = [f.name for f in dataclasses.fields(config) if type(f.default) in (int, float)]
+    assert numbers
+    for name in numbers:
+        (allowed,) = [mark for mark in getattr(hints[name], "__metadata__", ()) if isinstance(mark, Range)]
+        assert getattr(config(), name) in allowed
+        assert -3 not in allowed
+
+
+def test_an_option_out_of_its_range_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    template = "avatarkit_cli.authoring.templates.exporter"
+    (tmp_path / "table.py").write_text(
+        "from avatarkit import hookimpl\n@hookimpl\ndef register_exporters(register):\n"
+        f"    register('table', target='{template}:Example', config='{template}:Config', summary='x')\n"
+    )
+    result = run("plugins", "check", "table", "-p", "table.py", "--set", "digits=-3")
+    sys.modules.pop("table", None)
+    assert result.exit_code == 2
+    assert result.stderr == "avatarkit: Option 'digits' of exporter 'table' must be 0 to 15, not -3 (from --set digits=-3).\n"
 
 
 @pytest.mark.parametrize(

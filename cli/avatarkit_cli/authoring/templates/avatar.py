@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 
 from avatarkit import BodyParams, Context, Gaussians, LabelClip, Mesh, StoreError, Subject
+from avatarkit.config.options import Range
 from avatarkit.interfaces import ParameterGroup, Posed, TensorSpec
 
 
@@ -15,11 +17,11 @@ from avatarkit.interfaces import ParameterGroup, Posed, TensorSpec
 class Config:
     """Options of the avatar."""
 
-    scale: float = 0.012
+    scale: Annotated[float, Range(0.0001, 1, "m")] = 0.012
     """Standard deviation of a new Gaussian in meters."""
-    lr_color: float = 0.02
+    lr_color: Annotated[float, Range(1e-6, 1)] = 0.02
     """Learning rate of the colors."""
-    lr_scale: float = 0.01
+    lr_scale: Annotated[float, Range(1e-6, 1)] = 0.01
     """Learning rate of the logarithm of the scales."""
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 
 from avatarkit import Context
+from avatarkit.config.options import Range
 from avatarkit.testing import TinyBody
 
 
@@ -14,7 +16,7 @@ from avatarkit.testing import TinyBody
 class Config:
     """Options of the body model."""
 
-    stature: float = 1.0
+    stature: Annotated[float, Range(0.1, 10)] = 1.0
     """Body height as a factor; 1 is about 1.7 meters."""
 
 
@@ -28,7 +30,5 @@ class Example(TinyBody):
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__()
-        if config.stature <= 0:
-            raise ValueError("stature must be positive")
         self._template: torch.Tensor = self._template * config.stature
         self._heads: torch.Tensor = self._heads * config.stature

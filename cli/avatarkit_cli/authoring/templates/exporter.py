@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from avatarkit import BodyParams, Context
+from avatarkit.config.options import Range
 from avatarkit.interfaces import AvatarModel
 from avatarkit.utils.files import write_text
 
@@ -15,7 +16,7 @@ from avatarkit.utils.files import write_text
 class Config:
     """Options of the exporter."""
 
-    digits: int = 5
+    digits: Annotated[int, Range(0, 15)] = 5
     """Decimal places of coordinates in meters."""
 
 

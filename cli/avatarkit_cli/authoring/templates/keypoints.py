@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avatarkit import Context, InputError, Keypoints
+from avatarkit.config.options import Range
 
 
 @dataclass(frozen=True)
 class Config:
     """Options of the detector."""
 
-    tolerance: int = 25
+    tolerance: Annotated[int, Range(0, 255)] = 25
     """Largest difference from the wall's color, 0 to 255, at which a pixel counts as wall."""
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 
 from avatarkit import Context, LabelClip, Mesh, Motion, Subject
+from avatarkit.config.options import Range
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Config:
 
     region: Literal["body", "head"] = "body"
     """What the frames show: ``body`` or ``head``."""
-    frames: int = 8
+    frames: Annotated[int, Range(1, 1000)] = 8
     """Frames per clip."""
 
 

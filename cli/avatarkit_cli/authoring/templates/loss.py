@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 
 from avatarkit import Context
+from avatarkit.config.options import Range
 from avatarkit.interfaces import TrainStep
 
 
@@ -14,7 +16,7 @@ from avatarkit.interfaces import TrainStep
 class Config:
     """Options of the loss."""
 
-    limit: float = 0.95
+    limit: Annotated[float, Range(0, 1)] = 0.95
     """Brightness, 0 to 1, above which colors are penalized."""
 
 

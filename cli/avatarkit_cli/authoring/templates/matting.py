@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 
 from avatarkit import Context, InputError, Keypoints, Matte, Photo
+from avatarkit.config.options import Range
 
 
 @dataclass(frozen=True)
 class Config:
     """Options of the matting model."""
 
-    tolerance: float = 0.1
+    tolerance: Annotated[float, Range(0, 1)] = 0.1
     """Largest difference from the wall's color, 0 to 1, at which a pixel counts as wall."""
 
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 
 from avatarkit import Context, InputError, Motion
+from avatarkit.config.options import Range
 
 
 @dataclass(frozen=True)
 class Config:
     """Options of the motion source."""
 
-    fps: float = 30.0
+    fps: Annotated[float, Range(1, 240)] = 30.0
     """Frames per second."""
-    degrees: float = 20.0
+    degrees: Annotated[float, Range(0, 90)] = 20.0
     """Largest head rotation to each side, in degrees."""
 
 

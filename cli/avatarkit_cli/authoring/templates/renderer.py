@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 
 from avatarkit import Camera, Context, Gaussians, Mesh
+from avatarkit.config.options import Range
 from avatarkit.reference.gaussians import render_gaussians
 from avatarkit.reference.meshes import render_mesh
 from avatarkit.types.gaussians import GaussianRendering
@@ -17,7 +19,7 @@ from avatarkit.types.mesh import MeshRendering
 class Config:
     """Options of the renderer."""
 
-    least_opacity: float = 0.0
+    least_opacity: Annotated[float, Range(0, 1)] = 0.0
     """Opacity, 0 to 1, below which Gaussians are not rendered."""
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import torch
 
 from avatarkit import Context, Motion
+from avatarkit.config.options import Range
 from avatarkit.types.speech import Cue, Sound, Viseme
 
 
@@ -16,7 +18,7 @@ from avatarkit.types.speech import Cue, Sound, Viseme
 class Config:
     """Options of the speech driver."""
 
-    jaw: float = 0.5
+    jaw: Annotated[float, Range(0, 1)] = 0.5
     """How far the loudest moment opens the jaw, 0 to 1."""
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from avatarkit import BodyParams, Camera, Context, Keypoints, Matte, Motion, Photo, Subject
+from avatarkit.config.options import Range
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Config:
 
     base: str = "exavatar"
     """Name of the tracker whose motions are smoothed."""
-    strength: float = 0.5
+    strength: Annotated[float, Range(0, 1)] = 0.5
     """Weight of the neighboring frames in each frame, 0 to 1."""
 
 
