@@ -479,6 +479,20 @@ def test_the_author_of_a_file_is_told_to_mend_it(how: str, folder: str, home: Pa
     assert "Traceback" not in text
 
 
+def test_a_file_without_hooks_is_one_sentence(home: Path) -> None:
+    text = "class Loss:\n    def __call__(self, step):\n        return step.rendering.rgb.mean()\n"
+    (home / "mine.py").write_text(text)
+    result = run("plugins", "list", "-p", "mine.py")
+    assert result.exit_code == 2
+    how = "ecorate a function with @hookimpl (from avatarkit import hookimpl).\n"
+    assert result.stderr == f"avatarkit: --plugin mine.py registers nothing: d{how}"
+    del sys.modules["mine"]
+    (home / "cache" / "plugins").mkdir(parents=True)
+    (home / "mine.py").rename(home / "cache" / "plugins" / "mine.py")
+    (problem,) = json.loads(run("plugins", "list", "--json").stdout)["problems"]
+    assert f"{problem['message']} {problem['remedy']}\n" == f"It registers nothing. D{how}"
+
+
 def test_a_dry_run_asks_the_author_for_the_license(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AVATARKIT_PLUGINS")
     (home / "mine.py").write_text(

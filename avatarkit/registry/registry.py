@@ -61,6 +61,8 @@ KINDS: dict[str, str] = {
 }
 """Kind of component -> the hook that registers it."""
 
+_MARK = "decorate a function with @hookimpl (from avatarkit import hookimpl)."
+
 _FORMER_HOOKS = {"register_matters": "matting"}
 """Former hook -> kind of component; it still works, with a deprecation warning from pluggy."""
 
@@ -119,7 +121,10 @@ class Registry:
         for text in given:
             if not text.startswith("no:"):
                 path = Path(text)
-                registry.add(import_file(path, seconds), path.stem, str(path))
+                module = import_file(path, seconds)
+                registry.add(module, path.stem, str(path))
+                if not registry._manager.get_hookcallers(module):
+                    raise PluginError(f"--plugin {path} registers nothing: {_MARK}")
         return registry
 
     def _add_own(self, path: Path, seconds: float) -> None:
@@ -131,7 +136,10 @@ class Registry:
             message = str(error).removeprefix("--plugin ")
             self._problem(plugin, message, f"Fix it, or move it out of {path.parent}.", error)
         else:
+            before = len(self.problems)
             self._add(plugin, module)
+            if len(self.problems) == before and not self._manager.get_hookcallers(module):
+                self._problem(plugin, "It registers nothing.", f"{_MARK[0].upper()}{_MARK[1:]}")
 
     # ---------------------------------------------------------------------------------------------------------- look-up
 
