@@ -18,7 +18,7 @@ DOMAIN = {"appearance", "labelling", "motion", "testing"}
 LIMITS = {
     "__init__": 20,
     "__main__": 30,
-    "animation": 400,
+    "animation": 440,
     "components": 170,
     "config": 530,
     "errors": 30,
@@ -30,7 +30,7 @@ LIMITS = {
     "metrics": 100,
     "pipeline": 640,
     "reference": 190,
-    "registry": 840,
+    "registry": 850,
     "rendering": 30,
     "report": 230,
     "storage": 930,
@@ -86,4 +86,4 @@ def test_no_package_of_the_core_grows(name: str) -> None:
 
 
 def test_the_core_does_not_grow() -> None:
-    assert sum(core_lines().values()) <= 8430
+    assert sum(core_lines().values()) <= 8470
