@@ -49,14 +49,14 @@ def run_fresh(*arguments: str, **environ: str) -> subprocess.CompletedProcess[st
 
 
 def test_help_is_quick() -> None:
-    """0.3 s of processor time; the median of several runs, since machines are busy at times."""
+    """0.3 s of processor time, half as much again on slow machines; the median of several runs, since they are busy at times."""
     times = []
     for _ in range(5):
         before = os.times()
         assert run_fresh("--help").returncode == 0
         after = os.times()
         times.append(after.children_user + after.children_system - before.children_user - before.children_system)
-    assert statistics.median(times) < 0.3
+    assert statistics.median(times) < 0.45
 
 
 def test_no_arguments_show_help() -> None:

@@ -68,8 +68,8 @@ def require_weights(name: str) -> Path:
     found = find_weights(name)
     if found is None:
         raise MissingWeights(
-            f"There are no weights {name!r}. Name them in Needs(weights=({name!r},)) of the component that uses them, "
-            "and get them with avatarkit weights."
+            f"There are no weights {name!r}. Name them in Needs(weights=({name!r},)) of the component that uses them, and get "
+            f"them with avatarkit weights fetch {name} or avatarkit weights add {name} FILE."
         )
     return found
 

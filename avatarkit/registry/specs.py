@@ -276,7 +276,8 @@ def make_register(kind: str, plugin: Plugin, added: list[ComponentSpec]) -> Call
     """Return the ``register`` function that a hook receives."""
 
     def register(name: str, **fields: Any) -> None:
-        if not fields.keys() & {"license", "licence"}:
+        if fields.get("license", fields.get("licence")) is None:
+            fields.pop("licence", None)
             fields["license"] = License() if plugin.bundled else UNDECLARED
         spec = ComponentSpec(kind, name, plugin, **fields)
         _check_fields(spec)
