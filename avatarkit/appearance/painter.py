@@ -7,6 +7,7 @@ corrected for the difference in light between the sides; colors spread over the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional
@@ -73,6 +74,37 @@ class Paint:
     confidence: torch.Tensor
     seen: torch.Tensor
     shown: torch.Tensor
+
+
+class _Layers(NamedTuple):
+    """What lies below the photo at vertices, or at points between them.
+
+    Attributes:
+        skin, worn: (n, 3) colors of bare skin and of clothes there. light: (n, 3) difference to the mirror image.
+        direction: (n, 3) on eyes and scalp, from the ball's center. usual: (n, 3) expected color.
+        eye, scalp, teeth, cloth: (n,) 0 or 1. arc: (n,) meters along the row of teeth. bareness: (n,) see ``PhotoPainter``.
+    """
+
+    skin: torch.Tensor
+    light: torch.Tensor
+    direction: torch.Tensor
+    usual: torch.Tensor
+    worn: torch.Tensor
+    eye: torch.Tensor
+    scalp: torch.Tensor
+    teeth: torch.Tensor
+    arc: torch.Tensor
+    cloth: torch.Tensor
+    bareness: torch.Tensor
+
+    def table(self) -> torch.Tensor:
+        """(n, 21) all of it side by side, to be interpolated at once."""
+        return torch.cat([x if x.ndim == 2 else x[:, None] for x in self], 1)
+
+    @classmethod
+    def of(cls, table: torch.Tensor) -> _Layers:
+        """Take what ``table`` put side by side apart."""
+        return cls(*table[:, :15].split(3, 1), *table[:, 15:].unbind(1))
 
 
 class PhotoPainter:
@@ -200,9 +232,10 @@ class PhotoPainter:
                 direction[ball] = functional.normalize(self._rest[ball] - center, dim=-1)
         teeth = region == REGIONS.index("teeth")
         arc = torch.where(teeth, dental_arc(self._rest, teeth), 0.0)
-        flags = torch.stack([eye, scalp, teeth, arc, cloth, self.bareness], 1)
-        self._below = torch.cat([skin, light, direction, expected.color, cloths, flags], 1)
-        self._eyes = self._estimate_eyes(expected)
+        flags = (x.float() for x in (eye, scalp, teeth, arc, cloth, self.bareness))
+        layers = _Layers(skin, light, direction, expected.color, cloths, *flags)
+        self._below = layers.table()
+        self._eyes = self._estimate_eyes(direction, expected)
         self._strand_contrast = self._measure_strands()
 
     def _close_lids(self, body: BodyModel, base: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
@@ -229,10 +262,10 @@ class PhotoPainter:
         grid = torch.tensor([(a, b, 6 - a - b) for a in range(7) for b in range(7 - a)]) / 6.0
         return faces.repeat_interleave(len(grid)), grid.repeat(len(faces), 1)
 
-    def _estimate_eyes(self, expected: Expected) -> EyeColors:
+    def _estimate_eyes(self, direction: torch.Tensor, expected: Expected) -> EyeColors:
         face, weights = self._dense("eyes")
         color, seen = self._photo.look(barycentric(self._attributes[:, :LOOKUP], self._faces[face], weights))
-        axis = functional.normalize(barycentric(self._below[:, 6:9], self._faces[face], weights), dim=-1)
+        axis = functional.normalize(barycentric(direction, self._faces[face], weights), dim=-1)
         return EyeColors.estimate(axis[:, 2].clamp(-1.0, 1.0).acos().rad2deg(), color, seen, expected)
 
     def _measure_strands(self) -> float:
@@ -271,21 +304,19 @@ class PhotoPainter:
         value = torch.cat([self._attributes[:, LOOKUP:], self._below], 1)
         value = barycentric(value, self._faces[face_index], weights)
         color, seen = self._photo.look(value[:, :LOOKUP])
-        value = value[:, LOOKUP:]
-        base, light, direction, usual, worn = value[:, :15].split(3, -1)
-        is_eye, hair, teeth, arc, cloth, bareness = value[:, 15:].unbind(-1)
-        at = (self._uv[face_index] * weights[..., None]).sum(1)
+        at = _Layers.of(value[:, LOOKUP:])
+        place, worn = (self._uv[face_index] * weights[..., None]).sum(1), at.worn
         for where, fabric in self._fabrics:
             mine = where[face_index]
-            worn[mine] += fabric(at[mine])
-        base = torch.lerp(worn, base, smoothstep(bareness, 0.5 - _HEM, 0.5 + _HEM)[:, None])
-        direction = functional.normalize(direction, dim=-1)
-        base = base * (1.0 + self._strand_contrast * hair * hair_strands(direction))[:, None]
-        base = base * (1.0 - teeth * tooth_gaps(arc))[:, None]
-        base = torch.where(is_eye[:, None] > 0.5, self._eyes(direction), base)
-        color = color + light
-        odd = cloth * smoothstep((color - usual).norm(dim=1), *_ONE_SIDED)
-        copied = smoothstep(seen, 0.05, 0.5) * (is_eye <= 0.5) * (1.0 - odd)
+            worn[mine] += fabric(place[mine])
+        base = torch.lerp(worn, at.skin, smoothstep(at.bareness, 0.5 - _HEM, 0.5 + _HEM)[:, None])
+        direction = functional.normalize(at.direction, dim=-1)
+        base = base * (1.0 + self._strand_contrast * at.scalp * hair_strands(direction))[:, None]
+        base = base * (1.0 - at.teeth * tooth_gaps(at.arc))[:, None]
+        base = torch.where(at.eye[:, None] > 0.5, self._eyes(direction), base)
+        color = color + at.light
+        odd = at.cloth * smoothstep((color - at.usual).norm(dim=1), *_ONE_SIDED)
+        copied = smoothstep(seen, 0.05, 0.5) * (at.eye <= 0.5) * (1.0 - odd)
         rgb = copied[:, None] * color + (1.0 - copied)[:, None] * base
         return rgb, copied * _MIRRORED * seen + (1.0 - copied) * _SPREAD
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy import ndimage
-from scipy.cluster.vq import kmeans2
 from skimage.color import rgb2lab
 from torch.nn import functional
 
+from avatarkit.appearance.color_mixture import CLUSTERS, ColorMixture, color_clusters
 from avatarkit.appearance.hands import seen_hands
 from avatarkit.appearance.skin import skin_likeness
 from avatarkit.geometry.mesh_graph import REGIONS, screened_poisson, surface_regions, vertices_below
@@ -49,14 +49,11 @@ _HAIR, _FALL, _LENGTH, _ASIDE = 0.06, 0.8, 0.45, 0.20  # meters: standing hair; 
 _HELD, _HELD_REACH = 1.5, 0.08  # cost of a held thing; meters from the hand (one standard deviation)
 _OTHER, _OTHER_NEAR, _OTHER_REACH = 1.5, 4.5, 0.04  # cost of what the matte took in by mistake: far off, more at the mesh; meters
 _NEVER = 12.0  # cost of the impossible
-_CLUSTERS, _SAMPLES, _LEAST = 5, 4000, 40  # clusters of a part's colors, pixels they are learnt from at most and at least
+_LEAST = 40  # pixels from which a part's colors are learned
 _GLOVED = 0.2  # part of the hands that looks like skin, below which they wear gloves
 _GLARE = 12.0  # CIELAB lightness above nine tenths of the hand that is not the hand's
 _SHINES = 5.0  # cost of taking it for a hand or forearm beside the mesh
-_BOTH = 0.03  # part of each arm's pixels that a color of both must have
-_SPREAD = 4.0  # of a color in CIELAB units, at least
 _SHADE = 0.5  # weight of lightness where skin is told from cloth
-_EVERY = 1e6  # volume of CIELAB: a part of unknown colors has a density of one over it
 _FITS, _MISFITS, _BELIEF = 5.0, -5.0, 0.7  # bounds of the logarithm of how well a color fits; how much of it counts
 _INSIDE, _SURE = 0.012, 0.8  # meters inside of the fitted part, and probability, from which a pixel teaches colors
 _PRIOR, _CONTRAST, _TIGHTEST = (
@@ -275,16 +272,15 @@ def _thing(lab: torch.Tensor, fitted: torch.Tensor, holding: torch.Tensor, alpha
     """
     found = np.zeros(fitted.shape, dtype=bool)
     within = ((fitted == LABELS.index("trunk")) & (alpha > 0.95) & ~holding).numpy()
-    if not bool(holding.any()) or within.sum() < _LEAST * _CLUSTERS:
+    if not bool(holding.any()) or within.sum() < _LEAST * CLUSTERS:
         return torch.from_numpy(found)
     colors = (lab * torch.tensor([_SHADE, 1.0, 1.0])).numpy().astype(np.float64)
     cluster = np.full(found.shape, -1)
-    apart = colors[within] + np.random.default_rng(0).normal(0.0, 0.5, (int(within.sum()), 3))
-    cluster[within] = kmeans2(apart, _CLUSTERS, minit="++", seed=0)[1]
+    cluster[within] = color_clusters(colors[within])
     near = (pixels_to(holding) * meter < _TOUCHING).numpy()
     outside = np.isin(fitted.numpy(), [LABELS.index(n) for n in ("hair", "face", "neck", *_pair("leg"))]) | (alpha < 0.95).numpy()
     outside[[0, -1]], outside[:, [0, -1]] = True, True
-    for number in range(_CLUSTERS):
+    for number in range(CLUSTERS):
         pieces, count = ndimage.label(cluster == number, np.ones((3, 3)))
         size = np.bincount(pieces.ravel(), minlength=count + 1)
         size[0] = 0
@@ -326,7 +322,7 @@ def _bare(lab: torch.Tensor, shown: torch.Tensor, skin: torch.Tensor) -> torch.T
         known = shown[[LABELS.index(name) for name in names]].any(0) & like
         if int(known.sum()) < _LEAST:
             return None
-        colors = _Colors.of([seen[known].numpy()], [np.ones(int(known.sum()), dtype=bool)], False)
+        colors = ColorMixture.of([seen[known].numpy()], [np.ones(int(known.sum()), dtype=bool)], False)
         return torch.from_numpy(colors(seen.reshape(-1, 3).numpy())).float().reshape(skin.shape)
 
     flesh = fit(("face", *_pair("hand")), skin > 0.5)
@@ -361,7 +357,7 @@ def _color_fit(
         chosen = [c for c in chosen if c.sum() >= _LEAST]
         if not chosen:
             return np.zeros(len(pixels))
-        found = _Colors.of([pixels[c] for c in chosen], [usual[c] for c in chosen], both)(pixels)
+        found = ColorMixture.of([pixels[c] for c in chosen], [usual[c] for c in chosen], both)(pixels)
         for name in names:
             fit[LABELS.index(name)] = torch.from_numpy(found).float().reshape(lab.shape[:2])
         return found
@@ -382,48 +378,6 @@ def _color_fit(
 
 def _pair(part: str) -> tuple[str, str]:
     return f"left_{part}", f"right_{part}"
-
-
-@dataclass(frozen=True)
-class _Colors:
-    """A mixture of Gaussians around clusters of colors.
-
-    Attributes:
-        share: (K,). mean: (K, 3). covariance: (K, 3, 3).
-    """
-
-    share: np.ndarray
-    mean: np.ndarray
-    covariance: np.ndarray
-
-    @staticmethod
-    def of(known: list[np.ndarray], usual: list[np.ndarray], both: bool) -> _Colors:
-        """Learns pixels (n, 3) of one or two sides; of two what is ``usual`` (n,) bool, or, with ``both``, what both show."""
-        step = [max(1, len(k) // _SAMPLES) for k in known]
-        known, usual = ([x[::n] for x, n in zip(xs, step, strict=True)] for xs in (known, usual))
-        samples, fine, side = (
-            np.concatenate(known),
-            np.concatenate(usual),
-            np.repeat(np.arange(len(known)), [len(k) for k in known]),
-        )
-        apart = samples + np.random.default_rng(0).normal(0.0, 0.5, samples.shape)  # clusters of equal colors need not be told
-        cluster = kmeans2(apart, _CLUSTERS, minit="++", seed=0, missing="warn")[1]
-        members = [cluster == k for k in np.unique(cluster)]
-        shares = np.array([np.bincount(side[m], minlength=len(known)) for m in members]) / np.bincount(side)
-        kept = np.array([fine[m].mean() > 0.5 for m in members]) | (both & (shares.min(1) > _BOTH))
-        if not kept.any():
-            kept[:] = True
-        mean = np.stack([samples[m].mean(0) for m in members])
-        scatter = np.stack([np.cov(samples[m].T) if m.sum() > 3 else np.zeros((3, 3)) for m in members])
-        share = shares.mean(1)[kept]
-        return _Colors(share / share.sum(), mean[kept], scatter[kept] + _SPREAD**2 * np.eye(3))
-
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """(n,) logarithm of the density at pixels (n, 3), times ``_EVERY``."""
-        off = pixels[:, None] - self.mean
-        exponent = -0.5 * np.einsum("nki,kij,nkj->nk", off, np.linalg.inv(self.covariance), off)
-        height = self.share / np.sqrt((2 * np.pi) ** 3 * np.linalg.det(self.covariance))
-        return np.log((height * np.exp(exponent)).sum(1) * _EVERY + 1e-12)
 
 
 def _walk(chance: torch.Tensor, lab: torch.Tensor, solved: torch.Tensor) -> torch.Tensor:

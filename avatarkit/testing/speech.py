@@ -72,7 +72,7 @@ def _both_styles_are_known(case: Case) -> None:
 
 
 def _sounds_without_a_voice_and_strange_texts_are_no_errors(case: Case) -> None:
-    """Silence, noise, a very short sound, and text that nobody can read are followed as far as they go."""
+    """Silence, noise, a very short sound, and unreadable text are followed as far as they go."""
     noise = np.random.default_rng(0).normal(size=_RATE).astype(np.float32)
     for samples in (np.zeros(_RATE, np.float32), 0.2 * noise, 0.2 * noise[: _RATE // 20]):
         _driven(case, Sound(np.clip(samples, -1, 1), _RATE, "odd.wav"))

@@ -22,7 +22,7 @@ from avatarkit_coupled_gs.color_solver import Smoothness, solve_colors
 from avatarkit_coupled_gs.config import CoupledConfig
 from avatarkit_coupled_gs.deformation.ellipsoids import surface_ellipsoids, turns
 from avatarkit_coupled_gs.deformation.rigid import INFLUENCES, blend, move, undo
-from avatarkit_coupled_gs.deformation.skinning import skin_bound, transform
+from avatarkit_coupled_gs.deformation.skinning import AFFINE, POSITION, skin_bound, transform
 from avatarkit_coupled_gs.deformation.surface import PosedBody, PosedSurface
 from avatarkit_coupled_gs.linear import LinearMap
 from avatarkit_coupled_gs.placement.binding import bind_to_surface, part_factors, photo_factors
@@ -138,7 +138,7 @@ class CoupledAvatar:
         """Add the Gaussians that ``growth`` asks for, carried back from the photo's pose to rest."""
         config, body = self.config, self.body
         posed = self.surface(subject.params).to("cpu")
-        vertices = transform(posed.vertices[:, 3:15], posed.vertices[:, :3] + self.dT)
+        vertices = transform(posed.vertices[:, AFFINE], posed.vertices[:, POSITION] + self.dT)
         seen = renderer.meshes.render(Mesh(vertices, body.faces), subject.camera)
         fitted = torch.where(seen.face_index >= 0, painter.labels[body.faces[seen.face_index.clamp(min=0), 0]], -1)
         places = place_parts(painter.parsing, body, painter.labels, vertices, painter.bareness > 0.5, config.held == "keep")
@@ -245,7 +245,7 @@ class CoupledAvatar:
 
         scales, colors, opacities = self._while_unchanged(name, (self.log_scale, self.sh0, self.opacity), appearance)
         rows = body.vertices
-        mesh = Mesh(transform(rows[:, 3:15], rows[:, :3] + self.dT), self.body.faces.to(self.device))
+        mesh = Mesh(transform(rows[:, AFFINE], rows[:, POSITION] + self.dT), self.body.faces.to(self.device))
         gaussians = self._turned(Gaussians(means, scales * stretch, colors, opacities), body)
         return Posed(gaussians, mesh, {"dX": self.dX, "dT": self.dT})
 

@@ -10,7 +10,7 @@ from avatarkit_motions.source import BuiltinMotions
 
 def components(**options) -> Components:
     """A recipe with the body model of the default stack and the built-in motions."""
-    tables = {slot: {"use": "nothing"} for slot in SLOTS}  # slots that nobody asks for
+    tables = {slot: {"use": "nothing"} for slot in SLOTS}  # slots that the test does not use
     recipe = Recipe.from_dict(tables | {"body": {"use": "anny"}, "motions": {"use": "builtin", **options}})
     return Components(recipe, device="cpu")
 

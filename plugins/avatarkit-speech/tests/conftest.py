@@ -19,7 +19,7 @@ SENTENCE = Path(__file__).parent / "data" / "young_man.flac"
 def default() -> Components:
     """The body model of the default stack, and the speech drivers."""
     torch.set_num_threads(1)
-    tables = {slot: {"use": "nothing"} for slot in SLOTS}  # slots that nobody asks for
+    tables = {slot: {"use": "nothing"} for slot in SLOTS}  # slots that the test does not use
     return Components(Recipe.from_dict(tables | {"body": {"use": "anny"}}), device="cpu")
 
 

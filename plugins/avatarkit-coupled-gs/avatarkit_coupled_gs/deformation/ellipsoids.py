@@ -8,6 +8,7 @@ from avatarkit.geometry.rotations import matrix_to_quaternion
 from avatarkit.interfaces import BodyModel
 from avatarkit.types.mesh import faces_of
 from avatarkit_coupled_gs.deformation.rigid import blend
+from avatarkit_coupled_gs.deformation.skinning import AFFINE
 from avatarkit_coupled_gs.deformation.surface import PosedBody
 
 __all__ = ["surface_ellipsoids", "turns"]
@@ -67,7 +68,7 @@ def turns(
         joint_weights: (M, 4).
     """
     n = len(triangles) - len(joints)
-    rows = (body.vertices[:, 3:15][triangles[:n]] * weights[:n, :, None]).sum(1).unflatten(-1, (3, 4))
+    rows = (body.vertices[:, AFFINE][triangles[:n]] * weights[:n, :, None]).sum(1).unflatten(-1, (3, 4))
     x = torch.nn.functional.normalize(rows[..., 0], dim=-1)
     y = rows[..., 1] - (x * rows[..., 1]).sum(-1, keepdim=True) * x
     y = torch.nn.functional.normalize(y, dim=-1)

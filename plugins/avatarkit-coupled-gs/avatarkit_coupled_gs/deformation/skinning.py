@@ -9,9 +9,12 @@ import torch
 
 from avatarkit_coupled_gs.compiled import kernel, run
 
-__all__ = ["ROW", "skin_bound", "transform"]
+__all__ = ["AFFINE", "POSITION", "ROW", "STRETCH", "skin_bound", "transform"]
 
-ROW = 16  # numbers per vertex: T (3), the rows of its blended rest-to-world transform (12), stretch
+ROW = 16
+"""Numbers per vertex."""
+POSITION, AFFINE, STRETCH = slice(0, 3), slice(3, 15), 15
+"""Which of them are T at rest, the rows of the blended 3x4 transform from rest to world, and how far the surface is stretched."""
 
 
 def transform(rows: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
@@ -42,7 +45,7 @@ def skin_bound(
         means, stretch = _Skin.apply(dX, vertices.contiguous(), triangles, weights, offset)
         return means, stretch
     rows = (vertices[triangles] * weights[..., None]).sum(1)
-    return transform(rows[:, 3:15], rows[:, :3] + offset + dX), rows[:, 15]
+    return transform(rows[:, AFFINE], rows[:, POSITION] + offset + dX), rows[:, STRETCH]
 
 
 class _Skin(torch.autograd.Function):
