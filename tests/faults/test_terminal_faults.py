@@ -216,10 +216,14 @@ def test_streams_that_are_closed_full_or_left_end_in_a_sentence(command: str, co
     assert words in told and len(told.splitlines()) == bool(words)
 
 
+A_HOOK = "from avatarkit import hookimpl\n@hookimpl\ndef register_losses(register):\n    pass\n"
+
+
 @linux
 def test_no_file_of_the_user_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
     """Libraries write to stderr by its number: the next file that is opened must not have it."""
-    (tmp_path / "first.py").write_text(f"import os\nstream = open({str(tmp_path / 'mine')!r}, 'w')\nos.write(2, b'log')\n")
+    opens = f"import os\nstream = open({str(tmp_path / 'mine')!r}, 'w')\nos.write(2, b'log')\n"
+    (tmp_path / "first.py").write_text(A_HOOK + opens)
     assert shell(f"avatarkit plugins list --plugin {tmp_path / 'first.py'} <&- >&- 2>&-")[0] == 0
     assert (tmp_path / "mine").read_bytes() == b""
 
@@ -304,7 +308,7 @@ def test_a_signal_during_work_cleans_up(wait: str, tmp_path: Path) -> None:
 
 @posix
 def test_nohup_is_obeyed(tmp_path: Path) -> None:
-    (tmp_path / "works.py").write_text("import time\nprint('ready', flush=True)\ntime.sleep(0.5)\n")
+    (tmp_path / "works.py").write_text(A_HOOK + "import time\nprint('ready', flush=True)\ntime.sleep(0.5)\n")
     ignore = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)"
     process = start("plugins", "list", "--plugin", str(tmp_path / "works.py"), before=ignore)
     assert process.stdout is not None
