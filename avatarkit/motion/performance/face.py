@@ -20,14 +20,15 @@ __all__ = [
     "add_blinks",
     "add_expression",
     "add_glances",
+    "both_sides",
     "follow_gaze_with_lids",
     "shapes_of",
     "speak",
 ]
 
 
-def _both(**actions: float) -> dict[str, float]:
-    """Expand names such as ``smile_`` to the left and the right action."""
+def both_sides(**actions: float) -> dict[str, float]:
+    """Return actions with names such as ``mouthSmile_`` given to the left and the right."""
     out: dict[str, float] = {}
     for name, value in actions.items():
         if name.endswith("_"):
@@ -40,23 +41,23 @@ def _both(**actions: float) -> dict[str, float]:
 # Mouth shapes; the lips of consonants matter more than their jaws.
 VISEMES = {
     "sil": {},
-    "pp": _both(mouthPress_=0.3, mouthRollLower=0.28, mouthRollUpper=0.22),
-    "ff": _both(jawOpen=0.05, mouthRollLower=0.5, mouthUpperUp_=0.14, mouthShrugLower=0.15),
-    "th": _both(jawOpen=0.2, mouthLowerDown_=0.16, mouthUpperUp_=0.08, tongueOut=0.1),
-    "dd": _both(jawOpen=0.26, mouthLowerDown_=0.16, mouthUpperUp_=0.08, mouthStretch_=0.1),
-    "kk": _both(jawOpen=0.3, mouthLowerDown_=0.1, mouthStretch_=0.06),
-    "ch": _both(jawOpen=0.1, mouthFunnel=0.45, mouthPucker=0.15, mouthLowerDown_=0.1),
-    "ss": _both(jawOpen=0.12, mouthStretch_=0.16, mouthLowerDown_=0.35, mouthUpperUp_=0.2, mouthSmile_=0.08),
-    "rr": _both(jawOpen=0.13, mouthFunnel=0.25, mouthPucker=0.22),
-    "w": _both(jawOpen=0.08, mouthPucker=0.7, mouthFunnel=0.18),
-    "aa": _both(jawOpen=0.6, mouthLowerDown_=0.2, mouthUpperUp_=0.1),
-    "ae": _both(jawOpen=0.54, mouthLowerDown_=0.22, mouthUpperUp_=0.14, mouthStretch_=0.22, mouthSmile_=0.08),
-    "ah": _both(jawOpen=0.42, mouthLowerDown_=0.15, mouthUpperUp_=0.06),
-    "eh": _both(jawOpen=0.4, mouthLowerDown_=0.2, mouthStretch_=0.2, mouthUpperUp_=0.1),
-    "ih": _both(jawOpen=0.36, mouthLowerDown_=0.16, mouthStretch_=0.18, mouthSmile_=0.08),
-    "ee": _both(jawOpen=0.28, mouthLowerDown_=0.18, mouthStretch_=0.25, mouthSmile_=0.3),
-    "oh": _both(jawOpen=0.44, mouthFunnel=0.5, mouthPucker=0.28),
-    "uu": _both(jawOpen=0.17, mouthPucker=0.7, mouthFunnel=0.32),
+    "pp": both_sides(mouthPress_=0.3, mouthRollLower=0.28, mouthRollUpper=0.22),
+    "ff": both_sides(jawOpen=0.05, mouthRollLower=0.5, mouthUpperUp_=0.14, mouthShrugLower=0.15),
+    "th": both_sides(jawOpen=0.2, mouthLowerDown_=0.16, mouthUpperUp_=0.08, tongueOut=0.1),
+    "dd": both_sides(jawOpen=0.26, mouthLowerDown_=0.16, mouthUpperUp_=0.08, mouthStretch_=0.1),
+    "kk": both_sides(jawOpen=0.3, mouthLowerDown_=0.1, mouthStretch_=0.06),
+    "ch": both_sides(jawOpen=0.1, mouthFunnel=0.45, mouthPucker=0.15, mouthLowerDown_=0.1),
+    "ss": both_sides(jawOpen=0.12, mouthStretch_=0.16, mouthLowerDown_=0.35, mouthUpperUp_=0.2, mouthSmile_=0.08),
+    "rr": both_sides(jawOpen=0.13, mouthFunnel=0.25, mouthPucker=0.22),
+    "w": both_sides(jawOpen=0.08, mouthPucker=0.7, mouthFunnel=0.18),
+    "aa": both_sides(jawOpen=0.6, mouthLowerDown_=0.2, mouthUpperUp_=0.1),
+    "ae": both_sides(jawOpen=0.54, mouthLowerDown_=0.22, mouthUpperUp_=0.14, mouthStretch_=0.22, mouthSmile_=0.08),
+    "ah": both_sides(jawOpen=0.42, mouthLowerDown_=0.15, mouthUpperUp_=0.06),
+    "eh": both_sides(jawOpen=0.4, mouthLowerDown_=0.2, mouthStretch_=0.2, mouthUpperUp_=0.1),
+    "ih": both_sides(jawOpen=0.36, mouthLowerDown_=0.16, mouthStretch_=0.18, mouthSmile_=0.08),
+    "ee": both_sides(jawOpen=0.28, mouthLowerDown_=0.18, mouthStretch_=0.25, mouthSmile_=0.3),
+    "oh": both_sides(jawOpen=0.44, mouthFunnel=0.5, mouthPucker=0.28),
+    "uu": both_sides(jawOpen=0.17, mouthPucker=0.7, mouthFunnel=0.32),
 }  # fmt: skip
 
 # ARPAbet -> shapes in turn; consonants: shape, seconds, how strongly they pull their neighbors
@@ -76,19 +77,19 @@ CONSONANTS = {
 _PAUSES = {",": 0.22, ".": 0.5}
 
 EXPRESSIONS: dict[str, dict[str, float]] = {
-    "smile": _both(mouthSmile_=0.75, cheekSquint_=0.45, eyeSquint_=0.3, mouthDimple_=0.15, mouthUpperUp_=0.08),
-    "friendly": _both(mouthSmile_=0.3, cheekSquint_=0.12, eyeSquint_=0.06),
-    "surprise": _both(browInnerUp=0.8, browOuterUp_=0.75, eyeWide_=0.75, jawOpen=0.4, mouthFunnel=0.15),
-    "frown": _both(browDown_=0.8, mouthFrown_=0.5, eyeSquint_=0.3, mouthPress_=0.2, noseSneer_=0.15,
+    "smile": both_sides(mouthSmile_=0.75, cheekSquint_=0.45, eyeSquint_=0.3, mouthDimple_=0.15, mouthUpperUp_=0.08),
+    "friendly": both_sides(mouthSmile_=0.3, cheekSquint_=0.12, eyeSquint_=0.06),
+    "surprise": both_sides(browInnerUp=0.8, browOuterUp_=0.75, eyeWide_=0.75, jawOpen=0.4, mouthFunnel=0.15),
+    "frown": both_sides(browDown_=0.8, mouthFrown_=0.5, eyeSquint_=0.3, mouthPress_=0.2, noseSneer_=0.15,
                    mouthShrugLower=0.25),
     "wink": {"eyeBlinkLeft": 1.0, "eyeSquintLeft": 0.4, "cheekSquintLeft": 0.6, "mouthSmileLeft": 0.55,
              "mouthSmileRight": 0.3, "browDownLeft": 0.2},
-    "pucker": _both(mouthPucker=0.85, mouthFunnel=0.1, browInnerUp=0.15),
-    "tongue": _both(jawOpen=0.3, tongueOut=0.7, mouthLowerDown_=0.1, eyeSquint_=0.15, mouthSmile_=0.15),
-    "wide": _both(jawOpen=0.85, mouthLowerDown_=0.25, mouthUpperUp_=0.2, browInnerUp=0.25, eyeWide_=0.2),
-    "sneer": _both(noseSneer_=0.7, mouthUpperUp_=0.35, browDown_=0.35),
-    "cheeks": _both(cheekPuff=0.8, mouthPress_=0.25, mouthClose=0.05),
-    "doubt": _both(browInnerUp=0.45, mouthShrugLower=0.45, mouthPress_=0.15, mouthFrown_=0.2),
+    "pucker": both_sides(mouthPucker=0.85, mouthFunnel=0.1, browInnerUp=0.15),
+    "tongue": both_sides(jawOpen=0.3, tongueOut=0.7, mouthLowerDown_=0.1, eyeSquint_=0.15, mouthSmile_=0.15),
+    "wide": both_sides(jawOpen=0.85, mouthLowerDown_=0.25, mouthUpperUp_=0.2, browInnerUp=0.25, eyeWide_=0.2),
+    "sneer": both_sides(noseSneer_=0.7, mouthUpperUp_=0.35, browDown_=0.35),
+    "cheeks": both_sides(cheekPuff=0.8, mouthPress_=0.25, mouthClose=0.05),
+    "doubt": both_sides(browInnerUp=0.45, mouthShrugLower=0.45, mouthPress_=0.15, mouthFrown_=0.2),
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ def register_exporters(register: Register) -> None:
         "glb",
         target="avatarkit_export.glb:GlbExporter",
         config="avatarkit_export.config:GlbConfig",
-        summary="rigged mesh with 52 face shapes, texture and a clip, for 3D programs and engines; FILE.glb",
+        summary="rigged mesh with 52 face shapes, 15 visemes, texture and a clip, for 3D programs and engines; FILE.glb",
     )
     register(
         "vrm",

@@ -38,6 +38,8 @@ class GlbConfig(VrmConfig):
     """Most joints that move a vertex; some programs read only four."""
     splats: bool = False
     """Write the Gaussians of the pose (KHR_gaussian_splatting) instead of the mesh, its skin and the clip."""
+    bones: Literal["own", "mixamo"] = "own"
+    """Names, tree and axes of the bones: the body model's, or Mixamo's below "Armature", as players of talking heads expect."""
     motion: str = "talk"
     """Motion of the animation clip: the first built-in one whose name starts with this; "none" = no clip."""
 

@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from avatarkit import __version__
+from avatarkit.errors import PluginError
 from avatarkit.interfaces import AvatarModel, Context
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.gaussians import SH0
@@ -21,11 +22,15 @@ from avatarkit.utils.text import one_line
 from avatarkit_export.bake import bake_texture
 from avatarkit_export.config import GlbConfig, VrmConfig
 from avatarkit_export.files import SYNTHETIC, check_options, check_suffix, write_file
+from avatarkit_export.formats import missing_bone
 from avatarkit_export.gaussians import posed_gaussians
 from avatarkit_export.gltf import INDICES, VERTICES, Gltf
-from avatarkit_export.rig import Rig, make_rig
+from avatarkit_export.rigging.rig import Rig, make_rig
+from avatarkit_export.rigging.skeleton import Bones, bones_in_time, mixamo_bones, own_bones
 
-__all__ = ["GlbExporter", "RiggedGltf", "quaternions", "rigged_gltf", "splats_gltf"]
+__all__ = ["GlbExporter", "RiggedGltf", "rigged_gltf", "splats_gltf"]
+
+_STILL = 1e-5  # meters, or about radians, below which a bone does not move
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,14 @@ class RiggedGltf:
         rig: what it shows.
         mesh_node: number of the node with the mesh.
         joint_nodes: number of each joint's node.
+        bones: the skeleton.
     """
 
     gltf: Gltf
     rig: Rig
     mesh_node: int
     joint_nodes: tuple[int, ...]
+    bones: Bones
 
 
 class GlbExporter:
@@ -72,7 +79,7 @@ class GlbExporter:
             write_file(path, *splats_gltf(avatar, params, self.context, options).glb())
             return
         motion = self._motion()
-        made = rigged_gltf(avatar, params, self.config, self.context, options)
+        made = rigged_gltf(avatar, params, self.config, self.context, options, self.config.bones == "mixamo", visemes=True)
         if motion is not None:
             _add_clip(made, motion)
         write_file(path, *made.gltf.glb())
@@ -86,15 +93,33 @@ class GlbExporter:
 
 
 def rigged_gltf(
-    avatar: AvatarModel, params: BodyParams, config: VrmConfig, context: Context, options: dict[str, Any]
+    avatar: AvatarModel,
+    params: BodyParams,
+    config: VrmConfig,
+    context: Context,
+    options: dict[str, Any],
+    mixamo: bool = False,
+    visemes: bool = False,
 ) -> RiggedGltf:
     """Put an avatar's mesh, skin, shapes and texture into a new document.
 
+    Args:
+        avatar: with a mesh on its body model.
+        params: of the person.
+        config: options of the exporter.
+        context: gives the body model.
+        options: of ``Exporter.write``.
+        mixamo: bones with Mixamo's names, tree and axes, below a node ``Armature``.
+        visemes: visemes are shapes, too.
+
     Raises:
-        PluginError: the avatar has no mesh.
-    """
+        PluginError: the avatar has no mesh, or its body model lacks bones of a human, which Mixamo's names need.
+    """  # fmt: skip
     body = context.get("body")
     rig = make_rig(avatar, body, params, config.influences)
+    if mixamo and (missing := missing_bone(body)):
+        raise PluginError(f"The body model {body.name!r} has no {missing}, which Mixamo's skeleton has. Leave out bones=mixamo.")
+    bones = mixamo_bones(body, rig.joint_positions) if mixamo else own_bones(body)
     gltf = _document(options)
     context.progress("texture", None)
     with torch.no_grad():
@@ -104,12 +129,15 @@ def rigged_gltf(
         material = _add_material(gltf, texture, format="JPEG", quality=93, subsampling=0)
     else:  # the avatar's own texture, without loss
         material = _add_material(gltf, own.texture.rgb.cpu().clamp(0, 1), format="PNG")
-    mesh = _add_mesh(gltf, rig, material)
+    mesh = _add_mesh(gltf, rig, material, visemes)
     mesh_node = gltf.add("nodes", {"name": "avatar", "mesh": mesh, "skin": 0})
-    joint_nodes = _add_skeleton(gltf, rig)
-    gltf.document["scenes"] = [{"nodes": [mesh_node, joint_nodes[0]]}]
+    joint_nodes = _add_skeleton(gltf, rig, bones)
+    roots = [mesh_node, joint_nodes[0]]
+    if mixamo:
+        roots = [gltf.add("nodes", {"name": "Armature", "children": roots})]
+    gltf.document["scenes"] = [{"nodes": roots}]
     gltf.document["scene"] = 0
-    return RiggedGltf(gltf, rig, mesh_node, joint_nodes)
+    return RiggedGltf(gltf, rig, mesh_node, joint_nodes, bones)
 
 
 def splats_gltf(avatar: AvatarModel, params: BodyParams, context: Context, options: dict[str, Any]) -> Gltf:
@@ -150,12 +178,6 @@ def _document(options: dict[str, Any]) -> Gltf:
     return Gltf(f"avatarkit {__version__}", extras)
 
 
-def quaternions(axis_angle: torch.Tensor) -> np.ndarray:
-    """Return (..., 3) radians -> (..., 4) unit x y z w, float32."""
-    turns = Rotation.from_rotvec(axis_angle.double().reshape(-1, 3).numpy())
-    return turns.as_quat().reshape(*axis_angle.shape[:-1], 4).astype(np.float32)
-
-
 def _add_material(gltf: Gltf, texture: torch.Tensor, **how: Any) -> int:
     """Add an unlit material (KHR_materials_unlit): the colors already contain the light; ``how`` the picture is saved."""
     stream = io.BytesIO()
@@ -172,7 +194,7 @@ def _add_material(gltf: Gltf, texture: torch.Tensor, **how: Any) -> int:
     })  # fmt: skip
 
 
-def _add_mesh(gltf: Gltf, rig: Rig, material: int) -> int:
+def _add_mesh(gltf: Gltf, rig: Rig, material: int, visemes: bool) -> int:
     """Return attributes, triangles and sparse morph targets."""
     attributes = {
         "POSITION": gltf.accessor(rig.vertices.astype(np.float32), VERTICES, bounds=True),
@@ -187,7 +209,7 @@ def _add_mesh(gltf: Gltf, rig: Rig, material: int) -> int:
     index_type = np.uint16 if count < 1 << 16 else np.uint32
     indices = gltf.accessor(rig.faces.reshape(-1).astype(index_type), INDICES)
     names, targets = [], []
-    for name, numbers, values in rig.morphs():
+    for name, numbers, values in rig.morphs(visemes):
         names.append(name)
         targets.append({"POSITION": gltf.sparse(count, numbers, values)})
     primitive: dict[str, Any] = {"attributes": attributes, "indices": indices, "material": material}
@@ -204,17 +226,21 @@ def _four(columns: np.ndarray, dtype: Any) -> np.ndarray:
     return np.pad(columns, ((0, 0), (0, 4 - columns.shape[1]))).astype(dtype)
 
 
-def _add_skeleton(gltf: Gltf, rig: Rig) -> tuple[int, ...]:
-    """Return one node per joint, without rotation: ``BodyModel.joint_transforms`` turns joints in rest-space axes."""
-    body, at = rig.body, rig.joint_positions
+def _add_skeleton(gltf: Gltf, rig: Rig, bones: Bones) -> tuple[int, ...]:
+    """Return one node per joint, at rest."""
+    at = rig.joint_positions
     first = len(gltf.document["nodes"])
-    for j, parent in enumerate(body.parents):
-        step = at[j] - (at[parent] if parent >= 0 else 0.0)
-        node: dict[str, Any] = {"name": body.joint_names[j], "translation": step.tolist()}
-        children = [first + k for k, p in enumerate(body.parents) if p == j]
+    rotations, translations = bones.local(Rotation.from_quat(np.tile([0.0, 0.0, 0.0, 1.0], (len(at), 1))), at)
+    for j, name in enumerate(bones.names):
+        node: dict[str, Any] = {"name": name, "translation": translations[j].tolist()}
+        if np.abs(rotations[j, :3]).max() > 1e-9:
+            node["rotation"] = rotations[j].tolist()
+        children = [first + k for k, p in enumerate(bones.parents) if p == j]
         gltf.add("nodes", {**node, "children": children} if children else node)
+    undo = bones.axes.inv().as_matrix()
     inverse = np.tile(np.eye(4), (len(at), 1, 1))
-    inverse[:, :3, 3] = -at
+    inverse[:, :3, :3] = undo
+    inverse[:, :3, 3] = -np.einsum("jab,jb->ja", undo, at)
     columns = inverse.transpose(0, 2, 1).reshape(-1, 16).astype(np.float32)  # glTF stores columns
     nodes = tuple(range(first, first + len(at)))
     gltf.add("skins", {"joints": list(nodes), "skeleton": first, "inverseBindMatrices": gltf.accessor(columns)})
@@ -223,21 +249,25 @@ def _add_skeleton(gltf: Gltf, rig: Rig) -> tuple[int, ...]:
 
 def _add_clip(made: RiggedGltf, motion: Motion) -> None:
     """One animation: root, the joints that move, morph weights."""
-    gltf, p = made.gltf, motion.params.to("cpu")
+    gltf, rig, p = made.gltf, made.rig, motion.params.to("cpu")
     time = gltf.accessor((np.arange(len(motion)) / motion.fps).astype(np.float32), bounds=True)
     samplers: list[dict[str, Any]] = []
     channels: list[dict[str, Any]] = []
 
     def animate(node: int, path: str, values: np.ndarray) -> None:
-        samplers.append({"input": time, "output": gltf.accessor(values), "interpolation": "LINEAR"})
+        samplers.append({"input": time, "output": gltf.accessor(values.astype(np.float32)), "interpolation": "LINEAR"})
         channels.append({"sampler": len(samplers) - 1, "target": {"node": node, "path": path}})
 
-    root = p.translation.double().numpy() + made.rig.joint_positions[0]
-    animate(made.joint_nodes[0], "translation", root.astype(np.float32))
-    animate(made.joint_nodes[0], "rotation", quaternions(p.root))
-    for j in range(1, len(made.joint_nodes)):
-        if p.joints[:, j].abs().max() > 1e-5:
-            animate(made.joint_nodes[j], "rotation", quaternions(p.joints[:, j]))
+    rotations, translations = bones_in_time(made.bones, p, rig.body, rig.joint_positions)
+    for j, node in enumerate(made.joint_nodes):
+        still = gltf.document["nodes"][node]
+        if j == 0 or np.abs(translations[:, j] - still["translation"]).max() > _STILL:
+            animate(node, "translation", translations[:, j])
+        turned = 1 - np.abs(rotations[:, j] @ np.array(still.get("rotation", [0.0, 0.0, 0.0, 1.0])))
+        if j == 0 or turned.max() > _STILL**2:
+            animate(node, "rotation", rotations[:, j])
     if p.expression.shape[1]:
-        animate(made.mesh_node, "weights", p.expression.reshape(-1).numpy().astype(np.float32))
+        shapes = len(gltf.document["meshes"][0]["weights"])
+        weights = np.pad(p.expression.numpy(), ((0, 0), (0, shapes - p.expression.shape[1])))  # a clip uses no viseme
+        animate(made.mesh_node, "weights", weights.reshape(-1))
     gltf.add("animations", {"name": one_line(motion.name), "samplers": samplers, "channels": channels})

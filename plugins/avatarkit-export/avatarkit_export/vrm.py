@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from avatarkit.errors import PluginError
 from avatarkit.interfaces import AvatarModel, Context
+from avatarkit.motion.visemes import viseme_actions
 from avatarkit.types.body import BodyParams
 from avatarkit.utils.text import one_line
 from avatarkit_export.config import VrmConfig
 from avatarkit_export.files import check_options, check_suffix, provenance, write_file
 from avatarkit_export.formats import humanoid_joints, missing_bone, what_works
 from avatarkit_export.glb import RiggedGltf, rigged_gltf
+from avatarkit_export.rigging.skeleton import t_pose
 
-__all__ = ["VrmExporter", "t_pose"]
+__all__ = ["VrmExporter"]
 
 # VRM's preset expressions from ARKit's; "..." at an end stands for both sides.
 _PRESETS: dict[str, dict[str, float]] = {
@@ -27,11 +27,6 @@ _PRESETS: dict[str, dict[str, float]] = {
     "sad": {"browInnerUp": 1.0, "mouthFrown...": 0.8, "eyeSquint...": 0.2},
     "relaxed": {"mouthSmile...": 0.4, "eyeBlink...": 0.25},
     "surprised": {"browInnerUp": 0.8, "browOuterUp...": 0.8, "eyeWide...": 0.7, "jawOpen": 0.4},
-    "aa": {"jawOpen": 0.6},
-    "ih": {"jawOpen": 0.2, "mouthStretch...": 0.5},
-    "ou": {"jawOpen": 0.15, "mouthPucker": 0.8},
-    "ee": {"jawOpen": 0.15, "mouthStretch...": 0.5, "mouthSmile...": 0.4},
-    "oh": {"jawOpen": 0.4, "mouthFunnel": 0.7},
     "blink": {"eyeBlink...": 1.0},
     "blinkLeft": {"eyeBlinkLeft": 1.0},
     "blinkRight": {"eyeBlinkRight": 1.0},
@@ -41,6 +36,7 @@ _PRESETS: dict[str, dict[str, float]] = {
     "lookRight": {"eyeLookInLeft": 1.0, "eyeLookOutRight": 1.0},
     "neutral": {},
 }
+_VOWELS = {"aa": "aa", "ih": "ih", "ou": "ou", "ee": "E", "oh": "oh"}  # VRM's presets -> visemes
 
 
 class VrmExporter:
@@ -86,48 +82,6 @@ class VrmExporter:
         write_file(path, *made.gltf.glb())
 
 
-def t_pose(bones: dict[str, int], parents: tuple[int, ...], positions: np.ndarray) -> dict[int, Rotation]:
-    """Return local rotations of joints that bring arms and hands level, legs and feet straight.
-
-    Args:
-        bones: VRM bone -> joint.
-        parents: of the joints, before their children.
-        positions: (J, 3) at rest.
-
-    Returns:
-        joint -> rotation from the rest pose, in the parent's axes, since joints at rest have those of the world.
-    """
-    aims: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # joint -> its bone at rest, and where it shall point
-    for side, x in (("left", 1.0), ("right", -1.0)):
-        out, down = np.array([x, 0.0, 0.0]), np.array([0.0, -1.0, 0.0])
-        arm, leg = ("UpperArm", "LowerArm", "Hand", "MiddleProximal"), ("UpperLeg", "LowerLeg", "Foot")
-        for names, direction in ((arm, out), (leg, down)):
-            joints = [bones[side + name] for name in names if side + name in bones]
-            for joint, end in pairwise(joints):
-                aims[joint] = (positions[end] - positions[joint], direction)
-    level = {bones["leftFoot"], bones["rightFoot"]}
-    world: dict[int, Rotation] = {-1: Rotation.identity()}
-    turns: dict[int, Rotation] = {}
-    for joint, parent in enumerate(parents):
-        world[joint] = world[parent]
-        if joint in aims:
-            bone, direction = aims[joint]
-            now = world[parent].apply(bone / np.linalg.norm(bone))
-            world[joint] = _shortest(now, direction) * world[parent]
-        elif joint in level:
-            world[joint] = Rotation.identity()
-        if joint in aims or joint in level:
-            turns[joint] = world[parent].inv() * world[joint]
-    return turns
-
-
-def _shortest(a: np.ndarray, b: np.ndarray) -> Rotation:
-    """Return the shortest rotation that turns the unit vector ``a`` into ``b``."""
-    axis = np.cross(a, b)
-    sine = np.linalg.norm(axis)
-    return Rotation.identity() if sine < 1e-9 else Rotation.from_rotvec(axis / sine * np.arctan2(sine, a @ b))
-
-
 def _meta(name: str, words: str) -> dict[str, Any]:
     """Return the strictest terms of the format: showing a person's likeness needs consent."""
     return {
@@ -160,7 +114,9 @@ def _expressions(made: RiggedGltf) -> dict[str, Any]:
                     out.append({"node": made.mesh_node, "index": number[shape], "weight": weight})
         return out
 
-    preset = {name: {"morphTargetBinds": binds(recipe)} for name, recipe in _PRESETS.items()}
+    visemes = viseme_actions()
+    recipes = _PRESETS | {name: visemes[viseme] for name, viseme in _VOWELS.items()}
+    preset = {name: {"morphTargetBinds": binds(recipe)} for name, recipe in recipes.items()}
     preset = {name: item if item["morphTargetBinds"] else {} for name, item in preset.items()}
     return {"preset": preset, "custom": {name: {"morphTargetBinds": binds({name: 1.0})} for name in number}}
 

@@ -1,4 +1,4 @@
-"""The files in programs of others: headless Chromium, three.js with Spark, @pixiv/three-vrm, Khronos' validator.
+"""The files in programs of others: headless Chromium, three.js with Spark, @pixiv/three-vrm, TalkingHead, Khronos' validator.
 
 They need node, Chromium and ``npm ci`` in ``plugins/avatarkit-export/web``; where one is missing they are skipped.
 """
@@ -204,6 +204,29 @@ def test_three_vrm_plays_an_expression_and_moves_a_bone(registry: Registry, tmp_
     assert 100 < result["aa"]["moved"] < 0.3 * result["aa"]["of"]
     assert 0.03 < result["head"]["largest"] < 0.2
     assert 1000 < result["head"]["moved"] < 0.6 * result["head"]["of"]
+
+
+@needs_browser
+def test_talking_head_speaks_visemes_and_the_mouth_moves(registry: Registry, tmp_path: Path) -> None:
+    body = registry.get("body", "anny").create({}, Context())
+    context = replace(Context(), get=lambda slot, name=None: body)
+    path = tmp_path / "doll.glb"
+    exporter = registry.get("exporter", "glb").create({"texture": 64, "motion": "none", "bones": "mixamo"}, context)
+    exporter.write(doll(body), body.neutral(), path)
+    done = node("talkinghead.js", str(path))
+    assert done["errors"] == []
+    bones, spoken = done["result"]["bones"], done["result"]["spoken"]
+    for side, x in (("Left", 1), ("Right", -1)):  # it stands as the player's own characters do
+        shoulder, hand = bones[f"{side}Arm"], bones[f"{side}Hand"]
+        assert x * (shoulder[0] - bones["Hips"][0]) > 0.05
+        assert 0.3 < shoulder[1] - hand[1] < 0.8
+        assert abs(hand[2] - shoulder[2]) < 0.25
+    assert 0.5 < bones["Head"][1] - bones["Hips"][1] < 0.9 < bones["Hips"][1] - bones["LeftFoot"][1] + 0.2
+    assert 0.005 < spoken["aa"]["largest"] < 0.05
+    assert 50 < spoken["aa"]["moved"] < 0.3 * spoken["aa"]["of"]
+    assert spoken["PP"]["largest"] > 1e-3
+    assert spoken["U"]["largest"] > 1e-3
+    assert spoken["sil"]["largest"] == 0
 
 
 def doll(body: Any) -> Any:

@@ -19,13 +19,16 @@ from PIL import Image
 from avatarkit.errors import ConfigError, InputError, PluginError
 from avatarkit.interfaces import AvatarModel, Context, Posed, Subject
 from avatarkit.motion.files import read_motion
+from avatarkit.motion.visemes import viseme_actions
 from avatarkit.registry import Registry
 from avatarkit.testing import tiny_motion
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.mesh import Mesh
+from avatarkit.types.speech import VISEMES
 from avatarkit_export.bake import bake_texture
 
 TYPES = {5121: np.uint8, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
+OCULUS = [f"viseme_{n}" for n in ("sil", "PP", "FF", "TH", "DD", "kk", "CH", "SS", "nn", "RR", "aa", "E", "I", "O", "U")]
 WIDTH = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 
 
@@ -122,8 +125,8 @@ def test_rest_shapes_and_weights_are_ours(path: Path, context: Context, params: 
     assert np.allclose(got, rest[source] + offsets.numpy()[source] + lift, atol=1e-6)
     assert got[:, 1].min() == pytest.approx(0, abs=1e-6)
     mesh = reader.gltf.meshes[0]
-    assert mesh.extras["targetNames"] == list(body.expression_names)
-    for i, target in enumerate(mesh.primitives[0].targets):
+    assert mesh.extras["targetNames"] == [*body.expression_names, *OCULUS]
+    for i, target in enumerate(mesh.primitives[0].targets[:2]):
         delta = body.rest(params.shape, torch.eye(2)[i : i + 1])[0].numpy() - rest
         assert np.abs(delta).max() > 0.01
         assert np.allclose(reader.accessor(target["POSITION"]), delta[source], atol=2e-6)
@@ -134,6 +137,20 @@ def test_rest_shapes_and_weights_are_ours(path: Path, context: Context, params: 
     assert np.allclose(dense, expected[source], atol=1e-6)
     assert [reader.gltf.nodes[j].name for j in reader.gltf.skins[0].joints] == list(body.joint_names)
     assert np.allclose(np.linalg.norm(reader.attribute("NORMAL"), axis=1), 1, atol=1e-5)
+
+
+def test_visemes_are_the_mouth_shapes_of_speech(path: Path, context: Context, params: BodyParams) -> None:
+    reader, body = Reader(path), context.get("body")
+    source = sources(reader, context)
+    rest = body.rest(params.shape, torch.zeros(1, 2))[0].numpy()
+    targets = dict(zip(OCULUS, reader.gltf.meshes[0].primitives[0].targets[2:], strict=True))
+    for viseme, name in zip(VISEMES, OCULUS, strict=True):
+        actions = viseme_actions()[viseme]
+        weights = torch.tensor([[actions.get("jawOpen", 0.0), actions.get("mouthSmileLeft", 0.0)]])
+        expected = (body.rest(params.shape, weights)[0].numpy() - rest)[source]
+        assert np.allclose(reader.accessor(targets[name]["POSITION"]), expected, atol=2e-6), name
+    most = {name: np.abs(reader.accessor(target["POSITION"])).max() for name, target in targets.items()}
+    assert most["viseme_sil"] == most["viseme_PP"] == 0 < most["viseme_U"] < most["viseme_I"] < most["viseme_aa"]
 
 
 def test_the_clip_moves_the_file_as_the_body_model_moves(

@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from avatarkit.errors import InputError, PluginError
 from avatarkit.interfaces import AvatarModel, BodyModel, Context, Posed
+from avatarkit.motion.visemes import viseme_actions
 from avatarkit.registry import Registry
 from avatarkit.types.body import BodyParams
 from avatarkit.types.gaussians import Gaussians
@@ -98,6 +99,13 @@ def test_expressions_are_bound_to_the_shapes_that_they_name(file: pygltflib.GLTF
     for name, expression in expressions["preset"].items():
         assert (name == "neutral") == (not expression.get("morphTargetBinds"))
         assert all(file.nodes[b["node"]].mesh == 0 for b in expression.get("morphTargetBinds", ()))
+
+
+def test_vowels_are_the_mouth_shapes_of_speech(file: pygltflib.GLTF2) -> None:
+    names = file.meshes[0].extras["targetNames"]
+    preset, shapes = file.extensions["VRMC_vrm"]["expressions"]["preset"], viseme_actions()
+    for vowel, viseme in (("aa", "aa"), ("ih", "ih"), ("ou", "ou"), ("ee", "E"), ("oh", "oh")):
+        assert {names[b["index"]]: b["weight"] for b in preset[vowel]["morphTargetBinds"]} == shapes[viseme]
 
 
 def test_the_file_says_what_it_is(file: pygltflib.GLTF2) -> None:

@@ -10,31 +10,16 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from avatarkit.motion.performance.curves import minimum_jerk
-from avatarkit.motion.performance.face import CONSONANTS, VISEMES, shapes_of
+from avatarkit.motion.performance.face import CONSONANTS, shapes_of
 from avatarkit.motion.performance.face import VOWELS as VOWEL_SHAPES
+from avatarkit.motion.visemes import MOUTH_SHAPES
 from avatarkit_speech.audio_features import Voice
 from avatarkit_speech.hearing import Phone
 
 __all__ = ["Mouth"]
 
-ACTIONS = tuple(sorted({name for shape in VISEMES.values() for name in shape}))
-def _both(**actions: float) -> dict[str, float]:
-    """Return actions with names such as ``mouthUpperUp_`` given to the left and the right."""
-    pairs = [((name + "Left", name + "Right") if name.endswith("_") else (name,), value) for name, value in actions.items()]
-    return {one.replace("_", ""): value for names, value in pairs for one in names}
-
-
-# Lips of speakers of the GRID corpus: rounded ones leave a small opening, those of hisses and front vowels part wider.
-_SEEN = {
-    "w": _both(jawOpen=0.02, mouthPucker=0.75),
-    "rr": _both(jawOpen=0.08, mouthPucker=0.3, mouthFunnel=0.08),
-    "uu": _both(jawOpen=0.05, mouthPucker=0.8),
-    "oh": _both(jawOpen=0.32, mouthFunnel=0.35, mouthPucker=0.35),
-    "ss": _both(jawOpen=0.13, mouthStretch_=0.16, mouthLowerDown_=0.45, mouthUpperUp_=0.25, mouthSmile_=0.08),
-    "ee": _both(jawOpen=0.28, mouthLowerDown_=0.28, mouthUpperUp_=0.1, mouthStretch_=0.25, mouthSmile_=0.3),
-    "eh": _both(jawOpen=0.42, mouthLowerDown_=0.26, mouthStretch_=0.2, mouthUpperUp_=0.14),
-}
-_TARGETS = {name: np.array([shape.get(a, 0.0) for a in ACTIONS]) for name, shape in (VISEMES | _SEEN).items()}
+ACTIONS = tuple(sorted({name for shape in MOUTH_SHAPES.values() for name in shape}))
+_TARGETS = {name: np.array([shape.get(a, 0.0) for a in ACTIONS]) for name, shape in MOUTH_SHAPES.items()}
 _RATE = 120  # Hz at which sounds melt into each other
 _REST = 0.06  # pull of the closed mouth, so that it shuts where nothing is said
 _REACH = 4.0  # widths beyond which a sound has no pull

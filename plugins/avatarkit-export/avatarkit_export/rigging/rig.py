@@ -10,6 +10,7 @@ import torch
 
 from avatarkit.errors import PluginError
 from avatarkit.interfaces import AvatarModel, BodyModel
+from avatarkit.motion.visemes import viseme_actions
 from avatarkit.types.body import BodyParams
 from avatarkit.types.mesh import vertex_normals
 from avatarkit_export.formats import has_rig, what_works
@@ -17,6 +18,7 @@ from avatarkit_export.formats import has_rig, what_works
 __all__ = ["Rig", "make_rig"]
 
 _MICRON = 1e-6
+_LETTERS = {"ih": "I", "oh": "O", "ou": "U"}  # visemes whose shapes players call otherwise
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,21 @@ class Rig:
     weights: np.ndarray
     joint_positions: np.ndarray
 
-    def morphs(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """Yield name, (n,) numbers of the vertices that move by more than a micron, and how far (n, 3), per expression."""
-        E = len(self.body.expression_names)
+    def morphs(self, visemes: bool = False) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Yield name, (n,) numbers of the vertices that move by more than a micron, and how far (n, 3), per shape.
+
+        Args:
+            visemes: after the expressions of the body model, yield Oculus' 15 visemes, where the body model has their actions.
+        """
+        names = self.body.expression_names
+        recipes = {name: {name: 1.0} for name in names}
+        if visemes and any(action in recipes for actions in viseme_actions().values() for action in actions):
+            recipes |= {f"viseme_{_LETTERS.get(name, name)}": actions for name, actions in viseme_actions().items()}
         with torch.no_grad():
-            rest = self.body.rest(self.shape, torch.zeros(1, E))[0]
-            for i, name in enumerate(self.body.expression_names):
-                one = torch.zeros(1, E)
-                one[0, i] = 1.0
-                delta = (self.body.rest(self.shape, one)[0] - rest).numpy()[self.source]
+            rest = self.body.rest(self.shape, torch.zeros(1, len(names)))[0]
+            for name, actions in recipes.items():
+                weights = torch.tensor([[actions.get(action, 0.0) for action in names]])
+                delta = (self.body.rest(self.shape, weights)[0] - rest).numpy()[self.source]
                 moved = np.flatnonzero(np.abs(delta).max(1) > _MICRON)
                 yield name, moved, delta[moved]
 

@@ -1,0 +1,1 @@
+"""The mesh and the skeleton of files with a rig."""
