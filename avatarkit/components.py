@@ -184,19 +184,29 @@ class Components:
         Raises:
             MissingDependency: none is installed.
         """
-        found = self.registry.components("speech")
+        return cast(SpeechDriver, self.outside_builds("speech", name))
+
+    def outside_builds(self, kind: str, name: str | None = None) -> Any:
+        """Return a component of a kind without a slot; without a name the one that avatarkit brings, or the first installed.
+
+        Raises:
+            MissingDependency: none is installed, or it lacks something.
+        """
+        found = self.registry.components(kind)
         if name is None:
             name = next(iter(sorted(found, key=lambda known: not found[known].plugin.bundled)), None)
         if name is None:
-            raise MissingDependency("No speech driver is installed; the plugin 'speech' of avatarkit is one.")
-        key = f"speech:{name}"
+            what = "driver" if kind == "speech" else kind
+            raise MissingDependency(f"No speech {what} is installed; the plugin 'speech' of avatarkit has one.")
+        key = f"{kind}:{name}"
         if key not in self._made:
-            component = self.registry.get("speech", name)
-            if missing := [r.text for r in requirements(component, str(self.device)) if not r.met]:
+            component = self.registry.get(kind, name)
+            unmet = requirements(component, str(self.device), config=component.make_config({}))
+            if missing := [r.text for r in unmet if not r.met]:
                 raise MissingDependency(f"{component.owner} needs {missing[0]}")
             self._note(component)
-            self._made[key] = with_defaults(component.create({}, self._context(component)), PROTOCOLS["speech"])
-        return cast(SpeechDriver, self._made[key])
+            self._made[key] = with_defaults(component.create({}, self._context(component)), PROTOCOLS[kind])
+        return self._made[key]
 
     def _obeyed(self, choice: Choice) -> Choice:
         """Return the choice without the options that are ignored here."""

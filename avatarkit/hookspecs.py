@@ -187,6 +187,11 @@ def register_speech_drivers(register: Register) -> None:
 
 
 @hookspec
+def register_speech_synthesizers(register: Register) -> None:
+    """Register implementations of ``SpeechSynthesizer``."""
+
+
+@hookspec
 def register_pseudo_labelers(register: Register) -> None:
     """Register implementations of ``PseudoLabeler``.
 

@@ -65,6 +65,14 @@ class Speaker(method.TinySpeaker):
         super().__init__(None, context)
 
 
+class Synthesizer(method.TinySynthesizer):
+    def __init__(self, config: Any, context: Any) -> None:
+        super().__init__(None, context)
+
+    def voices(self) -> dict[str, str]:
+        return {"en-us+f2": "en-us", "en-us+klatt4": "en-us", "de+f2": "de"}
+
+
 class Exporter(method.TinyExporter):
     def __init__(self, config: Any, context: Any) -> None:
         super().__init__(method.TinyExporterConfig(), context)
@@ -75,6 +83,7 @@ TARGETS = {
     "keypoints": "avatarkit.testing.method:TinyDetector",
     "loss": "avatarkit.testing.method:TinyRgb",
     "speech": "docs_world:Speaker",
+    "synthesizer": "docs_world:Synthesizer",
     **{
         kind: f"docs_world:{cls}"
         for kind, cls in {

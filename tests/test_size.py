@@ -24,8 +24,8 @@ LIMITS = {
     "errors": 30,
     "evaluation": 300,
     "geometry": 160,
-    "hookspecs": 90,
-    "interfaces": 380,
+    "hookspecs": 100,
+    "interfaces": 350,
     "io": 1080,
     "metrics": 100,
     "pipeline": 640,
@@ -86,4 +86,4 @@ def test_no_package_of_the_core_grows(name: str) -> None:
 
 
 def test_the_core_does_not_grow() -> None:
-    assert sum(core_lines().values()) <= 8470
+    assert sum(core_lines().values()) <= 8450

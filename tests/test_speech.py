@@ -193,3 +193,68 @@ def test_a_sound_of_several_pieces_is_joined_in_order(tmp_path: Path) -> None:
     ramp = np.linspace(-0.9, 0.9, 48_000)
     wavfile.write(tmp_path / "a.wav", 16_000, (32767 * np.stack([ramp, 0.5 * ramp], 1)).astype(np.int16))
     assert np.abs(read_sound(tmp_path / "a.wav") - 0.75 * ramp).max() < 1e-3
+
+
+# -------------------------------------------------------------------------------------------------------- synthesizers
+
+
+def _talk(folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> Any:
+    """What ``avatarkit talk`` does where ``tiny`` is the only component of each kind."""
+    monkeypatch.setattr("avatarkit_cli.commands.talk.load_registry", lambda files: memory_registry())
+    return CliRunner().invoke(app, ["talk", str(folder), *options])
+
+
+def test_talk_makes_a_film_with_the_sound_of_the_text(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(TinySpeaker, "drive", _asking(asked, TinySpeaker.drive))
+    film = tmp_path / "hello.mp4"
+    done = _talk(folder, monkeypatch, "--text", "hello", "-o", str(film), "--size", "32x32", "--json")
+    assert done.exit_code == 0, done.output
+    assert '"frames": 15' in done.output  # a tenth of a second for each letter
+    assert asked == ["hello"]
+    heard = read_sound(film)
+    assert len(heard) == pytest.approx(8000, abs=1200)
+    assert np.abs(np.fft.rfft(heard)).argmax() / (len(heard) / 16_000) == pytest.approx(150, abs=3)
+
+
+def _asking(asked: list[Any], drive: Any) -> Any:
+    def keeping(self: Any, sound: Any, text: Any = None, *rest: Any, **more: Any) -> Any:
+        asked.append(text)
+        return drive(self, sound, text, *rest, **more)
+
+    return keeping
+
+
+def test_text_of_another_language_is_not_aligned(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(TinySpeaker, "drive", _asking(asked, TinySpeaker.drive))
+    done = _talk(folder, monkeypatch, "--text", "hallo", "--voice", "summ", "-o", str(tmp_path / "a.mp4"), "--size", "32x32")
+    assert done.exit_code == 0, done.output
+    assert asked == [None]
+    assert "does not speak English" in done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--text", " "), "--text is empty"),
+        (("--text", "..."), "The voice says nothing to '...'"),
+        (("--text", "hi", "--voice", "humm"), "There is no voice 'humm'. Did you mean 'hum'"),
+        (("--text", "hi", "--engine", "tinny"), "There is no component 'tinny'"),
+        (("--text", "hi", "--style", "wild"), "no style 'wild'"),
+    ],
+)
+def test_what_talk_cannot_say_is_one_sentence(
+    options: tuple[str, ...], sentence: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = _talk(folder, monkeypatch, *options, "-o", str(tmp_path / "a.mp4"))
+    assert done.exit_code == 2
+    assert sentence in " ".join(done.output.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_synthesizer_talk_says_so(folder: Path) -> None:
+    avatar = avatarkit.load(folder, registry=memory_registry())
+    del avatar.components.registry._components["synthesizer", "tiny"]
+    with pytest.raises(MissingDependency, match="No speech synthesizer is installed"):
+        avatar.components.outside_builds("synthesizer")

@@ -6,7 +6,7 @@ argument says otherwise. Every component is deterministic: the same inputs, seed
 ==================================  =====================================================================
 ``interfaces.subject``              stage 1: ``MattingModel, KeypointDetector, BodyModel, Tracker``
 ``interfaces.labels``               stages 2 to 4: ``MotionSource, SpeechSource, PseudoLabeler``
-``interfaces.speech``               talking along with sound: ``SpeechDriver``
+``interfaces.speech``               talking: ``SpeechDriver, SpeechSynthesizer``
 ``interfaces.avatar``               stage 5: ``AvatarModel, Exporter``
 ``interfaces.loss``                 its objective: ``Loss, PerceptualDistance``
 ``interfaces.renderer``             ``Renderer``, with ``GaussianRasterizer`` and ``MeshRasterizer``
@@ -30,7 +30,7 @@ from avatarkit.interfaces.context import Context, GetComponent
 from avatarkit.interfaces.labels import MotionSource, PseudoLabeler, SpeechSource
 from avatarkit.interfaces.loss import Loss, PerceptualDistance, TrainStep
 from avatarkit.interfaces.renderer import GaussianRasterizer, MeshRasterizer, Renderer
-from avatarkit.interfaces.speech import SpeechDriver
+from avatarkit.interfaces.speech import SpeechDriver, SpeechSynthesizer
 from avatarkit.interfaces.subject import BodyModel, KeypointDetector, MattingModel, ShapePrior, Skeleton, Tracker
 from avatarkit.types.camera import Camera as Camera  # plugins import these two from here, too
 from avatarkit.types.subject import Subject as Subject
@@ -59,6 +59,7 @@ __all__ = [
     "Skeleton",
     "SpeechDriver",
     "SpeechSource",
+    "SpeechSynthesizer",
     "TensorSpec",
     "Tracker",
     "TrainStep",
@@ -75,6 +76,7 @@ PROTOCOLS: dict[str, type] = {
     "tracker": Tracker,
     "motions": MotionSource,
     "speech": SpeechDriver,
+    "synthesizer": SpeechSynthesizer,
     "labels": PseudoLabeler,
     "avatar": AvatarModel,
     "loss": Loss,

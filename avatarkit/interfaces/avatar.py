@@ -100,14 +100,12 @@ class AvatarModel(Protocol):
 
         Labels may provide colors for the surface that the photo does not show.
         """
-        ...
 
     def pose(self, params: BodyParams) -> Posed:
         """Return the avatar in the pose of one frame.
 
         Differentiable. The shape in ``params`` is ignored: the avatar has its own.
         """
-        ...
 
     def pose_for_photo(self, params: BodyParams) -> Posed:
         """Return the avatar for a training step on the photo; the default is ``pose``.
@@ -119,7 +117,6 @@ class AvatarModel(Protocol):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return the parameters that an optimizer may change."""
-        ...
 
     def solve_colors(self, targets: Sequence[ColorTarget], iterations: int) -> None:
         """Set the colors that fit views of the photo best, with everything else fixed; the default leaves them alone.
@@ -134,7 +131,6 @@ class AvatarModel(Protocol):
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return all tensors that ``load`` needs, contiguous, on the CPU."""
-        ...
 
     def specs(self) -> Mapping[str, TensorSpec]:
         """Return the spec of each tensor in ``state``; the default is none.
@@ -150,7 +146,6 @@ class AvatarModel(Protocol):
         Raises:
             StoreError: a tensor is missing or has another shape.
         """
-        ...
 
 
 @runtime_checkable
@@ -164,4 +159,3 @@ class Exporter(Protocol):
         avatar; ``camera`` of the photo; ``box`` of the person in it (x0, y0, x1, y1, pixels); and ``center``, the (3,) world
         point that cameras turn around.
         """
-        ...

@@ -19,11 +19,9 @@ class MotionSource(Protocol):
 
     def names(self) -> tuple[str, ...]:
         """Return the names that ``motion`` accepts, in the order in which to list them."""
-        ...
 
     def describe(self, name: str) -> str:
         """Return one line about a motion."""
-        ...
 
     def motion(self, name: str) -> Motion:
         """Return one motion by name, for the build's body model.
@@ -31,11 +29,9 @@ class MotionSource(Protocol):
         Raises:
             InputError: unknown motion.
         """
-        ...
 
     def motions(self, count: int, seed: int) -> Iterable[Motion]:
         """Return ``count`` different motions for pseudo-labels."""
-        ...
 
 
 @runtime_checkable
@@ -48,7 +44,6 @@ class SpeechSource(Protocol):
         Raises:
             InputError: the file cannot be read.
         """
-        ...
 
 
 @runtime_checkable
@@ -71,4 +66,3 @@ class PseudoLabeler(Protocol):
             motion: relative, see ``Motion``.
             seed: seed of this clip.
         """
-        ...

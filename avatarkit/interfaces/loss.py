@@ -59,7 +59,6 @@ class Loss(Protocol):
 
     def __call__(self, step: TrainStep) -> torch.Tensor:
         """Return the value of the term, a scalar ()."""
-        ...
 
     def applies_to(self, avatar: AvatarModel) -> bool:
         """Return whether the term can be computed for this avatar.
@@ -85,4 +84,3 @@ class PerceptualDistance(Protocol):
 
     def distance(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Return the distances (B,) of pictures (B, 3, H, W), sRGB 0 to 1; 0 = equal."""
-        ...

@@ -25,7 +25,6 @@ class GaussianRasterizer(Protocol):
 
         Differentiable in all tensors of the Gaussians. Empty sets and Gaussians outside the view are allowed.
         """
-        ...
 
 
 @runtime_checkable
@@ -37,7 +36,6 @@ class MeshRasterizer(Protocol):
 
         ``mask`` is differentiable in the vertices at silhouettes; the rest has no gradient.
         """
-        ...
 
 
 @runtime_checkable

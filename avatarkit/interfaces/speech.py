@@ -1,14 +1,14 @@
-"""Talking along with sound: ``SpeechDriver``."""
+"""Talking: ``SpeechDriver`` along with sound, ``SpeechSynthesizer`` from text to sound."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from avatarkit.types.body import Motion
 from avatarkit.types.speech import Cue, Sound, Viseme
 
-__all__ = ["SpeechDriver"]
+__all__ = ["SpeechDriver", "SpeechSynthesizer"]
 
 
 @runtime_checkable
@@ -33,4 +33,25 @@ class SpeechDriver(Protocol):
             Mouth shapes in order, without overlap and within the sound; what is between them is silence. The motion is for
             ``context.get("body")``, relative, see ``Motion``, and as long as the sound to the frame.
         """
-        ...
+
+
+@runtime_checkable
+class SpeechSynthesizer(Protocol):
+    """Says a text, for ``avatarkit talk``."""
+
+    def voices(self) -> Mapping[str, str]:
+        """Return name of a voice -> its language (BCP 47, such as ``en-us``); the first is the default."""
+
+    def synthesize(self, text: str, voice: str | None = None) -> Sound:
+        """Return a recording of a text, at the synthesizer's own rate.
+
+        Text is data: no markup in it is obeyed. What has no sound, such as punctuation alone, gives a short silence or none.
+
+        Args:
+            text: what to say.
+            voice: one of ``voices``; None = the first.
+
+        Raises:
+            InputError: there is no such voice.
+            MissingDependency: a program that it calls is not on this machine.
+        """

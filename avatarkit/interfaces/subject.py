@@ -41,7 +41,6 @@ class MattingModel(Protocol):
         Raises:
             InputError: the photo shows no person.
         """
-        ...
 
 
 @runtime_checkable
@@ -58,14 +57,12 @@ class KeypointDetector(Protocol):
         Raises:
             InputError: no person, no person large enough, or several people and ``person`` is None.
         """
-        ...
 
     def detect_video(self, images: Iterable[np.ndarray]) -> Iterable[Keypoints | None]:
         """Yield the landmarks of one person, followed through consecutive frames.
 
         A frame without a person yields None. The frames are read one by one, as results are asked for.
         """
-        ...
 
 
 @dataclass(frozen=True)
@@ -121,7 +118,6 @@ class BodyModel(Protocol):
 
     def neutral(self) -> BodyParams:
         """Return one frame: average adult, rest pose, no expression, at the origin."""
-        ...
 
     def rest(self, shape: torch.Tensor, expression: torch.Tensor, subset: torch.Tensor | None = None) -> torch.Tensor:
         """Return the vertices with shape and expression in the rest pose: T of eq. 2.
@@ -136,7 +132,6 @@ class BodyModel(Protocol):
         Returns:
             (B, V, 3), or (B, n, 3) with ``subset``.
         """
-        ...
 
     def skeleton(self, shape: torch.Tensor) -> Skeleton:
         """Return the joints of a shape: J(beta) of eq. 1.
@@ -146,7 +141,6 @@ class BodyModel(Protocol):
         Args:
             shape: (S,).
         """
-        ...
 
     def joint_transforms(
         self, skeleton: Skeleton, root: torch.Tensor, translation: torch.Tensor, joints: torch.Tensor
@@ -161,7 +155,6 @@ class BodyModel(Protocol):
             translation: (B, 3) meters, world position of the root joint.
             joints: (B, J, 3) axis-angle in rest-space axes about each joint, zero = rest (the root's own row is ignored).
         """
-        ...
 
     def vertices(self, params: BodyParams, offsets: torch.Tensor | None = None) -> torch.Tensor:
         """Return the posed vertices in the world, (B, V, 3): M of eq. 1.
@@ -170,7 +163,6 @@ class BodyModel(Protocol):
             params: B frames.
             offsets: (V, 3) meters, added in rest space (dT of eq. 5).
         """
-        ...
 
     def landmarks(self, name: str) -> SurfaceLandmarks | JointLandmarks | None:
         """Return where the points of a landmark set lie, or None for an unknown set.
@@ -178,7 +170,6 @@ class BodyModel(Protocol):
         Args:
             name: of a set, see ``Keypoints``.
         """
-        ...
 
     def part(self, name: str) -> torch.Tensor:
         """Return how much each vertex belongs to a part, (V,) float 0 to 1.
@@ -189,11 +180,9 @@ class BodyModel(Protocol):
         Raises:
             KeyError: unknown part.
         """
-        ...
 
     def mirror(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the numbers of the mirrored vertices (V,) and joints (J,), int64."""
-        ...
 
 
 @runtime_checkable
@@ -205,7 +194,6 @@ class Tracker(Protocol):
 
         Parts that the photo does not show stay in a plausible rest pose.
         """
-        ...
 
     def track(
         self,
@@ -232,4 +220,3 @@ class Tracker(Protocol):
         Returns:
             World poses (translation is absolute, as seen by the camera); ``valid`` marks the frames that show the person.
         """
-        ...

@@ -1,25 +1,33 @@
-"""Makes a motion of a person who talks along with a sound file."""
+"""Says a text, and makes a motion of a person who talks along with a sound file."""
 
 from __future__ import annotations
 
+import wave
 from collections.abc import Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
-from avatarkit.errors import ConfigError
-from avatarkit.interfaces import SpeechDriver
+import numpy as np
+
+from avatarkit.config.options import did_you_mean
+from avatarkit.errors import ConfigError, InputError
+from avatarkit.interfaces import SpeechDriver, SpeechSynthesizer
 from avatarkit.io.audio import read_sound
 from avatarkit.io.subtitles import read_subtitles
 from avatarkit.types.body import Motion
 from avatarkit.types.speech import Cue, Sound
+from avatarkit.utils.files import write_bytes
 
-__all__ = ["RATE", "STYLES", "speech_motion"]
+__all__ = ["RATE", "STYLES", "say", "speech_motion"]
 
 RATE = 16_000
 """Samples per second that speech drivers get."""
 
 STYLES = ("calm", "lively")
 """Styles that every speech driver knows."""
+
+_SILENT = 1e-3  # of full scale
 
 
 def speech_motion(
@@ -57,3 +65,38 @@ def speech_motion(
     sound = Sound(read_sound(path, RATE), RATE, path.name)
     _, motion = driver.drive(sound, said, fps, seed, style)
     return replace(motion, name=path.stem)
+
+
+def say(synthesizer: SpeechSynthesizer, text: str, path: Path | str, voice: str | None = None) -> str:
+    """Write a WAV file in which a voice says a text, and return the text that a speech driver can follow in it.
+
+    Args:
+        synthesizer: makes the sound.
+        text: what to say.
+        path: of the file.
+        voice: one of the synthesizer's; None = its first.
+
+    Returns:
+        The text if the voice speaks English, which drivers align; else "".
+
+    Raises:
+        InputError: there is no such voice, or nothing to say.
+        MissingDependency: the synthesizer calls a program that is not on this machine.
+    """
+    voices = synthesizer.voices()
+    if voice is not None and voice not in voices:
+        some = ", ".join(sorted(voices, key=lambda name: not voices[name].startswith("en"))[:6])
+        raise InputError(f"There is no voice {voice!r}.{did_you_mean(voice, voices)} Some are {some}.")
+    sound = synthesizer.synthesize(text, voice)
+    samples = np.nan_to_num(np.asarray(sound.samples, np.float32))
+    if not (np.abs(samples) > _SILENT).any():
+        raise InputError(f"The voice says nothing to {text.strip()[:40]!r}: give words.")
+    stream = BytesIO()
+    with wave.open(stream, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sound.rate)
+        file.writeframes((samples.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
+    write_bytes(Path(path), stream.getvalue())
+    language = next(iter(voices.values()), "") if voice is None else voices[voice]
+    return text if language.lower().split("-")[0] == "en" else ""

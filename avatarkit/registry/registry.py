@@ -53,6 +53,7 @@ KINDS: dict[str, str] = {
     "tracker": "register_trackers",
     "motions": "register_motion_sources",
     "speech": "register_speech_drivers",
+    "synthesizer": "register_speech_synthesizers",
     "labels": "register_pseudo_labelers",
     "avatar": "register_avatars",
     "loss": "register_losses",

@@ -157,6 +157,21 @@ class TinySpeaker:
         return [Viseme(0.0, sound.seconds, "aa", 0.5)], replace(motion, name=sound.name, fps=fps)
 
 
+class TinySynthesizer:
+    """Hums a tenth of a second for each letter."""
+
+    def __init__(self, config: None, context: Context) -> None: ...
+
+    def voices(self) -> Mapping[str, str]:
+        return {"hum": "en-us", "summ": "de"}
+
+    def synthesize(self, text: str, voice: str | None = None) -> Sound:
+        if voice is not None and voice not in self.voices():
+            raise InputError(f"There is no voice {voice!r}.")
+        t = np.arange(round(1600 * sum(map(str.isalnum, text)))) / 16_000
+        return Sound((0.3 * np.sin(2 * np.pi * 150 * t)).astype(np.float32))
+
+
 @dataclass(frozen=True)
 class TinyLabelerConfig:
     region: Literal["body", "head"] = "body"
@@ -261,6 +276,7 @@ def _tiny_plugin() -> ModuleType:
         "tracker": (f"{here}:TinyTracker", f"{here}:TinyTrackerConfig"),
         "motions": (f"{here}:TinyMotions", None),
         "speech": (f"{here}:TinySpeaker", None),
+        "synthesizer": (f"{here}:TinySynthesizer", None),
         "labels": (f"{here}:TinyLabeler", f"{here}:TinyLabelerConfig"),
         "avatar": (f"{here}:TinyAvatar", f"{here}:TinyAvatarConfig"),
         "loss": (f"{here}:TinyRgb", None),

@@ -1,14 +1,17 @@
-"""Checks for components that make a person talk: speech drivers."""
+"""Checks for components that make a person talk: speech drivers and speech synthesizers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from avatarkit import validation
-from avatarkit.testing.cases import Case, Check, expect, on_cpu, same
+from avatarkit.errors import InputError
+from avatarkit.testing.cases import Case, Check, CheckFailed, expect, on_cpu, same
 from avatarkit.types.speech import VISEMES, Cue, Sound, Viseme
 
 __all__ = ["SPEECH_CHECKS"]
@@ -80,6 +83,51 @@ def _sounds_without_a_voice_and_strange_texts_are_no_errors(case: Case) -> None:
         _driven(case, _voice(), text)
 
 
+def _voices_have_names_and_languages(case: Case) -> None:
+    """There is at least one voice; names and languages (BCP 47) are words without spaces at their ends."""
+    voices = case.make().voices()
+    expect(isinstance(voices, Mapping) and len(voices) > 0, "voices() is empty, or no mapping")
+    for name, language in voices.items():
+        expect(isinstance(name, str) and name and name == name.strip(), f"{name!r} is no name of a voice")
+        expect(re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", str(language)), f"{language!r} is no language, as en-us is")
+
+
+def _said(case: Case, text: str, voice: str | None = None) -> Sound:
+    """Return what a synthesizer says, after a look at it."""
+    sound = case.make().synthesize(text, voice)
+    validation.require_type(sound, Sound, "what synthesize() returns")
+    expect(sound.samples.dtype == np.float32 and sound.samples.ndim == 1, "the samples are not (n,) float32")
+    expect(4000 <= sound.rate <= 192_000, f"{sound.rate} samples per second are none of a voice")
+    expect(np.isfinite(sound.samples).all() and np.abs(sound.samples).max(initial=0) <= 1, "samples are not within -1 to 1")
+    return sound
+
+
+def _a_text_becomes_a_sound(case: Case) -> None:
+    """Words can be heard, take time, and the longer text takes longer; the first voice is that of ``None``."""
+    short, long = _said(case, "hello"), _said(case, "hello hello hello hello hello hello")
+    expect(short.seconds > 0.1 and np.abs(short.samples).max() > 0.01, "a word makes no sound")
+    expect(long.seconds > short.seconds, "six words take no longer than one")
+    expect(same(short, _said(case, "hello", next(iter(case.make().voices())))), "None is not the first voice")
+
+
+def _the_same_text_gives_the_same_sound(case: Case) -> None:
+    """Two fresh instances give the same samples."""
+    expect(same(_said(case, "hello, again"), _said(case, "hello, again")), "two sounds of the same text differ")
+
+
+def _odd_texts_are_data(case: Case) -> None:
+    """Nothing, punctuation, markup, options and other alphabets are read or left out; they are no errors."""
+    for text in ("", "...", "<speak>&</speak> [[h@l'oU]]", "-v none --help", "\u0434\u043e\u043c", "one\ntwo\x07"):
+        _said(case, text)
+
+
+def _unknown_voices_are_refused(case: Case) -> None:
+    """Voices that ``voices`` lacks are an ``InputError``."""
+    with suppress(InputError):
+        case.make().synthesize("hello", "../no such voice")
+        raise CheckFailed("a voice that is none of voices() was accepted")
+
+
 SPEECH_CHECKS: dict[str, tuple[Check, ...]] = {
     "speech": (
         _a_sound_becomes_visemes_and_a_motion,
@@ -87,6 +135,13 @@ SPEECH_CHECKS: dict[str, tuple[Check, ...]] = {
         _the_same_sound_gives_the_same_motion,
         _both_styles_are_known,
         _sounds_without_a_voice_and_strange_texts_are_no_errors,
+    ),
+    "synthesizer": (
+        _voices_have_names_and_languages,
+        _a_text_becomes_a_sound,
+        _the_same_text_gives_the_same_sound,
+        _odd_texts_are_data,
+        _unknown_voices_are_refused,
     ),
 }
 """Kind -> its checks."""

@@ -38,6 +38,7 @@ from avatarkit_cli.commands import (
     motions,
     plugins,
     render,
+    talk,
     track,
     view,
     weights,
@@ -202,6 +203,7 @@ def _start(
 _COMMANDS: dict[str, Any] = {
     "build": build.build,
     "animate": animate.animate,
+    "talk": talk.talk,
     "render": render.render,
     "view": view.view,
     "export": export.export,

@@ -26,6 +26,7 @@ WHAT = {
     "tracker": ("smooths the motions of another tracker", "--tracker NAME"),
     "motions": ("nodding and shaking the head", "--motions NAME"),
     "speech": ("the jaw follows loudness", ""),
+    "synthesizer": ("hums a note for each letter", ""),
     "labels": ("the photo's colors on the moving mesh; option region: body or head", "--body-labels NAME"),
     "avatar": ("a Gaussian at every vertex of the body model", "--avatar NAME"),
     "loss": (
@@ -40,6 +41,7 @@ WHAT = {
 
 USES = {
     "speech": "avatarkit animate ada.avatar -o hello.mp4 --audio hello.wav --driver NAME\n",
+    "synthesizer": 'avatarkit talk ada.avatar --text "Hello" --engine NAME -o hello.mp4\n',
     "exporter": "avatarkit export ada.avatar --to NAME -o ada.txt\n",
 }
 """Kind without a slot in builds -> the command that uses it."""

