@@ -52,12 +52,13 @@ class Texture:
     seen: torch.Tensor
 
 
-def uv_positions(body: BodyModel, resolution: int) -> UVMap:
+def uv_positions(body: BodyModel, resolution: int, wanted: torch.Tensor | None = None) -> UVMap:
     """Rasterizes the UV triangles at texel centers; where charts overlap the lowest triangle number wins.
 
     Args:
         body: gives ``uv`` and ``uv_faces``.
         resolution: texels along each side of the square (paper, section 3.1: 512).
+        wanted: (F,) bool, triangles whose texels are needed, and are the same as without; others may be missing. None = all.
     """
     corners = body.uv.detach().cpu().double()[body.uv_faces.cpu()]  # (F, 3, 2)
     corners = torch.stack([corners[..., 0], 1.0 - corners[..., 1]], -1) * resolution - 0.5  # texel centers at integers
@@ -65,6 +66,8 @@ def uv_positions(body: BodyModel, resolution: int) -> UVMap:
     high = corners.amax(1).add(1e-6).floor().long().clamp(-1, resolution - 1)
     size = (high - low + 1).clamp(min=0)  # (F, 2) texels in each bounding box
     count = size[:, 0] * size[:, 1]
+    if wanted is not None:
+        count *= _touching(low, high, wanted & (count > 0), resolution)
     owner = torch.full((resolution * resolution,), len(corners), dtype=torch.int64)
     first = 0
     for last in _batches(count, 4_000_000):
@@ -86,6 +89,17 @@ def uv_positions(body: BodyModel, resolution: int) -> UVMap:
     barycentric = torch.zeros(resolution, resolution, 3)
     barycentric[rows, columns] = (weights / weights.sum(-1, keepdim=True)).float()
     return UVMap(face_index, barycentric)
+
+
+def _touching(low: torch.Tensor, high: torch.Tensor, wanted: torch.Tensor, resolution: int) -> torch.Tensor:
+    """Return which bounding boxes (F, 2) to (F, 2) come near those of ``wanted`` triangles, (F,) bool; more than do is fine."""
+    grid = 256
+    a, b = (low * grid // resolution).clamp(0, grid - 1), (high * grid // resolution).clamp(0, grid - 1) + 1
+    marks = torch.zeros(grid + 1, grid + 1, dtype=torch.int64)
+    for x, y, sign in ((a, a, 1), (a, b, -1), (b, a, -1), (b, b, 1)):
+        marks.index_put_((y[wanted, 1], x[wanted, 0]), torch.full((int(wanted.sum()),), sign), accumulate=True)
+    near = functional.pad((marks.cumsum(0).cumsum(1) > 0).long(), (1, 0, 1, 0)).cumsum(0).cumsum(1)
+    return near[b[:, 1], b[:, 0]] - near[a[:, 1], b[:, 0]] - near[b[:, 1], a[:, 0]] + near[a[:, 1], a[:, 0]] > 0
 
 
 def _batches(count: torch.Tensor, limit: int) -> list[int]:

@@ -91,8 +91,13 @@ def applicable(terms: Sequence[LossTerm], avatar: AvatarModel) -> list[LossTerm]
 def _deterministic() -> Iterator[None]:
     """Make torch add in the same order in every run, by using one thread.
 
-    Only torch is limited; the rasterizers keep their own threads.
+    Only torch is limited; the rasterizers keep their own threads. On one thread of a CPU all of torch's operations add in one
+    order. Its deterministic mode, which would fill all new memory there, too, is for GPUs.
     """
+    if not torch.cuda.is_available():
+        with single_threaded():
+            yield
+        return
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:

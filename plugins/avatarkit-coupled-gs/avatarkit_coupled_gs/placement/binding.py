@@ -87,7 +87,7 @@ def bind_to_surface(body: BodyModel, resolution: int, fine: torch.Tensor) -> Bin
     """
     columns: list[tuple[torch.Tensor, ...]] = []
     for number, factor in enumerate(sorted(set(fine.tolist()))):
-        uv_map = uv_positions(body, resolution * factor)
+        uv_map = uv_positions(body, resolution * factor, fine == factor)
         covered = uv_map.face_index >= 0
         covered &= fine[uv_map.face_index.clamp(min=0)] == factor
         row, column = covered.nonzero(as_tuple=True)
