@@ -16,6 +16,7 @@ import torch
 from avatarkit.interfaces import BodyModel, Skeleton
 from avatarkit.types.body import JointLandmarks, SurfaceLandmarks
 from avatarkit.types.mesh import barycentric
+from avatarkit.utils.threads import shared_workers
 
 __all__ = ["Identity", "Points", "Slopes", "joint_points", "near_joints", "surface_points"]
 
@@ -96,15 +97,19 @@ def _slopes(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor) 
 
     Reverse mode applied twice is forward mode, and the second pass is one batched sweep for all S.
     """
-    both = []
-    for side in (_KINK, -_KINK):
-        shape = (at + side).detach().requires_grad_(True)
-        with torch.enable_grad():
-            value = function(shape)
-            dual = torch.zeros_like(value, requires_grad=True)
-            (pulled,) = torch.autograd.grad(value, shape, dual, create_graph=True)
-            (slope,) = torch.autograd.grad(pulled, dual, torch.eye(len(at)), is_grads_batched=True)
-        both.append(slope.permute(1, 2, 0).contiguous())
+    both = [at, at]
+
+    def derive(start: int, stop: int) -> None:
+        for n in range(start, stop):
+            shape = (at + (_KINK, -_KINK)[n]).detach().requires_grad_(True)
+            with torch.enable_grad():
+                value = function(shape)
+                dual = torch.zeros_like(value, requires_grad=True)
+                (pulled,) = torch.autograd.grad(value, shape, dual, create_graph=True)
+                (slope,) = torch.autograd.grad(pulled, dual, torch.eye(len(at)), is_grads_batched=True)
+            both[n] = slope.permute(1, 2, 0).contiguous()
+
+    shared_workers().run(derive, [(0, 1), (1, 2)])
     return Slopes(*both)
 
 
