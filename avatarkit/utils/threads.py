@@ -104,7 +104,8 @@ class Workers:
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None or self._owner != os.getpid():
-            self._pool = ThreadPoolExecutor(self.threads - 1, thread_name_prefix="avatarkit-worker")
+            # torch works on these threads alone, too
+            self._pool = ThreadPoolExecutor(self.threads - 1, "avatarkit-worker", torch.set_num_threads, (1,))
             self._owner = os.getpid()
         return self._pool
 

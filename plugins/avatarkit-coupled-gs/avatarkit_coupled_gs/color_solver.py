@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
 
 from avatarkit.interfaces import ColorTarget, GaussianRasterizer
 from avatarkit.types.gaussians import Gaussians
+from avatarkit.utils.threads import shared_workers, spans
 from avatarkit_coupled_gs.linear import LinearMap
 
 __all__ = ["Smoothness", "solve_colors"]
@@ -63,17 +65,24 @@ def solve_colors(
 
     def gradient(colors: torch.Tensor, known: bool) -> torch.Tensor:
         """Half the gradient of the views' errors, or its part that is linear in the colors."""
-        total = torch.zeros_like(colors)
-        for gaussians, target in views:
-            with torch.enable_grad():
-                leaf = colors.clone().requires_grad_()
-                colored = replace(gaussians, colors=leaf, sh=gaussians.sh if known else None)
-                drawn = rasterizer.render(colored, target.camera, torch.zeros(3, device=leaf.device))
-            error = drawn.rgb.detach()
-            if known:  # as opaque as the rendering is, as in L_RGB
-                error = error - drawn.alpha.detach()[..., None] * target.image
-            total += torch.autograd.grad(drawn.rgb, leaf, target.weight[..., None] * error)[0]
-        return total
+        parts = [colors for _ in views]
+
+        def derive(start: int, stop: int) -> None:
+            for k, (gaussians, target) in enumerate(views[start:stop], start):
+                with torch.enable_grad():
+                    leaf = colors.clone().requires_grad_()
+                    colored = replace(gaussians, colors=leaf, sh=gaussians.sh if known else None)
+                    drawn = rasterizer.render(colored, target.camera, torch.zeros(3, device=leaf.device))
+                error = drawn.rgb.detach()
+                if known:  # as opaque as the rendering is, as in L_RGB
+                    error = error - drawn.alpha.detach()[..., None] * target.image
+                parts[k] = torch.autograd.grad(drawn.rgb, leaf, target.weight[..., None] * error)[0]
+
+        if colors.device.type == "cpu":
+            shared_workers().run(derive, spans(len(views), len(views)))
+        else:
+            derive(0, len(views))
+        return reduce(torch.add, parts)
 
     residual = -share * (gradient(now, known=True) + smoothness.gradient(now - smoothness.first))
     change, direction = torch.zeros_like(now), residual.clone()
