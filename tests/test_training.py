@@ -14,11 +14,13 @@ from avatarkit.errors import MissingDependency, PluginError
 from avatarkit.interfaces import ParameterGroup, Posed, TrainStep
 from avatarkit.storage.serialization import load_clip, load_motions, load_subject, save_clip, save_motions, save_subject
 from avatarkit.testing import ReferenceRenderer, tiny_context, tiny_motion, tiny_subject
+from avatarkit.training import loop
 from avatarkit.training.callbacks import TensorBoardLogger, TrainingCallback
 from avatarkit.training.loop import LossTerm, applicable, learning_rate_factor, train
 from avatarkit.training.views import label_view, photo_views
 from avatarkit.types.gaussians import Gaussians
 from avatarkit.types.pseudo_labels import LabelClip
+from avatarkit.utils.threads import Workers
 
 
 class Blob:
@@ -94,6 +96,55 @@ def test_an_interrupted_training_gives_the_same_avatar_bit_for_bit(subject, tmp_
     assert torch.equal(whole.colors, resumed.colors)
     assert json.dumps(asdict(report)) == json.dumps(asdict(uninterrupted))  # the order of the curves, too
     assert report.steps == 8
+
+
+def _with_views(subject, terms, views=4, steps=6):
+    avatar, seen = Blob(tiny_context()), Recording()
+    avatar.create(subject, [])
+    config = TrainingConfig(steps=steps, views=views, resolution=32, photo_share=0.5)
+    train(avatar, subject, [_clip(subject)], terms, config, ReferenceRenderer(), 0, callbacks=(seen,))
+    return avatar, seen
+
+
+def test_views_of_a_step_hold_the_shares_and_the_number_of_threads_changes_no_bit(subject, monkeypatch):
+    colors = []
+    for threads in (1, 2, 16):
+        monkeypatch.setattr(loop, "shared_workers", lambda workers=Workers(threads): workers)
+        avatar, seen = _with_views(subject, [LossTerm("rgb", rgb, 1.0, 0, ("photo", "body"))])
+        assert [kind for _, kind, *_ in seen.steps] == ["photo+photo+body+body"] * 6
+        colors.append(avatar.colors)
+    assert torch.equal(colors[0], colors[1]) and torch.equal(colors[0], colors[2])
+
+
+@pytest.mark.parametrize(("photo", "body", "falls"), [(3.0, -1.0, True), (1.0, -3.0, False)])
+def test_a_step_follows_the_mean_over_its_views(subject, photo, body, falls):
+    def pull(step):
+        return {"photo": photo, "body": body}[step.kind] * step.avatar.colors.mean()
+
+    avatar, seen = _with_views(subject, [LossTerm("pull", pull, 1.0, 0, ("photo", "body"))], steps=1)
+    assert bool((avatar.colors < 0.5).all()) == falls and bool((avatar.colors > 0.5).all()) != falls
+    assert seen.steps[0][2]["pull"] == pytest.approx(0.5 * (photo + body) / 2)
+
+
+@pytest.mark.parametrize("on", [("photo", "body"), ("photo",)])
+def test_terms_of_the_avatar_alone_are_computed_once_and_weigh_the_same(subject, on):
+    class Gray:
+        def __init__(self, of_avatar):
+            self.of_avatar, self.calls = of_avatar, 0
+
+        def __call__(self, step):
+            self.calls += 1
+            return (step.avatar.colors - 0.3).square().mean()
+
+    results = []
+    for gray in (Gray(True), Gray(False)):
+        terms = [LossTerm("rgb", rgb, 1.0, 0, ("photo", "body")), LossTerm("gray", gray, 0.01, 0, on)]
+        results.append((*_with_views(subject, terms), gray.calls))
+    (once, seen, calls), (each, same, more) = results
+    assert calls == 6 and more == 12 * len(on)
+    assert torch.allclose(once.colors, each.colors, atol=1e-4) and not (once.colors == 0.5).all()
+    for a, b in zip(seen.steps, same.steps, strict=True):
+        assert a[2] == pytest.approx(b[2], rel=1e-3)
 
 
 @pytest.mark.parametrize(("solves", "expected"), [(0, []), (1, [10]), (2, [0, 10]), (3, [0, 5, 10])])

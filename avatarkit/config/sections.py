@@ -16,6 +16,8 @@ class TrainingConfig:
 
     steps: Annotated[int, Range(0, 10_000_000)] = 600
     """Optimization steps; 0 keeps the avatar as initialized."""
+    views: Annotated[int, Range(1, 64)] = 1
+    """Views per step; they are looked at in parallel, and the shares below hold within each step as far as they divide."""
     resolution: Annotated[int, Range(16, 4096)] = 512
     """Longest side of the photo during training, in pixels."""
     photo_share: Annotated[float, Range(0, 1)] = 0.5

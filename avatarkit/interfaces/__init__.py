@@ -89,7 +89,7 @@ _DEFAULTS: dict[type, tuple[str, ...]] = {
     BodyModel: ("shape_prior",),
     PseudoLabeler: ("exact", "regions"),
     AvatarModel: ("pose_for_photo", "solve_colors", "specs"),
-    Loss: ("applies_to", "for_evaluation"),
+    Loss: ("applies_to", "for_evaluation", "of_avatar"),
 }
 
 

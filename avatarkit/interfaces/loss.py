@@ -54,8 +54,13 @@ class TrainStep:
 class Loss(Protocol):
     """One unweighted term of the objective (eq. 7, 9, 10).
 
-    The recipe sets its weight, first step and kinds of step.
+    The recipe sets its weight, first step and kinds of step. Views of one step may call it on several threads at once.
+
+    Attributes:
+        of_avatar: the term depends on ``step.avatar`` alone, so that one view of a step computes it for all; False if left out.
     """
+
+    of_avatar: bool = False
 
     def __call__(self, step: TrainStep) -> torch.Tensor:
         """Return the value of the term, a scalar ()."""

@@ -77,7 +77,7 @@ def estimates(
     renderer = components.get("renderer")
     if renderer is not None and training.steps and (cost := _cost(renderer.needs.costs, device)) is not None:
         pixels = (training.resolution / _VIEW) ** 2
-        time = None if cost.seconds_per_step is None else cost.seconds_per_step * training.steps * pixels
+        time = None if cost.seconds_per_step is None else cost.seconds_per_step * training.steps * training.views * pixels
         found.append(_estimate("training", renderer, f"{training.steps} steps", time, cost, device))
     return tuple(found)
 

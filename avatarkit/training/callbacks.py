@@ -26,8 +26,8 @@ class StepEvent:
     Attributes:
         step: number of the step, from 0.
         steps: number of steps in all.
-        kind: what the step showed: ``photo``, ``body`` or ``head``.
-        losses: term -> weighted value (), without gradient, on the training device; empty if no term applied.
+        kind: what the step showed: ``photo``, ``body`` or ``head``; of several views ``photo+head``.
+        losses: term -> weighted value (), mean over views, without gradient, on the training device; empty if no term applied.
         learning_rates: parameter group -> step size.
         avatar: the avatar in training; leave it as it is.
     """

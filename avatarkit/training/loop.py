@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache, reduce
 from pathlib import Path
 from typing import Annotated
 
@@ -22,12 +24,10 @@ from avatarkit.training.callbacks import StepEvent, TrainingCallback, notify
 from avatarkit.training.sampler import Sampler
 from avatarkit.training.views import View, photo_views
 from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit.utils.threads import shared_workers, single_threaded, spans
+from avatarkit.utils.threads import Workers, shared_workers, single_threaded, spans
 from avatarkit.validation import Violation, require_loss
 
 __all__ = ["LossFault", "LossTerm", "TrainingReport", "applicable", "learning_rate_factor", "train"]
-
-_PARTS = 4  # of every tensor, for Adam
 
 log = logging.getLogger("avatarkit.training")
 
@@ -94,17 +94,15 @@ def _deterministic() -> Iterator[None]:
     Only torch is limited; the rasterizers keep their own threads. On one thread of a CPU all of torch's operations add in one
     order. Its deterministic mode, which would fill all new memory there, too, is for GPUs.
     """
-    if not torch.cuda.is_available():
-        with single_threaded():
-            yield
-        return
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    before, gpu = torch.get_deterministic_debug_mode(), torch.cuda.is_available()
     try:
         with single_threaded():
+            if gpu:
+                torch.set_deterministic_debug_mode("warn")
             yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        if gpu:
+            torch.set_deterministic_debug_mode(before)
 
 
 @_deterministic()
@@ -123,8 +121,9 @@ def train(
 ) -> TrainingReport:
     """Fit an initialized avatar to photo and labels with Adam (paper, 3.3 and 3.4).
 
-    Every step draws from a generator seeded by (seed, step), so an interrupted run that continues from its checkpoint gives
-    the same avatar, bit for bit, as an uninterrupted one.
+    Every step draws from generators seeded by (seed, step), so an interrupted run that continues from its checkpoint gives
+    the same avatar, bit for bit, as an uninterrupted one. The views of a step are looked at on threads of their own, and their
+    gradients are added in a fixed order, so that the number of threads does not change the bits either.
 
     Args:
         avatar: initialized; it is changed in place.
@@ -151,24 +150,20 @@ def train(
     if start == 0 and 0 in solves:
         avatar.solve_colors(targets, config.color_iterations)
     for step in range(start, config.steps):
-        g = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
-        view = sampler.draw(g)
+        seeds = ((seed * 1_000_003 + step) * config.views + k for k in range(config.views))
+        generators = [torch.Generator().manual_seed(number % 2**63) for number in seeds]
+        views = [sampler.draw(g, k, config.views) for k, g in enumerate(generators)]
         factor = learning_rate_factor(step, config)
-        values = _losses(avatar, view, terms, renderer, step, g)
-        if values:
-            total = torch.stack(list(values.values())).sum()
-            if total.requires_grad:  # a term may be constant in a view
-                total.backward()
-                optimizer.step(factor)
+        values, gradients = _look(avatar, views, terms, renderer, step, generators, optimizer.tensors)
+        optimizer.step(gradients, factor)
         if step + 1 in solves:
             avatar.solve_colors(targets, config.color_iterations)
         if callbacks:
             rates = {g.name: g.lr * factor for g in groups}
-            losses = {name: value.detach() for name, value in values.items()}
-            notify(callbacks, "on_step", StepEvent(step, config.steps, view.kind, losses, rates, avatar))
+            notify(callbacks, "on_step", StepEvent(step, config.steps, "+".join(v.kind for v in views), values, rates, avatar))
         if step % max(1, config.steps // 200) == 0:
             for name, value in values.items():
-                if not math.isfinite(number := float(value.detach())):
+                if not math.isfinite(number := float(value)):
                     raise LossFault(name, f"the loss is {number} at step {step}")
                 report.curves.setdefault(name, []).append((step, number))
         report.steps = step + 1
@@ -182,41 +177,25 @@ def train(
 
 
 class _Adam:
-    """Adam on several threads: each takes the same part of every tensor, so that their number does not change the bits."""
+    """Adam with step sizes that follow a schedule, on gradients that are still to be added.
+
+    Attributes:
+        tensors: all parameters. state: each of them, and the optimizer's state of all.
+    """
 
     def __init__(self, groups: Sequence[ParameterGroup], eps: float) -> None:
-        self._groups = [(g.lr, list(g.tensors)) for g in groups]
-        self._parts = [
-            torch.optim.Adam(
-                [{"params": [_part(t.detach(), part) for t in tensors], "lr": lr} for lr, tensors in self._groups],
-                betas=(0.9, 0.999),
-                eps=eps,
-                fused=True,
-            )
-            for part in range(_PARTS)
-        ]
-        self.state = [(p, o.state) for o in self._parts for group in o.param_groups for p in group["params"]]
+        self._rates, self.tensors = [g.lr for g in groups], [t for g in groups for t in g.tensors]
+        self._adam = torch.optim.Adam([{"params": g.tensors} for g in groups], betas=(0.9, 0.999), eps=eps, fused=True)
+        self.state = [(t, self._adam.state) for t in self.tensors]
 
-    def step(self, factor: float) -> None:
-        """Move the parameters along their gradients, with step sizes times ``factor``; then drop the gradients."""
-
-        def move(start: int, stop: int) -> None:
-            for part in range(start, stop):
-                for (lr, tensors), group in zip(self._groups, self._parts[part].param_groups, strict=True):
-                    group["lr"] = lr * factor
-                    for tensor, piece in zip(tensors, group["params"], strict=True):
-                        piece.grad = None if tensor.grad is None else _part(tensor.grad, part)
-                self._parts[part].step()
-
-        shared_workers().run(move, spans(_PARTS, _PARTS))
-        for _, tensors in self._groups:
-            for tensor in tensors:
-                tensor.grad = None
-
-
-def _part(tensor: torch.Tensor, part: int) -> torch.Tensor:
-    """Return one of ``_PARTS`` parts of the numbers in a tensor, which share its memory."""
-    return tensor.reshape(-1)[tensor.numel() * part // _PARTS : tensor.numel() * (part + 1) // _PARTS]
+    def step(self, gradients: Sequence[Sequence[torch.Tensor]], factor: float) -> None:
+        """Move each tensor against the sum of its gradients, with step sizes times ``factor``; without any it stays."""
+        for tensor, found in zip(self.tensors, gradients, strict=True):
+            tensor.grad = reduce(torch.add, found) if found else None
+        for rate, group in zip(self._rates, self._adam.param_groups, strict=True):
+            group["lr"] = rate * factor
+        self._adam.step()
+        self._adam.zero_grad()
 
 
 def _color_solves(config: TrainingConfig) -> set[int]:
@@ -246,26 +225,49 @@ def _evaluation(avatar: AvatarModel, view: View, renderer: Renderer) -> tuple[di
     return {"l1": float(error.abs().mean()), "psnr": psnr}, drawn.cpu()
 
 
+def _look(
+    avatar: AvatarModel, views: Sequence[View], terms: Sequence[LossTerm], renderer: Renderer, step: int,
+    generators: Sequence[torch.Generator], tensors: Sequence[torch.Tensor],
+) -> tuple[dict[str, torch.Tensor], list[list[torch.Tensor]]]:  # fmt: skip
+    """Return the weighted terms, by name, as means over the views that have them; and for each tensor gradients to be added.
+
+    The gradient is that of the mean over views of the sum of their terms. Terms of the avatar alone are computed in one view.
+    """
+    active = [[t for t in terms if v.kind in t.on and step >= t.start and t.weight != 0] for v in views]
+    count = Counter(t.name for found in active for t in found)
+    once = {t.name: k for k, found in enumerate(active) for t in found if t.loss.of_avatar}
+    values: list[dict[str, torch.Tensor]] = [{} for _ in views]
+    gradients: list[Sequence[torch.Tensor | None]] = [() for _ in views]
+
+    def look(start: int, stop: int) -> None:
+        for k in range(start, stop):
+            own = [t for t in active[k] if once.get(t.name, k) == k]
+            values[k] = _losses(avatar, views[k], own, renderer, step, generators[k]) if own else {}
+            weights = ((count[name] if name in once else 1) / len(views) for name in values[k])
+            parts = [w * v for w, v in zip(weights, values[k].values(), strict=True) if v.requires_grad]  # a term may be constant
+            gradients[k] = torch.autograd.grad(torch.stack(parts).sum(), tensors, allow_unused=True) if parts else ()
+
+    workers = shared_workers() if all(t.device.type == "cpu" for t in tensors) else Workers(1)
+    workers.run(look, spans(len(views), len(views)))
+    means = {name: torch.stack([v[name].detach() for v in values if name in v]).mean() for name in count}
+    return means, [[g for found in gradients if found and (g := found[n]) is not None] for n in range(len(tensors))]
+
+
 def _losses(
-    avatar: AvatarModel, view: View, terms: Sequence[LossTerm], renderer: Renderer, step: int, g: torch.Generator
+    avatar: AvatarModel, view: View, active: Sequence[LossTerm], renderer: Renderer, step: int, g: torch.Generator
 ) -> dict[str, torch.Tensor]:
-    """Return the weighted terms of one view, by name; empty if no term applies."""
-    active = [t for t in terms if view.kind in t.on and step >= t.start and t.weight != 0]
-    if not active:
-        return {}
+    """Return the weighted terms of one view, by name."""
     background = torch.rand(3, generator=g).to(view.image.device)
     pose = avatar.pose_for_photo if view.kind == "photo" else avatar.pose
     posed = pose(view.params)
     rendering = render_posed(renderer, posed, view.camera, background)
     target = view.image * view.alpha[..., None] + background * (1 - view.alpha[..., None])
-    cache: list[torch.Tensor] = []
 
+    @cache
     def mesh_mask() -> torch.Tensor:
-        if not cache:
-            if posed.mesh is None:
-                raise StoreError("a loss needs the mask of the mesh, but this avatar has no mesh")
-            cache.append(renderer.meshes.render(posed.mesh, view.camera).mask)
-        return cache[0]
+        if posed.mesh is None:
+            raise StoreError("a loss needs the mask of the mesh, but this avatar has no mesh")
+        return renderer.meshes.render(posed.mesh, view.camera).mask
 
     train_step = TrainStep(
         step, view.kind, target, view.alpha, view.confidence, view.camera, background, rendering, posed, avatar,

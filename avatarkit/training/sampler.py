@@ -37,13 +37,14 @@ class Sampler:
                 self._frames[region] = [(clip, k) for clip in clips for k in range(len(clip))]
                 self._worth[region] = worth if shares.confidence else (worth > 0).float()
 
-    def draw(self, generator: torch.Generator) -> View:
-        """Return the next view."""
-        shares = self._shares
+    def draw(self, generator: torch.Generator, part: int = 0, parts: int = 1) -> View:
+        """Return the next view; of the several ``parts`` of a step, each is of the kind that its part of the shares asks for."""
+        shares, details = self._shares, self._photo.details
         r = torch.rand(3, generator=generator).tolist()
-        if not self._frames or r[0] < shares.photo_share:
-            details = self._photo.details
-            return details[int(r[2] * len(details))] if details and r[1] < shares.detail_share else self._photo.full
+        place, photo = (part + r[0]) / parts, shares.photo_share if self._frames else 1.0
+        if place < photo:
+            whole = 1.0 - shares.detail_share * bool(details)
+            return self._photo.full if place < photo * whole else details[int(r[2] * len(details))]
         head = "head" in self._frames and ("body" not in self._frames or r[1] < shares.head_share)
         region = "head" if head else "body"
         number = int(torch.multinomial(self._worth[region], 1, generator=generator))

@@ -31,6 +31,8 @@ class OfCoupled:
 class NormalConsistency(OfCoupled):
     """L_normal: normals of neighboring faces of the deformed mesh agree as well as on the undeformed one."""
 
+    of_avatar = True
+
     def __init__(self, config: None, context: Context) -> None:
         pass
 
@@ -60,6 +62,8 @@ class MeshMask:
 class MeshGaussianConsistency(OfCoupled):
     """L_MGC (eq. 8) = |dX - Bary(dT)|_1, mean over Gaussians, in meters; gradients reach both fields."""
 
+    of_avatar = True
+
     def __init__(self, config: None, context: Context) -> None:
         pass
 
@@ -73,6 +77,8 @@ class MeshGaussianConsistency(OfCoupled):
 
 class Laplacian(OfCoupled):
     """L_lap: dX, scale and color are smooth over the initial connectivity on the canonical surface."""
+
+    of_avatar = True
 
     def __init__(self, config: LaplacianConfig, context: Context) -> None:
         self.config = config
