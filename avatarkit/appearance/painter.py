@@ -54,7 +54,9 @@ _TOUCHING = 0.02  # meters off a forearm up to which it hides the trunk
 _AROUND_EYE = 8  # rings of vertices around the lids whose skin tells theirs
 _BEYOND = 1e-3  # pull of expected colors on the other side of a hem
 _KNOWN, _LID_TONE, _LID_SKIN = 0.3, 0.5, 0.8  # least trust in that skin, its quantile, and how much of a lid's color it makes
-_LASH, _LASH_SHADE = 0.0015, 0.45  # meters from the eyeball in which lashes grow, and their brightness against the lid
+_LASH = 0.0015  # meters off the eyeball up to which lids are their rim
+_LASH_SHADE, _RIM_SHADE = 0.45, 0.75  # brightness of the rims of upper lids, with their lashes, and of lower ones against the lid
+_FOLDED = 0.3  # share from which folded skin is taken for a part of the lid
 _UNFOLDING = ("eyeBlinkLeft", "eyeBlinkRight")  # expressions that bring folded skin to light
 _INNER = REGIONS.index("mouth")
 
@@ -114,6 +116,7 @@ class PhotoPainter:
         regions: (V,) int64 into ``surface.REGIONS``.
         labels: (V,) int64 into ``parsing.LABELS``. parsing: what each pixel of the photo shows.
         vertices: (V, 3) of the subject in the photo's pose, world.
+        folded: (V,) 0 to 1, skin that open eyes fold away.
         bareness: (V,) 0 to 1, above one half where the surface is bare skin, and not clothes.
     """
 
@@ -124,7 +127,8 @@ class PhotoPainter:
             self._rest = body.rest(subject.params.shape, torch.zeros(1, len(body.expression_names)))[0].float()
         self.regions = surface_regions(body, self._rest)
         matte = subject.matte
-        self._lids = dilate(body.part("eyelids") > 0.5, body.faces, 3)
+        self.folded = _folded_away(subject, body)
+        self._lids = dilate(body.part("eyelids") > 0.5, body.faces, 3) | (self.folded > _FOLDED)
         self.labels = labels = vertex_labels(body, subject.params.shape)
         self._uv = _uv_in_meters(body, self._rest, labels)
         self.parsing = parse(subject, self.vertices, labels, body, renderer)
@@ -140,6 +144,7 @@ class PhotoPainter:
         bareness = torch.where(self._bare, bare, 1.0)
         self.bareness = torch.where(worn, bare.clamp(max=_WORN) * dressed, bareness)
         normals, trust = vertex_normals(self.vertices, body.faces), _vertex_trust(subject, body, self.regions)
+        trust = trust * (1.0 - self.folded)
         direct = self._photo.lookup(self.vertices, normals, trust, self.regions)
         arms, forearms = (
             torch.isin(labels, torch.tensor([i for i, name in enumerate(LABELS) if name.endswith(parts)]))
@@ -239,21 +244,28 @@ class PhotoPainter:
         self._strand_contrast = self._measure_strands()
 
     def _close_lids(self, body: BodyModel, base: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-        """(V, 3) colors in which lids are skin like that around the eye, with lashes along their edge.
+        """(V, 3) colors in which upper lids are skin like that around the eye, and the rims of both are darker.
 
         Args:
             base: (V, 3). known: (V,) 0 to 1, how far each color is the photo's.
         """
         lids, base = body.part("eyelids") > 0.5, base.clone()
+        share = _LID_SKIN * torch.maximum(lids.float(), self.folded)[:, None]
         around = dilate(lids, body.faces, _AROUND_EYE) & ~self._lids & (self.regions == REGIONS.index("skin"))
         for side in (self._rest[:, 0] > 0, self._rest[:, 0] <= 0):
-            lid, skin = lids & side, around & side & (known > _KNOWN)
+            lid = lids & side
+            skin = around & side & (known > _KNOWN) & (self._rest[:, 1] < self._rest[lid, 1].mean())  # no brow
             if not lid.any() or not skin.any():
                 continue
-            tone = base[skin].quantile(_LID_TONE, dim=0)
-            base[lid] = torch.lerp(base[lid], tone, _LID_SKIN)
-            lash = lid & near(self._rest, self._rest[side & (self.regions == REGIONS.index("eyes"))], _LASH)
-            base[lash] = base[lash] * _LASH_SHADE
+            upper = side & (self._rest[:, 1] > self._rest[lid, 1].mean())
+            base[upper] = torch.lerp(base[upper], base[skin].quantile(_LID_TONE, dim=0), share[upper])
+            ball = self._rest[side & (self.regions == REGIONS.index("eyes"))]
+            if not len(ball):
+                continue
+            center = 0.5 * (ball.amin(0) + ball.amax(0))
+            off = (self._rest - center).norm(dim=1) - (ball - center).norm(dim=1).max()
+            for rim, shade in ((lid & upper & (off < _LASH), _LASH_SHADE), (lid & ~upper & (off < _LASH), _RIM_SHADE)):
+                base[rim] = base[rim] * shade
         return base
 
     def _dense(self, region: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -322,7 +334,7 @@ class PhotoPainter:
 
 
 def _vertex_trust(subject: Subject, body: BodyModel, regions: torch.Tensor) -> torch.Tensor:
-    """(V,) 0 to 1: nothing for unseen forearms, shins and the cavity of the mouth, little for skin that lies folded."""
+    """(V,) 0 or 1: nothing for unseen forearms, shins and the cavity of the mouth."""
     trust = torch.ones(body.skinning_indices.shape[0])
     seen = subject.quality.visible
     for side in ("left", "right"):
@@ -336,25 +348,29 @@ def _vertex_trust(subject: Subject, body: BodyModel, regions: torch.Tensor) -> t
             trust[body.part(f"{side}_foot") > 0.5] = 0.0
     for name in ("mouth", "tongue"):
         trust[regions == REGIONS.index(name)] = 0.0
+    return trust
+
+
+def _folded_away(subject: Subject, body: BodyModel) -> torch.Tensor:
+    """(V,) 0 to 1: skin that closing the eyes brings to light."""
+    folded = torch.zeros(len(body.skinning_weights))
     names = [n for n in _UNFOLDING if n in body.expression_names]
     if not names:
-        return trust
+        return folded
     expression = subject.params.expression.detach().expand(len(names) + 1, -1).clone()
     for row, name in enumerate(names):
         expression[row, body.expression_names.index(name)] = 1.0
     with torch.no_grad():
         area = _face_area(body.rest(subject.params.shape, expression), body.faces)
     growth = (area[:-1] / area[-1].clamp(min=1e-12)).amax(0)
-    folded = torch.zeros(len(trust)).scatter_reduce(
-        0, body.faces.reshape(-1), growth.repeat_interleave(3), "amax", include_self=False
-    )
-    folded = smoothstep(folded, 1.4, 2.6)
+    most = folded.scatter_reduce(0, body.faces.reshape(-1), growth.repeat_interleave(3), "amax", include_self=False)
+    folded = smoothstep(most, 1.4, 2.6)
     i, j = mesh_edges(body.faces).T
-    count = torch.zeros(len(trust)).index_add(0, i, torch.ones(len(i))).index_add(0, j, torch.ones(len(j)))
+    count = torch.zeros(len(most)).index_add(0, i, torch.ones(len(i))).index_add(0, j, torch.ones(len(j)))
     for _ in range(2):  # no hard border between lid and brow
-        mean = torch.zeros(len(trust)).index_add(0, i, folded[j]).index_add(0, j, folded[i]) / count.clamp(min=1.0)
+        mean = torch.zeros(len(most)).index_add(0, i, folded[j]).index_add(0, j, folded[i]) / count.clamp(min=1.0)
         folded = 0.5 * (folded + mean)
-    return trust * (1.0 - folded)
+    return folded
 
 
 def _uv_in_meters(body: BodyModel, rest: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ class CoupledConfig:
     """The face takes its texels from a map so many times finer than the rest."""
     hand_factor: Annotated[int, Range(1, 16)] = 2
     """The same for the hands, whose charts are small in a whole-body atlas."""
-    eye_factor: Annotated[int, Range(1, 16)] = 3
+    eye_factor: Annotated[int, Range(1, 16)] = 8
     """The same for eyes, tongue and teeth."""
     photo_factor: Annotated[int, Range(1, 16)] = 1
     """Surface that the photo shows takes its texels from a map up to so many times finer, as its pixels ask for."""

@@ -109,10 +109,10 @@ class CoupledAvatar:
         self._absent = self._undetected_hands(subject)
         self._absent[: len(binding)] &= ~paint.seen
         self._absent[len(binding) :] = False
-        # Open eyes fold the lids away: what the photo shows at their edge must not be painted over all of them.
-        lids = dilate(body.part("eyelids") > 0.5, body.faces, 2).float()
-        lids = barycentric(lids[:, None], self.triangles, self.weights)
-        self._held = (lids > 0.3).to(self.device)
+        # Open eyes fold the lids away: what the photo shows at their edge must not be painted over all of them, nor over eyes.
+        held = dilate(body.part("eyelids") > 0.5, body.faces, 2) | (body.part("eyes") > 0.5)
+        held = barycentric(torch.maximum(held.float(), painter.folded)[:, None], self.triangles, self.weights)
+        self._held = (held > 0.3).to(self.device)
         self.dX = barycentric(self.dT, self.triangles, self.weights)
         self.sh0 = (color - 0.5) / _SH0
         self.opacity = opacity.logit()
@@ -222,6 +222,12 @@ class CoupledAvatar:
         learning = share if self._held is None else torch.where(self._held, 0.0, share)
         return torch.add(self.sh0.new_tensor(0.5), _learning(self.sh0, learning), alpha=_SH0)
 
+    def _except_eyes(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, ...) of which eyes and lids do not learn."""
+        if self._held is None:
+            return x
+        return _learning(x, (~self._held).to(x.dtype).reshape(-1, *[1] * (x.ndim - 1)))
+
     def solve_colors(self, targets: Sequence[ColorTarget], iterations: int) -> None:
         """See ``AvatarModel.solve_colors``; each color follows as far as the photo shows its Gaussian."""
         with torch.no_grad():
@@ -239,7 +245,7 @@ class CoupledAvatar:
         means, stretch = self._skinned(body)
 
         def appearance() -> tuple[torch.Tensor, ...]:
-            scales = self.log_scale.exp().clamp(self.config.min_scale, self.config.max_scale)
+            scales = self._except_eyes(self.log_scale).exp().clamp(self.config.min_scale, self.config.max_scale)
             opacity = _learning(self.opacity, self._grown).sigmoid()
             return scales, self.colors(share), opacity * present
 
@@ -264,11 +270,12 @@ class CoupledAvatar:
     def _skinned(self, body: PosedBody) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, 3) means and (N,) stretch: on the surface by eq. 4, outside it by rigid blends of the joints."""
         n = len(self.triangles) - len(self.seed_joints)
-        means, stretch = skin_bound(body.vertices, self.triangles[:n], self.weights[:n], self.seed_offset[:n], self.dX[:n])
+        dX = self._except_eyes(self.dX)
+        means, stretch = skin_bound(body.vertices, self.triangles[:n], self.weights[:n], self.seed_offset[:n], dX[:n])
         if n == len(self.triangles):
             return means, stretch
         at = barycentric(body.vertices[:, :3], self.triangles[n:], self.weights[n:]) + self.seed_offset[n:]
-        grown = move(body.joints, self.seed_joints, self.seed_weights, at, self.dX[n:])
+        grown = move(body.joints, self.seed_joints, self.seed_weights, at, dX[n:])
         return torch.cat([means, grown]), torch.cat([stretch, torch.ones_like(stretch[:1]).expand(len(grown))])
 
     def _while_unchanged(

@@ -16,6 +16,7 @@ from avatarkit_coupled_gs.linear import LinearMap
 
 __all__ = ["PosedBody", "PosedSurface"]
 
+_MOST_STRETCHED = 3.0
 _KEPT = 128  # poses: more than the label clips of a build have frames, 0.9 MB each
 
 
@@ -48,7 +49,7 @@ class PosedSurface:
         with torch.no_grad():
             self.template = body.rest(self._shape, torch.zeros(1, len(body.expression_names)))[0]
             self._skeleton = body.skeleton(self._shape)
-            self._area = self._areas(self.template).clamp(min=1e-12)
+            self._rest = self._metric(self.template)
         joints = len(self._skeleton.positions)
         indices, weights = body.skinning_indices, body.skinning_weights
         vertex = torch.arange(V).repeat_interleave(indices.shape[1])
@@ -79,15 +80,21 @@ class PosedSurface:
         return PosedBody(rows, dual_quaternions(A))
 
     def _stretch(self, posed: torch.Tensor) -> torch.Tensor:
-        """(V,) how much longer the surface around each vertex is than at rest, 1 to 3.
+        """(V,) how much longer the surface around each vertex is than at rest along its most stretched direction, 1 to 3.
 
         Closed lids and raised arms spread the same Gaussians over more surface; they grow with it, so that nothing shows
-        through.
+        through. Lids unfold up to fivefold in one direction and hardly in the other.
         """
-        ratio = (self._areas(posed) / self._area).clamp(1.0, 9.0).sqrt()
-        return self._around.multiply(ratio[:, None], transposed=False)[:, 0].clamp(min=1.0)
+        # principal stretches are square roots of the eigenvalues of rest^-1 now, where both are metrics of the triangle
+        (a, b, c), (d, e, f) = self._rest, self._metric(posed)
+        determinant = (a * c - b * b).clamp(min=1e-24)
+        half = 0.5 * (c * d - 2.0 * b * e + a * f) / determinant  # of their sum
+        product = (d * f - e * e).clamp(min=0.0) / determinant
+        longest = (half + (half * half - product).clamp(min=0.0).sqrt()).clamp(1.0, _MOST_STRETCHED**2).sqrt()
+        return self._around.multiply(longest[:, None], transposed=False)[:, 0].clamp(min=1.0)
 
-    def _areas(self, vertices: torch.Tensor) -> torch.Tensor:
-        """(F,) twice the areas of the faces."""
+    def _metric(self, vertices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Products (F,) of two edges of each face: first with first, first with second, second with second."""
         a, b, c = (vertices[self._body.faces[:, k]] for k in range(3))
-        return torch.linalg.cross(b - a, c - a).norm(dim=1)
+        u, v = b - a, c - a
+        return (u * u).sum(1), (u * v).sum(1), (v * v).sum(1)
