@@ -16,7 +16,7 @@ from avatarkit_coupled_gs.linear import LinearMap
 
 __all__ = ["PosedBody", "PosedSurface"]
 
-_MOST_STRETCHED = 3.0
+_MOST_STRETCHED = 5.0
 _KEPT = 128  # poses: more than the label clips of a build have frames, 0.9 MB each
 
 
@@ -80,7 +80,7 @@ class PosedSurface:
         return PosedBody(rows, dual_quaternions(A))
 
     def _stretch(self, posed: torch.Tensor) -> torch.Tensor:
-        """(V,) how much longer the surface around each vertex is than at rest along its most stretched direction, 1 to 3.
+        """(V,) how much longer the surface around each vertex is than at rest along its most stretched direction, 1 to 5.
 
         Closed lids and raised arms spread the same Gaussians over more surface; they grow with it, so that nothing shows
         through. Lids unfold up to fivefold in one direction and hardly in the other.

@@ -50,7 +50,7 @@ export class Body {
     this.weights = normalized(arrays.skin_weights, influences);
     this.matrices = new Float64Array(this.J * 12);
     this.expressed = new Float32Array(arrays.template);
-    this.restAreas = this.areas(sum(arrays.template, arrays.offsets));
+    this.restMetric = this.metric(sum(arrays.template, arrays.offsets));
     this.faceCount = new Float32Array(this.V);
     for (const v of arrays.faces) this.faceCount[v] += 1;
     this.stretches = new Float32Array(this.V);
@@ -131,30 +131,36 @@ export class Body {
     }
   }
 
-  /** How much longer the surface around each vertex is than at rest, 1 to 3: Gaussians grow with it. */
+  /** How much longer the surface around each vertex is than at rest where it is stretched most, 1 to 5: Gaussians grow with it. */
   stretch() {
-    const { faces } = this.arrays;
+    const { faces } = this.arrays, R = this.restMetric;
     const total = this.stretches.fill(0);
-    const area = this.areas(this.vertices);
-    for (let f = 0; f < area.length; f++) {
-      const ratio = Math.sqrt(Math.min(9, Math.max(1, area[f] / Math.max(this.restAreas[f], 1e-12))));
-      total[faces[3 * f]] += ratio;
-      total[faces[3 * f + 1]] += ratio;
-      total[faces[3 * f + 2]] += ratio;
+    const M = this.metric(this.vertices);
+    for (let i = 0; i < M.length; i += 3) {
+      // squares of principal stretches are the eigenvalues of rest^-1 now
+      const determinant = Math.max(R[i] * R[i + 2] - R[i + 1] * R[i + 1], 1e-24);
+      const half = (0.5 * (R[i + 2] * M[i] - 2 * R[i + 1] * M[i + 1] + R[i] * M[i + 2])) / determinant;
+      const product = Math.max(0, M[i] * M[i + 2] - M[i + 1] * M[i + 1]) / determinant;
+      const square = half + Math.sqrt(Math.max(0, half * half - product));
+      const longest = Math.sqrt(Math.min(25, Math.max(1, square)));
+      total[faces[i]] += longest;
+      total[faces[i + 1]] += longest;
+      total[faces[i + 2]] += longest;
     }
     for (let v = 0; v < this.V; v++) this.surface[v * 16 + 15] = total[v] / Math.max(1, this.faceCount[v]);
   }
 
-  /** Twice the area of each triangle. */
-  areas(X) {
+  /** Products of two edges of each triangle: first with first, first with second, second with second. */
+  metric(X) {
     const { faces } = this.arrays;
-    const out = new Float32Array(faces.length / 3);
-    for (let f = 0; f < out.length; f++) {
-      const a = faces[3 * f] * 3, b = faces[3 * f + 1] * 3, c = faces[3 * f + 2] * 3;
+    const out = new Float64Array(faces.length);
+    for (let i = 0; i < out.length; i += 3) {
+      const a = faces[i] * 3, b = faces[i + 1] * 3, c = faces[i + 2] * 3;
       const ux = X[b] - X[a], uy = X[b + 1] - X[a + 1], uz = X[b + 2] - X[a + 2];
       const vx = X[c] - X[a], vy = X[c + 1] - X[a + 1], vz = X[c + 2] - X[a + 2];
-      const nx = uy * vz - uz * vy, ny = uz * vx - ux * vz, nz = ux * vy - uy * vx;
-      out[f] = Math.sqrt(nx * nx + ny * ny + nz * nz);
+      out[i] = ux * ux + uy * uy + uz * uz;
+      out[i + 1] = ux * vx + uy * vy + uz * vz;
+      out[i + 2] = vx * vx + vy * vy + vz * vz;
     }
     return out;
   }
