@@ -28,10 +28,10 @@ _SKIN = (0.72, 0.55, 0.46)
 _WHITE = (0.82, 0.78, 0.71)
 _MOUTH = (0.45, 0.17, 0.16)
 _TONGUE = (0.70, 0.40, 0.38)
-_HAND_LIGHT = 0.86  # brightness of hands against cheeks: the median of 25 photos that show both
+_HAND_LIGHT = 0.86  # brightness of hands and limbs against cheeks: the median of 25 photos that show both
 _DARK, _BRIGHT = (0.4, 0.6), (1.3, 1.6)  # light on a color, against its usual, between which it is still the same thing's
 _OFF_HUE = 0.15, 0.3  # difference of the channels from gray shading up to which it is the same, and from which it is not
-_HAND_SEEN, _GLOVE_SEEN = 10.0, 30.0  # vertices of hands from which their skin, and gloves, are known
+_HAND_SEEN, _LIMB_SEEN, _GLOVE_SEEN = 10.0, 10.0, 30.0  # vertices from which the skin of hands, of limbs, and gloves are known
 _MISLED, _NOT_SLEEVE = 0.3, 0.25  # part of the seen hands below which arms and cheeks mislead; sRGB distance of skin from cloth
 _LIT = 0.7  # quantile of the colors of hands that is lit, and not in the shade of fingers
 _ENOUGH_HAIR = 50  # pixels of hair from which its color is known
@@ -112,11 +112,13 @@ def expected_colors(
     cloth, limbs = is_in["clothes"] & ~bare, is_in["clothes"] & bare
     clothes = _clothes_by_joint(body, cloth, rest, color, seen, skin)
     arms, legs = (limb(body, f"left_{end}") | limb(body, f"right_{end}") for end in ("hand", "foot"))
+    tone = skin if cheeks is None else _HAND_LIGHT * cheeks
     for part in (arms, legs, ~(arms | legs)):
         naked = limbs & part
-        lit = _or_else(dominant_color(color[naked], seen[naked]), skin)
-        shaded = bool(luminance(lit) < luminance(skin))
-        clothes[naked] = 0.3 * lit + 0.7 * skin if shaded else lit  # of bare arms only their shadow may be seen
+        like, total = seen[naked] * like_shaded(color[naked], tone), float(seen[naked].sum())
+        sheer = total > _LIMB_SEEN and float(like.sum()) < _MISLED * total  # a stocking, or a sleeve that skin shines through
+        own = dominant_color(color[naked], seen[naked] if sheer else like) if total > _LIMB_SEEN else None
+        clothes[naked] = tone if own is None else own if sheer else _lighter(own, tone)
     white = usual(_WHITE)
     redness = color[:, 0] - 0.5 * (color[:, 1] + color[:, 2])
     red = (12.0 * (redness - (skin[0] - 0.5 * (skin[1] + skin[2])))).clamp(-4.0, 4.0).exp()
@@ -128,7 +130,8 @@ def expected_colors(
     normals = vertex_normals(rest, body.faces)
     shade = _hollows(rest, normals, hand) * _rounding(body, normals)
     forearms = limbs & (limb(body, "left_hand", outer=True) | limb(body, "right_hand", outer=True))
-    near = clothes[forearms].mean(0) if forearms.any() else _HAND_LIGHT * (skin if cheeks is None else cheeks)
+    near = clothes[forearms].mean(0) if forearms.any() else tone
+    near = near if float(like_shaded(near[None], tone)) > 0.5 else tone
     palm = _hand_color(color[hand], seen[hand], near, clothes[hand].mean(0), gloved)
     hands = palm * shade[:, None]
     hands = hands * (1.0 + body.part("nails")[:, None] * skin.new_tensor([0.12, 0.06, 0.08]))
@@ -204,7 +207,12 @@ def _hand_color(
     misled = own is not None and float(like.sum()) < _MISLED * total and float((own - sleeve).norm()) > _NOT_SLEEVE
     if own is not None and misled and float(_light_and_hue(own[None], near)[1]) < _OFF_HUE[1]:
         near, like = own, seen * like_shaded(color, own)
-    return color[like > 0.1].quantile(_LIT, dim=0) if float(like.sum()) > _HAND_SEEN else near
+    return _lighter(color[like > 0.1].quantile(_LIT, dim=0), near) if float(like.sum()) > _HAND_SEEN else near
+
+
+def _lighter(seen: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
+    """(3,) color of skin of which the photo may show only what lies in shade: nearer to the ``usual`` (3,) if that is lighter."""
+    return 0.3 * seen + 0.7 * usual if bool(luminance(seen) < luminance(usual)) else seen
 
 
 def like_shaded(color: torch.Tensor, own: torch.Tensor) -> torch.Tensor:

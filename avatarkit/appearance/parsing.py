@@ -371,8 +371,8 @@ def _color_fit(
     upper = learn(_pair("upper_arm"), clothes, hairy)
     learn(_pair("forearm"), clothes | (upper > 0), hairy)
     on_hands = flat[[LABELS.index(name) for name in _pair("hand")]].any(0)
-    gloved = bool((bare & on_hands).sum() < _GLOVED * on_hands.sum()) or skin is None
-    learn(_pair("hand"), bare, both=gloved)
+    gloved = skin is not None and bool((bare & on_hands).sum() < _GLOVED * on_hands.sum())
+    learn(_pair("hand"), bare, both=gloved or skin is None)
     return fit.clamp(_MISFITS, _FITS), gloved
 
 
