@@ -159,6 +159,8 @@ class PhotoPainter:
         if not self.parsing.gloved:
             hands = (self.regions == REGIONS.index("hands")) & (body.part("nails") < 0.5)
             direct[hands, TRUST] *= like_shaded(color[hands], expected.hand)  # what shines between fingers is not theirs
+        limbs = (self.regions == REGIONS.index("clothes")) & self._bare
+        direct[limbs, TRUST] *= like_shaded(color[limbs], expected.color[limbs])
         self._attributes = torch.cat([direct, direct[mirror]], 1)
         self._fill(body, direct, expected)
         self._fabrics = self._find_fabrics(subject, body)
@@ -183,6 +185,13 @@ class PhotoPainter:
             if fabric is not None:
                 found.append((worn, fabric))
         return found
+
+    def suits(self, face_index: torch.Tensor, weights: torch.Tensor, rgb: torch.Tensor) -> torch.Tensor:
+        """(n,) bool: colors (n, 3) that limbs and hands may have beside points of the surface, as in ``paint``; all where dressed."""
+        triangles = self._faces[face_index]
+        usual = barycentric(_Layers.of(self._below).usual, triangles, weights)
+        bare = barycentric(self.bareness[:, None], triangles, weights)[:, 0] > 0.5
+        return ~bare | (like_shaded(rgb, usual) > 0.5)
 
     def _look_strictly(self, direct: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Colors (V, 3) and trust (V,), which is low at borders: they are nearest to what is hidden."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from avatarkit.appearance.painter import PhotoPainter
+from avatarkit.appearance.parsing import LABELS
 from avatarkit.errors import StoreError
 from avatarkit.geometry.mesh_graph import dilate
 from avatarkit.geometry.rotations import matrix_to_quaternion, multiply_quaternions
@@ -37,6 +38,7 @@ _SH0 = 0.28209479177387814  # zeroth spherical harmonic: rgb = 0.5 + _SH0 * sh0,
 # itself, rasterizers that stop before the last light is gone would leave a tenth of the background in some pixels.
 _OPACITY = 0.99
 _HIDDEN = 10.0  # how many times smoother solved colors are that the photo does not show, as ``LaplacianConfig.unseen``
+_LIMBS = "upper_arm", "forearm", "hand", "leg"
 _FIXED = ("shape", "triangles", "weights", "seed_offset", "seed_joints", "seed_weights")
 
 
@@ -143,6 +145,8 @@ class CoupledAvatar:
         fitted = torch.where(seen.face_index >= 0, painter.labels[body.faces[seen.face_index.clamp(min=0), 0]], -1)
         places = place_parts(painter.parsing, body, painter.labels, vertices, painter.bareness > 0.5, config.held == "keep")
         seeds = seed(subject, seen, fitted, painter.parsing, places, config.grow_layers, config.grow_limit, config.scale_factor)
+        limbs = torch.tensor([name.endswith(_LIMBS) for name in LABELS])[seeds.label]
+        seeds = seeds[~limbs | painter.suits(seeds.face, seeds.barycentric, seeds.color)]  # nothing that shines through between fingers
         rest = undo(blend(posed.joints, seeds.joints, seeds.weights), seeds.position)
         still = self.template + self.dT
         kept = lasting(seeds, rest, barycentric(still, self.triangles, self.weights))
