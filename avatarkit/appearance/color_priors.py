@@ -33,6 +33,7 @@ _DARK, _BRIGHT = (0.4, 0.6), (1.3, 1.6)  # light on a color, against its usual, 
 _OFF_HUE = 0.15, 0.3  # difference of the channels from gray shading up to which it is the same, and from which it is not
 _HAND_SEEN, _LIMB_SEEN, _GLOVE_SEEN = 10.0, 10.0, 30.0  # vertices from which the skin of hands, of limbs, and gloves are known
 _MISLED, _NOT_SLEEVE = 0.3, 0.25  # part of the seen hands below which arms and cheeks mislead; sRGB distance of skin from cloth
+_SHADED = 0.93  # brightness of skin at least, against that of cheeks or arms
 _LIT = 0.7  # quantile of the colors of hands that is lit, and not in the shade of fingers
 _ENOUGH_HAIR = 50  # pixels of hair from which its color is known
 _ENOUGH = 0.1  # part of what a joint moves, from which its clothes are known
@@ -211,8 +212,8 @@ def _hand_color(
 
 
 def _lighter(seen: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
-    """(3,) color of skin of which the photo may show only what lies in shade: nearer to the ``usual`` (3,) if that is lighter."""
-    return 0.3 * seen + 0.7 * usual if bool(luminance(seen) < luminance(usual)) else seen
+    """(3,) color of skin of which the photo may show only what lies in shade: nearly as bright as the ``usual`` (3,) at least."""
+    return seen * (_SHADED * luminance(usual) / luminance(seen).clamp(min=0.05)).clamp(min=1.0)
 
 
 def like_shaded(color: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
