@@ -17,6 +17,7 @@ from avatarkit.testing.dressed import PEOPLE, PHOTO, VIEWS, DressedPerson, View,
 from avatarkit.testing.truth import truth_registry
 from avatarkit.testing.wardrobe.pieces import Piece, clipped
 from avatarkit.types.camera import orbit
+from avatarkit.types.mesh import barycentric
 
 pytestmark = pytest.mark.slow
 
@@ -71,6 +72,25 @@ def test_avatars_are_as_close_to_the_truth_as_they_were(
             if not value >= floor:
                 missed.append(f"{view}: {figure} {value:.3f} is below {floor}")
     assert not missed, "; ".join(missed)
+
+
+def test_closed_lids_hide_the_eyes_and_are_skin(avatar_of: Callable[[str], LoadedAvatar]) -> None:
+    """Lids unfold up to fivefold over eyeballs that are close behind them."""
+    avatar = avatar_of("shirt")
+    model, names = avatar.model, list(avatar.body.expression_names)
+    shut = avatar.photo_params.expression.clone()
+    shut[[names.index("eyeBlinkLeft"), names.index("eyeBlinkRight")]] = 1.0
+    with torch.no_grad():
+        posed = model.pose(replace(avatar.photo_params, expression=shut))
+        eyes = barycentric(avatar.body.part("eyes")[:, None], model.triangles, model.weights)[:, 0] > 0.5
+        at = avatar.photo_camera.project(posed.mesh.vertices[avatar.body.part("eyelids") > 0.5])
+        (x0, y0), (x1, y1) = at.amin(0).tolist(), at.amax(0).tolist()
+        width, height = max(8, round(x1 - x0)), max(4, round(y1 - y0))
+        camera = avatar.photo_camera.cropped(x0, y0, width, height).resized(240, round(240 * height / width))
+        green = torch.where(eyes[:, None], torch.tensor([0.0, 1.0, 0.0]), torch.tensor([1.0, 0.0, 0.0]))
+        drawn = avatar.renderer.gaussians.render(replace(posed.gaussians, colors=green), camera, torch.zeros(3)).rgb
+    assert int(eyes.sum()) > 1000
+    assert float((drawn[..., 1] > 0.2).float().mean()) < 2e-3
 
 
 def test_clothes_of_other_colors_cost_decibels_and_no_silhouette(

@@ -187,7 +187,7 @@ class PhotoPainter:
         return found
 
     def suits(self, face_index: torch.Tensor, weights: torch.Tensor, rgb: torch.Tensor) -> torch.Tensor:
-        """(n,) bool: colors (n, 3) that limbs and hands may have beside points of the surface, as in ``paint``; all where dressed."""
+        """(n,) bool: colors (n, 3) that limbs may have at points of the surface, as in ``paint``; all where dressed."""
         triangles = self._faces[face_index]
         usual = barycentric(_Layers.of(self._below).usual, triangles, weights)
         bare = barycentric(self.bareness[:, None], triangles, weights)[:, 0] > 0.5

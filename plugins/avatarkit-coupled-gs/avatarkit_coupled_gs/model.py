@@ -146,7 +146,7 @@ class CoupledAvatar:
         places = place_parts(painter.parsing, body, painter.labels, vertices, painter.bareness > 0.5, config.held == "keep")
         seeds = seed(subject, seen, fitted, painter.parsing, places, config.grow_layers, config.grow_limit, config.scale_factor)
         limbs = torch.tensor([name.endswith(_LIMBS) for name in LABELS])[seeds.label]
-        seeds = seeds[~limbs | painter.suits(seeds.face, seeds.barycentric, seeds.color)]  # nothing that shines through between fingers
+        seeds = seeds[~limbs | painter.suits(seeds.face, seeds.barycentric, seeds.color)]  # not what is seen between fingers
         rest = undo(blend(posed.joints, seeds.joints, seeds.weights), seeds.position)
         still = self.template + self.dT
         kept = lasting(seeds, rest, barycentric(still, self.triangles, self.weights))

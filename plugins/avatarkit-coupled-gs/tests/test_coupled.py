@@ -319,6 +319,17 @@ def test_surfaces_grow_where_they_are_spread(avatar, subject):
     assert torch.equal(avatar.surface(tiny_motion().params[2]).vertices, rows)
 
 
+def test_stretch_is_the_largest_singular_value_of_the_deformation(avatar):
+    surface, faces = avatar._surface, avatar.body.faces
+    generator = torch.Generator().manual_seed(0)
+    rest = surface.template
+    posed = rest @ torch.randn(3, 3, generator=generator)
+    edges = [torch.stack([x[faces[:, 1]] - x[faces[:, 0]], x[faces[:, 2]] - x[faces[:, 0]]], -1).double() for x in (rest, posed)]
+    longest = torch.linalg.svdvals(edges[1] @ torch.linalg.pinv(edges[0]))[:, 0].clamp(1.0, 5.0)
+    around = [longest[(faces == v).any(1)].mean() for v in range(len(rest))]
+    torch.testing.assert_close(surface._stretch(posed).double(), torch.stack(around), rtol=2e-3, atol=2e-3)
+
+
 def test_neighbors_close_seams_and_never_leave_the_surface():
     row, column = torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")
     left = torch.stack([torch.zeros(16, dtype=torch.int64), row.flatten(), column.flatten()], 1)
