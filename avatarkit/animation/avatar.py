@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -130,7 +131,7 @@ class LoadedAvatar:
             return f"{len(posed.gaussians):,} Gaussians"
         return f"a mesh of {len(posed.mesh.vertices):,} vertices"
 
-    @property
+    @cached_property
     def center(self) -> torch.Tensor:
         """(3,) world point that cameras turn around: the middle of the joints that the photo shows."""
         joints = self._joints(self.photo_params)[0]
@@ -183,10 +184,8 @@ class LoadedAvatar:
 
     def export_options(self) -> dict[str, Any]:
         """Return the options that ``Exporter.write`` accepts besides avatar and pose."""
-        consent = self.manifest.get("consent")
-        center = self.center
-        view = {"camera": self.photo_camera, "center": center, "centre": center, "box": self.box}  # "centre" is a former name
-        return {"name": self.name, "consent": consent, **view}
+        view = {"center": self.center, "centre": self.center, "box": self.box}  # "centre" is a former name
+        return {"name": self.name, "consent": self.manifest.get("consent"), "camera": self.photo_camera, **view}
 
     def render(
         self,

@@ -11,6 +11,7 @@ from avatarkit.animation import LoadedAvatar, place
 from avatarkit.config.sections import PreviewConfig
 from avatarkit.io.image import save_png
 from avatarkit.io.video import VideoWriter
+from avatarkit.utils.threads import prefetch
 
 __all__ = ["write_preview"]
 
@@ -24,21 +25,22 @@ def write_preview(avatar: LoadedAvatar, folder: Path, config: PreviewConfig, tel
         config: sizes.
         tell: receives a report for every frame.
     """
-    size = avatar.default_size(config.height)
+    width, height = avatar.default_size(config.height)
     source = avatar.components.get("motions")
     names = source.names()
     motion = source.motion(config.motion if config.motion in names else names[0])
     poses = place(motion, avatar.photo_params, avatar.body)
-    stills = [avatar.render(yaw=yaw, width=size[0], height=size[1])[..., :3] for yaw in (-25, 0, 25)]
-    for part in (0.3, 0.7):
-        stills.append(avatar.render(poses[int(part * (len(motion) - 1))], width=size[0], height=size[1])[..., :3])
+    stills = [avatar.render(yaw=yaw, width=width, height=height)[..., :3] for yaw in (-25, 0, 25)]
+    stills += [avatar.render(poses[int(k * (len(motion) - 1))], width=width, height=height)[..., :3] for k in (0.3, 0.7)]
     save_png(folder / "preview.png", torch.cat(stills, dim=1))
 
     count = max(2, round(config.seconds * config.fps))
-    with VideoWriter(folder / "preview.mp4", size[0], size[1], config.fps) as video:
-        for i in range(count):
-            yaw = 20 * float(torch.sin(torch.tensor(2 * torch.pi * i / count)))
-            frame = poses[min(len(motion) - 1, int(i / config.fps * motion.fps))]
-            image = avatar.render(frame, yaw=yaw, width=size[0], height=size[1])[..., :3]
-            video.write((image * 255).round().to(torch.uint8).numpy())
+
+    def draw(i: int) -> torch.Tensor:
+        yaw, at = 20 * float(torch.sin(torch.tensor(2 * torch.pi * i / count))), int(i / config.fps * motion.fps)
+        return (avatar.render(poses[min(at, len(motion) - 1)], yaw=yaw, width=width, height=height)[..., :3] * 255).round().byte()
+
+    with VideoWriter(folder / "preview.mp4", width, height, config.fps) as video:
+        for i, image in enumerate(prefetch(draw, range(count), threads=2)):
+            video.write(image.numpy())
             tell(f"frame {i + 1} of {count}", (i + 1) / count)

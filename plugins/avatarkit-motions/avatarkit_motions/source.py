@@ -17,6 +17,7 @@ from avatarkit.motion.performance.performance import Performance
 from avatarkit.motion.pose_solver import PoseSolver
 from avatarkit.types.body import Motion
 from avatarkit.utils.paths import expand
+from avatarkit.utils.threads import single_threaded
 from avatarkit_motions.clips import CLIPS, GESTURES, PHRASES, Stage, expressions, talk
 from avatarkit_motions.config import BuiltinConfig
 from avatarkit_motions.segments import heading
@@ -51,6 +52,7 @@ class BuiltinMotions:
         """
         return CLIPS[self._known(name)].about
 
+    @single_threaded()
     def motion(self, name: str) -> Motion:
         """Return one motion by name; it runs into its own beginning.
 
@@ -78,7 +80,9 @@ class BuiltinMotions:
             p = p.excerpt(0 if whole else int(rng.integers(0, len(p.t))), length)
             if rng.random() < 0.5:
                 p = p.mirrored()
-            yield p.motion(f"{kind}-{number:03d}", self._solver, heading(self.config, rng), loop=whole)
+            with single_threaded():  # small tensors: torch's threads would mostly wait for each other
+                made = p.motion(f"{kind}-{number:03d}", self._solver, heading(self.config, rng), loop=whole)
+            yield made
 
     def _label(self, kind: str, rng: np.random.Generator) -> Performance:
         stage = Stage(self.config.fps, rng, self.config.liveliness * float(rng.uniform(0.75, 1.25)))
