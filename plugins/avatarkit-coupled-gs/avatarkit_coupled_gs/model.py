@@ -11,6 +11,7 @@ import torch
 
 from avatarkit.appearance.painter import PhotoPainter
 from avatarkit.appearance.parsing import LABELS
+from avatarkit.appearance.shared_painter import shared_painter
 from avatarkit.errors import StoreError
 from avatarkit.geometry.mesh_graph import dilate
 from avatarkit.geometry.rotations import matrix_to_quaternion, multiply_quaternions
@@ -89,7 +90,7 @@ class CoupledAvatar:
         if config.photo_factor > 1:
             fine = photo_factors(subject, body, renderer, config.resolution, fine, config.photo_factor)
         binding = bind_to_surface(body, config.resolution, fine)
-        painter = PhotoPainter(subject, body, renderer)
+        painter = shared_painter(subject, body, renderer, keep=False)
         paint = painter.paint(binding.face, binding.barycentric)
         self.shape = subject.params.shape.float()
         self.triangles, self.weights = binding.triangles, binding.barycentric

@@ -9,6 +9,6 @@ def register_pseudo_labelers(register: Register) -> None:
         "reproject",
         target="avatarkit_reproject.labeler:ReprojectLabeler",
         config="avatarkit_reproject.config:Config",
-        revision=2,
+        revision=3,
         summary="body or head clips (option region) from the photo on the fitted mesh; needs no network and no weights",
     )

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from avatarkit.appearance.painter import PhotoPainter
+from avatarkit.appearance.shared_painter import shared_painter
 from avatarkit.appearance.texture import inpaint
 from avatarkit.geometry.mesh_graph import smoothstep
 from avatarkit.interfaces import BodyModel, Context, Renderer
@@ -79,7 +80,8 @@ class ReprojectLabeler:
     def _prepare(self, subject: Subject, body: BodyModel, renderer: Renderer) -> _Prepared:
         if self._last is not None and self._last[0] is subject:
             return self._last[1]
-        painter = PhotoPainter(_at_label_scale(subject, body, self._config), body, renderer)
+        scaled = _at_label_scale(subject, body, self._config)
+        painter = shared_painter(subject, body, renderer) if scaled is subject else PhotoPainter(scaled, body, renderer)
         thickness = overhang(subject, painter.vertices, body, renderer)
         prepared = _Prepared(painter, thickness, _local_view(painter.vertices, body.faces, subject.camera))
         self._last = (subject, prepared)
@@ -112,14 +114,14 @@ class ReprojectLabeler:
 
 
 def _at_label_scale(subject: Subject, body: BodyModel, config: Config) -> Subject:
-    """Return the subject with a photo no finer than the labels' samples, so that lookups do not alias."""
+    """Return the subject with a photo at most twice as fine as the labels' samples: bilinear lookups then see every pixel."""
     part = shown_vertices(subject, body, config.region)
     with torch.no_grad():
         points = body.vertices(subject.params.batched(), subject.vertex_offsets)[0][part]
     extent = subject.camera.project(points)
     tall = float((extent.amax(0) - extent.amin(0))[1])
     wanted = config.size[1] * config.supersampling / max(tall, 1.0)
-    if wanted > 0.75:
+    if wanted > 0.5:
         return subject
     photo, matte = subject.photo, subject.matte
     height, width = max(16, round(photo.height * wanted)), max(16, round(photo.width * wanted))
