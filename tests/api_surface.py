@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import json
 import sys
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def describe(thing: Any) -> Any:
         members = {
             name: signature(value) if inspect.isfunction(value) else "property"
             for name, value in vars(thing).items()
-            if (not name.startswith("_") or name == "__call__") and (inspect.isfunction(value) or isinstance(value, property))
+            if (not name.startswith("_") or name == "__call__")
+            and (inspect.isfunction(value) or isinstance(value, (property, cached_property)))
         }
         members |= {
             name: signature(value.__func__)
