@@ -18,6 +18,7 @@ import torch
 from avatarkit.animation import place
 from avatarkit.errors import PluginError
 from avatarkit.interfaces import AvatarModel, BodyModel
+from avatarkit.motion.visemes import viseme_actions
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import barycentric
@@ -171,6 +172,7 @@ def page_head(body: BodyModel, params: BodyParams, camera: Camera, center: torch
             "box": list(box),
         },
         "center": center.tolist(),
+        "visemes": viseme_actions(),
     }
 
 

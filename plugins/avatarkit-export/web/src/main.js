@@ -2,7 +2,8 @@
 
 import { Body } from "./body.js";
 import { readData } from "./data.js";
-import { Microphone } from "./microphone.js";
+import { Live } from "./live.js";
+import { answerMessages } from "./messages.js";
 import { faceSliders, poseSliders } from "./panel.js";
 import { Player } from "./player.js";
 import { MODES, Stage } from "./stage.js";
@@ -22,15 +23,17 @@ async function start() {
   const player = new Player(data, body);
   const view = new View(data.camera, data.center);
   const stage = new Stage($("canvas"), view, body, data.arrays);
+  const live = new Live(player, () => stage.ask());
   stage.beforeFrame = (seconds) => {
+    const talking = live.advance(seconds);
     const [moved, more] = player.advance(seconds);
     if (moved) stage.posed();
     if (moved) showPlaying(player);
-    return more;
+    return more || talking;
   };
   new ResizeObserver(() => stage.resize()).observe($("canvas"));
   view.listen($("canvas"));
-  const controls = connect(player, stage, view);
+  const controls = connect(player, stage, view, live);
   measure(stage, player);
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   if (data.motions.length && !calm && data.autoplay) player.play(data.motions[0].name);
@@ -41,10 +44,10 @@ async function start() {
   $("poster").hidden = true;
   document.body.classList.add("ready");
   stage.ask();
-  return { player, stage, view, body, ...controls };
+  return { player, stage, view, body, live, ...controls };
 }
 
-function connect(player, stage, view) {
+function connect(player, stage, view, live) {
   const ask = () => stage.ask();
   const showFace = faceSliders($("face"), $("faces"), player, ask);
   const resetPose = poseSliders($("pose"), player, ask);
@@ -86,27 +89,58 @@ function connect(player, stage, view) {
     const open = document.body.classList.toggle("panel");
     $("panel-button").setAttribute("aria-expanded", String(open));
   });
-  connectMicrophone(player, ask);
+  connectTalk(live);
   setBackground(stage, $("background").value);
   showPlaying(player);
   return { showFace, resetPose };
 }
 
-function connectMicrophone(player, ask) {
-  const microphone = new Microphone(player, ask);
-  const button = $("microphone");
-  button.addEventListener("click", async () => {
-    const on = button.getAttribute("aria-pressed") === "true";
-    button.setAttribute("aria-pressed", String(!on));
-    if (on) return microphone.stop();
+function connectTalk(live) {
+  const button = $("microphone"), hold = $("hold");
+  let source = null, wanted = false;
+  const show = () => {
+    button.setAttribute("aria-pressed", String(wanted));
+    hold.setAttribute("aria-pressed", String(wanted));
+  };
+  const listen = async (on) => {
+    wanted = on;
+    show();
+    if (!on) {
+      if (source) live.end(source);
+      source = null;
+      return;
+    }
     try {
-      await microphone.start();
+      const opened = await live.microphone();
+      if (wanted && source === null) source = opened;
+      else live.end(opened); // let go before the browser had asked
       say("");
     } catch (error) {
-      button.setAttribute("aria-pressed", "false");
+      wanted = false;
+      show();
       say(`The microphone did not start: ${error.message}`);
     }
+  };
+  button.addEventListener("click", () => listen(!wanted));
+  hold.addEventListener("pointerdown", (e) => {
+    hold.setPointerCapture(e.pointerId);
+    listen(true);
   });
+  for (const end of ["pointerup", "pointercancel"]) hold.addEventListener(end, () => listen(false));
+  hold.addEventListener("keydown", (e) => [" ", "Enter"].includes(e.key) && !e.repeat && listen(true));
+  hold.addEventListener("keyup", (e) => [" ", "Enter"].includes(e.key) && listen(false));
+  hold.addEventListener("blur", () => wanted && listen(false));
+  const tell = (promise) => promise.then(() => say("")).catch((error) => say(`The avatar cannot say this: ${error.message}.`));
+  $("sound").addEventListener("change", () => $("sound").files.length && tell(live.speak($("sound").files[0])));
+  $("say").addEventListener("click", () => $("said").value.trim() && tell(live.speak($("said").value)));
+  $("quiet").addEventListener("click", () => (listen(false), live.stop()));
+  $("mute").addEventListener("change", () => live.mute($("mute").checked));
+  live.onlevel = (level) => ($("level").value = level);
+  live.onended = () => {
+    if (source === null) return;
+    [source, wanted] = [null, false]; // the microphone was unplugged
+    show();
+  };
 }
 
 function setBackground(stage, color) {
@@ -152,28 +186,40 @@ async function main() {
   if (!document.createElement("canvas").getContext("webgl2")) {
     throw new Error("this browser offers no WebGL 2; the picture above is all that it can show");
   }
-  const { player, stage, view, showFace, body } = await start();
+  const { player, stage, view, showFace, body, live } = await start();
   window.avatarkit = {
     motions: player.motions.map((m) => m.name),
+    visemes: Object.keys(player.data.visemes),
     play: (name) => (player.play(name), stage.ask()),
     pause: () => ((player.playing = false), stage.ask()),
     seek: (time) => (player.seek(time), stage.ask()),
+    speak: (what, sound) => live.speak(what, sound),
+    listen: async () => void (await live.microphone()),
+    hush: () => live.stop(),
+    mute: (on = true) => live.mute(Boolean(on)),
+    look: (x, y) => live.look(x ?? null, y),
     stand: (pose) => (player.stand(pose), stage.ask()),
     express: (weights) => showFace(weights),
     turn: (yaw, pitch = 0) => (view.reset(), view.turn(yaw, pitch)),
     show: (mode) => MODES.includes(mode) && stage.show(mode),
     background: (color) => setBackground(stage, color),
     picture: async (width, height) => {
+      live.advance(performance.now() / 1000);
       if (player.advance(performance.now() / 1000)[0]) stage.posed();
       return stage.picture(width, height);
     },
     vertices: () => Array.from(body.vertices),
+    talking: () => ({
+      active: live.active, viseme: live.target, level: live.level, weights: Object.fromEntries(live.weights),
+      milliseconds: live.milliseconds, seconds: (live.context?.currentTime ?? 0) - live.started,
+    }),
     poseMilliseconds: (times) => {
       const before = performance.now();
       for (let i = 0; i < times; i++) body.pose(player.now);
       return (performance.now() - before) / times;
     },
   };
+  answerMessages(window.avatarkit);
 }
 
 window.avatarkitReady = main().catch((error) => {

@@ -1,9 +1,10 @@
-// What the avatar does: the pose it starts from, a motion over it, the visitor's sliders, the microphone.
+// What the avatar does: the pose it starts from, a motion over it, the visitor's sliders, and what it says.
 
 import { multiplyQuaternions, quaternionOf } from "./body.js";
 
 const FADE = 0.35; // seconds from one motion to the next
 const ANGLE = Math.PI / 32767;
+const ARM = /(shoulder|elbow|wrist|twist|thumb|index|middle|ring|pinky|metacarpal)/;
 
 export class Player {
   constructor(data, body) {
@@ -18,8 +19,12 @@ export class Player {
     this.playing = false;
     this.time = 0;
     this.extra = new Float32Array(this.E); // the visitor's, added
-    this.voice = new Float32Array(this.E); // the microphone's, added
-    this.turns = new Map(); // pose group -> degrees x, y, z
+    this.voice = new Float32Array(this.E); // of what it says, added
+    this.turns = new Map(); // pose group -> degrees x, y, z, the visitor's
+    this.speech = new Map(); // the same, of what it says
+    this.armsStill = false; // whether the motion leaves arms as in the photo
+    this.arms = data.groups.filter((g) => ARM.test(g.name)).flatMap((g) => g.joints);
+    this.layer = { motion: null, time: 0, weight: 0 }; // gestures over the motion, without their face
     this.last = null;
     this.dirty = true;
   }
@@ -28,6 +33,7 @@ export class Player {
   play(name) {
     this.from = copyFrame(this.now);
     this.fade = 0;
+    this.armsStill = false;
     this.motion = this.motions.find((m) => m.name === name) ?? null;
     this.time = 0;
     this.playing = this.motion !== null;
@@ -58,6 +64,9 @@ export class Player {
     this.dirty = false;
     if (this.playing) this.time = this.wrapped(this.time + step);
     const wanted = this.motion ? sample(this.motion, this.time, this.still) : copyFrame(this.still);
+    if (this.armsStill) {
+      for (const j of this.arms) for (let k = 4 * j; k < 4 * j + 4; k++) wanted.quaternions[k] = this.still.quaternions[k];
+    }
     if (this.from !== null) {
       this.fade += step;
       const t = Math.min(1, this.fade / FADE);
@@ -65,8 +74,16 @@ export class Player {
       else mix(wanted, this.from, wanted, t * t * (3 - 2 * t));
     }
     this.now = wanted;
+    if (this.layer.weight > 0) this.gesture(wanted);
     this.body.pose(this.withExtras(wanted));
     return [true, this.playing || this.from !== null];
+  }
+
+  gesture(frame) {
+    const { motion, time, weight } = this.layer;
+    const face = frame.expression.slice();
+    mix(frame, frame, sample(motion, time % motion.duration, this.still), weight);
+    frame.expression.set(face);
   }
 
   wrapped(time) {
@@ -83,7 +100,7 @@ export class Player {
       out.expression[e] = Math.max(0, Math.min(1, out.expression[e] + this.extra[e] + this.voice[e]));
     }
     const turn = new Float32Array(4);
-    for (const [group, degrees] of this.turns) {
+    for (const [group, degrees] of [...this.turns, ...this.speech]) {
       group.joints.forEach((j, k) => {
         quaternionOf(degrees.map((d) => (d * Math.PI * group.share[k]) / 180), 0, turn, 0);
         multiplyQuaternions(turn, 0, out.quaternions, 4 * j, out.quaternions, 4 * j);
