@@ -32,7 +32,7 @@ NOT_RUN = {
 }
 """Beginnings of commands that are only checked for their flags (tests/test_docs.py), and why."""
 FILES = (
-    "MimicMotion_1-1.pth", "BiRefNet-portrait.onnx", "yolox_l.onnx", "dw-ll_ucoco_384.onnx", "SMPLX_NEUTRAL.npz",
+    "MimicMotion_1-1.pth", "BiRefNet-portrait.onnx", "yolox_l.onnx", "mine.onnx", "dw-ll_ucoco_384.onnx", "SMPLX_NEUTRAL.npz",
 )  # fmt: skip
 FOLDERS = (
     "pretrained_weights/liveportrait", "stable-video-diffusion-img2vid-xt-1-1", "Portrait-4D", "Wan2.2-Animate-14B-Diffusers",

