@@ -73,7 +73,7 @@ class CoupledAvatar:
         self._surface: PosedSurface | None = None
         self._bary: LinearMap | None = None
         self._constants: dict[str, tuple[list[tuple[torch.Tensor, int]], tuple[torch.Tensor, ...]]] = {}
-        self._held: torch.Tensor | None = None
+        self._held: torch.Tensor | None = None  # (N, 1) bool, Gaussians of eyes and lids
         self._taught = torch.full((1, 1), config.label_color)
         self.hidden: torch.Tensor | None = None  # (N, 1) 0 to 1, what labels show and the photo does not; None: they know no more
 
@@ -116,6 +116,8 @@ class CoupledAvatar:
         held = dilate(body.part("eyelids") > 0.5, body.faces, 2) | (body.part("eyes") > 0.5)
         held = barycentric(torch.maximum(held.float(), painter.folded)[:, None], self.triangles, self.weights)
         self._held = (held > 0.3).to(self.device)
+        hands = torch.maximum(body.part("left_hand"), body.part("right_hand"))[:, None]
+        self.on_hands = barycentric(hands, self.triangles, self.weights)[:, 0].to(self.device)
         self.dX = barycentric(self.dT, self.triangles, self.weights)
         self.sh0 = (color - 0.5) / _SH0
         self.opacity = opacity.logit()
@@ -227,7 +229,7 @@ class CoupledAvatar:
         learning = share if self._held is None else torch.where(self._held, 0.0, share)
         return torch.add(self.sh0.new_tensor(0.5), _learning(self.sh0, learning), alpha=_SH0)
 
-    def _except_eyes(self, x: torch.Tensor) -> torch.Tensor:
+    def _learnt_outside_eyes(self, x: torch.Tensor) -> torch.Tensor:
         """(N, ...) of which eyes and lids do not learn."""
         if self._held is None:
             return x
@@ -250,7 +252,7 @@ class CoupledAvatar:
         means, stretch = self._skinned(body)
 
         def appearance() -> tuple[torch.Tensor, ...]:
-            scales = self._except_eyes(self.log_scale).exp().clamp(self.config.min_scale, self.config.max_scale)
+            scales = self._learnt_outside_eyes(self.log_scale).exp().clamp(self.config.min_scale, self.config.max_scale)
             opacity = _learning(self.opacity, self._grown).sigmoid()
             return scales, self.colors(share), opacity * present
 
@@ -275,7 +277,7 @@ class CoupledAvatar:
     def _skinned(self, body: PosedBody) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, 3) means and (N,) stretch: on the surface by eq. 4, outside it by rigid blends of the joints."""
         n = len(self.triangles) - len(self.seed_joints)
-        dX = self._except_eyes(self.dX)
+        dX = self._learnt_outside_eyes(self.dX)
         means, stretch = skin_bound(body.vertices, self.triangles[:n], self.weights[:n], self.seed_offset[:n], dX[:n])
         if n == len(self.triangles):
             return means, stretch
