@@ -86,7 +86,7 @@ class LaplacianConfig:
     position: Annotated[float, Range(0, 1e9)] = 1e5
     """Of dX, in square meters."""
     hands: Annotated[float, Range(0, 1e9)] = 30.0
-    """dX of hands is held so many times smoother: fingers are never just where the photo has them, and would be bent to stumps."""
+    """dX of hands is held so many times smoother: fitted fingers are not quite where the photo has them."""
     scale: Annotated[float, Range(0, 1e9)] = 1e-2
     """Of the logarithm of the scales."""
     color: Annotated[float, Range(0, 1e9)] = 1e-1

@@ -188,6 +188,18 @@ def test_laplacian_is_zero_for_what_is_smooth(avatar, subject, context):
     assert loss(_step(avatar, subject, context)).item() > 1e-3
 
 
+def test_hands_are_held_smoother_than_the_rest(avatar, subject, context):
+    """Single Gaussians that leave a hand cost more than as many that leave the trunk."""
+
+    def cost(where: torch.Tensor) -> float:
+        with torch.no_grad():
+            avatar.dX.zero_()
+            avatar.dX[where[::7]] += 0.01
+        return Laplacian(LaplacianConfig(hands=30.0), context)(_step(avatar, subject, context)).item() / len(where[::7])
+
+    assert cost(torch.nonzero(avatar.on_hands > 0.9)[:, 0]) > 10 * cost(torch.nonzero(avatar.on_hands == 0)[:, 0])
+
+
 def test_mesh_mask_pulls_the_mesh_to_the_matte(avatar, subject, context):
     step = _step(avatar, subject, context)
     loss = MeshMask(None, context)

@@ -118,7 +118,7 @@ def place_parts(
     anchors = _anchors(label, surface)
     on_skin = bare[body.faces[drawn.face_index.reshape(-1)[anchors].clamp(min=0), 0]] | (parsing.skin > 0.5)
     on_skin &= _LIMBS[label] & ~_HANDS[label]
-    most = torch.where(on_skin, _SKIN_OFF, _OFF[label])
+    most = torch.where(on_skin, _SKIN_OFF, _OFF[label].clamp(min=1.5 * parsing.meter))
     wanted &= (_FREE[label] | (away < most)) & _no_specks(label, away, wanted | surface, parsing.meter)
     at = parsing.camera.to_camera(vertices)
     depth = _diffused(label, surface, wanted, torch.where(surface, drawn.depth, 0.0), _usual(labels, at[:, 2]))
