@@ -38,6 +38,7 @@ _WORKING_SIZE = 1024  # pixels along the photo's longer side for the visibility 
 _INNER = REGIONS.index("mouth")
 _SHADE = 0.02  # meters beside a forearm in which the trunk lies in its shade
 _OWN = 0.5, 0.8  # probability that a pixel shows a part, below which the part takes no color from it, and from which it does
+_OFF_HELD = 0.004, 0.012  # meters beside a held thing up to which its border bleeds into clothes and arms, and from which not
 _SOLID = 2.0  # pixels inside the person in which no light of the background shines through hair
 _SHOWN = 0.3, 0.6  # the same, of what the photo shows at all
 
@@ -85,6 +86,8 @@ class PhotoMaps:
         self._kinds = torch.stack([torch.isin(labels, _numbers(kinds)) for kinds, _ in _TAKES], 1).float()
         probability = parsing.at(*alpha.shape)
         own = torch.stack([probability[_numbers(taken)].sum(0) for _, taken in _TAKES])
+        held = probability[_numbers(("held",))].sum(0) > _OWN[0]
+        own[:_GLOVES] *= smoothstep(pixels_to(held) * meter, *_OFF_HELD)
         lost = tuple(name for name in _HANDS if not subject.quality.visible.get(name, True))
         own[_SLEEVES] += probability[_numbers(lost)].sum(0) if lost else 0.0
         if subject.quality.partially_visible and parsing.gloved:
