@@ -187,14 +187,15 @@ class Components:
         return cast(SpeechDriver, self.outside_builds("speech", name))
 
     def outside_builds(self, kind: str, name: str | None = None) -> Any:
-        """Return a component of a kind without a slot; without a name the one that avatarkit brings, or the first installed.
+        """Return a component of a kind without a slot; without a name one that avatarkit brings, then one without weights.
 
         Raises:
             MissingDependency: none is installed, or it lacks something.
         """
         found = self.registry.components(kind)
         if name is None:
-            name = next(iter(sorted(found, key=lambda known: not found[known].plugin.bundled)), None)
+            rank = {known: (not spec.plugin.bundled, bool(spec.needs.weights)) for known, spec in found.items()}
+            name = next(iter(sorted(found, key=lambda known: rank[known])), None)
         if name is None:
             what = "driver" if kind == "speech" else kind
             raise MissingDependency(f"No speech {what} is installed; the plugin 'speech' of avatarkit has one.")

@@ -12,6 +12,8 @@ from scipy.io import wavfile
 from typer.testing import CliRunner
 
 import avatarkit
+from avatarkit.components import Components
+from avatarkit.config import SLOTS, Recipe
 from avatarkit.errors import ConfigError, InputError, MissingDependency, PluginError
 from avatarkit.hookspecs import Needs, hookimpl
 from avatarkit.io.audio import read_sound, resample
@@ -145,6 +147,13 @@ def test_without_a_name_a_driver_is_chosen_and_unknown_names_are_told(folder: Pa
     }
     with pytest.raises(MissingDependency, match="No speech driver is installed"):
         avatar.components.speech_driver()
+
+
+def test_without_a_name_the_driver_that_needs_no_file_is_taken() -> None:
+    """The bundled plugin has another one, which comes first by name and needs the user's network."""
+    components = Components(Recipe.from_dict({slot: {"use": "nothing"} for slot in SLOTS}), device="cpu")
+    assert {"onnx", "phonemes"} <= set(components.registry.components("speech"))
+    assert components.speech_driver() is components.speech_driver("phonemes")
 
 
 def test_what_a_driver_lacks_is_said_before_it_runs(folder: Path, sound: Path) -> None:
