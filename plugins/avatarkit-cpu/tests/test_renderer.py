@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from avatarkit.config.options import make_config
 from avatarkit.errors import ConfigError
 from avatarkit.interfaces import Context, GaussianRasterizer, MeshRasterizer, Renderer
 from avatarkit.utils.threads import Workers, spans
+from avatarkit_cpu.compiled import must_compile
 from avatarkit_cpu.config import Config
 from avatarkit_cpu.renderer import CpuRenderer
 from avatarkit_cpu.simd import exp_negative, load, store
@@ -73,6 +76,24 @@ def test_kept_kernels_know_all_their_sources() -> None:
     (stamp,) = stamps
     assert isinstance(stamp, str)
     assert len(stamp) == 64
+
+
+def test_a_kernel_must_be_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "from avatarkit_cpu.compiled import kernel\n\n@kernel\ndef double(x):\n    return 2 * x\n"
+    (tmp_path / "doubling.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    double = import_module("doubling").double
+    assert must_compile(double)
+    assert double(2) == 4
+    assert not must_compile(double)
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_the_first_run_says_that_it_compiles(monkeypatch: pytest.MonkeyPatch, missing: bool) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("avatarkit_cpu.renderer.must_compile", lambda kernel: missing)
+    CpuRenderer(Config(), replace(Context(), progress=lambda message, fraction: said.append(message)))
+    assert said == ["compiling the rasterizers for this machine, once"] * missing
 
 
 def test_an_exponential_good_enough_for_colors() -> None:
