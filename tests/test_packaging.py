@@ -339,11 +339,12 @@ def test_light_imports_stay_light(statement: str) -> None:
     assert json.loads(run.stdout) == []
 
 
+_LEFT_BY_TOOLS = {"__pycache__", ".pytest_cache", "node_modules", "dist"}
 FILES = sorted(
     path.relative_to(ROOT).as_posix()
     for folder in ("avatarkit", "cli", "plugins", "docs", "tests", "benchmarks", ".ci", ".github")
     for path in (ROOT / folder).rglob("*")
-    if "__pycache__" not in path.parts and ".pytest_cache" not in path.parts and not path.name.endswith((".pyc", ".egg-info"))
+    if not _LEFT_BY_TOOLS & set(path.parts) and not path.name.endswith((".pyc", ".egg-info"))
 )
 
 
