@@ -235,7 +235,7 @@ class PhotoPainter:
             ).clamp(0.0, 1.0)
             for own in (bare, ~bare)
         )
-        skin = self._close_lids(body, skin, known)
+        skin = self._close_lids(body, skin, known, color)
 
         eye = region == REGIONS.index("eyes")
         direction = torch.zeros_like(self._rest)
@@ -252,11 +252,11 @@ class PhotoPainter:
         self._eyes = self._estimate_eyes(direction, expected)
         self._strand_contrast = self._measure_strands()
 
-    def _close_lids(self, body: BodyModel, base: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    def _close_lids(self, body: BodyModel, base: torch.Tensor, known: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
         """(V, 3) colors in which upper lids are skin like that around the eye, and the rims of both are darker.
 
         Args:
-            base: (V, 3). known: (V,) 0 to 1, how far each color is the photo's.
+            base: (V, 3). known: (V,) 0 to 1, how far each color is the photo's. color: (V, 3) of the photo.
         """
         lids, base = body.part("eyelids") > 0.5, base.clone()
         share = _LID_SKIN * torch.maximum(lids.float(), self.folded)[:, None]
@@ -274,7 +274,7 @@ class PhotoPainter:
             center = 0.5 * (ball.amin(0) + ball.amax(0))
             off = (self._rest - center).norm(dim=1) - (ball - center).norm(dim=1).max()
             for rim, shade in ((lid & upper & (off < _LASH), _LASH_SHADE), (lid & ~upper & (off < _LASH), _RIM_SHADE)):
-                base[rim] = base[rim] * shade
+                base[rim] = torch.minimum(base[rim] * shade, color[rim])
         return base
 
     def _dense(self, region: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -20,7 +20,7 @@ class CoupledConfig:
     """The face takes its texels from a map so many times finer than the rest."""
     hand_factor: Annotated[int, Range(1, 16)] = 2
     """The same for the hands, whose charts are small in a whole-body atlas."""
-    eye_factor: Annotated[int, Range(1, 16)] = 8
+    eye_factor: Annotated[int, Range(1, 16)] = 12
     """The same for eyes, tongue and teeth."""
     photo_factor: Annotated[int, Range(1, 16)] = 1
     """Surface that the photo shows takes its texels from a map up to so many times finer, as its pixels ask for."""
@@ -85,8 +85,8 @@ class LaplacianConfig:
 
     position: Annotated[float, Range(0, 1e9)] = 1e5
     """Of dX, in square meters."""
-    hands: Annotated[float, Range(0, 1e9)] = 30.0
-    """dX of hands is held so many times smoother: fitted fingers are not quite where the photo has them."""
+    delicate: Annotated[float, Range(0, 1e9)] = 30.0
+    """dX of hands and around eyes is held so many times smoother: fitted fingers are not quite where the photo has them."""
     scale: Annotated[float, Range(0, 1e9)] = 1e-2
     """Of the logarithm of the scales."""
     color: Annotated[float, Range(0, 1e9)] = 1e-1

@@ -39,6 +39,7 @@ _SH0 = 0.28209479177387814  # zeroth spherical harmonic: rgb = 0.5 + _SH0 * sh0,
 # itself, rasterizers that stop before the last light is gone would leave a tenth of the background in some pixels.
 _OPACITY = 0.99
 _HIDDEN = 10.0  # how many times smoother solved colors are that the photo does not show, as ``LaplacianConfig.unseen``
+_AROUND_EYES = 8  # rings of vertices
 _LIMBS = "upper_arm", "forearm", "hand", "leg"
 _FIXED = ("shape", "triangles", "weights", "seed_offset", "seed_joints", "seed_weights")
 
@@ -116,8 +117,10 @@ class CoupledAvatar:
         held = dilate(body.part("eyelids") > 0.5, body.faces, 2) | (body.part("eyes") > 0.5)
         held = barycentric(torch.maximum(held.float(), painter.folded)[:, None], self.triangles, self.weights)
         self._held = (held > 0.3).to(self.device)
-        hands = torch.maximum(body.part("left_hand"), body.part("right_hand"))[:, None]
-        self.on_hands = barycentric(hands, self.triangles, self.weights)[:, 0].to(self.device)
+        delicate = dilate(body.part("eyelids") > 0.5, body.faces, _AROUND_EYES).float()
+        for side in ("left", "right"):
+            delicate = torch.maximum(delicate, body.part(f"{side}_hand"))
+        self.delicate = barycentric(delicate[:, None], self.triangles, self.weights)[:, 0].to(self.device)
         self.dX = barycentric(self.dT, self.triangles, self.weights)
         self.sh0 = (color - 0.5) / _SH0
         self.opacity = opacity.logit()

@@ -195,9 +195,9 @@ def test_hands_are_held_smoother_than_the_rest(avatar, subject, context):
         with torch.no_grad():
             avatar.dX.zero_()
             avatar.dX[where[::7]] += 0.01
-        return Laplacian(LaplacianConfig(hands=30.0), context)(_step(avatar, subject, context)).item() / len(where[::7])
+        return Laplacian(LaplacianConfig(delicate=30.0), context)(_step(avatar, subject, context)).item() / len(where[::7])
 
-    assert cost(torch.nonzero(avatar.on_hands > 0.9)[:, 0]) > 10 * cost(torch.nonzero(avatar.on_hands == 0)[:, 0])
+    assert cost(torch.nonzero(avatar.delicate > 0.9)[:, 0]) > 10 * cost(torch.nonzero(avatar.delicate == 0)[:, 0])
 
 
 def test_mesh_mask_pulls_the_mesh_to_the_matte(avatar, subject, context):

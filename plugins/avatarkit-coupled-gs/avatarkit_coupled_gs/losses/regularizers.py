@@ -91,7 +91,7 @@ class Laplacian(OfCoupled):
         """
         avatar, c = self.avatar(step), self.config
         hidden = 1 + c.unseen * (1 - avatar.photo_confidence)
-        place = c.position * (1 + c.hands * avatar.on_hands)
+        place = c.position * (1 + c.delicate * avatar.delicate)
         weights = torch.stack([place, torch.full_like(hidden, c.scale), c.color * hidden], 1)
         fields = avatar.dX, avatar.log_scale - avatar.log_scale_start, avatar.sh0 - avatar.sh0_start
         if avatar.dX.device.type == "cpu":
