@@ -27,6 +27,7 @@ from avatarkit.io.video import VideoWriter
 from avatarkit.labelling.scratch import Scratch
 from avatarkit.motion.files import save_motion
 from avatarkit.motion.formats.bvh_writer import write_bvh
+from avatarkit.motion.speech import say
 from avatarkit.registry.provenance import _weights_digest
 from avatarkit.storage.bundle import read_bundle, write_bundle
 from avatarkit.storage.stage_cache import Store, save_tensors, write_json
@@ -36,6 +37,7 @@ from avatarkit.testing.method import TinyAvatar, TinyAvatarConfig
 from avatarkit.training.loop import TrainingReport, _save
 from avatarkit.types.camera import front_camera
 from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.speech import Sound
 from avatarkit.utils.files import write_bytes, write_text
 from avatarkit.utils.folders import OutputFolder
 from avatarkit_anny.tables import _read as _read_tables
@@ -67,6 +69,19 @@ def film(path: Path, value: int, count: int = 2) -> None:
 
 def tensors(value: int) -> dict[str, torch.Tensor]:
     return {"x": torch.full((20,), float(value)), "y": torch.arange(3)}
+
+
+@dataclass(frozen=True)
+class Tone:
+    """A synthesizer with a voice of its own pitch."""
+
+    pitch: int
+
+    def voices(self) -> dict[str, str]:
+        return {"tone": "en"}
+
+    def synthesize(self, text: str, voice: str | None = None) -> Sound:
+        return Sound(np.sin(np.arange(800) * 0.1 * self.pitch).astype(np.float32), 8000, text)
 
 
 def motion(value: int) -> Any:
@@ -267,6 +282,7 @@ WRITERS = {
     "write_bvh": Writer(
         ("avatarkit.motion.formats.bvh_writer",), lambda f, v: write_bvh(replace(motion(v), fps=10.0 * v), BODY, f / "a.bvh")
     ),
+    "say": Writer(("avatarkit.motion.speech",), lambda f, v: say(Tone(v), "a", f / "a.wav"), rotate=True),
     "digests of weights": Writer(("avatarkit.registry.provenance",), digests, faults=("kill",)),
     "training checkpoint": Writer(("avatarkit.training.loop",), checkpoint, rotate=True),
     "film": Writer(("avatarkit.io.video_writer",), lambda f, v: film(f / "a.mp4", 40 * v), rotate=True),
@@ -429,7 +445,7 @@ def _writes(call: ast.Call) -> bool:
         return False
     module, name = ast.unparse(call.func.value), call.func.attr
     own = name in ("write_text", "write_bytes", "symlink_to", "hardlink_to", "touch", "rename")
-    return own or name in _BY_ITSELF.get(module, ()) or (name == "open" and opens and module != "av")
+    return own or name in _BY_ITSELF.get(module, ()) or (name == "open" and opens and module not in ("av", "wave"))
 
 
 def test_every_module_that_writes_is_in_the_table() -> None:
