@@ -24,7 +24,7 @@ from avatarkit.testing.motion_faults import motion_faults
 # Figure -> limit, unit, whether more is better, and what was measured when the limit was set. One machine gives the same bits;
 # other processors move the last ones, and the margins leave room for that alone. Raise a limit when the avatar gets better.
 LIMITS = {
-    "psnr_matte": (26.0, "dB", True, "26.21"),
+    "psnr_matte": (26.0, "dB", True, "26.3"),
     "silhouette_iou": (0.947, "", True, "0.9530"),
     "face_error_percent_head": (1.05, "% of the head's height", False, "0.945"),
     # Shares of the person's pixels, means over 34 pictures in motion.

@@ -85,7 +85,7 @@ class LaplacianConfig:
 
     position: Annotated[float, Range(0, 1e9)] = 1e5
     """Of dX, in square meters."""
-    delicate: Annotated[float, Range(0, 1e9)] = 30.0
+    delicate: Annotated[float, Range(0, 1e9)] = 10.0
     """dX of hands and around eyes is held so many times smoother: fitted fingers are not quite where the photo has them."""
     scale: Annotated[float, Range(0, 1e9)] = 1e-2
     """Of the logarithm of the scales."""
