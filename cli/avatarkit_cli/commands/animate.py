@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avatarkit_cli.film import FilmBackground, FilmCamera, FilmFile, make_film, print_film, read_view
 from avatarkit_cli.progress import make_progress
 from avatarkit_cli.shared import (
     Device,
@@ -20,8 +21,6 @@ from avatarkit_cli.shared import (
     load_registry,
     named_files,
     parse_size,
-    print_json,
-    say,
     tell,
 )
 
@@ -35,10 +34,7 @@ __all__ = ["animate"]
 
 def animate(
     avatar: Annotated[Path, typer.Argument(help="An avatar's folder.", metavar="NAME.avatar")],
-    output: Annotated[
-        Path,
-        typer.Option("-o", "--output", help="A video (.mp4 .mov .webm .mkv), or a folder of PNG files without suffix."),
-    ],
+    output: FilmFile,
     motion: Annotated[
         str | None, typer.Option(help="A built-in motion, or a motion file. [default: talk]", metavar="NAME|FILE")
     ] = None,
@@ -65,10 +61,10 @@ def animate(
     ] = None,
     up: Up = None,
     joint_map: JointMap = None,
-    camera: Annotated[str, typer.Option(help="Camera of the video.", metavar="front|orbit|FILE.json")] = "front",
+    camera: FilmCamera = "front",
     size: Size = None,
     fps: Annotated[float | None, typer.Option(help="Frames per second. [default: the motion's]", min=1, max=240)] = None,
-    background: Annotated[str, typer.Option(help="A color, or transparent (.mov .webm, PNG).", metavar="COLOR")] = "#ffffff",
+    background: FilmBackground = "#ffffff",
     device: Device = "auto",
     plugin: PluginFiles = None,
     as_json: JsonFlag = False,
@@ -92,14 +88,13 @@ def animate(
 
     from avatarkit.animation import load
     from avatarkit.io.audio import has_sound
-    from avatarkit.io.camera_json import read_camera
     from avatarkit.motion.mixing import with_mouth
 
     started = time.monotonic()
     with make_progress() as progress:
         with progress.stage("loading"):
             loaded = load(avatar, registry, device)
-            view = read_camera(Path(camera)) if camera.endswith(".json") else camera
+            view = read_view(camera)
 
         def talk(file: Path) -> Motion:
             with progress.stage("listening"):
@@ -114,18 +109,9 @@ def animate(
         else:
             played = _by_name(motion, loaded, up, joint_map)
         heard = audio or (video if video is not None and has_sound(video) else None)
-        pixels = pixels or ((view.width, view.height) if not isinstance(view, str) else None)
-        film = loaded.animate(played, view, pixels, fps, background, keep_pose, heard if sound else None)
-        film.save(output, progress)
-    if as_json:
-        print_json(
-            {
-                "video": str(output), "motion": played.name, "frames": film.count, "fps": film.fps, "width": film.size[0],
-                "height": film.size[1], "seconds": round(time.monotonic() - started, 2),
-            }
-        )  # fmt: skip
-    else:
-        say(str(output))
+        audible = heard if sound else None
+        film = make_film(loaded, played, view, pixels, fps, background, output, progress, keep_pose, audible)
+    print_film(film, output, started, as_json, motion=played.name)
 
 
 def _by_name(name: str | None, avatar: LoadedAvatar, up: str | None, joint_map: Path | None) -> Motion:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from avatarkit_cli.film import FilmBackground, FilmCamera, FilmFile, make_film, print_film, read_view
 from avatarkit_cli.progress import make_progress
 from avatarkit_cli.shared import (
     Device,
@@ -18,8 +19,6 @@ from avatarkit_cli.shared import (
     load_registry,
     named_files,
     parse_size,
-    print_json,
-    say,
     tell,
 )
 
@@ -29,10 +28,7 @@ __all__ = ["talk"]
 def talk(
     avatar: Annotated[Path, typer.Argument(help="An avatar's folder.", metavar="NAME.avatar")],
     text: Annotated[str, typer.Option(help="What to say.", metavar="TEXT")],
-    output: Annotated[
-        Path,
-        typer.Option("-o", "--output", help="A video (.mp4 .mov .webm .mkv), or a folder of PNG files without suffix."),
-    ],
+    output: FilmFile,
     voice: Annotated[
         str | None, typer.Option(help="A voice of the engine, such as en-us+klatt4. [default: its first]", metavar="NAME")
     ] = None,
@@ -40,10 +36,10 @@ def talk(
     style: Annotated[str, typer.Option(help="How much arms, head and face move.", metavar="calm|lively")] = "lively",
     seed: Annotated[int, typer.Option(help="Another seed gives other gestures.", min=0)] = 0,
     driver: Annotated[str | None, typer.Option(help="A speech driver of a plugin.", metavar="NAME")] = None,
-    camera: Annotated[str, typer.Option(help="Camera of the video.", metavar="front|orbit|FILE.json")] = "front",
+    camera: FilmCamera = "front",
     size: Size = None,
     fps: Annotated[float, typer.Option(help="Frames per second.", min=1, max=240)] = 30.0,
-    background: Annotated[str, typer.Option(help="A color, or transparent (.mov .webm, PNG).", metavar="COLOR")] = "#ffffff",
+    background: FilmBackground = "#ffffff",
     device: Device = "auto",
     plugin: PluginFiles = None,
     as_json: JsonFlag = False,
@@ -62,14 +58,13 @@ def talk(
     registry = load_registry(plugin)
 
     from avatarkit.animation import load
-    from avatarkit.io.camera_json import read_camera
     from avatarkit.motion import speech
 
     started = time.monotonic()
     with make_progress() as progress, tempfile.TemporaryDirectory(prefix="avatarkit-") as folder:
         with progress.stage("loading"):
             loaded = load(avatar, registry, device)
-            view = read_camera(Path(camera)) if camera.endswith(".json") else camera
+            view = read_view(camera)
         sound = Path(folder) / "speech.wav"
         with progress.stage("speaking"):
             followed = speech.say(loaded.components.outside_builds("synthesizer", engine), text, sound, voice)
@@ -77,15 +72,5 @@ def talk(
             tell("Note: The voice does not speak English, so the mouth follows the sound alone.")
         with progress.stage("listening"):
             motion = loaded.speech(sound, followed, None, style, seed, driver, fps)
-        pixels = pixels or ((view.width, view.height) if not isinstance(view, str) else None)
-        film = loaded.animate(motion, view, pixels, fps, background, audio=sound)
-        film.save(output, progress)
-    if as_json:
-        print_json(
-            {
-                "video": str(output), "frames": film.count, "fps": film.fps, "width": film.size[0], "height": film.size[1],
-                "seconds": round(time.monotonic() - started, 2),
-            }
-        )  # fmt: skip
-    else:
-        say(str(output))
+        film = make_film(loaded, motion, view, pixels, fps, background, output, progress, audio=sound)
+    print_film(film, output, started, as_json)
