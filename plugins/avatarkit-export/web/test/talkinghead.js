@@ -1,13 +1,10 @@
 // Loads a GLB in @met4citizen/talkinghead in Chromium, speaks visemes; prints what moved, as JSON.
 // Usage: talkinghead.js FILE.glb [PICTURES-PREFIX]
 
-import { createReadStream, existsSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-
 import { onPage } from "./browser.js";
+import { serve } from "./serve.js";
 
 const [file, prefix] = process.argv.slice(2);
-const modules = new URL("../node_modules/", import.meta.url);
 const PAGE = `<!doctype html><link rel="icon" href="data:,"><div id="avatar" style="width: 480px; height: 480px"></div>
 <script type="importmap">{"imports": {"three": "/three/build/three.module.js", "three/addons/": "/three/examples/jsm/",
 "talkinghead": "/@met4citizen/talkinghead/modules/talkinghead.mjs"}}</script>
@@ -56,17 +53,9 @@ window.speak = async (viseme) => {
 };
 </script>`;
 
-const server = createServer((request, response) => {
-  const path = new URL(request.url, "http://x").pathname;
-  if (path === "/") return response.setHeader("Content-Type", "text/html").end(PAGE);
-  const local = path === "/avatar.glb" ? file : new URL(`.${path}`, modules);
-  if (!existsSync(local)) return response.writeHead(404).end();
-  response.setHeader("Content-Type", /\.m?js$/.test(path) ? "text/javascript" : "application/octet-stream");
-  createReadStream(local).pipe(response);
-}).listen(0, "127.0.0.1");
-await new Promise((done) => server.on("listening", done));
+const server = await serve(PAGE, "/avatar.glb", file);
 
-const done = await onPage(`http://127.0.0.1:${server.address().port}/`, { width: 480, height: 480 }, async (page) => {
+const done = await onPage(server.url, { width: 480, height: 480 }, async (page) => {
   await page.waitForFunction(() => window.loaded);
   await page.evaluate(() => window.loaded);
   await page.waitForTimeout(3000); // it walks into its pose

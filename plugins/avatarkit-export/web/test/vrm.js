@@ -1,13 +1,12 @@
 // Loads a VRM with @pixiv/three-vrm in Chromium, plays an expression, turns the head; prints what moved, as JSON.
 // Usage: vrm.js FILE.vrm PICTURES-PREFIX
 
-import { createReadStream, existsSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
+import { writeFileSync } from "node:fs";
 
 import { onPage } from "./browser.js";
+import { serve } from "./serve.js";
 
 const [file, prefix] = process.argv.slice(2);
-const modules = new URL("../node_modules/", import.meta.url);
 const PAGE = `<!doctype html><link rel="icon" href="data:,"><canvas id="c" width="384" height="384"></canvas>
 <script type="importmap">{"imports": {"three": "/three/build/three.module.js", "three/addons/": "/three/examples/jsm/",
 "@pixiv/three-vrm": "/@pixiv/three-vrm/lib/three-vrm.module.js"}}</script>
@@ -44,17 +43,9 @@ window.loaded = loader.loadAsync("/avatar.vrm").then(({ userData: { vrm } }) => 
 });
 </script>`;
 
-const server = createServer((request, response) => {
-  const path = new URL(request.url, "http://x").pathname;
-  if (path === "/") return response.setHeader("Content-Type", "text/html").end(PAGE);
-  const local = path === "/avatar.vrm" ? file : new URL(`.${path}`, modules);
-  if (!existsSync(local)) return response.writeHead(404).end();
-  response.setHeader("Content-Type", path.endsWith(".js") ? "text/javascript" : "application/octet-stream");
-  createReadStream(local).pipe(response);
-}).listen(0, "127.0.0.1");
-await new Promise((done) => server.on("listening", done));
+const server = await serve(PAGE, "/avatar.vrm", file);
 
-const done = await onPage(`http://127.0.0.1:${server.address().port}/`, {}, async (page) => {
+const done = await onPage(server.url, {}, async (page) => {
   await page.waitForFunction(() => window.loaded);
   const expressions = await page.evaluate(() => window.loaded);
   const states = {
