@@ -1,4 +1,4 @@
-"""Components that color the same subject share a painter, and nobody keeps it longer than the subject."""
+"""Components that color the same subject share one painter, which is freed together with the subject."""
 
 from __future__ import annotations
 
