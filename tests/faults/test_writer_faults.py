@@ -461,7 +461,7 @@ def test_no_module_writes_by_itself() -> None:
         "avatarkit.utils.files", "avatarkit.utils.leftovers", "avatarkit.utils.folders",
         "avatarkit_cli.checkpoints.downloads",  # faults of their own in test_weights_faults.py
         "avatarkit_cli.checkpoints.weights_files",
-        "avatarkit_cli.streams", "avatarkit_mediapipe.graphs",  # the null device
+        "avatarkit_cli.streams",  # the null device
         "avatarkit.storage.bundle",  # into a temporary folder
         "avatarkit.storage.stage_cache",  # /proc/self/clear_refs
         "avatarkit_portrait4d.process", "avatarkit_portrait4d.job",  # what a foreign program reads and says

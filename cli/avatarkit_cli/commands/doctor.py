@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 _PACKAGES = (
-    "torch", "numpy", "safetensors", "pluggy", "pillow", "av", "mediapipe", "opencv-contrib-python",
+    "torch", "numpy", "safetensors", "pluggy", "pillow", "av",
     "anny", "numba", "scipy", "scikit-image", "stlpips-pytorch", "typer", "rich",
 )  # fmt: skip
 _FREE_GB = 2.0
@@ -56,9 +56,9 @@ def _python() -> list[dict[str, str]]:
     import platform
     import sys
 
-    fine = (3, 11) <= sys.version_info[:2] < (3, 13)
+    fine = (3, 11) <= sys.version_info[:2] < (3, 15)
     detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    return [_check("machine", "python", "ready" if fine else "broken", detail, "" if fine else "install Python 3.11 or 3.12")]
+    return [_check("machine", "python", "ready" if fine else "broken", detail, "" if fine else "install Python 3.11 to 3.14")]
 
 
 def _packages() -> list[dict[str, str]]:
@@ -74,9 +74,11 @@ def _packages() -> list[dict[str, str]]:
         except metadata.PackageNotFoundError:
             checks.append(_check("packages", name, "broken", "not installed", f"pip install {name}"))
     try:
-        import cv2  # noqa: F401
+        import cv2
+
+        checks.append(_check("packages", "OpenCV", "ready", cv2.__version__))  # of whichever package brings it
     except ImportError as error:
-        remedy = "pip install --force-reinstall --no-deps opencv-contrib-python-headless==4.11.0.86"
+        remedy = "pip install --force-reinstall --no-deps opencv-python-headless"
         checks.append(_check("packages", "OpenCV", "broken", f"cannot be loaded ({error})", remedy))
     return checks
 

@@ -1,10 +1,10 @@
-"""Keypoints and mattes from the models that the package mediapipe ships."""
+"""Keypoints and mattes from MediaPipe's networks, whose files this package holds."""
 
 from __future__ import annotations
 
 from avatarkit.hookspecs import License, Needs, Register, hookimpl
 
-LICENSE = License("Apache-2.0", "MediaPipe models, Apache-2.0, ship in the wheel", commercial=True)
+LICENSE = License("Apache-2.0", "networks of MediaPipe, Apache-2.0, included", commercial=True)
 
 
 @hookimpl
@@ -14,9 +14,9 @@ def register_keypoint_detectors(register: Register) -> None:
         target="avatarkit_mediapipe.detector:MediaPipeKeypoints",
         config="avatarkit_mediapipe.config:KeypointConfig",
         summary="33 body, 478 face and 2 x 21 hand landmarks; CPU, nothing to download",
-        needs=Needs(modules=("mediapipe",)),
+        needs=Needs(modules=("cv2", "numba", "scipy")),
         license=LICENSE,
-        revision=3,
+        revision=4,
     )
 
 
@@ -27,7 +27,7 @@ def register_matting_models(register: Register) -> None:
         target="avatarkit_mediapipe.matting:MediaPipeMatte",
         config="avatarkit_mediapipe.config:MatteConfig",
         summary="selfie segmentation, borders solved by closed-form matting; CPU, nothing to download",
-        needs=Needs(modules=("mediapipe", "scipy")),
+        needs=Needs(modules=("cv2", "numba", "scipy")),
         license=LICENSE,
-        revision=2,
+        revision=3,
     )

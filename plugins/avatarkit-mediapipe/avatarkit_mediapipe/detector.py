@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -15,32 +14,15 @@ from avatarkit.errors import InputError
 from avatarkit.interfaces import Context
 from avatarkit.types.keypoints import Keypoints
 from avatarkit_mediapipe.config import KeypointConfig
-from avatarkit_mediapipe.graphs import Graph, Roi, brightened
 from avatarkit_mediapipe.hands import Hand, HandFinder
+from avatarkit_mediapipe.networks.crops import Roi, brightened
+from avatarkit_mediapipe.networks.landmarks import body_landmarks, face_landmarks
 from avatarkit_mediapipe.people import BODY_ROI, HEAD_PER_FACE, Person, PersonFinder, body_under, comparable
 
 __all__ = ["MediaPipeKeypoints"]
 
 log = logging.getLogger("avatarkit.mediapipe")
 
-BODY = """
-input_stream: "image"
-input_stream: "roi"
-output_stream: "pose"
-output_stream: "world"
-output_stream: "region"
-node { calculator: "PoseLandmarkByRoiCpu" input_stream: "IMAGE:image" input_stream: "ROI:roi"
-  output_stream: "LANDMARKS:pose" output_stream: "WORLD_LANDMARKS:world" output_stream: "AUXILIARY_LANDMARKS:region" }
-"""
-FACE = """
-input_stream: "image"
-input_stream: "roi"
-output_stream: "face"
-node { calculator: "ConstantSidePacketCalculator" output_side_packet: "PACKET:attention"
-  options: { [mediapipe.ConstantSidePacketCalculatorOptions.ext]: { packet { bool_value: true } } } }
-node { calculator: "FaceLandmarkCpu" input_stream: "IMAGE:image" input_stream: "ROI:roi"
-  input_side_packet: "WITH_ATTENTION:attention" output_stream: "LANDMARKS:face" }
-"""
 # Body landmarks: nose, inner to outer eyes, ears, corners of the mouth, shoulders; left is the person's.
 NOSE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, RIGHT_EAR, MOUTH, LEFT_SHOULDER, RIGHT_SHOULDER = 0, 2, 5, 7, 8, (9, 10), 11, 12
 OTHER_SIDE = [0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, *(k + 1 if k % 2 else k - 1 for k in range(11, 33))]  # left for right
@@ -110,7 +92,7 @@ class _Sighting:
 
 
 class MediaPipeKeypoints:
-    """KeypointDetector on the models that the package mediapipe ships.
+    """KeypointDetector on MediaPipe's networks.
 
     Sets: ``pose33`` (scores are the model's visibility; ``points_3d`` its metric estimate), ``face478`` (scores fall on
     the side that is turned away), ``hand21_left`` and ``hand21_right`` of the person.
@@ -119,8 +101,6 @@ class MediaPipeKeypoints:
     def __init__(self, config: KeypointConfig, context: Context) -> None:
         self._config = config
         self._people = PersonFinder()
-        self._body = Graph(BODY)
-        self._face = Graph(FACE)
         self._hands = HandFinder()
         self._photo_look = HAND_CROPS if config.second_hand_pass else ()
         self._video_look = HAND_CROPS_VIDEO if config.second_hand_pass_video else ()
@@ -267,19 +247,16 @@ class MediaPipeKeypoints:
         runs: int = 1,
     ) -> _Sighting | None:
         """Return all landmarks of the person in a region, or None."""
-        height, width = image.shape[:2]
-        result = self._body(image, roi)
-        if result.pose is None or result.world is None:
+        body = body_landmarks(image, roi)
+        if body is None:
             return None
-        region = _next_region(result.region, roi, width, height)
+        region = _next_region(body.region, roi)
         for _ in range(runs - 1):
-            again = self._body(image, region)
-            if again.pose is None or again.world is None:
+            again = body_landmarks(image, region)
+            if again is None:
                 break
-            result, region = again, _next_region(again.region, region, width, height)
-        pose = np.array([(p.x * width, p.y * height, p.z * width) for p in result.pose.landmark], np.float32)
-        visibility = np.array([p.visibility for p in result.pose.landmark], np.float32)
-        world = np.array([(p.x, p.y, p.z) for p in result.world.landmark], np.float32)
+            body, region = again, _next_region(again.region, region)
+        pose, visibility, world = body.pose, body.visibility, body.world
         face = self._find_face(image, pose, person, None if before is None else before.face)
         if before is not None and face is None and _sides_swapped(pose, before.pose):
             pose, visibility, world = pose[OTHER_SIDE], visibility[OTHER_SIDE], world[OTHER_SIDE]
@@ -307,13 +284,12 @@ class MediaPipeKeypoints:
 
     def _settled_face(self, image: np.ndarray, roi: Roi, runs: int = FACE_RUNS) -> _Face | None:
         """Repeat the face model on the region that its own landmarks ask for."""
-        height, width = image.shape[:2]
+        points = np.zeros((0, 3), np.float32)
         for _ in range(runs):
-            result = self._face(image, roi)
-            if result.face is None:
+            found = face_landmarks(image, roi)
+            if found is None:
                 return None
-            points = np.array([(p.x * width, p.y * height, p.z * width) for p in result.face.landmark], np.float32)
-            roi = _face_region(points[:, :2])
+            points, roi = found, _face_region(found[:, :2])
         across = points[LEFT_CHEEK] - points[RIGHT_CHEEK]
         yaw = math.atan2(across[2], math.hypot(across[0], across[1]))
         if across[0] * math.cos(roi.rotation) + across[1] * math.sin(roi.rotation) < 0:
@@ -376,13 +352,13 @@ def _facing(points: np.ndarray, yaw: float) -> np.ndarray:
     return np.clip(1 + facing / 0.35, 0.1, 1).astype(np.float32)
 
 
-def _next_region(region: Any, before: Roi, width: int, height: int) -> Roi:
+def _next_region(region: np.ndarray, before: Roi) -> Roi:
     """Return the body model's own next region: around the hips, as wide as the body is long.
 
     What it finds depends on where it looks, a pixel of its own being several of the picture. Of small changes of the region
     only a part is followed, so that people who keep still are looked at through the same window.
     """
-    hip, rim = ((p.x * width, p.y * height) for p in region.landmark[:2])
+    hip, rim = region.tolist()
     turn = math.pi / 2 - math.atan2(hip[1] - rim[1], rim[0] - hip[0])
     size = 2 * BODY_ROI * math.dist(hip, rim)
     turned = math.remainder(turn - before.rotation, 2 * math.pi)

@@ -9,35 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import cv2
 import numpy as np
 
-from avatarkit_mediapipe.graphs import Graph, Roi, landmarks_to_pixels
+from avatarkit_mediapipe.networks.crops import Roi
+from avatarkit_mediapipe.networks.detection import Detection, palm_detector
+from avatarkit_mediapipe.networks.landmarks import hand_landmarks, hand_region
 
 __all__ = ["Hand", "HandFinder"]
 
-HAND = """
-input_stream: "image"
-input_stream: "roi"
-output_stream: "landmarks"
-output_stream: "handedness"
-node { calculator: "HandLandmarkCpu" input_stream: "IMAGE:image" input_stream: "ROI:roi"
-  output_stream: "LANDMARKS:landmarks" output_stream: "HANDEDNESS:handedness" }
-"""
-PALMS = """
-input_stream: "image"
-output_stream: "detections"
-node { calculator: "PalmDetectionCpu" input_stream: "IMAGE:image" output_stream: "DETECTIONS:detections" }
-"""
-RECROP = """
-input_stream: "image"
-input_stream: "roi"
-output_stream: "refined"
-node { calculator: "HandRecropByRoiCpu" input_stream: "IMAGE:image" input_stream: "ROI:roi"
-  output_stream: "HAND_ROI_FROM_RECROP:refined" }
-"""
 PALM = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)  # points that define a hand's region
 CROP = 288  # pixels: side of an enlarged wrist crop
 TURNS = (0.0, -0.4, 0.4)  # radians: half hidden hands are often only believed from a region that is turned a little
@@ -75,9 +56,7 @@ class HandFinder:
     """Finds the two hands of one person."""
 
     def __init__(self) -> None:
-        self._model = Graph(HAND)
-        self._palms = Graph(PALMS)
-        self._recrop = Graph(RECROP)
+        self._palms = palm_detector()
 
     def find(
         self,
@@ -114,12 +93,7 @@ class HandFinder:
 
     def _first_look(self, image: np.ndarray, pose: np.ndarray, arm: tuple[int, ...], head: float) -> Hand | None:
         """Return a hand at the body model's wrist and fingers."""
-        height, width = image.shape[:2]
-        refined = self._recrop(image, _arm_roi(pose, arm)).refined
-        if refined is None:
-            return None
-        region = Roi(refined.x_center * width, refined.y_center * height, refined.width * width, refined.rotation)
-        return self._settle(image, region, pose[arm[2]], head)
+        return self._settle(image, hand_region(image, _arm_roi(pose, arm)), pose[arm[2]], head)
 
     def _second_look(
         self, image: np.ndarray, pose: np.ndarray, arm: tuple[int, ...], head: float, sizes: tuple[float, ...]
@@ -143,10 +117,9 @@ class HandFinder:
         height, width = image.shape[:2]
         points, drift, distance = None, math.inf, math.inf
         for _ in range(3):
-            result = self._model(image, roi)
-            if result.landmarks is None:
+            new = hand_landmarks(image, roi)
+            if new is None:
                 return None
-            new = landmarks_to_pixels(result.landmarks, width, height)
             size = float(np.ptp(new, axis=0).max())
             inside = ((new >= 0) & (new < (width, height))).all(1).mean()
             distance = float(np.linalg.norm(new[0] - wrist)) / head
@@ -175,8 +148,8 @@ class HandFinder:
             warp = np.array([[scale, 0, -x * scale], [0, scale, -y * scale]], np.float32)
             flags = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
             crop = cv2.warpAffine(image, warp, (CROP, CROP), flags=flags, borderMode=cv2.BORDER_CONSTANT)
-            for detection in self._palms(crop).detections or ():
-                yield _palm_roi(detection, x, y, side)
+            for detection in self._palms(crop):
+                yield _palm_roi(detection, x, y, side / CROP)
 
 
 def _arm_roi(pose: np.ndarray, arm: tuple[int, ...]) -> Roi:
@@ -194,12 +167,9 @@ def hand_roi(points: np.ndarray) -> Roi:
     return _turned_box(points[list(PALM)], points[0], knuckles, scale=2.0, shift=-0.1)
 
 
-def _palm_roi(detection: Any, x: float, y: float, side: float) -> Roi:
-    """Return the same for a detected palm in a square crop at (x, y)."""
-    location = detection.location_data
-    points = np.array([(k.x, k.y) for k in location.relative_keypoints]) * side + (x, y)
-    box = location.relative_bounding_box
-    corners = np.array([(box.xmin, box.ymin), (box.xmin + box.width, box.ymin + box.height)]) * side + (x, y)
+def _palm_roi(detection: Detection, x: float, y: float, scale: float) -> Roi:
+    """Return the same for a detected palm in a crop at (x, y), whose pixels are ``scale`` of the picture's."""
+    points, corners = (a.reshape(-1, 2) * scale + (x, y) for a in (detection.points, detection.box))
     direction = points[2] - points[0]
     turn = math.pi / 2 - math.atan2(-direction[1], direction[0])
     size = float(np.ptp(corners, axis=0).max())

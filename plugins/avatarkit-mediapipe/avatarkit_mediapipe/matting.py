@@ -18,8 +18,8 @@ from avatarkit.types.subject import Matte
 from avatarkit_mediapipe.closed_form import closed_form_alpha, foreground_colors
 from avatarkit_mediapipe.config import KeypointConfig, MatteConfig
 from avatarkit_mediapipe.detector import MediaPipeKeypoints
-from avatarkit_mediapipe.graphs import brightened
 from avatarkit_mediapipe.local_colors import corrected
+from avatarkit_mediapipe.networks.crops import brightened
 from avatarkit_mediapipe.segmentation import Anatomy, Segmenter, anatomy
 
 __all__ = ["MediaPipeMatte"]

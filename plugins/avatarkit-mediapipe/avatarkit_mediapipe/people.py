@@ -5,19 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from avatarkit_mediapipe.graphs import Graph, Roi
+from avatarkit_mediapipe.networks.crops import Roi
+from avatarkit_mediapipe.networks.detection import Detection, Detector, body_detector, far_face_detector, near_face_detector
 
 __all__ = ["Person", "PersonFinder"]
 
-DETECTOR = """
-input_stream: "image"
-output_stream: "detections"
-node {{ calculator: "{}" input_stream: "IMAGE:image" output_stream: "DETECTIONS:detections" }}
-"""
 FACE_SCORE = 0.6  # a drawing reaches 0.5
 BODY_SCORE_TILE = 0.8  # texture that is looked at closely reaches 0.7
 COMPARABLE = 0.45  # smaller people than this part of the largest are passers-by
@@ -53,9 +48,9 @@ class PersonFinder:
     """
 
     def __init__(self) -> None:
-        self._bodies = Graph(DETECTOR.format("PoseDetectionCpu"))
-        self._near = Graph(DETECTOR.format("FaceDetectionShortRangeCpu"))
-        self._far = Graph(DETECTOR.format("FaceDetectionFullRangeCpu"))
+        self._bodies = body_detector()
+        self._near = near_face_detector()
+        self._far = far_face_detector()
 
     def find(self, image: np.ndarray) -> list[Person]:
         """Return all people of a picture, (H, W, 3) uint8, left to right."""
@@ -73,25 +68,18 @@ class PersonFinder:
             found += [p for p in people if p.face or p.score >= BODY_SCORE_TILE]
         return sorted(_distinct(found), key=lambda p: p.x)
 
-    def _look(self, image: np.ndarray, x: int, y: int, face_graphs: tuple[Graph, ...]) -> list[Person]:
+    def _look(self, image: np.ndarray, x: int, y: int, face_detectors: tuple[Detector, ...]) -> list[Person]:
         """Return the people in a part of the picture whose top left corner is (x, y)."""
-        height, width = image.shape[:2]
         faces: list[tuple[float, float, float, float]] = []  # x, y, size, score
-        for graph in face_graphs:
-            for d in graph(image).detections or ():
-                box = d.location_data.relative_bounding_box
-                size = (box.width * width + box.height * height) / 2
-                face = (
-                    x + (box.xmin + box.width / 2) * width,
-                    y + (box.ymin + box.height / 2) * height,
-                    size,
-                    d.score[0],
-                )
-                if d.score[0] >= FACE_SCORE and not any(math.dist(face[:2], f[:2]) < 0.6 * max(size, f[2]) for f in faces):
+        for detector in face_detectors:
+            for d in detector(image):
+                size = float((d.box[2:] - d.box[:2]).mean())
+                face = (x + d.center[0], y + d.center[1], size, d.score)
+                if d.score >= FACE_SCORE and not any(math.dist(face[:2], f[:2]) < 0.6 * max(size, f[2]) for f in faces):
                     faces.append(face)
         people = []
-        for d in self._bodies(image).detections or ():
-            person = _from_body(d, x, y, width, height)
+        for d in self._bodies(image):
+            person = _from_body(d, x, y)
             mine = min(faces, key=lambda f: math.dist(f[:2], (person.x, person.y)), default=None)
             if mine is not None and math.dist(mine[:2], (person.x, person.y)) < 1.3 * max(person.head, mine[2]):
                 faces.remove(mine)
@@ -108,23 +96,21 @@ def comparable(people: list[Person]) -> list[Person]:
     return [p for p in people if p.head >= COMPARABLE * largest]
 
 
-def _from_body(detection: Any, x: int, y: int, width: int, height: int) -> Person:
+def _from_body(detection: Detection, x: int, y: int) -> Person:
     """Return a person from the body detector.
 
     A circle around the hips holds the body, a box at the shoulders the face.
     """
-    location = detection.location_data
-    hip, rim = ((x + k.x * width, y + k.y * height) for k in location.relative_keypoints[:2])
-    box = location.relative_bounding_box
+    hip, rim = ((x + point[0], y + point[1]) for point in detection.points[:2].tolist())
     radius = math.dist(hip, rim)
     turn = math.pi / 2 - math.atan2(hip[1] - rim[1], rim[0] - hip[0])
     return Person(
-        x + (box.xmin + box.width / 2) * width,
-        y + (box.ymin + box.height / 2) * height,
+        x + detection.center[0],
+        y + detection.center[1],
         HEAD_PER_RADIUS * radius,
         Roi(*hip, 2 * BODY_ROI * radius, turn),
         False,
-        detection.score[0],
+        detection.score,
     )
 
 

@@ -8,15 +8,10 @@ import cv2
 import numpy as np
 
 from avatarkit.types.keypoints import Keypoints
-from avatarkit_mediapipe.graphs import Graph
+from avatarkit_mediapipe.networks.landmarks import person_mask
 
 __all__ = ["Anatomy", "Segmenter", "anatomy"]
 
-SEGMENTER = """
-input_stream: "image"
-output_stream: "mask"
-node { calculator: "SelfieSegmentationCpu" input_stream: "IMAGE:image" output_stream: "SEGMENTATION_MASK:mask" }
-"""
 MODEL_SIDE = 256
 LIMBS = ((11, 13), (13, 15), (12, 14), (14, 16), (23, 25), (25, 27), (24, 26), (26, 28))
 TORSO = (11, 12, 24, 23)
@@ -82,9 +77,6 @@ def _integers(points: np.ndarray) -> np.ndarray:
 class Segmenter:
     """Probability of person, at a higher resolution than the model's 256 pixels where needed."""
 
-    def __init__(self) -> None:
-        self._model = Graph(SEGMENTER)
-
     def probability(self, image: np.ndarray, person: Anatomy | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the probability of each pixel to show the person."""
         height, width = image.shape[:2]
@@ -115,8 +107,7 @@ class Segmenter:
         x0, y0, x1, y1 = window
         part = image[y0:y1, x0:x1]
         small = cv2.resize(part, (MODEL_SIDE, MODEL_SIDE), interpolation=cv2.INTER_AREA)
-        mask = np.asarray(self._model(small).mask, np.float32)
-        return np.clip(cv2.resize(mask, (x1 - x0, y1 - y0), interpolation=cv2.INTER_CUBIC), 0, 1)
+        return np.clip(cv2.resize(person_mask(small), (x1 - x0, y1 - y0), interpolation=cv2.INTER_CUBIC), 0, 1)
 
 
 def _close_windows(person: Anatomy, width: int, height: int) -> list[tuple[int, int, int, int]]:
