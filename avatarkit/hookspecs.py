@@ -47,6 +47,8 @@ class Weights:
         size: bytes of all files, as far as known.
         sha256: (path, hexadecimal digest) of files whose digest is known in advance; others are checked against the server's.
         single: one file, kept as ``NAME.suffix``; otherwise a folder ``NAME``.
+        data: terms of the data that they were trained on, or "not stated".
+        doubt: what is uncertain about the terms, in a sentence.
     """
 
     name: str
@@ -61,6 +63,8 @@ class Weights:
     size: int | None = None
     sha256: tuple[tuple[str, str], ...] = ()
     single: bool = False
+    data: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,11 +113,17 @@ class License:
         code: SPDX name of the code's license.
         weights: license of model files or data, with their source, or "none".
         commercial: whether commercial use of code and weights together is allowed; None = ask the source.
+        data: terms of the data that the weights were trained on, or "not stated"; empty without weights.
+        source: web page of these terms.
+        doubt: what is uncertain about them, in a sentence.
     """
 
     code: str = "Apache-2.0"
     weights: str = "none"
     commercial: bool | None = True
+    data: str = ""
+    source: str = ""
+    doubt: str = ""
 
 
 class Register(Protocol):
@@ -225,6 +235,32 @@ def register_exporters(register: Register) -> None:
 @hookspec
 def register_commands(cli: Any) -> None:
     """Add commands to the command line; ``cli`` is the Typer application."""
+
+
+@hookspec
+def use_avatar(manifest: dict[str, Any], purpose: str, policy: dict[str, str]) -> None:
+    """Check an avatar before it is used; raise an ``AvatarkitError`` to refuse.
+
+    Args:
+        manifest: of the avatar.
+        purpose: ``play`` when it is loaded, ``voice`` when it is made to speak, ``build`` before it is built.
+        policy: what the user asked for, see ``Registry.policy``.
+    """
+
+
+@hookspec
+def finish_output(path: str, target: str, manifest: dict[str, Any], policy: dict[str, str]) -> dict[str, bytes] | None:
+    """Change what an avatar's owner gets, before it takes its name: a picture, film, page, export, or the avatar itself.
+
+    Args:
+        path: the complete file or folder under a temporary name; may be changed in place.
+        target: the name that it takes.
+        manifest: of the avatar.
+        policy: what the user asked for, see ``Registry.policy``.
+
+    Returns:
+        File name -> content of what is written beside ``target``, or None.
+    """
 
 
 @hookspec

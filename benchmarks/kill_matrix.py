@@ -13,7 +13,8 @@ afresh with another moment, up to three times. Counted are
     killed    the process was still running at that moment
     quarters  how many of the killed were in the first, second, third and last quarter of the run
     state     after the kill the output is the old one, the new one, or not there; nothing between
-    equal     after the second run every file of the output has the bytes of the undisturbed run (see _VOLATILE)
+    equal     after the second run every file of the output has the bytes of the undisturbed run (see _VOLATILE); nothing is
+              signed, because signatures hold random numbers
     clean     no temporary file is left, and beside the output there is nothing new
     users     the user's files, beside the output and in it, are as they were
 
@@ -87,13 +88,16 @@ def commands(arguments: argparse.Namespace, work: Path) -> list[Command]:
     photo, avatar = str(sample_photo("portrait")), str(arguments.avatar)
     options = tuple(text for pair in arguments.set for text in ("--set", pair))
     made = [
-        Command("instant", ("build", photo, "--preset", "instant", *options, "-o", "OUT"), "ada.avatar"),
-        Command("draft", ("build", photo, "--preset", "draft", *options, "-o", "OUT"), "ada.avatar"),
-        Command("rebuild", ("build", photo, "--preset", "instant", *options, "--fresh", "-o", "OUT"), "ada.avatar", old=True),
-        Command("animate", ("animate", avatar, "--size", "128x192", "-o", "OUT"), "ada.mp4", old=True),
-        Command("frames", ("animate", avatar, "--size", "128x192", "-o", "OUT"), "frames", old=True),
-        Command("export", ("export", avatar, "--to", "glb", "-o", "OUT"), "ada.glb", old=True),
-        Command("page", ("export", avatar, "--to", "web", "-o", "OUT"), "page", old=True),
+        Command("instant", ("build", "--no-sign", photo, "--preset", "instant", *options, "-o", "OUT"), "ada.avatar"),
+        Command("draft", ("build", "--no-sign", photo, "--preset", "draft", *options, "-o", "OUT"), "ada.avatar"),
+        Command(
+            "rebuild", ("build", "--no-sign", photo, "--preset", "instant", *options, "--fresh", "-o", "OUT"), "ada.avatar",
+            old=True,
+        ),
+        Command("animate", ("animate", "--no-sign", avatar, "--size", "128x192", "-o", "OUT"), "ada.mp4", old=True),
+        Command("frames", ("animate", "--no-sign", avatar, "--size", "128x192", "-o", "OUT"), "frames", old=True),
+        Command("export", ("export", "--no-sign", avatar, "--to", "glb", "-o", "OUT"), "ada.glb", old=True),
+        Command("page", ("export", "--no-sign", avatar, "--to", "web", "-o", "OUT"), "page", old=True),
         Command("track", ("track", str(arguments.video or work / "clip.mp4"), "-o", "OUT"), "me.npz", old=True),
     ]
     if arguments.fetch:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from avatarkit.config import presets
 from avatarkit.registry import KINDS, ComponentSpec, Registry
 from avatarkit_cli.main import app
+from avatarkit_cli.plugin_commands import add_commands
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -90,7 +91,9 @@ def _help(command: str) -> str:
 
 def _commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[str]:
     """A heading and the help of each command, groups before what is in them."""
-    group = group or typer.main.get_command(app)
+    if group is None:
+        add_commands(Registry.load(environ={}), app)  # of the bundled plugins; those that are there already stay
+        group = typer.main.get_command(app)
     for name, command in group.commands.items():
         words = (*path, name)
         yield f"## avatarkit {' '.join(words)}\n\n{_help(' '.join(words))}"

@@ -23,10 +23,12 @@ from avatarkit.interfaces import Context
 from avatarkit.registry import KINDS, Registry
 from avatarkit.testing.conformance import PROTOCOLS, checks_of, name_of
 from avatarkit_cli.main import app
+from avatarkit_cli.plugin_commands import add_commands
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]
+add_commands(Registry.load(environ={}), app)
 COMMANDS = sorted(
     {line.strip() for page in PAGES for line in re.findall(r"^(?:.*&& | +)?(avatarkit \w.*)$", page.read_text("utf-8"), re.M)}
 )

@@ -19,13 +19,16 @@ from typer.testing import CliRunner
 import avatarkit.io.photo
 import avatarkit.pipeline.plan
 from avatarkit.config import Recipe
+from avatarkit.registry import Registry
 from avatarkit.testing import tiny_subject
 from avatarkit_cli.main import app
+from avatarkit_cli.plugin_commands import add_commands
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]
 NOT_RUN = {
     "avatarkit view": "serves until it is stopped; tests of the viewer run it",
+    "avatarkit revoke": "ends the avatar that later pages use; tests of the plugin run it",
     "avatarkit evaluate": "measures with a perceptual network, which has no stand-in; tests/test_evaluation.py runs it",
     "avatarkit weights fetch": "asks other servers; tests of the command run it against a server of their own",
     "avatarkit build ada.jpg --plugin repaint.py": "needs weights; tests of the example run it with tiny ones",
@@ -50,6 +53,7 @@ def load_world() -> ModuleType:
 
 
 WORLD = load_world()
+add_commands(Registry.load(environ={}), app)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +74,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
         sound.setparams((1, 2, 16000, 0, "NONE", ""))
         sound.writeframes((np.sin(np.arange(8000) / 20) * 9000).astype("<i2").tobytes())
     (folder / "hello.srt").write_text("1\n00:00:00,100 --> 00:00:00,400\nHello, and welcome.\n")
+    (folder / "agreement.pdf").write_bytes(b"signed")
+    (folder / "consent.toml").write_text(
+        'person = "Ada Lovelace"\nscope = ["private", "voice", "commercial"]\nuntil = 2099-12-31\nevidence = "agreement.pdf"\n'
+    )
     (folder / "mine.toml").write_text('preset = "draft"\n[training]\nsteps = 400\n')
     (folder / "open.toml").write_text('preset = "draft"\n[body_labels]\nuse = "wan"\n[head_labels]\nuse = "liveportrait"\n')
     for file in FILES:
@@ -82,7 +90,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder / "site"))
         patch.chdir(folder)
-        patch.setenv("AVATARKIT_PLUGINS", "world")
+        patch.setenv("AVATARKIT_PLUGINS", "world,provenance")
         patch.setenv("AVATARKIT_CACHE", str(folder / "cache"))
         patch.setattr(Recipe, "section", WORLD.small_section)
         patch.setattr(avatarkit.io.photo, "sample_photo", lambda name: folder / "ada.jpg")
@@ -120,7 +128,7 @@ def test_the_commands_of_a_page_work(page: Path, world: Path) -> None:
         if new:
             shutil.rmtree(f"avatarkit-{words[2]}", ignore_errors=True)
         # The stand-ins have the names that pages give to new components.
-        result = CliRunner().invoke(app, words, env={"AVATARKIT_PLUGINS": "" if new else "world"})
+        result = CliRunner().invoke(app, words, env={"AVATARKIT_PLUGINS": "" if new else "world,provenance"})
         assert result.exit_code == 0, (
             f"{page.relative_to(ROOT)} shows `{line}`, which ends with exit code {result.exit_code}:\n{result.output[-1500:]}\n"
             "A file that readers have at this point belongs into the fixture `world` of tests/test_docs_commands.py; a command "

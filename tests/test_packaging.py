@@ -73,7 +73,10 @@ def test_only_plugins_are_in_the_folder_of_plugins() -> None:
     assert not left, f"{left[0]} has no package {package(left[0].name)}"
 
 
-MODULES = {"av": "av", "cv2": "opencv-python-headless", "llvmlite": "numba", "PIL": "pillow", "skimage": "scikit-image"}
+MODULES = {
+    "av": "av", "c2pa": "c2pa-python", "cv2": "opencv-python-headless", "llvmlite": "numba", "PIL": "pillow",
+    "skimage": "scikit-image",
+}  # fmt: skip
 """Module -> the distribution that brings it, where the names differ."""
 OPTIONAL = {"nvdiffrast", "torchvision"}
 """What no extra installs: nvdiffrast comes from its makers only."""

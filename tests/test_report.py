@@ -89,7 +89,8 @@ def hostile_manifest(text: str) -> dict[str, Any]:
     return {
         "avatarkit": text, "device": text, "seed": text, "recipe": {"name": text}, "consent": text, "warnings": [f"hand {text}"],
         "metrics": {text: 1.0}, "stages": {text: {"seconds": 1.0, "peak_memory_mb": 2.0}},
-        "licenses": {text: {"code": text, "weights": text, "commercial": None}},
+        "licenses": {text: {"code": text, "weights": text, "commercial": None, "doubt": text}},
+        "seen": {"face": True, "legs": False, text: False}, "consent_record": {"scope": [text], "until": text},
     }  # fmt: skip
 
 
@@ -123,3 +124,14 @@ def test_no_text_of_a_manifest_becomes_an_element() -> None:
         return found
 
     assert elements(HOSTILE) == elements("Ada")
+
+
+def test_the_card_says_what_is_real_what_is_a_guess_and_the_terms() -> None:
+    manifest = hostile_manifest("Ada") | {"licenses": {"a/b": {"code": "MIT", "weights": "none", "commercial": False}}}
+    shown = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", page("Ada", **facts_of(manifest, [], "x"))))
+    card = shown.partition("Model card")[2].partition("Time and memory")[0]
+    real, guess = card.partition("A guess")[::2]
+    assert "face" in real and "legs" not in real
+    assert "legs: not fully seen" in guess and "face: not" not in guess
+    assert "Commercial use: forbidden by 1 component ;" in card or "Commercial use: forbidden by 1 component;" in card
+    assert "Scope: Ada; until Ada" in card

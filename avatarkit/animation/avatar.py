@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -49,6 +50,7 @@ class Animation:
         count: number of frames.
         transparent: whether the background is transparent.
         audio: sound file that the saved video contains.
+        output: what ``save`` writes in, see ``LoadedAvatar.output``.
     """
 
     motion: Motion
@@ -58,6 +60,7 @@ class Animation:
     count: int
     transparent: bool = False
     audio: Path | None = None
+    output: Callable[[Path], AbstractContextManager[None]] = lambda path: nullcontext()
 
     def __iter__(self) -> Iterator[Frame]:
         return self.frames
@@ -76,7 +79,7 @@ class Animation:
         """
         report, path = progress or default_progress(), Path(path)
         writer = VideoWriter(path, *self.size, self.fps, transparent=self.transparent, audio=self.audio)
-        with report.stage("rendering"), writer:
+        with report.stage("rendering"), self.output(path), writer:
             for frame in self.frames:
                 writer.write(frame.pixels(self.transparent))
                 report.update(f"frame {writer.count} of {self.count}", writer.count / self.count)
@@ -279,7 +282,8 @@ class LoadedAvatar:
         count = max(1, round(len(motion) / motion.fps * rate))
         shape = size or ((camera.width, camera.height) if isinstance(camera, Camera) else self.default_size())
         frames = self._play(motion, camera, size, rate, count, background, keep)
-        return Animation(motion, frames, shape, rate, count, background == "transparent", None if audio is None else Path(audio))
+        sound = None if audio is None else Path(audio)
+        return Animation(motion, frames, shape, rate, count, background == "transparent", sound, self.output)
 
     def speak(
         self,
@@ -318,6 +322,7 @@ class LoadedAvatar:
         """Return the motion of ``speak``, 30 frames per second unless ``fps`` is given."""
         if driver is None and issubclass(self.components.descriptor("motions").implementation(), SpeechSource):
             return self.components.get("motions").from_sound(Path(sound), text)  # deprecated
+        self.components.registry.use_avatar(self.manifest, "voice")
         chosen = self.components.speech_driver(driver)
         motion = speech_motion(chosen, sound, text, subtitles, fps or 30.0, seed, style)
         return with_resting_arms(motion, self.photo_params, self.body)
@@ -337,8 +342,16 @@ class LoadedAvatar:
         component, path = self.components.registry.get("exporter", kind), Path(path)
         exporter = component.create(options, self.components.context)
         params = self.photo_params if pose is None else pose
-        run_exporter(component, exporter, self.model, params, path, self.export_options())
+        with self.output(path):
+            run_exporter(component, exporter, self.model, params, path, self.export_options())
         return path
+
+    def output(self, path: Path) -> AbstractContextManager[None]:
+        """Return the context in which to write a picture, film or export of this avatar, so that plugins can sign it.
+
+        ``Animation.save`` and ``export`` do so. Signing is the plugin ``provenance``'s.
+        """
+        return self.components.registry.output(path, self.manifest)
 
     def _play(
         self,

@@ -43,6 +43,7 @@ def load(path: Path | str, registry: Registry | None = None, device: str = "auto
         raise InputError(f"The avatar {path} is damaged: its manifest has no recipe. Build it again.")
     recipe = Recipe.from_dict(manifest["recipe"], f"the manifest of {path.name}")
     registry = registry or Registry.load()
+    registry.use_avatar(manifest, "play")
     registry = replace(registry, known={**_brought_by(recipe, manifest), **registry.known})
     components = Components(recipe, registry, device, seed=manifest.get("seed", 0), foreign=True)
     body, model = components.get("body"), components.get("avatar")

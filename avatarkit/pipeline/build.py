@@ -28,7 +28,7 @@ from avatarkit.registry import Registry
 from avatarkit.report.page import render_report
 from avatarkit.report.preview import write_preview
 from avatarkit.storage.bundle import check_extras, recover, workspace, write_bundle
-from avatarkit.storage.manifest import LONGEST_TEXT, convert, is_clean
+from avatarkit.storage.manifest import convert, fault
 from avatarkit.storage.playable import require_state
 from avatarkit.storage.serialization import (
     cameras_to_tensors,
@@ -84,7 +84,8 @@ def build(
     seed: int = 0,
     start: str | None = None,
     fresh: bool = False,
-    consent: str | None = None,
+    consent: str | Mapping[str, Any] | None = None,
+    purpose: str = "",
     keep_photo: bool = False,
     person: int | None = None,
     progress: Progress | None = None,
@@ -107,7 +108,9 @@ def build(
         seed: random seed; the same seed gives the same avatar.
         start: stage to run again, with all stages after it.
         fresh: run all stages again.
-        consent: what the person agreed to, for the manifest.
+        consent: what the person agreed to, for the manifest: text, or a record with ``text``, ``person``, ``scope`` (list),
+            ``given`` and ``until`` (dates as YYYY-MM-DD) and ``evidence`` (sha256 of a file).
+        purpose: ``commercial`` = the avatar's uses must be covered by the scope ``commercial`` of the record.
         keep_photo: put the photo itself into the avatar.
         person: number of the person, counted from 1 left to right, if the photo shows several.
         progress: receives progress reports; None = shown in notebooks.
@@ -122,8 +125,10 @@ def build(
     recipe = choose_recipe(preset, recipe, components, settings, device)
     if start is not None and start not in STAGES:
         raise ConfigError(f"There is no stage {start!r}; the stages are {', '.join(STAGES)}.")
-    if consent is not None and not (is_clean(consent) and len(consent) <= LONGEST_TEXT):
-        raise ConfigError(f"The consent must be at most {LONGEST_TEXT:,} characters of text without control characters.")
+    record = dict(consent) if isinstance(consent, Mapping) else None
+    agreed = {"consent": record.get("text") if record else consent, "consent_record": record, "purpose": purpose}
+    if wrong := fault({"format": "", "format_version": 1, **agreed}):
+        raise ConfigError(f"The consent must be plain text or a record of it: {wrong.removeprefix('its manifest ')}.")
     if (photo is None) == (sample is None):
         raise ConfigError("Name one photo, or a sample: build('me.jpg'), or build(sample='portrait').")
     name, photo = (sample or Path(str(photo)).stem), sample_photo(sample) if sample else Path(str(photo))
@@ -136,11 +141,13 @@ def build(
     picture = read_photo(Path(photo))
     with only_user(output):
         recover(output)
+        registry.use_avatar(agreed, "build")
         made = Components(recipe, registry, device, seed, progress)
         run = _Run(output, made, seed, STAGES[0] if fresh else start, progress, tuple(callbacks))
-        tensors, manifest, extras = run.all_stages(picture, person, consent)
+        tensors, manifest, extras = run.all_stages(picture, person, agreed)
         extras |= dict.fromkeys(kept, Path(photo))
-        write_bundle(output, tensors, manifest, extras)
+        with registry.output(output, manifest):
+            write_bundle(output, tensors, manifest, extras)
     return output
 
 
@@ -163,7 +170,7 @@ class _Run:
         self.runner = StageRunner(components, store, start, progress)
 
     def all_stages(
-        self, photo: Photo, person: int | None, consent: str | None
+        self, photo: Photo, person: int | None, agreed: Mapping[str, Any]
     ) -> tuple[dict[str, torch.Tensor], dict[str, Any], dict[str, Path | bytes | str]]:
         """Run all stages.
 
@@ -184,7 +191,7 @@ class _Run:
 
         tensors |= params_to_tensors(subject.params, "photo") | cameras_to_tensors((subject.camera,), "camera")
         tensors["box"] = torch.tensor(subject.matte.box(), dtype=torch.float32)
-        manifest = manifest_of(self.components, self.runner.records, photo, subject, consent)
+        manifest = manifest_of(self.components, self.runner.records, photo, subject, agreed)
         manifest["labels"] = {clip.name: dict(clip.facts) for clip, _ in body_clips + head_clips}
         return tensors, manifest, self.preview(tensors, manifest, subject, clips, training)
 

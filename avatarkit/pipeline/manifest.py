@@ -18,7 +18,7 @@ __all__ = ["manifest_of", "without_folders"]
 
 
 def manifest_of(
-    components: Components, records: Mapping[str, Any], photo: Photo, subject: Subject, consent: str | None
+    components: Components, records: Mapping[str, Any], photo: Photo, subject: Subject, agreed: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return how this avatar was made; ``bundle.write_bundle`` adds the format."""
     used = {s: components.descriptor(s) for s, c in components.recipe.slots.items() if c.use}
@@ -35,9 +35,9 @@ def manifest_of(
         "metrics": dict(subject.quality.metrics),
         "seen": dict(subject.quality.visible),
         "warnings": [notice.text for notice in subject.quality.warnings],
-        "licenses": {f"{d.kind}/{d.name}": asdict(d.terms) for d in ledger},
+        "licenses": {f"{d.kind}/{d.name}": {k: v for k, v in asdict(d.terms).items() if v != ""} for d in ledger},
         "weights": {name: digest for d in ledger for name, digest in weights_digests(d).items()},
-        "consent": consent,
+        **agreed,
     }
 
 

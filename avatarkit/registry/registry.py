@@ -15,7 +15,8 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -40,6 +41,7 @@ from avatarkit.registry.loading import (
     user_plugins,
 )
 from avatarkit.registry.specs import DISTRIBUTION, ComponentSpec, Plugin, Problem, error_place, error_text, make_register, where
+from avatarkit.utils.files import finishing, write_bytes
 from avatarkit.utils.moved import current_name
 
 __all__ = ["ENTRY_POINT_GROUP", "KINDS", "ComponentSpec", "Plugin", "Problem", "Registry"]
@@ -77,12 +79,15 @@ class Registry:
         problems: problems with plugins.
         known: (kind, name) -> how to get a component that is known but not installed.
         left_out: names of the plugins that ``no:NAME`` left out.
+        policy: what the user asked of plugins that watch over avatars: ``sign`` (``no``, or ``KEY,CERT``), and ``anyway``
+            (``yes`` to go beyond the person's consent).
     """
 
     plugins: dict[str, Plugin] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     known: Mapping[tuple[str, str], str] = field(default_factory=dict)
     left_out: frozenset[str] = frozenset()
+    policy: dict[str, str] = field(default_factory=dict)
     _components: dict[tuple[str, str], list[ComponentSpec]] = field(default_factory=dict)
     _manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager("avatarkit"))
     _strict: bool = False
@@ -210,6 +215,33 @@ class Registry:
                 implementation.function(*(arguments[name] for name in implementation.argnames))
             except Exception as error:
                 self._hook_raised(implementation.plugin_name, "stage_finished", error)
+
+    def use_avatar(self, manifest: Mapping[str, Any], purpose: str) -> None:
+        """Let plugins check an avatar before it is used, see ``hookspecs.use_avatar``.
+
+        Raises:
+            AvatarkitError: a plugin refuses.
+        """
+        self._manager.hook.use_avatar(manifest=dict(manifest), purpose=purpose, policy=self.policy)
+
+    @contextmanager
+    def output(self, path: Path, manifest: Mapping[str, Any]) -> Iterator[None]:
+        """Let plugins finish the file or folder ``path``, which is written meanwhile, see ``hookspecs.finish_output``.
+
+        Raises:
+            AvatarkitError: a plugin cannot; then nothing is written.
+        """
+        beside: dict[Path, bytes] = {}
+
+        def change(temporary: Path, target: Path) -> None:
+            hook = self._manager.hook.finish_output
+            for files in hook(path=str(temporary), target=str(target), manifest=dict(manifest), policy=self.policy):
+                beside.update({target.with_name(name): content for name, content in files.items()})
+
+        with finishing(path, change):
+            yield
+        for path, content in beside.items():
+            write_bytes(path, content)
 
     def register_commands(self, cli: Any, added: Callable[[Plugin], str | None] = lambda plugin: None) -> None:
         """Let plugins add commands to the command line.

@@ -134,6 +134,7 @@ def facts_of(manifest: Mapping[str, Any], notices: Sequence[Notice], contents: s
         "advice": advice(notices),
         "numbers": [_number(name, value) for name, value in manifest["metrics"].items()],
         "stages": list(_stages(manifest)),
+        "card": manifest,
         "consent": manifest.get("consent") or "not recorded (use --consent when you build)",
         "seed": manifest["seed"],
         "licenses": [(k, v["code"], v["weights"], words[v["commercial"]]) for k, v in manifest["licenses"].items()],

@@ -5,6 +5,7 @@
     ada.avatar/
       avatar.safetensors    all tensors
       manifest.json         how it was built, and which files of the folder belong to the avatar
+      manifest.c2pa         its signature, where a plugin signs
       ...                   pictures, report; whatever the build adds
       cache/                stages for resume; safe to delete
 
@@ -31,6 +32,7 @@ from avatarkit.storage.manifest import MOST_BYTES, clean, fault
 from avatarkit.storage.stage_cache import StoredTensor, load_tensors, read_header, read_json, save_tensors, write_json
 from avatarkit.utils.files import (
     disk_errors,
+    finish,
     inside,
     only_user,
     relative_name,
@@ -58,7 +60,7 @@ __all__ = [
 
 FORMAT = "avatarkit-avatar"
 FORMAT_VERSION = 1
-_TENSORS, _MANIFEST, _CACHE = "avatar.safetensors", "manifest.json", "cache"
+_TENSORS, _MANIFEST, _CACHE, _SEAL = "avatar.safetensors", "manifest.json", "cache", "manifest.c2pa"
 _UNLISTED = ("preview.png", "preview.mp4", "report.html")  # builds before 0.1 wrote these and listed only the tensors
 _MOST_TENSOR_BYTES = 512 << 20  # the largest that our presets make has 40 MB
 
@@ -148,6 +150,7 @@ def write_bundle(
             }
         write_json(temporary / _MANIFEST, complete)
         with disk_errors(real):
+            finish(temporary, path)
             sync_folder(temporary)
             if _is_avatar(real):
                 replace(temporary, _beside(real, "new"))  # from here on the new avatar counts, whatever happens
@@ -185,7 +188,8 @@ def recover(path: Path) -> None:
 
 def _unchanged(folder: Path, name: str, sha256: str) -> bool:
     try:
-        return inside(folder, name) and not (folder / name).is_symlink() and sha256_of(folder / name) == sha256
+        own = inside(folder, name) and not (folder / name).is_symlink()
+        return own and (name == _SEAL or sha256_of(folder / name) == sha256)
     except OSError:
         return False
 
@@ -202,6 +206,8 @@ def _files(path: Path) -> dict[str, str]:
     stages = manifest.get("stages")
     if [*files] == [_TENSORS] and isinstance(stages, dict) and "preview" in stages:
         files |= dict.fromkeys(_UNLISTED, "")
+    if os.path.lexists(path / _SEAL):
+        files[_SEAL] = ""  # it signs the manifest, which therefore cannot hold its sha256
     return files
 
 

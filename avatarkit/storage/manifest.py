@@ -53,6 +53,24 @@ class _Terms(Struct):
     code: Text = ""
     weights: Text = ""
     commercial: bool | None = None
+    data: Text = ""
+    source: Text = ""
+    doubt: Text = ""
+
+
+class _Consent(Struct):
+    person: Name = ""
+    scope: list[Name] = []
+    given: Name = ""
+    until: Name = ""
+    evidence: Sha256 | None = None
+    text: Text = ""
+
+
+class _Revocation(Struct):
+    date: Name = ""
+    reason: Text = ""
+    erased: bool = False
 
 
 class _Slot(Struct):
@@ -88,6 +106,9 @@ class _Manifest(Struct):
     licenses: Annotated[dict[Name, _Terms], Meta(max_length=_MOST_ENTRIES)] = {}
     weights: Annotated[dict[Name, Sha256], Meta(max_length=_MOST_ENTRIES)] = {}
     consent: Text | None = None
+    consent_record: _Consent | None = None
+    purpose: Name = ""
+    revoked: _Revocation | None = None
     labels: Annotated[dict[Name, Table], Meta(max_length=_MOST_ENTRIES)] = {}
     files: Annotated[dict[FileName, Sha256], Meta(max_length=_MOST_ENTRIES)] = {}
 

@@ -15,8 +15,9 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path, PurePosixPath
 
 from avatarkit.errors import InputError, StoreError
@@ -29,6 +30,8 @@ __all__ = [
     "check_output",
     "disk_errors",
     "disk_sentence",
+    "finish",
+    "finishing",
     "inside",
     "only_user",
     "read_text",
@@ -262,6 +265,7 @@ def writing(path: Path) -> Iterator[Path]:
             try:
                 os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if older is None else 0o600))
                 yield temporary
+                finish(temporary, path)
                 if older is not None:
                     os.chmod(temporary, stat.S_IMODE(older.st_mode) & 0o777)
                 lasting = not is_inside(target)  # else the whole folder is flushed before it counts
@@ -274,6 +278,32 @@ def writing(path: Path) -> Iterator[Path]:
                 with suppress(OSError):
                     temporary.unlink(missing_ok=True)
                 forget(temporary.name)
+
+
+_finishers: ContextVar[dict[str, Callable[[Path, Path], None]]] = ContextVar("finishers")
+
+
+@contextmanager
+def finishing(path: Path, change: Callable[[Path, Path], None]) -> Iterator[None]:
+    """Call ``change(temporary, path)`` once the file or folder ``path`` is complete, before it takes its name.
+
+    Where it is written without ``writing`` and ``OutputFolder``, ``change(path, path)`` is called at the end.
+    """
+    place = os.path.realpath(path)
+    waiting = {place: change}
+    token = _finishers.set(waiting)
+    try:
+        yield
+    finally:
+        _finishers.reset(token)
+    if place in waiting and (os.path.isfile(path) or os.path.isdir(path)):
+        change(path, path)
+
+
+def finish(temporary: Path, target: Path) -> None:
+    """Let the caller of ``finishing`` change a complete file or folder; writers call it before they rename."""
+    if change := _finishers.get({}).pop(os.path.realpath(target), None):
+        change(temporary, target)
 
 
 def write_bytes(path: Path, *parts: bytes) -> None:

@@ -18,6 +18,7 @@ from avatarkit.errors import StoreError
 from avatarkit.utils.files import (
     avatar_files,
     disk_errors,
+    finish,
     relative_name,
     replace,
     sha256_of,
@@ -196,6 +197,7 @@ class OutputFolder:
         self._recover()
         with disk_errors(self.typed), temporary_folder(self._near) as staged:
             yield staged
+            finish(staged, self.typed)
             names = sorted(p.relative_to(staged).as_posix() for p in staged.rglob("*") if not p.is_dir())
             self.check(names)
             self._record(staged, {name: sha256_of(staged / name) for name in names})

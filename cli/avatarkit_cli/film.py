@@ -43,10 +43,15 @@ def make_film(
     progress: Progress,
     keep_pose: str | None = None,
     audio: Path | None = None,
+    mark: str | None = None,
 ) -> Animation:
-    """Write the film, as large as ``pixels``, else as the camera in a file says, else as the photo."""
+    """Write the film, as large as ``pixels``, else as the camera in a file says, else as the photo; ``mark`` is text on it."""
     pixels = pixels or ((view.width, view.height) if not isinstance(view, str) else None)
     film = avatar.animate(motion, view, pixels, fps, background, keep_pose, audio)
+    if mark is not None:
+        from avatarkit_cli.trust.mark import marked_frames
+
+        film.frames = marked_frames(film.frames, mark)
     film.save(output, progress)
     return film
 

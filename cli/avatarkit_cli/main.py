@@ -46,6 +46,7 @@ from avatarkit_cli.commands import (
 from avatarkit_cli.plugin_commands import OWN_COMMANDS, add_commands
 from avatarkit_cli.shared import blame, load_registry, tell
 from avatarkit_cli.streams import ReaderLeftError
+from avatarkit_cli.trust import clean, licenses
 
 __all__ = ["app", "run"]
 
@@ -210,6 +211,8 @@ _COMMANDS: dict[str, Any] = {
     "track": track.track,
     "evaluate": evaluate.evaluate,
     "info": info.info,
+    "licenses": licenses.licenses,
+    "clean": clean.clean,
     "motions": motions.app,
     "plugins": plugins.app,
     "weights": weights.app,

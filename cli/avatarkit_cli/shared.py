@@ -26,11 +26,15 @@ if TYPE_CHECKING:
     from avatarkit.types.body import BodyParams, Motion
 
 __all__ = [
+    "Anyway",
     "Device",
     "JointMap",
     "JsonFlag",
+    "Mark",
+    "NoSign",
     "PluginFiles",
     "Seed",
+    "Sign",
     "Size",
     "Up",
     "blame",
@@ -74,6 +78,14 @@ PluginFiles = Annotated[
         metavar="FILE.py|no:NAME",
     ),
 ]
+
+Sign = Annotated[
+    str | None,
+    typer.Option(help="Sign with this key and certificate (PEM files). [default: a key of yours]", metavar="KEY,CERT"),
+]
+NoSign = Annotated[bool, typer.Option("--no-sign", help="Write it without a signature that says that it is synthetic.")]
+Mark = Annotated[str | None, typer.Option(help="Write this text into the lower left corner, e.g. synthetic.", metavar="TEXT")]
+Anyway = Annotated[bool, typer.Option("--anyway", help="Go beyond the scope or the end of the person's consent.")]
 
 
 def say(text: str) -> None:
@@ -177,20 +189,30 @@ def blame(error: BaseException) -> tuple[Plugin, str] | None:
     return _loaded[0].blame(error) if _loaded else None
 
 
-def load_registry(files: Sequence[Path] | None = None) -> Registry:
-    """Return all plugins, and those in ``files``.
+def load_registry(
+    files: Sequence[Path] | None = None, sign: str | None = None, no_sign: bool = False, anyway: bool = False
+) -> Registry:
+    """Return all plugins, and those in ``files``, with what the user said about signing and consent.
 
     Commands print the problems that concern them on stderr.
+
+    Raises:
+        ConfigError: two options contradict each other.
     """
     import tomllib
     from importlib import resources
 
+    from avatarkit.errors import ConfigError
     from avatarkit.registry import Registry
 
     quiet_log()
     text = resources.files("avatarkit_cli").joinpath("known.toml").read_text(encoding="utf-8")
     known = {(kind, name): hint for kind, names in tomllib.loads(text).items() for name, hint in names.items()}
+    if no_sign and sign:
+        raise ConfigError("--sign and --no-sign contradict each other. Leave one out.")
     registry = Registry.load(files or (), known=known)
+    given = {"sign": "no" if no_sign else sign, "anyway": "yes" if anyway else None}
+    registry.policy.update({name: text for name, text in given.items() if text})
     _loaded[:] = [registry]
     interrupts.check()  # a plugin's import may have swallowed the interruption
     return registry

@@ -28,6 +28,7 @@ from avatarkit.labelling.scratch import Scratch
 from avatarkit.motion.files import save_motion
 from avatarkit.motion.formats.bvh_writer import write_bvh
 from avatarkit.motion.speech import say
+from avatarkit.registry import Registry
 from avatarkit.registry.provenance import _weights_digest
 from avatarkit.storage.bundle import read_bundle, write_bundle
 from avatarkit.storage.stage_cache import Store, save_tensors, write_json
@@ -48,6 +49,8 @@ from avatarkit_export.files import write_file
 from avatarkit_export.ply import PlyExporter
 from avatarkit_export.spz import SpzExporter
 from avatarkit_portrait4d.job import Job
+from avatarkit_provenance.revocations import remember
+from avatarkit_provenance.verifying import verify
 
 ROOT = Path(__file__).parents[2]
 BODY = TinyBody()
@@ -230,6 +233,31 @@ def project(folder: Path, value: int) -> None:
         write_project("mine", "loss", place)
 
 
+def signed(folder: Path, value: int) -> None:
+    """A picture with its signature in it; the key is elsewhere."""
+    registry = Registry.load(environ={"AVATARKIT_PLUGINS": "provenance"})
+    with registry.output(folder / "a.png", {}):
+        save_png(folder / "a.png", picture(value))
+
+
+def read_signed(folder: Path) -> Any:
+    """The pixel and whether the signature holds; the bytes differ each time."""
+    if not (folder / "a.png").exists():
+        return None
+    with Image.open(folder / "a.png") as opened:
+        return opened.getpixel((0, 0)), verify(folder / "a.png").state
+
+
+def revoked(folder: Path, value: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AVATARKIT_CACHE", str(folder))
+        remember("ab" * 32, {"date": f"2026-01-0{value}"})
+
+
+def read_revoked(folder: Path) -> Any:
+    return (folder / "revoked.json").read_text() if (folder / "revoked.json").exists() else None
+
+
 @dataclass(frozen=True)
 class Writer:
     """Attributes:
@@ -313,6 +341,14 @@ WRITERS = {
     "wan": Writer(("avatarkit_wan.labeler",), lambda f, v: save_tensors(f / "p.safetensors", {"embeds": torch.ones(v)})),
     "portrait4d": Writer(("avatarkit_portrait4d.job", "avatarkit_portrait4d.labeler"), keep_frame),
     "portrait4d facts": Writer(("avatarkit_portrait4d.job", "avatarkit_portrait4d.runner"), job_facts),
+    "signed": Writer(
+        ("avatarkit_provenance.signing", "avatarkit.registry.registry"),
+        signed,
+        read=read_signed,
+        faults=("kill", "ENOSPC"),
+        rotate=True,
+    ),
+    "list of revoked avatars": Writer(("avatarkit_provenance.revocations",), revoked, read=read_revoked),
     "anny": Writer(
         ("avatarkit_anny.tables",), lambda f, v: write_tables(f / "t.safetensors", {"a": np.ones(v)}, {"v": v}), read=read_tables
     ),
@@ -323,6 +359,8 @@ ELSEWHERE = {
     "avatarkit.storage.serialization",  # save_tensors into the folder of a stage
     "avatarkit.report.preview",  # save_png and VideoWriter into the folder of a stage
     "avatarkit.labelling.retracking",
+    "avatarkit_provenance.keys",  # each file once, by writing
+    "avatarkit_provenance.revoking",  # one file after the other; verify says what is missing, and the command can run again
 }  # fmt: skip
 
 
@@ -464,6 +502,7 @@ def test_no_module_writes_by_itself() -> None:
         "avatarkit_cli.streams",  # the null device
         "avatarkit.storage.bundle",  # into a temporary folder
         "avatarkit.storage.stage_cache",  # /proc/self/clear_refs
+        "avatarkit_provenance.signing",  # into a temporary file of its target
         "avatarkit_portrait4d.process", "avatarkit_portrait4d.job",  # what a foreign program reads and says
     }  # fmt: skip
     found = {m: [ast.unparse(c) for c in _calls(path) if _writes(c)] for m, path in _sources() if m not in allowed}

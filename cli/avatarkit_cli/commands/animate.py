@@ -11,10 +11,14 @@ import typer
 from avatarkit_cli.film import FilmBackground, FilmCamera, FilmFile, make_film, print_film, read_view
 from avatarkit_cli.progress import make_progress
 from avatarkit_cli.shared import (
+    Anyway,
     Device,
     JointMap,
     JsonFlag,
+    Mark,
+    NoSign,
     PluginFiles,
+    Sign,
     Size,
     Up,
     find_motion,
@@ -65,6 +69,10 @@ def animate(
     size: Size = None,
     fps: Annotated[float | None, typer.Option(help="Frames per second. [default: the motion's]", min=1, max=240)] = None,
     background: FilmBackground = "#ffffff",
+    mark: Mark = None,
+    sign: Sign = None,
+    no_sign: NoSign = False,
+    anyway: Anyway = False,
     device: Device = "auto",
     plugin: PluginFiles = None,
     as_json: JsonFlag = False,
@@ -72,7 +80,9 @@ def animate(
     """Play a motion with an avatar."""
     from avatarkit.errors import ConfigError
     from avatarkit.utils.files import check_output
+    from avatarkit_cli.trust.mark import check_mark
 
+    check_mark(mark)
     check_output(output, avatar, video, audio, subtitles, joint_map, *named_files(motion, camera), *(plugin or ()))
     if motion is not None and (video is not None or audio is not None):
         raise ConfigError("Use only one of --motion, --video and --audio; only --video and --audio go together.")
@@ -84,7 +94,7 @@ def animate(
     for option in (name for name, value in spoken.items() if value is not None and audio is None):
         raise ConfigError(f"{option} is for a sound file: use it with --audio FILE.")
     pixels = parse_size(size)
-    registry = load_registry(plugin)
+    registry = load_registry(plugin, sign, no_sign, anyway)
 
     from avatarkit.animation import load
     from avatarkit.io.audio import has_sound
@@ -110,7 +120,7 @@ def animate(
             played = _by_name(motion, loaded, up, joint_map)
         heard = audio or (video if video is not None and has_sound(video) else None)
         audible = heard if sound else None
-        film = make_film(loaded, played, view, pixels, fps, background, output, progress, keep_pose, audible)
+        film = make_film(loaded, played, view, pixels, fps, background, output, progress, keep_pose, audible, mark)
     print_film(film, output, started, as_json, motion=played.name)
 
 

@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avatarkit_cli.progress import make_progress
-from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, Seed, load_registry, print_json, say, table, tell, verbose
+from avatarkit_cli.shared import (
+    Anyway,
+    Device,
+    JsonFlag,
+    NoSign,
+    PluginFiles,
+    Seed,
+    Sign,
+    load_registry,
+    print_json,
+    say,
+    table,
+    tell,
+    verbose,
+)
 
 if TYPE_CHECKING:
     from avatarkit.pipeline.plan import Plan
@@ -52,6 +66,9 @@ def build(
         list[str] | None,
         typer.Option("--set", help="Change one option, e.g. training.steps=500. May be repeated.", metavar="SLOT.OPTION=VALUE"),
     ] = None,
+    sign: Sign = None,
+    no_sign: NoSign = False,
+    anyway: Anyway = False,
     device: Device = "auto",
     seed: Seed = 0,
     person: Annotated[
@@ -65,8 +82,12 @@ def build(
         bool, typer.Option("--dry-run", help="Show what the build would do and what is missing, without building.")
     ] = False,
     consent: Annotated[
-        str | None, typer.Option(help="What the person agreed to; stored in the manifest.", metavar="TEXT")
+        str | None,
+        typer.Option(help="What the person agreed to: a text, or a record with scope and end.", metavar="TEXT|FILE.toml"),
     ] = None,
+    commercial: Annotated[
+        bool, typer.Option("--commercial", help="Refuse components whose terms do not clearly allow commercial use.")
+    ] = False,
     keep_photo: Annotated[bool, typer.Option("--keep-photo", help="Put the photo itself into the avatar.")] = False,
     tensorboard: Annotated[
         Path | None, typer.Option(help="Write losses and pictures of the training for TensorBoard.", metavar="FOLDER")
@@ -81,11 +102,13 @@ def build(
     """
     from avatarkit.errors import ConfigError
     from avatarkit.utils.files import check_output
+    from avatarkit_cli.trust.consent import read_consent
 
     photo, output = _source(photo, sample, output)
     check_output(output, photo, recipe, *(plugin or ()))
     if consent is not None and not consent.isprintable() and any(0xD800 <= ord(c) < 0xE000 for c in consent):
         raise ConfigError("--consent is not valid text; type it again in UTF-8.")
+    agreed = read_consent(consent)
     verbose(verbosely)
     flags = {
         "matting": matting, "matter": matter, "keypoints": keypoints, "tracker": tracker, "body": body, "motions": motions,
@@ -95,7 +118,11 @@ def build(
     from avatarkit.components import choose_recipe
 
     chosen = choose_recipe(preset, recipe, flags, settings or (), device)
-    registry = load_registry([*chosen.plugins, *(plugin or ())])
+    registry = load_registry([*chosen.plugins, *(plugin or ())], sign, no_sign, anyway)
+    if commercial:
+        from avatarkit_cli.trust.ledger import require_commercial
+
+        require_commercial(chosen, registry)
     if dry_run:
         from avatarkit.pipeline.plan import plan
 
@@ -112,7 +139,8 @@ def build(
     with make_progress() as progress:
         path = build_avatar(
             photo, output, recipe=chosen, registry=registry, device=device, seed=seed, start=start, fresh=fresh,
-            consent=consent, keep_photo=keep_photo, person=person, progress=progress, callbacks=callbacks,
+            consent=agreed, purpose="commercial" if commercial else "",
+            keep_photo=keep_photo, person=person, progress=progress, callbacks=callbacks,
         )  # fmt: skip
     manifest = read_manifest(path)
     for problem in registry.problems:

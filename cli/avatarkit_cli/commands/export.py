@@ -9,9 +9,12 @@ import typer
 
 from avatarkit_cli.progress import make_progress
 from avatarkit_cli.shared import (
+    Anyway,
     Device,
     JsonFlag,
+    NoSign,
     PluginFiles,
+    Sign,
     find_pose,
     load_registry,
     named_files,
@@ -38,6 +41,9 @@ def export(
         list[str] | None,
         typer.Option("--set", help="Change one option of the format. May be repeated.", metavar="OPTION=VALUE"),
     ] = None,
+    sign: Sign = None,
+    no_sign: NoSign = False,
+    anyway: Anyway = False,
     device: Device = "auto",
     plugin: PluginFiles = None,
     as_json: JsonFlag = False,
@@ -46,7 +52,7 @@ def export(
     from avatarkit.utils.files import check_output
 
     check_output(output, avatar, *named_files(pose), *(plugin or ()))
-    registry = load_registry(plugin)
+    registry = load_registry(plugin, sign, no_sign, anyway)
     component = registry.get("exporter", to)
     given = [] if sh_degree is None else [f"sh_degree={sh_degree}"]
     options, origins = parse_options([*(settings or []), *given], component.owner)

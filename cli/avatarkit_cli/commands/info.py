@@ -34,6 +34,8 @@ def info(
     recipe = manifest.get("recipe", {}).get("name", "?")
     say(f"{avatar.name}: {made}, recipe {recipe}, seed {manifest.get('seed', '?')}")
     say(f"Consent: {_one_line(manifest.get('consent') or 'not recorded')}")
+    for line in _agreed(manifest):
+        say(line)
     for warning in manifest.get("warnings", ()):
         say(f"Note: {_one_line(warning)}")
     for absence in _absent(manifest, load_registry(plugin)):
@@ -58,6 +60,24 @@ def info(
         say("")
         measures = [(name, "?" if value is None else f"{value:.4g}") for name, value in manifest["metrics"].items()]
         table(("measure", "value"), measures)
+
+
+def _agreed(manifest: dict[str, Any]) -> list[str]:
+    """Return lines about the record of consent, its purpose and its end."""
+    found = []
+    if record := manifest.get("consent_record"):
+        facts = {
+            "person": record.get("person"), "scope": ", ".join(record.get("scope", ())), "given": record.get("given"),
+            "until": record.get("until"), "evidence": (record.get("evidence") or "")[:12],
+        }  # fmt: skip
+        found.append("Record: " + "; ".join(f"{name} {_one_line(text)}" for name, text in facts.items() if text))
+    if purpose := manifest.get("purpose"):
+        found.append(f"Purpose: {_one_line(purpose)}")
+    if ended := manifest.get("revoked"):
+        erased = " and erased" if ended.get("erased") else ""
+        reason = _one_line(ended.get("reason") or "no reason given")
+        found.append(f"REVOKED{erased} on {_one_line(ended.get('date', '?'))}: {reason}")
+    return found
 
 
 def _absent(manifest: dict[str, Any], registry: Registry) -> list[str]:

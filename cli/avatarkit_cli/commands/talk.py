@@ -12,9 +12,13 @@ import typer
 from avatarkit_cli.film import FilmBackground, FilmCamera, FilmFile, make_film, print_film, read_view
 from avatarkit_cli.progress import make_progress
 from avatarkit_cli.shared import (
+    Anyway,
     Device,
     JsonFlag,
+    Mark,
+    NoSign,
     PluginFiles,
+    Sign,
     Size,
     load_registry,
     named_files,
@@ -40,6 +44,10 @@ def talk(
     size: Size = None,
     fps: Annotated[float, typer.Option(help="Frames per second.", min=1, max=240)] = 30.0,
     background: FilmBackground = "#ffffff",
+    mark: Mark = None,
+    sign: Sign = None,
+    no_sign: NoSign = False,
+    anyway: Anyway = False,
     device: Device = "auto",
     plugin: PluginFiles = None,
     as_json: JsonFlag = False,
@@ -50,12 +58,14 @@ def talk(
     """
     from avatarkit.errors import ConfigError
     from avatarkit.utils.files import check_output
+    from avatarkit_cli.trust.mark import check_mark
 
+    check_mark(mark)
     check_output(output, avatar, *named_files(None, camera), *(plugin or ()))
     if not text.strip():
         raise ConfigError('--text is empty: give what to say, as in --text "Hello".')
     pixels = parse_size(size)
-    registry = load_registry(plugin)
+    registry = load_registry(plugin, sign, no_sign, anyway)
 
     from avatarkit.animation import load
     from avatarkit.motion import speech
@@ -64,6 +74,7 @@ def talk(
     with make_progress() as progress, tempfile.TemporaryDirectory(prefix="avatarkit-") as folder:
         with progress.stage("loading"):
             loaded = load(avatar, registry, device)
+            registry.use_avatar(loaded.manifest, "voice")
             view = read_view(camera)
         sound = Path(folder) / "speech.wav"
         with progress.stage("speaking"):
@@ -72,5 +83,5 @@ def talk(
             tell("Note: The voice does not speak English, so the mouth follows the sound alone.")
         with progress.stage("listening"):
             motion = loaded.speech(sound, followed, None, style, seed, driver, fps)
-        film = make_film(loaded, motion, view, pixels, fps, background, output, progress, audio=sound)
+        film = make_film(loaded, motion, view, pixels, fps, background, output, progress, audio=sound, mark=mark)
     print_film(film, output, started, as_json)

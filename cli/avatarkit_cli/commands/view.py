@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avatarkit_cli.progress import make_progress
-from avatarkit_cli.shared import Device, PluginFiles, load_registry, say
+from avatarkit_cli.shared import Anyway, Device, PluginFiles, load_registry, say
 
 if TYPE_CHECKING:
     from avatarkit_cli.page_server import PageServer
@@ -26,6 +26,7 @@ def view(
         typer.Option(help="A motion file to add to the built-in ones. May be repeated.", metavar="FILE"),
     ] = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    anyway: Anyway = False,
     device: Device = "auto",
     plugin: PluginFiles = None,
 ) -> None:
@@ -33,7 +34,7 @@ def view(
 
     You can look around it, move face and body, play motions and save pictures.
     """
-    registry = load_registry(plugin)
+    registry = load_registry(plugin, no_sign=True, anyway=anyway)
     component = registry.get("exporter", "web")
     server = _server(port)  # reports a port in use before the avatar is read
     try:

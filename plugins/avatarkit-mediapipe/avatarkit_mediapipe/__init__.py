@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from avatarkit.hookspecs import License, Needs, Register, hookimpl
 
-LICENSE = License("Apache-2.0", "networks of MediaPipe, Apache-2.0, included", commercial=True)
+LICENSE = License(
+    "Apache-2.0",
+    "networks of MediaPipe, Apache-2.0, included",
+    commercial=True,
+    data="not stated",
+    source="https://github.com/google-ai-edge/mediapipe",
+    doubt="Its makers do not state with it the terms of the pictures that the networks were trained on.",
+)
 
 
 @hookimpl

@@ -13,6 +13,7 @@ CHECKPOINT = Weights(
     files=("MimicMotion_1-1.pth",),
     size=3_049_867_447,
     single=True,
+    data="not stated",
 )
 BASE = Weights(
     name="svd-xt-1-1",
@@ -29,6 +30,8 @@ BASE = Weights(
         "image_encoder/model.fp16.safetensors",
     ),
     size=1_460_000_000,
+    data="not stated",
+    doubt="It came out under a license for non-commercial research, and Stability AI renamed its terms since; read the page.",
 )
 
 
@@ -53,5 +56,8 @@ def register_pseudo_labelers(register: Register) -> None:
             weights="MimicMotion weights: academic, research and education only (Tencent); "
             "Stable Video Diffusion 1.1: Stability AI license, gated",
             commercial=False,
+            data="not stated",
+            source="https://huggingface.co/tencent/MimicMotion",
+            doubt="Stable Video Diffusion came out for non-commercial research, and its terms were renamed since; read its page.",
         ),
     )

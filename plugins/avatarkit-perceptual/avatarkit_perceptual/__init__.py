@@ -2,6 +2,9 @@
 
 from avatarkit.hookspecs import License, Needs, Register, hookimpl
 
+_DATA = "ImageNet, whose pictures are for non-commercial research, and judgments of people (BAPPS)"
+_DOUBT = "Whether the terms of ImageNet's pictures reach weights that were trained on them is not settled."
+
 
 @hookimpl
 def register_losses(register: Register) -> None:
@@ -11,7 +14,12 @@ def register_losses(register: Register) -> None:
         config="avatarkit_perceptual.config:StLpipsConfig",
         summary="perceptual distance that tolerates small shifts; its weights are installed with it",
         needs=Needs(modules=("stlpips_pytorch",)),
-        license=License(weights="ShiftTolerant-LPIPS weights, BSD-2-Clause, in the wheel stlpips-pytorch"),
+        license=License(
+            weights="ShiftTolerant-LPIPS weights, BSD-2-Clause, in the wheel stlpips-pytorch",
+            data=_DATA,
+            source="https://github.com/abhijay9/ShiftTolerant-LPIPS",
+            doubt=_DOUBT,
+        ),
     )
     register(
         "lpips",
@@ -20,5 +28,10 @@ def register_losses(register: Register) -> None:
         summary="LPIPS with VGG-16, as in the paper",
         needs=Needs(modules=("lpips",), weights=("vgg16",)),
         extra="lpips",
-        license=License(weights="VGG-16 (ImageNet, torchvision) and LPIPS linear layers, BSD-2-Clause"),
+        license=License(
+            weights="VGG-16 (ImageNet, torchvision) and LPIPS linear layers, BSD-2-Clause",
+            data=_DATA,
+            source="https://github.com/richzhang/PerceptualSimilarity",
+            doubt=_DOUBT,
+        ),
     )

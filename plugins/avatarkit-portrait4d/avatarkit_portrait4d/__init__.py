@@ -9,6 +9,7 @@ CHECKOUT = Weights(
     source="github.com/YuDeng/Portrait-4D and huggingface.co/bEijuuu/Portrait4D",
     license="research only (NVIDIA, Max Planck and Basel terms in parts)",
     commercial=False,
+    data="not stated",
 )
 
 
@@ -31,5 +32,7 @@ def register_pseudo_labelers(register: Register) -> None:
             code="Apache-2.0; the checkout: MIT, with parts under NVIDIA's and Max Planck's non-commercial terms",
             weights="Portrait4D-v2 networks, FLAME, BFM: research only",
             commercial=False,
+            data="not stated",
+            source="https://github.com/YuDeng/Portrait-4D",
         ),
     )

