@@ -21,7 +21,7 @@ from avatarkit_exavatar.body.parameters import Parameters
 from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.observations.contour import hidden_vertices
 from avatarkit_exavatar.observations.depth import SteadyDepth
-from avatarkit_exavatar.observations.observation import Observations, observe, thinned
+from avatarkit_exavatar.observations.observation import Observation, Observations, observe, thinned
 from avatarkit_exavatar.photo.offsets import fit_offsets
 from avatarkit_exavatar.photo.quality import judge
 from avatarkit_exavatar.photo.registration import PhotoFit
@@ -72,15 +72,32 @@ class ExAvatarTracker:
         fit = PhotoFit(body, parameters, self.config, observation, camera, matte, rasterizer, self.context, skin)
         fit.run()
         params = parameters.decode(fit.hide_hands())
-        offsets = torch.zeros(len(body.skinning_weights), 3)
-        if self.config.offsets:
-            hidden = hidden_vertices(body, observation)
-            bare = bare_surface(body, body.vertices(params)[0], camera, matte.alpha, skin, rasterizer)
-            bare[body.part("head") > 0.5] = 0.0  # hair may look like skin, and stands off
-            offsets = fit_offsets(body, params, camera, matte, hidden, bare, rasterizer, self.config.offset_limit)
-            offsets = lower_teeth(body, params, offsets, camera, matte, keypoints, rasterizer)
+        before = fit.x
+        offsets = self._offsets(params, observation, camera, matte, keypoints, skin)
+        if not torch.equal(fit.order_hands(offsets), before):
+            params = parameters.decode(fit.x)
+            offsets = self._offsets(params, observation, camera, matte, keypoints, skin)
         quality = judge(body, parameters, params, offsets, observation, camera, matte, rasterizer, fit.partially_visible)
         return Subject(photo, matte, keypoints, params, camera, offsets, quality)
+
+    def _offsets(
+        self,
+        params: BodyParams,
+        observation: Observation,
+        camera: Camera,
+        matte: Matte,
+        keypoints: Keypoints,
+        skin: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """(V, 3) displacements of the surface at rest; ``skin``: (H, W) 0 to 1."""
+        body, rasterizer = self.parameters.body, self._rasterizer()
+        if not self.config.offsets:
+            return torch.zeros(len(body.skinning_weights), 3)
+        hidden = hidden_vertices(body, observation)
+        bare = bare_surface(body, body.vertices(params)[0], camera, matte.alpha, skin, rasterizer)
+        bare[body.part("head") > 0.5] = 0.0  # hair may look like skin, and stands off
+        offsets = fit_offsets(body, params, camera, matte, hidden, bare, rasterizer, self.config.offset_limit)
+        return lower_teeth(body, params, offsets, camera, matte, keypoints, rasterizer)
 
     @torch.no_grad()
     @single_threaded()

@@ -16,8 +16,11 @@ from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh, barycentric
 from avatarkit.types.photo import Photo
 from avatarkit.types.subject import Matte
+from avatarkit_exavatar.body.kinematics import Kinematics
+from avatarkit_exavatar.body.points import Identity
 from avatarkit_exavatar.observations.observation import observe
 from avatarkit_exavatar.photo.hidden_hands import _Arm, tuck_hands
+from avatarkit_exavatar.photo.initialization import _behind_trunk
 from avatarkit_exavatar.photo.quality import _of_the_picture
 from avatarkit_exavatar.photo.teeth import lower_teeth, upper_teeth
 from avatarkit_exavatar.video.tracking import scenes
@@ -310,6 +313,16 @@ def test_the_upper_teeth_come_down_to_where_a_smile_shows_them(context):
     assert lower_teeth(body, params, none, camera, dark, keypoints, meshes)[upper, 1][0].item() == pytest.approx(-0.005)
 
 
+def _before_the_belly(context, raised, bent):
+    """``_truth``, with the left hand in front of the trunk, or in it; radians at shoulder and elbow."""
+    body, (params, camera) = context.get("body"), _truth(context)
+    groups, joints = {g.name: g for g in body.pose_groups}, body.neutral().joints.clone()
+    for name, turn in (("left_shoulder", [-raised, 0.0, 0.0]), ("left_elbow", [0.0, -bent, 0.0])):
+        for j, share in zip(groups[name].joints, groups[name].share, strict=True):
+            joints[j] = torch.tensor(turn) * share
+    return replace(params, joints=joints), camera
+
+
 def _pixels(arm, x, rasterizer, camera):
     """(H, W) bool, where a pose shows the arm's hand."""
     faces = arm._parameters.body.faces
@@ -318,7 +331,7 @@ def _pixels(arm, x, rasterizer, camera):
 
 
 def test_a_found_hand_goes_under_the_clothes_that_hide_its_palm(context, tracker):
-    params, camera = _truth(context)
+    params, camera = _before_the_belly(context, 0.1, 1.8)
     body, rasterizer = context.get("body"), context.get("renderer").meshes
     _, _, keypoints = _seen(context, params, camera)
     x = tracker.parameters.encode(params)
@@ -326,9 +339,32 @@ def test_a_found_hand_goes_under_the_clothes_that_hide_its_palm(context, tracker
     face = rasterizer.render(Mesh(body.vertices(params)[0], body.faces), camera).face_index
     hand = (face >= 0) & arm._hand[face.clamp(min=0)]
     skin, nothing = hand.float(), torch.zeros(hand.shape)
-    assert torch.equal(arm.behind(nothing, skin), x)  # all of it shows
-    assert torch.equal(arm.behind(skin, nothing), x)  # a glove
+    assert torch.equal(arm.ordered(nothing, skin), x)  # all of it shows
+    assert torch.equal(arm.ordered(skin, nothing), x)  # a glove
     hides = hand & ~_pixels(arm, arm._pushed(0.06), rasterizer, camera)
     assert hides.sum() > 0.15 * hand.sum()  # so much lies under the trunk once the hand is 6 cm back
-    found = arm.behind(hides.float(), (hand & ~hides).float())
+    found = arm.ordered(hides.float(), (hand & ~hides).float())
     assert (_pixels(arm, found, rasterizer, camera) & hides).sum() < hides.sum()
+
+
+def test_a_found_hand_that_shows_its_skin_comes_out_of_the_trunk(context, tracker):
+    params, camera = _before_the_belly(context, 0.0, 2.0)
+    body, rasterizer = context.get("body"), context.get("renderer").meshes
+    observation = observe(_seen(context, params, camera)[2], body)
+    x = tracker.parameters.encode(params)
+    arm = _Arm(tracker.parameters, x, "left", observation, camera, rasterizer)
+    hand = rasterizer.render(Mesh(body.vertices(params)[0], body.faces[arm._hand]), camera).face_index >= 0
+    assert (_pixels(arm, x, rasterizer, camera) & hand).sum() < 0.3 * hand.sum()
+    found = arm.ordered((~hand).float(), hand.float())
+    assert (_pixels(arm, found, rasterizer, camera) & hand).sum() > 0.7 * hand.sum()
+    aside = camera.project(arm._joints(found)) - camera.project(arm._joints(x))
+    assert aside[1:].norm(dim=-1).mean() < 0.05 * observation.head_pixels  # it moves along the view
+
+
+@pytest.mark.parametrize(("raised", "behind"), [(0.8, False), (-0.8, True)])
+def test_a_hand_before_the_trunk_is_told_from_one_behind_it(context, tracker, raised, behind):
+    body, (params, camera) = context.get("body"), _before_the_belly(context, raised, 1.6)
+    x = tracker.parameters.encode(params)
+    kinematics = Kinematics(body, tracker.parameters, Identity(body, params.shape, movable=False))
+    assert _behind_trunk(kinematics, x, camera, "left") == behind
+    assert not _behind_trunk(kinematics, x, camera, "right")  # which hangs beside it

@@ -4,8 +4,8 @@ A hand's detector looks closely at every wrist that is seen. Where it finds no h
 or in a pocket, or little of it is seen; yet the relaxed hand of the fit would lie open on whatever the photo shows there.
 Occlusion is not differentiable, so we search a small grid: turns of the arm, bends of the wrist and curls of the fingers.
 
-A hand that was found keeps its pose. Where clothes cover its wrist in the photo, as with crossed arms,
-only its depth is searched.
+A hand that was found keeps its pose, and only its depth is searched: it lies before the body where the photo shows its skin,
+and behind the clothes that cover a part of it, as with crossed arms.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from avatarkit_exavatar.observations.contour import resize_alpha
 from avatarkit_exavatar.observations.observation import Observation
 from avatarkit_exavatar.photo.one_limb import OneLimb
 
-__all__ = ["tuck_hands"]
+__all__ = ["order_hands", "tuck_hands"]
 
 _PIXELS = 288  # longer side of the picture in which the hand is counted
 _FINGERS = ("index", "middle", "ring", "pinky")
@@ -54,6 +54,9 @@ _BEHIND = 0.3  # a hand where the photo shows no person may be behind something 
 _STEPS = 12  # that push a wrist back
 _WRIST_OFF, _ELBOW_ASIDE = 0.005, 0.02  # meters from where they should be then that weigh as much as a radian
 _UNDER = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06)  # meters that a found hand goes back, under a sleeve that hides a part of it
+_OVER = (-0.02, -0.04, -0.06, -0.08, -0.1, -0.12, -0.15, -0.2)  # and that one comes forward whose skin the photo shows
+_MOVING, _OFF_PLACE = 0.1, 4.0  # what any such move must gain, and each head height that its knuckles go aside in the picture
+_SWALLOWED = 0.03  # part of a found hand that shows its skin in the photo, from which it may not be inside of the body
 _BARE, _COVERING = 0.3, 0.15  # of a found hand: skin from which it wears no glove, clothes that may hide it
 _SHOWN = 0.08  # part of a hand that must lie on skin to be taken for seen
 
@@ -110,16 +113,12 @@ def tuck_hands(
         (P,) the fit with those hands as little wrong as they can be, and the hands of which something shows.
     """
     small = camera.scaled_to(_PIXELS)
-    person = torch.ones(small.height, small.width)
-    if matte is not None:
-        person = resize_alpha(matte.alpha, small.width, small.height)
-    bare = torch.zeros_like(person) if skin is None else resize_alpha(skin, small.width, small.height) * person
+    person, bare = _maps(small, matte, skin)
     partially_visible = []
     for side in ("left", "right"):
-        arm = _Arm(parameters, x, side, observation, small, rasterizer)
         if observation.visible[f"{side}_hand"]:
-            x = arm.behind(person - bare, bare) if arm.movable and skin is not None else x
             continue
+        arm = _Arm(parameters, x, side, observation, small, rasterizer)
         if f"{side}_hand" in observation.truncated and not (arm.movable and arm.on_a_sleeve(arm.closed(), person - bare)):
             x = arm.closed()
             partially_visible.append(f"{side}_hand")
@@ -130,8 +129,51 @@ def tuck_hands(
     return x, tuple(partially_visible)
 
 
+def order_hands(
+    parameters: Parameters,
+    x: torch.Tensor,
+    offsets: torch.Tensor,
+    observation: Observation,
+    camera: Camera,
+    matte: Matte | None,
+    skin: torch.Tensor,
+    rasterizer: MeshRasterizer,
+) -> torch.Tensor:
+    """(P,) the fit with found hands as far before or behind the dressed body as the photo shows them.
+
+    Args:
+        parameters: meaning of the unknowns.
+        x: (P,) the fit.
+        offsets: (V, 3) of the surface, at rest.
+        observation: what the picture shows.
+        camera: of the picture.
+        matte: of the photo.
+        skin: (H, W) 0 to 1, pixels that look like the person's skin.
+        rasterizer: draws meshes.
+    """
+    small = camera.scaled_to(_PIXELS)
+    person, bare = _maps(small, matte, skin)
+    for side in ("left", "right"):
+        if observation.visible[f"{side}_hand"]:
+            arm = _Arm(parameters, x, side, observation, small, rasterizer, offsets)
+            x = arm.ordered(person - bare, bare) if arm.movable else x
+    return x
+
+
+def _maps(camera: Camera, matte: Matte | None, skin: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """(H, W) each, 0 to 1: where the camera's picture shows the person, and their skin."""
+    person = torch.ones(camera.height, camera.width)
+    if matte is not None:
+        person = resize_alpha(matte.alpha, camera.width, camera.height)
+    return person, torch.zeros_like(person) if skin is None else resize_alpha(skin, camera.width, camera.height) * person
+
+
 class _Arm:
-    """One arm whose hand was not found."""
+    """One arm, the hand of which is to be moved.
+
+    Args:
+        offsets: (V, 3) of the surface, at rest.
+    """
 
     def __init__(
         self,
@@ -141,16 +183,18 @@ class _Arm:
         observation: Observation,
         camera: Camera,
         rasterizer: MeshRasterizer,
+        offsets: torch.Tensor | None = None,
     ) -> None:
-        self._parameters, self._x, self._side = parameters, x, side
+        self._parameters, self._x, self._side, self._offsets = parameters, x, side, offsets
         self._camera, self._rasterizer = camera, rasterizer
         body = parameters.body
         self._vertices = vertices_below(body, f"{side}_wrist")
         self._hand = self._vertices[body.faces].all(1)
         self._forearm = limb(body, f"{side}_hand", outer=True)[body.faces].all(1) & ~self._hand
         other = "right" if side == "left" else "left"
+        self._other_hand = vertices_below(body, f"{other}_wrist")[body.faces].all(1)
         self._crossing = vertices_below(body, f"{other}_shoulder")[body.faces].all(1)
-        self._seen = observation.visible[f"{side}_arm"]
+        self._seen, self._found = (observation.visible[f"{side}_{part}"] for part in ("arm", "hand"))
         self._head = observation.head_pixels * camera.width / observation.width
         self._other = torch.zeros(len(body.skinning_weights), dtype=torch.bool)  # whose skin cannot be this hand's
         for name in ("head", f"{other}_hand"):
@@ -174,14 +218,16 @@ class _Arm:
 
     @cached_property
     def _ends(self) -> Points:
-        """Elbow and wrist."""
-        return near_joints(self._kinematics.identity, self._end_joints)
+        """Elbow and wrist, and knuckles of a hand that was found: it keeps its direction."""
+        joints = {g.name: g.joints[0] for g in self._parameters.body.pose_groups}
+        knuckles = [joints[f"{self._side}_{name}1"] for name in _FINGERS if f"{self._side}_{name}1" in joints]
+        return near_joints(self._kinematics.identity, [*self._end_joints, *(knuckles if self._found else [])])
 
     @cached_property
     def _limb(self) -> OneLimb:
         """What moves, over what does not."""
         groups = [f"{self._side}_{name}" for name in self._at]
-        return OneLimb(self._parameters, self._x, groups, self._camera, self._rasterizer)
+        return OneLimb(self._parameters, self._x, groups, self._camera, self._rasterizer, self._offsets)
 
     def tucked(self, person: torch.Tensor, bare: torch.Tensor) -> tuple[torch.Tensor, float]:
         """(P,) the best pose found, and which part of the hand lies on skin in it; maps (H, W) say where the person is."""
@@ -234,31 +280,38 @@ class _Arm:
         best = min(found, key=cost)
         return best.pose, best.on_skin
 
-    def behind(self, dressed: torch.Tensor, bare: torch.Tensor) -> torch.Tensor:
-        """Push a found hand under the clothes that hide a part of it in the photo, where the fit has it before them.
+    def ordered(self, dressed: torch.Tensor, bare: torch.Tensor) -> torch.Tensor:
+        """Find the depth of a found hand: before the body where its skin shows, under clothes that hide a part of it.
 
         Args:
-            dressed: (H, W) 0 to 1, pixels that show clothes.
+            dressed: (H, W) 0 to 1, pixels that show clothes, or things.
             bare: (H, W) 0 to 1, pixels that show skin.
 
         Returns:
-            (P,) the fit with the wrist on its ray, as far back as pays.
+            (P,) the fit with the wrist on its ray, moved as little as pays.
         """
+        place = self._limb.posed(self._limb.transforms(self._x[None]))[0]
+        drawn, alone = self._limb.draw(place), self._limb.draw_alone(place, self._hand)
+        swallowed = alone & ~(self._hand | self._forearm | self._crossing)[drawn.clamp(min=0)]
+        joints = self._camera.project(self._joints(self._x))[1:]
 
         def shown(x: torch.Tensor) -> tuple[float, float]:
-            """Pixels of clothes and of skin that the hand covers."""
+            """Pixels of clothes that the hand covers, and of skin that either hand covers."""
             face = self._limb.draw(self._limb.posed(self._limb.transforms(x[None]))[0])
-            hand = (face >= 0) & self._hand[face.clamp(min=0)]
-            return float(dressed[hand].sum()), float(bare[hand].sum())
+            hand, other = ((face >= 0) & faces[face.clamp(min=0)] for faces in (self._hand, self._other_hand))
+            return float(dressed[hand].sum()), float(bare[hand | other].sum())
 
-        start = shown(self._x)
-        whole = max(sum(start), 1.0)
-        if start[1] < _BARE * whole or start[0] < _COVERING * whole:
-            return self._x
-        costs = {0.0: start[0] / whole}
-        for push in _UNDER:
+        start, whole = shown(self._x), max(float(alone.sum()), 1.0)
+        pushes: tuple[float, ...] = ()
+        if float(bare[swallowed].sum()) > _SWALLOWED * whole:
+            pushes = _OVER
+        elif start[1] >= _BARE * sum(start) and start[0] >= _COVERING * sum(start):
+            pushes = _UNDER
+        costs = {0.0: (start[0] - _ASKING * start[1]) / whole}
+        for push in pushes:
             clothes, skin = shown(self._pushed(push))
-            costs[push] = (clothes + _ASKING * (start[1] - skin)) / whole + _PUSHED * push
+            aside = (self._camera.project(self._joints(self._pushed(push)))[1:] - joints).norm(dim=-1).mean() / self._head
+            costs[push] = (clothes - _ASKING * skin) / whole + _MOVING + _PUSHED * abs(push) + _OFF_PLACE * float(aside)
         return self._pushed(min(costs, key=lambda push: costs[push]))
 
     def on_a_sleeve(self, x: torch.Tensor, dressed: torch.Tensor) -> bool:
@@ -329,11 +382,14 @@ class _Arm:
         return torch.tensor(list(found), dtype=torch.int64), torch.tensor(list(found.values()))
 
     def _pushed(self, distance: float) -> torch.Tensor:
-        """(P,) the fit with the wrist ``distance`` meters farther back, and wrist and elbow where they were in the picture."""
+        """(P,) the fit with the hand ``distance`` meters farther back, and elbow, wrist and knuckles where the picture has them.
+
+        Negative: forward. Of a hand that was not found only the wrist counts.
+        """
         if distance not in self._bases:
             free = torch.zeros_like(self._x, dtype=torch.bool)
-            for at in (self._at["shoulder"], self._at["upper_arm_twist"], self._at["elbow"]):
-                if at is not None:
+            for name in ("shoulder", "upper_arm_twist", "elbow", *(("forearm_twist", "wrist") if self._found else ())):
+                if (at := self._at[name]) is not None:
                     free[at] = True
             low, high = self._x.clone(), self._x.clone()
             anatomy, pose = self._parameters.anatomy, self._parameters.layout.pose
@@ -341,16 +397,17 @@ class _Arm:
             high[pose] = torch.where(free[pose], anatomy.high.flatten(), high[pose])
             start = self._joints(self._x)
             ray = torch.nn.functional.normalize(start - self._camera.position, dim=-1)
-            target = torch.stack([start[0], start[1] + distance * ray[1]])
+            target = torch.cat([start[:1], start[1:] + distance * ray[1:]])
             aside = torch.eye(3) - ray[0, :, None] * ray[0]
-            reach = Places(self._ends, target, torch.stack([aside / _ELBOW_ASIDE, torch.eye(3) / _WRIST_OFF]))
-            nearest = self._bases[max(d for d in self._bases if d < distance)]
+            still = (torch.eye(3) / _WRIST_OFF).expand(len(start) - 1, 3, 3)
+            reach = Places(self._ends, target, torch.cat([aside[None] / _ELBOW_ASIDE, still]))
+            nearest = self._bases[max((d for d in self._bases if d * distance >= 0 and abs(d) < abs(distance)), key=abs)]
             near = Prior.near(self._x, free.float(), low, high)
             self._bases[distance] = minimize(self._kinematics, nearest, [reach], near, free, _STEPS)
         return self._bases[distance]
 
     def _joints(self, x: torch.Tensor) -> torch.Tensor:
-        """(2, 3) where elbow and wrist are."""
+        """(n, 3) where ``_ends`` are."""
         return self._kinematics.world(self._kinematics.pose(x), self._ends)
 
     def _turn(self, x: torch.Tensor, name: str, angles: Sequence[tuple[float, float, float]]) -> None:

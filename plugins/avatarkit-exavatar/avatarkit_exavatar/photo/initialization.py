@@ -10,7 +10,7 @@ import torch
 from avatarkit.types.camera import Camera
 from avatarkit_exavatar.body.kinematics import Kinematics
 from avatarkit_exavatar.body.parameters import Parameters
-from avatarkit_exavatar.body.points import Identity, Points
+from avatarkit_exavatar.body.points import Identity, Points, near_joints
 from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.fitting.residuals import Term
 from avatarkit_exavatar.fitting.self_collision import clearance
@@ -24,6 +24,7 @@ __all__ = ["camera_distance", "find_pose", "starting_point"]
 _HEAD_METERS = 0.163
 _PRONATIONS = (-0.9, 0.9)  # turns of the forearm, radians
 _TRIAL_STEPS = 15
+_HIDDEN = 1e3  # cost of a hand behind the back that was seen before the trunk: more than any other
 _FIRM = 4.0  # factor on the rough depth while starts are compared
 
 
@@ -113,7 +114,10 @@ def _best_arm(
     prior: Prior,
     side: str,
 ) -> torch.Tensor:
-    """(P,) with one arm as good as several starts make it: pixels do not tell depth, nor palm from back of the hand."""
+    """(P,) with one arm as good as several starts make it: pixels do not tell depth, nor palm from back of the hand.
+
+    A hand that was found over the trunk lies before it.
+    """
     parameters = kinematics.parameters
     free = torch.zeros(parameters.layout.size, dtype=torch.bool)
     free[parameters.layout.pose] = parameters.arm(side) | parameters.fingers(side)
@@ -132,6 +136,26 @@ def _best_arm(
     for start in starts:
         other = minimize(kinematics, start, terms, prior, free, _TRIAL_STEPS)
         cost = total_cost(kinematics, kinematics.pose(other), terms, prior)
+        if f"hand21_{side}" in observation.sets and _behind_trunk(kinematics, other, camera, side):
+            cost += _HIDDEN
         if cost < least:
             best, least = other, cost
     return best
+
+
+def _behind_trunk(kinematics: Kinematics, x: torch.Tensor, camera: Camera, side: str) -> bool:
+    """Whether the hand of a pose (P,) lies behind the trunk, seen from the camera."""
+    names = [f"{end}_{part}" for part in ("shoulder", "hip") for end in ("left", "right")]
+    first = {g.name: g.joints[0] for g in kinematics.body.pose_groups}
+    if any(name not in first for name in (*names, f"{side}_middle3")):
+        return False
+    ends = near_joints(kinematics.identity, [first[name] for name in (*names, f"{side}_middle3")])
+    place = kinematics.world(kinematics.pose(x), ends)
+    pixels, depth = camera.project(place), camera.to_camera(place)[:, 2]
+    # where the hand lies between shoulders and hips, and between left and right there
+    top, bottom = pixels[:2].mean(0), pixels[2:4].mean(0)
+    down = float((pixels[4] - top) @ (bottom - top) / (bottom - top).square().sum().clamp(min=1e-6))
+    left, right = (pixels[k] + down * (pixels[k + 2] - pixels[k]) for k in (0, 1))
+    across = float((pixels[4] - left) @ (right - left) / (right - left).square().sum().clamp(min=1e-6))
+    middle = depth[:2].mean() + down * (depth[2:4].mean() - depth[:2].mean())
+    return 0.0 < down < 1.0 and 0.0 < across < 1.0 and bool(depth[4] > middle)

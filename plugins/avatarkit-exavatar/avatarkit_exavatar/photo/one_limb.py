@@ -21,6 +21,7 @@ class OneLimb:
         parameters: of the body. x: (P,) the pose of everything else.
         groups: pose groups that move; what hangs on them moves along.
         camera: of the pictures.
+        offsets: (V, 3) of the surface, at rest.
 
     Attributes:
         vertices: (V, 3) the body in the pose ``x``.
@@ -28,7 +29,13 @@ class OneLimb:
     """
 
     def __init__(
-        self, parameters: Parameters, x: torch.Tensor, groups: Iterable[str], camera: Camera, rasterizer: MeshRasterizer
+        self,
+        parameters: Parameters,
+        x: torch.Tensor,
+        groups: Iterable[str],
+        camera: Camera,
+        rasterizer: MeshRasterizer,
+        offsets: torch.Tensor | None = None,
     ) -> None:
         body, pose = parameters.body, parameters.decode(x)
         self._parameters, self._camera, self._rasterizer = parameters, camera, rasterizer
@@ -42,9 +49,10 @@ class OneLimb:
         self.number, local = torch.unique(body.faces[self._faces], return_inverse=True)
         self._local = local.reshape(-1, 3)
         self._skeleton = body.skeleton(pose.shape)
-        self._rest = body.rest(pose.shape, pose.expression[None])[:, self.number]
+        offsets = torch.zeros(len(body.skinning_weights), 3) if offsets is None else offsets
+        self._rest = (body.rest(pose.shape, pose.expression[None]) + offsets)[:, self.number]
         self._indices, self._weights = body.skinning_indices[self.number], body.skinning_weights[self.number]
-        self.vertices = body.vertices(pose)[0]
+        self.vertices = body.vertices(pose, offsets)[0]
         still = (~moving).nonzero()[:, 0]
         drawn = rasterizer.render(Mesh(self.vertices, body.faces[still]), camera)
         covered = drawn.face_index >= 0

@@ -21,7 +21,7 @@ from avatarkit_exavatar.fitting.solver import Prior, minimize
 from avatarkit_exavatar.observations.contour import MatteBorder, silhouette_weights
 from avatarkit_exavatar.observations.landmarks import landmark_terms, set_points
 from avatarkit_exavatar.observations.observation import Observation
-from avatarkit_exavatar.photo.hidden_hands import tuck_hands
+from avatarkit_exavatar.photo.hidden_hands import order_hands, tuck_hands
 from avatarkit_exavatar.photo.initialization import camera_distance, find_pose
 
 __all__ = ["PhotoFit"]
@@ -31,7 +31,7 @@ logger = logging.getLogger("avatarkit.exavatar")
 
 @dataclass
 class PhotoFit:
-    """The unknowns of one photo and how far they have come; ``run`` does the stages in order, then ``hide_hands``.
+    """The unknowns of one photo and how far they have come; ``run`` comes first, then ``hide_hands``, then ``order_hands``.
 
     ``skin``: (H, W) 0 to 1, pixels that look like the person's skin. ``partially_visible``: as in ``Quality``.
     """
@@ -71,6 +71,14 @@ class PhotoFit:
         self.x, self.partially_visible = tuck_hands(
             self.parameters, self.x, self.observation, self.camera, self.matte, self.skin, self.rasterizer
         )
+        return self.x
+
+    def order_hands(self, offsets: torch.Tensor) -> torch.Tensor:
+        """(P,) the same, with found hands before or behind the dressed body, of ``offsets`` (V, 3), as the photo shows them."""
+        if self.skin is not None:
+            self.x = order_hands(
+                self.parameters, self.x, offsets, self.observation, self.camera, self.matte, self.skin, self.rasterizer
+            )
         return self.x
 
     def _identity(self, movable: bool) -> tuple[Kinematics, dict[str, Points]]:
