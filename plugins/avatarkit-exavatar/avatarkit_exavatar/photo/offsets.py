@@ -2,7 +2,7 @@
 
 The body model is naked and bald. Hair and clothes show at the silhouette: each silhouette point of the mesh searches along its
 normal for the matte's border, and a thin plate over the rest mesh interpolates these displacements on the surface between them.
-Displacements are along smoothed normals; face and hands stay as they are.
+Displacements are along smoothed normals; the face stays as it is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from avatarkit_exavatar.observations.contour import outline, resize_alpha
 
 __all__ = ["fit_offsets"]
 
-_FIXED = ("face", "ears", "left_hand", "right_hand", "eyes", "mouth_inside", "teeth", "tongue", "lips", "eyelids")
+_FIXED = ("face", "ears", "eyes", "mouth_inside", "teeth", "tongue", "lips", "eyelids")
 _PIXELS = 400  # longer side of the picture in which silhouettes are compared
 _ROUNDS = 4
 _INWARD = 0.03  # meters that the surface may go in
@@ -190,7 +190,8 @@ def fit_offsets(
         target = gap + rows_of @ moved[plate.free]
         target = np.clip(target, -_INWARD, limit)
         weight = meters[good] / _TOLERANCE  # silhouettes have the same say per length
-        weight = weight * (1.0 - _LOOSE * (bare.numpy()[corners] * bary[good]).sum(1))
+        outside = gap < 0.0  # of the person: there skin is as wrong as clothes are
+        weight = weight * np.where(outside, 1.0, 1.0 - _LOOSE * (bare.numpy()[corners] * bary[good]).sum(1))
         system = plate.cost + rows_of.T @ sparse.diags(weight) @ rows_of
         moved[plate.free] = splu(system.tocsc()).solve(rows_of.T @ (weight * target))
         moved = moved.clip(-_INWARD, limit)
