@@ -13,6 +13,8 @@ from avatarkit.interfaces import BodyModel
 from avatarkit.types.mesh import vertex_normals
 
 __all__ = [
+    "DARK",
+    "DEEP_SHADE",
     "Expected",
     "EyeColors",
     "dental_arc",
@@ -29,12 +31,15 @@ _WHITE = (0.82, 0.78, 0.71)
 _MOUTH = (0.45, 0.17, 0.16)
 _TONGUE = (0.70, 0.40, 0.38)
 _HAND_LIGHT = 0.86  # brightness of hands against cheeks, the median of 25 photos that show both; limbs are taken to be as light
-_DARK, _BRIGHT = (0.4, 0.6), (1.3, 1.6)  # light on a color, against its usual, between which it is still the same thing's
+DARK = 0.4, 0.6
+"""Light on a color, against its usual, below which it is another thing's, and from which it may be the same."""
+DEEP_SHADE = 0.15, 0.3
+"""The same for skin where the photo is sure to show it."""
+_BRIGHT = 1.3, 1.6  # and from which it is another's again
 _OFF_HUE = 0.15, 0.3  # difference of the channels from gray shading up to which it is the same, and from which it is not
 _HAND_SEEN, _LIMB_SEEN, _GLOVE_SEEN = 10.0, 10.0, 30.0  # vertices from which the skin of hands, of limbs, and gloves are known
 _MISLED, _NOT_SLEEVE = 0.3, 0.25  # part of the seen hands below which arms and cheeks mislead; sRGB distance of skin from cloth
 _SHADED = 0.93  # brightness of skin at least, against that of cheeks or arms
-_LIT = 0.7  # quantile of the colors of hands that is lit, and not in the shade of fingers
 _ENOUGH_HAIR = 50  # pixels of hair from which its color is known
 _ENOUGH = 0.1  # part of what a joint moves, from which its clothes are known
 _SIDES = 0.3  # how much darker the sides of fingers are than their backs
@@ -89,6 +94,7 @@ def expected_colors(
     hair_pixels: torch.Tensor,
     cheeks: torch.Tensor | None,
     gloved: bool,
+    found: bool,
 ) -> Expected:
     """Guesses the color of every region from what was seen of it.
 
@@ -101,7 +107,7 @@ def expected_colors(
         exposure: brightness of white things in the photo.
         hair_pixels: (n, 3) colors of hair.
         cheeks: (3,) skin in the light that falls on the face; None where no face is seen.
-        gloved: the hands show hardly any skin.
+        gloved: the hands show hardly any skin. found: a detector found one of them.
     """
     is_in = {name: region == k for k, name in enumerate(REGIONS)}
 
@@ -133,7 +139,7 @@ def expected_colors(
     forearms = limbs & (limb(body, "left_hand", outer=True) | limb(body, "right_hand", outer=True))
     near = clothes[forearms].mean(0) if forearms.any() else tone
     near = near if float(like_shaded(near[None], tone)) > 0.5 else tone
-    palm = _hand_color(color[hand], seen[hand], near, clothes[hand].mean(0), gloved)
+    palm = _hand_color(color[hand], seen[hand], near, clothes[hand].mean(0), gloved, found)
     hands = palm * shade[:, None]
     hands = hands * (1.0 + body.part("nails")[:, None] * skin.new_tensor([0.12, 0.06, 0.08]))
     table = {
@@ -190,7 +196,7 @@ def _clothes_by_joint(
 
 
 def _hand_color(
-    color: torch.Tensor, seen: torch.Tensor, near: torch.Tensor, sleeve: torch.Tensor, gloved: bool
+    color: torch.Tensor, seen: torch.Tensor, near: torch.Tensor, sleeve: torch.Tensor, gloved: bool, found: bool
 ) -> torch.Tensor:
     """Return the color (3,) of hands: of gloves, else of skin like that of arms or cheeks.
 
@@ -199,16 +205,16 @@ def _hand_color(
     Args:
         color: (n, 3) of the hands' surface, seen with trust ``seen`` (n,).
         near: (3,) of arms or cheeks. sleeve: (3,) of what the forearms wear.
-        gloved: the hands show hardly any skin.
+        gloved: the hands show hardly any skin. found: a detector found one of them.
     """
     own, total = dominant_color(color, seen), float(seen.sum())
     if gloved and total > _GLOVE_SEEN:
         return _or_else(own, near)
     like = seen * like_shaded(color, near)
     misled = own is not None and float(like.sum()) < _MISLED * total and float((own - sleeve).norm()) > _NOT_SLEEVE
-    if own is not None and misled and float(_light_and_hue(own[None], near)[1]) < _OFF_HUE[1]:
+    if own is not None and found and misled and float(_light_and_hue(own[None], near)[1]) < _OFF_HUE[1]:
         near, like = own, seen * like_shaded(color, own)
-    return _lighter(color[like > 0.1].quantile(_LIT, dim=0), near) if float(like.sum()) > _HAND_SEEN else near
+    return _lighter(color[like > 0.1].median(0).values, near) if float(like.sum()) > _HAND_SEEN else near
 
 
 def _lighter(seen: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
@@ -216,10 +222,13 @@ def _lighter(seen: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
     return seen * (_SHADED * luminance(usual) / luminance(seen).clamp(min=0.05)).clamp(min=1.0)
 
 
-def like_shaded(color: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-    """(n,) 0 to 1: colors (n, 3) that one color (3,), or each of (n, 3), takes on in more or less light."""
+def like_shaded(color: torch.Tensor, own: torch.Tensor, dark: tuple[float, float] = DARK) -> torch.Tensor:
+    """(n,) 0 to 1: colors (n, 3) that one color (3,), or each of (n, 3), takes on in more or less light.
+
+    ``dark``: light below which nothing is taken for it, and from which all of its hue is.
+    """
     light, off = _light_and_hue(color, own)
-    lit = smoothstep(light, *_DARK) * (1.0 - smoothstep(light, *_BRIGHT))
+    lit = smoothstep(light, *dark) * (1.0 - smoothstep(light, *_BRIGHT))
     return lit * (1.0 - smoothstep(off, *_OFF_HUE))
 
 

@@ -13,6 +13,8 @@ import torch
 from torch.nn import functional
 
 from avatarkit.appearance.color_priors import (
+    DARK,
+    DEEP_SHADE,
     Expected,
     EyeColors,
     dental_arc,
@@ -36,6 +38,7 @@ from avatarkit.geometry.mesh_graph import (
     screened_poisson,
     smoothstep,
     surface_regions,
+    vertices_below,
 )
 from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.types.mesh import barycentric, vertex_normals
@@ -50,6 +53,8 @@ _WORN, _HEM = 0.45, 0.05  # bareness of clothes at most; half the width of the b
 _SHOWS = 0.7  # probability from which a pixel is an example of its garment
 _LEAST_BARE = 40  # vertices of a patch of bare skin: clothes, too, are skin-colored here and there
 _ARM = "upper_arm", "forearm", "hand"
+_FINGERS = "thumb", "index", "middle", "ring", "pinky"
+_CUFF, _COVERED = 10, 0.35  # rings of a palm's vertices that a sleeve may cover, and their bareness at most
 _TOUCHING = 0.02  # meters off a forearm up to which it hides the trunk
 _AROUND_EYE = 8  # rings of vertices around the lids whose skin tells theirs
 _BEYOND = 1e-3  # pull of expected colors on the other side of a hem
@@ -137,6 +142,11 @@ class PhotoPainter:
         skin = functional.interpolate(self.parsing.skin[None, None], matte.alpha.shape, mode="bilinear")[0, 0]
         bare = bare_surface(body, self.vertices, subject.camera, clear, skin, renderer.meshes)
         self._bare = remove_small_components(bare > 0.5, mesh_edges(body.faces), _LEAST_BARE)
+        for side in () if self.parsing.gloved else ("left", "right"):
+            cuff = _cuff(subject, body, self._bare, bare, side)
+            self.regions[cuff], labels[cuff] = REGIONS.index("clothes"), LABELS.index(f"{side}_forearm")
+            if cuff.any():
+                self._photo = PhotoMaps(subject, self.vertices, body.faces, self.regions, labels, self.parsing, renderer)
         dressed = (self.regions == REGIONS.index("clothes")) & ~self._bare
         worn = dressed | (self.regions == REGIONS.index("feet"))
         if self.parsing.gloved:
@@ -155,12 +165,14 @@ class PhotoPainter:
         expected = expected_colors(
             body, self.regions, self._bare, self._rest, color, seen, self._photo.exposure, self._photo.hair,
             skin_color(matte.foreground, subject.keypoints), self.parsing.gloved,
+            any(subject.quality.visible.get(f"{side}_hand", True) for side in ("left", "right")),
         )  # fmt: skip
         if not self.parsing.gloved:
             hands = (self.regions == REGIONS.index("hands")) & (body.part("nails") < 0.5)
             direct[hands, TRUST] *= like_shaded(color[hands], expected.hand)  # what shines between fingers is not theirs
         limbs = (self.regions == REGIONS.index("clothes")) & self._bare
-        direct[limbs, TRUST] *= like_shaded(color[limbs], expected.color[limbs])
+        self._naked = (limbs | ((self.regions == REGIONS.index("hands")) & (self.bareness > 0.5))).float()
+        direct[limbs, TRUST] *= like_shaded(color[limbs], expected.color[limbs], DEEP_SHADE)
         self._attributes = torch.cat([direct, direct[mirror]], 1)
         self._fill(body, direct, expected)
         self._fabrics = self._find_fabrics(subject, body)
@@ -188,10 +200,14 @@ class PhotoPainter:
 
     def suits(self, face_index: torch.Tensor, weights: torch.Tensor, rgb: torch.Tensor) -> torch.Tensor:
         """(n,) bool: colors (n, 3) that limbs may have at points of the surface, as in ``paint``; all where dressed."""
-        triangles = self._faces[face_index]
-        usual = barycentric(_Layers.of(self._below).usual, triangles, weights)
-        bare = barycentric(self.bareness[:, None], triangles, weights)[:, 0] > 0.5
-        return ~bare | (like_shaded(rgb, usual) > 0.5)
+        return self._suit(face_index, weights, rgb) > 0.5
+
+    def _suit(
+        self, face_index: torch.Tensor, weights: torch.Tensor, rgb: torch.Tensor, dark: tuple[float, float] = DARK
+    ) -> torch.Tensor:
+        """(n,) 0 to 1: how well colors suit bare limbs and hands in light down to ``dark``; 1 elsewhere."""
+        at = barycentric(torch.cat([_Layers.of(self._below).usual, self._naked[:, None]], 1), self._faces[face_index], weights)
+        return torch.where(at[:, 3] > 0.5, like_shaded(rgb, at[:, :3], dark), 1.0)
 
     def _look_strictly(self, direct: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Colors (V, 3) and trust (V,), which is low at borders: they are nearest to what is hidden."""
@@ -310,6 +326,7 @@ class PhotoPainter:
         triangles = self._faces[face_index]
         at = barycentric(self._attributes[:, :LOOKUP], triangles, weights)
         rgb, seen = self._photo.look(at)
+        seen = seen * self._suit(face_index, weights, rgb, DEEP_SHADE)
         own = smoothstep(seen, 0.02, 0.35)
         confidence = seen.clone()
         lacking = torch.nonzero(own < 1.0)[:, 0]
@@ -358,6 +375,23 @@ def _vertex_trust(subject: Subject, body: BodyModel, regions: torch.Tensor) -> t
     for name in ("mouth", "tongue"):
         trust[regions == REGIONS.index(name)] = 0.0
     return trust
+
+
+def _cuff(subject: Subject, body: BodyModel, naked: torch.Tensor, bare: torch.Tensor, side: str) -> torch.Tensor:
+    """(V,) bool, vertices of a found hand that the sleeve covers: clothes that go on from the forearm.
+
+    Args:
+        naked: (V,) bool, bare skin. bare: (V,) 0 to 1, how likely the surface is bare skin.
+    """
+    hand = body.part(f"{side}_hand") > 0.5
+    sleeve = limb(body, f"{side}_hand", outer=True) & ~hand & ~naked
+    if not subject.quality.visible.get(f"{side}_hand", True) or not sleeve.any():
+        return torch.zeros_like(hand)
+    palm = hand & ~vertices_below(body, *(f"{side}_{finger}1" for finger in _FINGERS)) & (bare < _COVERED)
+    reached = sleeve
+    for _ in range(_CUFF):
+        reached = reached | dilate(reached, body.faces, 1) & palm
+    return reached & hand
 
 
 def _folded_away(subject: Subject, body: BodyModel) -> torch.Tensor:

@@ -22,13 +22,13 @@ _UPPER_ARMS, _FOREARMS, _HANDS, _LEGS, _FEET = (
 _TAKES = (
     (("trunk", "neck", *_LEGS, *_FEET), ("trunk", "neck", "face", "hair", *_LEGS, *_FEET, *_UPPER_ARMS)),
     (_UPPER_ARMS, (*_UPPER_ARMS, *_FOREARMS, "trunk")),
-    (_FOREARMS, (*_FOREARMS, *_UPPER_ARMS)),
-    (_HANDS, _HANDS),
+    *(((forearm,), (*_FOREARMS, *_UPPER_ARMS, hand)) for forearm, hand in zip(_FOREARMS, _HANDS, strict=True)),
+    *(((hand,), (*_HANDS, forearm)) for forearm, hand in zip(_FOREARMS, _HANDS, strict=True)),
     (("hair", "face"), ("hair", "face", "neck", "trunk", *_UPPER_ARMS)),
 )
 """Parts of the surface, and of which parts in the photo they take colors."""
-_GLOVES = 3  # row that takes all colors where only the body's landmarks tell of a hand, and nothing there looks like skin
-_SLEEVES = [1, 2]  # rows that take those of hands that no detector found, too: a fist under the other arm rests there
+_GLOVES = [4, 5]  # rows that take all colors where only the body's landmarks tell of a hand, and nothing there looks like skin
+_SLEEVES = [1, 2, 3]  # rows that take those of hands that no detector found, too: a fist under the other arm rests there
 LOOKUP, FACING, TRUST = 6 + len(_TAKES), 3, 4
 """Numbers per point that a look needs; which of them is the cosine between normal and camera, and which the trust."""
 _GRID, _DEPTH, _ROWS, _KINDS, _INSIDE = slice(0, 2), 2, slice(5, LOOKUP), slice(5, LOOKUP - 1), LOOKUP - 1
@@ -87,7 +87,7 @@ class PhotoMaps:
         probability = parsing.at(*alpha.shape)
         own = torch.stack([probability[_numbers(taken)].sum(0) for _, taken in _TAKES])
         held = probability[_numbers(("held",))].sum(0) > _OWN[0]
-        own[:_GLOVES] *= smoothstep(pixels_to(held) * meter, *_OFF_HELD)
+        own[: _GLOVES[0]] *= smoothstep(pixels_to(held) * meter, *_OFF_HELD)
         lost = tuple(name for name in _HANDS if not subject.quality.visible.get(name, True))
         own[_SLEEVES] += probability[_numbers(lost)].sum(0) if lost else 0.0
         if subject.quality.partially_visible and parsing.gloved:
