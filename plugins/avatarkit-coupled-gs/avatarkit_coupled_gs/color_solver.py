@@ -19,10 +19,11 @@ from avatarkit.types.gaussians import Gaussians
 from avatarkit.utils.threads import shared_workers, spans
 from avatarkit_coupled_gs.linear import LinearMap
 
-__all__ = ["Smoothness", "solve_colors"]
+__all__ = ["DARKER", "Smoothness", "solve_colors"]
 
 _SMOOTH = 0.03  # s; what the weights of L_lap and L_RGB say of a color that is off by 0.05
-_MOST = 0.12  # that a solution may change a color: more is a misfit of the geometry, which colors must not hide
+DARKER = 0.12
+"""How much a solution may change most colors: more is a misfit of the geometry, which colors must not hide."""
 _RIDGE = 1e-8  # r; holds what neither a view nor a neighbor tells
 
 
@@ -53,12 +54,14 @@ def solve_colors(
     smoothness: Smoothness,
     rasterizer: GaussianRasterizer,
     iterations: int,
+    darker: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the change (N, 3) that makes the colors fit some views best; zero where ``share`` is.
 
     Args:
         views: the avatar in each view, and what it should look like; all have the same colors.
         share: (N, 1) 0 to 1, how far a color may follow.
+        darker: (N, 1) how much darker a color may become; None = as much as it may become brighter.
     """
     views = [(gaussians.map(torch.Tensor.detach), target) for gaussians, target in views]
     now = views[0][0].colors
@@ -97,4 +100,5 @@ def solve_colors(
         residual -= step * curved
         before, length = length, residual.square().sum()
         direction = residual + (length / before) * direction
-    return share * change.clamp(-_MOST, _MOST)
+    least = change.new_tensor(-DARKER) if darker is None else -darker
+    return share * torch.maximum(change, least).clamp(max=DARKER)

@@ -20,7 +20,7 @@ from avatarkit.types.body import BodyParams
 from avatarkit.types.gaussians import Gaussians, rotate_sh
 from avatarkit.types.mesh import Mesh, barycentric
 from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit_coupled_gs.color_solver import Smoothness, solve_colors
+from avatarkit_coupled_gs.color_solver import DARKER, Smoothness, solve_colors
 from avatarkit_coupled_gs.config import CoupledConfig
 from avatarkit_coupled_gs.deformation.ellipsoids import surface_ellipsoids, turns
 from avatarkit_coupled_gs.deformation.rigid import INFLUENCES, blend, move, undo
@@ -40,6 +40,7 @@ _SH0 = 0.28209479177387814  # zeroth spherical harmonic: rgb = 0.5 + _SH0 * sh0,
 _OPACITY = 0.99
 _HIDDEN = 10.0  # how many times smoother solved colors are that the photo does not show, as ``LaplacianConfig.unseen``
 _AROUND_EYES = 8  # rings of vertices
+_LASHES, _FOLDED = 0.7, 0.3  # how much darker lashes are than what they lie on; share from which a lid's skin is folded away
 _LIMBS = "upper_arm", "forearm", "hand", "leg"
 _FIXED = ("shape", "triangles", "weights", "seed_offset", "seed_joints", "seed_weights")
 
@@ -75,6 +76,7 @@ class CoupledAvatar:
         self._bary: LinearMap | None = None
         self._constants: dict[str, tuple[list[tuple[torch.Tensor, int]], tuple[torch.Tensor, ...]]] = {}
         self._held: torch.Tensor | None = None  # (N, 1) bool, Gaussians of eyes and lids
+        self._darker: torch.Tensor | None = None  # (N, 1) how much darker solved colors may become
         self._taught = torch.full((1, 1), config.label_color)
         self.hidden: torch.Tensor | None = None  # (N, 1) 0 to 1, what labels show and the photo does not; None: they know no more
 
@@ -117,6 +119,9 @@ class CoupledAvatar:
         held = dilate(body.part("eyelids") > 0.5, body.faces, 2) | (body.part("eyes") > 0.5)
         held = barycentric(torch.maximum(held.float(), painter.folded)[:, None], self.triangles, self.weights)
         self._held = (held > 0.3).to(self.device)
+        lashes = (body.part("eyes") > 0.5) | ((body.part("eyelids") > 0.5) & (painter.folded < _FOLDED))
+        lashes = barycentric(lashes.float()[:, None], self.triangles, self.weights) > 0.5
+        self._darker = torch.where(lashes, _LASHES, DARKER).to(self.device)
         delicate = dilate(body.part("eyelids") > 0.5, body.faces, _AROUND_EYES).float()
         for side in ("left", "right"):
             delicate = torch.maximum(delicate, body.part(f"{side}_hand"))
@@ -152,7 +157,10 @@ class CoupledAvatar:
         places = place_parts(painter.parsing, body, painter.labels, vertices, painter.bareness > 0.5, config.held == "keep")
         seeds = seed(subject, seen, fitted, painter.parsing, places, config.grow_layers, config.grow_limit, config.scale_factor)
         limbs = torch.tensor([name.endswith(_LIMBS) for name in LABELS])[seeds.label]
-        seeds = seeds[~limbs | painter.suits(seeds.face, seeds.barycentric, seeds.color)]  # not what is seen between fingers
+        found = [side for side in ("left", "right") if subject.quality.visible.get(f"{side}_hand", True)]
+        fitted_hands = torch.isin(seeds.label, torch.tensor([LABELS.index(f"{side}_hand") for side in found]))
+        limbs &= ~painter.suits(seeds.face, seeds.barycentric, seeds.color)  # what is seen between fingers
+        seeds = seeds[~limbs & ~fitted_hands]
         rest = undo(blend(posed.joints, seeds.joints, seeds.weights), seeds.position)
         still = self.template + self.dT
         kept = lasting(seeds, rest, barycentric(still, self.triangles, self.weights))
@@ -239,13 +247,17 @@ class CoupledAvatar:
         return _learning(x, (~self._held).to(x.dtype).reshape(-1, *[1] * (x.ndim - 1)))
 
     def solve_colors(self, targets: Sequence[ColorTarget], iterations: int) -> None:
-        """See ``AvatarModel.solve_colors``; each color follows as far as the photo shows its Gaussian."""
+        """See ``AvatarModel.solve_colors``; each color follows as far as the photo shows its Gaussian.
+
+        Eyes and the rims of lids follow, too, and may become much darker: lashes and their shade lie on them.
+        """
         with torch.no_grad():
             views = [(self.pose_for_photo(target.params).gaussians, target) for target in targets]
         share = self._shown if self._held is None else torch.where(self._held, 0.0, self._shown)
+        share = share if self._darker is None else torch.where(self._darker > DARKER, 1.0, share)
         hidden = 1 + _HIDDEN * (1 - self.photo_confidence[:, None])
         smoothness = Smoothness(self.topology.difference, 0.5 + _SH0 * self.sh0_start, hidden)
-        change = solve_colors(views, share, smoothness, self.context.get("renderer").gaussians, iterations)
+        change = solve_colors(views, share, smoothness, self.context.get("renderer").gaussians, iterations, self._darker)
         with torch.no_grad():
             self.sh0.add_(change, alpha=1 / _SH0)
 
