@@ -73,18 +73,20 @@ def test_a_black_and_white_photo_tells_no_skin():
 
 def test_hands_have_the_color_of_their_skin():
     shown = torch.cat([CLOTH.expand(200, 3), (0.9 * SKIN).expand(50, 3)])  # fitted a little off, most of it shows a sleeve
-    assert torch.allclose(_hand_color(shown, torch.ones(250), SKIN, CLOTH, gloved=False), 0.9 * SKIN, atol=0.03)
-    assert torch.allclose(_hand_color(shown[:200], torch.ones(200), SKIN, CLOTH, gloved=True), CLOTH, atol=0.01)  # a glove
-    unseen = _hand_color(shown, torch.zeros(250), SKIN, CLOTH, gloved=False)
+    assert torch.allclose(_hand_color(shown, torch.ones(250), SKIN, CLOTH, gloved=False, found=True), 0.9 * SKIN, atol=0.03)
+    assert torch.allclose(_hand_color(shown[:200], torch.ones(200), SKIN, CLOTH, gloved=True, found=True), CLOTH, atol=0.01)  # a glove
+    unseen = _hand_color(shown, torch.zeros(250), SKIN, CLOTH, gloved=False, found=True)
     assert torch.allclose(unseen / unseen.sum(), SKIN / SKIN.sum(), atol=0.01)
 
 
 def test_hands_keep_their_color_beside_a_face_in_shade():
     seen, shade = SKIN.expand(80, 3), 0.45 * SKIN
-    assert torch.allclose(_hand_color(seen, torch.ones(80), shade, CLOTH, gloved=False), SKIN, atol=0.02)
+    assert torch.allclose(_hand_color(seen, torch.ones(80), shade, CLOTH, gloved=False, found=True), SKIN, atol=0.02)
     brown = torch.tensor([0.62, 0.48, 0.40])  # a sleeve of skin's hue, on which the hand was fitted
-    on_sleeve = _hand_color(brown.expand(80, 3), torch.ones(80), 0.5 * brown, brown, gloved=False)
+    on_sleeve = _hand_color(brown.expand(80, 3), torch.ones(80), 0.5 * brown, brown, gloved=False, found=True)
     assert torch.allclose(on_sleeve, 0.5 * brown, atol=0.02)
+    guessed = _hand_color(seen, torch.ones(80), shade, CLOTH, gloved=False, found=False)
+    assert torch.allclose(guessed, shade, atol=0.02)  # a hand that no detector found tells nothing
 
 
 class TestSleeves:
@@ -127,5 +129,5 @@ def test_hands_that_were_not_seen_continue_bare_arms(monkeypatch):
     color = torch.where((body._owner == 2)[:, None], SKIN, torch.where(arm[:, None], arms, CLOTH))
     seen = (arm | (body._owner == 1) | (body._owner == 2)).float()
     for bare, expected in ((arm, arms), (torch.zeros_like(arm), 0.86 * SKIN)):
-        found = expected_colors(body, region, bare, rest, color, seen, 1.0, torch.zeros(0, 3), SKIN, gloved=False)
+        found = expected_colors(body, region, bare, rest, color, seen, 1.0, torch.zeros(0, 3), SKIN, gloved=False, found=True)
         assert torch.allclose(found.hand, expected, atol=0.02)
