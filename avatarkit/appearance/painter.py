@@ -142,11 +142,12 @@ class PhotoPainter:
         skin = functional.interpolate(self.parsing.skin[None, None], matte.alpha.shape, mode="bilinear")[0, 0]
         bare = bare_surface(body, self.vertices, subject.camera, clear, skin, renderer.meshes)
         self._bare = remove_small_components(bare > 0.5, mesh_edges(body.faces), _LEAST_BARE)
-        for side in () if self.parsing.gloved else ("left", "right"):
-            cuff = _cuff(subject, body, self._bare, bare, side)
+        bare_hands = not self.parsing.gloved and bool((self.parsing.skin > 0.5).any())
+        cuffs = {side: _cuff(subject, body, self._bare, bare, side) for side in ("left", "right") if bare_hands}
+        for side, cuff in cuffs.items():
             self.regions[cuff], labels[cuff] = REGIONS.index("clothes"), LABELS.index(f"{side}_forearm")
-            if cuff.any():
-                self._photo = PhotoMaps(subject, self.vertices, body.faces, self.regions, labels, self.parsing, renderer)
+        if any(cuff.any() for cuff in cuffs.values()):
+            self._photo = PhotoMaps(subject, self.vertices, body.faces, self.regions, labels, self.parsing, renderer)
         dressed = (self.regions == REGIONS.index("clothes")) & ~self._bare
         worn = dressed | (self.regions == REGIONS.index("feet"))
         if self.parsing.gloved:
@@ -171,7 +172,8 @@ class PhotoPainter:
             hands = (self.regions == REGIONS.index("hands")) & (body.part("nails") < 0.5)
             direct[hands, TRUST] *= like_shaded(color[hands], expected.hand)  # what shines between fingers is not theirs
         limbs = (self.regions == REGIONS.index("clothes")) & self._bare
-        self._naked = (limbs | ((self.regions == REGIONS.index("hands")) & (self.bareness > 0.5))).float()
+        hands = (self.regions == REGIONS.index("hands")) & (self.bareness > 0.5) & (body.part("nails") < 0.5)
+        self._naked = (limbs | hands).float()
         direct[limbs, TRUST] *= like_shaded(color[limbs], expected.color[limbs], DEEP_SHADE)
         self._attributes = torch.cat([direct, direct[mirror]], 1)
         self._fill(body, direct, expected)
@@ -199,7 +201,7 @@ class PhotoPainter:
         return found
 
     def suits(self, face_index: torch.Tensor, weights: torch.Tensor, rgb: torch.Tensor) -> torch.Tensor:
-        """(n,) bool: colors (n, 3) that limbs may have at points of the surface, as in ``paint``; all where dressed."""
+        """(n,) bool: colors (n, 3) that bare limbs and hands may have at surface points, as in ``paint``; all elsewhere."""
         return self._suit(face_index, weights, rgb) > 0.5
 
     def _suit(

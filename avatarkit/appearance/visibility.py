@@ -85,11 +85,13 @@ class PhotoMaps:
         self._color = _channels_first(matte.foreground)
         self._kinds = torch.stack([torch.isin(labels, _numbers(kinds)) for kinds, _ in _TAKES], 1).float()
         probability = parsing.at(*alpha.shape)
-        own = torch.stack([probability[_numbers(taken)].sum(0) for _, taken in _TAKES])
+        lost = tuple(name for name in _HANDS if not subject.quality.visible.get(name, True))
+        rows = [dict.fromkeys((*taken, *lost) if row in _SLEEVES else taken) for row, (_, taken) in enumerate(_TAKES)]
+        if parsing.gloved:
+            rows[_GLOVES[0]] = rows[_GLOVES[1]] = dict.fromkeys(_HANDS)
+        own = torch.stack([probability[_numbers(tuple(row))].sum(0) for row in rows])
         held = probability[_numbers(("held",))].sum(0) > _OWN[0]
         own[: _GLOVES[0]] *= smoothstep(pixels_to(held) * meter, *_OFF_HELD)
-        lost = tuple(name for name in _HANDS if not subject.quality.visible.get(name, True))
-        own[_SLEEVES] += probability[_numbers(lost)].sum(0) if lost else 0.0
         if subject.quality.partially_visible and parsing.gloved:
             own[_GLOVES] = 1.0
         limb = probability[_numbers((*_FOREARMS, *_HANDS, "held"))].sum(0) > _OWN[0]

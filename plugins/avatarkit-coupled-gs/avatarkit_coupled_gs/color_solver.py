@@ -3,7 +3,7 @@
 Conjugate gradients minimize sum_k w_k |A_k c - t_k|^2 + s mean_i u_i |D (c - c_0)|_i^2 + r |c - c_now|^2, with A_k the splatting
 of view k, D a Gaussian's difference from its neighbors (the Laplacian of eq. 7), c_0 the first colors, and u_i larger where the
 photo does not show a Gaussian. Each iteration splats every view once and takes one derivative. On borders colors would turn
-black or white to correct what their neighbors miss, and show as lines when a limb moves: a solution may change a color little.
+black or white to correct what their neighbors miss, and show as lines when a limb moves: a solution changes most colors little.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from avatarkit.types.gaussians import Gaussians
 from avatarkit.utils.threads import shared_workers, spans
 from avatarkit_coupled_gs.linear import LinearMap
 
-__all__ = ["DARKER", "Smoothness", "solve_colors"]
+__all__ = ["MOST", "Smoothness", "solve_colors"]
 
 _SMOOTH = 0.03  # s; what the weights of L_lap and L_RGB say of a color that is off by 0.05
-DARKER = 0.12
-"""How much a solution may change most colors: more is a misfit of the geometry, which colors must not hide."""
+MOST = 0.12
+"""How much a solution may change most colors, and brighten any: more is a misfit of the geometry, which colors must not hide."""
 _RIDGE = 1e-8  # r; holds what neither a view nor a neighbor tells
 
 
@@ -100,5 +100,5 @@ def solve_colors(
         residual -= step * curved
         before, length = length, residual.square().sum()
         direction = residual + (length / before) * direction
-    least = change.new_tensor(-DARKER) if darker is None else -darker
-    return share * torch.maximum(change, least).clamp(max=DARKER)
+    least = change.new_tensor(-MOST) if darker is None else -darker
+    return share * torch.maximum(change, least).clamp(max=MOST)

@@ -20,7 +20,7 @@ from avatarkit.types.body import BodyParams
 from avatarkit.types.gaussians import Gaussians, rotate_sh
 from avatarkit.types.mesh import Mesh, barycentric
 from avatarkit.types.pseudo_labels import LabelClip
-from avatarkit_coupled_gs.color_solver import DARKER, Smoothness, solve_colors
+from avatarkit_coupled_gs.color_solver import MOST, Smoothness, solve_colors
 from avatarkit_coupled_gs.config import CoupledConfig
 from avatarkit_coupled_gs.deformation.ellipsoids import surface_ellipsoids, turns
 from avatarkit_coupled_gs.deformation.rigid import INFLUENCES, blend, move, undo
@@ -121,7 +121,7 @@ class CoupledAvatar:
         self._held = (held > 0.3).to(self.device)
         lashes = (body.part("eyes") > 0.5) | ((body.part("eyelids") > 0.5) & (painter.folded < _FOLDED))
         lashes = barycentric(lashes.float()[:, None], self.triangles, self.weights) > 0.5
-        self._darker = torch.where(lashes, _LASHES, DARKER).to(self.device)
+        self._darker = torch.where(lashes, _LASHES, MOST).to(self.device)
         delicate = dilate(body.part("eyelids") > 0.5, body.faces, _AROUND_EYES).float()
         for side in ("left", "right"):
             delicate = torch.maximum(delicate, body.part(f"{side}_hand"))
@@ -157,8 +157,9 @@ class CoupledAvatar:
         places = place_parts(painter.parsing, body, painter.labels, vertices, painter.bareness > 0.5, config.held == "keep")
         seeds = seed(subject, seen, fitted, painter.parsing, places, config.grow_layers, config.grow_limit, config.scale_factor)
         limbs = torch.tensor([name.endswith(_LIMBS) for name in LABELS])[seeds.label]
-        found = [side for side in ("left", "right") if subject.quality.visible.get(f"{side}_hand", True)]
-        fitted_hands = torch.isin(seeds.label, torch.tensor([LABELS.index(f"{side}_hand") for side in found]))
+        outlined = bool(subject.vertex_offsets.any()) and not painter.parsing.gloved  # hands
+        found = [side for side in ("left", "right") if outlined and subject.quality.visible.get(f"{side}_hand", True)]
+        fitted_hands = torch.isin(seeds.label, torch.tensor([LABELS.index(f"{side}_hand") for side in found], dtype=torch.int64))
         limbs &= ~painter.suits(seeds.face, seeds.barycentric, seeds.color)  # what is seen between fingers
         seeds = seeds[~limbs & ~fitted_hands]
         rest = undo(blend(posed.joints, seeds.joints, seeds.weights), seeds.position)
@@ -254,7 +255,8 @@ class CoupledAvatar:
         with torch.no_grad():
             views = [(self.pose_for_photo(target.params).gaussians, target) for target in targets]
         share = self._shown if self._held is None else torch.where(self._held, 0.0, self._shown)
-        share = share if self._darker is None else torch.where(self._darker > DARKER, 1.0, share)
+        if self._darker is not None:
+            share = torch.where(self._darker > MOST, (self._shown > 0).float(), share)
         hidden = 1 + _HIDDEN * (1 - self.photo_confidence[:, None])
         smoothness = Smoothness(self.topology.difference, 0.5 + _SH0 * self.sh0_start, hidden)
         change = solve_colors(views, share, smoothness, self.context.get("renderer").gaussians, iterations, self._darker)

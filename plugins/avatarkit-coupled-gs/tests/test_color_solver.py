@@ -55,12 +55,12 @@ def test_colors_solve_the_normal_equations(renderer):
     known = A.T @ W @ (drawn(gaussians.colors)[1][..., None] * image).reshape(-1, 3)
     known += color_solver._SMOOTH / n * D.T @ U @ D @ smoothness.first
     change = torch.linalg.solve(S @ H @ S + color_solver._RIDGE * S @ S, S @ (known - H @ gaussians.colors))
-    torch.testing.assert_close(found, S @ change.clamp(-color_solver.DARKER, color_solver.DARKER), rtol=1e-4, atol=1e-5)
-    most = torch.full((n, 1), color_solver.DARKER, dtype=torch.float64)
+    torch.testing.assert_close(found, S @ change.clamp(-color_solver.MOST, color_solver.MOST), rtol=1e-4, atol=1e-5)
+    most = torch.full((n, 1), color_solver.MOST, dtype=torch.float64)
     most[: n // 2] = 0.7  # as on lashes
     found = solve_colors([(gaussians, target)], share, smoothness, renderer.gaussians, 200, most)
-    expected = S @ torch.maximum(change, -most).clamp(max=color_solver.DARKER)
-    assert not torch.allclose(expected, S @ change.clamp(-color_solver.DARKER, color_solver.DARKER))
+    expected = S @ torch.maximum(change, -most).clamp(max=color_solver.MOST)
+    assert not torch.allclose(expected, S @ change.clamp(-color_solver.MOST, color_solver.MOST))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -82,6 +82,6 @@ def test_solved_colors_explain_the_photo_better(renderer):
     before = error()
     avatar.solve_colors(views.color_targets(TrainingConfig().detail_share), 10)
     assert error() < 0.5 * before
-    unseen = ((avatar._shown[:, 0] == 0) | avatar._held[:, 0]) & (avatar._darker[:, 0] <= color_solver.DARKER)
+    unseen = ((avatar._shown[:, 0] == 0) | avatar._held[:, 0]) & (avatar._darker[:, 0] <= color_solver.MOST)
     assert torch.equal(avatar.sh0[unseen], held[unseen])
     assert avatar.sh0.requires_grad

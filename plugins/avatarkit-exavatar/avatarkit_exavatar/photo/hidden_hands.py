@@ -45,7 +45,7 @@ _INWARD, _ROLLS = (0.0, -0.5, -0.25, 0.25, 0.5), (0.0, -0.8, 0.8)  # radians abo
 _PUSHES = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3)  # meters that a wrist goes back along its ray, under what lies before it
 _CURLED, _BENT, _ROLLED, _STRETCHED = 0.06, 0.05, 0.03, 0.8  # what a fist, and a radian of each, must gain, as part of a hand
 _DEPTHS = 4  # of them, the best, are followed up
-_PUSHED = 0.2  # what a meter back must gain
+_PUSHED = 0.2  # what a meter back, or forward, must gain
 _SUNK = 1.0  # what a part of a hand's area must gain by which a forearm that was seen sinks into something
 _CROSSED = 0.25  # of it, where it is the other arm: which of two that cross lies before the other, pixels hardly tell
 _MOVED = 2.0  # what a wrist that was seen must gain to leave its place, per squared head height
@@ -200,7 +200,7 @@ class _Arm:
         for name in ("head", f"{other}_hand"):
             self._other |= body.part(name) > 0.5
         self._forearms: dict[tuple[float, ...], torch.Tensor] = {}  # how it was moved -> (H, W) where its forearm is drawn alone
-        self._bases = {0.0: x}  # how far its wrist was pushed back -> (P,) the fit
+        self._bases = {0.0: x}  # how far its wrist was pushed back, or forward if negative -> (P,) the fit
         names = ("shoulder", "upper_arm_twist", "elbow", "forearm_twist", "wrist")
         self._at = {name: parameters.group_slice(f"{side}_{name}") for name in names}
         self._kinematics = Kinematics(body, parameters, Identity(body, x[parameters.layout.shape], movable=False))
@@ -292,26 +292,28 @@ class _Arm:
         """
         place = self._limb.posed(self._limb.transforms(self._x[None]))[0]
         drawn, alone = self._limb.draw(place), self._limb.draw_alone(place, self._hand)
+        head = self._parameters.body.part("head") > 0.5  # whose skin cannot be this hand's
+        bare = bare * ~((drawn >= 0) & head[self._parameters.body.faces].any(1)[drawn.clamp(min=0)])
         swallowed = alone & ~(self._hand | self._forearm | self._crossing)[drawn.clamp(min=0)]
         joints = self._camera.project(self._joints(self._x))[1:]
 
-        def shown(x: torch.Tensor) -> tuple[float, float]:
-            """Pixels of clothes that the hand covers, and of skin that either hand covers."""
+        def shown(x: torch.Tensor) -> tuple[float, float, float]:
+            """Pixels of clothes and of skin that the hand covers, and of skin that the other hand does."""
             face = self._limb.draw(self._limb.posed(self._limb.transforms(x[None]))[0])
             hand, other = ((face >= 0) & faces[face.clamp(min=0)] for faces in (self._hand, self._other_hand))
-            return float(dressed[hand].sum()), float(bare[hand | other].sum())
+            return float(dressed[hand].sum()), float(bare[hand].sum()), float(bare[other].sum())
 
         start, whole = shown(self._x), max(float(alone.sum()), 1.0)
         pushes: tuple[float, ...] = ()
         if float(bare[swallowed].sum()) > _SWALLOWED * whole:
             pushes = _OVER
-        elif start[1] >= _BARE * sum(start) and start[0] >= _COVERING * sum(start):
+        elif start[1] > 0 and start[1] >= _BARE * sum(start[:2]) and start[0] >= _COVERING * sum(start[:2]):
             pushes = _UNDER
-        costs = {0.0: (start[0] - _ASKING * start[1]) / whole}
+        costs = {0.0: (start[0] - _ASKING * (start[1] + start[2])) / whole}
         for push in pushes:
-            clothes, skin = shown(self._pushed(push))
+            clothes, own, others = shown(self._pushed(push))
             aside = (self._camera.project(self._joints(self._pushed(push)))[1:] - joints).norm(dim=-1).mean() / self._head
-            costs[push] = (clothes - _ASKING * skin) / whole + _MOVING + _PUSHED * abs(push) + _OFF_PLACE * float(aside)
+            costs[push] = (clothes - _ASKING * (own + others)) / whole + _MOVING + _PUSHED * abs(push) + _OFF_PLACE * float(aside)
         return self._pushed(min(costs, key=lambda push: costs[push]))
 
     def on_a_sleeve(self, x: torch.Tensor, dressed: torch.Tensor) -> bool:

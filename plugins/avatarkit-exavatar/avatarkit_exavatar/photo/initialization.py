@@ -24,7 +24,6 @@ __all__ = ["camera_distance", "find_pose", "starting_point"]
 _HEAD_METERS = 0.163
 _PRONATIONS = (-0.9, 0.9)  # turns of the forearm, radians
 _TRIAL_STEPS = 15
-_HIDDEN = 1e3  # cost of a hand behind the back that was seen before the trunk: more than any other
 _FIRM = 4.0  # factor on the rough depth while starts are compared
 
 
@@ -132,12 +131,11 @@ def _best_arm(
                 other[twist] = torch.tensor([0.0, 0.0, angle])
                 turned.append(other)
         starts += turned
-    best, least = x, math.inf
+    best, least = x, (True, math.inf)
     for start in starts:
         other = minimize(kinematics, start, terms, prior, free, _TRIAL_STEPS)
-        cost = total_cost(kinematics, kinematics.pose(other), terms, prior)
-        if f"hand21_{side}" in observation.sets and _behind_trunk(kinematics, other, camera, side):
-            cost += _HIDDEN
+        behind = f"hand21_{side}" in observation.sets and _behind_trunk(kinematics, other, camera, side)
+        cost = behind, float(total_cost(kinematics, kinematics.pose(other), terms, prior))
         if cost < least:
             best, least = other, cost
     return best

@@ -26,6 +26,7 @@ _FIXED = ("face", "ears", "eyes", "mouth_inside", "teeth", "tongue", "lips", "ey
 _PIXELS = 400  # longer side of the picture in which silhouettes are compared
 _ROUNDS = 4
 _INWARD = 0.03  # meters that the surface may go in
+_HANDS = 0.008  # meters that hands may go in or out: a finger is not much thicker
 _STRETCH = 0.015  # meters over which the plate bends easily
 _FADE = 0.12  # meters over which displacement fades from the silhouette
 _TOLERANCE = 0.002  # meters; smaller follows the silhouette more closely
@@ -55,8 +56,9 @@ def cotangent_laplacian(vertices: np.ndarray, faces: np.ndarray) -> tuple[sparse
 class _Plate:
     """The cost of displacements (free vertices) away from the silhouette."""
 
-    def __init__(self, body: BodyModel, rest: torch.Tensor, bare: torch.Tensor) -> None:
-        fixed = torch.zeros(len(rest))
+    def __init__(self, body: BodyModel, rest: torch.Tensor, bare: torch.Tensor, hidden: torch.Tensor) -> None:
+        self.hands = torch.maximum(body.part("left_hand"), body.part("right_hand")) > 0.5
+        fixed = (self.hands & hidden).float()
         for name in _FIXED:
             fixed = torch.maximum(fixed, body.part(name))
         self.free = np.nonzero((fixed < 0.5).numpy())[0]
@@ -135,7 +137,7 @@ def fit_offsets(
         params: one frame.
         camera: of the picture.
         matte: of the photo.
-        hidden: (V,) bool, parts that are not seen; they stay as they are.
+        hidden: (V,) bool, parts that are not seen; they say nothing about the outline, and hidden hands stay as they are.
         bare: (V,) 0 to 1, bare skin: nothing stands off it, so a silhouette beyond it is the pose's fault.
         rasterizer: draws meshes.
         limit: meters, largest displacement.
@@ -146,7 +148,8 @@ def fit_offsets(
     small = camera.scaled_to(_PIXELS)
     inside = resize_alpha(matte.alpha, small.width, small.height).numpy()
     rest = body.rest(params.shape, params.expression[None])[0]
-    plate = _Plate(body, rest, bare)
+    plate = _Plate(body, rest, bare, hidden)
+    inward, outward_limit = (np.where(plate.hands.numpy(), _HANDS, most) for most in (_INWARD, limit))
     normals = torch.from_numpy(plate.normals).float()
     transforms = body.joint_transforms(
         body.skeleton(params.shape), params.root[None], params.translation[None], params.joints[None]
@@ -188,11 +191,11 @@ def fit_offsets(
         number = np.repeat(np.arange(len(along)), 3)
         rows_of = sparse.coo_matrix((along.ravel(), (number, column[corners].ravel())), (len(along), len(plate.free))).tocsr()
         target = gap + rows_of @ moved[plate.free]
-        target = np.clip(target, -_INWARD, limit)
+        target = np.clip(target, -inward[corners].min(1), outward_limit[corners].min(1))
         weight = meters[good] / _TOLERANCE  # silhouettes have the same say per length
         outside = gap < 0.0  # of the person: there skin is as wrong as clothes are
         weight = weight * np.where(outside, 1.0, 1.0 - _LOOSE * (bare.numpy()[corners] * bary[good]).sum(1))
         system = plate.cost + rows_of.T @ sparse.diags(weight) @ rows_of
         moved[plate.free] = splu(system.tocsc()).solve(rows_of.T @ (weight * target))
-        moved = moved.clip(-_INWARD, limit)
+        moved = moved.clip(-inward, outward_limit)
     return torch.from_numpy(moved[:, None] * plate.normals).float()
