@@ -23,7 +23,7 @@ def register_keypoint_detectors(register: Register) -> None:
         summary="33 body, 478 face and 2 x 21 hand landmarks; CPU, nothing to download",
         needs=Needs(modules=("cv2", "numba", "scipy")),
         license=LICENSE,
-        revision=4,
+        revision=5,
     )
 
 
@@ -36,5 +36,5 @@ def register_matting_models(register: Register) -> None:
         summary="selfie segmentation, borders solved by closed-form matting; CPU, nothing to download",
         needs=Needs(modules=("cv2", "numba", "scipy")),
         license=LICENSE,
-        revision=3,
+        revision=4,
     )

@@ -32,7 +32,7 @@ MODELS = resources.files("avatarkit_mediapipe") / "models"
 NAMES = sorted(file.name.removesuffix(".tflite") for file in MODELS.iterdir() if file.name.endswith(".tflite"))
 CUSTOM = {"face_landmark_with_attention", "selfie_segmentation"}  # with operators that MediaPipe alone has
 BODY, FACE, ARM = Roi(230, 480, 1100, 0.05), Roi(226, 120, 190, -0.1), Roi(150, 420, 160, 2.5)  # of the astronaut
-PIXELS, MASK = 0.1, 0.2 / 255  # versions of OpenCV draw crops a little differently
+PIXELS, MASK = 0.1, 0.2 / 255
 
 
 def noise(side: int) -> np.ndarray:

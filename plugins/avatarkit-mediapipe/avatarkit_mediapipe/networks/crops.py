@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
+
+from avatarkit_mediapipe.networks.kernels import draw
 
 __all__ = ["Roi", "brightened", "crop", "whole"]
 
@@ -41,7 +42,7 @@ def whole(image: np.ndarray) -> Roi:
     return Roi(width / 2, height / 2, max(width, height))
 
 
-def crop(image: np.ndarray, roi: Roi, side: int, low: float = 0.0, around: int = cv2.BORDER_REPLICATE) -> np.ndarray:
+def crop(image: np.ndarray, roi: Roi, side: int, low: float = 0.0, around: bool = True) -> np.ndarray:
     """Draw a square upright.
 
     Args:
@@ -49,7 +50,7 @@ def crop(image: np.ndarray, roi: Roi, side: int, low: float = 0.0, around: int =
         roi: the square.
         side: pixels of the result.
         low: what 0 becomes; 255 becomes 1.
-        around: OpenCV's border mode, for what lies outside the picture.
+        around: whether the border continues outside the picture; else it is black there.
 
     Returns:
         (side, side, 3) float32. As in MediaPipe its pixels are samples at their upper left corners, without a filter.
@@ -57,8 +58,9 @@ def crop(image: np.ndarray, roi: Roi, side: int, low: float = 0.0, around: int =
     c, s = math.cos(roi.rotation) * roi.size / side, math.sin(roi.rotation) * roi.size / side
     half = side / 2
     # from pixels of the result to those of the picture
-    back = np.array([[c, -s, roi.x - c * half + s * half], [s, c, roi.y - s * half - c * half], [0, 0, 1]])
-    drawn = cv2.warpPerspective(image, back, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=around)
+    back = np.array([[c, -s, roi.x - c * half + s * half], [s, c, roi.y - s * half - c * half]])
+    drawn = np.empty((side, side, 3), np.uint8)
+    draw(np.ascontiguousarray(image), back, around, drawn)
     result: np.ndarray = drawn.astype(np.float32) * np.float32((1 - low) / 255) + np.float32(low)
     return result
 

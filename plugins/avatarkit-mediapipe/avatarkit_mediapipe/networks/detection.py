@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from scipy.special import expit
 
@@ -61,7 +60,7 @@ class Detector:
     def __call__(self, image: np.ndarray) -> list[Detection]:
         """Return what is found in (H, W, 3) uint8, the surest first."""
         run, square = network(self._name), whole(image)
-        boxes, scores = run(crop(image, square, run.side, self._low, cv2.BORDER_CONSTANT))
+        boxes, scores = run(crop(image, square, run.side, self._low, around=False))
         chances = expit(scores[:, 0])
         seen = chances >= np.float32(self._threshold)
         places, chances = boxes[seen].reshape(-1, boxes.shape[1] // 2, 2) / run.side, chances[seen]
