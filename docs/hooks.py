@@ -61,7 +61,8 @@ def on_files(files: Any, config: Any) -> Any:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Called by MkDocs for each page."""
-    markdown = markdown.replace("{{ commands }}", "\n\n".join(_commands())).replace("{{ examples }}", _examples())
+    markdown = re.sub(r"\{\{ commands \}\}", lambda m: "\n\n".join(_commands()), markdown)
+    markdown = re.sub(r"\{\{ examples \}\}", lambda m: _examples(), markdown)
     markdown = re.sub(r"\{\{ checks (\w+) \}\}", lambda m: _checks(m[1]), markdown)
     markdown = re.sub(r"\{\{ help ?([\w ]*?) \}\}", lambda m: _help(m[1]), markdown)
     markdown = re.sub(r"\{\{ file ([\w.]+) \}\}", lambda m: _file(m[1]), markdown)
