@@ -209,7 +209,7 @@ def test_a_sound_of_several_pieces_is_joined_in_order(tmp_path: Path) -> None:
 
 def _talk(folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> Any:
     """What ``avatarkit talk`` does where ``tiny`` is the only component of each kind."""
-    monkeypatch.setattr("avatarkit_cli.commands.talk.load_registry", lambda files: memory_registry())
+    monkeypatch.setattr("avatarkit_cli.commands.talk.load_registry", lambda *_, **__: memory_registry())
     return CliRunner().invoke(app, ["talk", str(folder), *options])
 
 

@@ -151,7 +151,7 @@ def _details(keypoints: Keypoints) -> list[tuple[int, int, int, int]]:
     """Return windows (x, y, width, height) around face with hair and around each hand."""
     windows = []
     for name in (*keypoints.sets("face"), *keypoints.sets("hand")):
-        points, margin = keypoints.points[name], 0.6 if name.startswith("face") else 0.4
+        points, margin = keypoints.points[name].astype(np.float64), 0.6 if name.startswith("face") else 0.4
         low, high = points.min(0), points.max(0)
         center, side = (low + high) / 2, float((high - low).max()) * (1 + 2 * margin)
         x0, y0 = (max(0, int(v - side / 2)) for v in center)

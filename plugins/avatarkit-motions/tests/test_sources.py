@@ -17,8 +17,8 @@ from avatarkit_cli.main import app
 
 def _heading(motion: Motion) -> tuple[float, float, float]:
     """Mean yaw, pitch and roll of the root in degrees."""
-    left, up, ahead = axis_angle_to_matrix(motion.params.root.double()).mean(0).T
-    yaw, pitch = np.arctan2(ahead[0], ahead[2]), np.arctan2(-ahead[1], ahead[[0, 2]].norm())
+    left, up, ahead = axis_angle_to_matrix(motion.params.root.double()).mean(0).T.numpy()
+    yaw, pitch = np.arctan2(ahead[0], ahead[2]), np.arctan2(-ahead[1], np.linalg.norm(ahead[[0, 2]]))
     return tuple(float(np.degrees(a)) for a in (yaw, pitch, np.arctan2(left[1], up[1])))
 
 
