@@ -44,7 +44,7 @@ from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.types.mesh import barycentric, vertex_normals
 from avatarkit.types.subject import Subject
 
-__all__ = ["Paint", "PhotoPainter"]
+__all__ = ["FOLDED", "Paint", "PhotoPainter"]
 
 _MIRRORED, _SPREAD = 0.4, 0.08  # confidence of completed colors against seen ones
 _ODD = 0.2, 0.45  # difference from the clothes around up to which a color is theirs, and from which it is not
@@ -61,7 +61,8 @@ _BEYOND = 1e-3  # pull of expected colors on the other side of a hem
 _KNOWN, _LID_TONE, _LID_SKIN = 0.3, 0.5, 0.8  # least trust in that skin, its quantile, and how much of a lid's color it makes
 _LASH = 0.0015  # meters off the eyeball up to which lids are their rim
 _LASH_SHADE, _RIM_SHADE = 0.45, 0.75  # brightness of the rims of upper lids, with their lashes, and of lower ones against the lid
-_FOLDED = 0.3  # share from which folded skin is taken for a part of the lid
+FOLDED = 0.3
+"""Share from which folded skin is taken for a part of the lid."""
 _UNFOLDING = ("eyeBlinkLeft", "eyeBlinkRight")  # expressions that bring folded skin to light
 _INNER = REGIONS.index("mouth")
 
@@ -133,7 +134,7 @@ class PhotoPainter:
         self.regions = surface_regions(body, self._rest)
         matte = subject.matte
         self.folded = _folded_away(subject, body)
-        self._lids = dilate(body.part("eyelids") > 0.5, body.faces, 3) | (self.folded > _FOLDED)
+        self._lids = dilate(body.part("eyelids") > 0.5, body.faces, 3) | (self.folded > FOLDED)
         self.labels = labels = vertex_labels(body, subject.params.shape)
         self._uv = _uv_in_meters(body, self._rest, labels)
         self.parsing = parse(subject, self.vertices, labels, body, renderer)
@@ -168,11 +169,9 @@ class PhotoPainter:
             skin_color(matte.foreground, subject.keypoints), self.parsing.gloved,
             any(subject.quality.visible.get(f"{side}_hand", True) for side in ("left", "right")),
         )  # fmt: skip
-        if not self.parsing.gloved:
-            hands = (self.regions == REGIONS.index("hands")) & (body.part("nails") < 0.5)
-            direct[hands, TRUST] *= like_shaded(color[hands], expected.hand)  # what shines between fingers is not theirs
-        limbs = (self.regions == REGIONS.index("clothes")) & self._bare
         hands = (self.regions == REGIONS.index("hands")) & (self.bareness > 0.5) & (body.part("nails") < 0.5)
+        direct[hands, TRUST] *= like_shaded(color[hands], expected.hand)  # what shines between fingers is not theirs
+        limbs = (self.regions == REGIONS.index("clothes")) & self._bare
         self._naked = (limbs | hands).float()
         direct[limbs, TRUST] *= like_shaded(color[limbs], expected.color[limbs], DEEP_SHADE)
         self._attributes = torch.cat([direct, direct[mirror]], 1)

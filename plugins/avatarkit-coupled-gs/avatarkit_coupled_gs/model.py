@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from avatarkit.appearance.painter import PhotoPainter
+from avatarkit.appearance.painter import FOLDED, PhotoPainter
 from avatarkit.appearance.parsing import LABELS
 from avatarkit.appearance.shared_painter import shared_painter
 from avatarkit.errors import StoreError
@@ -40,7 +40,7 @@ _SH0 = 0.28209479177387814  # zeroth spherical harmonic: rgb = 0.5 + _SH0 * sh0,
 _OPACITY = 0.99
 _HIDDEN = 10.0  # how many times smoother solved colors are that the photo does not show, as ``LaplacianConfig.unseen``
 _AROUND_EYES = 8  # rings of vertices
-_LASHES, _FOLDED = 0.7, 0.3  # how much darker lashes are than what they lie on; share from which a lid's skin is folded away
+_LASHES = 0.7  # how much darker lashes are than what they lie on
 _LIMBS = "upper_arm", "forearm", "hand", "leg"
 _FIXED = ("shape", "triangles", "weights", "seed_offset", "seed_joints", "seed_weights")
 
@@ -119,7 +119,7 @@ class CoupledAvatar:
         held = dilate(body.part("eyelids") > 0.5, body.faces, 2) | (body.part("eyes") > 0.5)
         held = barycentric(torch.maximum(held.float(), painter.folded)[:, None], self.triangles, self.weights)
         self._held = (held > 0.3).to(self.device)
-        lashes = (body.part("eyes") > 0.5) | ((body.part("eyelids") > 0.5) & (painter.folded < _FOLDED))
+        lashes = (body.part("eyes") > 0.5) | ((body.part("eyelids") > 0.5) & (painter.folded < FOLDED))
         lashes = barycentric(lashes.float()[:, None], self.triangles, self.weights) > 0.5
         self._darker = torch.where(lashes, _LASHES, MOST).to(self.device)
         delicate = dilate(body.part("eyelids") > 0.5, body.faces, _AROUND_EYES).float()

@@ -290,20 +290,23 @@ class _Arm:
         Returns:
             (P,) the fit with the wrist on its ray, moved as little as pays.
         """
-        place = self._limb.posed(self._limb.transforms(self._x[None]))[0]
+
+        def placed(x: torch.Tensor) -> torch.Tensor:
+            return self._limb.posed(self._limb.transforms(x[None]))[0]
+
+        place = placed(self._x)
         drawn, alone = self._limb.draw(place), self._limb.draw_alone(place, self._hand)
         head = self._parameters.body.part("head") > 0.5  # whose skin cannot be this hand's
         bare = bare * ~((drawn >= 0) & head[self._parameters.body.faces].any(1)[drawn.clamp(min=0)])
         swallowed = alone & ~(self._hand | self._forearm | self._crossing)[drawn.clamp(min=0)]
         joints = self._camera.project(self._joints(self._x))[1:]
 
-        def shown(x: torch.Tensor) -> tuple[float, float, float]:
-            """Pixels of clothes and of skin that the hand covers, and of skin that the other hand does."""
-            face = self._limb.draw(self._limb.posed(self._limb.transforms(x[None]))[0])
+        def shown(face: torch.Tensor) -> tuple[float, float, float]:
+            """Pixels of clothes and of skin that the hand covers in a face index (H, W), and of skin that the other hand does."""
             hand, other = ((face >= 0) & faces[face.clamp(min=0)] for faces in (self._hand, self._other_hand))
             return float(dressed[hand].sum()), float(bare[hand].sum()), float(bare[other].sum())
 
-        start, whole = shown(self._x), max(float(alone.sum()), 1.0)
+        start, whole = shown(drawn), max(float(alone.sum()), 1.0)
         pushes: tuple[float, ...] = ()
         if float(bare[swallowed].sum()) > _SWALLOWED * whole:
             pushes = _OVER
@@ -311,8 +314,9 @@ class _Arm:
             pushes = _UNDER
         costs = {0.0: (start[0] - _ASKING * (start[1] + start[2])) / whole}
         for push in pushes:
-            clothes, own, others = shown(self._pushed(push))
-            aside = (self._camera.project(self._joints(self._pushed(push)))[1:] - joints).norm(dim=-1).mean() / self._head
+            x = self._pushed(push)
+            clothes, own, others = shown(self._limb.draw(placed(x)))
+            aside = (self._camera.project(self._joints(x))[1:] - joints).norm(dim=-1).mean() / self._head
             costs[push] = (clothes - _ASKING * (own + others)) / whole + _MOVING + _PUSHED * abs(push) + _OFF_PLACE * float(aside)
         return self._pushed(min(costs, key=lambda push: costs[push]))
 
