@@ -11,7 +11,7 @@ import torch
 from avatarkit.appearance import color_priors
 from avatarkit.appearance.color_priors import _hand_color, expected_colors
 from avatarkit.appearance.painter import PhotoPainter
-from avatarkit.appearance.skin import _hem, bare_surface, skin_likeness
+from avatarkit.appearance.skin import bare_surface, hem, skin_likeness
 from avatarkit.geometry.mesh_graph import surface_regions
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
 from avatarkit.types.keypoints import Keypoints
@@ -56,13 +56,13 @@ def test_a_hem_lies_where_fewest_pixels_disagree():
     along = torch.linspace(0, 1, 1000)
     bare = (along > 0.6).float()
     bare[::7] = 1 - bare[::7]
-    assert _hem(along, bare, torch.ones(1000)) == pytest.approx(0.6, abs=0.02)
+    assert hem(along, bare, torch.ones(1000), 200.0) == pytest.approx(0.6, abs=0.02)
     seen = (along < 0.5).float()
-    assert _hem(along, torch.zeros(1000), seen) == 1.0  # the unseen rest wears the same
-    assert _hem(along, torch.ones(1000), seen) == -torch.inf
-    assert _hem(along, bare, torch.zeros(1000)) is None
+    assert hem(along, torch.zeros(1000), seen, 200.0) == 1.0  # the unseen rest wears the same
+    assert hem(along, torch.ones(1000), seen, 200.0) == -torch.inf
+    assert hem(along, bare, torch.zeros(1000), 200.0) is None
     unsure = ((along < 0.3) | (along > 0.7)).float()
-    assert _hem(along, (along > 0.6).float(), unsure) == pytest.approx(0.3, abs=0.01)  # not where skin begins to be seen
+    assert hem(along, (along > 0.6).float(), unsure, 200.0) == pytest.approx(0.3, abs=0.01)  # not where skin begins to be seen
 
 
 def test_a_black_and_white_photo_tells_no_skin():

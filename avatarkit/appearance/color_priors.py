@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from avatarkit.geometry.mesh_graph import REGIONS, limb, limb_joints, smoothstep, strongest_joint
 from avatarkit.interfaces import BodyModel
-from avatarkit.types.mesh import vertex_normals
 
 __all__ = [
     "DARK",
@@ -42,7 +41,6 @@ _MISLED, _NOT_SLEEVE = 0.3, 0.25  # part of the seen hands below which arms and 
 _SHADED = 0.93  # brightness of skin at least, against that of cheeks or arms
 _ENOUGH_HAIR = 50  # pixels of hair from which its color is known
 _ENOUGH = 0.1  # part of what a joint moves, from which its clothes are known
-_SIDES = 0.3  # how much darker the sides of fingers are than their backs
 
 
 @dataclass(frozen=True)
@@ -134,19 +132,16 @@ def expected_colors(
     front = rest[is_in["lips"], 2].max() if is_in["lips"].any() else rest[:, 2].max()
     depth = (front - rest[:, 2]).clamp(min=0.0)[:, None]  # meters behind the lips: the cavity darkens
     hand = is_in["hands"]
-    normals = vertex_normals(rest, body.faces)
-    shade = _hollows(rest, normals, hand) * _rounding(body, normals)
     forearms = limbs & (limb(body, "left_hand", outer=True) | limb(body, "right_hand", outer=True))
     near = clothes[forearms].mean(0) if forearms.any() else tone
     near = near if float(like_shaded(near[None], tone)) > 0.5 else tone
     palm = _hand_color(color[hand], seen[hand], near, clothes[hand].mean(0), gloved, found)
-    hands = palm * shade[:, None]
-    hands = hands * (1.0 + body.part("nails")[:, None] * skin.new_tensor([0.12, 0.06, 0.08]))
+    hands = palm * (1.0 + body.part("nails")[:, None] * skin.new_tensor([0.12, 0.06, 0.08]))
     table = {
         "clothes": (clothes, 1 / 8),
         "skin": (skin, 1 / 300),
         "scalp": (hair, 1 / 10),
-        "hands": (hands, 1.0),
+        "hands": (hands, 1 / 4),
         "lips": (0.85 * lips + 0.15 * usual_lips, 1 / 20),
         "feet": (0.4 * clothes, 1 / 50),
         "mouth": (usual(_MOUTH) * (1.1 - depth / 0.06).clamp(0.4, 1.0), 100.0),
@@ -237,33 +232,6 @@ def _light_and_hue(color: torch.Tensor, own: torch.Tensor) -> tuple[torch.Tensor
     ratio = color / own.clamp(min=0.1)
     light = ratio.mean(1, keepdim=True)
     return light[:, 0], (ratio / light.clamp(min=0.05) - 1.0).abs().amax(1)
-
-
-def _rounding(body: BodyModel, normals: torch.Tensor) -> torch.Tensor:
-    """(V,) shading of hands: backs and palms face the light more often than the sides of fingers, which set them apart."""
-    shade = torch.ones(len(normals))
-    for side in ("left", "right"):
-        hand, nails = body.part(f"{side}_hand") > 0.5, body.part("nails") > 0.5
-        nails = nails & hand
-        if nails.any():
-            back = functional.normalize(normals[nails].mean(0), dim=0)
-            shade[hand] = 1.0 - _SIDES * (1.0 - (normals[hand] @ back).abs())
-    return shade
-
-
-def _hollows(rest: torch.Tensor, normals: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """(V,) shading of the vertices in ``mask``, else 1: darker where the surface around rises, as between fingers."""
-    shade = torch.ones(len(rest))
-    for side in (rest[:, 0] > 0, rest[:, 0] <= 0):
-        chosen = torch.nonzero(mask & side)[:, 0]
-        if not len(chosen):
-            continue
-        step = rest[chosen] - rest[chosen, None]  # (n, n, 3), from row to column
-        distance = step.norm(dim=-1).clamp(min=1e-6)
-        weight = torch.exp(-((distance / 0.012) ** 2))
-        rise = ((step * normals[chosen][:, None]).sum(-1) / distance).clamp(min=0.0)
-        shade[chosen] = 1.04 - 0.9 * (rise * weight).sum(1) / weight.sum(1)
-    return shade
 
 
 def hair_strands(direction: torch.Tensor) -> torch.Tensor:

@@ -25,8 +25,9 @@ from avatarkit.appearance.color_priors import (
     tooth_gaps,
 )
 from avatarkit.appearance.fabric import Fabric
+from avatarkit.appearance.hand_map import NO_HAND, hand_coordinates, hand_shading
 from avatarkit.appearance.parsing import LABELS, parse, vertex_labels
-from avatarkit.appearance.skin import bare_surface, skin_color
+from avatarkit.appearance.skin import bare_surface, hem, skin_color
 from avatarkit.appearance.visibility import FACING, LOOKUP, TRUST, PhotoMaps
 from avatarkit.geometry.mesh_graph import (
     REGIONS,
@@ -38,7 +39,6 @@ from avatarkit.geometry.mesh_graph import (
     screened_poisson,
     smoothstep,
     surface_regions,
-    vertices_below,
 )
 from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.types.mesh import barycentric, vertex_normals
@@ -53,8 +53,7 @@ _WORN, _HEM = 0.45, 0.05  # bareness of clothes at most; half the width of the b
 _SHOWS = 0.7  # probability from which a pixel is an example of its garment
 _LEAST_BARE = 40  # vertices of a patch of bare skin: clothes, too, are skin-colored here and there
 _ARM = "upper_arm", "forearm", "hand"
-_FINGERS = "thumb", "index", "middle", "ring", "pinky"
-_CUFF, _COVERED = 10, 0.35  # rings of a palm's vertices that a sleeve may cover, and their bareness at most
+_CUFF_SEEN, _CUFF_END = 3.0, 0.45  # vertices of a palm that show cloth, from which a sleeve covers some; palms that it may cover
 _TOUCHING = 0.02  # meters off a forearm up to which it hides the trunk
 _AROUND_EYE = 8  # rings of vertices around the lids whose skin tells theirs
 _BEYOND = 1e-3  # pull of expected colors on the other side of a hem
@@ -76,12 +75,14 @@ class Paint:
         confidence: (n,) 0 to 1: 1 = seen frontally, well inside of every border; little where completed.
         seen: (n,) bool, the color is the photo's own.
         shown: (n,) 0 to 1, the photo shows the point, whatever its colors are worth there: 0 = hidden or seen edge-on.
+        hand: (n,) bool, skin of hands.
     """
 
     rgb: torch.Tensor
     confidence: torch.Tensor
     seen: torch.Tensor
     shown: torch.Tensor
+    hand: torch.Tensor
 
 
 class _Layers(NamedTuple):
@@ -90,7 +91,8 @@ class _Layers(NamedTuple):
     Attributes:
         skin, worn: (n, 3) colors of bare skin and of clothes there. light: (n, 3) difference to the mirror image.
         direction: (n, 3) on eyes and scalp, from the ball's center. usual: (n, 3) expected color.
-        eye, scalp, teeth, cloth: (n,) 0 or 1. arc: (n,) meters along the row of teeth. bareness: (n,) see ``PhotoPainter``.
+        hand: (n, 5) of ``hand_coordinates``. eye, scalp, teeth, cloth: (n,) 0 or 1. arc: (n,) meters along the row of teeth.
+        bareness: (n,) see ``PhotoPainter``.
     """
 
     skin: torch.Tensor
@@ -98,6 +100,7 @@ class _Layers(NamedTuple):
     direction: torch.Tensor
     usual: torch.Tensor
     worn: torch.Tensor
+    hand: torch.Tensor
     eye: torch.Tensor
     scalp: torch.Tensor
     teeth: torch.Tensor
@@ -106,13 +109,13 @@ class _Layers(NamedTuple):
     bareness: torch.Tensor
 
     def table(self) -> torch.Tensor:
-        """(n, 21) all of it side by side, to be interpolated at once."""
+        """(n, 26) all of it side by side, to be interpolated at once."""
         return torch.cat([x if x.ndim == 2 else x[:, None] for x in self], 1)
 
     @classmethod
     def of(cls, table: torch.Tensor) -> _Layers:
         """Take what ``table`` put side by side apart."""
-        return cls(*table[:, :15].split(3, 1), *table[:, 15:].unbind(1))
+        return cls(*table[:, :15].split(3, 1), table[:, 15:20], *table[:, 20:].unbind(1))
 
 
 class PhotoPainter:
@@ -137,6 +140,7 @@ class PhotoPainter:
         self._lids = dilate(body.part("eyelids") > 0.5, body.faces, 3) | (self.folded > FOLDED)
         self.labels = labels = vertex_labels(body, subject.params.shape)
         self._uv = _uv_in_meters(body, self._rest, labels)
+        self._hand = hand_coordinates(body, subject.params)
         self.parsing = parse(subject, self.vertices, labels, body, renderer)
         self._photo = PhotoMaps(subject, self.vertices, body.faces, self.regions, labels, self.parsing, renderer)
         clear = matte.alpha * ~self._photo.covered  # a hand before clothes does not bare them
@@ -144,7 +148,7 @@ class PhotoPainter:
         bare = bare_surface(body, self.vertices, subject.camera, clear, skin, renderer.meshes)
         self._bare = remove_small_components(bare > 0.5, mesh_edges(body.faces), _LEAST_BARE)
         bare_hands = not self.parsing.gloved and bool((self.parsing.skin > 0.5).any())
-        cuffs = {side: _cuff(subject, body, self._bare, bare, side) for side in ("left", "right") if bare_hands}
+        cuffs = {side: self._cuff(subject, body, side) for side in ("left", "right") if bare_hands}
         for side, cuff in cuffs.items():
             self.regions[cuff], labels[cuff] = REGIONS.index("clothes"), LABELS.index(f"{side}_forearm")
         if any(cuff.any() for cuff in cuffs.values()):
@@ -172,11 +176,31 @@ class PhotoPainter:
         hands = (self.regions == REGIONS.index("hands")) & (self.bareness > 0.5) & (body.part("nails") < 0.5)
         direct[hands, TRUST] *= like_shaded(color[hands], expected.hand)  # what shines between fingers is not theirs
         limbs = (self.regions == REGIONS.index("clothes")) & self._bare
-        self._naked = (limbs | hands).float()
+        self._naked, self._bare_hands = (limbs | hands).float(), hands
         direct[limbs, TRUST] *= like_shaded(color[limbs], expected.color[limbs], DEEP_SHADE)
         self._attributes = torch.cat([direct, direct[mirror]], 1)
         self._fill(body, direct, expected)
         self._fabrics = self._find_fabrics(subject, body)
+
+    def _cuff(self, subject: Subject, body: BodyModel, side: str) -> torch.Tensor:
+        """(V,) bool, vertices of a found hand that the sleeve covers: clothes that go on from the forearm.
+
+        The sleeve ends at one place all around the hand, before the root of its thumb, where the photo shows cloth and then skin.
+        """
+        hand = body.part(f"{side}_hand") > 0.5
+        sleeve = limb(body, f"{side}_hand", outer=True) & ~hand & ~self._bare
+        palm = hand & (self._hand[:, 0] > NO_HAND) & (self._hand[:, 0] < 0)
+        if not subject.quality.visible.get(f"{side}_hand", True) or not (sleeve.any() and palm.any()):
+            return torch.zeros_like(hand)
+        normals, all_of_it = vertex_normals(self.vertices, body.faces), torch.ones(len(palm))
+        at = self._photo.lookup(self.vertices, normals, all_of_it, self.regions)[palm]
+        grid, skin = at[None, None, :, :2], self.parsing.skin[None, None]
+        bare = functional.grid_sample(skin, grid, padding_mode="border", align_corners=False)[0, 0, 0]
+        up, seen = self._hand[palm, 2], self._photo.shown(at)
+        end = hem(up, bare, seen, _CUFF_SEEN)
+        if end is None or float((seen * (1.0 - bare))[up <= end].sum()) < _CUFF_SEEN:
+            return torch.zeros_like(hand)
+        return palm & (self._hand[:, 2] <= min(end, _CUFF_END))
 
     def _find_fabrics(self, subject: Subject, body: BodyModel) -> list[tuple[torch.Tensor, Fabric]]:
         """Return what each garment looks like close up, and on which triangles (F,) bool it is worn."""
@@ -224,6 +248,8 @@ class PhotoPainter:
         pair = region[edges].sort(1).values
         conductance = torch.where(pair[:, 0] == pair[:, 1], 1.0, 0.02)
         conductance[(pair[:, 0] == REGIONS.index("clothes")) & (pair[:, 1] == REGIONS.index("skin"))] = 1.0  # a bare neck
+        wrist = self._naked[edges].bool().all(1) & (region[edges] == REGIONS.index("hands")).any(1)
+        conductance[wrist] = 1.0
         # Light differs a little between the sides; where they differ much, one of them shows something else.
         difference = color - other
         alike = torch.minimum(seen, other_seen) * torch.exp(-(difference.norm(dim=1) / 0.25).square())
@@ -264,7 +290,7 @@ class PhotoPainter:
         teeth = region == REGIONS.index("teeth")
         arc = torch.where(teeth, dental_arc(self._rest, teeth), 0.0)
         flags = (x.float() for x in (eye, scalp, teeth, arc, cloth, self.bareness))
-        layers = _Layers(skin, light, direction, expected.color, cloths, *flags)
+        layers = _Layers(skin, light, direction, expected.color, cloths, self._hand, *flags)
         self._below = layers.table()
         self._eyes = self._estimate_eyes(direction, expected)
         self._strand_contrast = self._measure_strands()
@@ -329,6 +355,7 @@ class PhotoPainter:
         rgb, seen = self._photo.look(at)
         seen = seen * self._suit(face_index, weights, rgb, DEEP_SHADE)
         own = smoothstep(seen, 0.02, 0.35)
+        hand = barycentric(self._bare_hands[:, None].float(), triangles, weights)[:, 0] > 0.5
         confidence = seen.clone()
         lacking = torch.nonzero(own < 1.0)[:, 0]
         if len(lacking):
@@ -336,7 +363,7 @@ class PhotoPainter:
             share = own[lacking]
             rgb[lacking] = share[:, None] * rgb[lacking] + (1.0 - share)[:, None] * below
             confidence[lacking] = share * seen[lacking] + (1.0 - share) * trust
-        return Paint(rgb.clamp(0.0, 1.0), confidence, seen > 0.2, self._photo.shown(at))
+        return Paint(rgb.clamp(0.0, 1.0), confidence, seen > 0.2, self._photo.shown(at), hand)
 
     def _paint_below(self, face_index: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Completed colors (n, 3) and their confidence (n,)."""
@@ -348,14 +375,14 @@ class PhotoPainter:
         for where, fabric in self._fabrics:
             mine = where[face_index]
             worn[mine] += fabric(place[mine])
-        base = torch.lerp(worn, at.skin, smoothstep(at.bareness, 0.5 - _HEM, 0.5 + _HEM)[:, None])
+        base = torch.lerp(worn, at.skin * hand_shading(at.hand), smoothstep(at.bareness, 0.5 - _HEM, 0.5 + _HEM)[:, None])
         direction = functional.normalize(at.direction, dim=-1)
         base = base * (1.0 + self._strand_contrast * at.scalp * hair_strands(direction))[:, None]
         base = base * (1.0 - at.teeth * tooth_gaps(at.arc))[:, None]
         base = torch.where(at.eye[:, None] > 0.5, self._eyes(direction), base)
         color = color + at.light
         odd = at.cloth * smoothstep((color - at.usual).norm(dim=1), *_ONE_SIDED)
-        copied = smoothstep(seen, 0.05, 0.5) * (at.eye <= 0.5) * (1.0 - odd)
+        copied = smoothstep(seen, 0.05, 0.5) * (at.eye <= 0.5) * (1.0 - odd) * self._suit(face_index, weights, color)
         rgb = copied[:, None] * color + (1.0 - copied)[:, None] * base
         return rgb, copied * _MIRRORED * seen + (1.0 - copied) * _SPREAD
 
@@ -376,23 +403,6 @@ def _vertex_trust(subject: Subject, body: BodyModel, regions: torch.Tensor) -> t
     for name in ("mouth", "tongue"):
         trust[regions == REGIONS.index(name)] = 0.0
     return trust
-
-
-def _cuff(subject: Subject, body: BodyModel, naked: torch.Tensor, bare: torch.Tensor, side: str) -> torch.Tensor:
-    """(V,) bool, vertices of a found hand that the sleeve covers: clothes that go on from the forearm.
-
-    Args:
-        naked: (V,) bool, bare skin. bare: (V,) 0 to 1, how likely the surface is bare skin.
-    """
-    hand = body.part(f"{side}_hand") > 0.5
-    sleeve = limb(body, f"{side}_hand", outer=True) & ~hand & ~naked
-    if not subject.quality.visible.get(f"{side}_hand", True) or not sleeve.any():
-        return torch.zeros_like(hand)
-    palm = hand & ~vertices_below(body, *(f"{side}_{finger}1" for finger in _FINGERS)) & (bare < _COVERED)
-    reached = sleeve
-    for _ in range(_CUFF):
-        reached = reached | dilate(reached, body.faces, 1) & palm
-    return reached & hand
 
 
 def _folded_away(subject: Subject, body: BodyModel) -> torch.Tensor:

@@ -11,7 +11,7 @@ from avatarkit.types.camera import Camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
 
-__all__ = ["bare_surface", "skin_color", "skin_likeness"]
+__all__ = ["bare_surface", "hem", "skin_color", "skin_likeness"]
 
 _SPREAD = 0.018  # of chromaticity, at least
 _DARKEST, _LIGHTEST = -1.4, 0.7  # natural logarithm of brightness, against the face
@@ -125,9 +125,9 @@ def bare_surface(
             on_limb = limb(body, part) & ~tip
             along[on_limb] = _along(rest[on_limb], rest[tip])
         limbs = torch.nonzero(~along.isnan())[:, 0]
-        hem = _hem(along[limbs], value[limbs], known[limbs])
-        if hem is not None:
-            value[limbs], known[limbs] = (0.5 + (along[limbs] - hem) / (2 * _HEM)).clamp(0.0, 1.0), _SURE
+        end_of_cloth = hem(along[limbs], value[limbs], known[limbs], _LEAST_SEEN)
+        if end_of_cloth is not None:
+            value[limbs], known[limbs] = (0.5 + (along[limbs] - end_of_cloth) / (2 * _HEM)).clamp(0.0, 1.0), _SURE
     edges = mesh_edges(body.faces)
     prior = torch.zeros(len(vertices), 1)
     weak = torch.full((len(vertices),), _DRESSED)
@@ -140,14 +140,15 @@ def _along(points: torch.Tensor, tip: torch.Tensor) -> torch.Tensor:
     return (points - tip.mean(0)) @ toward
 
 
-def _hem(along: torch.Tensor, bare: torch.Tensor, weight: torch.Tensor) -> float | None:
-    """Where on a pair of limbs cloth ends; None where too little of them was seen.
+def hem(along: torch.Tensor, bare: torch.Tensor, weight: torch.Tensor, least_seen: float) -> float | None:
+    """Where on limbs cloth ends: the place that fewest points contradict. None where less than ``least_seen`` of them was seen.
 
     Args:
-        along: (n,) meters towards the end of the limb.
+        along: (n,) how far points are toward the end of the limb.
         bare: (n,) 0 to 1, with weight (n,).
+        least_seen: sum of the weights.
     """
-    if float(weight.sum()) < _LEAST_SEEN:
+    if float(weight.sum()) < least_seen:
         return None
     along, order = along.sort()
     wrong = torch.cumsum((weight * (2.0 * bare - 1.0))[order], 0)  # skin that would be covered, less cloth that would be

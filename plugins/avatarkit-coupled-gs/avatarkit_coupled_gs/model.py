@@ -41,6 +41,8 @@ _OPACITY = 0.99
 _HIDDEN = 10.0  # how many times smoother solved colors are that the photo does not show, as ``LaplacianConfig.unseen``
 _AROUND_EYES = 8  # rings of vertices
 _LASHES = 0.7  # how much darker lashes are than what they lie on
+_SHADE, _LIGHT = 0.45, 1.5  # how dark and how bright skin of hands may become against its first color: beside it lie other things
+_LEAST_SHOWN = 0.1  # below which the photo says nothing about a Gaussian
 _LIMBS = "upper_arm", "forearm", "hand", "leg"
 _FIXED = ("shape", "triangles", "weights", "seed_offset", "seed_joints", "seed_weights")
 
@@ -77,6 +79,7 @@ class CoupledAvatar:
         self._constants: dict[str, tuple[list[tuple[torch.Tensor, int]], tuple[torch.Tensor, ...]]] = {}
         self._held: torch.Tensor | None = None  # (N, 1) bool, Gaussians of eyes and lids
         self._darker: torch.Tensor | None = None  # (N, 1) how much darker solved colors may become
+        self._bounds: tuple[torch.Tensor, torch.Tensor] | None = None  # (N, 3) each, of sh0
         self._taught = torch.full((1, 1), config.label_color)
         self.hidden: torch.Tensor | None = None  # (N, 1) 0 to 1, what labels show and the photo does not; None: they know no more
 
@@ -110,7 +113,15 @@ class CoupledAvatar:
             scale = torch.cat([scale, seeds.scale])
             texel = torch.cat([texel, torch.full((len(seeds.face), 3), -1)])
             confidence, shown = (torch.cat([t, torch.ones(len(seeds.face))]) for t in (confidence, shown))
+        shown = torch.where(shown < _LEAST_SHOWN, 0.0, shown)
         self.photo_confidence, self._shown = confidence, shown[:, None]
+        skin = torch.zeros(len(color), 1, dtype=torch.bool)
+        skin[: len(binding), 0] = paint.hand
+        darkest, brightest = ((share * color - 0.5) / _SH0 for share in (_SHADE, _LIGHT))
+        self._bounds = (
+            torch.where(skin, darkest, -torch.inf).to(self.device),
+            torch.where(skin, brightest, torch.inf).to(self.device),
+        )
         self.hidden = None if known else 1 - self._shown
         self._absent = self._undetected_hands(subject)
         self._absent[: len(binding)] &= ~paint.seen
@@ -239,7 +250,11 @@ class CoupledAvatar:
     def colors(self, share: torch.Tensor) -> torch.Tensor:
         """(N, 3) sRGB, of which a ``share`` (N, 1), 0 to 1, learns."""
         learning = share if self._held is None else torch.where(self._held, 0.0, share)
-        return torch.add(self.sh0.new_tensor(0.5), _learning(self.sh0, learning), alpha=_SH0)
+        return torch.add(self.sh0.new_tensor(0.5), self._possible(_learning(self.sh0, learning)), alpha=_SH0)
+
+    def _possible(self, sh0: torch.Tensor) -> torch.Tensor:
+        """(N, 3) zeroth harmonics, of which skin keeps within what shade and light can make of it."""
+        return sh0 if self._bounds is None else sh0.clamp(*self._bounds)
 
     def _learnt_outside_eyes(self, x: torch.Tensor) -> torch.Tensor:
         """(N, ...) of which eyes and lids do not learn."""
@@ -335,6 +350,7 @@ class CoupledAvatar:
     def state(self) -> dict[str, torch.Tensor]:
         """All tensors; integers as int32."""
         out = {k: getattr(self, k).detach().cpu().contiguous().clone() for k in (*self._learnt, *_FIXED)}
+        out["sh0"] = self._possible(self.sh0.detach()).cpu().contiguous().clone()
         out["triangles"], out["seed_joints"] = out["triangles"].int(), out["seed_joints"].int()
         return out
 

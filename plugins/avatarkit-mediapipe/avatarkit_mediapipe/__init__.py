@@ -23,7 +23,7 @@ def register_keypoint_detectors(register: Register) -> None:
         summary="33 body, 478 face and 2 x 21 hand landmarks; CPU, nothing to download",
         needs=Needs(modules=("cv2", "numba", "scipy")),
         license=LICENSE,
-        revision=5,
+        revision=6,
     )
 
 

@@ -25,6 +25,7 @@ TURNS = (0.0, -0.4, 0.4)  # radians: half hidden hands are often only believed f
 SURE = 0.88  # score at which no other region is tried
 MIN_VISIBILITY = 0.2  # of the body's wrist, for a second look; hidden hands often get 0.1
 MAX_WRIST_DISTANCE = 0.4  # between the body's wrist and the hand's, in head heights
+MISREAD = 0.2  # hand sizes off the body's wrist from which a hand that begins nearer to the elbow is a forearm, taken for one
 MIN_SIZE, MAX_SIZE = 0.25, 2.0  # of a hand, in head heights
 MIN_INSIDE = 0.25  # part of a hand's points that is in the picture
 MAX_DRIFT = 0.12  # of landmarks when the model is run again, in hand sizes
@@ -82,7 +83,7 @@ class HandFinder:
         """
         hands: dict[str, Hand] = {}
         for side, arm in ARMS.items():
-            found = self._settle(image, hand_roi(before[side].points), pose[arm[2]], head) if side in before else None
+            found = self._settle(image, hand_roi(before[side].points), pose, arm, head) if side in before else None
             if found is None and _may_be_seen(image, pose, visibility, arm, head):
                 found = self._first_look(image, pose, arm, head)
                 if found is None and second_look:
@@ -93,7 +94,7 @@ class HandFinder:
 
     def _first_look(self, image: np.ndarray, pose: np.ndarray, arm: tuple[int, ...], head: float) -> Hand | None:
         """Return a hand at the body model's wrist and fingers."""
-        return self._settle(image, hand_region(image, _arm_roi(pose, arm)), pose[arm[2]], head)
+        return self._settle(image, hand_region(image, _arm_roi(pose, arm)), pose, arm, head)
 
     def _second_look(
         self, image: np.ndarray, pose: np.ndarray, arm: tuple[int, ...], head: float, sizes: tuple[float, ...]
@@ -102,19 +103,20 @@ class HandFinder:
         best: Hand | None = None
         for region in self._palm_regions(image, pose, arm, head, sizes):
             for turn in TURNS if len(sizes) > 1 else TURNS[:1]:
-                hand = self._settle(image, replace(region, rotation=region.rotation + turn), pose[arm[2]], head)
+                hand = self._settle(image, replace(region, rotation=region.rotation + turn), pose, arm, head)
                 if hand is not None and (best is None or hand.score > best.score):
                     best = hand
                 if best is not None and best.score > SURE:
                     return best
         return best
 
-    def _settle(self, image: np.ndarray, roi: Roi, wrist: np.ndarray, head: float) -> Hand | None:
+    def _settle(self, image: np.ndarray, roi: Roi, pose: np.ndarray, arm: tuple[int, ...], head: float) -> Hand | None:
         """Run the hand model until its landmarks ask for the region that they came from.
 
         None where it is no hand.
         """
         height, width = image.shape[:2]
+        elbow, wrist = pose[list(arm[1:3])]
         points, drift, distance = None, math.inf, math.inf
         for _ in range(3):
             new = hand_landmarks(image, roi)
@@ -125,7 +127,8 @@ class HandFinder:
             distance = float(np.linalg.norm(new[0] - wrist)) / head
             # a hand held toward the camera is large, and its wrist may be further from the body's guess
             near = distance < MAX_WRIST_DISTANCE * max(1.0, size / head) * (1.5 if points is None else 1.0)
-            if not (MIN_SIZE * head < size < MAX_SIZE * head and inside > MIN_INSIDE and near):
+            misread = MISREAD * size < distance * head and np.linalg.norm(new[0] - elbow) < distance * head
+            if not (MIN_SIZE * head < size < MAX_SIZE * head and inside > MIN_INSIDE and near) or misread:
                 return None
             if points is not None:
                 drift = float(np.abs(new - points).mean()) / size

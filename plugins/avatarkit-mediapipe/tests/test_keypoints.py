@@ -16,6 +16,7 @@ from skimage import data
 from avatarkit.errors import InputError
 from avatarkit.interfaces import Context, KeypointDetector
 from avatarkit.types.keypoints import Keypoints
+from avatarkit_mediapipe import hands
 from avatarkit_mediapipe.config import KeypointConfig
 from avatarkit_mediapipe.detector import OTHER_SIDE, MediaPipeKeypoints, _sides_swapped
 from avatarkit_mediapipe.hands import Hand, _without_doubles, hand_roi
@@ -270,3 +271,24 @@ def test_left_and_right_do_not_change_places_within_a_frame() -> None:
     in_profile = before * [0.0, 1.0, 1.0]
     assert not _sides_swapped(in_profile[OTHER_SIDE], in_profile)  # nothing to tell them apart: as the detector says
     np.testing.assert_array_equal(moved[OTHER_SIDE][OTHER_SIDE], moved)
+
+
+def test_a_forearm_is_not_taken_for_a_hand(monkeypatch):
+    start = np.zeros(2)
+
+    def landmarks(image, roi):
+        rows = np.stack([np.linspace(0, 80, 21), np.linspace(0, 30, 21)], 1)
+        return rows + start
+
+    monkeypatch.setattr(hands, "hand_landmarks", landmarks)
+    image, pose, arm = np.zeros((300, 300, 3), np.uint8), np.zeros((33, 2)), hands.ARMS["left"]
+    pose[arm[1]], pose[arm[2]] = (60, 100), (120, 120)
+    finder = hands.HandFinder.__new__(hands.HandFinder)
+    look = hands.Roi(120.0, 120.0, 100.0, 0.0)
+    start[:] = pose[arm[2]]
+    assert finder._settle(image, look, pose, arm, 200.0) is not None
+    start[:] = pose[arm[1]]
+    assert finder._settle(image, look, pose, arm, 200.0) is None
+    pose[arm[1]] = pose[arm[2]] + 4  # a forearm that points at the camera: which end is nearer tells nothing
+    start[:] = pose[arm[2]] + 3
+    assert finder._settle(image, look, pose, arm, 200.0) is not None
