@@ -188,6 +188,23 @@ def test_laplacian_is_zero_for_what_is_smooth(avatar, subject, context):
     assert loss(_step(avatar, subject, context)).item() > 1e-3
 
 
+def test_hands_keep_the_colors_that_shade_makes_of_skin(subject, context):
+    avatar = CoupledAvatar(CoupledConfig(resolution=64), context)
+    avatar.create(subject, [])
+    low, high = avatar._bounds
+    hand = low.isfinite().all(1)
+    assert hand.any() and not hand.all()
+    painted = avatar.colors(torch.ones(1, 1)).detach().clone()
+    with torch.no_grad():
+        avatar.sh0.fill_(-10.0)  # black, as a sleeve beside the hand
+    assert torch.allclose(avatar.colors(torch.ones(1, 1))[hand], 0.45 * painted[hand], atol=1e-5)
+    assert (avatar.colors(torch.ones(1, 1))[~hand] < 0).all()
+    stored, now = avatar.state(), avatar.colors(torch.ones(1, 1)).detach()
+    played = CoupledAvatar(CoupledConfig(resolution=64), context)
+    played.load(stored)
+    assert torch.equal(played.colors(torch.ones(1, 1)).detach(), now)
+
+
 def test_hands_are_held_smoother_than_the_rest(avatar, subject, context):
     """Single Gaussians that leave a hand cost more than as many that leave the trunk."""
 
