@@ -50,20 +50,15 @@ def closed_form_alpha(
     number = np.full(fixed.size, -1)
     number[unknown] = np.arange(unknown.size)
     weights = _laplacian_rows(image, fixed, unknown, number, epsilon)
-    step = image.shape[1]
-    rows, columns, entries = [], [], []
+    neighbors = unknown[:, None] + np.array([dy * image.shape[1] + dx for dy, dx in REACH])
+    columns = number[neighbors]
+    free = columns >= 0
     pull = np.pad(prior_weight.astype(np.float64), 2, mode="edge").ravel()[unknown]
     right = pull * values.ravel()[unknown]
-    for k, (dy, dx) in enumerate(REACH):
-        neighbor = unknown + dy * step + dx
-        free = number[neighbor] >= 0
-        rows.append(np.flatnonzero(free))
-        columns.append(number[neighbor[free]])
-        entries.append(weights[free, k])
-        right -= np.where(free, 0.0, weights[:, k] * values.ravel()[neighbor])
-    matrix = scipy.sparse.csc_matrix(
-        (np.concatenate(entries), (np.concatenate(rows), np.concatenate(columns))), shape=(unknown.size,) * 2
-    )
+    for k in range(len(REACH)):
+        right -= np.where(free[:, k], 0.0, weights[:, k] * values.ravel()[neighbors[:, k]])
+    starts = np.concatenate([[0], free.sum(1).cumsum()])  # neighbors are numbered row by row, so that columns are in order
+    matrix = scipy.sparse.csr_matrix((weights[free], columns[free], starts), shape=(unknown.size,) * 2).tocsc()
     matrix += scipy.sparse.diags(pull, format="csc")
     solution = scipy.sparse.linalg.splu(
         matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
