@@ -115,7 +115,8 @@ class _Layers(NamedTuple):
     @classmethod
     def of(cls, table: torch.Tensor) -> _Layers:
         """Take what ``table`` put side by side apart."""
-        return cls(*table[:, :15].split(3, 1), table[:, 15:20], *table[:, 20:].unbind(1))
+        columns = [*table[:, :15].split(3, 1), table[:, 15:20], *table[:, 20:].unbind(1)]
+        return cls(*columns)
 
 
 class PhotoPainter:
