@@ -191,7 +191,7 @@ def test_laplacian_is_zero_for_what_is_smooth(avatar, subject, context):
 def test_hands_keep_the_colors_that_shade_makes_of_skin(subject, context):
     avatar = CoupledAvatar(CoupledConfig(resolution=64), context)
     avatar.create(subject, [])
-    low, high = avatar._bounds
+    low, _ = avatar._bounds
     hand = low.isfinite().all(1)
     assert hand.any() and not hand.all()
     painted = avatar.colors(torch.ones(1, 1)).detach().clone()
