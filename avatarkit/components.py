@@ -84,6 +84,7 @@ class Components:
         progress: receives progress reports of components.
         foreign: whether the recipe comes with an avatar from an unknown source: options that concern the machine (see
             ``options.Machine``) are ignored, and this machine's defaults apply.
+        scratch: see ``Context``.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Components:
         seed: int = 0,
         progress: Progress | None = None,
         foreign: bool = False,
+        scratch: Path | None = None,
     ) -> None:
         if registry is None:
             from avatarkit.registry import Registry
@@ -104,7 +106,7 @@ class Components:
         self.recipe, self.registry, self.foreign = recipe, registry, foreign
         self.device = device if isinstance(device, torch.device) else resolve_device(device)
         self.progress = progress or SilentProgress()
-        self.context = Context(self.device, seed, cache_folder(), cast(GetComponent, self.get), self._tell)
+        self.context = Context(self.device, seed, cache_folder(), cast(GetComponent, self.get), self._tell, scratch=scratch)
         self._made: dict[str, Any] = {}
         self._makers: list[ComponentSpec] = []
 

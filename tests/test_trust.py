@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,12 +17,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import avatarkit
 from avatarkit.config import Recipe
 from avatarkit.errors import ConfigError, InputError
+from avatarkit.io.consent import read_consent
 from avatarkit.registry import Registry
-from avatarkit.storage.bundle import write_bundle
+from avatarkit.storage.bundle import read_manifest, write_bundle
+from avatarkit.utils.text import shortened
 from avatarkit_cli.main import app
-from avatarkit_cli.trust.consent import read_consent
 from avatarkit_cli.trust.ledger import bundled, entries_of, require_commercial
 from avatarkit_cli.trust.mark import marked
 
@@ -68,23 +73,52 @@ GOOD = 'person = "Ada"\nscope = ["private"]\n'
         (GOOD + 'until = "soon"', "until must be a day, as in until = 2027-12-31"),
         (GOOD + "until = 2030", "until must be a day"),
         (GOOD + "given = 2030-01-02\nuntil = 2030-01-01", "ends (2030-01-01) before it begins (2030-01-02)"),
-        (GOOD + 'evidence = "none.pdf"', "there is no evidence"),
+        (GOOD + 'evidence = "none.pdf"', "There is no evidence"),
         (GOOD + "evidence = 3", "evidence must be the name of a file"),
         (GOOD + f'note = "{"x" * 3000}"', "note must be text of at most 2000 characters"),
         ("person = ", "is not TOML"),
         ("a" + ".a" * 5000 + " = 1", "is not TOML|is unknown"),
+        (f'"{"x" * 9000}" = 1', "is unknown"),
+        (GOOD + f'evidence = "{"x" * 5000}"', "cannot be read: File name too long"),
+        (GOOD + 'evidence = "."', "is a folder"),
+        (GOOD + "until = 12:00:00", "until must be a day"),
     ],
 )
 def test_a_wrong_record_is_one_sentence(text: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises((ConfigError, InputError)) as caught:
         read_consent(write(tmp_path, text))
     assert any(part in str(caught.value) for part in sentence.split("|")), caught.value
-    assert len(str(caught.value)) < 500
+    assert len(shortened(str(caught.value).replace("x" * 5000, "x"), 2000)) < 500
 
 
-def test_a_record_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="There is no record of consent .*none.toml"):
-        read_consent(str(tmp_path / "none.toml"))
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("none.toml", "There is no record of consent"), ("x" * 300 + ".toml", "File name too long"), ("folder.toml", "is a folder"),
+     ("large.toml", "may have at most 1 MB")],
+)  # fmt: skip
+def test_a_record_that_cannot_be_read_is_one_sentence(name: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "large.toml").write_bytes(b"#" * (2 << 20))
+    with pytest.raises(InputError, match=sentence):
+        read_consent(str(tmp_path / name))
+
+
+def test_a_record_may_begin_with_the_mark_that_editors_on_windows_write(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(GOOD, encoding="utf-8-sig")
+    assert read_consent(tmp_path / "c.toml")["person"] == "Ada"
+
+
+def test_fields_from_python_are_checked_as_those_of_a_file(tmp_path: Path) -> None:
+    assert read_consent({"person": "Ada", "scope": ["private"]})["text"] == "Ada agrees to private use."
+    for fields, sentence in (({"until": "31.12.2025"}, "consent: until must be a day"), ({"untill": "2025-12-31"}, "is unknown")):
+        with pytest.raises(ConfigError, match=sentence):
+            avatarkit.build(sample="portrait", consent={"person": "Ada", "scope": ["private"], **fields})
+
+
+def test_a_day_that_cannot_be_compared_is_a_fault_of_the_manifest(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "a.avatar", {"box": torch.zeros(4)}, {"consent_record": {"until": "31.12.2025"}})
+    with pytest.raises(InputError, match="consent_record.until = '31.12.2025', a day such as 2027-12-31 is expected"):
+        read_manifest(tmp_path / "a.avatar")
 
 
 # -------------------------------------------------------------------------------------------------------------- licenses
@@ -157,6 +191,8 @@ def test_the_spdx_document_of_an_avatar_holds_whatever_its_manifest_says(tmp_pat
     result = run("licenses", tmp_path / "a.avatar", "--spdx")
     assert result.exit_code == 0, result.output
     assert {p["name"] for p in json.loads(result.stdout)["packages"]} == {"a.avatar", "loss/x (code)", "loss/x (weights)"}
+    root = next(p for p in json.loads(result.stdout)["packages"] if p["name"] == "a.avatar")
+    assert root.get("licenseDeclared", "NOASSERTION") == "NOASSERTION"  # our license is not that of somebody's looks
 
 
 def test_what_is_bundled_is_in_the_notices() -> None:
@@ -183,15 +219,24 @@ def test_entries_stand_once() -> None:
 # -------------------------------------------------------------------------------------------------------------- cleaning
 
 
+STAGE = f"tracking-{'0f' * 8}"
+OURS = (
+    "cache/anny/tables-1-2.safetensors", "cache/weights-digests.json", f"cache/scratch/wan/{'0f' * 16}/tile_000001.safetensors",
+    f"a.avatar/cache/{STAGE}/photo", "a.avatar/cache/scratch/wan/0f/tile", f".b.avatar.work/{STAGE}.partial/photo",
+)  # fmt: skip
+THEIRS = (
+    "cache/weights/net.bin", "cache/keys/key.pem", "cache/plugins/mine.py", "cache/thesis.docx", "cache/anny/setup.py",
+    "cache/scratch/song.mid", "cache/wan/a.txt", "a.avatar/cache/notes.txt", "a.avatar/cache/holiday/a.jpg", ".mine.work/a.txt",
+)  # fmt: skip
+
+
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache folder with tables, weights and a key, and an avatar with stages."""
-    for name in ("cache/anny/tables.bin", "cache/weights/net.bin", "cache/keys/key.pem", "cache/plugins/mine.py"):
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).write_bytes(b"x" * 1000)
+    """A cache folder that is the user's own, too, an avatar with stages, and what a build left that was stopped."""
     write_bundle(tmp_path / "a.avatar", {"box": torch.zeros(4)}, {})
-    (tmp_path / "a.avatar" / "cache" / "tracking").mkdir(parents=True)
-    (tmp_path / "a.avatar" / "cache" / "tracking" / "photo").write_bytes(b"photo")
+    for name in (*OURS, *THEIRS):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x" * 1000)
     monkeypatch.setenv("AVATARKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -200,35 +245,60 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_clean_lists_and_frees_only_what_can_be_made_again(place: Path) -> None:
     result = run("clean")
     assert result.exit_code == 0
-    assert "stages of a.avatar, with the photo" in result.stdout
-    assert (place / "a.avatar" / "cache" / "tracking" / "photo").exists()
+    for name in ("a", "b"):
+        assert f"stages of {name}.avatar, with the photo" in result.stdout
+    assert all((place / name).exists() for name in OURS)
     result = run("clean", "--yes", "--json")
     assert json.loads(result.stdout)["freed"] is True
-    assert not (place / "a.avatar" / "cache").exists()
-    left = sorted(p.relative_to(place).as_posix() for p in (place / "cache").rglob("*") if p.is_file() and p.suffix != ".lock")
-    assert left == ["cache/keys/key.pem", "cache/plugins/mine.py", "cache/weights/net.bin"]
-    assert (place / "a.avatar" / "avatar.safetensors").exists()
+    left = {p.relative_to(place).as_posix() for p in place.rglob("*") if p.is_file() and p.suffix != ".lock"}
+    assert left == {*THEIRS, "a.avatar/avatar.safetensors", "a.avatar/manifest.json"}
+    assert not (place / ".b.avatar.work").exists()
+
+
+def test_clean_waits_for_no_build_and_takes_nothing_from_one(place: Path) -> None:
+    program = (
+        "import sys, pathlib; from avatarkit.utils.files import only_user\n"
+        "with only_user(pathlib.Path('b.avatar')): print('holds', flush=True); sys.stdin.read()"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", program], cwd=place, stdin=pipe, stdout=pipe, text=True) as build:
+        assert build.stdout is not None
+        assert build.stdout.readline() == "holds\n"
+        result = run("clean", "--yes")
+        assert (result.exit_code, "Another run is making" in result.stderr) == (2, True)
+        assert (place / ".b.avatar.work" / f"{STAGE}.partial" / "photo").exists()
+        build.communicate("")
+
+
+def test_clean_that_may_not_delete_says_so(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("shutil.rmtree", refuse)
+    result = run("clean", "--yes")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "may not be written or read: Permission denied" in result.stderr
 
 
 def test_clean_keeps_what_is_young_and_what_a_link_leads_to(place: Path) -> None:
     assert json.loads(run("clean", "--yes", "--json", "--older", "1").stdout)["kept"] == []
     week = time.time() - 8 * 86400
-    os.utime(place / "cache" / "anny" / "tables.bin", (week, week))
+    os.utime(place / OURS[0], (week, week))
     found = json.loads(run("clean", "--json", "--older", "7").stdout)
-    assert [Path(k["path"]).name for k in found["kept"]] == ["anny"]
+    assert [Path(k["path"]).name for k in found["kept"]] == ["tables-1-2.safetensors"]
     assert not found["freed"]
-    (place / "holiday").mkdir()
+    (place / "holiday" / STAGE).mkdir(parents=True)
     (place / "b.avatar").mkdir()
     (place / "b.avatar" / "manifest.json").write_bytes((place / "a.avatar" / "manifest.json").read_bytes())
     (place / "b.avatar" / "cache").symlink_to(place / "holiday")
     run("clean", "--yes")
-    assert (place / "holiday").is_dir()
+    assert (place / "holiday" / STAGE).is_dir()
 
 
 def test_clean_says_what_is_no_avatar(place: Path) -> None:
     result = run("clean", "nothing.avatar", "--yes")
     assert (result.exit_code, result.stderr) == (2, "avatarkit: There is no avatar nothing.avatar.\n")
-    assert (place / "cache" / "anny" / "tables.bin").exists()
+    assert (place / OURS[0]).exists()
 
 
 # ------------------------------------------------------------------------------------------------------------------ marks

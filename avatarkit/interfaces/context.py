@@ -87,6 +87,8 @@ class Context:
         progress: ``progress(message, fraction)`` tells the user what is being done; ``fraction`` is 0 to 1 or None.
         weights: ``weights(name)`` returns the file or folder of weights that the component names in ``Needs(weights=...)``. If
             they are missing, it raises ``MissingWeights`` with the command that gets them and their license.
+        scratch: folder for unfinished work that shows the person, inside the avatar that is built, so that it is erased with it;
+            None outside a build. ``labelling.scratch.scratch_folder`` says where to write then.
     """
 
     device: torch.device = torch.device("cpu")
@@ -95,3 +97,4 @@ class Context:
     get: GetComponent = field(default=_nothing)
     progress: Callable[..., None] = field(default=_silent)
     weights: Callable[[str], Path] = field(default=require_weights)
+    scratch: Path | None = None

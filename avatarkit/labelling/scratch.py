@@ -20,11 +20,21 @@ from avatarkit.interfaces import Context
 from avatarkit.storage.stage_cache import load_tensors, save_tensors
 from avatarkit.utils.leftovers import is_temporary
 
-__all__ = ["Scratch", "generate_in_tiles", "tile_seed", "tiles"]
+__all__ = ["Scratch", "generate_in_tiles", "scratch_folder", "tile_seed", "tiles"]
 
 log = logging.getLogger("avatarkit.labelling")
 
 _NAMES = re.compile(r"[a-z]+(_\d{6})?\.(safetensors|tmp)")
+
+
+def scratch_folder(context: Context, owner: str) -> Path:
+    """Return the folder of a component's unfinished work: inside the avatar that is built, else in the user's cache folder.
+
+    Args:
+        context: of the component.
+        owner: name of the component.
+    """
+    return (context.cache / "scratch" if context.scratch is None else context.scratch) / owner
 
 
 class Scratch:
@@ -60,7 +70,7 @@ class Scratch:
             array = isinstance(value, np.ndarray)
             digest.update(repr((value.dtype, value.shape)).encode() + value.tobytes() if array else repr(value).encode())
             digest.update(b"\0")
-        return cls(context.cache / "scratch" / owner / digest.hexdigest()[:32], every_seconds)
+        return cls(scratch_folder(context, owner) / digest.hexdigest()[:32], every_seconds)
 
     def due(self) -> bool:
         """Return whether the last saving is ``every_seconds`` ago."""

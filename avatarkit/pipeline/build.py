@@ -17,6 +17,7 @@ from avatarkit.components import Components, choose_recipe
 from avatarkit.config import Recipe
 from avatarkit.config.sections import LabelsConfig, PreviewConfig, TrainingConfig
 from avatarkit.errors import ConfigError
+from avatarkit.io.consent import read_consent
 from avatarkit.io.photo import read_photo, sample_photo
 from avatarkit.labelling.color_transfer import calibrated
 from avatarkit.labelling.retracking import retrack
@@ -40,7 +41,7 @@ from avatarkit.storage.serialization import (
     save_motions,
     save_subject,
 )
-from avatarkit.storage.stage_cache import Stage, Store, load_tensors, read_json, save_tensors, write_json
+from avatarkit.storage.stage_cache import SCRATCH, Stage, Store, load_tensors, read_json, save_tensors, write_json
 from avatarkit.tracking import fit_photo
 from avatarkit.training.callbacks import TrainingCallback
 from avatarkit.training.loop import LossFault, LossTerm, TrainingReport, applicable, train
@@ -84,7 +85,7 @@ def build(
     seed: int = 0,
     start: str | None = None,
     fresh: bool = False,
-    consent: str | Mapping[str, Any] | None = None,
+    consent: str | Path | Mapping[str, Any] | None = None,
     purpose: str = "",
     keep_photo: bool = False,
     person: int | None = None,
@@ -108,8 +109,7 @@ def build(
         seed: random seed; the same seed gives the same avatar.
         start: stage to run again, with all stages after it.
         fresh: run all stages again.
-        consent: what the person agreed to, for the manifest: text, or a record with ``text``, ``person``, ``scope`` (list),
-            ``given`` and ``until`` (dates as YYYY-MM-DD) and ``evidence`` (sha256 of a file).
+        consent: what the person agreed to: a text, a TOML file, or the fields of such a file, see ``io.consent.read_consent``.
         purpose: ``commercial`` = the avatar's uses must be covered by the scope ``commercial`` of the record.
         keep_photo: put the photo itself into the avatar.
         person: number of the person, counted from 1 left to right, if the photo shows several.
@@ -122,11 +122,12 @@ def build(
     Raises:
         AvatarkitError: see ``avatarkit.errors``; no partial output is left behind.
     """
+    given = read_consent(consent)
     recipe = choose_recipe(preset, recipe, components, settings, device)
     if start is not None and start not in STAGES:
         raise ConfigError(f"There is no stage {start!r}; the stages are {', '.join(STAGES)}.")
-    record = dict(consent) if isinstance(consent, Mapping) else None
-    agreed = {"consent": record.get("text") if record else consent, "consent_record": record, "purpose": purpose}
+    record = given if isinstance(given, dict) else None
+    agreed = {"consent": record["text"] if record else given, "consent_record": record, "purpose": purpose}
     if wrong := fault({"format": "", "format_version": 1, **agreed}):
         raise ConfigError(f"The consent must be plain text or a record of it: {wrong.removeprefix('its manifest ')}.")
     if (photo is None) == (sample is None):
@@ -141,8 +142,8 @@ def build(
     picture = read_photo(Path(photo))
     with only_user(output):
         recover(output)
-        registry.use_avatar(agreed, "build")
-        made = Components(recipe, registry, device, seed, progress)
+        registry.use_avatar({**agreed, "inputs": {"photo": picture.sha256}}, "build")
+        made = Components(recipe, registry, device, seed, progress, scratch=workspace(output) / SCRATCH)
         run = _Run(output, made, seed, STAGES[0] if fresh else start, progress, tuple(callbacks))
         tensors, manifest, extras = run.all_stages(picture, person, agreed)
         extras |= dict.fromkeys(kept, Path(photo))

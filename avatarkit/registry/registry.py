@@ -224,6 +224,19 @@ class Registry:
         """
         self._manager.hook.use_avatar(manifest=dict(manifest), purpose=purpose, policy=self.policy)
 
+    def cached_files(self, folder: Path) -> dict[str, str]:
+        """Return path -> what it is of all that plugins keep in ``folder`` and can make again, see ``hookspecs.cached_files``.
+
+        A plugin that raises is recorded as a problem.
+        """
+        found: dict[str, str] = {}
+        for implementation in self._manager.hook.cached_files.get_hookimpls():
+            try:
+                found |= implementation.function(*([str(folder)] if implementation.argnames else []))
+            except Exception as error:
+                self._hook_raised(implementation.plugin_name, "cached_files", error)
+        return found
+
     @contextmanager
     def output(self, path: Path, manifest: Mapping[str, Any]) -> Iterator[None]:
         """Let plugins finish the file or folder ``path``, which is written meanwhile, see ``hookspecs.finish_output``.

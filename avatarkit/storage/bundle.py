@@ -29,7 +29,7 @@ import torch
 from avatarkit.errors import InputError, StoreError
 from avatarkit.registry.specs import DISTRIBUTION
 from avatarkit.storage.manifest import MOST_BYTES, clean, fault
-from avatarkit.storage.stage_cache import StoredTensor, load_tensors, read_header, read_json, save_tensors, write_json
+from avatarkit.storage.stage_cache import Store, StoredTensor, load_tensors, read_header, read_json, save_tensors, write_json
 from avatarkit.utils.files import (
     disk_errors,
     finish,
@@ -54,6 +54,7 @@ __all__ = [
     "read_manifest",
     "read_tensors",
     "recover",
+    "stage_folders",
     "workspace",
     "write_bundle",
 ]
@@ -101,6 +102,16 @@ def workspace(path: Path) -> Path:
     if os.path.lexists(work) and (work.is_symlink() or not work.is_dir()):
         raise StoreError(f"{work} is in the way of the build: move it away, or choose another name with -o.")
     return work
+
+
+def stage_folders(path: Path) -> dict[Path, list[Path]]:
+    """Return where builds of ``path`` left stages -> the folders that they made there, which hold the photo.
+
+    Files of the user's beside them are not listed, and links are not followed.
+    """
+    real = _real(path)
+    places = {place: Store(place).folders() for place in (real / _CACHE, _beside(real, "work"))}
+    return {place: folders for place, folders in places.items() if folders}
 
 
 def check_extras(path: Path, names: tuple[str, ...]) -> None:

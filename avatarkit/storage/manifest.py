@@ -32,6 +32,7 @@ Name = Annotated[str, Meta(max_length=200, pattern=r"^[^\n\t]*\Z", description="
 FileName = Annotated[str, Meta(max_length=1024, description="the name of a file")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="a sha256 of 64 hexadecimal digits")]
 Amount = Annotated[float, Meta(ge=0, le=1e9, description="a number from 0 to 1e9")]
+Day = Annotated[str, Meta(pattern=r"^(\d{4}-\d\d-\d\d)?\Z", description="a day such as 2027-12-31")]
 Version = Annotated[int, Meta(ge=1, description="a whole number from 1")]
 Table = Annotated[dict[Name, Any], Meta(max_length=_MOST_ENTRIES, description="a table")]
 
@@ -61,14 +62,14 @@ class _Terms(Struct):
 class _Consent(Struct):
     person: Name = ""
     scope: list[Name] = []
-    given: Name = ""
-    until: Name = ""
+    given: Day = ""
+    until: Day = ""
     evidence: Sha256 | None = None
     text: Text = ""
 
 
 class _Revocation(Struct):
-    date: Name = ""
+    date: Day = ""
     reason: Text = ""
     erased: bool = False
 

@@ -45,6 +45,7 @@ from avatarkit.utils.leftovers import forget, remember
 from avatarkit.utils.plain import BadText, parse_json
 
 __all__ = [
+    "SCRATCH",
     "Stage",
     "Store",
     "StoredTensor",
@@ -60,6 +61,8 @@ __all__ = [
 log = logging.getLogger("avatarkit.storage.stage_cache")
 
 _RECORD = "stage.json"
+SCRATCH = "scratch"
+"""Folder beside the stages, of unfinished work inside one of them."""
 _STAGE_FOLDER = re.compile(r"[\w.-]+-[0-9a-f]{16}(\.partial|\.tmp)?")
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EIO)
 _MOST_JSON_BYTES = 64 << 20
@@ -107,6 +110,14 @@ class Store:
             for folder in self.root.glob("*.tmp"):
                 if _STAGE_FOLDER.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
                     shutil.rmtree(folder, ignore_errors=True)
+
+
+    def folders(self) -> list[Path]:
+        """Return the folders that builds made here: stages, whole or not, and unfinished work; they hold the photo."""
+        if not self.root.is_dir() or self.root.is_symlink():
+            return []
+        own = (p for p in self.root.iterdir() if p.name == SCRATCH or _STAGE_FOLDER.fullmatch(p.name))
+        return sorted(path for path in own if path.is_dir() and not path.is_symlink())
 
 
 class Stage:

@@ -102,13 +102,11 @@ def build(
     """
     from avatarkit.errors import ConfigError
     from avatarkit.utils.files import check_output
-    from avatarkit_cli.trust.consent import read_consent
 
     photo, output = _source(photo, sample, output)
     check_output(output, photo, recipe, *(plugin or ()))
     if consent is not None and not consent.isprintable() and any(0xD800 <= ord(c) < 0xE000 for c in consent):
         raise ConfigError("--consent is not valid text; type it again in UTF-8.")
-    agreed = read_consent(consent)
     verbose(verbosely)
     flags = {
         "matting": matting, "matter": matter, "keypoints": keypoints, "tracker": tracker, "body": body, "motions": motions,
@@ -124,7 +122,10 @@ def build(
 
         require_commercial(chosen, registry)
     if dry_run:
+        from avatarkit.io.consent import read_consent
         from avatarkit.pipeline.plan import plan
+
+        read_consent(consent)
 
         planned = plan(photo, output, chosen, registry, device)
         print_json(planned.to_dict()) if as_json else _show_plan(planned)
@@ -139,7 +140,7 @@ def build(
     with make_progress() as progress:
         path = build_avatar(
             photo, output, recipe=chosen, registry=registry, device=device, seed=seed, start=start, fresh=fresh,
-            consent=agreed, purpose="commercial" if commercial else "",
+            consent=consent, purpose="commercial" if commercial else "",
             keep_photo=keep_photo, person=person, progress=progress, callbacks=callbacks,
         )  # fmt: skip
     manifest = read_manifest(path)

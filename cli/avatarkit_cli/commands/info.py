@@ -34,11 +34,12 @@ def info(
     recipe = manifest.get("recipe", {}).get("name", "?")
     say(f"{avatar.name}: {made}, recipe {recipe}, seed {manifest.get('seed', '?')}")
     say(f"Consent: {_one_line(manifest.get('consent') or 'not recorded')}")
-    for line in _agreed(manifest):
+    registry = load_registry(plugin)
+    for line in _agreed(manifest, registry):
         say(line)
     for warning in manifest.get("warnings", ()):
         say(f"Note: {_one_line(warning)}")
-    for absence in _absent(manifest, load_registry(plugin)):
+    for absence in _absent(manifest, registry):
         say(f"Note: {absence}")
     rows = [
         (slot, f"{component['name']} {component.get('version', '')}".strip(), component.get("distribution", ""))
@@ -62,8 +63,10 @@ def info(
         table(("measure", "value"), measures)
 
 
-def _agreed(manifest: dict[str, Any]) -> list[str]:
-    """Return lines about the record of consent, its purpose and its end."""
+def _agreed(manifest: dict[str, Any], registry: Registry) -> list[str]:
+    """Return lines about the record of consent, its purpose and its end, and why commands would refuse the avatar."""
+    from avatarkit.errors import AvatarkitError
+
     found = []
     if record := manifest.get("consent_record"):
         facts = {
@@ -77,6 +80,11 @@ def _agreed(manifest: dict[str, Any]) -> list[str]:
         erased = " and erased" if ended.get("erased") else ""
         reason = _one_line(ended.get("reason") or "no reason given")
         found.append(f"REVOKED{erased} on {_one_line(ended.get('date', '?'))}: {reason}")
+        return found
+    try:
+        registry.use_avatar(manifest, "play")
+    except AvatarkitError as error:
+        found.append(f"Note: {_one_line(str(error))}")
     return found
 
 

@@ -76,6 +76,12 @@ def _entry(name: str, terms: Mapping[str, Any]) -> Entry:
     return Entry(name, weights="" if weights == "none" else weights, data=data, commercial=terms.get("commercial"), **texts)
 
 
+def _commercial(component: ComponentSpec) -> bool | None:
+    """Return whether the terms of a component and of all its weights allow commercial use; None = they do not clearly."""
+    terms = {component.terms.commercial, *(weights.commercial for weights in component.needs.sources)}
+    return False if False in terms else None if None in terms else True
+
+
 def require_commercial(recipe: Recipe, registry: Registry) -> None:
     """Check that the terms of all components of a recipe clearly allow commercial use.
 
@@ -89,10 +95,10 @@ def require_commercial(recipe: Recipe, registry: Registry) -> None:
         if choice.use is None:
             continue
         component = registry.get(choice.kind, choice.use)
-        if component.terms.commercial is True:
+        if (allowed := _commercial(component)) is True:
             continue
-        verb = "forbid commercial use" if component.terms.commercial is False else "do not clearly allow commercial use"
-        able = [c.name for c in registry.components(choice.kind).values() if c.terms.commercial is True]
+        verb = "forbid commercial use" if allowed is False else "do not clearly allow commercial use"
+        able = [c.name for c in registry.components(choice.kind).values() if _commercial(c) is True]
         other = f"choose {' or '.join(able)}" if able else "no other one is installed whose terms do"
         lines.append(f"the terms of {component.owner} {verb}: {other}")
     if lines:

@@ -39,7 +39,7 @@ def licenses(
     if spdx:
         from avatarkit_cli.trust.spdx import spdx_document
 
-        say(spdx_document(entries, name))
+        say(spdx_document(entries, name, "Apache-2.0" if avatar is None else ""))
     elif as_json:
         print_json({"name": name, "licenses": [entry.to_dict() for entry in entries]})
     else:

@@ -17,7 +17,7 @@ from avatarkit_cli.trust.ledger import Entry
 __all__ = ["spdx_document"]
 
 
-def spdx_document(entries: Sequence[Entry], name: str) -> str:
+def spdx_document(entries: Sequence[Entry], name: str, license: str = "") -> str:
     """Return the document as JSON.
 
     Terms that are no SPDX expression become ``LicenseRef-...`` with their text. What avatarkit does not know is NOASSERTION.
@@ -25,6 +25,7 @@ def spdx_document(entries: Sequence[Entry], name: str) -> str:
     Args:
         entries: of the ledger.
         name: of what they belong to.
+        license: of that itself; "" = unknown.
 
     Raises:
         MissingDependency: spdx-tools is not installed.
@@ -62,7 +63,7 @@ def spdx_document(entries: Sequence[Entry], name: str) -> str:
         datetime.now(UTC).replace(microsecond=0, tzinfo=None),
     )  # fmt: skip
     root = Package(
-        "SPDXRef-root", name, unknown, files_analyzed=False, license_declared=_expression("Apache-2.0"),
+        "SPDXRef-root", name, unknown, files_analyzed=False, license_declared=terms(license),
         license_concluded=unknown, copyright_text=unknown, primary_package_purpose=PackagePurpose.APPLICATION,
     )  # fmt: skip
     packages, relations = [root], [Relationship("SPDXRef-DOCUMENT", RelationshipType.DESCRIBES, "SPDXRef-root")]

@@ -1,5 +1,9 @@
 """Anny as the body model of avatarkit."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 from avatarkit.hookspecs import License, Needs, Register, hookimpl
 
 
@@ -20,3 +24,8 @@ def register_body_models(register: Register) -> None:
             source="https://github.com/naver/anny",
         ),
     )
+
+
+@hookimpl
+def cached_files(folder: str) -> dict[str, str]:
+    return {str(path): "tables of Anny" for path in Path(folder, "anny").glob("tables-*.safetensors")}

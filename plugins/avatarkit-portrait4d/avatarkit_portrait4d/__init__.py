@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from avatarkit.hookspecs import Cost, License, Needs, Register, Weights, hookimpl
 
 CHECKOUT = Weights(
@@ -36,3 +38,10 @@ def register_pseudo_labelers(register: Register) -> None:
             source="https://github.com/YuDeng/Portrait-4D",
         ),
     )
+
+
+@hookimpl
+def cached_files(folder: str) -> dict[str, str]:
+    kept = {"torch": "networks that Portrait4D's programs fetched", "extensions": "compiled parts of Portrait4D's programs"}
+    places = {Path(folder, "portrait4d", name): what for name, what in kept.items()}
+    return {str(path): what for path, what in places.items() if path.is_dir()}

@@ -16,6 +16,7 @@ from avatarkit.interfaces import BodyModel, Context
 from avatarkit.labelling.driving import HeadPainter, head_motion
 from avatarkit.labelling.frames import cut_out, thinned
 from avatarkit.labelling.poses import observe
+from avatarkit.labelling.scratch import scratch_folder
 from avatarkit.labelling.wholebody import FACE, from_sets
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera
@@ -52,7 +53,7 @@ class Portrait4DLabeler:
     def __init__(self, config: Portrait4DConfig, context: Context) -> None:
         self._config, self._context = config, context
         self._checkout: tuple[Checkout, str] | None = None
-        self.jobs = context.cache / "portrait4d" / "jobs"
+        self.jobs = scratch_folder(context, "portrait4d")
 
     def generate(self, subject: Subject, motion: Motion, seed: int) -> LabelClip:
         """See ``PseudoLabeler.generate``.

@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 from avatarkit import __version__
-from avatarkit.utils.text import one_line
 
 __all__ = ["AVATAR", "CONSENT", "avatar_id", "definition", "source_type"]
 
@@ -36,12 +35,11 @@ def source_type(manifest: dict[str, Any]) -> str:
     return f"{_TERMS}compositeSynthetic"
 
 
-def definition(manifest: dict[str, Any], title: str, kind: str) -> dict[str, Any]:
-    """Return the manifest of C2PA for one file, without thumbnails, the photo or names of people.
+def definition(manifest: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return the manifest of C2PA for one file, without thumbnails, the photo, names of people or the file's own name.
 
     Args:
         manifest: of the avatar.
-        title: file name.
         kind: media type.
     """
     made = {"name": "avatarkit", "version": __version__}
@@ -59,7 +57,6 @@ def definition(manifest: dict[str, Any], title: str, kind: str) -> dict[str, Any
     source = {"title": "photo", "relationship": "inputTo", "instance_id": f"sha256:{photo}"}
     return {
         "claim_generator_info": [made],
-        "title": one_line(title),
         "format": kind,
         "ingredients": [source] if photo else [],
         "assertions": [
@@ -76,5 +73,6 @@ def _agreed(manifest: dict[str, Any]) -> dict[str, Any]:
     record = manifest.get("consent_record")
     if record:
         digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-        return {"recorded": True, "scope": list(record.get("scope", ())), "until": record.get("until", ""), "record": digest}
+        days = {name: record.get(name, "") for name in ("given", "until")}
+        return {"recorded": True, "scope": list(record.get("scope", ())), **days, "record": digest}
     return {"recorded": bool(manifest.get("consent")), "scope": []}

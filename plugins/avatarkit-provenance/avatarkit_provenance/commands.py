@@ -23,17 +23,18 @@ def add(cli: Any) -> None:
 
 
 def _verify(
-    files: Annotated[list[Path], typer.Argument(help="Pictures, films, exports or avatars.", metavar="FILE...")],
+    files: Annotated[list[Path], typer.Argument(help="Pictures, films, exports, their folders, or avatars.", metavar="FILE...")],
     trust: Annotated[
         list[Path] | None,
-        typer.Option(help="A certificate whose signatures are known, besides your own. May be repeated.", metavar="CERT.pem"),
+        typer.Option(help="Certificate of a signer whom you know, besides your own. May be repeated.", metavar="CERT.pem"),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Say whether files are made with avatarkit, signed by whom, and unchanged since.
 
-    Exit codes: 0 all signed by a known key and unchanged; 3 not signed, or not made with avatarkit; 4 signed by an unknown key;
-    5 changed; 6 the consent was revoked. Of several files, the highest counts.
+    Exit codes: 0 all unchanged, and signed by you or a signer whom you know; 3 not signed, or not made with avatarkit;
+    4 signed by a signer whom this machine does not know; 5 changed; 6 the consent was revoked. Of several files, the highest
+    counts.
     """
     from avatarkit_provenance.verifying import CODES, verify
 
@@ -59,12 +60,13 @@ def _revoke(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Erase without a question.")] = False,
     sign: Annotated[str | None, typer.Option(help="As for build.", metavar="KEY,CERT")] = None,
+    no_sign: Annotated[bool, typer.Option("--no-sign", help="Do not sign the record.")] = False,
     as_json: Json = False,
 ) -> None:
     """Record that the person's consent to an avatar ended.
 
-    All commands refuse the avatar then, and its copies, on this machine. Pictures and films that left it stay as they are;
-    verify says that their avatar was revoked.
+    On this machine all commands then refuse the avatar, its copies and other avatars of the same photo. Pictures and films made
+    with it stay as they are; verify says that the consent was revoked.
     """
     from avatarkit.errors import ConfigError
     from avatarkit_provenance.revoking import revoke
@@ -74,7 +76,9 @@ def _revoke(
             raise ConfigError("Nothing was erased. Say --yes where no question can be answered.")
         if not typer.confirm(f"Erase {avatar} for good?", err=True):
             raise ConfigError("Nothing was erased.")
-    receipt = revoke(avatar, reason, erase, {"sign": sign} if sign else {})
+    if no_sign and sign:
+        raise ConfigError("--sign and --no-sign contradict each other. Leave one out.")
+    receipt = revoke(avatar, reason, erase, {"sign": "no"} if no_sign else {"sign": sign} if sign else {})
     if as_json:
         typer.echo(json_safe(json.dumps(receipt, indent=2)))
         return

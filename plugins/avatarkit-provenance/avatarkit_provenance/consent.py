@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any
 
 from avatarkit.errors import ConfigError, InputError
+from avatarkit.utils.text import shortened
 from avatarkit_provenance.keys import preflight
 from avatarkit_provenance.revocations import revocation
 
@@ -13,23 +14,26 @@ __all__ = ["check_use"]
 
 
 def check_use(manifest: dict[str, Any], purpose: str, policy: dict[str, str]) -> None:
-    """See the hook ``use_avatar``. An avatar without a record of consent is not checked: nobody said what it may be used for.
+    """See the hook ``use_avatar``.
+
+    Scope and dates are checked where the manifest holds a record of consent; a consent that is plain text, or none, has neither.
+    No command trains a network on an avatar, so the scope ``training`` allows nothing here; signatures tell others of it.
 
     Raises:
-        InputError: the avatar was revoked and erased.
+        InputError: the avatar was revoked and erased, or there is nothing to sign with.
         ConfigError: the use goes beyond the consent, and the user did not say ``anyway``.
     """
     ended = revocation(manifest)
-    if ended is not None and ended.get("erased"):
-        raise InputError(f"This avatar was revoked and erased on {ended.get('date', 'an unknown date')}; it cannot be used.")
+    if ended is not None and ended.erased:
+        raise InputError(f"This avatar was revoked and erased on {ended.date or 'an unknown date'}; it cannot be used.")
     if policy.get("sign") != "no":
         preflight(policy)
     if policy.get("anyway"):
         return
     remedy = "Ask the person, or use --anyway."
     if ended is not None:
-        reason = f" ({' '.join(ended['reason'].split())})" if ended.get("reason") else ""
-        raise ConfigError(f"The consent to this avatar was revoked on {ended.get('date', 'an unknown date')}{reason}. {remedy}")
+        reason = f" ({shortened(ended.reason, 200)})" if ended.reason else ""
+        raise ConfigError(f"The consent to {ended.what} was revoked on {ended.date or 'an unknown date'}{reason}. {remedy}")
     record = manifest.get("consent_record")
     if not record:
         return
@@ -38,8 +42,11 @@ def check_use(manifest: dict[str, Any], purpose: str, policy: dict[str, str]) ->
         raise ConfigError(f"The consent ended on {until}. {remedy}")
     if (given := record.get("given", "")) and today < given:
         raise ConfigError(f"The consent begins on {given}, and the clock of this machine says {today}. {remedy}")
-    needed = {"voice": "voice"}.get(purpose) or ("commercial" if manifest.get("purpose") == "commercial" else None)
-    if needed and needed not in record.get("scope", ()):
-        scope = ", ".join(record.get("scope", ())) or "nothing"
-        what = "speech" if needed == "voice" else "commercial use"
-        raise ConfigError(f"The consent does not cover {what} (its scope: {scope}). {remedy}")
+    needed = {
+        "voice": ("speech", purpose == "voice"),
+        "commercial": ("commercial use", manifest.get("purpose") == "commercial"),
+    }
+    for name, (what, asked) in needed.items():
+        if asked and name not in record.get("scope", ()):
+            scope = ", ".join(record.get("scope", ())) or "nothing"
+            raise ConfigError(f"The consent does not cover {what} (its scope: {scope}). {remedy}")

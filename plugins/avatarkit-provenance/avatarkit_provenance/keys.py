@@ -22,11 +22,12 @@ __all__ = ["Credentials", "anchors", "credentials", "given", "own_folder", "own_
 
 log = logging.getLogger("avatarkit.provenance")
 
+_REMEDY = "Give one with --sign KEY,CERT, or use --no-sign."
 _YEARS = 10
 _EARLIER = timedelta(days=1)  # clocks of machines differ
 _MOST_BYTES = 1 << 20  # of a key or a chain of certificates
 _CLAIM_SIGNING = "1.3.6.1.4.1.62558.2.1"  # what C2PA's certificates are for
-_EMAIL = "1.3.6.1.5.5.7.3.4"  # the same in C2PA before 2.1, which readers still ask for
+_EMAIL = "1.3.6.1.5.5.7.3.4"  # the same in C2PA before 2.1, which other readers still require
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def credentials(policy: dict[str, str]) -> Credentials:
         try:
             _make_own(key, certificate)
         except (OSError, StoreError) as error:
-            return _for_this_run(str(error).rstrip("."))
+            return _for_this_run(str(getattr(error, "strerror", None) or error).rstrip("."))
     return _read(key, certificate, "Move both files away to get new ones, or use --no-sign.")
 
 
@@ -97,7 +98,7 @@ def anchors(more: tuple[Path, ...] = ()) -> str:
     Raises:
         InputError: a file in ``more`` holds no certificate.
     """
-    found = [_certificates(path) for path in more]
+    found = [_certificates(path, "Give the PEM file of one with --trust.") for path in more]
     if (own_folder() / "certificate.pem").is_file():
         found.append(_certificates(own_folder() / "certificate.pem"))
     return "".join(_pem(certificate).decode() for chain in found for certificate in chain)
@@ -139,27 +140,25 @@ def _read(key: Path, certificate: Path, remedy: str) -> Credentials:
     return Credentials(plain, b"".join(map(_pem, chain)), _algorithm(private, key), str(certificate))
 
 
-def _bytes(path: Path, what: str) -> bytes:
+def _bytes(path: Path, what: str, remedy: str = _REMEDY) -> bytes:
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > _MOST_BYTES:
-            raise InputError(f"The {what} {path} is not a PEM file.")
+            raise InputError(f"The {what} {path} is not a PEM file. {remedy}")
         return path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"There is no {what} {path}. Give one with --sign KEY,CERT, or use --no-sign.") from None
+        raise InputError(f"There is no {what} {path}. {remedy}") from None
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"The {what} {path} cannot be read ({error}). Give one with --sign KEY,CERT, or use --no-sign."
-        ) from None
+        raise InputError(f"The {what} {path} cannot be read ({getattr(error, 'strerror', None) or error}). {remedy}") from None
 
 
-def _certificates(path: Path) -> list[Certificate]:
+def _certificates(path: Path, remedy: str = _REMEDY) -> list[Certificate]:
     from cryptography import x509
 
     try:
-        return x509.load_pem_x509_certificates(_bytes(path, "certificate"))
+        return x509.load_pem_x509_certificates(_bytes(path, "certificate", remedy))
     except ValueError:
-        raise InputError(f"{path} holds no certificate in PEM.") from None
+        raise InputError(f"{path} holds no certificate in PEM. {remedy}") from None
 
 
 def _algorithm(private: Any, path: Path) -> str:
@@ -220,15 +219,15 @@ def _make_own(key: Path, certificate: Path) -> None:
 @functools.cache
 def _for_this_run(reason: str) -> Credentials:
     key, chain = new_credentials()
-    log.warning("Note: The signing key holds for this run only, because it cannot be kept: %s.", reason)
+    log.warning("Note: The signing key is for this run only, because %s cannot be written (%s).", own_folder(), reason)
     return Credentials(key, chain, "es256", "a key for this run only")
 
 
 def new_credentials() -> tuple[bytes, bytes]:
     """Return a new private key and the chain of its certificate, PEM.
 
-    C2PA wants no certificate that signs itself, so another one signs it, whose key is forgotten at once. The names hold a
-    number and nothing of the user.
+    C2PA refuses certificates that sign themselves, so a second one signs it, whose key is not kept. Their names hold a number
+    and nothing of the user.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization

@@ -15,7 +15,9 @@ from avatarkit_provenance.claims import definition
 from avatarkit_provenance.keys import Credentials, credentials
 from avatarkit_provenance.streams import Guarded, raise_kept
 
-__all__ = ["EMBEDDED", "SEAL", "SIDECAR", "is_store", "kind_of", "seal_avatar", "sign_output", "signature_of"]
+__all__ = [
+    "EMBEDDED", "SEAL", "SIDECAR", "SIGNED_IN_FOLDERS", "is_store", "kind_of", "seal_avatar", "sign_output", "signature_of",
+]  # fmt: skip
 
 SIDECAR = ".c2pa"
 SEAL = "manifest.c2pa"
@@ -26,6 +28,8 @@ EMBEDDED = {
 }  # fmt: skip
 """Suffix -> media type of the formats that hold their signature."""
 _BESIDE = {".html": "text/html", ".htm": "text/html", ".glb": "model/gltf-binary", ".vrm": "model/gltf-binary"}
+SIGNED_IN_FOLDERS = frozenset((*EMBEDDED, *_BESIDE))
+"""Suffixes of the files that are signed one by one where avatarkit writes a folder: frames of a film, pages."""
 _OTHER = "application/octet-stream"
 _PREVIEWS = ("preview.png", "preview.mp4")
 _LONGEST_NAME = 255  # bytes; of common file systems
@@ -45,16 +49,19 @@ def sign_output(path: str, target: str, manifest: dict[str, Any], policy: dict[s
         InputError: there is nothing to sign with.
         StoreError: a file cannot be signed or written, or a file of the user's has the name of the signature.
     """
-    if policy.get("sign") == "no":
-        return None
     place, named = Path(path), Path(target)
+    sidecar = named.with_name(f"{named.name}{SIDECAR}")
+    if policy.get("sign") == "no":
+        if is_store(sidecar):  # of the file that is replaced
+            with disk_errors(sidecar):
+                sidecar.unlink()
+        return None
     signer = credentials(policy)
     with disk_errors(named):
         if not place.is_dir():
             beside = _sign(place, named, manifest, signer)
             if beside is None:
                 return None
-            sidecar = named.with_name(f"{named.name}{SIDECAR}")
             if len(os.fsencode(sidecar.name)) > _LONGEST_NAME:
                 raise StoreError(f"{named.name[:40]}... is too long a name for a signature beside it: choose a shorter one.")
             if os.path.lexists(sidecar) and not is_store(sidecar):
@@ -63,7 +70,7 @@ def sign_output(path: str, target: str, manifest: dict[str, Any], policy: dict[s
         if (place / _MANIFEST).is_file() and (place / _TENSORS).is_file():
             seal_avatar(place, signer)
             return None
-        for file in sorted(p for p in place.rglob("*") if p.is_file() and p.suffix.lower() in (*EMBEDDED, *_BESIDE)):
+        for file in sorted(p for p in place.rglob("*") if p.is_file() and p.suffix.lower() in SIGNED_IN_FOLDERS):
             if (beside := _sign(file, file, manifest, signer)) is not None:
                 write_bytes(file.with_name(f"{file.name}{SIDECAR}"), beside)
     return None
@@ -96,7 +103,7 @@ def signature_of(path: Path, manifest: dict[str, Any], signer: Credentials) -> b
         InputError, StoreError: as ``sign_output``.
     """
     with path.open("rb") as source:
-        return _signature(definition(manifest, path.name, _OTHER), _OTHER, source, None, signer, path)
+        return _signature(definition(manifest, _OTHER), _OTHER, source, None, signer, path)
 
 
 def is_store(path: Path) -> bool:
@@ -111,7 +118,7 @@ def is_store(path: Path) -> bool:
 def _sign(path: Path, named: Path, manifest: dict[str, Any], signer: Credentials) -> bytes | None:
     """Sign a file in place and return None, or return the signature that goes beside it."""
     kind = kind_of(named)
-    about = definition(manifest, named.name, kind)
+    about = definition(manifest, kind)
     if named.suffix.lower() not in EMBEDDED:
         with path.open("rb") as source:
             return _signature(about, _OTHER, source, None, signer, named)

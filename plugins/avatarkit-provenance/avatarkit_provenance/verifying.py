@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+import os
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from avatarkit.utils.text import one_line
 from avatarkit_provenance.claims import AVATAR, CONSENT, avatar_id
 from avatarkit_provenance.keys import anchors, own_serial
 from avatarkit_provenance.revocations import revocation
-from avatarkit_provenance.signing import SEAL, SIDECAR, kind_of
+from avatarkit_provenance.signing import SEAL, SIDECAR, SIGNED_IN_FOLDERS, kind_of
 from avatarkit_provenance.streams import Guarded, raise_kept
 
 __all__ = ["CODES", "Verdict", "verify"]
@@ -62,15 +63,15 @@ def verify(path: Path, trust: tuple[Path, ...] = ()) -> Verdict:
     """Say what a picture, film, export or avatar is; nothing is asked of a network.
 
     Args:
-        path: of a file, or of an avatar's folder.
-        trust: files of certificates whose signers are known, besides the user's own.
+        path: of a file, of an avatar's folder, or of a folder of pictures or pages, which are judged together.
+        trust: files of certificates of known signers, besides the user's own.
 
     Raises:
-        InputError: there is no such file, or no certificate in a file of ``trust``.
+        InputError: there is no such file, nothing to judge in a folder, or no certificate in a file of ``trust``.
     """
     with disk_errors(path):
         if path.is_dir():
-            return _avatar(path, trust)
+            return _avatar(path, trust) if os.path.lexists(path / "manifest.json") else _folder(path, trust)
         if path.suffix.lower() == SIDECAR and path.with_suffix("").is_file():
             path = path.with_suffix("")
         if not path.is_file():
@@ -91,6 +92,18 @@ def _without(path: Path) -> str:
     return "Not signed: it was made without a signature, or lost it when it was saved again."
 
 
+def _folder(folder: Path, trust: tuple[Path, ...]) -> Verdict:
+    """Judge the files of a folder whose kinds are signed when avatarkit writes folders; the worst one counts."""
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SIGNED_IN_FOLDERS and file.is_file())
+    if not files:
+        raise InputError(f"{folder} is not an avatar, and holds no picture, film or page.")
+    found = [verify(file, trust) for file in files]
+    worst = max(found, key=lambda verdict: CODES[verdict.state])
+    alike = [verdict.file for verdict in found if verdict.state == worst.state]
+    names = () if worst.state == "intact" else tuple(Path(file).relative_to(folder).as_posix() for file in alike)
+    return replace(worst, file=str(folder), text=f"{len(alike)} of {len(files)} files: {worst.text}", problems=names)
+
+
 def _avatar(folder: Path, trust: tuple[Path, ...]) -> Verdict:
     """Judge an avatar: the signature of its manifest, then the files that the manifest lists."""
     from avatarkit.storage.bundle import read_manifest  # it imports torch, which files do not need
@@ -100,9 +113,9 @@ def _avatar(folder: Path, trust: tuple[Path, ...]) -> Verdict:
     facts: dict[str, Any] = {"avatar": avatar_id(manifest), "recipe": str(manifest.get("recipe", {}).get("name", ""))}
     changed = tuple(name for name, digest in manifest.get("files", {}).items() if not _same(folder, name, digest))
     if ended is not None:
-        erased = " and erased" if ended.get("erased") else ""
-        text = f"The consent to this avatar was revoked{erased} on {ended.get('date', 'an unknown date')}."
-        return Verdict(str(folder), "revoked", text, problems=changed if not erased else (), **facts)
+        erased = " and erased" if ended.erased else ""
+        text = f"The consent to {ended.what} was revoked{erased} on {ended.date or 'an unknown date'}."
+        return Verdict(str(folder), "revoked", text, problems=() if erased else changed, **facts)
     if not (folder / SEAL).is_file():
         state, text = ("changed", f"Not signed, and {_list(changed)} changed since it was built.") if changed else (
             "unsigned", "Not signed; its files are as its manifest says.")  # fmt: skip
@@ -189,11 +202,11 @@ def _judged(path: Path, found: dict[str, Any], manifest: dict[str, Any] | None =
         "problems": tuple(p for p in problems if p != "signingCredential.untrusted"),
     }
     who = "you" if mine else name
-    ended = revocation({"files": {"avatar.safetensors": facts["avatar"]}}) if facts["avatar"] else None
+    ended = revocation(_origin(facts["avatar"], active, facts["consent"])) if facts["avatar"] else None
     if found["state"] not in ("Trusted", "Valid"):
         expired = [p for p in problems if "expired" in p or "outsideValidity" in p]
         if expired and not [p for p in problems if any(w in p for w in _CHANGED)]:
-            text = f"Signed by {name}, but the certificate does not hold today, by the clock of this machine."
+            text = f"Signed by {name}, whose certificate is not valid today, by the clock of this machine."
             return Verdict(str(path), "unknown signer", text, **facts)
         return Verdict(str(path), "changed", f"Changed since it was signed by {name}." if info else
                        "Changed since it was signed; the signature is damaged.", **facts)  # fmt: skip
@@ -201,9 +214,21 @@ def _judged(path: Path, found: dict[str, Any], manifest: dict[str, Any] | None =
         maker = (active.get("claim_generator_info") or [{}])[0].get("name", "another program")
         return Verdict(str(path), "foreign", f"Signed by {name}, but made with {one_line(maker)}, not with avatarkit.", **facts)
     if ended is not None:
-        text = f"Unchanged since {who} signed it, but the consent to its avatar was revoked on {ended.get('date', '?')}."
+        avatar = ended.what.replace("this", "its")
+        text = f"Unchanged since {who} signed it, but the consent to {avatar} was revoked on {ended.date or 'an unknown date'}."
         return Verdict(str(path), "revoked", text, **facts)
     if found["state"] == "Valid":
-        text = f"Unchanged since it was signed by {name}, whose certificate is not known here; name it with --trust CERT.pem."
+        text = (
+            f"Unchanged since {name} signed it, a signer whom this machine does not know. If you know who that is, "
+            "give their certificate with --trust CERT.pem."
+        )
         return Verdict(str(path), "unknown signer", text, **facts)
     return Verdict(str(path), "intact", f"Synthetic, made with avatarkit, unchanged since {who} signed it.", **facts)
+
+
+def _origin(avatar: str, active: dict[str, Any], agreed: dict[str, Any]) -> dict[str, Any]:
+    """Return what a signature says of its avatar, in the form of the avatar's manifest."""
+    sources = [str(ingredient.get("instance_id", "")) for ingredient in active.get("ingredients", ())]
+    photo = next((name.removeprefix("sha256:") for name in sources if name.startswith("sha256:")), "")
+    days = {"given": str(agreed.get("given", ""))}
+    return {"files": {"avatar.safetensors": avatar}, "inputs": {"photo": photo}, "consent_record": days}

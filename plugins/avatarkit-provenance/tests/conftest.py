@@ -18,6 +18,7 @@ from avatarkit.registry import Registry
 from avatarkit.utils.files import write_bytes
 from avatarkit_cli.main import app
 from avatarkit_cli.plugin_commands import add_commands
+from avatarkit_provenance import keys
 
 PHOTO = "ab" * 32
 MANIFEST: dict[str, Any] = {
@@ -32,6 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     """The user's folder: no key is in it yet."""
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("AVATARKIT_CACHE", str(folder))
+    keys._for_this_run.cache_clear()
     return folder
 
 

@@ -24,6 +24,7 @@ from avatarkit_provenance.revoking import revoke
 from avatarkit_provenance.verifying import verify
 
 ROOT = Path(__file__).parents[3]
+STAGE = f"cache/tracking-{'ab' * 8}"
 TOMORROW, YESTERDAY = ((date.today() + timedelta(days=d)).isoformat() for d in (1, -1))
 
 
@@ -42,6 +43,7 @@ def record(**values: Any) -> dict[str, Any]:
     [
         (record(until=YESTERDAY), "play", f"The consent ended on {YESTERDAY}."),
         (record(given=TOMORROW), "play", f"The consent begins on {TOMORROW}, and the clock of this machine says {date.today()}."),
+        ({**record(), "purpose": "commercial"}, "voice", "The consent does not cover speech (its scope: private)."),
         (record(), "voice", "The consent does not cover speech (its scope: private)."),
         (
             {**record(scope=["voice"]), "purpose": "commercial"}, "play",
@@ -174,9 +176,10 @@ def avatar(tmp_path: Path, manifest: dict[str, Any]) -> Path:
     extras: dict[str, Any] = {"report.html": "<p>report"}
     with Registry.load(environ={"AVATARKIT_PLUGINS": "provenance"}).output(path, facts):
         write_bundle(path, {"box": torch.zeros(4)}, facts, extras)
-    (path / "cache" / "tracking-ab").mkdir(parents=True)
-    (path / "cache" / "tracking-ab" / "photo.safetensors").write_bytes(b"the photo")
-    (path / ".." / ".ada.avatar.work").mkdir()
+    for name in (STAGE, f"../.ada.avatar.work/{STAGE[6:]}", "cache/scratch/wan/ab"):
+        (path / name).mkdir(parents=True)
+        (path / name / "photo.safetensors").write_bytes(b"the photo")
+    (path / "cache" / "note.txt").write_text("mine")
     (path / "mine.txt").write_text("mine")
     return path
 
@@ -222,6 +225,65 @@ def test_a_revoked_avatar_says_so_and_its_copies_and_films_too(
     assert run("verify", film).exit_code == 6
 
 
+def test_another_avatar_of_the_photo_is_revoked_until_the_person_agrees_again(avatar: Path, make: Callable[..., Path]) -> None:
+    manifest = read_manifest(avatar)
+    again = {**manifest, "files": {"avatar.safetensors": "12" * 32}}  # built with another preset
+    del again["consent_record"]
+    revoke(avatar, "Ada asked for it.")
+    for purpose in ("play", "build"):
+        with pytest.raises(ConfigError, match="to an avatar of the same photo was revoked on .* \\(Ada asked for it.\\)"):
+            check(again, purpose)
+    check(again, anyway="yes")
+    check({**again, "inputs": {"photo": "34" * 32}})
+    assert verify(make(".png", again)).state == "revoked"
+    assert "the consent to an avatar of the same photo was revoked" in verify(make(".png", again)).text
+    today = {**again, **record(given=str(date.today()))}
+    with pytest.raises(ConfigError, match="was revoked on"):  # given before it was revoked
+        check(today)
+    log = json.loads((own_folder().parent / "revoked.json").read_text())
+    for entry in log.values():
+        entry["date"] = YESTERDAY
+    (own_folder().parent / "revoked.json").write_text(json.dumps(log))
+    check(today)
+    assert verify(make(".png", today)).state == "intact"
+
+
+def test_info_says_what_commands_would_refuse(avatar: Path, run: Any, tmp_path: Path) -> None:
+    shutil.copytree(avatar, tmp_path / "copy.avatar")
+    assert "Note:" not in run("info", avatar).stdout
+    run("revoke", avatar)
+    assert f"REVOKED on {date.today()}: no reason given" in run("info", avatar).stdout
+    assert f"Note: The consent to this avatar was revoked on {date.today()}." in run("info", tmp_path / "copy.avatar").stdout
+
+
+def test_the_first_day_and_reason_of_a_revocation_stay(avatar: Path, tmp_path: Path, home: Path) -> None:
+    shutil.copytree(avatar, tmp_path / "copy.avatar")
+    revoke(avatar, "Ada asked for it.")
+    assert revoke(tmp_path / "copy.avatar", erase=True)["reason"] == "Ada asked for it."
+    (entry,) = json.loads((home / "revoked.json").read_text()).values()
+    assert (entry["date"], entry["reason"]) == (str(date.today()), "Ada asked for it.")
+
+
+@pytest.mark.parametrize("wrong", ["no certificate", "no folder"])
+def test_an_avatar_can_be_revoked_whatever_happened_to_the_key(wrong: str, avatar: Path, run: Any, tmp_path: Path) -> None:
+    if wrong == "no certificate":
+        (own_folder() / "certificate.pem").unlink()
+        result = run("revoke", avatar)
+        assert (result.exit_code, "or use --no-sign" in result.stderr) == (2, True)
+        result = run("revoke", avatar, "--no-sign", "--erase", "--yes")
+    else:
+        (tmp_path / "file").write_text("a file where the folder should be")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AVATARKIT_CACHE", str(tmp_path / "file"))
+            result = run("revoke", avatar, "--erase", "--yes")
+    assert result.exit_code == 0, result.stderr
+    assert read_manifest(avatar)["revoked"]["erased"]
+    assert not (avatar / "avatar.safetensors").exists()
+    assert (avatar / "receipt.json").exists()
+    assert (avatar / "manifest.c2pa").exists() is (wrong == "no folder")
+    assert run("revoke", avatar, "--no-sign", "--sign", "a,b").exit_code == 2
+
+
 def test_erasing_leaves_the_users_files_and_a_signed_receipt(avatar: Path, run: Any, tmp_path: Path) -> None:
     result = run("revoke", avatar, "--erase")
     assert (result.exit_code, result.stderr) == (
@@ -229,11 +291,12 @@ def test_erasing_leaves_the_users_files_and_a_signed_receipt(avatar: Path, run: 
     assert (avatar / "avatar.safetensors").exists()
     result = run("revoke", avatar, "--erase", "--yes")
     assert result.exit_code == 0, result.output
-    assert sorted(p.name for p in avatar.iterdir()) == [
-        "manifest.c2pa", "manifest.json", "mine.txt", "receipt.json", "receipt.json.c2pa"]  # fmt: skip
+    assert sorted(p.relative_to(avatar).as_posix() for p in avatar.rglob("*")) == [
+        "cache", "cache/note.txt", "manifest.c2pa", "manifest.json", "mine.txt", "receipt.json", "receipt.json.c2pa"]  # fmt: skip
     assert not (tmp_path / ".ada.avatar.work").exists()
     receipt = json.loads((avatar / "receipt.json").read_text())
-    assert set(receipt["erased"]) == {"avatar.safetensors", "report.html", "cache/tracking-ab/photo.safetensors"}
+    assert set(receipt["erased"]) == {
+        "avatar.safetensors", "report.html", f"{STAGE}/photo.safetensors", "cache/scratch/wan/ab/photo.safetensors"}  # fmt: skip
     assert verify(avatar / "receipt.json").mine
     assert verify(avatar).text == f"The consent to this avatar was revoked and erased on {date.today()}."
     with pytest.raises(InputError, match="was revoked and erased on"):

@@ -138,7 +138,7 @@ def test_a_disk_that_fails_under_the_library_is_one_sentence_and_ends_no_process
     signer = keys.Credentials(*made, "es256", "x")
     with pytest.raises(StoreError, match="space"):
         _signature(
-            definition({}, "a.png", "image/png"), "image/png", io.BytesIO(plain(".png")), Full(), signer, tmp_path / "a.png"
+            definition({}, "image/png"), "image/png", io.BytesIO(plain(".png")), Full(), signer, tmp_path / "a.png"
         )
 
 
@@ -153,7 +153,9 @@ def test_a_film_of_frames_is_signed_frame_by_frame(make: Make) -> None:
 def test_nothing_of_the_photo_or_of_its_person_is_in_a_signature(make: Make, manifest: dict[str, Any]) -> None:
     record = {"person": "Ada Lovelace", "scope": ["private"], "until": "2099-01-01", "text": "Ada Lovelace agreed."}
     path = make(".png", {**manifest, "consent": record["text"], "consent_record": record})
-    assert b"Lovelace" not in path.read_bytes()
+    data = path.read_bytes()
+    assert b"Lovelace" not in data
+    assert path.name.encode() not in data  # people name files after people
     with path.open("rb") as stream, c2pa.Reader("image/png", stream) as reader:
         active = reader.get_active_manifest()
     assert [i["instance_id"] for i in active["ingredients"]] == [f"sha256:{manifest['inputs']['photo']}"]
@@ -203,7 +205,7 @@ def test_a_picture_of_another_user_is_unchanged_but_its_signer_unknown(make: Mak
     (own_folder() / "key.pem").unlink()
     make(".jpg")
     assert states(path) == ["unknown signer"]
-    assert "not known here; name it with --trust" in verify(path).text
+    assert "a signer whom this machine does not know. If you know who that is, give their certificate" in verify(path).text
     assert (verify(path, (theirs,)).state, verify(path, (theirs,)).mine) == ("intact", False)
 
 
@@ -214,7 +216,32 @@ def test_a_folder_that_cannot_be_written_gives_a_key_for_this_run(make: Make, tm
         path = make(".png")
         assert states(path) == ["unknown signer"]
     assert verify(path).source_type == "compositeSynthetic"
-    assert "holds for this run only" in caplog.text
+    assert "The signing key is for this run only, because" in caplog.text
+
+
+def test_a_signature_goes_with_the_file_that_it_signs(make: Make) -> None:
+    """Else the new file beside the old signature would be called changed."""
+    path = make(".ply")
+    make(".ply", sign="no")
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert states(path) == ["unsigned"]
+    path.with_name(f"{path.name}.c2pa").write_text("mine")
+    make(".ply", sign="no")
+    assert path.with_name(f"{path.name}.c2pa").read_text() == "mine"
+
+
+def test_a_folder_of_frames_is_judged_as_one(make: Make, run: Any, tmp_path: Path) -> None:
+    folder = make("")
+    assert verify(folder).text == "6 of 6 files: Synthetic, made with avatarkit, unchanged since you signed it."
+    frame = sorted(folder.glob("*.png"))[2]
+    frame.write_bytes(frame.read_bytes() + b"more")
+    found = verify(folder)
+    assert (found.state, found.problems) == ("changed", (frame.name,))
+    assert found.text.startswith("1 of 6 files: Changed since it was signed by ")
+    (tmp_path / "empty").mkdir()
+    result = run("verify", tmp_path / "empty")
+    assert (result.exit_code, result.stderr) == (
+        2, f"avatarkit: {tmp_path / 'empty'} is not an avatar, and holds no picture, film or page.\n")  # fmt: skip
 
 
 def test_no_signature_where_none_is_wanted(make: Make, plain: Any) -> None:
@@ -240,6 +267,9 @@ def test_verify_prints_one_sentence_per_file_and_ends_with_the_worst(make: Make,
     result = run("verify", "--json", signed, bare)
     assert result.exit_code == CODES["unsigned"] == 3
     assert [f["state"] for f in json.loads(result.stdout)["files"]] == ["intact", "unsigned"]
+    result = run("verify", signed, "--trust", tmp_path / "none.pem")
+    assert (result.exit_code, result.stderr) == (
+        2, f"avatarkit: There is no certificate {tmp_path / 'none.pem'}. Give the PEM file of one with --trust.\n")  # fmt: skip
     result = run("verify", tmp_path / "none.png")
     assert (result.exit_code, result.stderr) == (2, f"avatarkit: There is no file {tmp_path / 'none.png'}.\n")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from avatarkit.hookspecs import Cost, License, Needs, Register, Weights, hookimpl
 
 WEIGHTS = Weights(
@@ -45,3 +47,8 @@ def register_pseudo_labelers(register: Register) -> None:
             doubt="Its authors do not state the terms of the videos that it was trained on.",
         ),
     )
+
+
+@hookimpl
+def cached_files(folder: str) -> dict[str, str]:
+    return {str(path): "prompts of Wan-Animate" for path in Path(folder, "wan").glob("prompt-*.safetensors")}
