@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from avatarkit.hookspecs import Cost, License, Needs, Register, Weights, hookimpl
 
+_DATA = "VoxCeleb, MEAD, RAVDESS (CC BY-NC-SA 4.0), AAHQ and videos of its authors, by its paper"
+
 WEIGHTS = Weights(
     name="liveportrait",
     source="huggingface.co/KwaiVGI/LivePortrait",
@@ -13,7 +15,7 @@ WEIGHTS = Weights(
     files=("liveportrait/base_models/*.pth", "liveportrait/retargeting_models/*.pth"),
     strip="liveportrait/",
     size=500_000_000,
-    data="not stated",
+    data=_DATA,
 )
 
 
@@ -39,8 +41,8 @@ def register_pseudo_labelers(register: Register) -> None:
             code="Apache-2.0",
             weights="LivePortrait networks: MIT (Kuaishou); its face detector (InsightFace, non-commercial) is not used",
             commercial=True,
-            data="not stated",
+            data=_DATA,
             source="https://github.com/KwaiVGI/LivePortrait/issues/193",
-            doubt="Its authors do not state the terms of the videos that it was trained on.",
+            doubt="Whether the terms of the videos that it was trained on reach the weights is not settled.",
         ),
     )

@@ -8,9 +8,9 @@ LICENSE = License(
     "Apache-2.0",
     "networks of MediaPipe, Apache-2.0, included",
     commercial=True,
-    data="not stated",
+    data="photos that Google collected and annotated, by its papers; terms not stated",
     source="https://github.com/google-ai-edge/mediapipe",
-    doubt="Its makers do not state with it the terms of the pictures that the networks were trained on.",
+    doubt="Its makers do not state the terms of the photos that the networks were trained on.",
 )
 
 

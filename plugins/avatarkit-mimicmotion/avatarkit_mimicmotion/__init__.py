@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from avatarkit.hookspecs import Cost, License, Needs, Register, Weights, hookimpl
 
+_DATA, _BASE_DATA = (
+    "videos of dancing people, by its paper; terms not stated",
+    "the Large Video Dataset of Stability AI, by its paper; terms not stated",
+)
+
 CHECKPOINT = Weights(
     name="mimicmotion-1-1",
     source="huggingface.co/tencent/MimicMotion",
@@ -13,7 +18,7 @@ CHECKPOINT = Weights(
     files=("MimicMotion_1-1.pth",),
     size=3_049_867_447,
     single=True,
-    data="not stated",
+    data=_DATA,
 )
 BASE = Weights(
     name="svd-xt-1-1",
@@ -30,7 +35,7 @@ BASE = Weights(
         "image_encoder/model.fp16.safetensors",
     ),
     size=1_460_000_000,
-    data="not stated",
+    data=_BASE_DATA,
     doubt="It came out under a license for non-commercial research, and Stability AI renamed its terms since; read the page.",
 )
 
@@ -56,7 +61,7 @@ def register_pseudo_labelers(register: Register) -> None:
             weights="MimicMotion weights: academic, research and education only (Tencent); "
             "Stable Video Diffusion 1.1: Stability AI license, gated",
             commercial=False,
-            data="not stated",
+            data=f"MimicMotion: {_DATA}; Stable Video Diffusion: {_BASE_DATA}",
             source="https://huggingface.co/tencent/MimicMotion",
             doubt="Stable Video Diffusion came out for non-commercial research, and its terms were renamed since; read its page.",
         ),

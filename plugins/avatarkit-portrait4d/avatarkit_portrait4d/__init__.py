@@ -6,12 +6,14 @@ from pathlib import Path
 
 from avatarkit.hookspecs import Cost, License, Needs, Register, Weights, hookimpl
 
+_DATA = "VFHQ, and pictures of a generator that was trained on FFHQ (CC BY-NC-SA 4.0), by its papers"
+
 CHECKOUT = Weights(
     name="portrait4d",
     source="github.com/YuDeng/Portrait-4D and huggingface.co/bEijuuu/Portrait4D",
     license="research only (NVIDIA, Max Planck and Basel terms in parts)",
     commercial=False,
-    data="not stated",
+    data=_DATA,
 )
 
 
@@ -34,7 +36,7 @@ def register_pseudo_labelers(register: Register) -> None:
             code="Apache-2.0; the checkout: MIT, with parts under NVIDIA's and Max Planck's non-commercial terms",
             weights="Portrait4D-v2 networks, FLAME, BFM: research only",
             commercial=False,
-            data="not stated",
+            data=_DATA,
             source="https://github.com/YuDeng/Portrait-4D",
         ),
     )

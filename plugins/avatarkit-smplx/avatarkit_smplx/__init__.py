@@ -19,7 +19,7 @@ def register_body_models(register: Register) -> None:
             code="Apache-2.0; the package smplx: non-commercial scientific research (Max Planck)",
             weights="SMPL-X model files: non-commercial scientific research, registration at smpl-x.is.tue.mpg.de (Max Planck)",
             commercial=False,
-            data="not stated",
+            data="3D scans of people, by its paper; terms not stated",
             source="https://smpl-x.is.tue.mpg.de/modellicense.html",
         ),
     )

