@@ -264,14 +264,14 @@ def finish_output(path: str, target: str, manifest: dict[str, Any], policy: dict
 
 
 @hookspec
-def cached_files(folder: str) -> dict[str, str]:
+def cached_files(folder: str) -> dict[str, str] | None:
     """Say what the plugin keeps in the user's cache folder and can make again, so that ``avatarkit clean`` may free it.
 
     Args:
         folder: the cache folder; it may hold files of the user's, so name only what the plugin surely made.
 
     Returns:
-        Path of each file or folder that is there -> what it is, in a few words.
+        Path of each file or folder that is there -> what it is, in a few words; or None.
     """
 
 

@@ -232,7 +232,8 @@ class Registry:
         found: dict[str, str] = {}
         for implementation in self._manager.hook.cached_files.get_hookimpls():
             try:
-                found |= implementation.function(*([str(folder)] if implementation.argnames else []))
+                kept: Any = implementation.function(*([str(folder)] if implementation.argnames else []))
+                found.update(kept or {})
             except Exception as error:
                 self._hook_raised(implementation.plugin_name, "cached_files", error)
         return found

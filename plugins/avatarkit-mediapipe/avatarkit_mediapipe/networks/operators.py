@@ -223,7 +223,8 @@ def _look_through(model: ModelFile, operator: Operator) -> tuple[Function, tuple
         outside = ((at < 0) | (at > limits)).any(0)
         grid = (at / limits * 2 - 1).T.reshape(1, height, width, 2)
         small = F.grid_sample(picture, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
-        return small.masked_fill(outside.reshape(1, 1, height, width), 0.0)
+        # grid_sample gives (channels, height, width), in which every later operator would take longer
+        return small.masked_fill(outside.reshape(1, 1, height, width), 0.0).contiguous(memory_format=torch.channels_last)
 
     return run, operator.inputs
 
