@@ -49,7 +49,7 @@ from avatarkit_export.files import write_file
 from avatarkit_export.ply import PlyExporter
 from avatarkit_export.spz import SpzExporter
 from avatarkit_portrait4d.job import Job
-from avatarkit_provenance.revocations import remember
+from avatarkit_provenance.revocations import Revocation, remember
 from avatarkit_provenance.verifying import verify
 
 ROOT = Path(__file__).parents[2]
@@ -251,7 +251,7 @@ def read_signed(folder: Path) -> Any:
 def revoked(folder: Path, value: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AVATARKIT_CACHE", str(folder))
-        remember("ab" * 32, {"date": f"2026-01-0{value}"})
+        remember({"files": {"avatar.safetensors": "ab" * 32}}, Revocation(f"2026-01-0{value}"))
 
 
 def read_revoked(folder: Path) -> Any:
