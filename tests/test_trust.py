@@ -192,7 +192,7 @@ def test_the_spdx_document_of_an_avatar_holds_whatever_its_manifest_says(tmp_pat
     assert result.exit_code == 0, result.output
     assert {p["name"] for p in json.loads(result.stdout)["packages"]} == {"a.avatar", "loss/x (code)", "loss/x (weights)"}
     root = next(p for p in json.loads(result.stdout)["packages"] if p["name"] == "a.avatar")
-    assert root.get("licenseDeclared", "NOASSERTION") == "NOASSERTION"  # our license is not that of somebody's looks
+    assert root.get("licenseDeclared", "NOASSERTION") == "NOASSERTION"  # an avatar is not under avatarkit's license
 
 
 def test_what_is_bundled_is_in_the_notices() -> None:

@@ -28,7 +28,7 @@ from avatarkit.appearance.fabric import Fabric
 from avatarkit.appearance.hand_map import NO_HAND, hand_coordinates, hand_shading
 from avatarkit.appearance.parsing import LABELS, parse, vertex_labels
 from avatarkit.appearance.skin import bare_surface, hem, skin_color
-from avatarkit.appearance.visibility import FACING, LOOKUP, TRUST, PhotoMaps
+from avatarkit.appearance.visibility import FACING, GRID, LOOKUP, TRUST, PhotoMaps
 from avatarkit.geometry.mesh_graph import (
     REGIONS,
     dilate,
@@ -195,7 +195,7 @@ class PhotoPainter:
             return torch.zeros_like(hand)
         normals, all_of_it = vertex_normals(self.vertices, body.faces), torch.ones(len(palm))
         at = self._photo.lookup(self.vertices, normals, all_of_it, self.regions)[palm]
-        grid, skin = at[None, None, :, :2], self.parsing.skin[None, None]
+        grid, skin = at[None, None, :, GRID], self.parsing.skin[None, None]
         bare = functional.grid_sample(skin, grid, padding_mode="border", align_corners=False)[0, 0, 0]
         up, seen = self._hand[palm, 2], self._photo.shown(at)
         end = hem(up, bare, seen, _CUFF_SEEN)

@@ -14,7 +14,7 @@ from avatarkit.types.camera import Camera
 from avatarkit.types.mesh import Mesh
 from avatarkit.types.subject import Subject
 
-__all__ = ["FACING", "LOOKUP", "TRUST", "PhotoMaps"]
+__all__ = ["FACING", "GRID", "LOOKUP", "TRUST", "PhotoMaps"]
 
 _UPPER_ARMS, _FOREARMS, _HANDS, _LEGS, _FEET = (
     (f"left_{part}", f"right_{part}") for part in ("upper_arm", "forearm", "hand", "leg", "foot")
@@ -31,8 +31,10 @@ _GLOVES = [4, 5]  # rows that take all colors where only the body's landmarks te
 _SLEEVES = [1, 2, 3]  # rows that take those of hands that no detector found, too: a fist under the other arm rests there
 LOOKUP, FACING, TRUST = 6 + len(_TAKES), 3, 4
 """Numbers per point that a look needs; which of them is the cosine between normal and camera, and which the trust."""
-_GRID, _DEPTH, _ROWS, _KINDS, _INSIDE = slice(0, 2), 2, slice(5, LOOKUP), slice(5, LOOKUP - 1), LOOKUP - 1
-"""The others: place in the photo, meters, and rows of the trust that hold for the point, those of ``_TAKES`` and the last one."""
+GRID = slice(0, 2)
+"""Which numbers say the place in the photo, -1 to 1."""
+_DEPTH, _ROWS, _KINDS, _INSIDE = 2, slice(5, LOOKUP), slice(5, LOOKUP - 1), LOOKUP - 1
+"""The others: meters, and rows of the trust that hold for the point, those of ``_TAKES`` and the last one."""
 
 _WORKING_SIZE = 1024  # pixels along the photo's longer side for the visibility test
 _INNER = REGIONS.index("mouth")
@@ -128,7 +130,7 @@ class PhotoMaps:
 
     def look(self, at: torch.Tensor, soft: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         """Colors (n, 3) in the photo of points (n, LOOKUP) from ``lookup``, and how far they can be trusted (n,)."""
-        grid = at[None, None, :, _GRID]
+        grid = at[None, None, :, GRID]
         trust = functional.grid_sample(self._trust, grid, padding_mode="border", align_corners=False)[0, :, 0]
         trust = (trust.T * at[:, _ROWS]).sum(1) * at[:, TRUST] * smoothstep(at[:, FACING], 0.2, 0.65) * self._in_front(at)
         picture = self._soft if soft else self._color
@@ -136,13 +138,13 @@ class PhotoMaps:
 
     def shown(self, at: torch.Tensor) -> torch.Tensor:
         """(n,) 0 to 1: points (n, LOOKUP) from ``lookup`` that face the camera, and that pixels show rather than another part."""
-        own = functional.grid_sample(self._shows, at[None, None, :, _GRID], padding_mode="border", align_corners=False)[0, :, 0]
+        own = functional.grid_sample(self._shows, at[None, None, :, GRID], padding_mode="border", align_corners=False)[0, :, 0]
         own = (own.T * at[:, _KINDS]).sum(1) + at[:, _INSIDE]
         return smoothstep(at[:, FACING], 0.1, 0.35) * self._in_front(at) * own
 
     def _in_front(self, at: torch.Tensor) -> torch.Tensor:
         """(n,) bool: the photo's frame holds the point, and the mesh does not hide it."""
-        grid = at[:, _GRID]
+        grid = at[:, GRID]
         size = torch.tensor([self._camera.width, self._camera.height])
         pixel = ((grid + 1.0) * 0.5 * size).long().clamp(min=0)
         pixel = torch.minimum(pixel, size - 1)

@@ -349,8 +349,8 @@ class CoupledAvatar:
 
     def state(self) -> dict[str, torch.Tensor]:
         """All tensors; integers as int32."""
-        out = {k: getattr(self, k).detach().cpu().contiguous().clone() for k in (*self._learnt, *_FIXED)}
-        out["sh0"] = self._possible(self.sh0.detach()).cpu().contiguous().clone()
+        kept = {k: getattr(self, k) for k in (*self._learnt, *_FIXED)} | {"sh0": self._possible(self.sh0)}
+        out = {k: tensor.detach().cpu().contiguous().clone() for k, tensor in kept.items()}
         out["triangles"], out["seed_joints"] = out["triangles"].int(), out["seed_joints"].int()
         return out
 
