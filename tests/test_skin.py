@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from avatarkit.appearance import color_priors
-from avatarkit.appearance.color_priors import _hand_color, expected_colors
+from avatarkit.appearance.color_priors import _hand_color, expected_colors, luminance
 from avatarkit.appearance.painter import PhotoPainter
 from avatarkit.appearance.skin import bare_surface, hem, skin_likeness
 from avatarkit.geometry.mesh_graph import surface_regions
@@ -73,11 +73,18 @@ def test_a_black_and_white_photo_tells_no_skin():
 
 def test_hands_have_the_color_of_their_skin():
     shown = torch.cat([CLOTH.expand(200, 3), (0.9 * SKIN).expand(50, 3)])  # fitted a little off, most of it shows a sleeve
-    assert torch.allclose(_hand_color(shown, torch.ones(250), SKIN, CLOTH, gloved=False, found=True), 0.9 * SKIN, atol=0.03)
+    assert torch.allclose(_hand_color(shown, torch.ones(250), SKIN, CLOTH, gloved=False, found=True), 0.95 * SKIN, atol=0.02)
     glove = _hand_color(shown[:200], torch.ones(200), SKIN, CLOTH, gloved=True, found=True)
     assert torch.allclose(glove, CLOTH, atol=0.01)
     unseen = _hand_color(shown, torch.zeros(250), SKIN, CLOTH, gloved=False, found=True)
     assert torch.allclose(unseen / unseen.sum(), SKIN / SKIN.sum(), atol=0.01)
+
+
+def test_skin_in_shade_is_brightened_to_the_hue_of_skin_in_light():
+    shade = SKIN * torch.tensor([0.75, 0.6, 0.5])  # it is more vivid, and would turn orange
+    found = _hand_color(shade.expand(500, 3), torch.ones(500), SKIN, CLOTH, gloved=False, found=True)
+    assert 0.9 < float(luminance(found) / luminance(SKIN)) < 1.0
+    assert float(found[0] / found[2]) < 1.2 * float(SKIN[0] / SKIN[2])
 
 
 def test_hands_keep_their_color_beside_a_face_in_shade():

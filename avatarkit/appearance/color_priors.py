@@ -36,7 +36,7 @@ DEEP_SHADE = 0.15, 0.3
 """The same for skin where the photo is sure to show it."""
 _BRIGHT = 1.3, 1.6  # and from which it is another's again
 _OFF_HUE = 0.15, 0.3  # difference of the channels from gray shading up to which it is the same, and from which it is not
-_HAND_SEEN, _LIMB_SEEN, _GLOVE_SEEN = 10.0, 10.0, 30.0  # vertices from which the skin of hands, of limbs, and gloves are known
+_HAND_SEEN, _LIMB_SEEN, _GLOVE_SEEN = 20.0, 10.0, 30.0  # vertices that tell half of the skin of hands; all of limbs; of gloves
 _MISLED, _NOT_SLEEVE = 0.3, 0.25  # part of the seen hands below which arms and cheeks mislead; sRGB distance of skin from cloth
 _SHADED = 0.93  # brightness of skin at least, against that of cheeks or arms
 _ENOUGH_HAIR = 50  # pixels of hair from which its color is known
@@ -209,12 +209,14 @@ def _hand_color(
     misled = own is not None and float(like.sum()) < _MISLED * total and float((own - sleeve).norm()) > _NOT_SLEEVE
     if own is not None and found and misled and float(_light_and_hue(own[None], near)[1]) < _OFF_HUE[1]:
         near, like = own, seen * like_shaded(color, own)
-    return _lighter(color[like > 0.1].median(0).values, near) if float(like.sum()) > _HAND_SEEN else near
+    share = float(like.sum()) / (float(like.sum()) + _HAND_SEEN)
+    return torch.lerp(near, _lighter(color[like > 0.1].median(0).values, near), share) if (like > 0.1).any() else near
 
 
 def _lighter(seen: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
     """(3,) color of skin of which the photo may show only what lies in shade: nearly as bright as the ``usual`` (3,) at least."""
-    return seen * (_SHADED * luminance(usual) / luminance(seen).clamp(min=0.05)).clamp(min=1.0)
+    own, wanted = luminance(seen), luminance(usual)
+    return torch.lerp(seen, usual, ((_SHADED * wanted - own) / (wanted - own).clamp(min=1e-3)).clamp(0.0, 1.0))
 
 
 def like_shaded(color: torch.Tensor, own: torch.Tensor, dark: tuple[float, float] = DARK) -> torch.Tensor:

@@ -32,6 +32,7 @@ _NEAR = 0.012  # meters around a point, in which what rises takes light from it
 _BLOOD = 1.0, 1.25, 1.3  # powers of the shading in red, green and blue: light in folds of skin has passed through it
 _PINK = 0.02, -0.04, -0.04  # of palms, knuckles and finger tips, against the back of the hand
 _PALE = 0.05  # how much lighter palms are than backs
+_USUAL = 0.98, 0.93, 0.93  # the median of all this over a hand, whose color is known with its shading
 
 
 def hand_coordinates(body: BodyModel, params: BodyParams) -> torch.Tensor:
@@ -99,7 +100,7 @@ def hand_shading(at: torch.Tensor) -> torch.Tensor:
     knuckles = finger * (_bell(along - 1.0, 0.25) + _bell(along - 2.0, 0.2)) + (1.0 - finger) * _bell(up - 1.0, 0.08)
     pink = 0.6 * front + 0.8 * finger * _bell(along - 3.0, 0.6) + back * knuckles
     color = light[:, None] ** light.new_tensor(_BLOOD) * (1.0 + pink[:, None] * light.new_tensor(_PINK))
-    color = color * (1.0 + _PALE * front)[:, None]
+    color = color * (1.0 + _PALE * front)[:, None] / light.new_tensor(_USUAL)
     return torch.where(along[:, None] > 0.5 * (NO_HAND + _PALM), color, 1.0)
 
 

@@ -376,7 +376,10 @@ class PhotoPainter:
         for where, fabric in self._fabrics:
             mine = where[face_index]
             worn[mine] += fabric(place[mine])
-        base = torch.lerp(worn, at.skin * hand_shading(at.hand), smoothstep(at.bareness, 0.5 - _HEM, 0.5 + _HEM)[:, None])
+        light = hand_shading(at.hand)
+        if self.parsing.gloved:
+            worn = worn * light
+        base = torch.lerp(worn, at.skin * light, smoothstep(at.bareness, 0.5 - _HEM, 0.5 + _HEM)[:, None])
         direction = functional.normalize(at.direction, dim=-1)
         base = base * (1.0 + self._strand_contrast * at.scalp * hair_strands(direction))[:, None]
         base = base * (1.0 - at.teeth * tooth_gaps(at.arc))[:, None]

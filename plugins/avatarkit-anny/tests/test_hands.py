@@ -42,6 +42,11 @@ def _light(along: float, across: float, up: float, facing: float) -> float:
     return float(hand_shading(torch.tensor([[along, across, up, facing, 1.0]])).mean())
 
 
+def test_the_map_keeps_the_color_of_a_hand(coordinates):
+    light = hand_shading(coordinates[coordinates[:, 0] > NO_HAND])
+    assert torch.allclose(light.median(0).values, torch.ones(3), atol=0.01)
+
+
 @pytest.mark.parametrize("joint", [1.0, 2.0])
 def test_fingers_fold_at_their_joints(joint):
     assert _light(joint, 0.5, 1.2, -1.0) < 0.9 * _light(joint - 0.4, 0.5, 1.2, -1.0)
