@@ -51,8 +51,8 @@ class PhotoMaps:
     Attributes:
         exposure: brightness of white things, 0.5 to 1.
         hair: (n, 3) colors of hair.
-        covered: (H, W) bool, pixels that show a thing, perhaps a hand or forearm where the mesh shows the trunk, or another part
-            where it shows an arm's.
+        covered: (H, W) bool, pixels that show a thing, perhaps a hand or forearm where the mesh shows trunk or legs, or another
+            part where it shows an arm's.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class PhotoMaps:
             own[_GLOVES] = 1.0
         limb = probability[_numbers((*_FOREARMS, *_HANDS, "held"))].sum(0) > _OWN[0]
         fitted = torch.where(hit, labels[shown], -1)
-        trunk = fitted == LABELS.index("trunk")
+        trunk = torch.isin(fitted, _numbers(("trunk", *_LEGS)))
         lit = torch.where(trunk, smoothstep(pixels_to(limb) * meter, 0.0, _SHADE), 1.0)
         things = probability[_numbers(("held", "other"))].sum(0) > _OWN[0]
         for part in map(_numbers, (_UPPER_ARMS, _FOREARMS)):
