@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from avatarkit.appearance.color_mixture import CLUSTERS, ColorMixture, color_clusters
 from avatarkit.appearance.hands import seen_hands
-from avatarkit.appearance.skin import skin_likeness
+from avatarkit.appearance.skin import gray_skin, skin_likeness
 from avatarkit.geometry.mesh_graph import REGIONS, screened_poisson, surface_regions, vertices_below
 from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.types.camera import Camera
@@ -77,7 +77,8 @@ class Parsing:
         camera: of the grid; it shows the whole photo. meter: size of its pixels on the body.
         probability: (L, h, w) of ``LABELS``, sums to one.
         fitted: (h, w) int64, the label of the mesh there; -1 off the mesh. drawn: the mesh, seen by ``camera``.
-        gloved: the hands show hardly any skin. skin: (h, w) 0 to 1, bare skin; 0 if no face tells it.
+        gloved: the hands show hardly any skin.
+        skin: (h, w) 0 to 1, bare skin; in black and white of forearms only, 0 if no face tells it.
     """
 
     camera: Camera
@@ -157,7 +158,12 @@ def parse(subject: Subject, vertices: torch.Tensor, labels: torch.Tensor, body: 
     nowhere = torch.zeros_like(holding)
     chance = _where_it_hangs(chance, "hair", _scalp(fitted), nowhere, meter)
     chance = _where_it_hangs(chance, "held", holding, torch.stack([nowhere, *hands.values()]).any(0), meter)
-    bare = torch.zeros_like(alpha) if skin is None else _bare(lab, chance > 0.5, skin)
+    gray = gray_skin(rgb, subject.keypoints) if skin is None else None
+    bare = torch.zeros_like(alpha)
+    if skin is not None:
+        bare = _bare(lab, chance > 0.5, skin > 0.5, skin)
+    elif gray is not None:  # brightness alone tells forearms from sleeves, but not a face from a shirt
+        bare = _bare(lab, chance > 0.5, gray, bare) * chance[[LABELS.index(name) for name in _pair("forearm")]].sum(0)
     return Parsing(camera, meter, chance, fitted, drawn, gloved, bare)
 
 
@@ -307,29 +313,30 @@ def _glare(
     return bright & (skin > 0) & (pixels_to(holding) * meter < _BEFORE)
 
 
-def _bare(lab: torch.Tensor, shown: torch.Tensor, skin: torch.Tensor) -> torch.Tensor:
+def _bare(lab: torch.Tensor, shown: torch.Tensor, like: torch.Tensor, otherwise: torch.Tensor) -> torch.Tensor:
     """(h, w) 0 to 1, how far colors are those of this person's skin rather than those of the clothes.
 
-    Skin in shade is unlike that of the face, but still less like the shirt; colors of neither keep their likeness to the face.
+    Skin in shade is unlike that of the face, but still less like the shirt.
 
     Args:
-        lab: (h, w, 3). shown: (L, h, w) bool, what pixels show. skin: (h, w) 0 to 1, what looks like the face.
+        lab: (h, w, 3). shown: (L, h, w) bool, what pixels show. like: (h, w) bool, what looks like the face.
+        otherwise: (h, w) result for colors of neither.
     """
     seen = (lab * torch.tensor([_SHADE, 1.0, 1.0])).double()
 
-    def fit(names: tuple[str, ...], like: torch.Tensor) -> torch.Tensor | None:
-        """(h, w) how well colors fit those of parts where they are ``like`` (h, w) what is looked for."""
-        known = shown[[LABELS.index(name) for name in names]].any(0) & like
+    def fit(names: tuple[str, ...], chosen: torch.Tensor) -> torch.Tensor | None:
+        """(h, w) how well colors fit those of parts where they are ``chosen`` (h, w)."""
+        known = shown[[LABELS.index(name) for name in names]].any(0) & chosen
         if int(known.sum()) < _LEAST:
             return None
         colors = ColorMixture.of([seen[known].numpy()], [np.ones(int(known.sum()), dtype=bool)], False)
-        return torch.from_numpy(colors(seen.reshape(-1, 3).numpy())).float().reshape(skin.shape)
+        return torch.from_numpy(colors(seen.reshape(-1, 3).numpy())).float().reshape(like.shape)
 
-    flesh = fit(("face", *_pair("hand")), skin > 0.5)
+    flesh = fit(("face", *_pair("hand")), like)
     cloth = None if flesh is None else fit(("trunk", *_pair("upper_arm"), *_pair("leg")), flesh < _FITS / 2)
     if flesh is None or cloth is None:
-        return skin
-    return torch.where(torch.maximum(flesh, cloth) > 0.0, (flesh - cloth).sigmoid(), skin)
+        return otherwise
+    return torch.where(torch.maximum(flesh, cloth) > 0.0, (flesh - cloth).sigmoid(), otherwise)
 
 
 def _color_fit(

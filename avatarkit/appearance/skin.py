@@ -11,7 +11,7 @@ from avatarkit.types.camera import Camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
 
-__all__ = ["bare_surface", "hem", "skin_color", "skin_likeness"]
+__all__ = ["bare_surface", "gray_skin", "hem", "skin_color", "skin_likeness"]
 
 _SPREAD = 0.018  # of chromaticity, at least
 _DARKEST, _LIGHTEST = -1.4, 0.7  # natural logarithm of brightness, against the face
@@ -21,6 +21,7 @@ _PIXELS = 512  # longer side of the picture in which bare skin is told from clot
 _SURE, _MIRRORED, _DRESSED = 20.0, 4.0, 0.02  # weights of what is seen, of its mirror image, and of clothes everywhere
 _HEM = 0.02  # meters on both sides of a hem over which the likelihood of bare skin goes from 0 to 1
 _GRAY = 0.015  # chromaticity of a face in black and white, or toned in brown, which tells no skin
+_AS_BRIGHT = 0.5  # natural logarithm of brightness up to which gray may be that of the face
 _VIVID = 0.7  # how much more vivid than the face skin may be
 _PALE, _WARM = 0.35, 0.55  # redness against the face's up to which a color is gray, and from which it may be skin's
 
@@ -57,6 +58,16 @@ def skin_likeness(image: torch.Tensor, keypoints: Keypoints | None) -> torch.Ten
     redness = (tone[..., 0] - 1 / 3) / (middle[0] - 1 / 3).clamp(min=0.01)  # fair skin is close to gray, but never gray
     like = like * ((redness - _PALE) / (_WARM - _PALE)).clamp(0.0, 1.0)
     return like * ((away[..., 2] > _DARKEST) & (away[..., 2] < _LIGHTEST))
+
+
+def gray_skin(image: torch.Tensor, keypoints: Keypoints | None) -> torch.Tensor | None:
+    """(H, W) bool, what is nearly as bright as the face; None where no face is seen. Arguments as ``skin_likeness``."""
+    cheeks = _cheeks(image, keypoints)
+    if cheeks is None:
+        return None
+    smooth, row, column = cheeks
+    light = smooth.mean(-1).clamp(min=0.01).log()
+    return (light - light[row, column].median()).abs() < _AS_BRIGHT
 
 
 def skin_color(image: torch.Tensor, keypoints: Keypoints | None) -> torch.Tensor | None:
