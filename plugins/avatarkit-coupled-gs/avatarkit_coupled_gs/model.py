@@ -18,7 +18,7 @@ from avatarkit.geometry.rotations import matrix_to_quaternion, multiply_quaterni
 from avatarkit.interfaces import BodyModel, ColorTarget, Context, ParameterGroup, Posed, Renderer, Subject, TensorSpec
 from avatarkit.types.body import BodyParams
 from avatarkit.types.gaussians import Gaussians, rotate_sh
-from avatarkit.types.mesh import Mesh, barycentric
+from avatarkit.types.mesh import Mesh, barycentric, vertex_normals
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit_coupled_gs.color_solver import MOST, Smoothness, solve_colors
 from avatarkit_coupled_gs.config import CoupledConfig
@@ -55,7 +55,7 @@ class CoupledAvatar:
         log_scale: (N,) logarithm of the standard deviation in meters. sh0: (N, 3) color.
         opacity: (N,) logit; the surface is opaque (paper, section 3.1), what grows outside it learns how thin hair is.
         triangles, weights: (N, 3) binding (eq. 3); of the last M, which are grown outside the surface, only for its
-        expression. seed_offset: (N, 3) where these start, relative to their binding; zero on the surface.
+        expression. seed_offset: (N, 3) where Gaussians start, relative to their binding.
         seed_joints, seed_weights: (M, 4) joints that move them rigidly, and how much. shape: (S,) identity of the body model.
 
     With the option ``anisotropic`` also log_aspect: (N, 3), logarithms of the scales along three axes over exp(log_scale), and
@@ -142,6 +142,7 @@ class CoupledAvatar:
         self.opacity = opacity.logit()
         self._connect(texel, scale)
         n, c = len(binding), self.config
+        self.seed_offset[:n] = self._inset(n)
         if c.anisotropic:
             rotation, aspect = surface_ellipsoids(body, self.template, self.triangles[:n], c.thickness, c.aspect_limit)
             self.rotation = torch.eye(1, 4).repeat(len(self.triangles), 1)
@@ -200,6 +201,15 @@ class CoupledAvatar:
         self.log_scale = scale.clamp(self.config.min_scale, self.config.max_scale).log()
         self._topology = Topology.build(near, self.body.faces, self.template)
         self.log_scale_start, self.sh0_start = self.log_scale.clone(), self.sh0.clone()
+
+    def _inset(self, n: int) -> torch.Tensor:
+        """(n, 3) how far the first n Gaussians start below the surface, so that what is drawn ends where it does.
+
+        The head is left out: lids and lips are thin, and the photo shows its outline.
+        """
+        normals = vertex_normals(self.template + self.dT, self.body.faces)
+        depth = -self.config.inset * (1.0 - self.body.part("head"))[:, None] * normals
+        return barycentric(depth, self.triangles[:n], self.weights[:n]) * self.log_scale[:n, None].exp()
 
     def _prepare(self) -> None:
         """Return what follows from the identity alone."""

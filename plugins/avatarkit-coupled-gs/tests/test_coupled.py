@@ -86,7 +86,9 @@ def test_eq3_binding_lies_on_the_surface_once_per_texel():
     assert 3.3 < head.sum() / plain_head.sum() < 4.7
 
 
-def test_eq4_and_5_gaussians_and_mesh_move_with_the_body(avatar):
+def test_eq4_and_5_gaussians_and_mesh_move_with_the_body(context, subject):
+    avatar = CoupledAvatar(CoupledConfig(resolution=64, grow=False, inset=0.0), context)
+    avatar.create(subject, [])
     body, motion = avatar.body, tiny_motion()
     params = replace(motion.params[2], shape=avatar.shape)
     posed = avatar.pose(params)
@@ -105,9 +107,23 @@ def test_gaussians_are_opaque_isotropic_and_bounded(avatar, subject):
     with torch.no_grad():
         avatar.log_scale[0], avatar.log_scale[1] = 5.0, -50.0
     g = avatar.pose(subject.params).gaussians
-    on_surface = (avatar.seed_offset == 0).all(1)
+    on_surface = torch.arange(len(g)) < len(g) - len(avatar.seed_joints)
     assert torch.allclose(g.opacities[on_surface], torch.tensor(0.99)) and g.scales.shape == (len(g),)
     assert g.scales.max() <= avatar.config.max_scale * 1.001 and g.scales.min() >= avatar.config.min_scale * 0.999
+
+
+def test_what_is_drawn_ends_where_the_surface_does(context, subject):
+    """Gaussians on the surface would make a body fatter by their width."""
+    beyond = []
+    for inset in (0.0, CoupledConfig.inset):
+        avatar = CoupledAvatar(CoupledConfig(resolution=96, grow=False, inset=inset), context)
+        avatar.create(subject, [])
+        step = _step(avatar, subject, context)
+        mesh = context.get("renderer").meshes.render(avatar.pose(subject.params).mesh, subject.camera).face_index >= 0
+        below_head = torch.arange(len(mesh))[:, None] > 0.6 * len(mesh)
+        beyond.append(int(((step.rendering.alpha > 0.5) & ~mesh & below_head).sum()))
+        assert (step.rendering.alpha[mesh & below_head] > 0.5).float().mean() > 0.97
+    assert beyond[1] < 0.5 * beyond[0]
 
 
 def test_it_looks_like_the_photo_before_training(avatar, subject, context):
@@ -238,7 +254,7 @@ def test_growth_covers_what_the_mesh_leaves_bare(context, subject):
     avatar.create(hat, [])
     drawn = _step(avatar, hat, context).rendering
     assert drawn.alpha[top - 3, middle] > 0.5
-    grown = (avatar.seed_offset != 0).any(1)
+    grown = torch.arange(len(avatar.triangles)) >= len(avatar.triangles) - len(avatar.seed_joints)
     assert 0 < int(grown.sum()) <= avatar.config.grow_limit
     depth = avatar.pose(hat.params).gaussians.means[grown][:, 2]
     assert depth.max() - depth.min() > 0.005  # holds from the side
@@ -255,7 +271,7 @@ def test_what_grows_is_as_thin_as_the_matte_and_learns_to_be(context, subject):
     drawn = _step(avatar, wild, context).rendering
     assert drawn.alpha[top - 4, middle].item() == pytest.approx(0.4, abs=0.15)
     (gradient,) = torch.autograd.grad(drawn.alpha.sum(), avatar.opacity)
-    grown = (avatar.seed_offset != 0).any(1)
+    grown = torch.arange(len(avatar.triangles)) >= len(avatar.triangles) - len(avatar.seed_joints)
     assert (gradient[~grown] == 0).all() and (gradient[grown] != 0).any()
 
 

@@ -21,7 +21,7 @@ def bake_texture(avatar: AvatarModel, body: BodyModel, params: BodyParams, resol
 
     Where the avatar's state says which surface point each Gaussian is bound to (``triangles``, ``weights``), nearest
     means on the UV square: lids and eyes, lips and teeth touch in space but not there. Gaussians that stand off the
-    surface (``seed_offset``) are left out then. Otherwise nearest is in space.
+    surface (the last ones, as many as ``seed_joints``) are left out then. Otherwise nearest is in space.
 
     Args:
         avatar: has Gaussians and a mesh.
@@ -68,8 +68,8 @@ def _bound_uv(avatar: AvatarModel, body: BodyModel) -> np.ndarray | None:
     face = faces_of(state["triangles"].long(), body.faces)
     uv = (body.uv[body.uv_faces[face]] * state["weights"].float()[..., None]).sum(1)
     off = face < 0
-    if "seed_offset" in state:
-        off |= state["seed_offset"].norm(dim=1) > 0
+    if "seed_joints" in state:
+        off[len(off) - len(state["seed_joints"]) :] = True
     uv[off] = torch.nan
     return uv.numpy()
 
