@@ -14,12 +14,16 @@ from avatarkit.utils.files import disk_errors, read_text, require_file, sha256_o
 from avatarkit.utils.paths import expand
 from avatarkit.utils.text import one_line, shortened
 
-__all__ = ["SCOPES", "read_consent"]
+__all__ = ["SCOPES", "Record", "read_consent"]
 
 SCOPES = ("private", "commercial", "training", "voice")
 _FIELDS = ("person", "scope", "given", "until", "evidence", "note")
 _MOST_BYTES = 1 << 20
 _LONGEST = 2000  # characters of a note
+
+
+class Record(dict[str, Any]):
+    """A record of consent that was checked; ``read_consent`` returns it as it is."""
 
 
 def read_consent(given: str | Path | Mapping[str, Any] | None) -> str | dict[str, Any] | None:
@@ -28,7 +32,7 @@ def read_consent(given: str | Path | Mapping[str, Any] | None) -> str | dict[str
     Args:
         given: the text; the path of a TOML file, or a text of one line that ends in .toml; or the fields of such a file. They
             are ``person``; ``scope``, a list of ``SCOPES``; and, where they are known, ``given`` and ``until`` (dates),
-            ``evidence`` (a file, of which only the sha256 is kept) and ``note``.
+            ``evidence`` (a file, of which only the sha256 is kept) and ``note``. A ``Record`` was checked before.
 
     Returns:
         None or the text; or person, scope, given and until (YYYY-MM-DD or ""), evidence (sha256 or None), and text: a sentence.
@@ -37,6 +41,8 @@ def read_consent(given: str | Path | Mapping[str, Any] | None) -> str | dict[str
         InputError: there is no such file, or no such evidence.
         ConfigError: the record is incomplete or wrong.
     """
+    if isinstance(given, Record):
+        return given
     if isinstance(given, Mapping):
         return _record(given, "consent", Path())
     if given is None or (isinstance(given, str) and (not given.lower().endswith(".toml") or "\n" in given)):
@@ -50,7 +56,7 @@ def read_consent(given: str | Path | Mapping[str, Any] | None) -> str | dict[str
     return _record(values, str(path), path.parent)
 
 
-def _record(values: Mapping[str, Any], where: str, folder: Path) -> dict[str, Any]:
+def _record(values: Mapping[str, Any], where: str, folder: Path) -> Record:
     """Return a checked record; ``where`` is what messages call it, and evidence lies in ``folder``."""
     for name in values:
         if name not in _FIELDS:
@@ -64,14 +70,14 @@ def _record(values: Mapping[str, Any], where: str, folder: Path) -> dict[str, An
     if not isinstance(note, str) or len(note) > _LONGEST:
         raise ConfigError(f"{where}: note must be text of at most {_LONGEST} characters.")
     until = f" until {end}" if end else ""
-    return {
-        "person": person,
-        "scope": scope,
-        "given": begin,
-        "until": end,
-        "evidence": _evidence(values.get("evidence"), where, folder),
-        "text": f"{person} agrees to {' and '.join(scope)} use{until}. {one_line(note)}".strip(),
-    }
+    return Record(
+        person=person,
+        scope=scope,
+        given=begin,
+        until=end,
+        evidence=_evidence(values.get("evidence"), where, folder),
+        text=f"{person} agrees to {' and '.join(scope)} use{until}. {one_line(note)}".strip(),
+    )
 
 
 def _person(value: Any, where: str) -> str:

@@ -1,6 +1,7 @@
 """The command ``avatarkit``: exit codes, and the module of each command.
 
-0 success; 2 an error that the user can fix (one sentence, no traceback); 130 interrupted; 1 a bug (traceback).
+0 success; 2 an error that the user can fix (one sentence, no traceback); 3 some photos of a batch failed; 130 interrupted;
+1 a bug (traceback).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from avatarkit_cli import interrupts
 from avatarkit_cli.checks import Checked
 from avatarkit_cli.commands import (
     animate,
+    batch,
     build,
     doctor,
     evaluate,
@@ -203,6 +205,7 @@ def _start(
 
 _COMMANDS: dict[str, Any] = {
     "build": build.build,
+    "batch": batch.batch,
     "animate": animate.animate,
     "talk": talk.talk,
     "render": render.render,

@@ -1,0 +1,49 @@
+"""How many builds a machine takes at a time, and the share of each."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+__all__ = ["local_shares", "shares_of"]
+
+_SHARES = {"instant": (2, 4), "draft": (2, 5), "standard": (4, 8), "paper": (8, 48), "open": (8, 48)}
+"""Preset -> cores and GB of memory that a cluster gives a build; about twice what builds of the photos in our tests took."""
+_USUAL = _SHARES["standard"]
+_PART = 0.9  # of the memory is for workers
+
+
+def shares_of(preset: str | None, device: str) -> dict[str, Any]:
+    """Return cores, memory and GPUs of a build on a cluster, as fields of ``Job``."""
+    cores, memory = _SHARES.get(preset or "", _USUAL)
+    gpu = device.startswith("cuda") or (device == "auto" and preset in ("paper", "open"))
+    return {"cores": cores, "memory_mb": memory * 1000, "gpus": int(gpu)}
+
+
+def local_shares(jobs: int | None, cores: int, preset: str | None, cuda: bool) -> tuple[int, dict[str, Any]]:
+    """Return how many builds run here at a time, and the share of each, as fields of ``Job``.
+
+    Args:
+        jobs: as the user wants it; None = as many as cores and memory allow, and one if they share a GPU.
+        cores: of this machine.
+        preset: of the run.
+        cuda: whether builds use the GPU.
+    """
+    memory = _PART * _memory_mb()
+    if jobs is None:
+        need = _SHARES.get(preset or "", _USUAL)[1] * 1000 / 2
+        jobs = 1 if cuda else max(1, min(cores, int(memory / need)))
+    return jobs, {"cores": max(1, cores // jobs), "memory_mb": int(memory / jobs), "gpus": 0}
+
+
+def _memory_mb() -> float:
+    """Return the memory that this process may use: that of the machine, or of its container."""
+    limits = [Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")]
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")] if sys.platform != "win32" else [16 * 10**9]
+    for path in limits:
+        with suppress(OSError, ValueError):  # "max" is no limit
+            found.append(int(path.read_text(encoding="ascii")))
+    return min(found) / 1e6
