@@ -39,10 +39,10 @@ class Workshop:
 
     def job(self, task: Task) -> Job:
         """Return the job of a row."""
-        place = self._work / f"{task.id:06}"
+        place = f"{self._work}/{task.id:06}"
         return Job(
-            id=task.id, photo=str(task.photo), output=str(self.folder / "avatars" / f"{task.name}.avatar"),
-            result=f"{place}.json", log=f"{place}.log", run=str(self._work / "driver"), ticket=self._ticket,
+            id=task.id, photo=str(task.photo), output=f"{self.folder}/avatars/{task.name}.avatar",
+            result=f"{place}.json", log=f"{place}.log", run=f"{self._work}/driver", ticket=self._ticket,
             person=task.person, consent=task.consent, **self._settings[task.preset],
         )  # fmt: skip
 
@@ -56,14 +56,14 @@ class Workshop:
         """Record how rows ended, with ``failed/NAME.txt`` beside it, delete what workers left, and return the new states."""
         changed = index.settle(ended)
         for number, name, state, reason in changed:
-            log, note = self._work / f"{number:06}.log", self.folder / "failed" / f"{name}.txt"
+            place, note = f"{self._work}/{number:06}", Path(f"{self.folder}/failed/{name}.txt")
             if state == "failed":
                 photo = next(index.rows(f"id = {number}"))["photo"]
-                write_text(note, f"{reason}\n\nPhoto: {photo}\n\nLog:\n{_end_of(log)}")
+                write_text(note, f"{reason}\n\nPhoto: {photo}\n\nLog:\n{_end_of(Path(f'{place}.log'))}")
             elif state == "done":
                 note.unlink(missing_ok=True)
-            log.unlink(missing_ok=True)
-            (self._work / f"{number:06}.json").unlink(missing_ok=True)
+            Path(f"{place}.log").unlink(missing_ok=True)
+            Path(f"{place}.json").unlink(missing_ok=True)
         return [state for _, _, state, _ in changed]
 
     def warm_up(self) -> None:

@@ -115,7 +115,7 @@ class Index:
             self._base.execute("INSERT INTO recipes VALUES (?, ?)", (preset, json.dumps(fingerprint)))
             return
         older, newer = dict(_leaves(json.loads(known[0]))), dict(_leaves(json.loads(json.dumps(fingerprint))))
-        changed = [key for key in sorted({*older, *newer}) if older.get(key) != newer.get(key)]
+        changed = [key for key in dict.fromkeys([*newer, *older]) if older.get(key) != newer.get(key)]
         if changed:
             lines = [f"  {key}: {_shown(older.get(key))} -> {_shown(newer.get(key))}" for key in changed[:_MOST_DIFFERENCES]]
             lines += [f"  and {len(changed) - _MOST_DIFFERENCES} more"] * (len(changed) > _MOST_DIFFERENCES)

@@ -66,13 +66,9 @@ class Settings:
         made = plan(__file__, output / "avatars" / "any.avatar", recipe, registry, self.device if local else "auto")
         if local:
             made.require_ready()
-        found: dict[str, Any] = {
-            "avatarkit": __version__,
-            "preset": preset or self.preset,
-            "device": self.device,
-            "seed": self.seed,
-        }
-        found |= {name: asdict(recipe.resolved(name)) for name in SECTIONS} | {"losses": recipe.to_dict().get("losses")}
+        found: dict[str, Any] = {"preset": preset or self.preset, "device": self.device, "seed": self.seed}
+        found |= {"avatarkit": __version__, "losses": recipe.to_dict().get("losses")}
+        found |= {name: asdict(recipe.resolved(name)) for name in SECTIONS}
         for step in made.steps:
             if step.component:
                 weights = weights_digests(step.component) if local else {}
@@ -83,7 +79,8 @@ class Settings:
     def job(self, preset: str, share: dict[str, Any]) -> dict[str, Any]:
         """Return the fields of ``Job`` that do not depend on the photo."""
         recipe = self.recipe(preset)
-        plugins = tuple(str(file.absolute()) for file in (*recipe.plugins, *self._plugins))
+        files = (*recipe.plugins, *self._plugins)
+        plugins = tuple(str(file if str(file).startswith("no:") else file.absolute()) for file in files)
         return {"recipe": recipe.to_dict(), "plugins": plugins, "device": self.device, "seed": self.seed, **share}
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from avatarkit_cli import interrupts
 from avatarkit_cli.progress import make_progress
 from avatarkit_cli.shared import Device, JsonFlag, PluginFiles, Seed, print_json, say, table, tell
 
@@ -67,18 +70,8 @@ def batch(
     check_output(output, recipe, consent_file, *(photos or ()), *(plugin or ()))
     consents = None if consent_file is None else read_consents(consent_file)
     chosen = Settings(preset, recipe, settings or (), device, seed, plugin or ())
-    last = time.monotonic()
-
-    with make_progress() as progress, progress.stage("batch"):
-
-        def show(text: str, part: float) -> None:
-            nonlocal last
-            progress.update(text, part)
-            if not sys.stderr.isatty() and time.monotonic() - last > _LINE_SECONDS:
-                last = time.monotonic()
-                tell(text)
-
-        rows = read_photos(photos or (), consents)
+    rows = read_photos(photos or (), consents)
+    with _progress() as show:
         counts, failed = run_batch(rows, output, chosen, on=on, address=address, jobs=jobs, retry_failed=retry_failed, show=show)
     if as_json:
         print_json({"run": str(output), "counts": counts, "failed": failed})
@@ -86,6 +79,25 @@ def batch(
         _show(output, counts, failed)
     if failed:
         raise typer.Exit(3)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """Show rate, failures and time left: in a bar, or without a terminal in a line now and then."""
+    if sys.stderr.isatty():
+        with make_progress() as bars, bars.stage("batch"):
+            yield bars.update
+        return
+    last = time.monotonic()
+
+    def show(text: str, part: float) -> None:
+        nonlocal last
+        interrupts.check()
+        if time.monotonic() - last > _LINE_SECONDS:
+            last = time.monotonic()
+            tell(text)
+
+    yield show
 
 
 def _show(output: Path, counts: dict[str, int], failed: list[dict[str, str]]) -> None:
