@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 from collections import deque
@@ -412,7 +413,16 @@ def test_slurm(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
 def test_ray(tmp_path: Path) -> None:
-    folder = photos(tmp_path / "in", a="good", b="die once", c="bad", d="good")
+    folder = photos(tmp_path / "in", a="good", b="die once", c="bad", d="wait")
+
+    def kill_the_task() -> None:
+        until((folder / "d.began").exists)
+        status = Path(f"/proc/{(folder / 'd.began').read_text()}/status").read_text()
+        os.kill(int(re.findall(r"^PPid:\s*(\d+)", status, re.M)[0]), signal.SIGKILL)
+        until(lambda: gone(folder / "d.began"))
+        (folder / "go").touch()
+
+    threading.Thread(target=kill_the_task, daemon=True).start()
     rows = work(folder, tmp_path / "run", lambda: executors.Ray(4, "local", STUB), memory_mb=300)
     assert states_of(rows) == {"a": "done", "b": "done", "c": "failed", "d": "done"}
     assert built(folder) == {"a": 1, "b": 1, "d": 1}

@@ -157,6 +157,7 @@ MAY_USE_THE_NETWORK = {
 }
 MAY_RUN_CODE = {
     "avatarkit loading.py": "imports the file of --plugin",
+    "avatarkit_cli worker.py": "starts this program once for each photo of a batch",
     "avatarkit_cli plugins.py": "runs pip on what the user named and confirmed",
     "avatarkit_portrait4d process.py": "runs the user's own checkout",
     "avatarkit_speech espeak.py": "runs the eSpeak NG of this machine with the text on its standard input",

@@ -29,6 +29,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROO
 NOT_RUN = {
     "avatarkit view": "serves until it is stopped; tests of the viewer run it",
     "avatarkit revoke": "ends the avatar that later pages use; tests of the plugin run it",
+    "avatarkit batch": "starts processes, which the stand-ins do not reach; tests/test_batch.py runs it",
     "avatarkit evaluate": "measures with a perceptual network, which has no stand-in; tests/test_evaluation.py runs it",
     "avatarkit weights fetch": "asks other servers; tests of the command run it against a server of their own",
     "avatarkit build ada.jpg --preset draft --commercial": "the stand-ins declare no terms; tests/test_trust.py runs it",

@@ -44,6 +44,11 @@ from avatarkit.utils.folders import OutputFolder
 from avatarkit_anny.tables import _read as _read_tables
 from avatarkit_anny.tables import _write as write_tables
 from avatarkit_cli.authoring.scaffold import write_project
+from avatarkit_cli.batch.driver import Workshop
+from avatarkit_cli.batch.index import COLUMNS, Index
+from avatarkit_cli.batch.sheet import write_sheet
+from avatarkit_cli.batch.worker import Job as BatchJob
+from avatarkit_cli.batch.worker import _leave
 from avatarkit_export.config import PlyConfig
 from avatarkit_export.files import write_file
 from avatarkit_export.ply import PlyExporter
@@ -58,6 +63,35 @@ FOLDER = "out"
 
 
 # --------------------------------------------------------------------------------------------------------- the writers
+
+
+class Rows(Index):
+    """The index of a run with one row and no database."""
+
+    def __init__(self, folder: Path, value: int) -> None:
+        self.folder, self.value = folder, value
+
+    def rows(self, where: str = "1") -> Iterator[dict[str, Any]]:
+        yield dict.fromkeys(COLUMNS) | {"name": "ada", "photo": "ada.jpg", "state": "failed", "reason": f"version {self.value}"}
+
+    def counts(self) -> dict[str, int]:
+        return {"failed": 1}
+
+    def settle(self, outcomes: Any) -> list[tuple[int, str, str, str]]:
+        return [(number, "ada", "failed", f"version {self.value}") for number, _, _ in outcomes]
+
+
+def only(name: str) -> Callable[[Path], Any]:
+    """What one file holds, of writers of several that do not belong together."""
+    return lambda folder: (folder / name).read_bytes() if (folder / name).exists() else None
+
+
+def batch_result(folder: Path, value: int) -> None:
+    _leave(BatchJob(1, "", "", str(folder / "1.json"), "", "", "", {}), {"state": "done", "value": value})
+
+
+def batch_note(folder: Path, value: int) -> None:
+    Workshop(folder, {}).take_in(Rows(folder, value), [(1, None, "")])
 
 
 def picture(value: int) -> torch.Tensor:
@@ -336,6 +370,11 @@ WRITERS = {
     ),
     "ply": Writer(("avatarkit_export.ply",), export(PlyExporter, ".ply", PlyConfig()), fresh=False, rotate=True),
     "spz": Writer(("avatarkit_export.spz",), export(SpzExporter, ".spz"), fresh=False, rotate=True),
+    "index.csv": Writer(("avatarkit_cli.batch.index",), lambda f, v: Rows(f, v).write_tables(), read=only("index.csv")),
+    "index.jsonl": Writer(("avatarkit_cli.batch.index",), lambda f, v: Rows(f, v).write_tables(), read=only("index.jsonl")),
+    "contact sheet": Writer(("avatarkit_cli.batch.sheet",), lambda f, v: write_sheet(Rows(f, v)), rotate=True),
+    "result of a worker": Writer(("avatarkit_cli.batch.worker",), batch_result),
+    "note of a failed photo": Writer(("avatarkit_cli.batch.driver",), batch_note, read=only("failed/ada.txt")),
     "plugins new": Writer(("avatarkit_cli.authoring.scaffold", "avatarkit_cli.commands.plugins"), project, rotate=True),
     "scratch": Writer(("avatarkit.labelling.scratch",), scratch, faults=("kill",)),
     "wan": Writer(("avatarkit_wan.labeler",), lambda f, v: save_tensors(f / "p.safetensors", {"embeds": torch.ones(v)})),
@@ -499,6 +538,8 @@ def test_no_module_writes_by_itself() -> None:
         "avatarkit.utils.files", "avatarkit.utils.leftovers", "avatarkit.utils.folders",
         "avatarkit_cli.checkpoints.downloads",  # faults of their own in test_weights_faults.py
         "avatarkit_cli.checkpoints.weights_files",
+        "avatarkit_cli.batch.index", "avatarkit_cli.batch.sheet",  # row by row, into the temporary file of `writing`
+        "avatarkit_cli.batch.worker",  # what a worker says while it runs
         "avatarkit_cli.streams",  # the null device
         "avatarkit.storage.bundle",  # into a temporary folder
         "avatarkit.storage.stage_cache",  # /proc/self/clear_refs

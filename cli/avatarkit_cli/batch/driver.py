@@ -6,11 +6,12 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from avatarkit.utils.files import write_text
+from avatarkit.utils.files import disk_errors, write_text
 from avatarkit.utils.text import duration
 from avatarkit_cli.batch.executors import Executor
 from avatarkit_cli.batch.index import Index, Task
@@ -56,14 +57,13 @@ class Workshop:
         """Record how rows ended, with ``failed/NAME.txt`` beside it, delete what workers left, and return the new states."""
         changed = index.settle(ended)
         for number, name, state, reason in changed:
-            place, note = f"{self._work}/{number:06}", Path(f"{self.folder}/failed/{name}.txt")
+            note, log = Path(f"{self.folder}/failed/{name}.txt"), Path(f"{self._work}/{number:06}.log")
             if state == "failed":
                 photo = next(index.rows(f"id = {number}"))["photo"]
-                write_text(note, f"{reason}\n\nPhoto: {photo}\n\nLog:\n{_end_of(Path(f'{place}.log'))}")
-            elif state == "done":
-                note.unlink(missing_ok=True)
-            Path(f"{place}.log").unlink(missing_ok=True)
-            Path(f"{place}.json").unlink(missing_ok=True)
+                write_text(note, f"{reason}\n\nPhoto: {photo}\n\nLog:\n{_end_of(log)}")
+            with disk_errors(self.folder):
+                for path in (log, log.with_suffix(".json"), *([note] if state == "done" else [])):
+                    path.unlink(missing_ok=True)
         return [state for _, _, state, _ in changed]
 
     def warm_up(self) -> None:
@@ -78,7 +78,8 @@ class Workshop:
 
     def __exit__(self, *error: object) -> None:
         """Let workers that still run end, and delete the folder if it holds no result."""
-        (self._work / "driver").unlink(missing_ok=True)
+        with suppress(OSError):
+            (self._work / "driver").unlink()
         if not any(self.leftovers()):
             shutil.rmtree(self._work, ignore_errors=True)
 

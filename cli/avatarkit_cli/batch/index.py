@@ -21,7 +21,7 @@ from avatarkit.utils.files import disk_errors, relative_name, writing
 from avatarkit.utils.text import json_safe, printable, shortened
 from avatarkit_cli.batch.inputs import Row
 
-__all__ = ["Index", "Task"]
+__all__ = ["COLUMNS", "Index", "Task"]
 
 _MOST_ATTEMPTS = 3  # a photo whose worker dies so often has failed
 _MARK = 0x41_56_42_31  # "AVB1", the application id of an index
@@ -35,7 +35,7 @@ CREATE TABLE rows (
 CREATE INDEX by_state ON rows (state, attempts, id);
 CREATE TABLE recipes (preset TEXT PRIMARY KEY, fingerprint TEXT NOT NULL);
 """
-_COLUMNS = (
+COLUMNS = (
     "name", "photo", "person", "preset", "state", "reason", "attempts", "sha256", "seconds", "peak_memory_mb", "psnr", "iou",
     "warnings",
 )  # fmt: skip
@@ -251,7 +251,7 @@ class Index:
                     "name": name, "photo": printable(os.fsdecode(photo)), "person": person or None, "preset": preset,
                     "state": "waiting" if state == "running" else state, "reason": reason, "attempts": attempts,
                 }  # fmt: skip
-                yield dict.fromkeys(_COLUMNS) | values | json.loads(facts)
+                yield dict.fromkeys(COLUMNS) | values | json.loads(facts)
 
     def write_tables(self) -> None:
         """Write ``index.csv`` and ``index.jsonl``, row by row.
@@ -264,11 +264,11 @@ class Index:
                 stream.write(json_safe(json.dumps(row, ensure_ascii=False)) + "\n")
         with writing(self.folder / "index.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
             table = csv.writer(stream, lineterminator="\n")
-            table.writerow(_COLUMNS)
+            table.writerow(COLUMNS)
             for row in self.rows():
                 row["seconds"] = " ".join(f"{stage}={value:g}" for stage, value in (row["seconds"] or {}).items())
                 row["warnings"] = " ".join(row["warnings"] or ())
-                table.writerow([_cell(row[name]) for name in _COLUMNS])
+                table.writerow([_cell(row[name]) for name in COLUMNS])
 
 
 @contextmanager
