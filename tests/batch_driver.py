@@ -16,9 +16,9 @@ STUB = (sys.executable, str(Path(__file__).with_name("batch_stub.py")))
 def run(photos: Path, folder: Path) -> None:
     with Index(folder) as index:
         index.add(read_photos([photos]), lambda preset: {})
-        index.resume()
         with Workshop(folder, {"": {"recipe": {}}}) as workshop:
             workshop.take_in(index, workshop.leftovers())
+            index.resume()
             drive(index, workshop, Local(2, STUB), lambda text, part: None)
 
 

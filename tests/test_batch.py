@@ -108,9 +108,9 @@ def work(
     """Drive stub workers over the photos of a folder, and return the rows."""
     with Index(out) as index:
         index.add(read_photos([folder]), lambda preset: {})
-        index.resume(retry)
         with Workshop(out, {"": {"recipe": {}, **share}}) as workshop:
             workshop.take_in(index, workshop.leftovers())
+            index.resume(retry)
             drive(index, workshop, make(), lambda text, part: None)
         return list(index.rows())
 
@@ -220,6 +220,19 @@ def test_success_beats_failure_and_deaths_count(tmp_path: Path) -> None:
         index.resume(retry_failed=True)
         assert [task.id for task in index.take(5)] == [second.id]
         assert index.counts() == {"waiting": 0, "running": 1, "done": 1, "failed": 0}
+
+
+def test_a_photo_without_consent_waits_for_one(tmp_path: Path) -> None:
+    with Index(tmp_path / "run") as index:
+        index.add([Row(tmp_path / "a.jpg", problem="No row.")], lambda preset: {})
+        index.resume(retry_failed=True)
+        assert index.take(1) == [], "it is built without consent"
+        assert [row["reason"] for row in index.rows()] == ["No row."]
+        index.add([Row(tmp_path / "a.jpg", consent="yes")], lambda preset: {})
+        assert [task.consent for task in index.take(1)] == ["yes"]
+        index.resume()
+        index.add([Row(tmp_path / "a.jpg", problem="No row.")], lambda preset: {})
+        assert index.take(1) == []
 
 
 def test_another_recipe_is_refused_with_the_difference(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ class Index:
         photo, person, consent = os.fsencode(row.photo), row.person or 0, json.dumps(row.consent)
         state, reason = ("failed" if row.problem else "waiting"), printable(row.problem)
         known = self._base.execute(
-            "SELECT id, name, preset, consent, state FROM rows WHERE photo = ? AND person = ?", (photo, person)
+            "SELECT id, name, preset, consent, state, attempts FROM rows WHERE photo = ? AND person = ?", (photo, person)
         ).fetchone()
         if known is None:
             name = row.name or self._free_name(row.photo.stem)
@@ -154,14 +154,15 @@ class Index:
                 (photo, person, name, row.preset, consent, state, reason),
             )
             return
-        number, name, *before, older = known
+        number, name, *before, older, attempts = known
         if row.name not in ("", name) or (older == "done" and before != [row.preset, consent]):
             what = f"{row.photo} is in {self.folder} as {name}, with another name, preset or consent"
             raise ConfigError(f"{what}: keep what it was built with, or choose another folder with -o.")
         if older != "done":
             self._base.execute("UPDATE rows SET preset = ?, consent = ? WHERE id = ?", (row.preset, consent, number))
-            if row.problem:
-                self._base.execute("UPDATE rows SET state = 'failed', reason = ? WHERE id = ?", (reason, number))
+            if row.problem or (older == "failed" and attempts == 0):  # it had a problem
+                change = "UPDATE rows SET state = ?, reason = ?, attempts = 0 WHERE id = ?"
+                self._base.execute(change, (state, reason, number))
 
     def _free_name(self, stem: str) -> str:
         """Return a name for an avatar that no row has: ``ada``, ``ada-2``, ..."""
@@ -176,11 +177,15 @@ class Index:
     # -------------------------------------------------------------------------------------------------------- the states
 
     def resume(self, retry_failed: bool = False) -> None:
-        """Let rows that a killed driver was building wait again, and those that failed where that is wanted."""
+        """Let rows that a killed driver was building wait again, and where that is wanted those that failed.
+
+        Rows that were never tried have a problem, such as no consent; only ``add`` can end it.
+        """
         with self._changes() as base:
             base.execute("UPDATE rows SET state = 'waiting' WHERE state = 'running'")
             if retry_failed:
-                base.execute("UPDATE rows SET state = 'waiting', attempts = 0, reason = '' WHERE state = 'failed'")
+                change = "UPDATE rows SET state = 'waiting', attempts = 0, reason = ''"
+                base.execute(f"{change} WHERE state = 'failed' AND attempts > 0")
 
     def take(self, count: int) -> list[Task]:
         """Return the next rows to build, which are running from now on; rows whose workers died come last."""

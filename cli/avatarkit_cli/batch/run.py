@@ -118,13 +118,13 @@ def run_batch(
         index.add(rows, lambda preset: settings.meaning(preset, output, local))
         if not sum(index.counts().values()):
             raise ConfigError("Name photos, for example: avatarkit batch photos/ -o run.")
-        index.resume(retry_failed)
         slots, share = local_shares(jobs, cores(), settings.preset, local and resolve_device(settings.device).type == "cuda")
         shared = {}
         for name in index.presets():
             shared[name] = settings.job(name, share if local else shares_of(name or settings.preset, settings.device))
         with _tables(index), Workshop(output, shared) as workshop:
             workshop.take_in(index, workshop.leftovers())
+            index.resume(retry_failed)
             if index.counts()["waiting"]:
                 executor: Executor
                 if on == "ray":

@@ -189,8 +189,9 @@ def _watch(job: Job) -> None:
     """End this process when nobody waits for it, or when it takes too much memory."""
     parent = os.getppid()
     while True:
-        if os.getppid() != parent or _text(job.run) != job.ticket:
-            os._exit(3)
+        with suppress(OSError):  # of a network disk, which may come back
+            if os.getppid() != parent or _text(job.run) != job.ticket:
+                os._exit(3)
         if (used := _resident_mb()) > job.memory_mb:
             advice = "Build fewer at a time with --jobs, or take a smaller photo or preset."
             reason = f"It took {used:.0f} MB of memory, and its share is {job.memory_mb} MB. {advice}"
@@ -203,7 +204,7 @@ def _watch(job: Job) -> None:
 def _text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
-    except OSError:
+    except FileNotFoundError:
         return ""
 
 
