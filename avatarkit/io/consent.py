@@ -41,16 +41,13 @@ def read_consent(given: str | Path | Mapping[str, Any] | None) -> str | dict[str
         InputError: there is no such file, or no such evidence.
         ConfigError: the record is incomplete or wrong.
     """
-    if isinstance(given, Record):
-        return given
     if isinstance(given, Mapping):
-        return _record(given, "consent", Path())
+        return given if isinstance(given, Record) else _record(given, "consent", Path())
     if given is None or (isinstance(given, str) and (not given.lower().endswith(".toml") or "\n" in given)):
         return given
     path = expand(str(given))
-    text = read_text(path, "record of consent", _MOST_BYTES)
     try:
-        values = tomllib.loads(text)
+        values = tomllib.loads(read_text(path, "record of consent", _MOST_BYTES))
     except (ValueError, RecursionError, OverflowError) as error:
         raise ConfigError(f"The record of consent {path} is not TOML ({shortened(str(error))}).") from error
     return _record(values, str(path), path.parent)

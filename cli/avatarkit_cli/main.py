@@ -28,10 +28,10 @@ from typer.core import TyperGroup
 from avatarkit import __version__
 from avatarkit.errors import AvatarkitError
 from avatarkit_cli import interrupts
+from avatarkit_cli.batch.command import batch
 from avatarkit_cli.checks import Checked
 from avatarkit_cli.commands import (
     animate,
-    batch,
     build,
     doctor,
     evaluate,
@@ -205,7 +205,7 @@ def _start(
 
 _COMMANDS: dict[str, Any] = {
     "build": build.build,
-    "batch": batch.batch,
+    "batch": batch,
     "animate": animate.animate,
     "talk": talk.talk,
     "render": render.render,
