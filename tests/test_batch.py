@@ -395,6 +395,14 @@ def test_another_driver_ends_workers_and_success_stays(tmp_path: Path) -> None:
     assert outcome(Path(a.result)) is None
 
 
+@posix
+def test_a_pipe_is_no_photo_and_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    job = Job(1, str(tmp_path / "a.jpg"), "", str(tmp_path / "1.json"), "", "", "", {})
+    worker._leave(job, {"state": "failed", "reason": "a pipe"})
+    assert outcome(Path(job.result)) == {"state": "failed", "reason": "a pipe"}
+
+
 def test_endings_are_said_in_words() -> None:
     assert ending(1) == "The worker ended with exit code 1 and left no result."
     assert ending(-11) == "The worker was killed by SIGSEGV."

@@ -100,9 +100,9 @@ class Slurm:
 
     def ended(self, seconds: float) -> Iterator[Ended]:
         """Yield the jobs that left the queue."""
-        until = time.monotonic() + seconds
-        while not (over := [entry for entry in self._running if entry[1].done()]) and time.monotonic() < until:
-            time.sleep(_POLL_SECONDS)
+        over = [entry for entry in self._running if entry[1].done()]
+        if not over:
+            time.sleep(seconds)
         for entry in over:
             self._running.remove(entry)
             job, slurm = entry

@@ -63,7 +63,8 @@ class Settings:
         """
         recipe = self.recipe(preset)
         registry = load_registry([*recipe.plugins, *self._plugins])
-        made = plan(__file__, output / "avatars" / "any.avatar", recipe, registry, self.device if local else "auto")
+        any_file, avatar = Path(__file__), output / "avatars" / "any.avatar"  # a plan opens neither
+        made = plan(any_file, avatar, recipe, registry, self.device if local else "auto")
         if local:
             made.require_ready()
         found: dict[str, Any] = {"preset": preset or self.preset, "device": self.device, "seed": self.seed}

@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from avatarkit.errors import AvatarkitError
-from avatarkit.utils.files import sha256_of, write_text
+from avatarkit.utils.files import require_file, sha256_of, write_text
 
 __all__ = ["WORKER", "Ended", "Job", "attempt", "ending", "main", "outcome", "start"]
 
 WORKER = (sys.executable, "-m", "avatarkit_cli.batch.worker")
 _WATCH_SECONDS = 0.25
+_MOST_BYTES = 500 << 20  # of a photo that failed and is hashed
 
 Ended = tuple[int, dict[str, Any] | None, str]
 """Id of a row, what its worker left, and how it ended, for the case that it left nothing."""
@@ -128,7 +129,7 @@ def main(build: Callable[[Job], Mapping[str, Any]] | None = None) -> None:
     try:
         facts, reason = (build or build_avatar)(job), ""
     except AvatarkitError as error:
-        reason = str(error)
+        reason = str(error) or type(error).__name__
     except MemoryError:
         reason = "Not enough memory for this photo."
     except Exception as error:
@@ -180,8 +181,10 @@ def _leave(job: Job, result: dict[str, Any]) -> None:
     if result["state"] == "failed":
         if _is_done(job):
             return
-        with suppress(OSError):
-            result["sha256"] = sha256_of(Path(job.photo))
+        photo = Path(job.photo)
+        with suppress(AvatarkitError, OSError):
+            require_file(photo, "photo", _MOST_BYTES)  # of a pipe there is no end
+            result["sha256"] = sha256_of(photo)
     write_text(Path(job.result), json.dumps(result))
 
 
