@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -34,4 +34,6 @@ def open_media(path: Path) -> InputContainer:
 
     options = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "file"}
     place = "file:" + os.path.abspath(path)  # so that a name with a colon is not read as a protocol
-    return av.open(place, metadata_errors="ignore", container_options=options)
+    # PyAV 19 has no such argument: it keeps bytes that are not UTF-8 as surrogates
+    lenient: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
+    return av.open(place, container_options=options, **lenient)

@@ -210,8 +210,8 @@ def _check_size(width: int, height: int, path: Path) -> None:
 
 def _rate(stream: VideoStream) -> Fraction:
     for rate in (stream.average_rate, stream.guessed_rate):
-        if rate is not None and 0.5 <= rate <= 250:
-            return rate
+        if rate and 0.5 <= rate <= 250:
+            return Fraction(rate.numerator, rate.denominator)  # PyAV 19 has a type of its own
     return FALLBACK_FPS
 
 
