@@ -120,7 +120,9 @@ class _Plain(urllib.request.HTTPHandler):
         return self.do_open(partial(_connection, http.client.HTTPConnection, self._clock), req)
 
 
-class _Secure(urllib.request.HTTPSHandler):
+class _Secure(urllib.request.AbstractHTTPHandler):  # HTTPSHandler reads all certificates at once, from Python 3.12 on
+    https_request = urllib.request.AbstractHTTPHandler.do_request_
+
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self._clock = clock
