@@ -74,6 +74,7 @@ class _Watch:
         self.operations: list[Operation] = []
         self.dead = False
         self.descriptors: dict[int, str] = {}
+        self.files: list[Any] = []
         self._lock = threading.Lock()
 
     def place(self, path: Any, folder: int | None = None) -> str | None:
@@ -106,6 +107,13 @@ class _Watch:
             raise Killed
         code = getattr(errno, str(self.fault))
         raise OSError(code, os.strerror(code), path)
+
+    def close_files(self) -> None:
+        """Close what a dead process had open, as the system does: what a buffer holds does not reach the disk."""
+        for file in self.files:
+            binary = getattr(file, "buffer", file)
+            getattr(binary, "raw", binary).close()
+        self.files.clear()
 
 
 class _WatchedFile:
@@ -172,6 +180,7 @@ def inject(root: Path, at: int | None = None, fault: str | None = None) -> Itera
             return real_open(file, mode, *args, **kwargs)
         watch.happens("open", place)
         stream = real_open(file, mode, *args, **kwargs)
+        watch.files.append(stream)
         return _WatchedFile(stream, place, watch) if set(mode) & set("wax+") else stream
 
     def os_opened(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
@@ -209,6 +218,8 @@ def inject(root: Path, at: int | None = None, fault: str | None = None) -> Itera
     finally:
         for patch in reversed(patches):
             patch.stop()
+        if watch.dead:
+            watch.close_files()
 
 
 def disk_operations(root: Path, work: Callable[[], object]) -> list[Operation]:
