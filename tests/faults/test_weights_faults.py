@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -16,10 +17,16 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +34,7 @@ from avatarkit.errors import AvatarkitError, ConfigError, InputError, MissingWei
 from avatarkit.hookspecs import Weights
 from avatarkit.utils.paths import find_weights, weights_folder, weights_record
 from avatarkit_cli.checkpoints import downloads, listings
+from avatarkit_cli.checkpoints.web import Broken, Clock, open_url
 from avatarkit_cli.checkpoints.weights_files import fetch_weights
 
 COMMIT = "c0ffee12" * 5
@@ -576,6 +584,46 @@ def test_a_token_that_is_none(server: Server, outside: Path, value: str, monkeyp
     message = refused(outside, ConfigError)
     assert "HF_TOKEN" in message and value not in message
     assert server.seen == []
+
+
+# ---------------------------------------------------------------------------------------------------------------- https
+
+
+def test_plain_requests_read_no_certificates(server: Server, outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading them takes time that would count against the server."""
+
+    def read(*_: object) -> None:
+        raise AssertionError("certificates are read")
+
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", read)
+    fetch()
+    complete()
+    with pytest.raises(AssertionError, match="certificates are read"):
+        open_url(server.url.replace("http:", "https:"), {}, Clock(5, 5))
+
+
+def test_an_unknown_certificate_is_refused(outside: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    start = datetime(2020, 1, 1)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), start, datetime(2099, 1, 1))
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    certificate = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (outside / "server.pem").write_bytes(secret + certificate.public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(outside / "server.pem")
+
+    def greet() -> None:
+        with suppress(OSError), listener.accept()[0] as plain, context.wrap_socket(plain, server_side=True):
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=greet)
+        thread.start()
+        with pytest.raises(Broken, match=r"(?i)certificate"):
+            open_url(f"https://localhost:{listener.getsockname()[1]}/", {}, Clock(5, 5))
+        thread.join(10)
 
 
 # ------------------------------------------------------------------------------------------------------- the user's disk
