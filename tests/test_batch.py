@@ -535,7 +535,7 @@ def test_mistakes_are_said_in_a_sentence(stubs: Path, arguments: list[str], mess
 def test_ctrl_c_ends_the_workers_and_writes_the_index(tmp_path: Path) -> None:
     folder = photos(tmp_path / "in", a="good", b="wait")
     source = (
-        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # background jobs ignore it, and their children
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # background jobs ignore it
         "from functools import partial\nfrom avatarkit_cli.batch import driver, executors, run\n"
         f"run.Local = partial(executors.Local, command={STUB!r})\ndriver.Workshop.warm_up = lambda self: None\n"
         "from avatarkit_cli.entry import main\nmain()\n"

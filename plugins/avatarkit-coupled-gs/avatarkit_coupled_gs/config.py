@@ -26,7 +26,7 @@ class CoupledConfig:
     """Surface that the photo shows takes its texels from a map up to so many times finer, as its pixels ask for."""
     scale_factor: Annotated[float, Range(1e-3, 100)] = 0.6
     """First scale of a Gaussian over its mean distance to its neighbors; the paper leaves it unsaid."""
-    inset: Annotated[float, Range(0, 10)] = 1.8
+    inset: Annotated[float, Range(0, 10)] = 2.2
     """Standard deviations that Gaussians start below the surface outside the head: half of their light ends at it."""
     anisotropic: bool = False
     """Gaussians are ellipsoids that turn with the surface, not the paper's spheres."""
