@@ -11,7 +11,7 @@ import torch
 from avatarkit.appearance import color_priors
 from avatarkit.appearance.color_priors import _hand_color, expected_colors, luminance
 from avatarkit.appearance.painter import PhotoPainter
-from avatarkit.appearance.skin import bare_surface, hem, skin_likeness
+from avatarkit.appearance.skin import bare_surface, gray_skin, hem, skin_likeness
 from avatarkit.geometry.mesh_graph import surface_regions
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
 from avatarkit.types.keypoints import Keypoints
@@ -69,6 +69,14 @@ def test_a_black_and_white_photo_tells_no_skin():
     image = torch.full((60, 60, 3), 0.6)
     assert skin_likeness(image, _face_at(30, 30, 60)) is None
     assert skin_likeness(SKIN.expand(60, 60, 3), _face_at(30, 30, 60)) is not None
+
+
+def test_in_black_and_white_skin_is_as_bright_as_the_face():
+    image = torch.full((60, 60, 3), 0.6)
+    image[:, :10] = 0.2
+    like = gray_skin(image, _face_at(30, 30, 60))
+    assert like[:, 15:45].all() and not like[:, :8].any()
+    assert gray_skin(image, None) is None
 
 
 def test_hands_have_the_color_of_their_skin():
