@@ -33,7 +33,7 @@ def open_media(path: Path) -> InputContainer:
     import av
 
     options = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "file"}
-    place = "file:" + os.path.abspath(path)  # so that a name with a colon is not read as a protocol
     # PyAV 19 has no such argument: it keeps bytes that are not UTF-8 as surrogates
     lenient: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
-    return av.open(place, container_options=options, **lenient)
+    # "file:", so that a name with a colon is not read as a protocol
+    return av.open("file:" + os.path.abspath(path), container_options=options, **lenient)

@@ -207,8 +207,9 @@ class CoupledAvatar:
 
         The head is left out: lids and lips are thin, and the photo shows its outline.
         """
-        normals = vertex_normals(self.template + self.dT, self.body.faces)
-        depth = -self.config.inset * (1.0 - self.body.part("head"))[:, None] * normals
+        normals, c = vertex_normals(self.template + self.dT, self.body.faces), self.config
+        deviations = c.inset * c.thickness if c.anisotropic else c.inset
+        depth = -deviations * (1.0 - self.body.part("head"))[:, None] * normals
         return barycentric(depth, self.triangles[:n], self.weights[:n]) * self.log_scale[:n, None].exp()
 
     def _prepare(self) -> None:
