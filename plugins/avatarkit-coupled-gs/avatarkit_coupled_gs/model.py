@@ -41,6 +41,7 @@ _OPACITY = 0.99
 _HIDDEN = 10.0  # how many times smoother solved colors are that the photo does not show, as ``LaplacianConfig.unseen``
 _AROUND_EYES = 8  # rings of vertices
 _LASHES = 0.7  # how much darker lashes are than what they lie on
+_IN_FINGERS = 0.0025  # meters; deeper ones of both sides would meet
 _SHADE, _LIGHT = 0.45, 1.5  # how dark and how bright skin of hands may become against its first color: beside it lie other things
 _LEAST_SHOWN = 0.1  # below which the photo says nothing about a Gaussian
 _LIMBS = "upper_arm", "forearm", "hand", "leg"
@@ -207,10 +208,12 @@ class CoupledAvatar:
 
         The head is left out: lids and lips are thin, and the photo shows its outline.
         """
-        normals, c = vertex_normals(self.template + self.dT, self.body.faces), self.config
-        deviations = c.inset * c.thickness if c.anisotropic else c.inset
-        depth = -deviations * (1.0 - self.body.part("head"))[:, None] * normals
-        return barycentric(depth, self.triangles[:n], self.weights[:n]) * self.log_scale[:n, None].exp()
+        c, hand = self.config, torch.maximum(self.body.part("left_hand"), self.body.part("right_hand"))
+        inward = -(1.0 - self.body.part("head"))[:, None] * vertex_normals(self.template + self.dT, self.body.faces)
+        at = barycentric(torch.cat([inward, hand[:, None]], 1), self.triangles[:n], self.weights[:n])
+        depth = self.log_scale[:n].exp() * (c.inset * c.thickness if c.anisotropic else c.inset)
+        depth = torch.where(at[:, 3] > 0.5, depth.clamp(max=_IN_FINGERS), depth)
+        return at[:, :3] * depth[:, None]
 
     def _prepare(self) -> None:
         """Return what follows from the identity alone."""
