@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import glob
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def read_photos(given: Iterable[Path], consents: Mapping[Path, Any] | None = Non
             elif row.photo in consents:
                 yield _agreed(row, consents[row.photo])
             else:
-                yield Row(row.photo, row.name, row.person, row.preset, problem="The file of --consent-file has no row for it.")
+                yield replace(row, consent=None, problem="The file of --consent-file has no row for it.")
 
 
 def _rows(path: Path) -> Iterator[Row]:
@@ -97,9 +97,9 @@ def _listed(path: Path) -> Iterator[Row]:
 def _agreed(row: Row, consent: Any) -> Row:
     """Return the row with its consent, or with what is wrong with it."""
     try:
-        return Row(row.photo, row.name, row.person, row.preset, read_consent(consent))
+        return replace(row, consent=read_consent(consent), problem="")
     except AvatarkitError as error:
-        return Row(row.photo, row.name, row.person, row.preset, problem=str(error))
+        return replace(row, consent=None, problem=str(error))
 
 
 def read_consents(path: Path) -> dict[Path, Any]:

@@ -189,7 +189,7 @@ def _leave(job: Job, result: dict[str, Any]) -> None:
 
 
 def _watch(job: Job) -> None:
-    """End this process when nobody waits for it, or when it takes too much memory."""
+    """End this process when no driver waits for it any more, or when it uses too much memory."""
     parent = os.getppid()
     while True:
         with suppress(OSError):  # of a network disk, which may come back
@@ -216,11 +216,9 @@ def _resident_mb() -> float:
     with suppress(OSError):
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-    if sys.platform == "win32":
-        return 0.0
-    import resource
+    from avatarkit.storage.stage_cache import peak_memory_mb
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    return peak_memory_mb() * 1.024**2
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class CoupledConfig:
     scale_factor: Annotated[float, Range(1e-3, 100)] = 0.6
     """First scale of a Gaussian over its mean distance to its neighbors; the paper leaves it unsaid."""
     inset: Annotated[float, Range(0, 10)] = 2.2
-    """Standard deviations that Gaussians start below the surface outside the head: half of their light ends at it."""
+    """Standard deviations that Gaussians start below the surface, where outlines end; at most 2.5 mm in hands, none on heads."""
     anisotropic: bool = False
     """Gaussians are ellipsoids that turn with the surface, not the paper's spheres."""
     thickness: Annotated[float, Range(0.01, 10)] = 0.5
