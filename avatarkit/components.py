@@ -180,16 +180,21 @@ class Components:
                     return cast(T, self.get(slot, None if name == own else name))
         raise MissingDependency(f"No installed component of the kind {kind} is a {protocol.__name__}.")
 
-    def speech_driver(self, name: str | None = None) -> SpeechDriver:
+    def speech_driver(self, name: str | None = None, options: Mapping[str, Any] | None = None) -> SpeechDriver:
         """Return a speech driver; without a name the one that avatarkit brings, or the first installed one.
 
         Raises:
             MissingDependency: none is installed.
         """
-        return cast(SpeechDriver, self.outside_builds("speech", name))
+        return cast(SpeechDriver, self.outside_builds("speech", name, options))
 
-    def outside_builds(self, kind: str, name: str | None = None) -> Any:
+    def outside_builds(self, kind: str, name: str | None = None, options: Mapping[str, Any] | None = None) -> Any:
         """Return a component of a kind without a slot; without a name one that avatarkit brings, then one without weights.
+
+        Args:
+            kind: ``speech`` or ``synthesizer``.
+            name: of the component.
+            options: of the component, instead of its defaults.
 
         Raises:
             MissingDependency: none is installed, or it lacks something.
@@ -197,18 +202,18 @@ class Components:
         found = self.registry.components(kind)
         if name is None:
             rank = {known: (not spec.plugin.bundled, bool(spec.needs.weights)) for known, spec in found.items()}
-            name = next(iter(sorted(found, key=lambda known: rank[known])), None)
+            name = min(found, key=lambda known: rank[known], default=None)
         if name is None:
             what = "driver" if kind == "speech" else kind
             raise MissingDependency(f"No speech {what} is installed; the plugin 'speech' of avatarkit has one.")
-        key = f"{kind}:{name}"
+        key = f"{kind}:{name}:{sorted((options or {}).items())}"
         if key not in self._made:
             component = self.registry.get(kind, name)
-            unmet = requirements(component, str(self.device), config=component.make_config({}))
+            unmet = requirements(component, str(self.device), config=component.make_config(options or {}))
             if missing := [r.text for r in unmet if not r.met]:
                 raise MissingDependency(f"{component.owner} needs {missing[0]}")
             self._note(component)
-            self._made[key] = with_defaults(component.create({}, self._context(component)), PROTOCOLS[kind])
+            self._made[key] = with_defaults(component.create(options or {}, self._context(component)), PROTOCOLS[kind])
         return self._made[key]
 
     def _obeyed(self, choice: Choice) -> Choice:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage, stats
 
+from avatarkit.appearance.color_mixture import ColorMixture
 from avatarkit.appearance.hands import seen_hands
 from avatarkit.appearance.painter import PhotoPainter
-from avatarkit.appearance.parsing import LABELS, _thing, parse, vertex_labels
+from avatarkit.appearance.parsing import LABELS, _thing, parse, pixels_to, vertex_labels
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh
@@ -112,7 +115,46 @@ def test_hands_are_where_their_joints_are():
     assert not seen_hands(Keypoints(100, 100, {}, {}), 10, 10) and not seen_hands(None, 10, 10)
 
 
+def test_a_wall_in_the_color_of_skin_is_not_bare_skin(scene):
+    subject, vertices, labels = scene
+    x, y = subject.camera.project(vertices[TinyBody()._owner == 2].mean(0)[None])[0].tolist()
+    face = np.tile(np.array([[x, y]], dtype=np.float32), (478, 1))
+    image = torch.where(subject.matte.alpha[..., None] > 0.5, subject.photo.image, SKIN)
+    seen = replace(subject, photo=replace(subject.photo, image=image), keypoints=Keypoints(192, 192, {"face478": face}, {}))
+    parsing = parse(seen, vertices, labels, TinyBody(), ReferenceRenderer())
+    skin = torch.nn.functional.interpolate(parsing.skin[None, None], (192, 192))[0, 0]
+    assert skin[int(y), int(x)] > 0.9
+    assert not skin[ndimage.distance_transform_edt(subject.matte.alpha < 0.5) > 4].any()
+
+
+def test_a_color_mixture_is_a_sum_of_normal_densities_where_it_is_asked():
+    draw = np.random.default_rng(0)
+    colors, where = draw.normal(size=(500, 3)) * [20.0, 9.0, 4.0] + [50.0, 0.0, 10.0], draw.random(500) > 0.5
+    mixture = ColorMixture.of([colors], [np.ones(500, dtype=bool)], True)
+    parts = zip(mixture.share, mixture.mean, mixture.covariance, strict=True)
+    density = sum(share * stats.multivariate_normal(mean, covariance).pdf(colors) for share, mean, covariance in parts)
+    np.testing.assert_allclose(mixture(colors, where), np.where(where, np.log(density * 1e6 + 1e-12), 0.0), rtol=1e-9)
+
+
 def test_it_is_deterministic(scene):
     subject, vertices, labels = scene
     first, again = (parse(subject, vertices, labels, TinyBody(), ReferenceRenderer()).probability for _ in range(2))
     assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("most", [2.0, 5.5, math.inf])
+@pytest.mark.parametrize("box", [(slice(20, 30), slice(5, 40)), (slice(0, 60), slice(0, 50)), (slice(7, 8), slice(49, 50))])
+@pytest.mark.parametrize("holes", [False, True])
+def test_distances_are_those_of_the_whole_picture_as_far_as_they_are_asked(box, most, holes):
+    area = torch.zeros(60, 50, dtype=torch.bool)
+    area[box] = torch.rand(area[box].shape, generator=torch.Generator().manual_seed(0)) > 0.7
+    area[box][0, 0] = True
+    area = ~area if holes else area
+    found, true = pixels_to(area, most), torch.from_numpy(ndimage.distance_transform_edt(~area.numpy())).float()
+    near = true <= most
+    assert near.any() and torch.equal(found[near], true[near]) and (found[~near] > most).all()
+
+
+def test_there_is_no_distance_to_nothing_and_none_within():
+    nothing = torch.zeros(4, 5, dtype=torch.bool)
+    assert (pixels_to(nothing) > 1000).all() and (pixels_to(~nothing) == 0).all()

@@ -1,4 +1,4 @@
-"""Components that color the same subject share one painter, which is freed together with the subject."""
+"""Components that color the same subject share one painter and its parsing, which are freed together with the subject."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import gc
 from dataclasses import replace
 
 import pytest
+import torch
 
 from avatarkit.appearance import shared_painter as module
-from avatarkit.appearance.shared_painter import shared_painter
+from avatarkit.appearance.shared_painter import shared_painter, shared_parsing
 from avatarkit.testing import ReferenceRenderer, tiny_context, tiny_subject
 
 
@@ -19,10 +20,12 @@ def made(monkeypatch):
     class Painter:
         def __init__(self, *given):
             found.append(given[0].photo.name)
+            self.parsing = object()
 
     monkeypatch.setattr(module, "PhotoPainter", Painter)
     yield found
     module._kept.clear()
+    module._parsed.clear()
 
 
 def test_a_subject_has_one_painter_until_its_last_user(made):
@@ -44,3 +47,26 @@ def test_another_subject_or_none_frees_it(made):
     del other
     gc.collect()
     assert not module._kept
+
+
+def test_the_parsing_outlives_the_painter_and_serves_the_subject_with_other_warnings(made):
+    subject, body, renderer = tiny_subject(size=32), tiny_context().get("body"), ReferenceRenderer()
+    parsing = shared_painter(subject, body, renderer, keep=False).parsing
+    warned = replace(subject, quality=replace(subject.quality, warnings=("It is dark.",)))
+    del subject
+    gc.collect()
+    assert shared_parsing(warned, body, renderer) is parsing
+    moved = replace(warned, params=replace(warned.params, root=warned.params.root + 0.1))
+    parsed = shared_parsing(moved, body, renderer)
+    assert parsed is not parsing and shared_parsing(moved, body, renderer) is parsed
+    del warned, moved
+    gc.collect()
+    assert not module._parsed
+
+
+def test_a_parsing_without_a_painter_is_the_painters():
+    subject, body, renderer = tiny_subject(size=32), tiny_context().get("body"), ReferenceRenderer()
+    alone = shared_parsing(subject, body, renderer)
+    module._parsed.clear()
+    assert torch.equal(alone.probability, shared_painter(subject, body, renderer, keep=False).parsing.probability)
+    module._parsed.clear()

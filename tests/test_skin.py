@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from avatarkit.appearance import color_priors
-from avatarkit.appearance.color_priors import _hand_color, expected_colors, luminance
+from avatarkit.appearance.color_priors import _clothes_by_joint, _hand_color, _in_light, expected_colors, luminance
 from avatarkit.appearance.painter import PhotoPainter
-from avatarkit.appearance.skin import bare_surface, gray_skin, hem, skin_likeness
+from avatarkit.appearance.skin import _hem_plane, bare_surface, gray_skin, hem, skin_likeness
 from avatarkit.geometry.mesh_graph import surface_regions
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_subject
 from avatarkit.types.keypoints import Keypoints
-from avatarkit.types.mesh import Mesh
+from avatarkit.types.mesh import Mesh, vertex_normals
 from avatarkit.types.subject import Matte
 
 SKIN = torch.tensor([0.80, 0.60, 0.50])
@@ -41,7 +41,7 @@ def _face_at(x: float, y: float, size: int) -> Keypoints:
 )
 def test_skin_is_told_by_its_hue(color, bare):
     image = color.expand(40, 40, 3).clone()
-    image[:10] = SKIN
+    image[:10], image[10:18] = SKIN, torch.rand(8, 40, 3, generator=torch.Generator().manual_seed(0))
     likeness = skin_likeness(image, _face_at(5, 5, 40))
     assert (likeness[20:] > 0.5).all() == bare
     assert (likeness[2:8] > 0.9).all()
@@ -62,13 +62,45 @@ def test_a_hem_lies_where_fewest_pixels_disagree():
     assert hem(along, torch.ones(1000), seen, 200.0) == -torch.inf
     assert hem(along, bare, torch.zeros(1000), 200.0) is None
     unsure = ((along < 0.3) | (along > 0.7)).float()
-    assert hem(along, (along > 0.6).float(), unsure, 200.0) == pytest.approx(0.3, abs=0.01)  # not where skin begins to be seen
+    assert hem(along, (along > 0.6).float(), unsure, 200.0) == pytest.approx(0.34, abs=0.01)  # nearer to the last cloth
+
+
+def test_a_hem_slopes_where_the_photo_shows_an_armhole():
+    place = torch.rand(4000, 3, generator=torch.Generator().manual_seed(0))
+    for slope in ((0.0, 0.0), (0.5, 0.0), (0.0, -1.0)):
+        over = place @ torch.tensor([1.0, *slope])
+        bare = (over > over.median()).float()
+        bare[::9] = 1 - bare[::9]  # a fit that is a little off
+        beyond, slopes = _hem_plane(place, bare, torch.ones(4000))
+        assert slopes == any(slope)
+        assert ((beyond > 0) == (over > over.median())).float().mean() > 0.97
+    assert _hem_plane(place, bare, torch.zeros(4000)) is None
+
+
+def test_skin_in_light_tells_how_bright_limbs_are_but_not_their_hue():
+    tone, dark = 0.8 * SKIN, 0.5 * SKIN
+    mixed = torch.cat([dark.expand(60, 3), 0.84 * SKIN.expand(40, 3)])
+    assert torch.allclose(_in_light(mixed, torch.ones(100), tone), 0.84 * SKIN, atol=1e-3)
+    assert torch.allclose(_in_light(mixed.roll(1, 0)[:30], torch.ones(30), tone), tone)  # too few
+    assert torch.allclose(_in_light(SKIN.expand(100, 3), torch.ones(100), tone), 1.1 * tone)
 
 
 def test_a_black_and_white_photo_tells_no_skin():
     image = torch.full((60, 60, 3), 0.6)
     assert skin_likeness(image, _face_at(30, 30, 60)) is None
-    assert skin_likeness(SKIN.expand(60, 60, 3), _face_at(30, 30, 60)) is not None
+    scene = torch.rand(60, 60, 3, generator=torch.Generator().manual_seed(0))
+    scene[20:40, 20:40] = SKIN
+    assert skin_likeness(scene, _face_at(30, 30, 60)) is not None
+    gray = luminance(scene)[..., None]
+    for tone in ([1.05, 1.0, 0.95], [1.35, 1.2, 0.94], [0.7, 0.9, 1.2]):  # a little brown, sepia, blue
+        toned = 0.08 * torch.tensor(tone).flip(0) + 0.7 * gray * torch.tensor(tone)  # shade has another tone than light
+        assert skin_likeness(toned, _face_at(30, 30, 60)) is None
+
+
+def test_blue_light_tells_no_skin():
+    scene = torch.rand(60, 60, 3, generator=torch.Generator().manual_seed(0))
+    scene[20:40, 20:40] = torch.tensor([0.50, 0.53, 0.56])
+    assert skin_likeness(scene, _face_at(30, 30, 60)) is None
 
 
 def test_in_black_and_white_skin_is_as_bright_as_the_face():
@@ -135,6 +167,17 @@ class TestSleeves:
         paint = painter.paint(behind, torch.full((len(behind), 3), 1 / 3))
         assert ((paint.rgb - CLOTH).norm(dim=1) < 0.1).float().mean() > 0.9
         assert not paint.seen.all()
+
+
+def test_the_back_of_an_open_jacket_is_like_its_sides():
+    body, jacket, shirt = TinyBody(), torch.tensor([0.35, 0.35, 0.20]), torch.tensor([0.95, 0.95, 0.95])
+    rest = body.rest(torch.zeros(len(body.shape_names)), torch.zeros(1, len(body.expression_names)))[0]
+    normals, trunk = vertex_normals(rest, body.faces), body._owner == 1
+    color = torch.where((normals[:, 2:] > 0.3) & trunk[:, None], shirt, jacket)
+    worn = _clothes_by_joint(body, body._owner != 2, rest, color, (normals[:, 2] > 0.0).float(), SKIN)
+    upper = trunk & (rest[:, 1] > rest[body._owner != 2, 1].median())
+    assert torch.allclose(worn[upper & (normals[:, 2] < -0.1)], jacket, atol=0.05)
+    assert torch.allclose(worn[upper & (normals[:, 2] > 0.1)], shirt, atol=0.05)
 
 
 def test_hands_that_were_not_seen_continue_bare_arms(monkeypatch):

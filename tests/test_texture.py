@@ -12,7 +12,7 @@ import torch
 from avatarkit.appearance.color_priors import dominant_color, tooth_gaps
 from avatarkit.appearance.openings import face_openings
 from avatarkit.appearance.painter import PhotoPainter
-from avatarkit.appearance.texture import inpaint, sample_texture, texture_from_photo, uv_positions
+from avatarkit.appearance.texture import inpaint, sample_texture, texture_from_photo, uv_positions, uv_texels
 from avatarkit.geometry.mesh_graph import limb, mesh_edges, screened_poisson
 from avatarkit.testing import ReferenceRenderer, TinyBody, tiny_context, tiny_subject
 from avatarkit.types.keypoints import Keypoints
@@ -105,6 +105,13 @@ class TestUVMap:
         parts = uv_positions(body, 128)
         assert torch.equal(whole.face_index, parts.face_index)
         assert torch.equal(whole.barycentric, parts.barycentric)
+
+    def test_a_few_triangles_own_the_texels_that_they_own_among_all(self, body):
+        whole, wanted = uv_positions(body, 160), torch.arange(len(body.faces)) % 3 == 0
+        row, column, face, weights = uv_texels(body, 160, wanted)
+        expected = torch.nonzero(whole.covered & wanted[whole.face_index.clamp(min=0)])
+        assert torch.equal(torch.stack([row, column], 1), expected)
+        assert torch.equal(face, whole.face_index[row, column]) and torch.equal(weights, whole.barycentric[row, column])
 
 
 class TestPainter:

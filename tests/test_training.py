@@ -116,6 +116,26 @@ def test_views_of_a_step_hold_the_shares_and_the_number_of_threads_changes_no_bi
     assert torch.equal(colors[0], colors[1]) and torch.equal(colors[0], colors[2])
 
 
+def test_steps_are_those_of_torchs_adam_bit_for_bit():
+    draw = torch.Generator().manual_seed(0)
+    starts = [torch.rand(shape, generator=draw) for shape in ((40, 3), (40,), (7, 3))]
+    ours, theirs = ([t.clone().requires_grad_() for t in starts] for _ in range(2))
+    groups = [ParameterGroup("a", tuple(ours[:2]), 0.05), ParameterGroup("b", tuple(ours[2:]), 0.003)]
+    optimizer = loop._Adam(groups, 1e-15)
+    reference = torch.optim.Adam([{"params": theirs[:2]}, {"params": theirs[2:]}], eps=1e-15, fused=True)
+    for step in range(5):
+        gradients = [[torch.randn(t.shape, generator=draw) for _ in range(2)] for t in ours]
+        if step == 2:
+            gradients[1] = []  # what no view shows stays
+        for tensor, found in zip(theirs, gradients, strict=True):
+            tensor.grad = found[0] + found[1] if found else None
+        for group, rate in zip(reference.param_groups, (0.05, 0.003), strict=True):
+            group["lr"] = rate * 0.5**step
+        reference.step()
+        optimizer.step(gradients, 0.5**step)
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
 @pytest.mark.parametrize(("photo", "body", "falls"), [(3.0, -1.0, True), (1.0, -3.0, False)])
 def test_a_step_follows_the_mean_over_its_views(subject, photo, body, falls):
     def pull(step):

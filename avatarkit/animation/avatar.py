@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,7 +21,7 @@ from avatarkit.interfaces import AvatarModel, BodyModel, GetComponent, Posed, Re
 from avatarkit.io.image import encode_png
 from avatarkit.io.video_writer import VideoWriter
 from avatarkit.motion.mixing import with_resting_arms
-from avatarkit.motion.speech import speech_motion
+from avatarkit.motion.speech import SpokenText, options_of_speech, speech_motion
 from avatarkit.rendering import render_posed
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera, orbit
@@ -51,6 +51,7 @@ class Animation:
         transparent: whether the background is transparent.
         audio: sound file that the saved video contains.
         output: what ``save`` writes in, see ``LoadedAvatar.output``.
+        spoken: what was said, whose sound file is ``audio``.
     """
 
     motion: Motion
@@ -61,6 +62,7 @@ class Animation:
     transparent: bool = False
     audio: Path | None = None
     output: Callable[[Path], AbstractContextManager[None]] = lambda path: nullcontext()
+    spoken: SpokenText | None = None
 
     def __iter__(self) -> Iterator[Frame]:
         return self.frames
@@ -293,6 +295,7 @@ class LoadedAvatar:
         style: str = "lively",
         seed: int = 0,
         driver: str | None = None,
+        settings: Sequence[str] = (),
         **options: Any,
     ) -> Animation:
         """Talk along with a sound file: ``avatar.speak("hello.wav").save("hello.mp4")``.
@@ -304,10 +307,23 @@ class LoadedAvatar:
             style: ``calm`` or ``lively``.
             seed: the same seed gives the same gestures.
             driver: a speech driver; None = the one that avatarkit brings.
+            settings: options of the driver: ``["speech.gestures=0.5"]``.
             options: as for ``animate``.
         """
-        motion = self.speech(sound, text, subtitles, style, seed, driver, options.get("fps"))
+        motion = self.speech(sound, text, subtitles, style, seed, driver, options.get("fps"), settings)
         return self.animate(motion, audio=sound, **options)
+
+    def talk(self, text: str, voice: str | None = None, engine: str | None = None, **options: Any) -> Animation:
+        """Say a text: ``avatar.talk("Hello, and welcome.").save("hello.mp4")``.
+
+        Args:
+            text: what to say.
+            voice: a voice of the engine; None = its first.
+            engine: a speech synthesizer; None = the one that avatarkit brings, which calls eSpeak NG.
+            options: as for ``speak``; ``settings`` may have options of the engine: ``["synthesizer.words_per_minute=140"]``.
+        """
+        spoken = SpokenText(self.components.outside_builds, text, voice, engine, options.pop("settings", ()))
+        return replace(self.speak(spoken.path, spoken.text, settings=spoken.settings, **options), spoken=spoken)
 
     def speech(
         self,
@@ -318,12 +334,13 @@ class LoadedAvatar:
         seed: int = 0,
         driver: str | None = None,
         fps: float | None = None,
+        settings: Sequence[str] = (),
     ) -> Motion:
         """Return the motion of ``speak``, 30 frames per second unless ``fps`` is given."""
         if driver is None and issubclass(self.components.descriptor("motions").implementation(), SpeechSource):
             return self.components.get("motions").from_sound(Path(sound), text)  # deprecated
         self.components.registry.use_avatar(self.manifest, "voice")
-        chosen = self.components.speech_driver(driver)
+        chosen = self.components.speech_driver(driver, options_of_speech("speech", settings))
         motion = speech_motion(chosen, sound, text, subtitles, fps or 30.0, seed, style)
         return with_resting_arms(motion, self.photo_params, self.body)
 

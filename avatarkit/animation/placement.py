@@ -10,6 +10,7 @@ from avatarkit.errors import InputError
 from avatarkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from avatarkit.interfaces import BodyModel
 from avatarkit.types.body import BodyParams, Motion
+from avatarkit.utils.threads import single_threaded
 
 __all__ = ["PARTS", "place"]
 
@@ -23,6 +24,7 @@ _HELD = {None: (), "none": (), "legs": ("legs",), "trunk": ("legs", "trunk")}
 _MIEN = ("mouthSmile", "brow", "cheek", "eyeSquint")
 
 
+@single_threaded()  # hundreds of small operations
 def place(motion: Motion, person: BodyParams, body: BodyModel, keep: str | None = None) -> BodyParams:
     """Return the world poses of a relative motion, played by a person where they stand.
 

@@ -10,10 +10,11 @@ from torch.nn import functional
 
 from avatarkit.geometry.mesh_graph import REGIONS, limb, limb_joints, smoothstep, strongest_joint
 from avatarkit.interfaces import BodyModel
+from avatarkit.types.mesh import vertex_normals
 
 __all__ = [
-    "DARK",
-    "DEEP_SHADE",
+    "ANY_LIGHT",
+    "USUAL_LIGHT",
     "Expected",
     "EyeColors",
     "dental_arc",
@@ -30,14 +31,14 @@ _WHITE = (0.82, 0.78, 0.71)
 _MOUTH = (0.45, 0.17, 0.16)
 _TONGUE = (0.70, 0.40, 0.38)
 _HAND_LIGHT = 0.86  # brightness of hands against cheeks, the median of 25 photos that show both; limbs are taken to be as light
-DARK = 0.4, 0.6
-"""Light on a color, against its usual, below which it is another thing's, and from which it may be the same."""
-DEEP_SHADE = 0.15, 0.3
-"""The same for skin where the photo is sure to show it."""
-_BRIGHT = 1.3, 1.6  # and from which it is another's again
+USUAL_LIGHT = 0.4, 0.6, 1.3, 1.6
+"""Light on a color, against its usual: another thing's below the first and above the last, its own between the others."""
+ANY_LIGHT = 0.15, 0.3, 1.7, 2.2
+"""The same for skin where the photo is sure to show it: in deep shade, or shining."""
 _OFF_HUE = 0.15, 0.3  # difference of the channels from gray shading up to which it is the same, and from which it is not
 _HAND_SEEN, _LIMB_SEEN, _GLOVE_SEEN = 20.0, 10.0, 30.0  # vertices that tell half of the skin of hands; all of limbs; of gloves
 _MISLED, _NOT_SLEEVE = 0.3, 0.25  # part of the seen hands below which arms and cheeks mislead; sRGB distance of skin from cloth
+_IN_LIGHT = 0.93, 1.1  # how bright limbs and hands in light may be, against what cheeks let expect
 _SHADED = 0.93  # brightness of skin at least, against that of cheeks or arms
 _ENOUGH_HAIR = 50  # pixels of hair from which its color is known
 _ENOUGH = 0.1  # part of what a joint moves, from which its clothes are known
@@ -118,12 +119,13 @@ def expected_colors(
     clothes = _clothes_by_joint(body, cloth, rest, color, seen, skin)
     arms, legs = (limb(body, f"left_{end}") | limb(body, f"right_{end}") for end in ("hand", "foot"))
     tone = skin if cheeks is None else _HAND_LIGHT * cheeks
+    lit = _in_light(color, seen * (limbs | is_in["hands"]), tone)
     for part in (arms, legs, ~(arms | legs)):
         naked = limbs & part
         like, total = seen[naked] * like_shaded(color[naked], tone), float(seen[naked].sum())
         sheer = total > _LIMB_SEEN and float(like.sum()) < _MISLED * total  # a stocking, or a sleeve that skin shines through
         own = dominant_color(color[naked], seen[naked] if sheer else like) if total > _LIMB_SEEN else None
-        clothes[naked] = tone if own is None else own if sheer else _lighter(own, tone)
+        clothes[naked] = tone if own is None else own if sheer else _lighter(own, lit)
     white = usual(_WHITE)
     redness = color[:, 0] - 0.5 * (color[:, 1] + color[:, 2])
     red = (12.0 * (redness - (skin[0] - 0.5 * (skin[1] + skin[2])))).clamp(-4.0, 4.0).exp()
@@ -187,7 +189,12 @@ def _clothes_by_joint(
         found = dominant_color(color[here], seen[here]) if enough else None
         worn = by_joint[parent] if parent in arms or parent in legs else trousers if number in legs else clothes
         by_joint.append(_or_else(found, worn))
-    return torch.stack(by_joint)[joint]
+    worn_there = torch.stack(by_joint)[joint]
+    # The back of an open jacket is like its sides, not like the shirt in front.
+    back = vertex_normals(rest, body.faces)[:, 2]
+    upper = cloth & ~low & ~torch.isin(joint, torch.tensor(sorted(arms | legs)))
+    side = dominant_color(color[upper], seen[upper] * (1.0 - back[upper]).clamp(0.0, 1.0) ** 4)
+    return worn_there if side is None else torch.where((upper & (back < 0.0))[:, None], side, worn_there)
 
 
 def _hand_color(
@@ -213,19 +220,27 @@ def _hand_color(
     return torch.lerp(near, _lighter(color[like > 0.1].median(0).values, near), share) if (like > 0.1).any() else near
 
 
+def _in_light(color: torch.Tensor, seen: torch.Tensor, tone: torch.Tensor) -> torch.Tensor:
+    """(3,) ``tone`` (3,), about as bright as skin of limbs and hands that lies in light; colors (n, 3) seen with trust (n,)."""
+    like = luminance(color[seen * like_shaded(color, tone) > 0.3])
+    if len(like) < 2 * _HAND_SEEN:
+        return tone
+    return tone * (like.quantile(0.75) / luminance(tone).clamp(min=1e-3)).clamp(*_IN_LIGHT)
+
+
 def _lighter(seen: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
     """(3,) color of skin of which the photo may show only what lies in shade: nearly as bright as the ``usual`` (3,) at least."""
     own, wanted = luminance(seen), luminance(usual)
     return torch.lerp(seen, usual, ((_SHADED * wanted - own) / (wanted - own).clamp(min=1e-3)).clamp(0.0, 1.0))
 
 
-def like_shaded(color: torch.Tensor, own: torch.Tensor, dark: tuple[float, float] = DARK) -> torch.Tensor:
+def like_shaded(color: torch.Tensor, own: torch.Tensor, light: tuple[float, float, float, float] = USUAL_LIGHT) -> torch.Tensor:
     """(n,) 0 to 1: colors (n, 3) that one color (3,), or each of (n, 3), takes on in more or less light.
 
-    ``dark``: light below which nothing is taken for it, and from which all of its hue is.
+    ``light``: as ``USUAL_LIGHT``.
     """
-    light, off = _light_and_hue(color, own)
-    lit = smoothstep(light, *dark) * (1.0 - smoothstep(light, *_BRIGHT))
+    brightness, off = _light_and_hue(color, own)
+    lit = smoothstep(brightness, *light[:2]) * (1.0 - smoothstep(brightness, *light[2:]))
     return lit * (1.0 - smoothstep(off, *_OFF_HUE))
 
 

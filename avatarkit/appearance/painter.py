@@ -13,8 +13,8 @@ import torch
 from torch.nn import functional
 
 from avatarkit.appearance.color_priors import (
-    DARK,
-    DEEP_SHADE,
+    ANY_LIGHT,
+    USUAL_LIGHT,
     Expected,
     EyeColors,
     dental_arc,
@@ -51,6 +51,8 @@ _ODD = 0.2, 0.45  # difference from the clothes around up to which a color is th
 _ONE_SIDED = 0.1, 0.3  # the same, of what the other side would be painted with
 _WORN, _HEM = 0.45, 0.05  # bareness of clothes at most; half the width of the border between skin and cloth, in bareness
 _SHOWS = 0.7  # probability from which a pixel is an example of its garment
+_LIGHT = 0.0, 0.15, 0.18  # logarithm of the light on bare limbs by their normal at rest: half of what photos show
+_WRIST = 0.06  # meters from the hand over which it fades
 _LEAST_BARE = 40  # vertices of a patch of bare skin: clothes, too, are skin-colored here and there
 _ARM = "upper_arm", "forearm", "hand"
 _CUFF_SEEN, _CUFF_END = 3.0, 0.45  # vertices of a palm that show cloth, from which a sleeve covers some; palms that it may cover
@@ -75,14 +77,14 @@ class Paint:
         confidence: (n,) 0 to 1: 1 = seen frontally, well inside of every border; little where completed.
         seen: (n,) bool, the color is the photo's own.
         shown: (n,) 0 to 1, the photo shows the point, whatever its colors are worth there: 0 = hidden or seen edge-on.
-        hand: (n,) bool, skin of hands.
+        skin: (n,) bool, bare skin of arms and hands.
     """
 
     rgb: torch.Tensor
     confidence: torch.Tensor
     seen: torch.Tensor
     shown: torch.Tensor
-    hand: torch.Tensor
+    skin: torch.Tensor
 
 
 class _Layers(NamedTuple):
@@ -178,7 +180,8 @@ class PhotoPainter:
         direct[hands, TRUST] *= like_shaded(color[hands], expected.hand)  # what shines between fingers is not theirs
         limbs = (self.regions == REGIONS.index("clothes")) & self._bare
         self._naked, self._bare_hands = (limbs | hands).float(), hands
-        direct[limbs, TRUST] *= like_shaded(color[limbs], expected.color[limbs], DEEP_SHADE)
+        self._bare_arms = self._naked * arms
+        direct[limbs, TRUST] *= like_shaded(color[limbs], expected.color[limbs], ANY_LIGHT)
         self._attributes = torch.cat([direct, direct[mirror]], 1)
         self._fill(body, direct, expected)
         self._fabrics = self._find_fabrics(subject, body)
@@ -229,11 +232,15 @@ class PhotoPainter:
         return self._suit(face_index, weights, rgb) > 0.5
 
     def _suit(
-        self, face_index: torch.Tensor, weights: torch.Tensor, rgb: torch.Tensor, dark: tuple[float, float] = DARK
+        self,
+        face_index: torch.Tensor,
+        weights: torch.Tensor,
+        rgb: torch.Tensor,
+        light: tuple[float, float, float, float] = USUAL_LIGHT,
     ) -> torch.Tensor:
-        """(n,) 0 to 1: how well colors suit bare limbs and hands in light down to ``dark``; 1 elsewhere."""
+        """(n,) 0 to 1: how well colors suit bare limbs and hands in some ``light``; 1 elsewhere."""
         at = barycentric(torch.cat([_Layers.of(self._below).usual, self._naked[:, None]], 1), self._faces[face_index], weights)
-        return torch.where(at[:, 3] > 0.5, like_shaded(rgb, at[:, :3], dark), 1.0)
+        return torch.where(at[:, 3] > 0.5, like_shaded(rgb, at[:, :3], light), 1.0)
 
     def _look_strictly(self, direct: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Colors (V, 3) and trust (V,), which is low at borders: they are nearest to what is hidden."""
@@ -273,12 +280,15 @@ class PhotoPainter:
         known = torch.where(scalp, known * hair_like, known)  # or the forehead would spread to the nape
         # Skin and cloth are spread apart, and meet where the one ends, not where triangles do.
         bare = self.bareness > 0.5
+        shade = self._limb_shading()
+        value = value / shade
         skin, cloths = (
             screened_poisson(
                 edges, conductance, value, 30.0 * known * own, expected.color, torch.where(own, expected.strength, _BEYOND)
-            ).clamp(0.0, 1.0)
+            )
             for own in (bare, ~bare)
         )
+        skin, cloths = (shade * skin).clamp(0.0, 1.0), cloths.clamp(0.0, 1.0)
         skin = self._close_lids(body, skin, known, color)
 
         eye = region == REGIONS.index("eyes")
@@ -295,6 +305,15 @@ class PhotoPainter:
         self._below = layers.table()
         self._eyes = self._estimate_eyes(direction, expected)
         self._strand_contrast = self._measure_strands()
+
+    def _limb_shading(self) -> torch.Tensor:
+        """(V, 1) factor of light on bare limbs, which falls from above and from the front; 1 elsewhere, and at the hands."""
+        hand, limbs = self._rest[self.regions == REGIONS.index("hands")], (self._naked > 0.5) & ~self._bare_hands
+        normals, shade = vertex_normals(self._rest, self._faces)[limbs], torch.ones(len(self._rest), 1)
+        away = torch.cdist(self._rest[limbs], hand).amin(1) if len(hand) else torch.ones(len(normals))
+        light = (normals @ normals.new_tensor(_LIGHT)) * (away / _WRIST).clamp(max=1.0)
+        shade[limbs] = light.exp()[:, None]
+        return shade
 
     def _close_lids(self, body: BodyModel, base: torch.Tensor, known: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
         """(V, 3) colors in which upper lids are skin like that around the eye, and the rims of both are darker.
@@ -354,9 +373,9 @@ class PhotoPainter:
         triangles = self._faces[face_index]
         at = barycentric(self._attributes[:, :LOOKUP], triangles, weights)
         rgb, seen = self._photo.look(at)
-        seen = seen * self._suit(face_index, weights, rgb, DEEP_SHADE)
+        seen = seen * self._suit(face_index, weights, rgb, ANY_LIGHT)
         own = smoothstep(seen, 0.02, 0.35)
-        hand = barycentric(self._bare_hands[:, None].float(), triangles, weights)[:, 0] > 0.5
+        skin = barycentric(self._bare_arms[:, None], triangles, weights)[:, 0] > 0.5
         confidence = seen.clone()
         lacking = torch.nonzero(own < 1.0)[:, 0]
         if len(lacking):
@@ -364,7 +383,7 @@ class PhotoPainter:
             share = own[lacking]
             rgb[lacking] = share[:, None] * rgb[lacking] + (1.0 - share)[:, None] * below
             confidence[lacking] = share * seen[lacking] + (1.0 - share) * trust
-        return Paint(rgb.clamp(0.0, 1.0), confidence, seen > 0.2, self._photo.shown(at), hand)
+        return Paint(rgb.clamp(0.0, 1.0), confidence, seen > 0.2, self._photo.shown(at), skin)
 
     def _paint_below(self, face_index: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Completed colors (n, 3) and their confidence (n,)."""

@@ -7,6 +7,7 @@ neighbors show that no edge of the picture sets apart.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +67,8 @@ _WITHIN = 0.8  # part of a piece inside of a hand, from which it is the hand's
 _THING, _ONE_PIECE, _ANOTHER = 0.004, 0.8, 20.0  # of a large held thing: square meters, part of its color in one piece, contrast
 _OPEN = 0.1  # part of its outline that may lie at the border of the person
 _TOUCHING = 0.02  # meters from the hand in which a held thing touches it
+_FAR = 1e6  # pixels: nowhere
+_BACKGROUND = 0.02  # alpha of the background: it teaches the colors of ``other`` and is nothing else
 _SMALLEST = {"hair": 4e-4, "held": 3e-3}  # square meters of a piece: less is a speck, or a thing that is worn
 
 
@@ -78,7 +81,7 @@ class Parsing:
         probability: (L, h, w) of ``LABELS``, sums to one.
         fitted: (h, w) int64, the label of the mesh there; -1 off the mesh. drawn: the mesh, seen by ``camera``.
         gloved: the hands show hardly any skin.
-        skin: (h, w) 0 to 1, bare skin; in black and white of forearms only, 0 if no face tells it.
+        skin: (h, w) 0 to 1, bare skin, 0 in the background; in black and white of forearms only, 0 if no face tells it.
     """
 
     camera: Camera
@@ -135,7 +138,8 @@ def parse(subject: Subject, vertices: torch.Tensor, labels: torch.Tensor, body: 
     meter = float(drawn.depth[hit].median() / camera.K[0, 0]) if hit.any() else _PIXEL
     fitted = torch.where(hit, labels[body.faces[drawn.face_index.clamp(min=0), 0]], -1)
     rgb, alpha = _picture(subject, *fitted.shape)
-    lab, skin = torch.from_numpy(rgb2lab(rgb.numpy())).float(), skin_likeness(rgb, subject.keypoints)
+    person = alpha >= _BACKGROUND
+    lab, skin = torch.from_numpy(rgb2lab(rgb.numpy())).float(), skin_likeness(rgb, subject.keypoints, alpha)
     hands = seen_hands(subject.keypoints, *fitted.shape)
     holding = _holding(fitted, hands, subject)
     cost = _shape_costs(fitted, hands, holding, subject, meter)
@@ -151,7 +155,7 @@ def parse(subject: Subject, vertices: torch.Tensor, labels: torch.Tensor, body: 
         skin = torch.where(glare, 0.0, skin)
         cost[[LABELS.index(name) for name in (*_pair("hand"), *_pair("forearm"))]] += _SHINES * (glare & (fitted < 0))
     for _ in range(2):
-        fit, gloved = _color_fit(lab, teachers & (chance > 0.5 * chance.amax(0)), fall, skin)
+        fit, gloved = _color_fit(lab, teachers & (chance > 0.5 * chance.amax(0)), fall, skin, person)
         chance = (_BELIEF * fit - cost).softmax(0)
         teachers = teachers | (chance > _SURE)
     chance = _walk(chance, lab, alpha > 0.05)
@@ -161,10 +165,10 @@ def parse(subject: Subject, vertices: torch.Tensor, labels: torch.Tensor, body: 
     gray = gray_skin(rgb, subject.keypoints) if skin is None else None
     bare = torch.zeros_like(alpha)
     if skin is not None:
-        bare = _bare(lab, chance > 0.5, skin > 0.5, skin)
+        bare = _bare(lab, chance > 0.5, skin > 0.5, skin, person)
     elif gray is not None:  # brightness alone tells forearms from sleeves, but not a face from a shirt
-        bare = _bare(lab, chance > 0.5, gray, bare) * chance[[LABELS.index(name) for name in _pair("forearm")]].sum(0)
-    return Parsing(camera, meter, chance, fitted, drawn, gloved, bare)
+        bare = _bare(lab, chance > 0.5, gray, bare, person) * chance[[LABELS.index(name) for name in _pair("forearm")]].sum(0)
+    return Parsing(camera, meter, chance, fitted, drawn, gloved, bare * person)
 
 
 def _picture(subject: Subject, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -253,7 +257,7 @@ def _teachers(
     found = torch.zeros(len(LABELS), *fitted.shape, dtype=torch.bool)
     for number, name in enumerate(LABELS):
         if name == "other":
-            found[number] = alpha < 0.02
+            found[number] = alpha < _BACKGROUND
         elif name.endswith("hand"):
             on_mesh = (fitted == number) & (alpha > 0.95)
             if name[:-5] in hands:
@@ -313,14 +317,16 @@ def _glare(
     return bright & (skin > 0) & (pixels_to(holding) * meter < _BEFORE)
 
 
-def _bare(lab: torch.Tensor, shown: torch.Tensor, like: torch.Tensor, otherwise: torch.Tensor) -> torch.Tensor:
+def _bare(
+    lab: torch.Tensor, shown: torch.Tensor, like: torch.Tensor, otherwise: torch.Tensor, person: torch.Tensor
+) -> torch.Tensor:
     """(h, w) 0 to 1, how far colors are those of this person's skin rather than those of the clothes.
 
     Skin in shade is unlike that of the face, but still less like the shirt.
 
     Args:
         lab: (h, w, 3). shown: (L, h, w) bool, what pixels show. like: (h, w) bool, what looks like the face.
-        otherwise: (h, w) result for colors of neither.
+        otherwise: (h, w) result for colors of neither, and outside of ``person`` (h, w) bool.
     """
     seen = (lab * torch.tensor([_SHADE, 1.0, 1.0])).double()
 
@@ -330,7 +336,7 @@ def _bare(lab: torch.Tensor, shown: torch.Tensor, like: torch.Tensor, otherwise:
         if int(known.sum()) < _LEAST:
             return None
         colors = ColorMixture.of([seen[known].numpy()], [np.ones(int(known.sum()), dtype=bool)], False)
-        return torch.from_numpy(colors(seen.reshape(-1, 3).numpy())).float().reshape(like.shape)
+        return torch.from_numpy(colors(seen.reshape(-1, 3).numpy(), person.reshape(-1).numpy())).float().reshape(like.shape)
 
     flesh = fit(("face", *_pair("hand")), like)
     cloth = None if flesh is None else fit(("trunk", *_pair("upper_arm"), *_pair("leg")), flesh < _FITS / 2)
@@ -340,11 +346,11 @@ def _bare(lab: torch.Tensor, shown: torch.Tensor, like: torch.Tensor, otherwise:
 
 
 def _color_fit(
-    lab: torch.Tensor, teachers: torch.Tensor, fall: torch.Tensor, skin: torch.Tensor | None
+    lab: torch.Tensor, teachers: torch.Tensor, fall: torch.Tensor, skin: torch.Tensor | None, person: torch.Tensor
 ) -> tuple[torch.Tensor, bool]:
     """(L, h, w) logarithm of how much likelier a color is among a part's than anywhere, and whether hands show no skin.
 
-    It is 0 where a part's colors are not known.
+    It is 0 where a part's colors are not known, and in the background.
 
     Both arms wear the same: colors that only one of them shows, and that are neither skin nor the trunk's, are those of a thing
     before it. Hands look like the face unless nothing of them does, as in gloves.
@@ -352,6 +358,7 @@ def _color_fit(
     Args:
         lab: (h, w, 3). teachers: (L, h, w) pixels to learn from. fall: (h, w) where hair may fall: what looks like hair there
             teaches nothing about arms. skin: (h, w) 0 to 1, what looks like the face; None where no face is seen.
+        person: (h, w) bool, all but the background.
     """
     fit, pixels = torch.zeros(teachers.shape), lab.reshape(-1, 3).numpy().astype(np.float64)
     flat, bare = teachers.reshape(len(LABELS), -1).numpy(), np.zeros(len(pixels), dtype=bool)
@@ -364,7 +371,7 @@ def _color_fit(
         chosen = [c for c in chosen if c.sum() >= _LEAST]
         if not chosen:
             return np.zeros(len(pixels))
-        found = ColorMixture.of([pixels[c] for c in chosen], [usual[c] for c in chosen], both)(pixels)
+        found = ColorMixture.of([pixels[c] for c in chosen], [usual[c] for c in chosen], both)(pixels, person.reshape(-1).numpy())
         for name in names:
             fit[LABELS.index(name)] = torch.from_numpy(found).float().reshape(lab.shape[:2])
         return found
@@ -429,8 +436,25 @@ def _where_it_hangs(chance: torch.Tensor, name: str, root: torch.Tensor, inside:
     return out / out.sum(0).clamp(min=1e-9)
 
 
-def pixels_to(area: torch.Tensor) -> torch.Tensor:
-    """(h, w) pixels to the nearest place of ``area``; large where there is none."""
-    if not bool(area.any()):
-        return torch.full(area.shape, 1e6)
-    return torch.from_numpy(ndimage.distance_transform_edt(~area.numpy())).float()
+def pixels_to(area: torch.Tensor, most: float = math.inf) -> torch.Tensor:
+    """(h, w) pixels to the nearest place of ``area``; large where there is none, and perhaps where it is farther than ``most``.
+
+    The distance transform is the slow part. It runs where something is to be measured: around ``area``, and around its holes.
+    """
+    out = torch.where(area, 0.0, _FAR)
+    if not bool(area.any()) or bool(area.all()):
+        return out
+    reach = math.ceil(most) if math.isfinite(most) else max(area.shape)
+    around = []
+    for axis in (1, 0):
+        (first, last), (open_, close) = (_extent(mask.any(axis)) for mask in (area, ~area))
+        around.append(slice(max(first - reach, open_ - 1, 0), min(last + reach, close + 1) + 1))
+    inside = tuple(around)
+    out[inside] = torch.from_numpy(ndimage.distance_transform_edt(~area[inside].numpy())).float()
+    return out
+
+
+def _extent(mask: torch.Tensor) -> tuple[int, int]:
+    """Return the first and the last place of (n,) bool."""
+    found = torch.nonzero(mask)[:, 0]
+    return int(found[0]), int(found[-1])

@@ -12,7 +12,7 @@ from avatarkit.interfaces import BodyModel, Renderer
 from avatarkit.rendering import sample_uv
 from avatarkit.types.subject import Subject
 
-__all__ = ["Texture", "UVMap", "inpaint", "sample_texture", "texture_from_photo", "uv_positions"]
+__all__ = ["Texture", "UVMap", "inpaint", "sample_texture", "texture_from_photo", "uv_positions", "uv_texels"]
 
 _EDGE = 1e-9  # barycentric slack, so that a texel center on a shared edge belongs to at least one triangle
 
@@ -52,13 +52,31 @@ class Texture:
     seen: torch.Tensor
 
 
-def uv_positions(body: BodyModel, resolution: int, wanted: torch.Tensor | None = None) -> UVMap:
+def uv_positions(body: BodyModel, resolution: int) -> UVMap:
     """Rasterizes the UV triangles at texel centers; where charts overlap the lowest triangle number wins.
 
     Args:
         body: gives ``uv`` and ``uv_faces``.
         resolution: texels along each side of the square (paper, section 3.1: 512).
-        wanted: (F,) bool, triangles whose texels are needed, and are the same as without; others may be missing. None = all.
+    """
+    row, column, face, weights = uv_texels(body, resolution, torch.ones(len(body.uv_faces), dtype=torch.bool))
+    face_index = torch.full((resolution, resolution), -1, dtype=torch.int64)
+    barycentric = torch.zeros(resolution, resolution, 3)
+    face_index[row, column], barycentric[row, column] = face, weights
+    return UVMap(face_index, barycentric)
+
+
+def uv_texels(
+    body: BodyModel, resolution: int, wanted: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the texels of ``uv_positions`` that some triangles own; a few triangles of a fine map take little memory.
+
+    Args:
+        body, resolution: as of ``uv_positions``.
+        wanted: (F,) bool, the triangles.
+
+    Returns:
+        row, column (n,), in their order in the map, face (n,) and barycentric (n, 3).
     """
     corners = body.uv.detach().cpu().double()[body.uv_faces.cpu()]  # (F, 3, 2)
     corners = torch.stack([corners[..., 0], 1.0 - corners[..., 1]], -1) * resolution - 0.5  # texel centers at integers
@@ -66,9 +84,8 @@ def uv_positions(body: BodyModel, resolution: int, wanted: torch.Tensor | None =
     high = corners.amax(1).add(1e-6).floor().long().clamp(-1, resolution - 1)
     size = (high - low + 1).clamp(min=0)  # (F, 2) texels in each bounding box
     count = size[:, 0] * size[:, 1]
-    if wanted is not None:
-        count *= _touching(low, high, wanted & (count > 0), resolution)
-    owner = torch.full((resolution * resolution,), len(corners), dtype=torch.int64)
+    count *= _touching(low, high, wanted & (count > 0), resolution)
+    texels, owners = [], []
     first = 0
     for last in _batches(count, 4_000_000):
         face = torch.repeat_interleave(torch.arange(first, last), count[first:last])
@@ -78,17 +95,15 @@ def uv_positions(body: BodyModel, resolution: int, wanted: torch.Tensor | None =
         width = size[face, 0]
         texel = torch.stack([low[face, 0] + rank % width, low[face, 1] + rank // width], -1)
         inside = (_barycentric_2d(corners[face], texel.double()) >= -_EDGE).all(-1)
-        flat = texel[inside, 1] * resolution + texel[inside, 0]
-        owner.scatter_reduce_(0, flat, face[inside], "amin")
+        texels.append(texel[inside, 1] * resolution + texel[inside, 0])
+        owners.append(face[inside])
         first = last
-    owner[owner == len(corners)] = -1
-    face_index = owner.reshape(resolution, resolution)
-    rows, columns = torch.nonzero(face_index >= 0, as_tuple=True)
-    weights = _barycentric_2d(corners[face_index[rows, columns]], torch.stack([columns, rows], -1).double())
-    weights = weights.clamp(min=0.0)
-    barycentric = torch.zeros(resolution, resolution, 3)
-    barycentric[rows, columns] = (weights / weights.sum(-1, keepdim=True)).float()
-    return UVMap(face_index, barycentric)
+    flat, place = torch.cat(texels).unique(return_inverse=True)
+    face = torch.full((len(flat),), len(corners)).scatter_reduce(0, place, torch.cat(owners), "amin")
+    flat, face = flat[wanted[face]], face[wanted[face]]
+    row, column = flat // resolution, flat % resolution
+    weights = _barycentric_2d(corners[face], torch.stack([column, row], -1).double()).clamp(min=0.0)
+    return row, column, face, (weights / weights.sum(-1, keepdim=True)).float()
 
 
 def _touching(low: torch.Tensor, high: torch.Tensor, wanted: torch.Tensor, resolution: int) -> torch.Tensor:

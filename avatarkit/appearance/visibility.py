@@ -41,6 +41,7 @@ _INNER = REGIONS.index("mouth")
 _SHADE = 0.02  # meters beside a forearm in which the trunk lies in its shade
 _OWN = 0.5, 0.8  # probability that a pixel shows a part, below which the part takes no color from it, and from which it does
 _OFF_HELD = 0.004, 0.012  # meters beside a held thing up to which its border bleeds into clothes and arms, and from which not
+_LONG_HAIR = 2e-3  # square meters below the chin
 _SOLID = 2.0  # pixels inside the person in which no light of the background shines through hair
 _SHOWN = 0.3, 0.6  # the same, of what the photo shows at all
 
@@ -93,20 +94,24 @@ class PhotoMaps:
             rows[_GLOVES[0]] = rows[_GLOVES[1]] = dict.fromkeys(_HANDS)
         own = torch.stack([probability[_numbers(tuple(row))].sum(0) for row in rows])
         held = probability[_numbers(("held",))].sum(0) > _OWN[0]
-        own[: _GLOVES[0]] *= smoothstep(pixels_to(held) * meter, *_OFF_HELD)
+        own[: _GLOVES[0]] *= smoothstep(pixels_to(held, _farthest(_OFF_HELD[1], meter)) * meter, *_OFF_HELD)
         if subject.quality.partially_visible and parsing.gloved:
             own[_GLOVES] = 1.0
         limb = probability[_numbers((*_FOREARMS, *_HANDS, "held"))].sum(0) > _OWN[0]
         fitted = torch.where(hit, labels[shown], -1)
         trunk = torch.isin(fitted, _numbers(("trunk", *_LEGS)))
-        lit = torch.where(trunk, smoothstep(pixels_to(limb) * meter, 0.0, _SHADE), 1.0)
+        lit = torch.where(trunk, smoothstep(pixels_to(limb, _farthest(_SHADE, meter)) * meter, 0.0, _SHADE), 1.0)
         things = probability[_numbers(("held", "other"))].sum(0) > _OWN[0]
-        for part in map(_numbers, (_UPPER_ARMS, _FOREARMS)):
-            things |= torch.isin(fitted, part) & (probability[part].sum(0) < _OWN[0])
+        # What looks like the trunk on an upper arm is its sleeve, unless it may be hair.
+        sleeves = _UPPER_ARMS if _long_hair(probability, fitted, meter) else (*_UPPER_ARMS, "trunk")
+        for part, shows in ((_UPPER_ARMS, sleeves), (_FOREARMS, _FOREARMS)):
+            things |= torch.isin(fitted, _numbers(part)) & (probability[_numbers(shows)].sum(0) < _OWN[0])
         self.covered = functional.interpolate((trunk & limb | things)[None, None].float(), matte.alpha.shape)[0, 0] > 0.5
         self._shows = smoothstep(own, *_SHOWN)[None]
         self._trust = alpha * trust * torch.cat([outer * lit * smoothstep(own, *_OWN), inner[None]])[None]
-        self.hair = color[(probability.argmax(0) == LABELS.index("hair")) & (pixels_to(alpha < 0.95) > _SOLID)]
+        assert LABELS[0] == "hair"  # so that of equals it is the one that argmax, which takes 20 times as long, would find
+        hair = probability[0] >= probability[1:].amax(0)
+        self.hair = color[hair & (pixels_to(alpha < 0.95, _SOLID + 1.0) > _SOLID)]
         far = functional.max_pool2d(drawn.depth[None, None], 3, stride=1, padding=1)
         self._depth_limit = torch.where(far > 0, far + 0.002 + 1.5 * far / camera.K[0, 0], far)[0, 0].reshape(-1)
         inside = matte.alpha > 0.9
@@ -152,6 +157,14 @@ class PhotoMaps:
         return near & (grid.abs() <= 1.0).all(1) & (at[:, _DEPTH] > 0.01)
 
 
+def _long_hair(probability: torch.Tensor, fitted: torch.Tensor, meter: torch.Tensor) -> bool:
+    """Tell whether hair hangs below the chin, for (L, H, W), (H, W) labels of the mesh, and (H, W) meters of a pixel."""
+    face = torch.nonzero((fitted == LABELS.index("face")).any(1))[:, 0]
+    below = int(face[-1]) + 1 if len(face) else len(fitted)
+    hair = probability[LABELS.index("hair"), below:] > _OWN[0]
+    return float(meter[below:][hair].square().sum()) > _LONG_HAIR
+
+
 def _border_trust(
     alpha: torch.Tensor,
     depth: torch.Tensor,
@@ -169,15 +182,25 @@ def _border_trust(
     on_head = (region > 0) & (region != REGIONS.index("hands")) & (region != REGIONS.index("feet"))
     inner = region >= _INNER
     reach = torch.maximum(2.0 * photo_pixel, torch.full_like(meter, 0.006))
-    trust = smoothstep(pixels_to(~(alpha > 0.5)) * meter / reach, 0.15, 1.0)
+    trust = _far_from(~(alpha > 0.5), meter, reach, 0.15)
     # The fit may be off where one part hides another, so that colors of both sides are suspect there.
     least = torch.where(on_head, 0.02, 0.015)
     jump = _largest_step(depth, hit & ~inner) > torch.maximum(8.0 * meter, least)
     reach = torch.maximum(2.0 * photo_pixel, torch.where(on_head, 0.006, 0.02))
-    trust = trust * smoothstep(pixels_to(jump) * meter / reach, 0.1, 1.0)
+    trust = trust * _far_from(jump, meter, reach, 0.1)
     rim = _largest_step(inner.float(), hit) > 0.5
     reach = torch.maximum(photo_pixel, torch.full_like(meter, 0.0008))
-    return trust * smoothstep(pixels_to(rim) * meter / reach, 0.0, 1.0)
+    return trust * _far_from(rim, meter, reach, 0.0)
+
+
+def _far_from(area: torch.Tensor, meter: torch.Tensor, reach: torch.Tensor, low: float) -> torch.Tensor:
+    """(H, W) 0 up to ``low`` times ``reach`` from an area, 1 from ``reach`` on; all (H, W), pixels have ``meter``."""
+    return smoothstep(pixels_to(area, _farthest(reach, meter)) * meter / reach, low, 1.0)
+
+
+def _farthest(reach: torch.Tensor | float, meter: torch.Tensor) -> float:
+    """Return the most pixels, each of ``meter`` (H, W), that ``reach`` meters are, and one for rounding."""
+    return float((reach / meter).max()) + 1.0
 
 
 def _opening_trust(subject: Subject, camera: Camera, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -188,8 +211,9 @@ def _opening_trust(subject: Subject, camera: Camera, scale: float) -> tuple[torc
     opening = face_openings(subject.keypoints, camera.height, camera.width)
     if opening is None:
         return torch.ones(camera.height, camera.width), torch.ones(camera.height, camera.width)
+    most = 2.0 * scale + 8.0  # pixels; distances within the softening's window differ by less than 6
     outside, inside = (  # softened, or the steps of the pixel grid would show
-        functional.avg_pool2d(pixels_to(~mask)[None, None] / scale, 5, 1, 2, count_include_pad=False)[0, 0]
+        functional.avg_pool2d(pixels_to(~mask, most)[None, None] / scale, 5, 1, 2, count_include_pad=False)[0, 0]
         for mask in (~opening, opening)
     )
     return smoothstep(outside, 0.2, 2.0), smoothstep(inside, 0.2, 1.5)  # lashes and the edge of the lips are nobody's

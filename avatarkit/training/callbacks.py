@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from avatarkit.animation import LoadedAvatar
 from avatarkit.errors import AvatarkitError, MissingDependency, PluginError
 from avatarkit.interfaces import AvatarModel
 from avatarkit.registry.specs import DISTRIBUTION, error_text
@@ -62,6 +63,9 @@ class TrainingCallback:
             step: number of steps made.
             path: the file.
         """
+
+    def on_avatar(self, avatar: LoadedAvatar) -> None:
+        """Observe the finished avatar, before its pictures and its report are made; also where its training was reused."""
 
 
 class TensorBoardLogger(TrainingCallback):

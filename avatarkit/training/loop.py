@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, reduce
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
+from torch.optim.adam import adam
 
 from avatarkit.config.options import Range
 from avatarkit.config.sections import TrainingConfig
@@ -30,6 +31,8 @@ from avatarkit.validation import Violation, require_loss
 __all__ = ["LossFault", "LossTerm", "TrainingReport", "applicable", "learning_rate_factor", "train"]
 
 log = logging.getLogger("avatarkit.training")
+
+_MOMENTS = "step", "exp_avg", "exp_avg_sq"  # Adam's state of a tensor, as checkpoints name it
 
 
 @dataclass(frozen=True)
@@ -180,28 +183,33 @@ class _Adam:
     """Adam with step sizes that follow a schedule, on gradients that are still to be added.
 
     Attributes:
-        tensors: all parameters. state: each of them, and the optimizer's state of all.
+        tensors: all parameters. state: the moments of those that have moved.
     """
 
     def __init__(self, groups: Sequence[ParameterGroup], eps: float) -> None:
-        self._rates, self.tensors = [g.lr for g in groups], [t for g in groups for t in g.tensors]
-        self._adam = torch.optim.Adam([{"params": g.tensors} for g in groups], betas=(0.9, 0.999), eps=eps, fused=True)
-        self.state = [(t, self._adam.state) for t in self.tensors]
+        self._groups, self._eps, self.tensors = groups, eps, [t for g in groups for t in g.tensors]
+        self.state: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
 
+    @torch.no_grad()
     def step(self, gradients: Sequence[Sequence[torch.Tensor]], factor: float) -> None:
-        """Move each tensor against the sum of its gradients, with step sizes times ``factor``; without any it stays."""
-        for tensor, found in zip(self.tensors, gradients, strict=True):
-            tensor.grad = reduce(torch.add, found) if found else None
-        for rate, group in zip(self._rates, self._adam.param_groups, strict=True):
-            group["lr"] = rate * factor
-        self._adam.step()
-        self._adam.zero_grad()
+        """Move each tensor against the sum of its gradients, with step sizes times ``factor``; without any it stays.
+
+        It calls the function: the class ``torch.optim.Adam`` imports torch's compiler, which takes a second.
+        """
+        sums = {t: reduce(torch.add, found) for t, found in zip(self.tensors, gradients, strict=True) if found}
+        for group in self._groups:
+            moving = [t for t in group.tensors if t in sums]
+            for t in (t for t in moving if t not in self.state):
+                zeros = torch.zeros((), device=t.device), torch.zeros_like(t), torch.zeros_like(t)
+                self.state[t] = dict(zip(_MOMENTS, zeros, strict=True))
+            steps, mean, square = ([self.state[t][name] for t in moving] for name in _MOMENTS)
+            rates: dict[str, Any] = {"lr": group.lr * factor, "beta1": 0.9, "beta2": 0.999, "eps": self._eps, "weight_decay": 0.0}
+            adam(moving, [sums[t] for t in moving], mean, square, [], steps, fused=True, amsgrad=False, maximize=False, **rates)
 
 
 def _color_solves(config: TrainingConfig) -> set[int]:
     """Return after how many steps colors are solved."""
-    count = config.color_solves
-    return {config.steps - config.steps * k // max(count - 1, 1) for k in range(count)}
+    return {config.steps - config.steps * k // max(config.color_solves - 1, 1) for k in range(config.color_solves)}
 
 
 def learning_rate_factor(step: int, config: TrainingConfig) -> float:
@@ -291,9 +299,9 @@ def _value(term: LossTerm, step: TrainStep) -> torch.Tensor:
 def _save(optimizer: _Adam, report: TrainingReport, folder: Path) -> Path:
     """Write one file atomically: learned tensors, Adam's moments and the curves; return its path."""
     tensors = {"step": torch.tensor(report.steps)}
-    for i, (p, state) in enumerate(optimizer.state):
+    for i, p in enumerate(optimizer.tensors):
         tensors[f"{i}.value"] = p.contiguous()
-        for key, value in state.get(p, {}).items():
+        for key, value in optimizer.state.get(p, {}).items():
             tensors[f"{i}.{key}"] = value
     for name, points in report.curves.items():
         tensors[f"curve.{name}"] = torch.tensor(points, dtype=torch.float64)
@@ -321,7 +329,7 @@ def _resume(optimizer: _Adam, report: TrainingReport, folder: Path | None) -> in
         return 0
     try:
         tensors = load_tensors(path)
-        fits = all(_fits(tensors, i, p) for i, (p, _) in enumerate(optimizer.state)) and tensors["step"].dtype == torch.int64
+        fits = all(_fits(tensors, i, p) for i, p in enumerate(optimizer.tensors)) and tensors["step"].dtype == torch.int64
         fits &= tensors["step"].ndim == 0 and bool(tensors["step"] >= 0)
         fits &= all(t.ndim == 2 and t.shape[1] == 2 for name, t in tensors.items() if name.startswith("curve."))
         fits &= all(bool(torch.isfinite(t).all()) for t in tensors.values())
@@ -330,12 +338,11 @@ def _resume(optimizer: _Adam, report: TrainingReport, folder: Path | None) -> in
     if not fits:
         log.warning("the training checkpoint cannot be read; training starts again from step 0")
         return 0
-    for i, (p, state) in enumerate(optimizer.state):
+    for i, p in enumerate(optimizer.tensors):
         with torch.no_grad():
             p.copy_(tensors[f"{i}.value"])
         if f"{i}.step" in tensors:
-            moments = {k: tensors[f"{i}.{k}"].to(p.device) for k in ("exp_avg", "exp_avg_sq")}
-            state[p] = {"step": tensors[f"{i}.step"], **moments}
+            optimizer.state[p] = {name: tensors[f"{i}.{name}"].to(p.device) for name in _MOMENTS}
     for key, points in tensors.items():
         if key.startswith("curve."):
             report.curves[key.removeprefix("curve.")] = [(int(s), float(v)) for s, v in points.tolist()]

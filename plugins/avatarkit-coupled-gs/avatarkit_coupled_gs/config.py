@@ -23,7 +23,7 @@ class CoupledConfig:
     eye_factor: Annotated[int, Range(1, 16)] = 12
     """The same for eyes, tongue and teeth."""
     photo_factor: Annotated[int, Range(1, 16)] = 1
-    """Surface that the photo shows takes its texels from a map up to so many times finer, as its pixels ask for."""
+    """Surface inside the picture takes its texels from a map up to so many times finer, one for each pixel it would fill."""
     scale_factor: Annotated[float, Range(1e-3, 100)] = 0.6
     """First scale of a Gaussian over its mean distance to its neighbors; the paper leaves it unsaid."""
     inset: Annotated[float, Range(0, 10)] = 2.2
@@ -38,7 +38,7 @@ class CoupledConfig:
     """Degree of the spherical harmonics; above 0 colors depend on the direction of view, which one photo hardly shows."""
     grow: bool = True
     """Seed Gaussians outside the surface where the matte shows hair or cloth that the mesh does not cover."""
-    grow_layers: Annotated[int, Range(0, 100)] = 3
+    grow_layers: Annotated[int, Range(1, 100)] = 3
     """Layers of such seeds, so that they hold when seen from the side; those behind the first are half as dense."""
     grow_limit: Annotated[int, Range(0, 10_000_000)] = 40000
     """At most so many seeded Gaussians."""

@@ -42,7 +42,7 @@ _HIDDEN = 10.0  # how many times smoother solved colors are that the photo does 
 _AROUND_EYES = 8  # rings of vertices
 _LASHES = 0.7  # how much darker lashes are than what they lie on
 _IN_FINGERS = 0.0025  # meters; deeper ones of both sides would meet
-_SHADE, _LIGHT = 0.45, 1.5  # how dark and how bright skin of hands may become against its first color: beside it lie other things
+_SHADE, _LIGHT = 0.45, 1.5  # how dark and bright bare skin may become against its first color: beside it lie other things
 _LEAST_SHOWN = 0.1  # below which the photo says nothing about a Gaussian
 _LIMBS = "upper_arm", "forearm", "hand", "leg"
 _FIXED = ("shape", "triangles", "weights", "seed_offset", "seed_joints", "seed_weights")
@@ -95,7 +95,7 @@ class CoupledAvatar:
         factors |= {"eyes": eye, "tongue": eye, "teeth": eye}
         fine = part_factors(body, factors)
         if config.photo_factor > 1:
-            fine = photo_factors(subject, body, renderer, config.resolution, fine, config.photo_factor)
+            fine = photo_factors(subject, body, config.resolution, fine, config.photo_factor)
         binding = bind_to_surface(body, config.resolution, fine)
         painter = shared_painter(subject, body, renderer, keep=False)
         paint = painter.paint(binding.face, binding.barycentric)
@@ -117,7 +117,7 @@ class CoupledAvatar:
         shown = torch.where(shown < _LEAST_SHOWN, 0.0, shown)
         self.photo_confidence, self._shown = confidence, shown[:, None]
         skin = torch.zeros(len(color), 1, dtype=torch.bool)
-        skin[: len(binding), 0] = paint.hand
+        skin[: len(binding), 0] = paint.skin
         darkest, brightest = ((share * color - 0.5) / _SH0 for share in (_SHADE, _LIGHT))
         self._bounds = (
             torch.where(skin, darkest, -torch.inf).to(self.device),
@@ -168,7 +168,7 @@ class CoupledAvatar:
         seen = renderer.meshes.render(Mesh(vertices, body.faces), subject.camera)
         fitted = torch.where(seen.face_index >= 0, painter.labels[body.faces[seen.face_index.clamp(min=0), 0]], -1)
         places = place_parts(painter.parsing, body, painter.labels, vertices, painter.bareness > 0.5, config.held == "keep")
-        seeds = seed(subject, seen, fitted, painter.parsing, places, config.grow_layers, config.grow_limit, config.scale_factor)
+        seeds = seed(subject, seen, fitted, painter.parsing, places, config)
         limbs = torch.tensor([name.endswith(_LIMBS) for name in LABELS])[seeds.label]
         outlined = bool(subject.vertex_offsets.any()) and not painter.parsing.gloved  # hands
         found = [side for side in ("left", "right") if outlined and subject.quality.visible.get(f"{side}_hand", True)]
@@ -258,7 +258,9 @@ class CoupledAvatar:
         return self._posed(params, "body", self._taught, torch.ones_like(self.log_scale))
 
     def pose_for_photo(self, params: BodyParams) -> Posed:
-        """See ``AvatarModel.pose_for_photo``; hands that were not seen are left out."""
+        """See ``AvatarModel.pose_for_photo``; hands that were not seen are left out. Only while training."""
+        if self._topology is None:
+            raise StoreError("this avatar was loaded to be played; what its photo shows is known only in training: use pose")
         return self._posed(params, "photo", self._shown, (~self._absent).float())
 
     def colors(self, share: torch.Tensor) -> torch.Tensor:

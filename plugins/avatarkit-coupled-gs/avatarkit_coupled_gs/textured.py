@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from avatarkit.appearance.shared_painter import shared_painter
 from avatarkit.appearance.texture import texture_from_photo
 from avatarkit.errors import StoreError
 from avatarkit.interfaces import BodyModel, Context, ParameterGroup, Posed, Subject, TensorSpec
@@ -35,7 +36,9 @@ class TexturedMeshAvatar:
 
     def create(self, subject: Subject, labels: Sequence[LabelClip]) -> None:
         """See ``AvatarModel.create``."""
-        painted = texture_from_photo(subject, self.body, self.context.get("renderer"), self.config.resolution)
+        body, renderer = self.body, self.context.get("renderer")
+        painter = shared_painter(subject, body, renderer, keep=False)
+        painted = texture_from_photo(subject, body, renderer, self.config.resolution, painter)
         self._take({"shape": subject.params.shape, "dT": subject.vertex_offsets, "texture": painted.rgb.clamp(0, 1)})
 
     def _take(self, tensors: Mapping[str, torch.Tensor]) -> None:

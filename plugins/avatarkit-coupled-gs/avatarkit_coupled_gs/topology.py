@@ -101,13 +101,11 @@ def neighbors(texel: torch.Tensor, positions: torch.Tensor, normals: torch.Tenso
         distance, near = cKDTree(p).query(p[open_], k=9)
         limit = 2 * distance[:, 1:5].mean(1, keepdims=True)
         agree = (n[near] * n[open_][:, None]).sum(-1) > 0.3
-        for row, i in enumerate(open_):
-            have = set(out[i]) | {i}
-            found = [
-                j
-                for j, d, ok in zip(near[row], distance[row], agree[row], strict=True)
-                if ok and d <= limit[row, 0] and j not in have
-            ]
-            free = np.nonzero(out[i] == i)[0]
-            out[i, free[: len(found)]] = found[: len(free)]
+        there = (near[:, :, None] == out[open_][:, None]).any(2) | (near == open_[:, None])
+        fit = agree & (distance <= limit) & ~there
+        free = out[open_] == open_[:, None]
+        row, column = np.nonzero(free)
+        candidate, place = np.cumsum(fit, 1), np.cumsum(free, 1)[row, column]  # the first that fits goes to the first free place
+        row, column, place = (values[place <= candidate[row, -1]] for values in (row, column, place))
+        out[open_[row], column] = near[row, (candidate[row] == place[:, None]).argmax(1)]
     return torch.from_numpy(out)

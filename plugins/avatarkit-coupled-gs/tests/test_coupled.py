@@ -16,7 +16,7 @@ from avatarkit.interfaces import Context, TrainStep
 from avatarkit.registry import Registry
 from avatarkit.testing import TinyBody, memory_registry, tiny_build, tiny_context, tiny_motion, tiny_subject
 from avatarkit.types.gaussians import quaternion_to_matrix
-from avatarkit.types.mesh import barycentric
+from avatarkit.types.mesh import Mesh, barycentric
 from avatarkit.types.pseudo_labels import LabelClip
 from avatarkit_coupled_gs.config import CoupledConfig, LaplacianConfig
 from avatarkit_coupled_gs.deformation.skinning import ROW, skin_bound, transform
@@ -24,7 +24,7 @@ from avatarkit_coupled_gs.linear import LinearMap
 from avatarkit_coupled_gs.losses.photometric import LabelColors
 from avatarkit_coupled_gs.losses.regularizers import Laplacian, MeshGaussianConsistency, MeshMask, NormalConsistency
 from avatarkit_coupled_gs.model import CoupledAvatar
-from avatarkit_coupled_gs.placement.binding import bind_to_surface, part_factors
+from avatarkit_coupled_gs.placement.binding import bind_to_surface, part_factors, photo_factors
 from avatarkit_coupled_gs.topology import neighbors
 
 
@@ -84,6 +84,27 @@ def test_eq3_binding_lies_on_the_surface_once_per_texel():
     plain = bind_to_surface(body, 64, part_factors(body, {}))
     plain_head = body.part("head")[plain.triangles].mean(1) > 0.5
     assert 3.3 < head.sum() / plain_head.sum() < 4.7
+
+
+def test_hidden_surface_is_as_fine_as_the_photo(context, subject):
+    body, camera = context.get("body"), subject.camera
+    fine = part_factors(body, {"head": 2})
+    factors = photo_factors(subject, body, 32, fine, 4)
+    vertices = body.vertices(subject.params, subject.vertex_offsets)[0]
+    drawn = context.get("renderer").meshes.render(Mesh(vertices, body.faces), camera)
+    seen = torch.zeros(len(fine), dtype=torch.bool)
+    seen[drawn.face_index[drawn.face_index >= 0].unique()] = True
+    assert 0.2 < seen.float().mean() < 0.8
+    assert abs(float(factors[seen].float().mean() - factors[~seen].float().mean())) < 0.2 * factors.float().mean()
+    assert (factors <= 4 * fine).all() and factors.max() > 2
+    quarter = replace(subject, camera=camera.cropped(0, 0, camera.width // 2, camera.height // 2))
+    outside = (camera.project(vertices)[body.faces].mean(1) > 0.6 * max(camera.width, camera.height)).any(1)
+    assert outside.any() and (photo_factors(quarter, body, 32, fine, 4)[outside] <= fine[outside]).all()
+    wide = replace(subject, camera=camera.cropped(0, 0, camera.width, camera.height // 2))  # cut at the waist
+    below = camera.project(vertices)[body.faces].mean(1)[:, 1] > 0.56 * camera.height
+    assert (photo_factors(wide, body, 32, fine, 4)[below] <= fine[below]).all() and (factors[below] > fine[below]).any()
+    half = replace(subject, camera=camera.resized(camera.width // 2, camera.height // 2))
+    assert photo_factors(half, body, 32, fine, 4).float().mean() < factors.float().mean()
 
 
 def test_eq4_and_5_gaussians_and_mesh_move_with_the_body(context, subject):
@@ -234,14 +255,16 @@ def test_hands_are_held_smoother_than_the_rest(avatar, subject, context):
 
 
 def test_mesh_mask_pulls_the_mesh_to_the_matte(avatar, subject, context):
-    step = _step(avatar, subject, context)
     loss = MeshMask(None, context)
-    (gradient,) = torch.autograd.grad(loss(step), avatar.dT)
-    assert torch.isfinite(gradient).all()
+    fits = loss(_step(avatar, subject, context))
     with torch.no_grad():
-        avatar.dT[:, 0] *= 1.0
         avatar.dT += 0.03 * torch.nn.functional.normalize(avatar.template * torch.tensor([1.0, 0.0, 1.0]), dim=1)
-    assert loss(_step(avatar, subject, context)) > loss(step)
+    too_wide = loss(_step(avatar, subject, context))
+    assert too_wide > fits
+    (gradient,) = torch.autograd.grad(too_wide, avatar.dT)
+    with torch.no_grad():
+        avatar.dT -= 0.01 * gradient / gradient.abs().max()
+    assert loss(_step(avatar, subject, context)) < too_wide
 
 
 def test_growth_covers_what_the_mesh_leaves_bare(context, subject):
@@ -294,6 +317,8 @@ def test_state_round_trip_is_exact_and_damage_is_named(avatar, context, subject)
         other.load({**state, "seed_joints": torch.full((1, 4), 99), "seed_weights": torch.ones(1, 4)})
     with pytest.raises(StoreError, match="played"):
         _ = other.topology
+    with pytest.raises(StoreError, match="use pose"):
+        other.pose_for_photo(subject.params)
 
 
 def test_mesh_terms_refuse_another_avatar(avatar, subject, context):
@@ -406,3 +431,25 @@ def test_labels_teach_colors_that_the_photo_does_not_show(context, subject, from
         shape, color = torch.autograd.grad(loss, (avatar.dX, avatar.sh0), allow_unused=True)
         assert shape is None
         assert color.any() and not color[avatar.hidden[:, 0] == 0].any()
+
+
+def test_a_gap_is_closed_by_the_nearest_that_fit_in_the_order_of_free_places():
+    draw = torch.Generator().manual_seed(0)
+    texel = torch.cat([torch.randint(0, 8, (150, 3), generator=draw).unique(dim=0), torch.full((50, 3), -1)])
+    positions = torch.rand(len(texel), 3, generator=draw)
+    normals = torch.nn.functional.normalize(torch.randn(len(texel), 3, generator=draw), dim=1)
+    near = neighbors(texel, positions, normals)
+    place = {tuple(t): i for i, t in enumerate(texel.tolist())}
+    distance, order = torch.cdist(positions.double(), positions.double()).sort(1)
+    for i, (number, row, column) in enumerate(texel.tolist()):
+        steps = ((0, 1), (0, -1), (1, 0), (-1, 0))
+        wanted = [place.get((number, row + y, column + x), i) if number >= 0 else i for y, x in steps]
+        fits = [
+            j for j, d in zip(order[i, :9].tolist(), distance[i, :9], strict=True)
+            if j not in (i, *wanted) and d <= 2 * distance[i, 1:5].mean() and normals[i] @ normals[j] > 0.3
+        ]  # fmt: skip
+        free = [k for k in range(4) if wanted[k] == i]
+        for k, j in zip(free, fits, strict=False):
+            wanted[k] = j
+        assert near[i].tolist() == wanted
+    assert (near != torch.arange(len(texel))[:, None]).any()

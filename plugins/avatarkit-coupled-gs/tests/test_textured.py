@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from avatarkit.appearance.painter import PhotoPainter
+from avatarkit.appearance.shared_painter import shared_painter
 from avatarkit.errors import StoreError
 from avatarkit.interfaces import Context
 from avatarkit.registry import Registry
@@ -50,6 +52,15 @@ def test_the_texture_learns_and_the_shape_stays(avatar: TexturedMeshAvatar, cont
     (gradient,) = torch.autograd.grad(drawn.rgb.sum(), avatar.texture)
     assert gradient.any()
     assert [group.name for group in avatar.parameter_groups()] == ["texture"]
+
+
+def test_it_takes_the_painter_that_there_is(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, paint = [], PhotoPainter.__init__
+    monkeypatch.setattr(PhotoPainter, "__init__", lambda self, *given: made.append(self) or paint(self, *given))
+    subject = tiny_subject(context, size=48)
+    shared_painter(subject, context.get("body"), context.get("renderer"))
+    TexturedMeshAvatar(TexturedConfig(resolution=32), context).create(subject, [])
+    assert len(made) == 1
 
 
 @pytest.mark.slow

@@ -60,7 +60,8 @@ class DwposeKeypoints:
             raise InputError("No person was found in the photo. Use one that shows a person from the front, in good light.")
         count = len(boxes)
         if person is None and count > 1:
-            raise InputError(f"{count} people are in the photo; choose with --person N (1 to {count}, counted left to right).")
+            choose = f"choose with --person N (1 to {count}, counted left to right)"
+            raise InputError(f"{count} people are in the photo; {choose}.", count)
         if person is not None and not 1 <= person <= count:
             raise InputError(f"There is no person {person} in the photo: {count} found; --person counts from 1, left to right.")
         return replace(self._alone(image, boxes[(person or 1) - 1]), person_count=count)

@@ -22,6 +22,7 @@ from avatarkit_exavatar.config import ExAvatarConfig
 from avatarkit_exavatar.observations.contour import hidden_vertices
 from avatarkit_exavatar.observations.depth import SteadyDepth
 from avatarkit_exavatar.observations.observation import Observation, Observations, observe, thinned
+from avatarkit_exavatar.photo.leveling import level
 from avatarkit_exavatar.photo.offsets import fit_offsets
 from avatarkit_exavatar.photo.quality import judge
 from avatarkit_exavatar.photo.registration import PhotoFit
@@ -30,6 +31,8 @@ from avatarkit_exavatar.video.shared_shape import first_shape
 from avatarkit_exavatar.video.tracking import VideoTracker
 
 __all__ = ["ExAvatarTracker"]
+
+_BEYOND_SEEN = 1 / 3  # see ``bare_surface``: an arm that is bare where a hand hides it would be drawn to the outline of the hand
 
 
 class ExAvatarTracker:
@@ -68,7 +71,7 @@ class ExAvatarTracker:
         if not observation.sets.keys() & {"face478", "pose33"}:
             raise InputError("Neither a face nor a body was found in the photo; choose one that shows the person.")
         camera = front_camera(photo.width, photo.height, photo.focal)
-        skin = skin_likeness(matte.foreground, keypoints)
+        skin = skin_likeness(matte.foreground, keypoints, matte.alpha)
         fit = PhotoFit(body, parameters, self.config, observation, camera, matte, rasterizer, self.context, skin)
         fit.run()
         params = parameters.decode(fit.hide_hands())
@@ -77,6 +80,8 @@ class ExAvatarTracker:
         if not torch.equal(fit.order_hands(offsets), before):
             params = parameters.decode(fit.x)
             offsets = self._offsets(params, observation, camera, matte, keypoints, skin)
+        if observation.visible["legs"]:
+            params, camera = level(body, params, camera)
         quality = judge(body, parameters, params, offsets, observation, camera, matte, rasterizer, fit.partially_visible)
         return Subject(photo, matte, keypoints, params, camera, offsets, quality)
 
@@ -94,9 +99,9 @@ class ExAvatarTracker:
         if not self.config.offsets:
             return torch.zeros(len(body.skinning_weights), 3)
         hidden = hidden_vertices(body, observation)
-        bare = bare_surface(body, body.vertices(params)[0], camera, matte.alpha, skin, rasterizer)
+        bare = bare_surface(body, body.vertices(params)[0], camera, matte.alpha, skin, rasterizer, _BEYOND_SEEN)
         bare[body.part("head") > 0.5] = 0.0  # hair may look like skin, and stands off
-        offsets = fit_offsets(body, params, camera, matte, hidden, bare, rasterizer, self.config.offset_limit)
+        offsets = fit_offsets(body, params, camera, matte, hidden, bare, skin, rasterizer, self.config.offset_limit)
         return lower_teeth(body, params, offsets, camera, matte, keypoints, rasterizer)
 
     @torch.no_grad()

@@ -21,6 +21,8 @@ from avatarkit_exavatar.body.points import Identity
 from avatarkit_exavatar.observations.observation import observe
 from avatarkit_exavatar.photo.hidden_hands import _Arm, tuck_hands
 from avatarkit_exavatar.photo.initialization import _behind_trunk
+from avatarkit_exavatar.photo.leveling import level
+from avatarkit_exavatar.photo.offsets import _march
 from avatarkit_exavatar.photo.quality import _of_the_picture
 from avatarkit_exavatar.photo.teeth import lower_teeth, upper_teeth
 from avatarkit_exavatar.video.tracking import scenes
@@ -368,3 +370,61 @@ def test_a_hand_before_the_trunk_is_told_from_one_behind_it(context, tracker, ra
     kinematics = Kinematics(body, tracker.parameters, Identity(body, params.shape, movable=False))
     assert _behind_trunk(kinematics, x, camera, "left") == behind
     assert not _behind_trunk(kinematics, x, camera, "right")  # which hangs beside it
+
+
+def test_bare_forearms_are_found_by_the_outline_of_their_skin(context, tracker):
+    """Nothing else tells where they are: the matte is everywhere, and landmarks of the arms lie beside them."""
+    params, camera = _truth(context)
+    body = context.get("body")
+    photo, _, keypoints = _seen(context, params, camera, keep=lambda name: not name.startswith("hand21"))
+    arms = np.isin(np.arange(33), range(13, 23))
+    keypoints.points["pose33"][arms] += [10.0, 0.0]
+    drawn = context.get("renderer").meshes.render(Mesh(body.vertices(params)[0], body.faces), camera)
+    forearms = vertices_below(body, "left_elbow", "right_elbow")
+    skin = forearms | (body.part("head") > 0.5)
+    shown = (drawn.face_index >= 0)[..., None] & skin[body.faces].all(1)[drawn.face_index.clamp(min=0)][..., None]
+    image = torch.where(shown, torch.tensor([0.8, 0.6, 0.5]), torch.tensor([0.2, 0.3, 0.6]))
+    everywhere = torch.ones(camera.height, camera.width)
+
+    def error(image):
+        found = tracker.fit(photo, Matte(everywhere, image), keypoints)
+        off = camera.project(body.vertices(found.params)[0]) - camera.project(body.vertices(params)[0])
+        return float(off[forearms].norm(dim=1).mean())
+
+    assert error(image) < 0.6 * error(torch.full_like(image, 0.5))
+
+
+@pytest.mark.parametrize("pitch", [-15.0, 12.0])
+def test_who_stands_is_upright_and_the_camera_takes_the_tilt(context, pitch):
+    params, camera = _truth(context)
+    body = context.get("body")
+    leaning = replace(params, root=torch.tensor([pitch * torch.pi / 180, 0.1, 0.0]))
+    leveled, tilted = level(body, leaning, camera)
+    at_ease = replace(params, root=torch.tensor([0.0, 0.1, 0.0]))
+    assert torch.rad2deg((leveled.root - at_ease.root).abs()).max() < 1.5
+    pixels = [c.project(body.vertices(p)[0]) for p, c in ((leaning, camera), (leveled, tilted))]
+    torch.testing.assert_close(pixels[0], pixels[1], rtol=0, atol=5e-3)
+
+
+def test_who_sits_leans_as_before(context):
+    params, camera = _truth(context)
+    body = context.get("body")
+    joints = params.joints.clone()
+    for group in body.pose_groups:
+        if group.name.endswith(("_hip", "_knee")):
+            for j, share in zip(group.joints, group.share, strict=True):
+                joints[j] = torch.tensor([-1.4 if group.name.endswith("hip") else 1.4, 0.0, 0.0]) * share
+    sitting = replace(params, joints=joints, root=torch.tensor([0.3, 0.0, 0.0]))
+    same, unmoved = level(body, sitting, camera)
+    assert same is sitting and unmoved is camera
+
+
+def test_clothes_do_not_reach_out_to_an_arm_that_lies_before_them():
+    """A row of the picture: trunk of the mesh up to 10, the person up to 20; from 14 on bare skin, or none."""
+    inside, mesh, skin = np.zeros((3, 40), np.float32), np.zeros((3, 40), bool), np.zeros((3, 40), bool)
+    inside[:, :20], mesh[:, :10], skin[:, 14:20] = 1.0, True, True
+    start, out = np.array([[9.5, 1.5], [9.5, 1.5]]), np.array([[1.0, 0.0], [1.0, 0.0]])
+    dressed = np.array([True, False])
+    assert _march(inside, mesh, np.zeros_like(skin), start, out, dressed, 30.0, 5.0) == pytest.approx([10.5, 10.5], abs=0.5)
+    gap = _march(inside, mesh, skin, start, out, dressed, 30.0, 5.0)
+    assert np.isnan(gap[0]) and gap[1] == pytest.approx(10.5, abs=0.5)

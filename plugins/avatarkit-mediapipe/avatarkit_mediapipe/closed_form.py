@@ -86,8 +86,8 @@ def _laplacian_rows(image: np.ndarray, fixed: np.ndarray, unknown: np.ndarray, n
         for i, (yi, xi) in enumerate(WINDOW):
             row = number[pixels[:, i]]
             free = row >= 0  # a pixel is the i-th of one window only, so rows do not repeat
-            for j, (yj, xj) in enumerate(WINDOW):
-                rows[row[free], REACH.index((yj - yi, xj - xi))] += entries[free, i, j]
+            columns = np.array([REACH.index((yj - yi, xj - xi)) for yj, xj in WINDOW])
+            rows[row[free, None], columns] += entries[free, i]
     return rows
 
 

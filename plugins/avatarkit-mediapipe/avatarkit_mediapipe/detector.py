@@ -185,7 +185,8 @@ class MediaPipeKeypoints:
             if count > 1:
                 raise InputError(
                     f"{count} people are in the photo; choose with --person N (1 to {count}, counted left to right), "
-                    "or crop the photo to one of them."
+                    "or crop the photo to one of them.",
+                    count,
                 )
             return people[0]
         if not 1 <= number <= count:

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
+from avatarkit.utils.threads import cores
+
 __all__ = ["corrected"]
 
 SIDE = 384  # pixels along the longer side in which colors are compared
@@ -52,7 +54,7 @@ def corrected(
     features = np.dstack([lab / COLOR, x / (REACH * head), y / (REACH * head)])
     asked = (mask > NOT_PERSON) & ~person
     samples = person | other
-    away, voters = cKDTree(features[samples]).query(features[asked], k=NEAREST, eps=0.3)
+    away, voters = cKDTree(features[samples]).query(features[asked], k=NEAREST, eps=0.3, workers=cores())
     weight = np.exp(-0.5 * np.square(away))
     mine = person[samples][voters]
     odds = np.zeros(mask.shape, np.float32)

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import torch
 
-from avatarkit.appearance.texture import uv_positions
-from avatarkit.interfaces import BodyModel, Renderer
-from avatarkit.types.mesh import Mesh
+from avatarkit.appearance.texture import uv_texels
+from avatarkit.interfaces import BodyModel
 from avatarkit.types.subject import Subject
 
 __all__ = ["Binding", "bind_to_surface", "part_factors", "photo_factors"]
+
+_MARGIN = 0.05  # of the picture's longer side: what ends just outside it is seen as soon as the person moves
 
 
 @dataclass(frozen=True)
@@ -47,28 +48,30 @@ def part_factors(body: BodyModel, factors: Mapping[str, int]) -> torch.Tensor:
     return fine
 
 
-def photo_factors(
-    subject: Subject, body: BodyModel, renderer: Renderer, resolution: int, fine: torch.Tensor, limit: int
-) -> torch.Tensor:
-    """``fine``, raised where the photo has more pixels than the map has texels: what is seen can be shown as sharp.
+def photo_factors(subject: Subject, body: BodyModel, resolution: int, fine: torch.Tensor, limit: int) -> torch.Tensor:
+    """(F,) int64: as many times finer as the photo has pixels for the surface, were it turned to the camera.
+
+    Hidden surface counts, too: the outline ends there when the person turns, and only small Gaussians draw a sharp one.
 
     Args:
         subject: the tracked photo.
         body: the body model.
-        renderer: finds the faces that the photo shows.
         resolution: side of the map.
-        fine: (F,) from ``part_factors``.
-        limit: faces get at most so many times their factor in ``fine``.
+        fine: (F,) from ``part_factors``: the most for faces outside the picture.
+        limit: faces in the picture get at most so many times that.
     """
+    camera = subject.camera
     with torch.no_grad():
-        vertices = body.vertices(subject.params, subject.vertex_offsets)[0]
-        drawn = renderer.meshes.render(Mesh(vertices, body.faces), subject.camera)
-        pixels = _area(subject.camera.project(vertices)[body.faces])
-    shown = torch.zeros(len(body.faces), dtype=torch.bool)
-    shown[drawn.face_index[(drawn.face_index >= 0) & (subject.matte.alpha > 0.5)].unique()] = True
-    texels = _area(body.uv[body.uv_faces]) * (resolution * fine).square()
-    wanted = (pixels / texels.clamp(min=1e-9)).sqrt().sub(0.2).ceil().clamp(1, max(limit, 1)).long()
-    return torch.where(shown, fine * wanted, fine)
+        corners = body.vertices(subject.params, subject.vertex_offsets)[0][body.faces]
+    edges = corners[:, 1:] - corners[:, :1]
+    middle = corners.mean(1)
+    at, margin = camera.project(middle), _MARGIN * max(camera.width, camera.height)
+    shown = ((at > -margin) & (at < at.new_tensor([camera.width, camera.height]) + margin)).all(-1)
+    pixel = camera.to_camera(middle)[:, 2].clamp(min=1e-3) / camera.K[0, 0]  # meters
+    pixels = 0.5 * torch.linalg.cross(edges[:, 0], edges[:, 1]).norm(dim=-1) / pixel.square()
+    texels = _area(body.uv[body.uv_faces]) * resolution**2
+    wanted = (pixels / texels.clamp(min=1e-9)).sqrt().sub(0.2).ceil().clamp(min=1).long()
+    return torch.minimum(wanted, torch.where(shown, fine * limit, fine))
 
 
 def _area(corners: torch.Tensor) -> torch.Tensor:
@@ -87,13 +90,8 @@ def bind_to_surface(body: BodyModel, resolution: int, fine: torch.Tensor) -> Bin
     """
     columns: list[tuple[torch.Tensor, ...]] = []
     for number, factor in enumerate(sorted(set(fine.tolist()))):
-        uv_map = uv_positions(body, resolution * factor, fine == factor)
-        covered = uv_map.face_index >= 0
-        covered &= fine[uv_map.face_index.clamp(min=0)] == factor
-        row, column = covered.nonzero(as_tuple=True)
-        face = uv_map.face_index[row, column]
-        weights = uv_map.barycentric[row, column]
+        row, column, face, weights = uv_texels(body, resolution * factor, fine == factor)
         texel = torch.stack([torch.full_like(row, number), row, column], 1)
         columns.append((body.faces[face], weights, face, texel))
     triangles, weights, face, texel = (torch.cat(c) for c in zip(*columns, strict=True))
-    return Binding(triangles, weights.float(), face, texel)
+    return Binding(triangles, weights, face, texel)

@@ -16,6 +16,7 @@ from avatarkit.appearance.parsing import LABELS, Parsing
 from avatarkit.interfaces import Subject
 from avatarkit.reference.gaussians import DILATION
 from avatarkit.types.mesh import MeshRendering
+from avatarkit_coupled_gs.config import CoupledConfig
 from avatarkit_coupled_gs.deformation.rigid import strongest
 from avatarkit_coupled_gs.placement.placing import Places, before
 
@@ -65,21 +66,21 @@ def seed(
     fitted: torch.Tensor,
     parsing: Parsing,
     places: Places,
-    layers: int,
-    limit: int,
-    scale_factor: float,
+    config: CoupledConfig,
 ) -> Seeds:
     """Seed Gaussians at pixels that show a part of the person beside the mesh, or before another part of it.
 
-    Beside the mesh lie ``layers`` layers around the depth that ``places`` says, within a thickness that grows with the distance
-    to the matte's border, as a rounded body would have; those behind the first, which the photo does not show, are half as dense.
+    Beside the mesh lie ``grow_layers`` layers around the depth that ``places`` says, within a thickness that grows with the
+    distance to the matte's border, as a rounded body would have; those behind the first, which the photo does not show, are half
+    as dense.
 
     Args:
         subject: the tracked photo.
         mesh: the deformed mesh seen by the photo's camera, at the photo's size. fitted: (H, W) its labels, -1 off it.
         parsing, places: what the photo shows, and where.
-        layers, limit, scale_factor: see ``CoupledConfig``.
+        config: how many grow, and how large.
     """
+    layers, limit = config.grow_layers, config.grow_limit
     alpha = subject.matte.alpha.cpu().numpy()
     covered = mesh.face_index.cpu().numpy() >= 0
     to_mesh = distance_transform_edt(~covered)
@@ -91,20 +92,23 @@ def seed(
     depth = places.depth.reshape(-1).numpy()[cell]
     inside = distance_transform_edt(np.pad(alpha > 0.5, 1))[1:-1, 1:-1]
     half = np.minimum(inside, 0.5 * to_mesh + 2.0) * depth / float(subject.camera.K[0, 0])
+    pixels = [np.stack(np.nonzero(mask)) for mask in (front, *[bare] * layers)]
     stride = max(1, int(np.ceil(np.sqrt((bare.sum() * (1 + (layers - 1) / 4) + front.sum()) / max(limit, 1)))))
-    single, back = _covering(scale_factor, stride), _covering(scale_factor, 2 * stride)
-    rounds = [(front, 0.0, stride, single)]
-    for layer, place in enumerate(np.linspace(-1, 1, layers) if layers > 1 else (0.0,)):
-        rounds.append((bare, place, 2 * stride if layer else stride, single + (layers - 1) * back))
+    while True:
+        steps = [stride, stride, *[2 * stride] * (layers - 1)]
+        chosen = [at[:, (at % step == 0).all(0)] for at, step in zip(pixels, steps, strict=True)]
+        if sum(at.shape[1] for at in chosen) <= limit or stride > max(alpha.shape):
+            break
+        stride += 1 + stride // 8  # strands have more pixels on a grid than areas have
+    middles = [0.0, *(np.linspace(-1, 1, layers) if layers > 1 else (0.0,))]
     total: Seeds | None = None
-    for mask, place, step, covering in rounds:
-        at = np.stack(np.nonzero(mask))
-        at = at[:, (at % step == 0).all(0)]
-        z = (depth + place * half)[*at]
-        made = _seeds(subject, parsing, places, at, label[*at], cell[*at], z, step, scale_factor, covering)
+    for number, (at, step, middle) in enumerate(zip(chosen, steps, middles, strict=True)):
+        z = (depth + middle * half)[*at]
+        passed = steps[1:] if number else steps[:1]
+        made = _seeds(subject, parsing, places, at, label[*at], cell[*at], z, step, passed, config)
         total = made if total is None else total + made
     assert total is not None
-    return total
+    return total[torch.arange(len(total.label)) < limit]
 
 
 def _perhaps(parsing: Parsing, height: int, width: int) -> np.ndarray:
@@ -152,14 +156,14 @@ def lasting(seeds: Seeds, rest: torch.Tensor, surface: torch.Tensor) -> torch.Te
     together = (apart < _STRETCH * torch.from_numpy(distance[:, 1:].mean(1))).numpy()
     spacing = float(np.median(distance[:, 1]))
     gap = max(_GAP, 1.5 * spacing)
-    piece, count = _pieces(rest.numpy(), gap)
+    piece, count = _pieces_in_space(rest.numpy(), gap)
     rooted = np.bincount(piece, cKDTree(surface.numpy()).query(rest.numpy())[0] < gap + _BORDER * spacing, minlength=count) > 0
     held = np.bincount(piece, seeds.label == LABELS.index("held"), minlength=count) > 0
     extent = [np.ptp(rest[piece == k].numpy(), axis=0).max() if held[k] else 0.0 for k in range(count)]
     return torch.from_numpy(together & (rooted | (np.array(extent) > _THING))[piece])
 
 
-def _pieces(points: np.ndarray, gap: float) -> tuple[np.ndarray, int]:
+def _pieces_in_space(points: np.ndarray, gap: float) -> tuple[np.ndarray, int]:
     """(n,) number of the piece that each of (n, 3) points belongs to, and how many pieces hang together by less than ``gap``."""
     cells, of = np.unique(np.floor(points / gap).astype(np.int64), axis=0, return_inverse=True)
     pairs = cKDTree(cells).query_pairs(1.5, output_type="ndarray")  # cells that share a face or an edge
@@ -168,9 +172,9 @@ def _pieces(points: np.ndarray, gap: float) -> tuple[np.ndarray, int]:
     return piece[of.reshape(-1)], count
 
 
-def _covering(scale_factor: float, stride: int) -> float:
-    """How many Gaussians of a layer a pixel's light passes, each as wide as it is drawn."""
-    return 2 * np.pi * (scale_factor**2 + DILATION / stride**2)
+def _scale(pixel: np.ndarray, stride: int, config: CoupledConfig) -> np.ndarray:
+    """(n,) meters, scale of Gaussians that are ``stride`` pixels of ``pixel`` (n,) meters apart."""
+    return (pixel * stride * config.scale_factor).clip(config.min_scale, config.max_scale)
 
 
 def _seeds(
@@ -182,13 +186,18 @@ def _seeds(
     cell: np.ndarray,
     z: np.ndarray,
     stride: int,
-    scale_factor: float,
-    covering: float,
+    passed: list[int],
+    config: CoupledConfig,
 ) -> Seeds:
-    """At pixels (2, n) and depths (n,), moved as the grid's pixels ``cell`` (n,) are; ``covering``: of all layers."""
+    """At pixels (2, n) and depths (n,), moved as the grid's pixels ``cell`` (n,) are.
+
+    Args:
+        stride: pixels between them. passed: the same of each layer that a pixel's light passes.
+    """
     camera = subject.camera.to("cpu")
     y, x = at
     pixel = z / float(camera.K[0, 0])  # meters across one
+    covering = sum(2 * np.pi * ((_scale(pixel, n, config) / pixel) ** 2 + DILATION) / n**2 for n in passed)  # in Gaussians
     # transmittances multiply: what all that touch a pixel leave of its light makes the matte's alpha
     opacity = 1 - (1 - subject.matte.alpha.cpu().numpy()[y, x].clip(max=0.99)) ** (1 / covering)
     K = camera.K.numpy()
@@ -205,6 +214,6 @@ def _seeds(
         weights=weights,
         position=(torch.from_numpy(in_camera.astype(np.float32)) - t) @ R,
         color=subject.matte.foreground.cpu()[torch.from_numpy(y), torch.from_numpy(x)],
-        scale=torch.from_numpy((pixel * stride * scale_factor).astype(np.float32)),
+        scale=torch.from_numpy(_scale(pixel, stride, config).astype(np.float32)),
         opacity=torch.from_numpy(opacity.astype(np.float32)),
     )

@@ -1,6 +1,6 @@
 """Depth and skinning weights of what the photo shows beside the mesh, or before it.
 
-Depth is diffused within a part; the nearest points of that part's surface in space give the weights.
+Depth is diffused within a part; the three vertices of that part's surface that are nearest in space give the weights.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ _TOUCH = 0.1  # part of a hand's pixels under a held thing that it may reach int
 _CLEAR = 0.012  # meters that something lies before the surface that it hides
 _PUSHED = 0.02  # meters that it may be moved forward for this; else the fit is wrong there, and it would fly off when it moves
 _SPECK = 3e-4  # square meters of a piece that touches nothing of its part
+_FLAP = 1e-3  # square meters of cloth beside the mesh that hang on their own
 _LOOSE = 0.25  # meters below the chin over which hair goes over from the head to the trunk
 
 _CHAIN = (("hair", "face"), ("face", "neck"), ("neck", "trunk"), ("trunk", "left_leg"), ("trunk", "right_leg"))
 _LIMB = (("upper_arm", "forearm"), ("forearm", "hand"), ("leg", "foot"))
 # What lies on these stays there, though they do not go over into each other: strings would hang from a raised arm.
 _PAINTED = (("hair", "neck"), ("hair", "trunk"), ("trunk", "left_upper_arm"), ("trunk", "right_upper_arm"))
-_BEFORE = torch.tensor([name.endswith(("forearm", "hand")) or name == "held" for name in LABELS])
+_LOWER_ARMS = torch.tensor([name.endswith(("forearm", "hand")) for name in LABELS])
+_BEFORE = _LOWER_ARMS | torch.tensor([name == "held" for name in LABELS])
 _HANDS, _UPPER_ARMS = (torch.tensor([name.endswith(part) for name in LABELS]) for part in ("hand", "upper_arm"))
 _FREE = torch.tensor([name in ("hair", "held") for name in LABELS])
 _OFF = torch.tensor([_HAND_OFF if n.endswith("hand") else _ARM_OFF if n.endswith("arm") else _FARTHEST for n in LABELS])
@@ -104,8 +106,8 @@ def place_parts(
 ) -> Places:
     """Find depth and weights at pixels that are not on their part's surface.
 
-    Depth is diffused from where the part touches its surface. The nearest points of that surface in space then move a pixel,
-    so that it never follows anything farther off than what it lies on.
+    Depth is diffused from where the part touches its surface. The three vertices of that surface that are nearest in space then
+    move a pixel, so that it never follows anything farther off than what it lies on.
 
     Args:
         labels: (V,) of ``vertex_labels``. vertices: (V, 3) of the posed mesh, world. bare: (V,) bool, skin without clothes.
@@ -119,7 +121,11 @@ def place_parts(
     on_skin = bare[body.faces[drawn.face_index.reshape(-1)[anchors].clamp(min=0), 0]] | (parsing.skin > 0.5)
     on_skin &= _LIMBS[label] & ~_HANDS[label]
     most = torch.where(on_skin, _SKIN_OFF, _OFF[label].clamp(min=1.5 * parsing.meter))
-    wanted &= (_FREE[label] | (away < most)) & _no_specks(label, away, wanted | surface, parsing.meter)
+    wanted &= (_FREE[label] | (away < most)) & _pieces(label, wanted | surface, _SPECK, parsing.meter, away < 1.5 * parsing.meter)
+    # The mesh wears the clothes. What little of them its outline misses would be a flap that hangs in the air.
+    wanted &= _FREE[label] | (fitted >= 0) | _pieces(label, wanted & (fitted < 0), _FLAP, parsing.meter)
+    # Shade along a forearm or hand looks like the clothes, and would stay in the air beside them.
+    wanted &= (_FREE | _LOWER_ARMS)[label] | (fitted >= 0) | (away <= parsing.meter * pixels_to(_LOWER_ARMS[label]))
     at = parsing.camera.to_camera(vertices)
     depth = _diffused(label, surface, wanted, torch.where(surface, drawn.depth, 0.0), _usual(labels, at[:, 2]))
     table = torch.zeros(len(labels), len(body.joint_names)).scatter_add(1, body.skinning_indices, body.skinning_weights)
@@ -148,15 +154,18 @@ def _near_part(number: int) -> torch.Tensor:
     return _GOES_OVER[number] | (_GROUP[number] == _GROUP)
 
 
-def _no_specks(label: torch.Tensor, away: torch.Tensor, shown: torch.Tensor, meter: float) -> torch.Tensor:
-    """(h, w) bool, pixels ``shown`` in pieces that are large or touch the surface of their part, ``away`` meters off."""
-    keep = torch.zeros_like(shown)
-    for number in label.unique().tolist():
-        pieces, count = ndimage.label((shown & (label == number)).numpy(), np.ones((3, 3)))
-        large = np.bincount(pieces.ravel(), minlength=count + 1) * meter**2 > _SPECK
-        large[np.unique(pieces[(away < 1.5 * meter).numpy()])] = True
-        large[0] = False
-        keep |= torch.from_numpy(large[pieces])
+def _pieces(
+    label: torch.Tensor, area: torch.Tensor, least: float, meter: float, touching: torch.Tensor | None = None
+) -> torch.Tensor:
+    """(h, w) bool, pixels of ``area`` in pieces of one part, of ``least`` square meters or with a pixel that is ``touching``."""
+    keep = torch.zeros_like(area)
+    for number in label[area].unique().tolist():
+        pieces, count = ndimage.label((area & (label == number)).numpy(), np.ones((3, 3)))
+        kept = np.bincount(pieces.ravel(), minlength=count + 1) * meter**2 > least
+        if touching is not None:
+            kept[np.unique(pieces[touching.numpy()])] = True
+        kept[0] = False
+        keep |= torch.from_numpy(kept[pieces])
     return keep
 
 

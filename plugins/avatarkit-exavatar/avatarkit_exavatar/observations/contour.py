@@ -1,4 +1,4 @@
-"""Pairs the mesh's silhouette with the matte's border."""
+"""Pairs outlines of the mesh with outlines in the picture: the person's, and that of bare skin."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from avatarkit.geometry.mesh_graph import vertices_below
-from avatarkit.interfaces import BodyModel, MeshRasterizer
+from avatarkit.interfaces import BodyModel
 from avatarkit.types.body import SurfaceLandmarks
 from avatarkit.types.camera import Camera
-from avatarkit.types.mesh import Mesh
-from avatarkit.types.subject import Matte
+from avatarkit.types.mesh import MeshRendering
 from avatarkit_exavatar.body.points import Identity, surface_points
 from avatarkit_exavatar.fitting.residuals import Lines
 from avatarkit_exavatar.observations.observation import Observation
 
-__all__ = ["MatteBorder", "hidden_vertices", "outline", "resize_alpha", "silhouette_weights"]
+__all__ = ["Border", "forearms", "hidden_vertices", "outline", "resize_alpha", "silhouette_weights"]
 
 _REACH = 0.4  # head heights within which a border point may belong to a point of the mesh
 _SCALP = 0.05  # say of the scalp
@@ -64,16 +63,27 @@ def silhouette_weights(body: BodyModel, observation: Observation) -> tuple[torch
     return outside, outside
 
 
-class MatteBorder:
-    """The person's outline in the picture, ready to be matched many times."""
+def forearms(body: BodyModel, bare: torch.Tensor, observation: Observation) -> torch.Tensor:
+    """(V,) 0 to 1: how much the outline of bare skin, (V,) 0 to 1, says about each vertex: forearms that were seen.
 
-    def __init__(self, matte: Matte, camera: Camera, head_pixels: float, longer_side: int) -> None:
+    On other parts it ends at hair and collars.
+    """
+    lower = vertices_below(body, "left_elbow", "right_elbow")
+    hands = torch.maximum(body.part("left_hand"), body.part("right_hand")) > 0.5
+    return (2.0 * bare - 1.0).clamp(0.0, 1.0) * (lower & ~hands & ~hidden_vertices(body, observation))
+
+
+class Border:
+    """The outline of an area of the picture, ready to be matched many times."""
+
+    def __init__(self, area: torch.Tensor, camera: Camera, head_pixels: float, longer_side: int) -> None:
+        """``area``: (H, W) 0 to 1. ``longer_side``: pixels of the picture in which outlines are compared."""
         self.camera = camera
         self.small_camera = camera.scaled_to(longer_side)
         self.width, self.height = self.small_camera.width, self.small_camera.height
         self.to_picture = np.array([camera.width / self.width, camera.height / self.height])
         self.head = head_pixels
-        self.inside = resize_alpha(matte.alpha, self.width, self.height).numpy() > 0.5
+        self.inside = resize_alpha(area, self.width, self.height).numpy() > 0.5
         pixels, self.normal = outline(self.inside, 2.0)
         self.border = (pixels[:, ::-1] + 0.5) * self.to_picture
         self.tree = cKDTree(self._features(self.border, self.normal)) if len(pixels) else None
@@ -84,57 +94,54 @@ class MatteBorder:
     def match(
         self,
         identity: Identity,
-        vertices: torch.Tensor,
-        rasterizer: MeshRasterizer,
+        drawn: MeshRendering,
+        contour: tuple[np.ndarray, np.ndarray],
         vertex_weight: tuple[torch.Tensor, torch.Tensor],
-        inside_weight: float,
+        loose: bool,
         weight: float,
         count: int,
     ) -> Lines | None:
-        """Return the silhouette of a posed mesh with its nearest border points.
+        """Return points on an outline of a posed mesh with their nearest points of the border.
 
         Args:
             identity: with the person's shape.
-            vertices: (V, 3) posed mesh in the world.
-            rasterizer: draws meshes.
-            vertex_weight: of ``silhouette_weights``.
-            inside_weight: share that counts where the mesh is inside the matte.
-            weight: of the mean.
+            drawn: the mesh, seen by ``small_camera``.
+            contour: ``outline`` of an area of the mesh.
+            vertex_weight: (V,) say of a point outside the picture's area and (V,) inside it.
+            loose: inside the area clothes may cover the body, whose pose these points then do not change.
+            weight: of each pixel of the outline.
             count: at most so many points.
         """
         if self.tree is None:
             return None
-        body = identity.body
-        drawn = rasterizer.render(Mesh(vertices, body.faces), self.small_camera)
         face = drawn.face_index.numpy()
-        pixels, normals = outline(face >= 0, 1.5)
+        pixels, normals = contour
         rows, columns = pixels.T
         points = (pixels[:, ::-1] + 0.5) * self.to_picture
         distance, nearest = self.tree.query(self._features(points, normals))
         distance = np.linalg.norm(self.border[nearest] - points, axis=1)
-        corners = body.faces[torch.from_numpy(face[rows, columns])]
+        corners = identity.body.faces[torch.from_numpy(face[rows, columns])]
         covered = self.inside[rows, columns]
         outer, inner = (share[corners].amin(1).numpy() for share in vertex_weight)
-        trust = np.where(covered, inside_weight * inner, outer)
+        trust = np.where(covered, inner, outer)
         edge = np.minimum.reduce([columns, rows, self.width - 1 - columns, self.height - 1 - rows])
         ok = (distance < _REACH * self.head) & (edge > _CROP_MARGIN) & (trust > 0)
         ok &= (normals * self.normal[nearest]).sum(1) > 0.5
-        chosen = np.nonzero(ok)[0]
-        if len(chosen) == 0:
+        matched = np.nonzero(ok)[0]
+        if len(matched) == 0:
             return None
-        chosen = chosen[np.linspace(0, len(chosen) - 1, min(count, len(chosen))).astype(int)]
+        chosen = matched[np.linspace(0, len(matched) - 1, min(count, len(matched))).astype(int)]
         bary = drawn.barycentric[torch.from_numpy(rows[chosen]), torch.from_numpy(columns[chosen])]
         table = SurfaceLandmarks(corners[torch.from_numpy(chosen)], bary, torch.zeros(len(chosen)))
         hit = nearest[chosen]
-        # Every silhouette pixel has the same say, however many of them were picked; matched ones out of all of them.
-        share = weight / len(chosen) * (len(np.nonzero(ok)[0]) / max(1, len(ok)))
+        weights = trust[chosen] * (weight * len(matched) / len(chosen))  # however many of the pixels were chosen
         return Lines(
             points=surface_points(identity, table),
             camera=self.camera,
             target=torch.from_numpy(self.border[hit].astype(np.float32)),
             normal=torch.from_numpy(self.normal[hit].astype(np.float32)),
-            covered=torch.from_numpy(covered[chosen]),
+            covered=torch.from_numpy(covered[chosen] & loose),
             unit=self.head,
-            weight=torch.from_numpy((trust[chosen] * share).astype(np.float32)),
+            weight=torch.from_numpy(weights.astype(np.float32)),
             scale=0.3,
         )

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy import sparse
+from scipy import ndimage, sparse
 from scipy.sparse.linalg import splu
 
+from avatarkit.geometry.mesh_graph import vertices_below
 from avatarkit.interfaces import BodyModel, MeshRasterizer
 from avatarkit.types.body import BodyParams
 from avatarkit.types.camera import Camera
@@ -32,6 +33,7 @@ _FADE = 0.12  # meters over which displacement fades from the silhouette
 _TOLERANCE = 0.002  # meters; smaller follows the silhouette more closely
 _MIRROR = 0.1  # weight of left-right symmetry, relative to fading
 _BARE, _LOOSE = 30.0, 0.9  # how much more bare skin stays where it is, and how much less its silhouette pulls at it
+_RIM, _BESIDE_ARM = 2, 0.08  # pixels; meters beside the fitted forearm in which skin may be the arm's
 _CROP = 2.0  # pixels from the picture's edge in which the silhouette is the crop's
 
 
@@ -79,42 +81,53 @@ class _Plate:
 
 
 def _march(
-    inside: np.ndarray, mesh: np.ndarray, start: np.ndarray, normal: np.ndarray, outward: float, inward: float
+    inside: np.ndarray,
+    mesh: np.ndarray,
+    skin: np.ndarray,
+    start: np.ndarray,
+    normal: np.ndarray,
+    dressed: np.ndarray,
+    outward: float,
+    inward: float,
 ) -> np.ndarray:
     """Signed pixels along each normal to the matte's border; nan where there is none within reach.
 
-    A ray that meets the mesh again on its way stops halfway: two parts share the gap between them.
+    A ray that meets the mesh again on its way stops halfway: two parts share the gap between them. One from clothes that meets
+    skin tells nothing, because an arm lies before it.
 
     Args:
         inside: (H, W) matte, 0 to 1.
         mesh: (H, W) bool.
+        skin: (H, W) bool, what looks like it.
         start: (n, 2) x, y.
         normal: (n, 2) outward.
+        dressed: (n,) bool.
         outward: pixels, reach out of it.
         inward: pixels, reach into the matte.
     """
     height, width = inside.shape
     step = 0.5
 
-    def sample(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def sample(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         at = start + distance[:, None] * normal
         x, y = np.floor(at).astype(int).T
         within = (x >= 0) & (y >= 0) & (x < width) & (y < height)
         x, y = x.clip(0, width - 1), y.clip(0, height - 1)
-        return inside[y, x] > 0.5, mesh[y, x], within
+        return inside[y, x] > 0.5, mesh[y, x], within, dressed & skin[y, x]
 
     begin = np.full(len(start), 0.5)
     covered = sample(begin)[0]
-    found = np.full(len(start), np.nan)
+    found, before_skin = np.full(len(start), np.nan), np.zeros(len(start), bool)
     for distance in np.arange(1.0, outward, step):
-        person, body, within = sample(np.full(len(start), distance))
-        open_ = np.isnan(found) & covered & within
+        person, body, within, arm = sample(np.full(len(start), distance))
+        before_skin |= person & arm & np.isnan(found)
+        open_ = np.isnan(found) & covered & within & ~before_skin
         again = open_ & body & person & (distance > 3.0)
         found[again] = 0.5 * distance
         out = open_ & ~person & ~again
         found[out] = distance - 0.5 * step
     for distance in np.arange(0.5, inward, step):
-        person, _, _ = sample(np.full(len(start), -distance))
+        person, _, _, _ = sample(np.full(len(start), -distance))
         hit = np.isnan(found) & ~covered & person
         found[hit] = -distance + 0.5 * step
     return found
@@ -127,6 +140,7 @@ def fit_offsets(
     matte: Matte,
     hidden: torch.Tensor,
     bare: torch.Tensor,
+    skin: torch.Tensor | None,
     rasterizer: MeshRasterizer,
     limit: float,
 ) -> torch.Tensor:
@@ -139,6 +153,7 @@ def fit_offsets(
         matte: of the photo.
         hidden: (V,) bool, parts that are not seen; they say nothing about the outline, and hidden hands stay as they are.
         bare: (V,) 0 to 1, bare skin: nothing stands off it, so a silhouette beyond it is the pose's fault.
+        skin: (H, W) 0 to 1, pixels that look like skin; None where that cannot be told.
         rasterizer: draws meshes.
         limit: meters, largest displacement.
 
@@ -147,6 +162,10 @@ def fit_offsets(
     """
     small = camera.scaled_to(_PIXELS)
     inside = resize_alpha(matte.alpha, small.width, small.height).numpy()
+    like_skin, head = np.zeros(inside.shape, bool), (body.part("head") > 0.5).numpy()
+    if skin is not None:  # without the rims of a matte, which may have any color
+        like_skin = ndimage.binary_opening(resize_alpha(skin, small.width, small.height).numpy() > 0.5, iterations=_RIM)
+    of_arms = vertices_below(body, "left_elbow", "right_elbow")[body.faces].all(1).numpy()
     rest = body.rest(params.shape, params.expression[None])[0]
     plate = _Plate(body, rest, bare, hidden)
     inward, outward_limit = (np.where(plate.hands.numpy(), _HANDS, most) for most in (_INWARD, limit))
@@ -161,13 +180,12 @@ def fit_offsets(
     moved = np.zeros(len(rest))
     # Ears and face neither move nor speak for the silhouette: hair stands off the scalp behind them.
     loose = (column[body.faces.numpy()] >= 0).all(1) & ~hidden.numpy()[body.faces.numpy()].any(1)
-    skin = torch.from_numpy(np.nonzero(loose)[0])
-    faces = body.faces[skin]
+    faces = body.faces[torch.from_numpy(loose)]
 
     for _ in range(_ROUNDS):
         offsets = torch.from_numpy(moved[:, None] * plate.normals).float()
         vertices = body.vertices(params, offsets)[0]
-        whole = rasterizer.render(Mesh(vertices, body.faces), small).face_index.numpy() >= 0
+        whole = rasterizer.render(Mesh(vertices, body.faces), small).face_index.numpy()
         drawn = rasterizer.render(Mesh(vertices, faces), small)
         face = drawn.face_index.numpy()
         pixels, outward = outline(face >= 0, 1.5)
@@ -180,8 +198,12 @@ def fit_offsets(
         depth = drawn.depth.numpy()[rows, columns]
         meters = depth / float(small.K[0, 0])  # per pixel
         start = np.stack([columns + 0.5, rows + 0.5], 1)
-        reach = limit / max(float(np.median(meters)), 1e-6) if len(meters) else 0.0
-        gap = _march(inside, whole, start, outward, reach + 2.0, _INWARD / limit * reach + 1.0) * meters
+        pixel = max(float(np.median(meters)), 1e-6) if len(meters) else 1.0
+        reach = limit / pixel
+        dressed = ((bare.numpy()[corners] * bary).sum(1) < 0.5) & ~head[corners].any(1)  # hair may look like skin
+        arms = (whole >= 0) & of_arms[whole]
+        arms = like_skin & arms.any() & (ndimage.distance_transform_edt(~arms) < _BESIDE_ARM / pixel)
+        gap = _march(inside, whole >= 0, arms, start, outward, dressed, reach + 2.0, _INWARD / limit * reach + 1.0) * meters
 
         _, slope = projection(small, vertices)
         speed = (slope @ direction[..., None])[..., 0].numpy()  # (V, 2) pixels per meter

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 import torch
 
+from avatarkit.appearance.skin import bare_surface
 from avatarkit.interfaces import BodyModel, Context, MeshRasterizer
 from avatarkit.types.camera import Camera
+from avatarkit.types.mesh import Mesh
 from avatarkit.types.subject import Matte
 from avatarkit_exavatar.body.kinematics import Kinematics
 from avatarkit_exavatar.body.parameters import Parameters
@@ -18,7 +20,7 @@ from avatarkit_exavatar.fitting.priors import make_prior
 from avatarkit_exavatar.fitting.residuals import Term
 from avatarkit_exavatar.fitting.self_collision import clearance
 from avatarkit_exavatar.fitting.solver import Prior, minimize
-from avatarkit_exavatar.observations.contour import MatteBorder, silhouette_weights
+from avatarkit_exavatar.observations.contour import Border, forearms, outline, silhouette_weights
 from avatarkit_exavatar.observations.landmarks import landmark_terms, set_points
 from avatarkit_exavatar.observations.observation import Observation
 from avatarkit_exavatar.photo.hidden_hands import order_hands, tuck_hands
@@ -91,22 +93,33 @@ class PhotoFit:
         return landmark_terms(points, self.observation, self.camera, distance, self.config, set(points))
 
     def _refine(self, free: torch.Tensor, rounds: int) -> None:
-        """Everything with the silhouette, which is matched anew every round."""
-        border = MatteBorder(self.matte, self.camera, self.observation.head_pixels, self.config.silhouette_pixels)
-        vertex_weight = silhouette_weights(self.body, self.observation)
+        """Everything with the outlines of the person and of bare forearms, which are matched anew every round."""
+        faces, config = self.body.faces, self.config
+        person, skin = self._border(self.matte.alpha), None
+        outside, inside = silhouette_weights(self.body, self.observation)
+        bare = torch.zeros_like(outside)
+        if self.skin is not None:
+            vertices = self.body.vertices(self.parameters.decode(self.x))[0]
+            bare = bare_surface(self.body, vertices, self.camera, self.matte.alpha, self.skin, self.rasterizer)
+            skin = self._border(self.skin * self.matte.alpha)
+        bare_arms = forearms(self.body, bare, self.observation)
         for _ in range(rounds):
             kinematics, points = self._identity(movable=True)
-            terms = self._terms(points)
-            silhouette = border.match(
-                kinematics.identity,
-                self.body.vertices(self.parameters.decode(self.x))[0],
-                self.rasterizer,
-                vertex_weight,
-                self.config.silhouette_inside,
-                self.config.silhouette_weight,
-                self.config.silhouette_points,
-            )
-            if silhouette is not None:
-                terms.append(silhouette)
-            terms.append(clearance(kinematics.identity, self.config.clearance_weight))
-            self.x = minimize(kinematics, self.x, terms, self.prior, free, self.config.shape_iterations)
+            identity = kinematics.identity
+            vertices = self.body.vertices(self.parameters.decode(self.x))[0]
+            drawn = self.rasterizer.render(Mesh(vertices, faces), person.small_camera)
+            shown = drawn.face_index >= 0
+            contour = outline(shown.numpy(), 1.5)
+            weight = config.silhouette_weight / max(1, len(contour[0]))
+            weights, count = (outside, config.silhouette_inside * inside), config.silhouette_points
+            outlines = [person.match(identity, drawn, contour, weights, True, weight, count)]
+            if skin is not None:
+                shown &= (bare[faces].amin(1) > 0.5)[drawn.face_index.clamp(min=0)]
+                contour = outline(shown.numpy(), 1.5)
+                outlines.append(skin.match(identity, drawn, contour, (bare_arms, bare_arms), False, weight, count))
+            terms = [*self._terms(points), *(lines for lines in outlines if lines is not None)]
+            terms.append(clearance(identity, config.clearance_weight))
+            self.x = minimize(kinematics, self.x, terms, self.prior, free, config.shape_iterations)
+
+    def _border(self, area: torch.Tensor) -> Border:
+        return Border(area, self.camera, self.observation.head_pixels, self.config.silhouette_pixels)

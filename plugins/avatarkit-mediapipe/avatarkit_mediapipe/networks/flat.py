@@ -13,6 +13,9 @@ import numpy as np
 __all__ = ["Table", "flexible_map", "root"]
 
 
+_READERS = {code: struct.Struct(f"<{code}").unpack_from for code in "bHiI"}  # a format is looked up slower than it is read
+
+
 class Table:
     """One table: fields by number, absent ones have a default.
 
@@ -24,18 +27,20 @@ class Table:
     def __init__(self, data: bytes, at: int) -> None:
         self._data = data
         self._at = at
-        self._fields = at - self._unpack("i", at)
-        self._count = (self._unpack("H", self._fields) - 4) // 2
+        fields = at - _READERS["i"](data, at)[0]
+        size = _READERS["H"](data, fields)[0]
+        self._offsets = data[fields + 4 : fields + size]  # two bytes per field
 
     def number(self, field: int, code: str, default: int = 0) -> int:
         """Return an integer; ``code`` is its type as in ``struct``."""
         at = self._field(field)
-        return self._unpack(code, at) if at else default
+        value: int = _READERS[code](self._data, at)[0] if at else default
+        return value
 
     def table(self, field: int) -> Table | None:
         """Return a table, None where absent."""
         at = self._field(field)
-        return Table(self._data, at + self._unpack("I", at)) if at else None
+        return Table(self._data, at + _READERS["I"](self._data, at)[0]) if at else None
 
     def tables(self, field: int) -> list[Table]:
         """Return a vector of tables."""
@@ -50,7 +55,7 @@ class Table:
         if not self._field(field):
             return np.zeros(0, dtype)
         at = self._vector(field)
-        return np.frombuffer(self._data, dtype, self._unpack("I", at), at + 4)
+        return np.frombuffer(self._data, dtype, _READERS["I"](self._data, at)[0], at + 4)
 
     def text(self, field: int) -> str:
         """Return a string; empty where absent."""
@@ -58,16 +63,14 @@ class Table:
 
     def _vector(self, field: int) -> int:
         at = self._field(field)
-        return at + self._unpack("I", at)
+        place: int = at + _READERS["I"](self._data, at)[0]
+        return place
 
     def _field(self, field: int) -> int:
         """Return the position of a field, 0 where absent."""
-        offset = self._unpack("H", self._fields + 4 + 2 * field) if field < self._count else 0
+        low = 2 * field
+        offset = self._offsets[low] | self._offsets[low + 1] << 8 if low < len(self._offsets) else 0
         return self._at + offset if offset else 0
-
-    def _unpack(self, code: str, at: int) -> int:
-        value: int = struct.unpack_from(f"<{code}", self._data, at)[0]
-        return value
 
 
 def root(data: bytes) -> Table:
