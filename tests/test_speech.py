@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
@@ -18,8 +20,9 @@ from avatarkit.errors import ConfigError, InputError, MissingDependency, PluginE
 from avatarkit.hookspecs import Needs, hookimpl
 from avatarkit.io.audio import read_sound, resample
 from avatarkit.io.subtitles import read_subtitles
+from avatarkit.io.video_writer import VideoWriter
 from avatarkit.testing import memory_registry, tiny_build
-from avatarkit.testing.method import TinyMotions, TinySpeaker
+from avatarkit.testing.method import TinyMotions, TinySpeaker, TinySynthesizer
 from avatarkit.types.speech import Cue
 from avatarkit_cli.main import app
 
@@ -79,6 +82,34 @@ class Recorder(TinySpeaker):
         return super().drive(sound, text, fps, seed, style)
 
 
+@dataclass(frozen=True)
+class Size:
+    """Options of ``sized`` and ``loud``."""
+
+    size: int = 1
+    """How large."""
+
+
+class Sized(TinySpeaker):
+    """Keeps the options that it was made with."""
+
+    made: ClassVar[Size]
+
+    def __init__(self, config: Size, context: Any) -> None:
+        super().__init__(None, context)
+        Sized.made = config
+
+
+class Loud(TinySynthesizer):
+    """Keeps the options that it was made with."""
+
+    made: ClassVar[Size]
+
+    def __init__(self, config: Size, context: Any) -> None:
+        super().__init__(None, context)
+        Loud.made = config
+
+
 class Talker(TinyMotions):
     """A source of motions that talks, as before there were speech drivers."""
 
@@ -88,11 +119,11 @@ class Talker(TinyMotions):
         return replace(self.motion("tiny"), name=f"{path.stem} says {text}")
 
 
-def _plugin(hook: str, name: str, target: type) -> ModuleType:
+def _plugin(hook: str, name: str, target: type, config: str | None = None) -> ModuleType:
     made = ModuleType(f"plugin_{name}")
 
     def register(register: Any) -> None:
-        register(name, target=f"{__name__}:{target.__name__}")
+        register(name, target=f"{__name__}:{target.__name__}", config=config and f"{__name__}:{config}")
 
     setattr(made, hook, hookimpl(register))
     return made
@@ -115,7 +146,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     import sys
 
     monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or ModuleType(__name__))
-    for cls in (Recorder, Talker):
+    for cls in (Recorder, Talker, Size, Sized, Loud):
         monkeypatch.setattr(sys.modules[__name__], cls.__name__, cls, raising=False)
     return _plugin("register_speech_drivers", "recorder", Recorder)
 
@@ -184,7 +215,15 @@ def test_a_protocol_that_no_component_implements_is_told(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", [("--text", "hi"), ("--subtitles", "a.srt"), ("--style", "calm"), ("--seed", "1"), ("--driver", "x")]
+    "option",
+    [
+        ("--text", "hi"),
+        ("--subtitles", "a.srt"),
+        ("--style", "calm"),
+        ("--seed", "1"),
+        ("--driver", "x"),
+        ("--set", "speech.size=2"),
+    ],
 )
 def test_options_of_speech_need_a_sound(option: tuple[str, str], tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["animate", str(tmp_path / "x.avatar"), "-o", str(tmp_path / "x.mp4"), *option])
@@ -196,6 +235,41 @@ def test_a_sound_that_is_too_long_is_told(sound: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("avatarkit.io.audio.LONGEST", 0.3)
     with pytest.raises(InputError, match=r"hello\.wav is longer than"):
         read_sound(sound)
+
+
+def test_a_video_without_sound_and_an_empty_sound_are_one_sentence(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with VideoWriter(tmp_path / "mute.mp4", 32, 32, 10.0) as writer:
+        for _ in range(5):
+            writer.write(np.zeros((32, 32, 3), np.uint8))
+    wavfile.write(tmp_path / "empty.wav", 16_000, np.zeros(0, np.int16))
+    monkeypatch.setattr("avatarkit_cli.commands.animate.load_registry", lambda *_, **__: memory_registry())
+    for name in ("mute.mp4", "empty.wav"):
+        done = CliRunner().invoke(app, ["animate", str(folder), "-o", str(tmp_path / "a.mp4"), "--audio", str(tmp_path / name)])
+        assert done.exit_code == 2, done.output
+        assert f"avatarkit: {name} holds no sound." in " ".join(done.output.split())
+        assert not (tmp_path / "a.mp4").exists()
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".m4a", "aac"), (".flac", "flac"), (".mka", "ac3")])
+def test_sound_of_six_channels_is_heard(suffix: str, codec: str, tmp_path: Path) -> None:
+    import av
+
+    path, count = tmp_path / f"a{suffix}", 48_000
+    tone = 0.5 * np.sin(2 * np.pi * 300 * np.arange(count) / 48_000)
+    channels = np.stack([0 * tone, 0 * tone, tone, *[0 * tone] * 3])  # the voice is in the middle
+    with av.open(str(path), "w") as file:
+        stream = cast("av.AudioStream", file.add_stream(codec, rate=48_000, layout="5.1"))
+        frame = av.AudioFrame.from_ndarray((32767 * channels.T.reshape(1, -1)).astype(np.int16), "s16", "5.1")
+        frame.sample_rate = 48_000
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            file.mux(packet)
+    heard = read_sound(path)
+    assert len(heard) == pytest.approx(16_000, abs=1600)
+    middle = heard[3000:13_000]
+    assert np.abs(np.fft.rfft(middle)).argmax() / (len(middle) / 16_000) == pytest.approx(300, abs=3)
+    assert np.abs(middle).max() > 0.03
 
 
 def test_a_sound_of_several_pieces_is_joined_in_order(tmp_path: Path) -> None:
@@ -234,6 +308,32 @@ def _asking(asked: list[Any], drive: Any) -> Any:
     return keeping
 
 
+def test_talk_in_python_keeps_the_sound_as_long_as_the_film(folder: Path, tmp_path: Path) -> None:
+    avatar = avatarkit.load(folder, registry=memory_registry())
+    film = avatar.talk("hello", size=(32, 32))
+    assert film.audio is not None and film.audio.is_file()
+    assert len(read_sound(film.save(tmp_path / "hello.mp4"))) == pytest.approx(8000, abs=1200)
+    sound = film.audio
+    del film
+    gc.collect()
+    assert not sound.parent.exists()
+
+
+def test_settings_reach_the_driver_and_the_engine(folder: Path, sound: Path, recorder: ModuleType) -> None:
+    voices = _plugin("register_speech_synthesizers", "loud", Loud, "Size")
+    sized = _plugin("register_speech_drivers", "sized", Sized, "Size")
+    avatar = avatarkit.load(folder, registry=memory_registry(recorder, sized, voices))
+    avatar.talk("hello", engine="loud", driver="sized", settings=["speech.size=3", "synthesizer.size=7"])
+    assert (Sized.made.size, Loud.made.size) == (3, 7)
+    avatar.speech(sound, driver="sized")
+    assert Sized.made.size == 1, "those of the last call are forgotten"
+    with pytest.raises(ConfigError, match="sizes"):
+        avatar.speech(sound, driver="sized", settings=["speech.sizes=3"])
+    for wrong in ("synthesizer.size=5", "size=3", "speech.size", "speech.=1"):
+        with pytest.raises(ConfigError, match="--set"):
+            avatar.speech(sound, driver="sized", settings=[wrong])
+
+
 def test_text_of_another_language_is_not_aligned(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(TinySpeaker, "drive", _asking(asked, TinySpeaker.drive))
@@ -251,6 +351,8 @@ def test_text_of_another_language_is_not_aligned(folder: Path, tmp_path: Path, m
         (("--text", "hi", "--voice", "humm"), "There is no voice 'humm'. Did you mean 'hum'"),
         (("--text", "hi", "--engine", "tinny"), "There is no component 'tinny'"),
         (("--text", "hi", "--style", "wild"), "no style 'wild'"),
+        (("--text", "hi", "--set", "pitch=3"), "--set 'pitch=3' is not understood here"),
+        (("--text", "hi", "--set", "synthesizer.pitch=3"), "no options"),
     ],
 )
 def test_what_talk_cannot_say_is_one_sentence(

@@ -90,9 +90,12 @@ def read_frames(path: str | Path, fps: float | None = None, max_side: int | None
     Raises:
         InputError: one sentence that says what is wrong with the file and what to do.
     """
+    from av.video.reformatter import VideoReformatter
+
     path = Path(path)
     with _open(path) as container:
         stream = _picture_stream(container, path)
+        converters = VideoReformatter(), VideoReformatter()  # for all frames: each new one starts threads
         rate = float(_rate(stream) if fps is None else fps)
         period = 1 / float(_rate(stream))
         duration = _duration(container, stream)
@@ -102,7 +105,7 @@ def read_frames(path: str | Path, fps: float | None = None, max_side: int | None
         for frame in _decoded(container, stream, path):
             now = clock.at(frame)
             if held is not None and count < (end := _place(now, rate)):
-                image = _to_array(held, stream, max_side)
+                image = _to_array(held, stream, max_side, *converters)
                 for n in range(count, end):
                     check_length(n, path)
                     yield n / rate, image
@@ -110,7 +113,7 @@ def read_frames(path: str | Path, fps: float | None = None, max_side: int | None
             held, seen = frame, now
         if held is None:
             raise _damaged(path)
-        image = _to_array(held, stream, max_side)
+        image = _to_array(held, stream, max_side, *converters)
         last = float(held.duration * held.time_base) if held.duration and held.time_base else period
         if not 0 <= last <= _LONGEST_GAP:
             last = period
@@ -120,10 +123,7 @@ def read_frames(path: str | Path, fps: float | None = None, max_side: int | None
             yield n / rate, image
         if duration is not None and duration - seen > max(0.5, 0.1 * duration):
             log.warning(
-                "%s is cut off or damaged: %.1f of its %.1f seconds could be read and are used.",
-                path.name,
-                seen,
-                duration,
+                "%s is cut off or damaged: %.1f of its %.1f seconds could be read and are used.", path.name, seen, duration
             )
 
 
@@ -257,14 +257,14 @@ def _size(frame: av.VideoFrame, stream: VideoStream, max_side: int | None) -> tu
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _to_array(frame: av.VideoFrame, stream: VideoStream, max_side: int | None) -> np.ndarray:
-    """Return (H, W, 3) uint8, upright."""
+def _to_array(frame: av.VideoFrame, stream: VideoStream, max_side: int | None, to_full: Any, to_rgb: Any) -> np.ndarray:
+    """Return (H, W, 3) uint8, upright; the last two arguments are converters of PyAV: to full color, and to RGB."""
     width, height = _size(frame, stream, max_side)
     same = (width, height) == (frame.width, frame.height)
     if same and frame.format.name.startswith(("yuv420", "yuv422", "nv12")):
         # FFmpeg's own way to RGB repeats each color sample over two pixels; mattes and edges would show the steps
-        frame = frame.reformat(format="yuv444p", interpolation="BICUBIC")
-    array = frame.reformat(width, height, format="rgb24", interpolation=None if same else "AREA").to_ndarray()
+        frame = to_full.reformat(frame, format="yuv444p", interpolation="BICUBIC")
+    array = to_rgb.reformat(frame, width, height, format="rgb24", interpolation=None if same else "AREA").to_ndarray()
     swapped, mirrored, upended = _display(frame)
     if swapped:
         array = array.swapaxes(0, 1)

@@ -179,6 +179,7 @@ class VideoWriter:
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = LIMITED
         self._stream = stream
+        self._converter = av.video.reformatter.VideoReformatter()  # for all frames: each new one starts threads
         if self._audio is not None:
             if not has_sound(self._audio):
                 raise InputError(
@@ -193,7 +194,7 @@ class VideoWriter:
         if any(pad):
             image = np.pad(image, ((0, pad[0]), (0, pad[1]), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgba" if self.transparent else "rgb24")
-        frame = frame.reformat(format=self._stream.pix_fmt, dst_colorspace=BT709, dst_color_range=LIMITED)
+        frame = self._converter.reformat(frame, format=self._stream.pix_fmt, dst_colorspace=BT709, dst_color_range=LIMITED)
         frame.pts, frame.time_base = number, 1 / self.fps
         self._container.mux(self._stream.encode(frame))
         self._mux_sound(float((number + 1) / self.fps))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import wave
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +22,10 @@ from avatarkit.io.subtitles import read_subtitles
 from avatarkit.types.body import Motion
 from avatarkit.types.speech import Cue, Sound
 from avatarkit.utils.files import write_bytes
+from avatarkit.utils.plain import BadText, parse_value
+from avatarkit.utils.text import shortened
 
-__all__ = ["RATE", "STYLES", "say", "speech_motion"]
+__all__ = ["RATE", "STYLES", "SpokenText", "options_of_speech", "say", "speech_motion"]
 
 RATE = 16_000
 """Samples per second that speech drivers get."""
@@ -100,3 +106,60 @@ def say(synthesizer: SpeechSynthesizer, text: str, path: Path | str, voice: str 
     write_bytes(Path(path), stream.getvalue())
     language = next(iter(voices.values()), "") if voice is None else voices[voice]
     return text if language.lower().split("-")[0] == "en" else ""
+
+
+class SpokenText:
+    """A text that a voice says, in a sound file that lives as long as this object.
+
+    Args:
+        choose: ``Components.outside_builds``.
+        text: what to say.
+        voice: see ``say``.
+        engine: a speech synthesizer; None = the one that avatarkit brings.
+        settings: of the synthesizer, and of others: see ``options_of_speech``.
+
+    Attributes:
+        path: the sound file.
+        text: what a speech driver can follow in it; "" = follow the sound alone.
+        settings: those of others.
+    """
+
+    def __init__(
+        self,
+        choose: Callable[..., Any],
+        text: str,
+        voice: str | None = None,
+        engine: str | None = None,
+        settings: Sequence[str] = (),
+    ) -> None:
+        own = [setting for setting in settings if setting.startswith("synthesizer.")]
+        self.settings = [setting for setting in settings if setting not in own]
+        synthesizer = choose("synthesizer", engine, options_of_speech("synthesizer", own))
+        folder = tempfile.mkdtemp(prefix="avatarkit-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self.path = Path(folder) / "speech.wav"
+        self.text = say(synthesizer, text, self.path, voice)
+
+
+def options_of_speech(kind: str, settings: Iterable[str]) -> dict[str, Any]:
+    """Return the options in settings of one kind of component.
+
+    Args:
+        kind: ``speech`` (a driver) or ``synthesizer``.
+        settings: ``KIND.OPTION=VALUE``; values are TOML or bare words.
+
+    Raises:
+        ConfigError: a setting is not of that form, or of another kind.
+    """
+    out: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, value = (part.strip() for part in setting.partition("="))
+        owner, _, option = name.partition(".")
+        if owner != kind or not equals or not option:
+            known = "speech.gestures=0.5 sets an option of the speech driver, and in talk synthesizer.pitch=60 one of the engine"
+            raise ConfigError(f"--set {shortened(setting)!r} is not understood here: {known}.")
+        try:
+            out[option] = parse_value(value)
+        except BadText as error:
+            raise ConfigError(f"--set {name}: {error}.") from error
+    return out

@@ -25,6 +25,7 @@ _REST = 0.06  # pull of the closed mouth, so that it shuts where nothing is said
 _REACH = 4.0  # widths beyond which a sound has no pull
 _NARROWEST, _WIDEST = 0.026, 0.065  # seconds, the fastest that lips move, and how far a held sound reaches
 _SMOOTH = 0.016  # seconds
+_LEAD = 0.01  # seconds that lips are ahead of the sound, as seen in the videos that shapes were chosen with
 _FAR = 3.0  # seconds: no sound pulls as far
 _SOONEST = 0.4  # seconds before the first phrase in which there is time for a breath
 _INHALE, _INHALED = 0.5, 0.08  # seconds of a breath before a phrase, and how far it opens the jaw
@@ -54,6 +55,7 @@ class Mouth:
 
     def actions(self, t: np.ndarray, fps: float) -> dict[str, np.ndarray]:
         """Return facial actions -> (T,), 0 to 1, at evenly spaced moments (T,), seconds."""
+        t = t + _LEAD
         fine, inside = self._fine(t)
         curves = self._melted(fine)
         curves = gaussian_filter1d(curves, _SMOOTH * _RATE, axis=0)

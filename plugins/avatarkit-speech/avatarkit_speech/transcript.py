@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from avatarkit.types.speech import Cue
 from avatarkit_speech.audio_features import RATE, STEP, Voice
+from avatarkit_speech.edges import refined
 from avatarkit_speech.hearing import Ear, Phone, Word
-from avatarkit_speech.reading import is_readable, words_of
-from avatarkit_speech.spelling import spell
 from avatarkit_speech.visemes import OCULUS
+from avatarkit_speech.words.reading import is_readable, words_of
+from avatarkit_speech.words.spelling import spell
 
 __all__ = ["Transcript", "transcribe"]
 
@@ -60,7 +62,7 @@ def transcribe(
     if isinstance(text, str):
         text = None if not text.strip() else text
     elif text is not None:
-        return _by_cues(ear, samples, pieces, text, name, tell)
+        return _by_cues(ear, samples, voice, pieces, text, name, tell)
     if text is not None and not is_readable(text):
         log.warning("Only English text can be read along: %s is followed by its sound alone.", name)
         text = None
@@ -72,10 +74,10 @@ def transcribe(
     for number, (start, end) in enumerate(pieces):
         found = None
         if at < len(words):
-            found = _read(ear, samples, start, end, words[at:], last=number == len(pieces) - 1)
+            found = _read(ear, samples, voice, start, end, words[at:], last=number == len(pieces) - 1)
             at += len(found.words) if found else 0
             misses += found is None
-        out.append(found or Transcript(_heard(ear, samples, start, end)))
+        out.append(found or Transcript(_heard(ear, samples, voice, start, end)))
         tell((number + 1) / len(pieces))
     if misses:
         log.warning(
@@ -136,14 +138,20 @@ def _moved(phone: Phone, seconds: float) -> Phone:
     return Phone(phone.start + seconds, phone.end + seconds, phone.name)
 
 
-def _heard(ear: Ear, samples: np.ndarray, start: float, end: float) -> tuple[Phone, ...]:
+def _heard(ear: Ear, samples: np.ndarray, voice: Voice, start: float, end: float) -> tuple[Phone, ...]:
     piece, first = _cut(samples, start, end)
-    found = [_moved(phone, first) for phone in ear.recognize(piece)]
+    found = refined([_moved(phone, first) for phone in ear.recognize(piece)], voice)
     return tuple(p for p in found if p.end > start - 0.05 and p.start < end + 0.05)
 
 
 def _read(
-    ear: Ear, samples: np.ndarray, start: float, end: float, words: Sequence[tuple[str, list[list[str]]]], last: bool
+    ear: Ear,
+    samples: np.ndarray,
+    voice: Voice,
+    start: float,
+    end: float,
+    words: Sequence[tuple[str, list[list[str]]]],
+    last: bool,
 ) -> Transcript | None:
     """Return the words that are said in a part of the recording, or None if they are others."""
     piece, first = _cut(samples, start, end)
@@ -154,13 +162,14 @@ def _read(
         found = ear.align(piece, ways, whole=False)
     if not found:
         return None
-    said = tuple(
-        (words[k][0], Word(k, tuple(_moved(p, first) for p in word.phones))) for k, word in enumerate(found) if k < len(words)
-    )  # fmt: skip
-    phones = tuple(phone for _, word in said for phone in word.phones)
-    heard = _heard(ear, samples, start, end)
-    if _likeness(phones, heard) < _ALIKE:
+    found = found[: len(words)]
+    aligned = [_moved(phone, first) for word in found for phone in word.phones]
+    heard = _heard(ear, samples, voice, start, end)
+    if _likeness(aligned, heard) < _ALIKE:
         return None
+    phones = refined(aligned, voice)
+    edges = np.cumsum([0, *(len(word.phones) for word in found)]).tolist()
+    said = tuple((words[k][0], Word(k, tuple(phones[a:b]))) for k, (a, b) in enumerate(pairwise(edges)))
     before = [p for p in heard if p.end <= phones[0].start] if phones[0].start - start > _UNREAD else []
     after = [p for p in heard if p.start >= phones[-1].end] if end - phones[-1].end > _UNREAD else []
     return Transcript((*before, *phones, *after), said)
@@ -186,6 +195,7 @@ def _likeness(read: Sequence[Phone], heard: Sequence[Phone]) -> float:
 def _by_cues(
     ear: Ear,
     samples: np.ndarray,
+    voice: Voice,
     pieces: Sequence[tuple[float, float]],
     cues: Sequence[Cue],
     name: str,
@@ -199,7 +209,7 @@ def _by_cues(
         start, end = max(0.0, cue.start), min(cue.end, len(samples) / RATE)
         words = _spelt(ear, cue.text) if is_readable(cue.text) else []
         if end - start > 0.1 and words:
-            found = _read(ear, samples, start, end, words, last=True)
+            found = _read(ear, samples, voice, start, end, words, last=True)
             misses += found is None
             if found is not None:
                 out.append(found)
@@ -211,7 +221,7 @@ def _by_cues(
         )
     for number, (start, end) in enumerate(pieces):
         for first, last in _left(start, end, covered):
-            out.append(Transcript(_heard(ear, samples, first, last)))
+            out.append(Transcript(_heard(ear, samples, voice, first, last)))
         tell(0.5 + 0.5 * (number + 1) / len(pieces))
     return _joined(out)
 

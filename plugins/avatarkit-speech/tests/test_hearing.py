@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ from avatarkit.io.audio import read_sound
 from avatarkit.types.speech import Cue
 from avatarkit_speech import audio_features
 from avatarkit_speech.audio_features import RATE, Voice, listen
-from avatarkit_speech.hearing import Ear
+from avatarkit_speech.edges import refined
+from avatarkit_speech.hearing import Ear, Phone
 from avatarkit_speech.loudness import normalize_loudness
 from avatarkit_speech.prosody import stresses
-from avatarkit_speech.reading import is_readable, words_of
-from avatarkit_speech.spelling import by_rule, spell
 from avatarkit_speech.transcript import transcribe
 from avatarkit_speech.visemes import VOWELS, timed_visemes
+from avatarkit_speech.words.reading import is_readable, words_of
+from avatarkit_speech.words.spelling import by_rule, spell
 
 TEXT = "He was not an ill-disposed young man."
 RNG = np.random.default_rng(0)
@@ -86,6 +88,18 @@ def test_words_are_found_where_they_are_said(recording: np.ndarray, voice: Voice
         assert before.start < before.end <= after.start
     long = [p for p in found.phones if p.name in "PTKBDG" and p.end - p.start > 0.17]
     assert not long, "a pause was given to a stop"
+
+
+def test_edges_move_toward_the_voice_and_never_past_a_neighbor() -> None:
+    loudness = np.where(np.arange(100) < 60, 0.8, 0.0)
+    voice = Voice(1.0, loudness > 0, loudness, np.zeros(100), [(0.2, 0.6)])
+    heard = [Phone(0.2, 0.3, "M"), Phone(0.3, 0.4, "AA"), Phone(0.4, 0.43, "N"), Phone(0.43, 0.8, "IY"), Phone(0.9, 0.95, "S")]
+    found = refined(heard, voice)
+    assert [p.name for p in found] == [p.name for p in heard]
+    assert found[1].start == pytest.approx(0.295) and found[1].end == pytest.approx(0.405)  # vowels are longer
+    assert found[3].end == pytest.approx(0.6, abs=0.02)  # an echo is no sound
+    assert found[4] == heard[4]  # hisses have no voice to end with
+    assert all(a.end <= b.start and a.end - a.start >= 0.015 for a, b in pairwise(found))
 
 
 def test_text_alone_or_sound_alone_agree_on_most_mouth_shapes(recording: np.ndarray, voice: Voice) -> None:

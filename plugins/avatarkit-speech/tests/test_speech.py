@@ -283,7 +283,18 @@ def _written(path: Path, samples: np.ndarray, rate: int = RATE) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["silence", "nothing", "noise", "short", "hum"])
+def _music(seconds: float = 4.0) -> np.ndarray:
+    """A melody over chords, each note struck and fading."""
+    t = np.arange(round(seconds * RATE)) / RATE
+    out = np.zeros_like(t)
+    for k, note in enumerate([262, 330, 392, 523, 440, 349, 294, 247] * 2):
+        since = t - 0.25 * k
+        for pitch in (note, note / 2, note / 2 * 1.5):
+            out += np.where(since > 0, 0.1 * np.exp(-4 * since.clip(0)) * np.sin(2 * np.pi * pitch * since), 0)
+    return out
+
+
+@pytest.mark.parametrize("kind", ["silence", "nothing", "noise", "short", "hum", "music"])
 def test_where_nobody_speaks_the_mouth_stays_closed_and_a_note_says_so(kind, driver, body, tmp_path, caplog) -> None:
     sounds = {
         "silence": 1e-4 * RNG.normal(size=2 * RATE),
@@ -291,6 +302,7 @@ def test_where_nobody_speaks_the_mouth_stays_closed_and_a_note_says_so(kind, dri
         "noise": 0.2 * RNG.normal(size=2 * RATE),
         "short": np.zeros(800),
         "hum": 1e-2 * np.sin(2 * np.pi * 50 * np.arange(2 * RATE) / RATE),
+        "music": _music(),
     }
     motion = speech_motion(driver, _written(tmp_path / "a.wav", sounds[kind]))
     assert "No speech was heard in a.wav: the mouth stays shut." in caplog.text
@@ -299,13 +311,15 @@ def test_where_nobody_speaks_the_mouth_stays_closed_and_a_note_says_so(kind, dri
     assert bool(torch.isfinite(motion.params.joints).all())
 
 
-@pytest.mark.parametrize("kind", ["clipped", "telephone", "surround", "cut"])
+@pytest.mark.parametrize("kind", ["clipped", "telephone", "surround", "cut", "two voices"])
 def test_bad_recordings_still_talk(kind, driver, body, recording, tmp_path) -> None:
     path = tmp_path / "a.wav"
     if kind == "clipped":
         _written(path, np.clip(20 * recording, -1, 1))
     elif kind == "telephone":
         _written(path, recording[::2], 8_000)
+    elif kind == "two voices":
+        _written(path, recording + 0.7 * np.roll(recording[::-1], RATE // 3))
     elif kind == "surround":
         _written(path, np.stack([0 * recording, 0 * recording, recording, *[0.01 * recording] * 3], 1))
     else:
@@ -315,6 +329,13 @@ def test_bad_recordings_still_talk(kind, driver, body, recording, tmp_path) -> N
     jaw = motion.params.expression[:, body.expression_names.index("jawOpen")]
     assert jaw.max() > 0.15
     assert len(motion) == pytest.approx(30 * len(recording) / RATE / (2 if kind == "cut" else 1), abs=2)
+
+
+def test_a_sound_shorter_than_a_sound_of_speech_is_a_motion(driver, recording, tmp_path) -> None:
+    path = _written(tmp_path / "a.wav", recording[RATE : RATE + RATE // 20])
+    motion = speech_motion(driver, path, "hello")
+    assert len(motion) == 2
+    assert bool(torch.isfinite(motion.params.expression).all())
 
 
 def test_files_that_are_no_sound_are_refused_and_broken_ones_give_what_is_there(recording, tmp_path) -> None:

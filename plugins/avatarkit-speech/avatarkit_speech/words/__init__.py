@@ -1,0 +1,1 @@
+"""Texts as words, and words as sounds."""
