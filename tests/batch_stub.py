@@ -1,12 +1,14 @@
 """A worker of ``avatarkit batch`` that builds nothing: the text of a photo says what it does.
 
 ``good``; ``bad`` (an error of avatarkit); ``bug``; ``die`` (kill -9, each time); ``die once``; ``hog`` (memory without end);
+``hang`` (without letting threads of Python run);
 ``wait`` (until it is killed, or until there is a file ``go`` beside the photo). ``NAME.began`` holds the process of the worker,
 and ``NAME.built`` a line for each build that came to its end.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -29,6 +31,8 @@ def build(job: Job) -> dict[str, Any]:
             raise InputError("No person was found in the photo.")
         case "bug":
             raise ZeroDivisionError("a bug")
+        case "hang":
+            ctypes.PyDLL(None).sleep(1000)
         case "hog":
             hoard = []
             while True:

@@ -16,6 +16,7 @@ import time
 import tracemalloc
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,11 @@ from avatarkit_cli.batch.driver import Workshop, drive
 from avatarkit_cli.batch.executors import Executor, Local, Slurm
 from avatarkit_cli.batch.index import Index, Task
 from avatarkit_cli.batch.inputs import Row, read_consents, read_photos
-from avatarkit_cli.batch.shares import local_shares, shares_of
+from avatarkit_cli.batch.shares import local_shares, minutes_of, shares_of
 from avatarkit_cli.batch.sheet import write_sheet
-from avatarkit_cli.batch.worker import Ended, Job, ending, outcome
+from avatarkit_cli.batch.worker import Ended, Job, outcome
 from avatarkit_cli.main import app
+from avatarkit_cli.processes import ending
 
 STUB = (sys.executable, str(Path(__file__).with_name("batch_stub.py")))
 SLOTS = ("matting", "keypoints", "body", "tracker", "motions", "body_labels", "head_labels", "avatar", "renderer")
@@ -347,6 +349,18 @@ def test_no_photo_stops_the_others(tmp_path: Path) -> None:
     assert built(folder) == {"b": 1, "c": 1, "d": 1, "f": 1}, "something was built twice"
 
 
+def job_of(folder: Path) -> Job:
+    return Job(1, str(folder / "a.jpg"), "", str(folder / "1.json"), str(folder / "1.log"), "", "", {})
+
+
+LAST_MOMENT = """
+import json, sys, time
+with open(json.load(sys.stdin)["result"], "w") as result:
+    result.write('{"state": "done"}')
+time.sleep(1000)
+"""
+
+
 def states_of(rows: list[dict[str, Any]]) -> dict[str, str]:
     return {row["name"]: row["state"] for row in rows}
 
@@ -356,6 +370,28 @@ def test_a_worker_keeps_to_its_share_of_memory(tmp_path: Path) -> None:
     (row,) = work(photos(tmp_path / "in", a="hog"), tmp_path / "run", memory_mb=200)
     assert re.match(r"It took \d+ MB of memory, and its share is 200 MB\. Build fewer at a time", row["reason"])
     assert (row["state"], row["attempts"]) == ("failed", 1)
+
+
+@posix
+@pytest.mark.parametrize("place", [None, "slurm"])
+def test_a_build_that_hangs_fails_and_the_others_go_on(tmp_path: Path, place: str | None) -> None:
+    """Also one that holds the interpreter, so that no thread of its own can end it."""
+    folder = photos(tmp_path / "in", a="hang", b="good")
+    make = (lambda: Slurm(2, tmp_path / "slurm", "local", STUB)) if place else (lambda: Local(1, STUB))
+    a, b = work(folder, tmp_path / "run", make, minutes=0.1)
+    advice = "To allow more, use --retry-failed with a longer --time-limit; finished stages are kept."
+    assert (a["state"], a["attempts"], a["reason"]) == ("failed", 1, f"It took longer than 6 s. {advice}")
+    assert (b["state"], built(folder)) == ("done", {"b": 1})
+    assert gone(folder / "a.began")
+    assert "stub of a.jpg" in (tmp_path / "run" / "failed" / "a.txt").read_text()
+
+
+@posix
+def test_a_build_that_ended_when_its_time_was_over_counts(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("good")
+    made = worker.Worker(replace(job_of(tmp_path), minutes=1e-6), (sys.executable, "-c", LAST_MOMENT))
+    until((tmp_path / "1.json").exists)
+    assert made.wait(PATIENCE) == (1, {"state": "done"}, ending(-signal.SIGKILL))
 
 
 @posix
@@ -388,17 +424,17 @@ def test_another_driver_ends_workers_and_success_stays(tmp_path: Path) -> None:
     a, b = (old.job(Task(number, folder / f"{name}.jpg", None, name, "", None)) for number, name in ((1, "a"), (2, "b")))
     Path(b.result).write_text('{"state": "done"}')
     assert worker.attempt(b, STUB)[1] == {"state": "done"}
-    waiting = worker.start(a, STUB)
+    waiting = worker.Worker(a, STUB)
     until((folder / "a.began").exists)
     Workshop(out, {"": {"recipe": {}}})
-    assert waiting.wait(PATIENCE) == 3
+    assert waiting.wait(PATIENCE) == (1, None, ending(3))
     assert outcome(Path(a.result)) is None
 
 
 @posix
 def test_a_pipe_is_no_photo_and_holds_nobody_up(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.jpg")
-    job = Job(1, str(tmp_path / "a.jpg"), "", str(tmp_path / "1.json"), "", "", "", {})
+    job = job_of(tmp_path)
     worker._leave(job, {"state": "failed", "reason": "a pipe"})
     assert outcome(Path(job.result)) == {"state": "failed", "reason": "a pipe"}
 
@@ -418,6 +454,8 @@ def test_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     assert local_shares(None, 8, "paper", True) == (1, {"cores": 8, "memory_mb": 9000, "gpus": 0})
     assert local_shares(20, 8, None, False) == (20, {"cores": 1, "memory_mb": 450, "gpus": 0})
     assert shares_of("paper", "auto")["gpus"] == 1
+    assert 10 <= minutes_of("instant") < minutes_of("draft") < minutes_of("standard")
+    assert minutes_of("paper") == minutes_of("my-recipe") == 0
     assert shares_of("paper", "cpu")["gpus"] == shares_of("instant", "auto")["gpus"] == 0
 
 
@@ -519,6 +557,8 @@ def test_the_command(stubs: Path) -> None:
         (["empty", "-o", "out"], "There are no photos in empty"),
         (["in", "-o", "out", "--on", "moon"], "--on 'moon' is unknown: use local, ray, slurm."),
         (["in", "-o", "out", "--address", "x"], "--address is for --on ray."),
+        (["in", "-o", "out", "--time-limit", "-1"], "Invalid value for '--time-limit'"),
+        (["in", "-o", "out", "--time-limit", "inf"], "Invalid value for '--time-limit'"),
         (["in", "-o", "out", "--preset", "drft"], "There is no preset 'drft'. Did you mean 'draft'?"),
         (["in", "-o", "out", "--consent-file", "no.csv"], "There is no CSV file no.csv"),
         (["in"], "Missing option '-o' / '--output'"),

@@ -48,6 +48,7 @@ from avatarkit_cli.commands import (
 from avatarkit_cli.plugin_commands import OWN_COMMANDS, add_commands
 from avatarkit_cli.shared import blame, load_registry, tell
 from avatarkit_cli.streams import ReaderLeftError
+from avatarkit_cli.studio.command import studio
 from avatarkit_cli.trust import clean, licenses
 
 __all__ = ["app", "run"]
@@ -210,6 +211,7 @@ _COMMANDS: dict[str, Any] = {
     "talk": talk.talk,
     "render": render.render,
     "view": view.view,
+    "studio": studio,
     "export": export.export,
     "track": track.track,
     "evaluate": evaluate.evaluate,

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 import socket
 import socketserver
+import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["PageServer"]
+from avatarkit.errors import InputError
+from avatarkit_cli.shared import say
+
+__all__ = ["PageHandler", "PageServer", "open_server", "policy_of", "serve"]
 
 HOST = "127.0.0.1"
 _NAMES = (HOST, "localhost")
 MOST_CLIENTS = 32
 REQUEST_SECONDS = 10.0  # for a whole request
 ANSWER_SECONDS = 60.0  # for the whole page
+_POLL_SECONDS = 0.05  # until a server on a thread of its own sees that it shall end
 _MOST_BYTES = 32 * 1024  # of a request with its headers
 _POLICY = re.compile(rb'<meta http-equiv="Content-Security-Policy" content="([^"]*)">')
 _DEFAULT_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+Server = TypeVar("Server", bound="PageServer")
 _HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -49,18 +57,33 @@ class PageServer(ThreadingHTTPServer):
     request_queue_size = 64
     page = b""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, handler: type[PageHandler] | None = None) -> None:
         self._lock = threading.Lock()
         self._asking: dict[socket.socket, float] = {}  # client -> when it must have asked; the oldest first
         self._answered: dict[socket.socket, float] = {}  # client -> when it must have read the page
-        super().__init__((HOST, port), _Handler)
+        super().__init__((HOST, port), handler or PageHandler)
+
+    @property
+    def address(self) -> str:
+        """Where browsers find the page."""
+        return f"http://{self.server_name}:{self.server_port}/"
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        """Serve on a thread of its own until the block ends, and close; yields the address."""
+        thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": _POLL_SECONDS})
+        thread.start()
+        try:
+            yield self.address
+        finally:
+            self.shutdown()
+            thread.join()
+            self.server_close()
 
     @property
     def policy(self) -> str:
         """Content security policy of the page."""
-        found = _POLICY.search(self.page, 0, 1 << 16)
-        own = found[1].decode("latin-1") if found else _DEFAULT_POLICY
-        return f"{own}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        return policy_of(self.page)
 
     def server_bind(self) -> None:
         """Take the address."""
@@ -108,13 +131,54 @@ class PageServer(ThreadingHTTPServer):
         """Ignore clients that disconnect or send invalid data."""
 
 
+def open_server(port: int, make: Callable[[int], Server]) -> Server:
+    """Return the server that ``make`` makes for a port of the loopback interface.
+
+    Raises:
+        InputError: the port is in use, or only an administrator may use it.
+    """
+    try:
+        return make(port)
+    except PermissionError:
+        raise InputError(f"Port {port} is reserved for administrators. Choose one above 1023, e.g. --port 8081.") from None
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise InputError(f"Port {port} cannot be opened: {error.strerror}. Choose another with --port.") from error
+        other = port + 1 if port < 65535 else 8080
+        raise InputError(f"Port {port} is in use by another program. Choose another, e.g. --port {other}.") from None
+
+
+def serve(server: PageServer, sentence: str, open_browser: bool) -> None:
+    """Say where the page is and serve it until the program is interrupted.
+
+    Args:
+        server: of the page.
+        sentence: for the user; ``{}`` stands for the address.
+        open_browser: also open the page in the browser.
+    """
+    say(sentence.replace("{}", server.address))
+    sys.stdout.flush()  # a reader of a pipe waits for it
+    if open_browser:
+        import webbrowser
+
+        webbrowser.open(server.address)
+    server.serve_forever()
+
+
+def policy_of(page: bytes, framed_by: str = "'none'") -> str:
+    """Return the content security policy that a page asks for, with what no page of ours does; ``framed_by`` may embed it."""
+    found = _POLICY.search(page, 0, 1 << 16)
+    own = found[1].decode("latin-1") if found else _DEFAULT_POLICY
+    return f"{own}; base-uri 'none'; form-action 'none'; frame-ancestors {framed_by}"
+
+
 def _hang_up(request: socket.socket) -> None:
     with suppress(OSError):
         request.shutdown(socket.SHUT_RDWR)
 
 
 class _Bounded(io.BufferedIOBase):
-    """A request limited to ``_MOST_BYTES``."""
+    """A request limited to ``_MOST_BYTES``; ``body`` reads what follows its headers."""
 
     def __init__(self, stream: Any) -> None:
         self._stream, self._left = stream, _MOST_BYTES
@@ -124,45 +188,63 @@ class _Bounded(io.BufferedIOBase):
         self._left -= len(line)
         return line
 
+    def body(self, size: int) -> Iterator[bytes]:
+        """Yield ``size`` bytes.
+
+        Raises:
+            OSError: the client left before.
+        """
+        while size:
+            part = self._stream.read1(min(size, _MOST_BYTES))
+            if not part:
+                raise ConnectionResetError
+            size -= len(part)
+            yield part
+
     def close(self) -> None:
         self._stream.close()
         super().close()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class PageHandler(BaseHTTPRequestHandler):
+    """Answers one request; requests from pages of other sites are refused."""
+
     server: PageServer
+    methods = "GET, HEAD"
     protocol_version = "HTTP/1.1"
     timeout = REQUEST_SECONDS
 
     def setup(self) -> None:
+        """Limit what is read."""
         super().setup()
         self.rfile: Any = _Bounded(self.rfile)
 
     def do_GET(self) -> None:
-        if self._refused():
-            return
-        self._head(HTTPStatus.OK, "text/html", len(self.server.page))
-        if self.command != "HEAD":
-            self.wfile.write(self.server.page)
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def _refused(self) -> bool:
-        """Return whether the request was refused; if so, an answer was sent.
-
-        A page of another site whose name points to this machine must not read the avatar.
-        """
-        if not self._for_us():
+        """Send the page."""
+        if not self.for_us():
             self.send_error(HTTPStatus.FORBIDDEN)
         elif self.path.partition("?")[0] != "/":
             self.send_error(HTTPStatus.NOT_FOUND)
         else:
-            return False
-        return True
+            self.answer(self.server.page, "text/html; charset=utf-8", {"Content-Security-Policy": self.server.policy})
 
-    def _for_us(self) -> bool:
-        """Return whether the request comes from the user or our page, not from another site."""
+    def do_HEAD(self) -> None:
+        """Send the headers of the page."""
+        self.do_GET()
+
+    def answer(
+        self, body: bytes, kind: str, headers: Mapping[str, str] | None = None, status: HTTPStatus = HTTPStatus.OK
+    ) -> None:
+        """Send an answer; ``headers`` replace those that all answers have."""
+        self.head(status, kind, len(body), headers)
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def for_us(self) -> bool:
+        """Return whether the request comes from the user or our page, not from another site.
+
+        A page of another site whose name points to this machine must not read the avatar.
+        """
         hosts = [host.strip() for host in self.headers.get_all("Host", [])]
         origins = [origin.strip() for origin in self.headers.get_all("Origin", [])]
         if len(hosts) != 1 or not self._is_ours(hosts[0]) or any(origin != f"http://{hosts[0]}" for origin in origins):
@@ -184,9 +266,7 @@ class _Handler(BaseHTTPRequestHandler):
         if status == HTTPStatus.NOT_IMPLEMENTED:
             status = HTTPStatus.METHOD_NOT_ALLOWED
         body = f"{status.value} {status.phrase}\n".encode()
-        self._head(status, "text/plain", len(body))
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        self.answer(body, "text/plain; charset=utf-8", {"Allow": self.methods} if status == 405 else None, status)
         self._drain()
 
     def _drain(self) -> None:
@@ -198,22 +278,22 @@ class _Handler(BaseHTTPRequestHandler):
                 if not self.connection.recv(4096):
                     break
 
-    def _head(self, status: HTTPStatus, kind: str, length: int) -> None:
+    def head(self, status: HTTPStatus, kind: str, length: int, headers: Mapping[str, str] | None = None) -> None:
+        """Send the status and the headers of an answer; ``headers`` replace those that all answers have."""
         self.server.asked(self.connection)
         self.close_connection = True
         self.request_version = self.protocol_version  # HTTP/0.9 would get the body alone
         self.send_response(status)
-        headers = {
-            **_HEADERS, "Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(length), "Connection": "close",
-            "Content-Security-Policy": self.server.policy if status == HTTPStatus.OK else "default-src 'none'; sandbox",
+        sent = {
+            **_HEADERS, "Content-Type": kind, "Content-Length": str(length), "Connection": "close",
+            "Content-Security-Policy": "default-src 'none'; sandbox", **(headers or {}),
         }  # fmt: skip
-        if status == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers["Allow"] = "GET, HEAD"
-        for name, value in headers.items():
+        for name, value in sent.items():
             self.send_header(name, value)
         self.end_headers()
 
     def version_string(self) -> str:
+        """Name the server without its version."""
         return "avatarkit"
 
     def log_message(self, format: str, *args: object) -> None:

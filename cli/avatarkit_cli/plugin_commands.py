@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["OWN_COMMANDS", "PluginCommand", "add_commands"]
 
 OWN_COMMANDS = (
-    "build", "batch", "animate", "talk", "render", "view", "export", "track", "evaluate", "info", "licenses", "motions",
-    "plugins", "weights", "clean", "doctor",
+    "build", "batch", "animate", "talk", "render", "view", "studio", "export", "track", "evaluate", "info", "licenses",
+    "motions", "plugins", "weights", "clean", "doctor",
 )  # fmt: skip
 """Names that no plugin can take."""
 

@@ -36,6 +36,7 @@ __all__ = [
     "Seed",
     "Sign",
     "Size",
+    "SpeechSettings",
     "Up",
     "blame",
     "confirm",
@@ -60,6 +61,14 @@ _LONGEST_SECONDS = 1e6  # longest motion
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and everything else on stderr.")]
 Device = Annotated[str, typer.Option(help="Device to use: auto, cpu or cuda.", metavar="auto|cpu|cuda")]
 Size = Annotated[str | None, typer.Option(help="Picture size in pixels, e.g. 512x768. [default: as in the photo]", metavar="WxH")]
+SpeechSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="An option of the driver, speech.gestures=0.5; for talk also of the engine, synthesizer.pitch=60. May be repeated.",
+        metavar="KIND.OPTION=VALUE",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same result.", min=0, max=2**32 - 1)]
 Up = Annotated[
     str | None,

@@ -28,12 +28,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PageServer]:
     monkeypatch.setattr(page_server, "ANSWER_SECONDS", 1.0)
     made = PageServer(0)
     made.page = PAGE
-    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield made
-    made.shutdown()
-    thread.join()
-    made.server_close()
+    with made.running():
+        yield made
 
 
 def ask(server: PageServer, method: str = "GET", path: str = "/", **headers: str) -> http.client.HTTPResponse:
@@ -151,12 +147,13 @@ def test_silent_and_slow_clients_are_dropped(server: PageServer, capfd: pytest.C
     assert capfd.readouterr() == ("", "")
 
 
-def test_half_open_connections_lock_nobody_out(server: PageServer) -> None:
+def test_half_open_connections_lock_nobody_out(server: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_server, "REQUEST_SECONDS", 10.0)
     clients = [socket.create_connection(("127.0.0.1", server.server_port), timeout=10) for _ in range(40)]
     try:
         started, before = time.monotonic(), threading.active_count()
         assert ask(server).status == 200
-        assert time.monotonic() - started < 0.9  # it does not wait for their time to be up
+        assert time.monotonic() - started < 9  # it does not wait for their time to be up
         assert before < 20
     finally:
         for client in clients:
@@ -185,7 +182,7 @@ def test_a_signal_ends_serving_with_130() -> None:
         pytest.skip("needs signals of POSIX")
     code = (
         "from avatarkit_cli import interrupts\ninterrupts.install()\n"
-        "from avatarkit_cli.commands.view import _server\nserver = _server(0)\n"
+        "from avatarkit_cli.page_server import PageServer\nserver = PageServer(0)\n"
         "try:\n    print('ready', flush=True)\n    server.serve_forever()\n"
         "except KeyboardInterrupt as error:\n    print(interrupts.sentence(error), flush=True)\n    interrupts.end()"
     )

@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from avatarkit.errors import StoreError
+from avatarkit.interfaces import ParameterGroup
 from avatarkit.io.camera_json import write_camera
 from avatarkit.io.image import save_png
 from avatarkit.io.keypoint_cache import KeypointFiles
@@ -35,7 +36,7 @@ from avatarkit.storage.stage_cache import Store, save_tensors, write_json
 from avatarkit.testing import TinyBody, faults, tiny_context, tiny_motion, tiny_subject
 from avatarkit.testing.faults import FAULTS, Killed, check_size_limit, check_writer, contents, disk_operations, inject
 from avatarkit.testing.method import TinyAvatar, TinyAvatarConfig
-from avatarkit.training.loop import TrainingReport, _save
+from avatarkit.training.loop import TrainingReport, _Adam, _save
 from avatarkit.types.camera import front_camera
 from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.speech import Sound
@@ -49,6 +50,7 @@ from avatarkit_cli.batch.index import COLUMNS, Index
 from avatarkit_cli.batch.sheet import write_sheet
 from avatarkit_cli.batch.worker import Job as BatchJob
 from avatarkit_cli.batch.worker import _leave
+from avatarkit_cli.studio.library import Library
 from avatarkit_export.config import PlyConfig
 from avatarkit_export.files import write_file
 from avatarkit_export.ply import PlyExporter
@@ -94,6 +96,10 @@ def batch_note(folder: Path, value: int) -> None:
     Workshop(folder, {}).take_in(Rows(folder, value), [(1, None, "")])
 
 
+def studio_record(folder: Path, value: int) -> None:
+    Library(folder, folder / "made.json")._write({"ada": str(value)})
+
+
 def picture(value: int) -> torch.Tensor:
     return torch.full((6, 8, 3), value / 255)
 
@@ -126,7 +132,7 @@ def motion(value: int) -> Any:
 
 
 def checkpoint(folder: Path, value: int) -> None:
-    optimizer = torch.optim.Adam([torch.full((4,), float(value), requires_grad=True)])
+    optimizer = _Adam([ParameterGroup("value", (torch.full((4,), float(value), requires_grad=True),), 0.1)], 1e-7)
     _save(optimizer, TrainingReport(value, {"rgb": [(0, 0.5)]}), folder / FOLDER)
 
 
@@ -375,6 +381,7 @@ WRITERS = {
     "contact sheet": Writer(("avatarkit_cli.batch.sheet",), lambda f, v: write_sheet(Rows(f, v)), rotate=True),
     "result of a worker": Writer(("avatarkit_cli.batch.worker",), batch_result),
     "note of a failed photo": Writer(("avatarkit_cli.batch.driver",), batch_note, read=only("failed/ada.txt")),
+    "avatars of the studio": Writer(("avatarkit_cli.studio.library",), studio_record, read=only("made.json")),
     "plugins new": Writer(("avatarkit_cli.authoring.scaffold", "avatarkit_cli.commands.plugins"), project, rotate=True),
     "scratch": Writer(("avatarkit.labelling.scratch",), scratch, faults=("kill",)),
     "wan": Writer(("avatarkit_wan.labeler",), lambda f, v: save_tensors(f / "p.safetensors", {"embeds": torch.ones(v)})),
@@ -399,6 +406,8 @@ ELSEWHERE = {
     "avatarkit.report.preview",  # save_png and VideoWriter into the folder of a stage
     "avatarkit.labelling.retracking",
     "avatarkit_provenance.keys",  # each file once, by writing
+    "avatarkit_cli.studio.builds",  # what a stopped build asked for, by write_text; a full disk stops no build
+    "avatarkit_cli.studio.server", "avatarkit_cli.studio.tasks",  # uploads and pages, each once, into folders of the studio's own
     "avatarkit_provenance.revoking",  # one file after the other; verify says what is missing, and the command can run again
 }  # fmt: skip
 
@@ -539,11 +548,14 @@ def test_no_module_writes_by_itself() -> None:
         "avatarkit_cli.checkpoints.downloads",  # faults of their own in test_weights_faults.py
         "avatarkit_cli.checkpoints.weights_files",
         "avatarkit_cli.batch.index", "avatarkit_cli.batch.sheet",  # row by row, into the temporary file of `writing`
-        "avatarkit_cli.batch.worker",  # what a worker says while it runs
+        "avatarkit_cli.processes",  # what a worker says while it runs
+        "avatarkit_cli.studio.builds", "avatarkit_cli.studio.library",  # move what a build has finished
+        "avatarkit_cli.studio.server",  # an upload, into the temporary file of `writing`
         "avatarkit_cli.streams",  # the null device
         "avatarkit.storage.bundle",  # into a temporary folder
         "avatarkit.storage.stage_cache",  # /proc/self/clear_refs
         "avatarkit_provenance.signing",  # into a temporary file of its target
+        "avatarkit_comfyui.nodes",  # a copy under a temporary name, then its own
         "avatarkit_portrait4d.process", "avatarkit_portrait4d.job",  # what a foreign program reads and says
     }  # fmt: skip
     found = {m: [ast.unparse(c) for c in _calls(path) if _writes(c)] for m, path in _sources() if m not in allowed}

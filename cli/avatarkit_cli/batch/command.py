@@ -33,6 +33,10 @@ def batch(
     jobs: Annotated[
         int | None, typer.Option("-j", "--jobs", help="Builds at a time. [default: by cores and memory]", min=1, metavar="N")
     ] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(help="A build that takes longer fails; 0 = no limit. [default: by preset]", min=0, metavar="MINUTES"),
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help="Quality and time, as of build.", metavar="instant|draft|standard|paper|open")
     ] = None,
@@ -72,7 +76,9 @@ def batch(
     chosen = Settings(preset, recipe, settings or (), device, seed, plugin or ())
     rows = read_photos(photos or (), consents)
     with _progress() as show:
-        counts, failed = run_batch(rows, output, chosen, on=on, address=address, jobs=jobs, retry_failed=retry_failed, show=show)
+        counts, failed = run_batch(
+            rows, output, chosen, on=on, address=address, jobs=jobs, minutes=time_limit, retry_failed=retry_failed, show=show
+        )
     if as_json:
         print_json({"run": str(output), "counts": counts, "failed": failed})
     else:

@@ -16,11 +16,11 @@ from avatarkit.utils.text import duration
 from avatarkit_cli.batch.executors import Executor
 from avatarkit_cli.batch.index import Index, Task
 from avatarkit_cli.batch.worker import Ended, Job, attempt, outcome
+from avatarkit_cli.processes import end_of
 
 __all__ = ["Workshop", "drive"]
 
 _WAIT_SECONDS = 0.5
-_LOG_LINES = 60  # of a worker that failed
 
 
 class Workshop:
@@ -60,7 +60,7 @@ class Workshop:
             note, log = Path(f"{self.folder}/failed/{name}.txt"), Path(f"{self._work}/{number:06}.log")
             if state == "failed":
                 photo = next(index.rows(f"id = {number}"))["photo"]
-                write_text(note, f"{reason}\n\nPhoto: {photo}\n\nLog:\n{_end_of(log)}")
+                write_text(note, f"{reason}\n\nPhoto: {photo}\n\nLog:\n{end_of(log)}")
             with disk_errors(self.folder):
                 for path in (log, log.with_suffix(".json"), *([note] if state == "done" else [])):
                     path.unlink(missing_ok=True)
@@ -120,15 +120,3 @@ def _progress(counts: Mapping[str, int], total: int, over: int, seconds: float) 
     if not over or not counts["waiting"]:
         return text
     return f"{text}, {60 * over / seconds:.1f} a minute, {duration(counts['waiting'] * seconds / over)} left"
-
-
-def _end_of(log: Path) -> str:
-    """Return the last lines of a log."""
-    try:
-        with log.open("rb") as stream:
-            stream.seek(0, 2)
-            stream.seek(max(0, stream.tell() - 20_000))
-            lines = stream.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return "none\n"
-    return "\n".join(lines[-_LOG_LINES:]) + "\n"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -13,12 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from avatarkit.errors import ConfigError, MissingDependency
-from avatarkit_cli.batch.worker import WORKER, Ended, Job, attempt, ending, outcome, start
+from avatarkit_cli.batch.worker import WORKER, Ended, Job, Worker, attempt, outcome
 
 __all__ = ["Executor", "Local", "Ray", "Slurm"]
 
 _POLL_SECONDS = 0.05
-_SLURM_MINUTES = 24 * 60  # that a build may take; SBATCH_TIMELIMIT overrides it
+_SLURM_MINUTES = 24 * 60  # of a job without a limit; SBATCH_TIMELIMIT overrides it
+_SLURM_MARGIN = 5  # minutes in which the worker ends before Slurm ends the job
 
 
 class Executor(Protocol):
@@ -44,31 +42,29 @@ class Local:
     """Processes on this machine."""
 
     def __init__(self, slots: int, command: Sequence[str] = WORKER) -> None:
-        self.slots, self._command = slots, command
-        self._running: list[tuple[Job, subprocess.Popen[bytes]]] = []
+        self.slots, self._command, self._running = slots, command, list[Worker]()
 
     def submit(self, job: Job) -> None:
         """Start a worker."""
-        self._running.append((job, start(job, self._command)))
+        self._running.append(Worker(job, self._command))
 
-    def ended(self, seconds: float) -> Iterator[Ended]:
-        """Yield the jobs whose workers ended."""
-        until = time.monotonic() + seconds
-        while not (over := [entry for entry in self._running if entry[1].poll() is not None]) and time.monotonic() < until:
+    def ended(self, seconds: float) -> Iterable[Ended]:
+        """Return the jobs whose workers ended."""
+        until, over = time.monotonic() + seconds, list[Ended]()
+        while not over and time.monotonic() < until:
             time.sleep(_POLL_SECONDS)
-        for entry in over:
-            self._running.remove(entry)
-            job, worker = entry
-            yield job.id, outcome(Path(job.result)), ending(worker.returncode)
+            for worker in list(self._running):
+                if ended := worker.wait(0):
+                    self._running.remove(worker)
+                    over.append(ended)
+        return over
 
     def stop(self) -> None:
         """Kill all workers, with what they started; stages that they finished are kept."""
-        for _, worker in self._running:
-            with suppress(OSError):
-                os.killpg(worker.pid, signal.SIGKILL) if sys.platform != "win32" else worker.kill()
-        for _, worker in self._running:
-            worker.wait()
-        self._running.clear()
+        for worker in self._running:
+            worker.kill()
+        while self._running:
+            list(self.ended(_POLL_SECONDS))
 
 
 class Slurm:
@@ -95,7 +91,8 @@ class Slurm:
     def submit(self, job: Job) -> None:
         """Put a job into the queue; variables such as SBATCH_PARTITION choose where."""
         shares = {"cpus_per_task": job.cores, "mem_gb": job.memory_mb / 1000, "gpus_per_node": job.gpus}
-        self._executor.update_parameters(name="avatarkit", timeout_min=_SLURM_MINUTES, **shares)
+        minutes = math.ceil(job.minutes) + _SLURM_MARGIN if job.minutes else _SLURM_MINUTES
+        self._executor.update_parameters(name="avatarkit", timeout_min=minutes, **shares)
         self._running.append((job, self._executor.submit(attempt, job, self._command)))
 
     def ended(self, seconds: float) -> Iterator[Ended]:

@@ -20,7 +20,7 @@ from avatarkit_cli.batch.driver import Workshop, drive
 from avatarkit_cli.batch.executors import Executor, Local, Ray, Slurm
 from avatarkit_cli.batch.index import Index
 from avatarkit_cli.batch.inputs import Row
-from avatarkit_cli.batch.shares import local_shares, shares_of
+from avatarkit_cli.batch.shares import local_shares, minutes_of, shares_of
 from avatarkit_cli.batch.sheet import write_sheet
 from avatarkit_cli.shared import load_registry
 
@@ -93,6 +93,7 @@ def run_batch(
     on: str = "local",
     address: str | None = None,
     jobs: int | None = None,
+    minutes: float | None = None,
     retry_failed: bool = False,
     show: Callable[[str, float], None] = lambda text, part: None,
 ) -> tuple[dict[str, int], list[dict[str, Any]]]:
@@ -105,6 +106,7 @@ def run_batch(
         on: ``local``, ``ray`` or ``slurm``.
         address: of the Ray cluster.
         jobs: how many builds run or wait in the queue at a time; None = chosen by machine and preset.
+        minutes: after which a build is killed and its photo has failed; 0 = never, None = by preset.
         retry_failed: try failed photos again, too.
         show: receives progress.
 
@@ -122,7 +124,9 @@ def run_batch(
         slots, share = local_shares(jobs, cores(), settings.preset, local and resolve_device(settings.device).type == "cuda")
         shared = {}
         for name in index.presets():
-            shared[name] = settings.job(name, share if local else shares_of(name or settings.preset, settings.device))
+            preset = name or settings.preset
+            limit = minutes_of(settings.recipe(name).name) if minutes is None else minutes
+            shared[name] = settings.job(name, {**(share if local else shares_of(preset, settings.device)), "minutes": limit})
         with _tables(index), Workshop(output, shared) as workshop:
             workshop.take_in(index, workshop.leftovers())
             index.resume(retry_failed)

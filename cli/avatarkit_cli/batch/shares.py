@@ -8,19 +8,30 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["local_shares", "shares_of"]
+__all__ = ["local_shares", "minutes_of", "shares_of"]
 
-_SHARES = {"instant": (2, 4), "draft": (2, 5), "standard": (4, 8), "paper": (8, 48), "open": (8, 48)}
-"""Preset -> cores and GB of memory that a cluster gives a build; an ``instant`` one took 1.3 GB, the others are estimates."""
+_SHARES = {
+    "instant": (2, 4, 30), "draft": (2, 5, 120), "standard": (4, 8, 480), "paper": (8, 48, 0), "open": (8, 48, 0)
+}  # fmt: skip
+"""Preset -> cores and GB of memory that a cluster gives a build, and minutes that it may take anywhere, 0 = any time.
+
+An ``instant`` build took 1.3 GB; the others are estimates. The minutes are tens of times what a build takes on two cores, because
+they are for builds that hang: a slow machine must not lose avatars by them. With ``paper`` and ``open``, it depends on the GPU.
+"""
 _USUAL = _SHARES["standard"]
 _PART = 0.9  # of the memory is for workers
 
 
 def shares_of(preset: str | None, device: str) -> dict[str, Any]:
     """Return cores, memory and GPUs of a build on a cluster, as fields of ``Job``."""
-    cores, memory = _SHARES.get(preset or "", _USUAL)
+    cores, memory, _ = _SHARES.get(preset or "", _USUAL)
     gpu = device.startswith("cuda") or (device == "auto" and preset in ("paper", "open"))
     return {"cores": cores, "memory_mb": memory * 1000, "gpus": int(gpu)}
+
+
+def minutes_of(recipe: str) -> float:
+    """Return how long a build with a recipe of this name may take; 0 = any time, as with a recipe that is no preset."""
+    return _SHARES[recipe][2] if recipe in _SHARES else 0
 
 
 def local_shares(jobs: int | None, cores: int, preset: str | None, cuda: bool) -> tuple[int, dict[str, Any]]:

@@ -9,8 +9,8 @@ take many gigabytes.
 from __future__ import annotations
 
 import json
+import math
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -24,8 +24,10 @@ from typing import Any
 
 from avatarkit.errors import AvatarkitError
 from avatarkit.utils.files import require_file, sha256_of, write_text
+from avatarkit.utils.text import duration
+from avatarkit_cli.processes import ending, kill, spawn
 
-__all__ = ["WORKER", "Ended", "Job", "attempt", "ending", "main", "outcome", "start"]
+__all__ = ["WORKER", "Ended", "Job", "Worker", "attempt", "main", "outcome"]
 
 WORKER = (sys.executable, "-m", "avatarkit_cli.batch.worker")
 _WATCH_SECONDS = 0.25
@@ -50,6 +52,7 @@ class Job:
         plugins: files of ``--plugin`` and of the recipe.
         device, seed, person, consent: as of ``build``; a record of consent was checked.
         cores, memory_mb, gpus: the share of this worker.
+        minutes: after which it is killed; 0 = never.
     """
 
     id: int
@@ -68,38 +71,54 @@ class Job:
     cores: int = 1
     memory_mb: int = 4000
     gpus: int = 0
+    minutes: float = 0
 
 
 # ------------------------------------------------------------------------------------------------------- outside of it
 
 
-def start(job: Job, command: Sequence[str] = WORKER) -> subprocess.Popen[bytes]:
-    """Start a worker, in a process group of its own."""
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(job.cores))
-    environ = os.environ | threads | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUTF8": "1"}
-    with open(job.log, "wb") as log:
-        worker = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environ, start_new_session=True
-        )
-    assert worker.stdin is not None
-    with suppress(BrokenPipeError), worker.stdin:  # it may have died already
-        worker.stdin.write(json.dumps(asdict(job)).encode())
-    return worker
+class Worker:
+    """A process that does a job. It is killed when it takes longer than the job allows, even if it hangs.
+
+    Args:
+        job: what it does.
+        command: of the process.
+    """
+
+    def __init__(self, job: Job, command: Sequence[str] = WORKER) -> None:
+        self.job, self._late = job, False
+        self._process = spawn(command, Path(job.log), job.cores)
+        self._until = time.monotonic() + 60 * job.minutes if job.minutes else math.inf
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError), self._process.stdin as pipe:  # it may have died already
+            pipe.write(json.dumps(asdict(job)).encode())
+
+    def wait(self, seconds: float) -> Ended | None:
+        """Return what it left and how it ended; None if it is still running after so many seconds."""
+        if time.monotonic() > self._until and not self._late:
+            self._late = True
+            kill(self._process)
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        found = outcome(Path(self.job.result))
+        if self._late and found is None:
+            advice = "To allow more, use --retry-failed with a longer --time-limit; finished stages are kept."
+            found = {"state": "failed", "reason": f"It took longer than {duration(60 * self.job.minutes)}. {advice}"}
+        return self.job.id, found, ending(code)
+
+    def kill(self) -> None:
+        """Kill it, with what it started; ``wait`` says when it is gone."""
+        kill(self._process)
 
 
 def attempt(job: Job, command: Sequence[str] = WORKER) -> Ended:
     """Run a worker to its end, on any machine, and return what it left and how it ended."""
-    code = start(job, command).wait()
-    return job.id, outcome(Path(job.result)), ending(code)
-
-
-def ending(code: int) -> str:
-    """Return the exit code of a worker in words."""
-    if code >= 0:
-        return f"The worker ended with exit code {code} and left no result."
-    name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-    memory = ", as the system does when memory runs out" if name == "SIGKILL" else ""
-    return f"The worker was killed by {name}{memory}."
+    worker = Worker(job, command)
+    while True:
+        if ended := worker.wait(_WATCH_SECONDS):
+            return ended
 
 
 def outcome(path: Path) -> dict[str, Any] | None:

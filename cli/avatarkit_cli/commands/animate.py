@@ -20,6 +20,7 @@ from avatarkit_cli.shared import (
     PluginFiles,
     Sign,
     Size,
+    SpeechSettings,
     Up,
     find_motion,
     load_registry,
@@ -58,6 +59,7 @@ def animate(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="With --audio: another seed gives other gestures. [default: 0]", min=0)] = None,
     driver: Annotated[str | None, typer.Option(help="With --audio: a speech driver of a plugin.", metavar="NAME")] = None,
+    settings: SpeechSettings = None,
     sound: Annotated[bool, typer.Option("--sound/--no-sound", help="Put the sound of --audio or --video into the film.")] = True,
     keep_pose: Annotated[
         str | None,
@@ -90,7 +92,7 @@ def animate(
         raise ConfigError("--up and --joint-map are for motion files: use them with --motion FILE.")
     if keep_pose not in (None, "legs", "trunk", "none"):
         raise ConfigError(f"--keep-pose {keep_pose!r} is unknown: use legs, trunk or none.")
-    spoken = {"--text": text, "--subtitles": subtitles, "--style": style, "--seed": seed, "--driver": driver}
+    spoken = {"--text": text, "--subtitles": subtitles, "--style": style, "--seed": seed, "--driver": driver, "--set": settings}
     for option in (name for name, value in spoken.items() if value is not None and audio is None):
         raise ConfigError(f"{option} is for a sound file: use it with --audio FILE.")
     pixels = parse_size(size)
@@ -108,7 +110,7 @@ def animate(
 
         def talk(file: Path) -> Motion:
             with progress.stage("listening"):
-                return loaded.speech(file, text or "", subtitles, style or "lively", seed or 0, driver, fps)
+                return loaded.speech(file, text or "", subtitles, style or "lively", seed or 0, driver, fps, settings or ())
 
         if video is not None:
             played = _from_video(video, loaded, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from avatarkit.pipeline.plan import Plan
     from avatarkit.registry import ComponentSpec
 
-__all__ = ["build"]
+__all__ = ["build", "measures"]
 
 
 def _slot(help: str) -> Any:
@@ -206,12 +207,15 @@ _MEASURES = {
 }
 
 
+def measures(metrics: Mapping[str, Any]) -> list[str]:
+    """Return in words how well an avatar fits its photo; ``metrics`` are those of its manifest."""
+    return [text.format(value) for name, text in _MEASURES.items() if isinstance(value := metrics.get(name), (int, float))]
+
+
 def _show_result(path: Path, manifest: dict[str, Any]) -> None:
     seconds = sum(s["seconds"] for s in manifest.get("stages", {}).values() if not s.get("reused"))
-    metrics = manifest.get("metrics", {})
-    measures = [text.format(metrics[name]) for name, text in _MEASURES.items() if name in metrics]
     for warning in manifest.get("warnings", ()):
         tell(f"Note: {warning}")
     say(str(path))
-    tell(f"Built in {seconds:.0f} s: {', '.join(measures)}.")
+    tell(f"Built in {seconds:.0f} s: {', '.join(measures(manifest.get('metrics', {})))}.")
     tell(f"Report: {path / 'report.html'}   Animate: avatarkit animate {path} -o talk.mp4 --motion talk")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +19,7 @@ from avatarkit_cli.shared import (
     PluginFiles,
     Sign,
     Size,
+    SpeechSettings,
     load_registry,
     named_files,
     parse_size,
@@ -41,6 +41,7 @@ def talk(
     seed: Annotated[int, typer.Option(help="Another seed gives other gestures.", min=0)] = 0,
     driver: Annotated[str | None, typer.Option(help="A speech driver of a plugin.", metavar="NAME")] = None,
     camera: FilmCamera = "front",
+    settings: SpeechSettings = None,
     size: Size = None,
     fps: Annotated[float, typer.Option(help="Frames per second.", min=1, max=240)] = 30.0,
     background: FilmBackground = "#ffffff",
@@ -68,20 +69,19 @@ def talk(
     registry = load_registry(plugin, sign, no_sign, anyway)
 
     from avatarkit.animation import load
-    from avatarkit.motion import speech
+    from avatarkit.motion.speech import SpokenText
 
     started = time.monotonic()
-    with make_progress() as progress, tempfile.TemporaryDirectory(prefix="avatarkit-") as folder:
+    with make_progress() as progress:
         with progress.stage("loading"):
             loaded = load(avatar, registry, device)
             registry.use_avatar(loaded.manifest, "voice")
             view = read_view(camera)
-        sound = Path(folder) / "speech.wav"
         with progress.stage("speaking"):
-            followed = speech.say(loaded.components.outside_builds("synthesizer", engine), text, sound, voice)
-        if not followed:
+            spoken = SpokenText(loaded.components.outside_builds, text, voice, engine, settings or ())
+        if not spoken.text:
             tell("Note: The voice does not speak English, so the mouth follows the sound alone.")
         with progress.stage("listening"):
-            motion = loaded.speech(sound, followed, None, style, seed, driver, fps)
-        film = make_film(loaded, motion, view, pixels, fps, background, output, progress, audio=sound, mark=mark)
+            motion = loaded.speech(spoken.path, spoken.text, None, style, seed, driver, fps, spoken.settings)
+        film = make_film(loaded, motion, view, pixels, fps, background, output, progress, audio=spoken.path, mark=mark)
     print_film(film, output, started, as_json)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from avatarkit_cli.progress import make_progress
-from avatarkit_cli.shared import Anyway, Device, PluginFiles, load_registry, say
-
-if TYPE_CHECKING:
-    from avatarkit_cli.page_server import PageServer
+from avatarkit_cli.shared import Anyway, Device, PluginFiles, load_registry
 
 __all__ = ["view"]
 
@@ -34,9 +29,11 @@ def view(
 
     You can look around it, move face and body, play motions and save pictures.
     """
+    from avatarkit_cli.page_server import PageServer, open_server, serve
+
     registry = load_registry(plugin, no_sign=True, anyway=anyway)
     component = registry.get("exporter", "web")
-    server = _server(port)  # reports a port in use before the avatar is read
+    server = open_server(port, PageServer)  # reports a port in use before the avatar is read
     try:
         import tempfile
 
@@ -51,35 +48,8 @@ def view(
                 page = Path(folder) / "view.html"
                 exporter.write(loaded.model, loaded.photo_params, page, **loaded.export_options())
                 server.page = page.read_bytes()
-        address = f"http://{server.server_name}:{server.server_port}/"
-        say(f"{avatar.name} is at {address} (Ctrl-C stops)")
-        sys.stdout.flush()  # a reader of a pipe waits for it
-        if open_browser:
-            import webbrowser
-
-            webbrowser.open(address)
-        server.serve_forever()
+        serve(server, f"{avatar.name} is at {{}} (Ctrl-C stops)", open_browser)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("The page is closed.") from None
     finally:
         server.server_close()
-
-
-def _server(port: int) -> PageServer:
-    """Return a server on the loopback interface.
-
-    Raises:
-        InputError: the port is in use, or only an administrator may use it.
-    """
-    from avatarkit.errors import InputError
-    from avatarkit_cli.page_server import PageServer
-
-    try:
-        return PageServer(port)
-    except PermissionError:
-        raise InputError(f"Port {port} is reserved for administrators. Choose one above 1023, e.g. --port 8081.") from None
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise InputError(f"Port {port} cannot be opened: {error.strerror}. Choose another with --port.") from error
-        other = port + 1 if port < 65535 else 8080
-        raise InputError(f"Port {port} is in use by another program. Choose another, e.g. --port {other}.") from None

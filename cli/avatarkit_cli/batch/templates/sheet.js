@@ -12,11 +12,11 @@ const filter = () => {
   count.textContent = `${shown} of ${cards.length}`;
 };
 const sort = () => {
-  const key = order.value;
+  const key = order.value, sign = ["seconds", "memory"].includes(key) ? -1 : 1;
   const compare = (a, b) => {
     const [x, y] = [a.dataset[key], b.dataset[key]];
     if (key === "name") return x.localeCompare(y);
-    return (x === "") - (y === "") || x - y; // what was not measured comes last
+    return (x === "") - (y === "") || sign * (x - y); // what was not measured comes last
   };
   grid.append(...(key ? [...cards].sort(compare) : cards));
 };

@@ -1,0 +1,1 @@
+"""``avatarkit studio``: a page on this machine for people who use no terminal."""
