@@ -24,13 +24,13 @@ from avatarkit.testing.motion_faults import motion_faults
 # Figure -> limit, unit, whether more is better, and what was measured when the limit was set. One machine gives the same bits;
 # other processors move the last ones, and the margins leave room for that alone. Raise a limit when the avatar gets better.
 LIMITS = {
-    "psnr_matte": (26.0, "dB", True, "26.3"),
-    "silhouette_iou": (0.947, "", True, "0.9530"),
+    "psnr_matte": (26.4, "dB", True, "26.7"),
+    "silhouette_iou": (0.947, "", True, "0.951"),
     "face_error_percent_head": (1.05, "% of the head's height", False, "0.945"),
     # Shares of the person's pixels, means over 34 pictures in motion.
     "detached": (0.01, "% of the person", False, "0.001"),
     "stray": (0.03, "% of the person", False, "0.009"),
-    "holes": (0.04, "% of the person", False, "0.027"),
+    "holes": (0.04, "% of the person", False, "0.023"),
 }
 
 built = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))

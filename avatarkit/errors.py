@@ -65,7 +65,15 @@ class MissingDevice(MissingRequirement):
 
 
 class InputError(AvatarkitError):
-    """The user's photo, video, motion file or avatar cannot be used."""
+    """The user's photo, video, motion file or avatar cannot be used.
+
+    Attributes:
+        people: how many people the photo shows, where one of them must be chosen; else 0.
+    """
+
+    def __init__(self, message: str = "", people: int = 0) -> None:
+        super().__init__(message)
+        self.people = people
 
 
 class StageError(AvatarkitError):

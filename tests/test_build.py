@@ -17,10 +17,12 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from avatarkit.animation import load
+from avatarkit.components import Components
 from avatarkit.io.audio import has_sound
 from avatarkit.io.image import save_png
 from avatarkit.io.video import VideoWriter
@@ -125,6 +127,33 @@ def test_a_build_without_a_terminal_says_one_line_per_stage(built: Path) -> None
     lines = (built / "log.txt").read_text().splitlines()
     stages = [line.split(" ... ")[0] for line in lines if " ... " in line]
     assert stages == ["tracking", "motions", "body-labels", "head-labels", "avatar", "preview"]
+
+
+def test_without_losses_a_build_keeps_body_and_renderer_and_torch_one_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released: list[tuple[str, ...]] = []
+    threads: list[int] = []
+
+    def close(self: Components, *slots: str) -> None:
+        released.append(slots)
+        threads.append(torch.get_num_threads())
+
+    monkeypatch.setattr(Components, "close", close)
+    folder = prepare(tmp_path)
+    plain = RECIPE.replace('[losses.rgb]\nuse = "tiny"\nweight = 1.0\non = ["photo"]\n', "").replace("steps = 9", "steps = 0")
+    (folder / "tiny.toml").write_text(plain)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        result = run(folder, *BUILD, "--body-labels", "none", "--head-labels", "none")
+        assert result.exit_code == 0, result.stderr
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert released and not {"body", "renderer", "avatar"} & {slot for slots in released for slot in slots}
+    assert all(released)  # no slots would mean all of them
+    assert set(threads) == {1}
 
 
 def test_the_avatar_learnt_the_photo(built: Path) -> None:

@@ -120,27 +120,34 @@ def test_hooks_before_commits_are_pinned_and_fit_the_tools_of_the_project() -> N
 
 @pytest.mark.skipif(sys.platform == "win32" or not shutil.which("bash"), reason="needs bash")
 def test_the_checks_say_which_step_failed(tmp_path: Path) -> None:
-    """With an interpreter that fails, and with one that makes environments whose mypy fails."""
+    """With an interpreter that fails, with an environment whose mypy fails, and with one whose ruff fails while mypy runs."""
     fake = tmp_path / "python"
     fake.write_text(
         "#!/bin/bash\n"
         '[ "$MODE" = broken ] && exit 3\n'
-        'if [ "$2" = venv ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; printf "#!/bin/bash\\n" > "$3/bin/ruff"\n'
-        '    printf "#!/bin/bash\\nexit 7\\n" > "$3/bin/mypy"; chmod +x "$3/bin/"*; fi\n'
+        'if [ "$2" = venv ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"\n'
+        '    for name in lint-imports mkdocs; do printf "#!/bin/bash\\n" > "$3/bin/$name"; done\n'
+        '    printf "#!/bin/bash\\n[ $MODE != ruff ] || exit 5\\n" > "$3/bin/ruff"\n'
+        '    printf "#!/bin/bash\\n[ $MODE != ruff ] || sleep 600\\necho 3 errors\\nexit 7\\n" > "$3/bin/mypy"\n'
+        '    chmod +x "$3/bin/"*; fi\n'
     )
     fake.chmod(0o755)
 
     def checks(mode: str) -> subprocess.CompletedProcess[str]:
-        environ = {**os.environ, "PYTHON": str(fake), "MODE": mode, "TMPDIR": str(tmp_path)}
-        return subprocess.run(["bash", str(ROOT / ".ci" / "run")], capture_output=True, text=True, check=False, env=environ)
+        environ = {**os.environ, "PYTHON": str(fake), "MODE": mode, "TMPDIR": str(tmp_path), "CI": ""}
+        command = ["bash", str(ROOT / ".ci" / "run")]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environ, timeout=300)
 
-    first, later = checks("broken"), checks("")
+    first, later, beside = checks("broken"), checks("mypy"), checks("ruff")
     assert first.returncode == 3
     assert "FAILED with exit code 3" in first.stderr
     assert "in the step: install into a fresh environment" in first.stderr
     assert later.returncode == 7
+    assert re.search(r"== mypy \(\d+ s\)\n3 errors\n$", later.stdout), "what runs beside other steps is shown by itself"
     assert "in the step: mypy" in later.stderr
-    assert re.search(r"\.ci/run, line \d+: .*mypy", later.stderr)
+    assert re.search(r"\.ci/run, line \d+: mypy", later.stderr)
+    assert beside.returncode == 5, "it waits for mypy"
+    assert "in the step: ruff" in beside.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["python"], "the temporary folder is left"
 
 
@@ -152,12 +159,12 @@ NETWORK = {
 }  # fmt: skip
 MAY_USE_THE_NETWORK = {
     "avatarkit_cli web.py": "weights fetch",
-    "avatarkit_cli page_server.py": "view listens on the loopback interface",
-    "avatarkit_cli view.py": "opens the browser where it is asked to",
+    "avatarkit_cli page_server.py": "view and studio listen on the loopback interface, and open the browser if asked to",
+    "avatarkit_cli server.py": "what studio answers there",
 }
 MAY_RUN_CODE = {
     "avatarkit loading.py": "imports the file of --plugin",
-    "avatarkit_cli worker.py": "starts this program once for each photo of a batch",
+    "avatarkit_cli processes.py": "starts this program once for each photo of a batch, and for each task of the studio",
     "avatarkit_cli plugins.py": "runs pip on what the user named and confirmed",
     "avatarkit_portrait4d process.py": "runs the user's own checkout",
     "avatarkit_speech espeak.py": "runs the eSpeak NG of this machine with the text on its standard input",
@@ -219,9 +226,9 @@ def test_nothing_runs_what_a_file_holds() -> None:
 
 
 def test_the_viewer_listens_to_this_machine_only() -> None:
-    from avatarkit_cli.commands.view import _server
+    from avatarkit_cli.page_server import PageServer, open_server
 
-    server = _server(0)
+    server = open_server(0, PageServer)
     try:
         assert server.server_address[0] == "127.0.0.1"
     finally:

@@ -28,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]
 NOT_RUN = {
     "avatarkit view": "serves until it is stopped; tests of the viewer run it",
+    "avatarkit studio": "serves until it is stopped; tests/test_studio.py runs it",
     "avatarkit revoke": "ends the avatar that later pages use; tests of the plugin run it",
     "avatarkit batch": "starts processes, which the stand-ins do not reach; tests/test_batch.py runs it",
     "avatarkit evaluate": "measures with a perceptual network, which has no stand-in; tests/test_evaluation.py runs it",

@@ -43,15 +43,41 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+SCRIPT = """
+from pathlib import Path
+
+import avatarkit
+
+path: Path = avatarkit.build("ada.jpg", preset="draft", components={"matting": "mediapipe"}, settings=["training.steps=5"])
+avatar = avatarkit.load(path)
+avatar.picture(yaw=20.0).save("side.png")
+video: Path = avatar.animate("wave", camera="orbit", fps=25.0).save("x.mp4")
+for frame in avatar.animate("wave"):
+    print(frame.time, frame.image.shape)
+spoken: Path = avatar.speak("hello.wav", "hello").save("y.mp4")
+written: Path = avatar.export("glb", Path("ada.glb"))
+psnr: float = avatarkit.evaluate("clip.mp4", preset="draft")["methods"]["avatar"]["psnr"]
+print(avatar.render().shape, psnr, avatarkit.Registry.load(), avatarkit.read_manifest(path)["seed"])
+"""
+"""A script of somebody who uses the package from Python."""
+
+
 def projects_that_can_run() -> list[str]:
     return [*PROJECTS, *[DIFFUSERS] * all(map(find_spec, ("diffusers", "transformers")))]
 
 
 @pytest.mark.slow
-def test_new_projects_pass_mypy_strict(projects: Path) -> None:
+def test_new_projects_and_a_script_pass_mypy_strict(projects: Path) -> None:
+    """All in one run, most of which is spent on torch.
+
+    diffusers and transformers are left out: they are three times as large, and the example uses one class, which its tests run.
+    """
+    script, config = projects / "script.py", projects / "mypy.ini"
+    script.write_text(SCRIPT)
+    config.write_text("[mypy]\n[mypy-diffusers.*,transformers.*]\nfollow_imports = skip\n")
     packages = [str(projects / kind / f"avatarkit_first_{kind}") for kind in (*PROJECTS, DIFFUSERS)]
     path = os.pathsep.join(str(projects / kind) for kind in (*PROJECTS, DIFFUSERS))
-    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", *packages]
+    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--config-file", config, *packages, script]
     result = subprocess.run(
         command, cwd=projects, capture_output=True, text=True, check=False, env={**os.environ, "MYPYPATH": path}
     )

@@ -26,7 +26,9 @@ from avatarkit.utils.moved import MOVED
 from avatarkit_cli.authoring.scaffold import render_project
 
 ROOT = Path(__file__).parent.parent
-PLUGINS = sorted(p.name for p in (ROOT / "plugins").iterdir() if list(p.glob("avatarkit_*/__init__.py")))
+GUESTS = {"avatarkit-comfyui"}
+"""Plugins of other programs: folders that these load, with a project file of their own, and no part of the wheel."""
+PLUGINS = sorted({p.parents[1].name for p in (ROOT / "plugins").glob("*/avatarkit_*/__init__.py")} - GUESTS)
 
 
 def manifest(folder: Path) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def test_the_root_packs_every_plugin_and_nothing_else() -> None:
         root["tool"]["importlinter"]["root_packages"],
     ):
         assert set(list_of_packages) == {"avatarkit", "avatarkit_cli", *map(package, PLUGINS)}
-    assert set(root["tool"]["mypy"]["mypy_path"]) == {"cli", *(f"plugins/{p}" for p in PLUGINS)}
+    assert set(root["tool"]["mypy"]["mypy_path"]) == {"cli", *(f"plugins/{p}" for p in (*PLUGINS, *GUESTS))}
     for contract in root["tool"]["importlinter"]["contracts"]:
         for key in ("modules", "forbidden_modules", "source_modules"):
             listed = {m for m in contract.get(key, ()) if m.startswith("avatarkit_")} - {"avatarkit_cli"}
@@ -68,8 +70,18 @@ def test_a_plugin_folder_has_a_readme_a_package_and_tests_and_no_project_of_its_
     assert not [*folder.glob("pyproject.toml"), *folder.glob("setup.*")]
 
 
+@pytest.mark.parametrize("guest", sorted(GUESTS))
+def test_a_plugin_of_another_program_is_a_project_that_needs_this_one(guest: str) -> None:
+    folder, root = ROOT / "plugins" / guest, manifest(ROOT)["project"]
+    assert (folder / "README.md").read_text(encoding="utf-8").startswith(f"# {guest}\n")
+    project = manifest(folder)["project"]
+    assert (project["name"], project["version"]) == (guest, avatarkit.__version__)
+    assert project["requires-python"] == root["requires-python"]
+    assert names(project["dependencies"]) == {root["name"]}
+
+
 def test_only_plugins_are_in_the_folder_of_plugins() -> None:
-    left = [p for p in (ROOT / "plugins").iterdir() if p.name not in PLUGINS and any(p.rglob("*.py"))]
+    left = [p for p in (ROOT / "plugins").iterdir() if p.name not in (*PLUGINS, *GUESTS) and any(p.rglob("*.py"))]
     assert not left, f"{left[0]} has no package {package(left[0].name)}"
 
 

@@ -447,7 +447,7 @@ OWN_FAULTS = {
     "registers twice": ("    register('a', target='m:A')\n    register('a', target='m:A')", "loss 'a' is registered twice ("),
     "names no class": ("    register('a', target='m')", "'m' of loss 'a' is not of the form package.module:Class ("),
     "lacks a target": ("    register('a')", "missing 1 required positional argument: 'target' ("),
-    "has an unknown argument": ("    register(A, sumary='x')", "unexpected keyword argument 'sumary' ("),
+    "has an unknown argument": ("    register(A, sumary='x')", "unexpected keyword argument 'sumary'"),
     "declares no feature": ("    register(A, features=('4d',))", "features of loss 'a' must be a tuple of 'anisotropic'"),
     "gives one feature": ("    register(A, features='sh')", "features of loss 'a' must be a tuple of 'anisotropic'"),
     "needs a text": ("    register(A, needs=Needs(weights='x'))", "weights in Needs(...) of loss 'a' must be a tuple"),

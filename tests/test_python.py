@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -88,6 +87,21 @@ def test_a_build_takes_a_photo_or_a_sample(tmp_path: Path, monkeypatch: pytest.M
     assert path == tmp_path / "portrait.avatar"
 
 
+def test_callbacks_see_the_avatar_before_its_pictures_also_where_its_training_is_reused(tmp_path: Path) -> None:
+    recipe, seen = Recipe.from_dict(method.TINY_RECIPE, "test"), list[tuple[str, int, bool]]()
+
+    class See(avatarkit.TrainingCallback):
+        def on_avatar(self, avatar: avatarkit.LoadedAvatar) -> None:
+            consent = str(avatar.manifest["consent"])
+            seen.append((consent, len(avatar.render(width=8, height=8)), any(tmp_path.rglob("*ada*/**/preview.png"))))
+
+    photo = tiny_build(tmp_path).parent / "tiny.png"
+    for _ in range(2):
+        options = {"recipe": recipe, "registry": memory_registry(), "device": "cpu", "consent": "Ada agreed."}
+        avatarkit.build(photo, tmp_path / "ada.avatar", **options, callbacks=[See()])  # type: ignore[arg-type]
+    assert seen == [("Ada agreed.", 8, False), ("Ada agreed.", 8, True)]
+
+
 def test_notebooks_see_progress(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert isinstance(default_progress(), SilentProgress)
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: object()))  # type: ignore[arg-type]
@@ -106,29 +120,3 @@ def test_the_former_name_of_an_argument_works() -> None:
         recipe = Recipe.load("draft", flags={"matting": "birefnet"})
     assert recipe.slots["matting"].use == "birefnet"
     assert Recipe.load("draft", components={"matting": "birefnet"}).slots == recipe.slots
-
-
-SCRIPT = """
-from pathlib import Path
-
-import avatarkit
-
-path: Path = avatarkit.build("ada.jpg", preset="draft", components={"matting": "mediapipe"}, settings=["training.steps=5"])
-avatar = avatarkit.load(path)
-avatar.picture(yaw=20.0).save("side.png")
-video: Path = avatar.animate("wave", camera="orbit", fps=25.0).save("x.mp4")
-for frame in avatar.animate("wave"):
-    print(frame.time, frame.image.shape)
-spoken: Path = avatar.speak("hello.wav", "hello").save("y.mp4")
-written: Path = avatar.export("glb", Path("ada.glb"))
-psnr: float = avatarkit.evaluate("clip.mp4", preset="draft")["methods"]["avatar"]["psnr"]
-print(avatar.render().shape, psnr, avatarkit.Registry.load(), avatarkit.read_manifest(path)["seed"])
-"""
-
-
-@pytest.mark.slow
-def test_a_script_passes_mypy_strict(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "script.py"]
-    result: Any = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout

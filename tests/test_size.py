@@ -18,24 +18,24 @@ DOMAIN = {"appearance", "labelling", "motion", "testing"}
 LIMITS = {
     "__init__": 20,
     "__main__": 30,
-    "animation": 450,
+    "animation": 460,
     "components": 171,
     "config": 530,
-    "errors": 30,
+    "errors": 31,
     "evaluation": 300,
     "geometry": 160,
     "hookspecs": 110,
     "interfaces": 351,
     "io": 1154,
     "metrics": 100,
-    "pipeline": 650,
+    "pipeline": 660,
     "reference": 190,
     "registry": 874,
     "rendering": 30,
     "report": 240,
     "storage": 965,
     "tracking": 140,
-    "training": 420,
+    "training": 430,
     "types": 480,
     "utils": 1100,
     "validation": 230,
@@ -86,4 +86,4 @@ def test_no_package_of_the_core_grows(name: str) -> None:
 
 
 def test_the_core_does_not_grow() -> None:
-    assert sum(core_lines().values()) <= 8640
+    assert sum(core_lines().values()) <= 8670

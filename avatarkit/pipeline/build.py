@@ -43,7 +43,7 @@ from avatarkit.storage.serialization import (
 )
 from avatarkit.storage.stage_cache import SCRATCH, Stage, Store, load_tensors, read_json, save_tensors, write_json
 from avatarkit.tracking import fit_photo
-from avatarkit.training.callbacks import TrainingCallback
+from avatarkit.training.callbacks import TrainingCallback, notify
 from avatarkit.training.loop import LossFault, LossTerm, TrainingReport, applicable, train
 from avatarkit.training.views import photo_confidence
 from avatarkit.types.body import Motion
@@ -54,7 +54,7 @@ from avatarkit.utils.files import only_user
 from avatarkit.utils.progress import Progress, default_progress
 from avatarkit.utils.threads import single_threaded
 
-__all__ = ["EXTRAS", "RUNS", "STAGES", "build"]
+__all__ = ["EXTRAS", "RUNS", "STAGES", "build", "check_photo"]
 
 log = logging.getLogger("avatarkit.pipeline.build")
 
@@ -114,7 +114,7 @@ def build(
         keep_photo: put the photo itself into the avatar.
         person: number of the person, counted from 1 left to right, if the photo shows several.
         progress: receives progress reports; None = shown in notebooks.
-        callbacks: observe the training; a stage that is reused is not trained: ``start="avatar"`` trains again.
+        callbacks: observe training and avatar; a stage that is reused is not trained: ``start="avatar"`` trains again.
 
     Returns:
         The avatar's folder, for ``avatarkit.load``.
@@ -152,6 +152,33 @@ def build(
     return output
 
 
+def check_photo(
+    photo: Path, output: Path, recipe: Recipe, registry: Registry, *, device: str = "auto", seed: int = 0,
+    person: int | None = None, progress: Progress,
+) -> Subject:  # fmt: skip
+    """Run the first stage of a build alone and return what the photo shows; ``build`` with the same arguments continues from it.
+
+    Args:
+        photo: as of ``build``, like all others.
+        output: the avatar's folder, beside which the result is kept; the avatar itself is not written.
+        recipe: of the build.
+        registry: where components are found.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        seed: of the build.
+        person: number of the person.
+        progress: receives progress reports.
+
+    Raises:
+        AvatarkitError: as of ``build``; the photo cannot be read, or shows no person or several.
+    """
+    plan(photo, output, recipe, registry, device).require_ready()
+    picture = read_photo(photo)
+    with only_user(output):
+        recover(output)
+        made = Components(recipe, registry, device, seed, progress, scratch=workspace(output) / SCRATCH)
+        return _Run(output, made, seed, None, progress).track(picture, person)[0]
+
+
 class _Run:
     """One run of ``build``. Each method is a stage; an unchanged stage is taken from the store."""
 
@@ -170,6 +197,7 @@ class _Run:
         store.sweep()
         self.runner = StageRunner(components, store, start, progress)
 
+    @single_threaded()  # compiled kernels use all cores
     def all_stages(
         self, photo: Photo, person: int | None, agreed: Mapping[str, Any]
     ) -> tuple[dict[str, torch.Tensor], dict[str, Any], dict[str, Path | bytes | str]]:
@@ -185,7 +213,8 @@ class _Run:
         self.components.close("matting", "keypoints", "tracker", "motions", "body_labels", "head_labels")
         clips = [clip for clip, _ in body_clips + head_clips if clip.confidence.any()]
         tensors, training = self.train(subject, tracking, clips, [stage for _, stage in body_clips + head_clips])
-        self.components.close(*(choice.slot for choice in self.recipe.losses))
+        if self.recipe.losses:  # without names all would be released, and made again for the preview
+            self.components.close(*(choice.slot for choice in self.recipe.losses))
         notices = [*self._lost("body", body_clips), *self._lost("head", head_clips), *self._aimless()]
         quality = replace(subject.quality, warnings=(*notices, *subject.quality.warnings))
         subject = replace(subject, quality=quality)
@@ -334,7 +363,6 @@ class _Run:
         switches = {"training": asdict(config), "losses": losses}
         stage = self.runner.stage("avatar", ("body", "renderer", "avatar"), inputs, switches)
 
-        @single_threaded()
         def make(folder: Path) -> None:
             self.progress.update("initializing", 0.0)
             avatar = self.components.get("avatar")
@@ -366,7 +394,6 @@ class _Run:
             save_tensors(folder / "avatar.safetensors", state)
             write_json(folder / "training.json", asdict(report))
 
-        @single_threaded()
         def read(folder: Path) -> tuple[dict[str, torch.Tensor], TrainingReport]:
             tensors, report = load_tensors(folder / "avatar.safetensors"), read_json(folder / "training.json")
             model = self.components.get("avatar")
@@ -377,6 +404,7 @@ class _Run:
 
         return self.runner.run(stage, "avatar", "avatar", make, read)
 
+    @single_threaded()
     def preview(
         self,
         tensors: dict[str, torch.Tensor],
@@ -394,6 +422,7 @@ class _Run:
         inputs = {"avatar": self.runner.records["avatar"]["key"]}
         stage = self.runner.stage("preview", ("motions", "renderer"), inputs, asdict(config))
         avatar = assemble(self.components, tensors, manifest)
+        notify(self.callbacks, "on_avatar", avatar)
 
         def make(folder: Path) -> None:
             metrics = photo_metrics(avatar, subject)

@@ -14,7 +14,8 @@ import markupsafe
 import torch
 
 from avatarkit.animation import LoadedAvatar
-from avatarkit.appearance.parsing import colored, parse, vertex_labels
+from avatarkit.appearance.parsing import colored
+from avatarkit.appearance.shared_painter import shared_parsing
 from avatarkit.interfaces import Subject
 from avatarkit.io.image import on_white, overlay
 from avatarkit.report.parts import beside, curve, embedded, marks, numeric_columns
@@ -158,8 +159,7 @@ def _figures(subject: Subject, avatar: LoadedAvatar) -> list[tuple[torch.Tensor,
     photo = subject.photo.image
     vertices = avatar.body.vertices(subject.params, subject.vertex_offsets)[0]
     fitted = overlay(photo, avatar.renderer, Mesh(vertices, avatar.body.faces), subject.camera)
-    labels = vertex_labels(avatar.body, subject.params.shape)
-    parts = colored(parse(subject, vertices, labels, avatar.body, avatar.renderer), photo)
+    parts = colored(shared_parsing(subject, avatar.body, avatar.renderer), photo)
     count = sum(len(points) for points in subject.keypoints.points.values())
     return [
         (photo, "The photo with the detected landmarks.", f"{count} landmarks"),

@@ -24,6 +24,7 @@ from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera, front_camera
 from avatarkit.utils.folders import OutputFolder
 from avatarkit.utils.text import escaped, one_line
+from avatarkit.utils.threads import single_threaded
 from avatarkit_export.config import WebConfig
 from avatarkit_export.files import check_options, write_file
 from avatarkit_export.web_data import avatar_arrays, motion_arrays, pack, page_head
@@ -66,6 +67,7 @@ class WebExporter:
             write_file(staged / "index.html", page)
             write_file(staged / "NOTICES.txt", _part("NOTICES.txt"))
 
+    @single_threaded()
     def page(self, avatar: AvatarModel, params: BodyParams, **options: Any) -> str:
         """Return the page as text; options as those of ``write``."""
         body: BodyModel = self.context.get("body")

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -157,9 +156,14 @@ def test_the_validator_finds_no_error(
     anny = replace(Context(), get=lambda slot, name=None: body)
     made["vrm"] = str(tmp_path / "doll.vrm")
     registry.get("exporter", "vrm").create({"texture": 64}, anny).write(doll(body), body.neutral(), Path(made["vrm"]))
+    made["players"] = str(tmp_path / "players.glb")
+    players = registry.get("exporter", "glb").create({"texture": 64, "motion": "none", "bones": "mixamo"}, anny)
+    players.write(doll(body), body.neutral(), Path(made["players"]))
     found = node("validate.js", *made.values())
     for name in ("mesh", "vrm"):
         assert found[made[name]] == {"errors": 0, "warnings": 0, "messages": []}, name
+    (message,) = found[made["players"]]["messages"]  # players look for the mesh below the node Armature
+    assert message.startswith("NODE_SKINNED_MESH_NON_ROOT") and found[made["players"]]["errors"] == 0
     # This validator is older than KHR_gaussian_splatting and knows no attributes with an extension's name in front.
     unknown = found[made["splats"]]["messages"]
     assert len(unknown) == 4
@@ -199,14 +203,8 @@ def serving(page: str) -> Iterator[str]:
 
     server = PageServer(0)
     server.page = page.encode()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with server.running() as address:
+        yield address
 
 
 def page_of(registry: Registry, context: Context, subject: Subject, avatar: AvatarModel, path: Path) -> Path:

@@ -219,7 +219,7 @@ def test_an_avatar_that_keeps_no_binding_is_baked_by_distance(context: Context, 
     posed = avatar.pose(params)
     by_binding = bake_texture(avatar, context.get("body"), params, 96)
     by_distance = bake_texture(Cloud(avatar, posed.mesh), context.get("body"), params, 96)
-    assert by_binding.reshape(-1, 3).std(0).min() > 0.05
+    assert by_binding.reshape(-1, 3).std(0).min() > 0.03
     assert (by_binding - by_distance).abs().mean() < 0.03
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import Result
 
 from avatarkit.errors import AvatarkitError, ConfigError, InputError
 from avatarkit.registry import Registry
@@ -25,7 +25,21 @@ from avatarkit_provenance.verifying import verify
 
 ROOT = Path(__file__).parents[3]
 STAGE = f"cache/tracking-{'ab' * 8}"
-TOMORROW, YESTERDAY = ((date.today() + timedelta(days=d)).isoformat() for d in (1, -1))
+TODAY = date.today()
+TOMORROW, YESTERDAY = ((TODAY + timedelta(days=d)).isoformat() for d in (1, -1))
+
+
+class Today(date):
+    """The day on which these tests were collected, though midnight may pass before they run."""
+
+    @classmethod
+    def today(cls) -> Today:
+        return cls(TODAY.year, TODAY.month, TODAY.day)
+
+
+@pytest.fixture
+def same_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avatarkit_provenance.consent.date", Today)
 
 
 def check(manifest: dict[str, Any], purpose: str = "play", **policy: str) -> None:
@@ -42,7 +56,7 @@ def record(**values: Any) -> dict[str, Any]:
     ("manifest", "purpose", "sentence"),
     [
         (record(until=YESTERDAY), "play", f"The consent ended on {YESTERDAY}."),
-        (record(given=TOMORROW), "play", f"The consent begins on {TOMORROW}, and the clock of this machine says {date.today()}."),
+        (record(given=TOMORROW), "play", f"The consent begins on {TOMORROW}, and the clock of this machine says {TODAY}."),
         ({**record(), "purpose": "commercial"}, "voice", "The consent does not cover speech (its scope: private)."),
         (record(), "voice", "The consent does not cover speech (its scope: private)."),
         (
@@ -52,6 +66,7 @@ def record(**values: Any) -> dict[str, Any]:
         ({"revoked": {"date": YESTERDAY, "reason": "she\nasked"}}, "play", f"was revoked on {YESTERDAY} (she asked)."),
     ],
 )  # fmt: skip
+@pytest.mark.usefixtures("same_day")
 def test_a_use_beyond_the_consent_is_one_sentence(manifest: dict[str, Any], purpose: str, sentence: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check(manifest, purpose)
@@ -63,11 +78,12 @@ def test_a_use_beyond_the_consent_is_one_sentence(manifest: dict[str, Any], purp
 @pytest.mark.parametrize(
     ("manifest", "purpose"),
     [
-        ({}, "voice"), ({"consent": "Ada agreed."}, "voice"), (record(until=date.today().isoformat()), "play"),
+        ({}, "voice"), ({"consent": "Ada agreed."}, "voice"), (record(until=TODAY.isoformat()), "play"),
         (record(scope=["voice"], until=TOMORROW, given=YESTERDAY), "voice"),
         ({**record(scope=["commercial"]), "purpose": "commercial"}, "play"),
     ],
 )  # fmt: skip
+@pytest.mark.usefixtures("same_day")
 def test_a_use_within_the_consent_passes(manifest: dict[str, Any], purpose: str) -> None:
     check(manifest, purpose)
 
@@ -326,39 +342,42 @@ def test_a_damaged_list_of_revoked_avatars_is_one_sentence(avatar: Path, home: P
 
 
 @pytest.mark.slow
-def test_a_build_with_a_record_from_the_command_to_the_film(tmp_path: Path, home: Path) -> None:
+def test_a_build_with_a_record_from_the_command_to_the_film(
+    run: Callable[..., Result], tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from avatarkit.io.image import save_png
     from avatarkit.testing import tiny_subject
 
-    def command(*words: str) -> subprocess.CompletedProcess[str]:
-        environ = {**os.environ, "AVATARKIT_PLUGINS": "provenance", "OMP_NUM_THREADS": "1"}
-        plugin = [] if words[0] in ("verify", "revoke") else ["--plugin", str(ROOT / "tests" / "tiny_plugin.py")]
-        return subprocess.run(
-            [sys.executable, "-m", "avatarkit_cli.main", *words, *plugin],
-            cwd=tmp_path, env=environ, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+    def alone(*words: str) -> subprocess.CompletedProcess[str]:
+        """The command in a process of its own."""
+        return subprocess.run([sys.executable, "-m", "avatarkit_cli.main", *words], capture_output=True, text=True, check=False)
 
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AVATARKIT_PLUGINS", "provenance")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    plugin = ("--plugin", str(ROOT / "tests" / "tiny_plugin.py"))
     save_png(tmp_path / "ada.png", tiny_subject(size=64).photo.image)
     slots = ("matting", "keypoints", "body", "tracker", "motions", "body_labels", "head_labels", "avatar", "renderer")
     recipe = "".join(f'[{slot}]\nuse = "tiny"\n' for slot in slots)
     (tmp_path / "r.toml").write_text(recipe + "[training]\nsteps = 1\nresolution = 32\n[preview]\nheight = 16\nseconds = 0.2\n"
                                      'motion = "tiny"\n[labels]\nbody_clips = 1\nhead_clips = 0\n')  # fmt: skip
     (tmp_path / "c.toml").write_text(f'person = "Ada"\nscope = ["private"]\nuntil = {TOMORROW}\n')
-    built = command("build", "ada.png", "--recipe", "r.toml", "--consent", "c.toml")
+    built = alone("build", "ada.png", "--recipe", "r.toml", "--consent", "c.toml", *plugin)
     assert built.returncode == 0, built.stderr
     manifest = read_manifest(tmp_path / "ada.avatar")
     assert manifest["consent"] == f"Ada agrees to private use until {TOMORROW}."
-    assert command("verify", "ada.avatar").returncode == 0
-    unsigned = command("build", "ada.png", "--recipe", "r.toml", "--no-sign", "-o", "other.avatar")
-    assert unsigned.returncode == 0, unsigned.stderr
+    assert run("verify", "ada.avatar").exit_code == 0
+    unsigned = run("build", "ada.png", "--recipe", "r.toml", "--no-sign", "-o", "other.avatar", *plugin)
+    assert unsigned.exit_code == 0, unsigned.stderr
     tensors = [(tmp_path / name / "avatar.safetensors").read_bytes() for name in ("ada.avatar", "other.avatar")]
     assert tensors[0] == tensors[1]
-    assert command("animate", "ada.avatar", "-o", "a.mp4", "--motion", "tiny").returncode == 0
-    assert command("verify", "a.mp4", "ada.avatar/preview.mp4").returncode == 0
-    said = command("talk", "ada.avatar", "--text", "Hello", "-o", "b.mp4")
-    assert said.returncode == 2
+    assert run("animate", "ada.avatar", "-o", "a.mp4", "--motion", "tiny", *plugin).exit_code == 0
+    assert alone("verify", "a.mp4", "ada.avatar/preview.mp4").returncode == 0
+    talk = ("talk", "ada.avatar", "--text", "Hello", "-o", "b.mp4", *plugin)
+    said = run(*talk)
+    assert said.exit_code == 2
     assert "The consent does not cover speech (its scope: private). Ask the person, or use --anyway." in said.stderr
-    assert "No speech synthesizer" in command("talk", "ada.avatar", "--text", "Hello", "-o", "b.mp4", "--anyway").stderr
-    assert command("revoke", "ada.avatar", "--erase", "--yes").returncode == 0
-    played = command("render", "ada.avatar", "-o", "c.png")
-    assert (played.returncode, "revoked and erased" in played.stderr) == (2, True)
+    assert "No speech synthesizer" in run(*talk, "--anyway").stderr
+    assert run("revoke", "ada.avatar", "--erase", "--yes").exit_code == 0
+    played = run("render", "ada.avatar", "-o", "c.png", *plugin)
+    assert (played.exit_code, "revoked and erased" in played.stderr) == (2, True)

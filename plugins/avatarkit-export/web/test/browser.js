@@ -13,7 +13,7 @@ const FLAGS = [
 ];
 
 /** Calls `work(page)` on a page; returns what it returns with `errors` and `requests` that left the page. */
-export async function onPage(address, { width = 1280, height = 800, mobile = false, dark = false }, work) {
+export async function onPage(address, { width = 1280, height = 800, mobile = false, dark = false, seconds = 240 }, work) {
   const folder = mkdtempSync(join(tmpdir(), "avatarkit-browser-"));
   const context = await chromium.launchPersistentContext(folder, {
     executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
@@ -27,7 +27,7 @@ export async function onPage(address, { width = 1280, height = 800, mobile = fal
   });
   try {
     const page = await context.newPage();
-    page.setDefaultTimeout(240_000);
+    page.setDefaultTimeout(1000 * seconds);
     const errors = [], requests = [];
     page.on("console", (m) => m.type() === "error" && errors.push(m.text()));
     page.on("pageerror", (e) => errors.push(String(e)));

@@ -1,6 +1,7 @@
 // Plays the steps that stdin names on a page and prints what came of it, as JSON:
-// {address, width, height, mobile, dark, steps: [["eval", code] | ["click", selector] | ["set", selector, value] |
-// ["key", selector, key] | ["picture", file, width, height] | ["screenshot", file, whole page?]]}
+// {address, width, height, mobile, dark, seconds, steps: [["eval", code] | ["click", selector] | ["set", selector, value] |
+// ["key", selector, key] | ["picture", file, width, height] | ["screenshot", file, whole page?] | ["wait", selector] |
+// ["fill", selector, text] | ["files", selector, file] | ["download", selector, file] | ["reload"]]}
 
 import { readFileSync, writeFileSync } from "node:fs";
 
@@ -17,7 +18,16 @@ const actions = {
     const url = await page.evaluate(([w, h]) => window.avatarkit.picture(w, h), [width, height]);
     writeFileSync(file, Buffer.from(url.split(",")[1], "base64"));
   },
-  screenshot: (page, file, whole) => page.screenshot({ path: file, fullPage: Boolean(whole) }),
+  screenshot: (page, file, whole) => page.screenshot({ path: file, fullPage: Boolean(whole) }).then(() => null),
+  wait: (page, selector) => page.waitForSelector(selector).then(() => null),
+  fill: (page, selector, text) => page.fill(selector, text),
+  files: (page, selector, file) => page.setInputFiles(selector, file),
+  download: async (page, selector, file) => {
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click(selector)]);
+    await download.saveAs(file);
+    return download.suggestedFilename();
+  },
+  reload: (page) => page.reload().then(() => null),
 };
 const done = await onPage(job.address, job, async (page) => {
   const results = [];

@@ -36,19 +36,28 @@ window.ready = () => {
   const bones = ["Head", "LeftHand", "RightHand", "LeftArm", "RightArm", "LeftFoot", "Hips"];
   return Object.fromEntries(bones.map((name) => [name, place(name)]));
 };
+/** From here on frames come when we ask for them, every 20 ms of the player's clock, however busy the machine is. */
+window.take = () => {
+  cancelAnimationFrame(head._raf);
+  window.requestAnimationFrame = () => 0;
+};
+const until = async (holds) => {
+  while (!holds()) await new Promise((done) => setTimeout(done, 10));
+};
 window.speak = async (viseme) => {
   const context = head.audioCtx;
   await context.resume();
   const audio = new AudioBuffer({ length: context.sampleRate, sampleRate: context.sampleRate });
   head.speakAudio({ audio, words: ["a"], wtimes: [0], wdurations: [900], visemes: [viseme], vtimes: [300], vdurations: [300] });
+  await until(() => head.isAudioPlaying);
   let most = { largest: 0 };
-  for (let i = 0; i < 150; i++) {
-    await new Promise((done) => setTimeout(done, 20));
+  for (let i = 0; i < 100; i++) {
+    head.animate(head.animTimeLast + 20);
     const moved = window.shape();
     const largest = Math.max(...moved);
     if (largest > most.largest) most = { largest, moved: moved.filter((d) => d > 1e-3).length, of: moved.length };
-    if (!head.isSpeaking && i > 60) break;
   }
+  await until(() => !head.isSpeaking);
   return most;
 };
 </script>`;
@@ -60,6 +69,7 @@ const done = await onPage(server.url, { width: 480, height: 480 }, async (page) 
   await page.evaluate(() => window.loaded);
   await page.waitForTimeout(3000); // it walks into its pose
   const bones = await page.evaluate(() => window.ready());
+  await page.evaluate(() => window.take());
   if (prefix) await page.screenshot({ path: `${prefix}rest.png` });
   const spoken = {};
   for (const viseme of ["aa", "PP", "U", "sil"]) spoken[viseme] = await page.evaluate((name) => window.speak(name), viseme);
