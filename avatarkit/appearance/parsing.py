@@ -31,6 +31,7 @@ _SIDES = ("left", "right")
 _LIMBS = tuple(f"{side}_{part}" for part in ("upper_arm", "forearm", "hand", "leg", "foot") for side in _SIDES)
 LABELS = ("hair", "face", "neck", "trunk", *_LIMBS, "held", "other")
 """What a pixel may show; ``held``: a thing in a hand, ``other``: not the person."""
+_ARMS = [number for number, name in enumerate(LABELS) if name.endswith(("arm", "hand"))]
 
 _PIXEL = 0.004  # meters of a pixel of the grid
 _SOFT = {
@@ -64,9 +65,11 @@ _PRIOR, _CONTRAST, _TIGHTEST = (
 )  # random walk: pull of the cues; usual differences to an edge; conductance across it
 _BEFORE = 0.12  # meters around a hand in which a held thing may hide clothes
 _WITHIN = 0.8  # part of a piece inside of a hand, from which it is the hand's
-_THING, _ONE_PIECE, _ANOTHER = 0.004, 0.8, 20.0  # of a large held thing: square meters, part of its color in one piece, contrast
+_THING, _ONE_PIECE, _FILLED = 0.004, 0.8, 0.9  # of a large held thing: square meters, part of its color in one piece, of its ellipse
+_ANOTHER, _ON_ARM, _SEAM = 14.0, 0.02, 3  # contrast; part of it on arms and hands; half the pixels of seams that divide it
 _OPEN = 0.1  # part of its outline that may lie at the border of the person
 _TOUCHING = 0.02  # meters from the hand in which a held thing touches it
+_AROUND_THING = 0.03  # meters around a large held thing in which nothing else teaches its colors: its shaded side may lie there
 _FAR = 1e6  # pixels: nowhere
 _BACKGROUND = 0.02  # alpha of the background: it teaches the colors of ``other`` and is nothing else
 _SMALLEST = {"hair": 4e-4, "held": 3e-3}  # square meters of a piece: less is a speck, or a thing that is worn
@@ -142,14 +145,14 @@ def parse(subject: Subject, vertices: torch.Tensor, labels: torch.Tensor, body: 
     lab, skin = torch.from_numpy(rgb2lab(rgb.numpy())).float(), skin_likeness(rgb, subject.keypoints, alpha)
     hands = seen_hands(subject.keypoints, *fitted.shape)
     holding = _holding(fitted, hands, subject)
-    cost = _shape_costs(fitted, hands, holding, subject, meter)
+    thing = _thing(lab, fitted, holding, alpha, meter)
+    cost = _shape_costs(fitted, hands, holding, thing, subject, meter)
     cost[:, alpha < 0.05] = _NEVER
     cost[LABELS.index("other"), alpha < 0.05] = 0.0
     chance = (-cost).softmax(0)
-    thing = _thing(lab, fitted, holding, alpha, meter)
-    cost[LABELS.index("held"), thing] = 0.0
     teachers, fall = _teachers(fitted, hands, holding, subject.quality.partially_visible, alpha, meter), _fall(fitted, meter)
-    teachers &= ~thing
+    teachers &= pixels_to(thing) * meter > _AROUND_THING
+    teachers[LABELS.index("held")] = thing
     if skin is not None:
         glare = _glare(skin, lab[..., 0], teachers, holding, meter)
         skin = torch.where(glare, 0.0, skin)
@@ -161,7 +164,7 @@ def parse(subject: Subject, vertices: torch.Tensor, labels: torch.Tensor, body: 
     chance = _walk(chance, lab, alpha > 0.05)
     nowhere = torch.zeros_like(holding)
     chance = _where_it_hangs(chance, "hair", _scalp(fitted), nowhere, meter)
-    chance = _where_it_hangs(chance, "held", holding, torch.stack([nowhere, *hands.values()]).any(0), meter)
+    chance = _where_it_hangs(chance, "held", holding | thing, torch.stack([nowhere, *hands.values()]).any(0), meter)
     gray = gray_skin(rgb, subject.keypoints) if skin is None else None
     bare = torch.zeros_like(alpha)
     if skin is not None:
@@ -200,7 +203,12 @@ def _grid(subject: Subject, mesh: Mesh, renderer: Renderer) -> tuple[Camera, Mes
 
 
 def _shape_costs(
-    fitted: torch.Tensor, hands: dict[str, torch.Tensor], holding: torch.Tensor, subject: Subject, meter: float
+    fitted: torch.Tensor,
+    hands: dict[str, torch.Tensor],
+    holding: torch.Tensor,
+    thing: torch.Tensor,
+    subject: Subject,
+    meter: float,
 ) -> torch.Tensor:
     """(L, h, w) how little each pixel is where a part should be: squared distances over twice the variance."""
     cost = torch.full((len(LABELS), *fitted.shape), _NEVER)
@@ -219,7 +227,9 @@ def _shape_costs(
     for side, found in hands.items():
         cost[:, found] += _FOUND
         cost[LABELS.index(f"{side}_hand"), found] -= _FOUND
-    cost[LABELS.index("held")] = _HELD + 0.5 * (pixels_to(holding) * meter / _HELD_REACH).square()
+    cost[LABELS.index("held")] = _HELD + 0.5 * (pixels_to(holding | thing) * meter / _HELD_REACH).square()
+    cost[:, thing] += _FOUND
+    cost[LABELS.index("held"), thing] = 0.0
     return cost.clamp(max=_NEVER)
 
 
@@ -275,35 +285,47 @@ def _teachers(
 
 
 def _thing(lab: torch.Tensor, fitted: torch.Tensor, holding: torch.Tensor, alpha: torch.Tensor, meter: float) -> torch.Tensor:
-    """(h, w) bool, large held things before the trunk, as a sheet of paper.
+    """(h, w) bool, large held things, as a sheet of paper, a phone or a ball, whatever parts they hide.
 
-    Such a thing is a piece of a color that the clothes have nowhere else. It touches a hand, and the person encloses it: shirts
-    reach the neck, and trousers the legs or the picture's edge.
+    Such a thing is the only piece of its color and fills its outline, as garments and limbs do not. It touches a hand or lies
+    before an arm; unlike skin it has another hue than the face, and unlike clothes it reaches neither neck, legs nor the
+    picture's edge.
     """
     found = np.zeros(fitted.shape, dtype=bool)
-    within = ((fitted == LABELS.index("trunk")) & (alpha > 0.95) & ~holding).numpy()
-    if not bool(holding.any()) or within.sum() < _LEAST * CLUSTERS:
+    head = np.isin(fitted.numpy(), [LABELS.index(name) for name in ("hair", "face", "neck")])
+    within = (alpha > 0.95).numpy() & ~head
+    face = ((fitted == LABELS.index("face")) & (alpha > 0.95)).numpy()
+    if within.sum() < _LEAST * CLUSTERS:
         return torch.from_numpy(found)
     colors = (lab * torch.tensor([_SHADE, 1.0, 1.0])).numpy().astype(np.float64)
     cluster = np.full(found.shape, -1)
     cluster[within] = color_clusters(colors[within])
-    near = (pixels_to(holding) * meter < _TOUCHING).numpy()
-    outside = np.isin(fitted.numpy(), [LABELS.index(n) for n in ("hair", "face", "neck", *_pair("leg"))]) | (alpha < 0.95).numpy()
+    complexion = np.median(colors[face], 0) if face.any() else np.full(3, np.inf)
+    on_arm = (pixels_to(holding) * meter < _TOUCHING).numpy() | np.isin(fitted.numpy(), _ARMS)
+    outside = head | np.isin(fitted.numpy(), [LABELS.index(name) for name in _pair("leg")])
     outside[[0, -1]], outside[:, [0, -1]] = True, True
     for number in range(CLUSTERS):
-        pieces, count = ndimage.label(cluster == number, np.ones((3, 3)))
-        size = np.bincount(pieces.ravel(), minlength=count + 1)
-        size[0] = 0
-        if size.max() < _ONE_PIECE * size.sum() or size.max() * meter**2 < _THING:
-            continue
+        own = cluster == number
+        closed = ndimage.binary_closing(np.pad(own, _SEAM), iterations=_SEAM)[_SEAM:-_SEAM, _SEAM:-_SEAM] & within
+        pieces, count = ndimage.label(closed, np.ones((3, 3)))
+        size = np.bincount(pieces[own], minlength=count + 1)
         piece = ndimage.binary_fill_holes(pieces == size.argmax())
-        around = ndimage.binary_dilation(piece, np.ones((3, 3)), 2) & ~piece
-        beside = around & within
-        if not (piece & near).any() or (around & outside).sum() > _OPEN * around.sum() or not beside.any():
+        if size.max() < _ONE_PIECE * own.sum() or piece.sum() * meter**2 < _THING or _filled(piece) < _FILLED:
             continue
-        if np.linalg.norm(np.median(colors[piece], 0) - np.median(colors[beside], 0)) > _ANOTHER:
+        around = ndimage.binary_dilation(piece, np.ones((3, 3)), 2) & ~piece
+        beside, color = around & within, np.median(colors[piece], 0)
+        if (piece & on_arm).sum() < _ON_ARM * piece.sum() or (around & outside).sum() > _OPEN * around.sum() or not beside.any():
+            continue
+        unlike = np.linalg.norm(color - np.median(colors[beside], 0)), np.linalg.norm((color - complexion)[1:])
+        if min(unlike) > _ANOTHER:
             found |= piece
     return torch.from_numpy(found)
+
+
+def _filled(piece: np.ndarray) -> float:
+    """How much of the ellipse with the same extent a piece (h, w) fills: 1 for ellipses, 0.95 for rectangles, less for the rest."""
+    extent = float(np.linalg.det(np.cov(np.stack(np.nonzero(piece)))))
+    return float(piece.sum()) / (4.0 * math.pi * math.sqrt(max(extent, 1e-6)))
 
 
 def _glare(
@@ -376,7 +398,7 @@ def _color_fit(
             fit[LABELS.index(name)] = torch.from_numpy(found).float().reshape(lab.shape[:2])
         return found
 
-    for name in ("face", "hair", "neck", "trunk", "other"):
+    for name in ("face", "hair", "neck", "trunk", "held", "other"):
         learn((name,), bare)
     for part in ("leg", "foot"):
         learn(_pair(part), bare)

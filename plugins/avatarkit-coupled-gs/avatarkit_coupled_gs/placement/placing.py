@@ -26,6 +26,7 @@ _HAND_OFF, _ARM_OFF = 0.01, 0.06  # the same of hands, and of arms in their slee
 _SKIN_OFF = 0.002  # the same of bare limbs: skin does not stand off the body, the fit is wrong there
 _BESIDE, _THICK = 1.2, 0.004  # how far it may lie from its part in space: times their distance in the picture, and meters more
 _AROUND = 3  # vertices that move a pixel
+_GRASP = 0.03  # meters from a hand up to which it is the hand that holds a thing
 _TOUCH = 0.1  # part of a hand's pixels under a held thing that it may reach into
 _CLEAR = 0.012  # meters that something lies before the surface that it hides
 _PUSHED = 0.02  # meters that it may be moved forward for this; else the fit is wrong there, and it would fly off when it moves
@@ -44,6 +45,7 @@ _FREE = torch.tensor([name in ("hair", "held") for name in LABELS])
 _OFF = torch.tensor([_HAND_OFF if n.endswith("hand") else _ARM_OFF if n.endswith("arm") else _FARTHEST for n in LABELS])
 _LIMBS = torch.tensor([n.endswith(("arm", "hand", "leg", "foot")) for n in LABELS])
 _HELD_BY = [LABELS.index(f"{side}_hand") for side in ("left", "right")]
+_ARMS = [LABELS.index(f"{side}_{part}") for side in ("left", "right") for part in ("hand", "forearm", "upper_arm")]
 _HAIR, _HELD, _OTHER = (LABELS.index(name) for name in ("hair", "held", "other"))
 
 
@@ -251,13 +253,15 @@ def _grasped(
     at: torch.Tensor,
     table: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Depths (h, w) and weights (h * w, J) of held things: each is one rigid body that touches its hand."""
+    """Depths (h, w) and weights (h * w, J) of held things: each is one rigid body on its hand, or on the arm that it hides."""
     depth, weights = depth.clone(), weights.clone()
     pieces, count = ndimage.label(((label == _HELD) & wanted).numpy(), np.ones((3, 3)))
     drawn = parsing.drawn.depth
     for number in range(1, count + 1):
         piece = torch.from_numpy(pieces == number)
-        hand = min(_HELD_BY, key=lambda h: float(pixels_to((label == h) | (parsing.fitted == h))[piece].min()))
+        hand = min(_HELD_BY, key=lambda part: _apart(piece, label, parsing, part))
+        if _apart(piece, label, parsing, hand) > _GRASP:  # it lies before an arm
+            hand = max(_ARMS, key=lambda part: int((piece & (parsing.fitted == part)).sum()))
         mine = labels == hand
         if not mine.any():
             wanted[piece] = False
@@ -276,6 +280,11 @@ def _grasped(
         rows[int(table[mine].sum(0).argmax())] = 1.0
         weights[piece.reshape(-1)] = rows
     return depth, weights
+
+
+def _apart(piece: torch.Tensor, label: torch.Tensor, parsing: Parsing, part: int) -> float:
+    """Return the meters between a piece (h, w) of the picture and a part there."""
+    return float(pixels_to((label == part) | (parsing.fitted == part))[piece].min()) * parsing.meter
 
 
 def _bind_hair(
