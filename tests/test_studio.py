@@ -42,7 +42,7 @@ class Client:
         self._open.close()
 
     def raw(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=120)
         connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
         data = answer.read()

@@ -8,6 +8,7 @@ neighbors show that no edge of the picture sets apart.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +21,14 @@ from avatarkit.appearance.color_mixture import CLUSTERS, ColorMixture, color_clu
 from avatarkit.appearance.hands import seen_hands
 from avatarkit.appearance.skin import gray_skin, skin_likeness
 from avatarkit.geometry.mesh_graph import REGIONS, screened_poisson, surface_regions, vertices_below
-from avatarkit.interfaces import BodyModel, Renderer
+from avatarkit.interfaces import BodyModel, MeshRasterizer, Renderer
 from avatarkit.types.camera import Camera
+from avatarkit.types.keypoints import Keypoints
 from avatarkit.types.mesh import Mesh, MeshRendering
-from avatarkit.types.subject import Subject
+from avatarkit.types.photo import Photo
+from avatarkit.types.subject import Matte, Subject
 
-__all__ = ["LABELS", "Parsing", "colored", "grid_edges", "parse", "pixels_to", "vertex_labels"]
+__all__ = ["LABELS", "Parsing", "colored", "grid_edges", "held_things", "parse", "pixels_to", "vertex_labels"]
 
 _SIDES = ("left", "right")
 _LIMBS = tuple(f"{side}_{part}" for part in ("upper_arm", "forearm", "hand", "leg", "foot") for side in _SIDES)
@@ -136,15 +139,13 @@ def parse(subject: Subject, vertices: torch.Tensor, labels: torch.Tensor, body: 
     Args:
         vertices: (V, 3) in the photo's pose, world. labels: (V,) from ``vertex_labels``.
     """
-    camera, drawn = _grid(subject, Mesh(vertices, body.faces), renderer)
-    hit = drawn.face_index >= 0
-    meter = float(drawn.depth[hit].median() / camera.K[0, 0]) if hit.any() else _PIXEL
-    fitted = torch.where(hit, labels[body.faces[drawn.face_index.clamp(min=0), 0]], -1)
-    rgb, alpha = _picture(subject, *fitted.shape)
+    camera, drawn, meter = _grid(subject.camera, Mesh(vertices, body.faces), renderer.meshes)
+    fitted = torch.where(drawn.face_index >= 0, labels[body.faces[drawn.face_index.clamp(min=0), 0]], -1)
+    rgb, alpha = _picture(subject.photo, subject.matte, *fitted.shape)
     person = alpha >= _BACKGROUND
     lab, skin = torch.from_numpy(rgb2lab(rgb.numpy())).float(), skin_likeness(rgb, subject.keypoints, alpha)
     hands = seen_hands(subject.keypoints, *fitted.shape)
-    holding = _holding(fitted, hands, subject)
+    holding = _holding(fitted, hands, subject.quality.visible)
     thing = _thing(lab, fitted, holding, alpha, meter)
     cost = _shape_costs(fitted, hands, holding, thing, subject, meter)
     cost[:, alpha < 0.05] = _NEVER
@@ -174,32 +175,58 @@ def parse(subject: Subject, vertices: torch.Tensor, labels: torch.Tensor, body: 
     return Parsing(camera, meter, chance, fitted, drawn, gloved, bare * person)
 
 
-def _picture(subject: Subject, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+def held_things(
+    photo: Photo,
+    matte: Matte,
+    keypoints: Keypoints,
+    visible: Mapping[str, bool],
+    camera: Camera,
+    mesh: Mesh,
+    labels: torch.Tensor,
+    rasterizer: MeshRasterizer,
+) -> torch.Tensor:
+    """(H, W) bool, large things that a photo shows before the person, for those who have no tracked ``Subject`` yet.
+
+    Args:
+        visible: as in ``Quality``. camera: of the photo.
+        mesh: the person in the photo's pose. labels: (V,) from ``vertex_labels``.
+    """
+    _, drawn, meter = _grid(camera, mesh, rasterizer)
+    fitted = torch.where(drawn.face_index >= 0, labels[mesh.faces[drawn.face_index.clamp(min=0), 0]], -1)
+    rgb, alpha = _picture(photo, matte, *fitted.shape)
+    holding = _holding(fitted, seen_hands(keypoints, *fitted.shape), visible)
+    thing = _thing(torch.from_numpy(rgb2lab(rgb.numpy())).float(), fitted, holding, alpha, meter)
+    return functional.interpolate(thing[None, None].float(), matte.alpha.shape)[0, 0] > 0.5
+
+
+def _picture(photo: Photo, matte: Matte, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(height, width, 3) colors, without the background's where the matte mixes them, and (height, width) alpha."""
-    alpha = subject.matte.alpha[..., None]
-    shown = torch.lerp(subject.photo.image.float(), subject.matte.foreground, alpha)
+    alpha = matte.alpha[..., None]
+    shown = torch.lerp(photo.image.float(), matte.foreground, alpha)
     small = functional.interpolate(torch.cat([shown, alpha], -1).permute(2, 0, 1)[None], (height, width), mode="area")[0]
     return small[:3].permute(1, 2, 0).contiguous(), small[3]
 
 
-def _holding(fitted: torch.Tensor, hands: dict[str, torch.Tensor], subject: Subject) -> torch.Tensor:
+def _holding(fitted: torch.Tensor, hands: dict[str, torch.Tensor], visible: Mapping[str, bool]) -> torch.Tensor:
     """(h, w) bool, hands that may hold something: found by a detector, or fitted to an arm that was seen."""
     found = torch.zeros_like(fitted, dtype=torch.bool)
     for side in _SIDES:
         if side in hands:
             found |= hands[side]
-        elif subject.quality.visible.get(f"{side}_arm", True):
+        elif visible.get(f"{side}_arm", True):
             found |= fitted == LABELS.index(f"{side}_hand")
     return found
 
 
-def _grid(subject: Subject, mesh: Mesh, renderer: Renderer) -> tuple[Camera, MeshRendering]:
-    """Return the camera of a grid with pixels of ``_PIXEL`` on the body, and the mesh seen by it."""
-    depth = float(subject.camera.to_camera(mesh.vertices)[:, 2].median().clamp(min=0.1))
-    longest = max(subject.camera.width, subject.camera.height)
-    camera = subject.camera.scaled_to(max(32, round(longest * depth / float(subject.camera.K[0, 0]) / _PIXEL)))
+def _grid(photo_camera: Camera, mesh: Mesh, rasterizer: MeshRasterizer) -> tuple[Camera, MeshRendering, float]:
+    """Return the camera of a grid with pixels of ``_PIXEL`` on the body, the mesh seen by it, and meters of a pixel."""
+    depth = float(photo_camera.to_camera(mesh.vertices)[:, 2].median().clamp(min=0.1))
+    longest = max(photo_camera.width, photo_camera.height)
+    camera = photo_camera.scaled_to(max(32, round(longest * depth / float(photo_camera.K[0, 0]) / _PIXEL)))
     with torch.no_grad():
-        return camera, renderer.meshes.render(mesh, camera)
+        drawn = rasterizer.render(mesh, camera)
+    hit = drawn.face_index >= 0
+    return camera, drawn, float(drawn.depth[hit].median() / camera.K[0, 0]) if hit.any() else _PIXEL
 
 
 def _shape_costs(

@@ -48,7 +48,7 @@ def start(*arguments: str, before: str = "", **options: Any) -> subprocess.Popen
 
 def run(*arguments: str, **options: Any) -> tuple[int, str, str]:
     process = start(*arguments, **options)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=120)
     return process.returncode, output or "", errors or ""
 
 
@@ -298,7 +298,7 @@ def test_a_signal_during_work_cleans_up(wait: str, tmp_path: Path) -> None:
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
     process.send_signal(number)  # pressed twice
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert errors.splitlines()[-1:] == ["avatarkit: interrupted. Run the same command again to continue."]
     assert "Traceback" not in errors and "ignored" not in errors
@@ -314,7 +314,7 @@ def test_nohup_is_obeyed(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGHUP)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
     assert "coupled-gs" in output
 

@@ -33,7 +33,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PageServer]:
 
 
 def ask(server: PageServer, method: str = "GET", path: str = "/", **headers: str) -> http.client.HTTPResponse:
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
     connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
     with closing(connection):
         answer = connection.getresponse()
@@ -43,7 +43,7 @@ def ask(server: PageServer, method: str = "GET", path: str = "/", **headers: str
 
 def say(server: PageServer, data: bytes) -> bytes:
     """What the server answers to these bytes until it hangs up."""
-    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=60) as client:
         answer = b""
         try:
             client.sendall(data)
@@ -128,8 +128,8 @@ def test_requests_that_are_none_get_a_line(
 def test_silent_and_slow_clients_are_dropped(server: PageServer, capfd: pytest.CaptureFixture[str]) -> None:
     started = time.monotonic()
     with (
-        socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as silent,
-        socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as slow,
+        socket.create_connection(("127.0.0.1", server.server_port), timeout=60) as silent,
+        socket.create_connection(("127.0.0.1", server.server_port), timeout=60) as slow,
     ):
         slow.settimeout(0.2)
         ended = False
@@ -149,7 +149,7 @@ def test_silent_and_slow_clients_are_dropped(server: PageServer, capfd: pytest.C
 
 def test_half_open_connections_lock_nobody_out(server: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_server, "REQUEST_SECONDS", 10.0)
-    clients = [socket.create_connection(("127.0.0.1", server.server_port), timeout=10) for _ in range(40)]
+    clients = [socket.create_connection(("127.0.0.1", server.server_port), timeout=60) for _ in range(40)]
     try:
         started, before = time.monotonic(), threading.active_count()
         assert ask(server).status == 200
@@ -163,11 +163,11 @@ def test_half_open_connections_lock_nobody_out(server: PageServer, monkeypatch: 
 def test_clients_that_leave_leave_no_trace(server: PageServer, capfd: pytest.CaptureFixture[str]) -> None:
     server.page = b"x" * 20_000_000
     for _ in range(3):
-        with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=60) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: localhost:1\r\n\r\n")
             client.recv(10)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset, not a goodbye
-    stuck = socket.create_connection(("127.0.0.1", server.server_port), timeout=10)
+    stuck = socket.create_connection(("127.0.0.1", server.server_port), timeout=60)
     stuck.sendall(b"GET / HTTP/1.1\r\nHost: localhost:1\r\n\r\n")  # and never reads
     until = time.monotonic() + 8
     while (server._asking or server._answered) and time.monotonic() < until:
@@ -191,6 +191,6 @@ def test_a_signal_ends_serving_with_130() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (130, "")
         assert output.startswith("avatarkit: interrupted. ")

@@ -101,7 +101,7 @@ class Server:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         for thread in self._threads:
-            thread.join(timeout=6)
+            thread.join(timeout=30)
 
 
 def good_facts() -> dict[str, Any]:
@@ -803,18 +803,18 @@ def test_two_at_once(server: Server, outside: Path) -> None:
 
     def waits(server: Server, send: Send, path: str, headers: dict[str, str]) -> None:
         asked.set()
-        go_on.wait(10)
+        go_on.wait(60)
         honest_file(server, send, path, headers)
 
     server.file = waits
     first = subprocess.Popen([sys.executable, "-c", SCRIPT])
     try:
-        assert asked.wait(30)
+        assert asked.wait(120)
         with pytest.raises(StoreError, match="Another run is making .*thing right now"):
             fetch()
     finally:
         go_on.set()
-        code = first.wait(timeout=30)
+        code = first.wait(timeout=120)
     assert code == 0
     complete()
 
@@ -905,7 +905,7 @@ def test_killed_at_any_moment_it_goes_on(server: Server, outside: Path) -> None:
         while process.poll() is None and not reached.wait(0.01):
             pass
         process.send_signal(signal.SIGKILL)
-        process.wait(timeout=10)
+        process.wait(timeout=60)
         process.stderr.close()
         if find_weights("thing") is not None:
             break

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
+from avatarkit.appearance.parsing import held_things, vertex_labels
 from avatarkit.appearance.skin import bare_surface, skin_likeness
 from avatarkit.errors import InputError
 from avatarkit.interfaces import BodyModel, Context, MeshRasterizer
 from avatarkit.types.body import BodyParams, Motion
 from avatarkit.types.camera import Camera, front_camera
 from avatarkit.types.keypoints import Keypoints
+from avatarkit.types.mesh import Mesh
 from avatarkit.types.photo import Photo
 from avatarkit.types.subject import Matte, Subject
 from avatarkit.utils.threads import single_threaded
@@ -76,10 +78,10 @@ class ExAvatarTracker:
         fit.run()
         params = parameters.decode(fit.hide_hands())
         before = fit.x
-        offsets = self._offsets(params, observation, camera, matte, keypoints, skin)
+        offsets = self._offsets(params, observation, camera, photo, matte, keypoints, skin)
         if not torch.equal(fit.order_hands(offsets), before):
             params = parameters.decode(fit.x)
-            offsets = self._offsets(params, observation, camera, matte, keypoints, skin)
+            offsets = self._offsets(params, observation, camera, photo, matte, keypoints, skin)
         if observation.visible["legs"]:
             params, camera = level(body, params, camera)
         quality = judge(body, parameters, params, offsets, observation, camera, matte, rasterizer, fit.partially_visible)
@@ -90,6 +92,7 @@ class ExAvatarTracker:
         params: BodyParams,
         observation: Observation,
         camera: Camera,
+        photo: Photo,
         matte: Matte,
         keypoints: Keypoints,
         skin: torch.Tensor | None,
@@ -98,10 +101,13 @@ class ExAvatarTracker:
         body, rasterizer = self.parameters.body, self._rasterizer()
         if not self.config.offsets:
             return torch.zeros(len(body.skinning_weights), 3)
-        hidden = hidden_vertices(body, observation)
-        bare = bare_surface(body, body.vertices(params)[0], camera, matte.alpha, skin, rasterizer, _BEYOND_SEEN)
+        hidden, mesh = hidden_vertices(body, observation), Mesh(body.vertices(params)[0], body.faces)
+        labels = vertex_labels(body, params.shape)
+        thing = held_things(photo, matte, keypoints, observation.visible, camera, mesh, labels, rasterizer)
+        skin = None if skin is None else torch.where(thing, 0.0, skin)
+        bare = bare_surface(body, mesh.vertices, camera, matte.alpha, skin, rasterizer, _BEYOND_SEEN)
         bare[body.part("head") > 0.5] = 0.0  # hair may look like skin, and stands off
-        offsets = fit_offsets(body, params, camera, matte, hidden, bare, skin, rasterizer, self.config.offset_limit)
+        offsets = fit_offsets(body, params, camera, matte, hidden, bare, skin, thing, rasterizer, self.config.offset_limit)
         return lower_teeth(body, params, offsets, camera, matte, keypoints, rasterizer)
 
     @torch.no_grad()

@@ -141,6 +141,7 @@ def fit_offsets(
     hidden: torch.Tensor,
     bare: torch.Tensor,
     skin: torch.Tensor | None,
+    thing: torch.Tensor,
     rasterizer: MeshRasterizer,
     limit: float,
 ) -> torch.Tensor:
@@ -154,6 +155,7 @@ def fit_offsets(
         hidden: (V,) bool, parts that are not seen; they say nothing about the outline, and hidden hands stay as they are.
         bare: (V,) 0 to 1, bare skin: nothing stands off it, so a silhouette beyond it is the pose's fault.
         skin: (H, W) 0 to 1, pixels that look like skin; None where that cannot be told.
+        thing: (H, W) bool, pixels of what lies before the person, whose outline says nothing about the surface.
         rasterizer: draws meshes.
         limit: meters, largest displacement.
 
@@ -165,6 +167,8 @@ def fit_offsets(
     like_skin, head = np.zeros(inside.shape, bool), (body.part("head") > 0.5).numpy()
     if skin is not None:  # without the rims of a matte, which may have any color
         like_skin = ndimage.binary_opening(resize_alpha(skin, small.width, small.height).numpy() > 0.5, iterations=_RIM)
+    before = resize_alpha(thing.float(), small.width, small.height).numpy() > 0.0
+    before = ndimage.binary_dilation(before, iterations=_RIM)
     of_arms = vertices_below(body, "left_elbow", "right_elbow")[body.faces].all(1).numpy()
     rest = body.rest(params.shape, params.expression[None])[0]
     plate = _Plate(body, rest, bare, hidden)
@@ -192,7 +196,7 @@ def fit_offsets(
         rows, columns = pixels.T
         corners = faces.numpy()[face[rows, columns]]
         edge = np.minimum.reduce([columns, rows, small.width - 1 - columns, small.height - 1 - rows])
-        keep = edge > _CROP
+        keep = (edge > _CROP) & ~before[rows, columns]
         rows, columns, outward, corners = rows[keep], columns[keep], outward[keep], corners[keep]
         bary = drawn.barycentric.numpy()[rows, columns]
         depth = drawn.depth.numpy()[rows, columns]
