@@ -86,6 +86,35 @@ def test_a_sheet_before_the_trunk_is_held_and_a_shirt_or_a_second_patch_is_worn(
         assert found[52:78, 37:63].float().mean() > 0.95 and not found[:45].any() and not found[:, :30].any()
 
 
+@pytest.mark.parametrize(
+    ("shades", "radius", "held"),
+    [
+        ([(60.0, 45.0, 50.0), (35.0, 25.0, 25.0)], 14, True),  # lit from the left
+        ([(70.0, 15.0, 15.0), (45.0, 12.0, 12.0)], 14, False),  # of the skin's hue: a bare elbow
+        ([(60.0, 45.0, 50.0), (35.0, 25.0, 25.0)], 5, False),  # a button
+    ],
+)
+def test_a_ball_before_an_arm_is_held_wherever_the_hand_is(shades, radius, held):
+    """It hides the trunk, an arm, and what is beside them."""
+    person, fitted = torch.zeros(140, 100, dtype=torch.bool), torch.full((140, 100), -1)
+    fitted[5:130, 35:80], fitted[35:125, 20:35] = LABELS.index("trunk"), LABELS.index("right_forearm")
+    fitted[:5, 45:70] = LABELS.index("neck")
+    y, x = np.mgrid[:140, :100]
+    fitted[torch.from_numpy((y - 14) ** 2 + (x - 57) ** 2 < 100)] = LABELS.index("face")
+    lab = torch.tensor([30.0, 2.0, -25.0]) + torch.randn(140, 100, 3, generator=torch.Generator().manual_seed(0))
+    lab[fitted == LABELS.index("face")] += torch.tensor([40.0, 13.0, 40.0])
+    ball = torch.from_numpy((y - 80) ** 2 + (x - 32) ** 2 < radius**2)
+    for half, shade in zip((x < 34, x >= 34), shades, strict=True):
+        lab[ball & torch.from_numpy(half)] += torch.tensor(shade) - torch.tensor([30.0, 2.0, -25.0])
+    person = (fitted >= 0) | ball
+    hand = torch.zeros_like(person)
+    hand[115:125, 20:35] = True
+    found = _thing(lab, fitted, hand, person.float(), 0.004)
+    assert bool(found.any()) == held
+    if held:
+        assert (found & ball).sum() > 0.95 * (found | ball).sum()
+
+
 def test_a_hand_that_was_found_elsewhere_is_a_hand_there(scene):
     subject, vertices, labels = scene
     body = TinyBody()

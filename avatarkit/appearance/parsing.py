@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -68,9 +69,10 @@ _PRIOR, _CONTRAST, _TIGHTEST = (
 )  # random walk: pull of the cues; usual differences to an edge; conductance across it
 _BEFORE = 0.12  # meters around a hand in which a held thing may hide clothes
 _WITHIN = 0.8  # part of a piece inside of a hand, from which it is the hand's
-_THING, _ONE_PIECE, _FILLED = 0.004, 0.8, 0.9  # of a large held thing: square meters, part of its color in one piece, of its ellipse
+_THING = 0.004, 0.1  # square meters of a large held thing, least and most
+_ONE_PIECE, _FILLED = 0.8, 0.9  # least part of its color in one piece; see ``_filled``
 _ANOTHER, _ON_ARM, _SEAM = 14.0, 0.02, 3  # contrast; part of it on arms and hands; half the pixels of seams that divide it
-_OPEN = 0.1  # part of its outline that may lie at the border of the person
+_OPEN = 0.1  # part of it that may lie on legs, and of its outline that may touch head, legs and the picture's edge
 _TOUCHING = 0.02  # meters from the hand in which a held thing touches it
 _AROUND_THING = 0.03  # meters around a large held thing in which nothing else teaches its colors: its shaded side may lie there
 _FAR = 1e6  # pixels: nowhere
@@ -314,9 +316,9 @@ def _teachers(
 def _thing(lab: torch.Tensor, fitted: torch.Tensor, holding: torch.Tensor, alpha: torch.Tensor, meter: float) -> torch.Tensor:
     """(h, w) bool, large held things, as a sheet of paper, a phone or a ball, whatever parts they hide.
 
-    Such a thing is the only piece of its color and fills its outline, as garments and limbs do not. It touches a hand or lies
-    before an arm; unlike skin it has another hue than the face, and unlike clothes it reaches neither neck, legs nor the
-    picture's edge.
+    Such a thing is the only piece of its color, or of its two shades, and fills its outline, as garments and limbs do not. It
+    touches a hand or lies before an arm; unlike skin it has another hue than the face, and unlike clothes it reaches neither
+    neck, legs nor the picture's edge, and is not large.
     """
     found = np.zeros(fitted.shape, dtype=bool)
     head = np.isin(fitted.numpy(), [LABELS.index(name) for name in ("hair", "face", "neck")])
@@ -329,19 +331,22 @@ def _thing(lab: torch.Tensor, fitted: torch.Tensor, holding: torch.Tensor, alpha
     cluster[within] = color_clusters(colors[within])
     complexion = np.median(colors[face], 0) if face.any() else np.full(3, np.inf)
     on_arm = (pixels_to(holding) * meter < _TOUCHING).numpy() | np.isin(fitted.numpy(), _ARMS)
-    outside = head | np.isin(fitted.numpy(), [LABELS.index(name) for name in _pair("leg")])
+    legs = np.isin(fitted.numpy(), [LABELS.index(name) for name in _pair("leg")])
+    outside = head | legs
     outside[[0, -1]], outside[:, [0, -1]] = True, True
-    for number in range(CLUSTERS):
-        own = cluster == number
+    one_color = [(number,) for number in range(CLUSTERS)]
+    for shades in [*one_color, *combinations(range(CLUSTERS), 2)]:
+        own = np.isin(cluster, shades)
         closed = ndimage.binary_closing(np.pad(own, _SEAM), iterations=_SEAM)[_SEAM:-_SEAM, _SEAM:-_SEAM] & within
         pieces, count = ndimage.label(closed, np.ones((3, 3)))
         size = np.bincount(pieces[own], minlength=count + 1)
         piece = ndimage.binary_fill_holes(pieces == size.argmax())
-        if size.max() < _ONE_PIECE * own.sum() or piece.sum() * meter**2 < _THING or _filled(piece) < _FILLED:
+        if size.max() < _ONE_PIECE * own.sum() or not _THING[0] < piece.sum() * meter**2 < _THING[1] or (piece & found).any():
             continue
         around = ndimage.binary_dilation(piece, np.ones((3, 3)), 2) & ~piece
         beside, color = around & within, np.median(colors[piece], 0)
-        if (piece & on_arm).sum() < _ON_ARM * piece.sum() or (around & outside).sum() > _OPEN * around.sum() or not beside.any():
+        worn = (piece & legs).sum() > _OPEN * piece.sum() or (around & outside).sum() > _OPEN * around.sum()
+        if worn or (piece & on_arm).sum() < _ON_ARM * piece.sum() or _filled(piece) < _FILLED or not beside.any():
             continue
         unlike = np.linalg.norm(color - np.median(colors[beside], 0)), np.linalg.norm((color - complexion)[1:])
         if min(unlike) > _ANOTHER:
@@ -350,7 +355,7 @@ def _thing(lab: torch.Tensor, fitted: torch.Tensor, holding: torch.Tensor, alpha
 
 
 def _filled(piece: np.ndarray) -> float:
-    """How much of the ellipse with the same extent a piece (h, w) fills: 1 for ellipses, 0.95 for rectangles, less for the rest."""
+    """Return how much of the ellipse of its extent a piece (h, w) fills: 1 for ellipses, 0.95 for rectangles, else less."""
     extent = float(np.linalg.det(np.cov(np.stack(np.nonzero(piece)))))
     return float(piece.sum()) / (4.0 * math.pi * math.sqrt(max(extent, 1e-6)))
 

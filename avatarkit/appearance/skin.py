@@ -165,7 +165,7 @@ def bare_surface(
             on_limb = limb(body, part) & ~tip
             place[on_limb] = _on_limb(rest[on_limb], rest[tip])
             limbs.append(on_limb)
-            if end == "foot":  # hands that no detector found may lie before the hips, which are dressed
+            if end == "foot" and on_limb.any():  # hands that no detector found may lie before the hips, which are dressed
                 seat = on_limb & (place[:, 0] < place[on_limb, 0].amin() + _SEAT)
                 value[seat], known[seat] = 0.0, _SURE
         if min(float(own[on_limb].sum()) for on_limb in limbs) < _LEAST_SEEN:

@@ -210,3 +210,19 @@ def test_what_a_hand_holds_moves_as_one_rigid_body(context, holding):
     dropped.create(holding, [])
     grown = dropped.colors(torch.ones(1, 1))[len(dropped.triangles) - len(dropped.seed_joints) :]
     assert (grown[:, 1] > 0.6).sum() < 0.2 * len(ball)
+
+
+def test_a_thing_that_no_hand_touches_moves_with_the_arm_that_it_hides(context, holding):
+    body, painter = context.get("body"), PhotoPainter(holding, context.get("body"), context.get("renderer"))
+    parsing = painter.parsing
+    arm = parsing.fitted == LABELS.index("left_upper_arm")
+    y, x = (v.float() for v in torch.meshgrid(*(torch.arange(n) for n in arm.shape), indexing="ij"))
+    thing = (x - x[arm].mean()) ** 2 + (y - y[arm].mean()) ** 2 < (0.06 / parsing.meter) ** 2
+    label = torch.where(thing, LABELS.index("held"), parsing.fitted.clamp(min=0))
+    shown = torch.nn.functional.one_hot(label, len(LABELS)).permute(2, 0, 1).float()
+    placed = place_parts(
+        replace(parsing, probability=shown), body, painter.labels, painter.vertices, painter.bareness > 0.5, held=True
+    )
+    assert (placed.label[thing] == LABELS.index("held")).all()
+    moved = placed.weights[thing.reshape(-1)]
+    assert torch.equal(moved[:, body.joint_names.index("left_shoulder")], torch.ones(len(moved)))

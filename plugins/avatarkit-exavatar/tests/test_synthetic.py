@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from avatarkit.appearance.skin import bare_surface
 from avatarkit.errors import InputError
 from avatarkit.geometry.mesh_graph import vertices_below
 from avatarkit.registry import Registry
@@ -22,7 +23,7 @@ from avatarkit_exavatar.observations.observation import observe
 from avatarkit_exavatar.photo.hidden_hands import _Arm, tuck_hands
 from avatarkit_exavatar.photo.initialization import _behind_trunk
 from avatarkit_exavatar.photo.leveling import level
-from avatarkit_exavatar.photo.offsets import _march
+from avatarkit_exavatar.photo.offsets import _march, fit_offsets
 from avatarkit_exavatar.photo.quality import _of_the_picture
 from avatarkit_exavatar.photo.teeth import lower_teeth, upper_teeth
 from avatarkit_exavatar.video.tracking import scenes
@@ -392,6 +393,42 @@ def test_bare_forearms_are_found_by_the_outline_of_their_skin(context, tracker):
         return float(off[forearms].norm(dim=1).mean())
 
     assert error(image) < 0.6 * error(torch.full_like(image, 0.5))
+
+
+@pytest.mark.parametrize(("away", "bare"), [(2.2, False), (4.5, True)])
+def test_hands_before_the_hips_bare_no_legs_and_bare_knees_do(context, away, bare):
+    """All that the near picture shows of the legs, 17 cm, looks like skin; in the far one they are bare below the knees."""
+    params, camera = _truth(context)
+    params = replace(params, translation=torch.tensor([0.02, -0.72 if away < 3 else -0.9, -away]))
+    body, rasterizer = context.get("body"), context.get("renderer").meshes
+    vertices = body.vertices(params)[0]
+    legs = vertices_below(body, "left_hip", "right_hip")
+    skin = legs if away < 3 else vertices_below(body, "left_knee", "right_knee")
+    drawn = rasterizer.render(Mesh(vertices, body.faces), camera)
+    likeness = (skin[body.faces].any(1)[drawn.face_index.clamp(min=0)] & (drawn.face_index >= 0)).float()
+    assert likeness.sum() > 500
+    found = bare_surface(body, vertices, camera, drawn.mask.clamp(0, 1), likeness, rasterizer) > 0.5
+    assert bool(found[legs].any()) == bare
+    if bare:
+        height = body.rest(params.shape, torch.zeros(1, len(body.expression_names)))[0][:, 1]
+        assert float(height[legs & found].max()) == pytest.approx(float(height[skin].max()), abs=0.05)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_the_outline_of_a_held_thing_is_not_an_arms(context, known):
+    params, camera = _truth(context)
+    body, rasterizer = context.get("body"), context.get("renderer").meshes
+    vertices = body.vertices(params)[0]
+    arm = vertices_below(body, "left_elbow") & (body.part("left_hand") < 0.5)
+    drawn = rasterizer.render(Mesh(vertices, body.faces), camera)
+    x, y = camera.project(vertices[arm].mean(0)[None])[0].tolist()
+    rows, columns = torch.meshgrid(torch.arange(camera.height), torch.arange(camera.width), indexing="ij")
+    ball = (columns - x) ** 2 + (rows - y) ** 2 < (0.09 * float(camera.K[0, 0]) / 2.2) ** 2
+    matte = Matte(torch.where(ball, 1.0, drawn.mask.clamp(0, 1)), torch.full((camera.height, camera.width, 3), 0.5))
+    nothing = torch.zeros(len(vertices))
+    thing = ball if known else torch.zeros_like(ball)
+    offsets = fit_offsets(body, params, camera, matte, nothing > 0, nothing, None, thing, rasterizer, 0.1)
+    assert (float(offsets[arm].norm(dim=1).max()) < 0.01) == known
 
 
 @pytest.mark.parametrize("pitch", [-15.0, 12.0])
