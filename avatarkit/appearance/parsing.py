@@ -69,7 +69,7 @@ _PRIOR, _CONTRAST, _TIGHTEST = (
 )  # random walk: pull of the cues; usual differences to an edge; conductance across it
 _BEFORE = 0.12  # meters around a hand in which a held thing may hide clothes
 _WITHIN = 0.8  # part of a piece inside of a hand, from which it is the hand's
-_THING = 0.004, 0.1  # square meters of a large held thing, least and most
+_THING, _MOST = 0.004, 0.5  # of a large held thing: square meters, and how much of the trunk's size it has at most
 _ONE_PIECE, _FILLED = 0.8, 0.9  # least part of its color in one piece; see ``_filled``
 _ANOTHER, _ON_ARM, _SEAM = 14.0, 0.02, 3  # contrast; part of it on arms and hands; half the pixels of seams that divide it
 _OPEN = 0.1  # part of it that may lie on legs, and of its outline that may touch head, legs and the picture's edge
@@ -332,8 +332,8 @@ def _thing(lab: torch.Tensor, fitted: torch.Tensor, holding: torch.Tensor, alpha
     complexion = np.median(colors[face], 0) if face.any() else np.full(3, np.inf)
     on_arm = (pixels_to(holding) * meter < _TOUCHING).numpy() | np.isin(fitted.numpy(), _ARMS)
     legs = np.isin(fitted.numpy(), [LABELS.index(name) for name in _pair("leg")])
-    outside = head | legs
-    outside[[0, -1]], outside[:, [0, -1]] = True, True
+    trunk = int((fitted == LABELS.index("trunk")).sum())
+    outside = np.pad(head | legs, 2, constant_values=True)
     one_color = [(number,) for number in range(CLUSTERS)]
     for shades in [*one_color, *combinations(range(CLUSTERS), 2)]:
         own = np.isin(cluster, shades)
@@ -341,11 +341,12 @@ def _thing(lab: torch.Tensor, fitted: torch.Tensor, holding: torch.Tensor, alpha
         pieces, count = ndimage.label(closed, np.ones((3, 3)))
         size = np.bincount(pieces[own], minlength=count + 1)
         piece = ndimage.binary_fill_holes(pieces == size.argmax())
-        if size.max() < _ONE_PIECE * own.sum() or not _THING[0] < piece.sum() * meter**2 < _THING[1] or (piece & found).any():
+        fits = _THING / meter**2 < piece.sum() < _MOST * trunk
+        if size.max() < _ONE_PIECE * own.sum() or not fits or (piece & found).any():
             continue
-        around = ndimage.binary_dilation(piece, np.ones((3, 3)), 2) & ~piece
-        beside, color = around & within, np.median(colors[piece], 0)
+        around = ndimage.binary_dilation(np.pad(piece, 2), np.ones((3, 3)), 2) & ~np.pad(piece, 2)
         worn = (piece & legs).sum() > _OPEN * piece.sum() or (around & outside).sum() > _OPEN * around.sum()
+        beside, color = around[2:-2, 2:-2] & within, np.median(colors[piece], 0)
         if worn or (piece & on_arm).sum() < _ON_ARM * piece.sum() or _filled(piece) < _FILLED or not beside.any():
             continue
         unlike = np.linalg.norm(color - np.median(colors[beside], 0)), np.linalg.norm((color - complexion)[1:])
