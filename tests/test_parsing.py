@@ -87,14 +87,18 @@ def test_a_sheet_before_the_trunk_is_held_and_a_shirt_or_a_second_patch_is_worn(
 
 
 @pytest.mark.parametrize(
-    ("shades", "radius", "held"),
+    ("shades", "place", "radius", "held"),
     [
-        ([(60.0, 45.0, 50.0), (35.0, 25.0, 25.0)], 14, True),  # lit from the left
-        ([(70.0, 15.0, 15.0), (45.0, 12.0, 12.0)], 14, False),  # of the skin's hue: a bare elbow
-        ([(60.0, 45.0, 50.0), (35.0, 25.0, 25.0)], 5, False),  # a button
+        ([(60.0, 45.0, 50.0), (35.0, 25.0, 25.0)], (80, 32), 14, True),  # lit from the left
+        ([(85.0, 20.0, 75.0), (20.0, 35.0, 15.0)], (80, 32), 14, True),  # each half could be a thing
+        ([(95.0, 1.0, 2.0), (90.0, 1.0, 2.0)], (80, 32), 14, True),  # white
+        ([(70.0, 15.0, 15.0), (45.0, 12.0, 12.0)], (80, 32), 14, False),  # of the skin's hue: a bare elbow
+        ([(60.0, 45.0, 50.0), (35.0, 25.0, 25.0)], (80, 32), 5, False),  # a button
+        ([(60.0, 45.0, 50.0), (60.0, 45.0, 50.0)], (80, 27), 0, False),  # the sleeve of a jersey in two colors
+        ([(60.0, 45.0, 50.0), (60.0, 45.0, 50.0)], (14, 57), 18, False),  # a beard or a shawl
     ],
 )
-def test_a_ball_before_an_arm_is_held_wherever_the_hand_is(shades, radius, held):
+def test_a_ball_before_an_arm_is_held_even_where_no_hand_touches_it(shades, place, radius, held):
     """It hides the trunk, an arm, and what is beside them."""
     person, fitted = torch.zeros(140, 100, dtype=torch.bool), torch.full((140, 100), -1)
     fitted[5:130, 35:80], fitted[35:125, 20:35] = LABELS.index("trunk"), LABELS.index("right_forearm")
@@ -103,7 +107,8 @@ def test_a_ball_before_an_arm_is_held_wherever_the_hand_is(shades, radius, held)
     fitted[torch.from_numpy((y - 14) ** 2 + (x - 57) ** 2 < 100)] = LABELS.index("face")
     lab = torch.tensor([30.0, 2.0, -25.0]) + torch.randn(140, 100, 3, generator=torch.Generator().manual_seed(0))
     lab[fitted == LABELS.index("face")] += torch.tensor([40.0, 13.0, 40.0])
-    ball = torch.from_numpy((y - 80) ** 2 + (x - 32) ** 2 < radius**2)
+    ball = torch.from_numpy((y - place[0]) ** 2 + (x - place[1]) ** 2 < radius**2) & (fitted != LABELS.index("face"))
+    ball |= (fitted == LABELS.index("right_forearm")) & (radius == 0)
     for half, shade in zip((x < 34, x >= 34), shades, strict=True):
         lab[ball & torch.from_numpy(half)] += torch.tensor(shade) - torch.tensor([30.0, 2.0, -25.0])
     person = (fitted >= 0) | ball

@@ -35,7 +35,8 @@ _SIDES = ("left", "right")
 _LIMBS = tuple(f"{side}_{part}" for part in ("upper_arm", "forearm", "hand", "leg", "foot") for side in _SIDES)
 LABELS = ("hair", "face", "neck", "trunk", *_LIMBS, "held", "other")
 """What a pixel may show; ``held``: a thing in a hand, ``other``: not the person."""
-_ARMS = [number for number, name in enumerate(LABELS) if name.endswith(("arm", "hand"))]
+_HEAD = [LABELS.index(name) for name in ("hair", "face", "neck")]
+_ARMS = [[k for k, name in enumerate(LABELS) if name.startswith(side) and name.endswith(("arm", "hand"))] for side in _SIDES]
 
 _PIXEL = 0.004  # meters of a pixel of the grid
 _SOFT = {
@@ -72,7 +73,9 @@ _WITHIN = 0.8  # part of a piece inside of a hand, from which it is the hand's
 _THING, _MOST = 0.004, 0.5  # of a large held thing: square meters, and how much of the trunk's size it has at most
 _ONE_PIECE, _FILLED = 0.8, 0.9  # least part of its color in one piece; see ``_filled``
 _ANOTHER, _ON_ARM, _SEAM = 14.0, 0.02, 3  # contrast; part of it on arms and hands; half the pixels of seams that divide it
-_OPEN = 0.1  # part of it that may lie on legs, and of its outline that may touch head, legs and the picture's edge
+_OPEN = 0.1  # part of it that may lie on legs, and of its outline that may touch legs and the picture's edge
+_PALE = 0.5  # chroma against that of the face below which a color is gray
+_WORN, _KNOT = 0.85, 0.02  # part of it that may lie on one arm, and meters that may touch the head
 _TOUCHING = 0.02  # meters from the hand in which a held thing touches it
 _AROUND_THING = 0.03  # meters around a large held thing in which nothing else teaches its colors: its shaded side may lie there
 _FAR = 1e6  # pixels: nowhere
@@ -314,45 +317,65 @@ def _teachers(
 
 
 def _thing(lab: torch.Tensor, fitted: torch.Tensor, holding: torch.Tensor, alpha: torch.Tensor, meter: float) -> torch.Tensor:
-    """(h, w) bool, large held things, as a sheet of paper, a phone or a ball, whatever parts they hide.
+    """(h, w) bool, large held things, as a sheet of paper, a phone or a ball, whatever parts below the head they hide.
 
-    Such a thing is the only piece of its color, or of its two shades, and fills its outline, as garments and limbs do not. It
-    touches a hand or lies before an arm; unlike skin it has another hue than the face, and unlike clothes it reaches neither
-    neck, legs nor the picture's edge, and is not large.
+    Such a thing is the only piece of its color, or of its two shades, and fills its outline, as most garments and limbs do not.
+    It touches a hand or lies before an arm and what is beside it, as no sleeve or glove does; it is unlike the skin of the face,
+    and unlike clothes it reaches neither head, legs nor the picture's edge, and is small against the trunk.
     """
-    found = np.zeros(fitted.shape, dtype=bool)
-    head = np.isin(fitted.numpy(), [LABELS.index(name) for name in ("hair", "face", "neck")])
-    within = (alpha > 0.95).numpy() & ~head
-    face = ((fitted == LABELS.index("face")) & (alpha > 0.95)).numpy()
+    found, part = np.zeros(fitted.shape, dtype=bool), fitted.numpy()
+    within = (alpha > 0.95).numpy() & ~np.isin(part, _HEAD)
+    face = (part == LABELS.index("face")) & (alpha > 0.95).numpy()
     if within.sum() < _LEAST * CLUSTERS:
         return torch.from_numpy(found)
     colors = (lab * torch.tensor([_SHADE, 1.0, 1.0])).numpy().astype(np.float64)
     cluster = np.full(found.shape, -1)
     cluster[within] = color_clusters(colors[within])
-    complexion = np.median(colors[face], 0) if face.any() else np.full(3, np.inf)
-    on_arm = (pixels_to(holding) * meter < _TOUCHING).numpy() | np.isin(fitted.numpy(), _ARMS)
-    legs = np.isin(fitted.numpy(), [LABELS.index(name) for name in _pair("leg")])
-    trunk = int((fitted == LABELS.index("trunk")).sum())
-    outside = np.pad(head | legs, 2, constant_values=True)
+    near = (pixels_to(holding) * meter < _TOUCHING).numpy()
+    rows, columns = (slice(max(k[0] - _SEAM, 0), k[-1] + 1 + _SEAM) for k in (np.flatnonzero(within.any(i)) for i in (1, 0)))
+    box = np.s_[rows, columns]  # of the person; pictures may be much larger
+    edge = np.pad(np.zeros_like(found), 2, constant_values=True)[rows.start : rows.stop + 4, columns.start : columns.stop + 4]
+    part, within, cluster, near = part[box], within[box], cluster[box], near[box]
+    head, legs = np.isin(part, _HEAD), np.isin(part, [LABELS.index(name) for name in _pair("leg")])
+    arms = [np.isin(part, numbers) for numbers in _ARMS]
+    most, around_it = _MOST * (part == LABELS.index("trunk")).sum(), np.ones((3, 3))
+    things = []
     one_color = [(number,) for number in range(CLUSTERS)]
     for shades in [*one_color, *combinations(range(CLUSTERS), 2)]:
         own = np.isin(cluster, shades)
         closed = ndimage.binary_closing(np.pad(own, _SEAM), iterations=_SEAM)[_SEAM:-_SEAM, _SEAM:-_SEAM] & within
-        pieces, count = ndimage.label(closed, np.ones((3, 3)))
+        pieces, count = ndimage.label(closed, around_it)
         size = np.bincount(pieces[own], minlength=count + 1)
+        if size.max() < _ONE_PIECE * own.sum() or not size.max() < most:
+            continue
         piece = ndimage.binary_fill_holes(pieces == size.argmax())
-        fits = _THING / meter**2 < piece.sum() < _MOST * trunk
-        if size.max() < _ONE_PIECE * own.sum() or not fits or (piece & found).any():
+        area = piece.sum()
+        if not _THING / meter**2 < area < most or _filled(piece) < _FILLED:
             continue
-        around = ndimage.binary_dilation(np.pad(piece, 2), np.ones((3, 3)), 2) & ~np.pad(piece, 2)
-        worn = (piece & legs).sum() > _OPEN * piece.sum() or (around & outside).sum() > _OPEN * around.sum()
-        beside, color = around[2:-2, 2:-2] & within, np.median(colors[piece], 0)
-        if worn or (piece & on_arm).sum() < _ON_ARM * piece.sum() or _filled(piece) < _FILLED or not beside.any():
+        ring = ndimage.binary_dilation(np.pad(piece, 2), around_it, 2) & ~np.pad(piece, 2)
+        beside = ring[2:-2, 2:-2]
+        worn = (piece & legs).sum() > _OPEN * area or max((piece & arm).sum() for arm in arms) > _WORN * area
+        worn |= (ring & edge).sum() + (beside & legs).sum() > _OPEN * ring.sum() or (beside & head).sum() * meter > 2 * _KNOT
+        beside &= within
+        if worn or (piece & (near | arms[0] | arms[1])).sum() < _ON_ARM * area or not beside.any():
             continue
-        unlike = np.linalg.norm(color - np.median(colors[beside], 0)), np.linalg.norm((color - complexion)[1:])
-        if min(unlike) > _ANOTHER:
-            found |= piece
+        color = np.median(colors[box][piece], 0)
+        if np.linalg.norm(color - np.median(colors[box][beside], 0)) > _ANOTHER and _unlike_skin(color, colors[face]):
+            things.append(piece)
+    for piece in sorted(things, key=np.sum, reverse=True):  # a half of a thing may look like one
+        if not (piece & found[box]).any():
+            found[box] |= piece
     return torch.from_numpy(found)
+
+
+def _unlike_skin(color: np.ndarray, face: np.ndarray) -> bool:
+    """Tell whether a color (3,) has another hue than a face (n, 3), or is gray and brighter or darker than all of it."""
+    if not len(face):
+        return True
+    middle, (darkest, brightest) = np.median(face, 0), np.quantile(face[:, 0], [0.01, 0.99])
+    gray = np.hypot(*color[1:]) < _PALE * np.hypot(*middle[1:])
+    outside = max(darkest - color[0], color[0] - brightest) > _SHADE * _ANOTHER
+    return bool(np.linalg.norm((color - middle)[1:]) > _ANOTHER or (gray and outside))
 
 
 def _filled(piece: np.ndarray) -> float:

@@ -26,7 +26,7 @@ _HEM = 0.02  # meters on both sides of a hem over which the likelihood of bare s
 _SLOPES = [(0.0, 0.0)] + [(r * math.cos(k * math.pi / 4), r * math.sin(k * math.pi / 4)) for r in (0.5, 1.0) for k in range(8)]
 _SLOPING = 0.03  # part of what is seen that a hem of slope 1 must explain better than a straight one
 _ARMHOLE = 0.05  # meters from a sloping hem in which the photo itself says what is bare
-_SEAT = 0.2  # meters below the hips that trousers cover, however short they are
+_SEAT = 0.2  # meters below the hips that are dressed, if no skin is seen farther down
 _GRAY = 0.015  # redness of a face in black and white, or in blue light, which tells no skin
 _ONE_TONE = 0.02  # spread of chromaticity among pixels of one brightness, below which the picture has one tone, as sepia
 _SHADES, _JUMP = 24, 0.05  # steps of brightness; change of chromaticity from one to the next that no tone has
@@ -165,9 +165,10 @@ def bare_surface(
             on_limb = limb(body, part) & ~tip
             place[on_limb] = _on_limb(rest[on_limb], rest[tip])
             limbs.append(on_limb)
-            if end == "foot" and on_limb.any():  # hands that no detector found may lie before the hips, which are dressed
+            if end == "foot" and on_limb.any():  # hands that no detector found may lie before the hips
                 seat = on_limb & (place[:, 0] < place[on_limb, 0].amin() + _SEAT)
-                value[seat], known[seat] = 0.0, _SURE
+                if float((own * bare)[on_limb & ~seat].sum()) < _LEAST_SEEN:
+                    value[seat], known[seat] = 0.0, _SURE
         if min(float(own[on_limb].sum()) for on_limb in limbs) < _LEAST_SEEN:
             limbs = [limbs[0] | limbs[1]]  # both wear the same
         for on_limb in limbs:

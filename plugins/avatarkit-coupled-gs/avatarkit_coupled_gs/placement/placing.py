@@ -260,17 +260,18 @@ def _grasped(
     for number in range(1, count + 1):
         piece = torch.from_numpy(pieces == number)
         hand = min(_HELD_BY, key=lambda part: _apart(piece, label, parsing, part))
-        if _apart(piece, label, parsing, hand) > _GRASP:  # it lies before an arm
-            hand = max(_ARMS, key=lambda part: int((piece & (parsing.fitted == part)).sum()))
+        hides = torch.stack([piece & (parsing.fitted == part) for part in _ARMS]).sum((1, 2))
+        if _apart(piece, label, parsing, hand) > _GRASP and hides.any():  # it lies before an arm
+            hand = _ARMS[int(hides.argmax())]
         mine = labels == hand
         if not mine.any():
             wanted[piece] = False
             continue
         on = piece & (parsing.fitted == hand)
         z = drawn[on].quantile(_TOUCH) if on.any() else at[mine, 2].median()
-        hides = piece & (parsing.fitted >= 0)
-        if hides.any():
-            front = drawn[hides].quantile(_TOUCH) - _CLEAR
+        before_it = piece & (parsing.fitted >= 0)
+        if before_it.any():
+            front = drawn[before_it].quantile(_TOUCH) - _CLEAR
             if z - front > 5 * _PUSHED:  # the hand that the fit found is not the one that the photo shows there
                 wanted[piece] = False
                 continue
