@@ -105,7 +105,7 @@ class ExAvatarTracker:
         labels = vertex_labels(body, params.shape)
         thing = held_things(photo, matte, keypoints, observation.visible, camera, mesh, labels, rasterizer)
         skin = None if skin is None else torch.where(thing, 0.0, skin)
-        bare = bare_surface(body, mesh.vertices, camera, matte.alpha * ~thing, skin, rasterizer, _BEYOND_SEEN)
+        bare = bare_surface(body, mesh.vertices, camera, matte.alpha, skin, rasterizer, _BEYOND_SEEN)
         bare[body.part("head") > 0.5] = 0.0  # hair may look like skin, and stands off
         offsets = fit_offsets(body, params, camera, matte, hidden, bare, skin, thing, rasterizer, self.config.offset_limit)
         return lower_teeth(body, params, offsets, camera, matte, keypoints, rasterizer)
