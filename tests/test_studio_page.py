@@ -63,11 +63,16 @@ def photo(tmp_path: Path, text: bytes, name: str) -> str:
 
 
 TITLE = ["eval", "document.querySelector('main h2').textContent"]
+INSIDE = "document.querySelector('iframe').contentWindow"
+LOADED = f"""(async () => {{
+    const loaded = () => {INSIDE}.location.href !== "about:blank" && {INSIDE}.document.readyState === "complete";
+    while (!loaded()) await new Promise((done) => setTimeout(done, 25));
+}})()"""
 
 
 def test_the_sample_becomes_an_avatar_that_moves_and_is_exported(tmp_path: Path) -> None:
     """With real workers: the photo is checked, built and shown; it moves, and a GLB file is downloaded."""
-    avatar = "document.querySelector('iframe').contentWindow.avatarkit"
+    avatar = f"{INSIDE}.avatarkit"
     vertices = f"{avatar}.picture(32, 32).then(() => {avatar}.vertices())"
     with opened(tmp_path / "avatars", WORKER) as address:
         began = time.monotonic()
@@ -80,8 +85,7 @@ def test_the_sample_becomes_an_avatar_that_moves_and_is_exported(tmp_path: Path)
             ["fill", "textarea", "A portrait of NASA in the public domain."],
             ["click", "text=Build the avatar"],
             ["wait", "iframe"],
-            ["eval", "new Promise((done) => setTimeout(done, 1000))"],
-            ["eval", f"{avatar}Ready.then(() => 'live')"],
+            ["eval", f"{LOADED}.then(() => {avatar}Ready).then(() => 'live')"],
             ["eval", f"{avatar}.play('wave')"],
             ["eval", vertices],
             ["eval", "new Promise((done) => setTimeout(done, 1500))"],
@@ -94,12 +98,12 @@ def test_the_sample_becomes_an_avatar_that_moves_and_is_exported(tmp_path: Path)
     assert "The legs were not seen" in result[2]
     assert result[4][0] == "consent"
     assert "consent" in result[4][1]
-    assert result[9] == "live"
-    before, after = (np.array(result[k]).reshape(-1, 3) for k in (11, 13))
+    assert result[8] == "live"
+    before, after = (np.array(result[k]).reshape(-1, 3) for k in (10, 12))
     assert np.abs(after - before).max() > 0.01
-    assert result[15] == "portrait.glb"
+    assert result[14] == "portrait.glb"
     assert (tmp_path / "ada.glb").read_bytes()[:4] == b"glTF"
-    assert result[16] == "#avatar/portrait"
+    assert result[15] == "#avatar/portrait"
     assert (tmp_path / "avatars" / "portrait.avatar" / "manifest.json").is_file()
     assert not (tmp_path / "avatars" / "portrait.avatar" / "cache").exists()  # it would hold the photo
 
@@ -181,7 +185,6 @@ def test_a_running_build_is_found_again_by_a_reload_and_a_second_tab_and_can_be_
 def test_an_avatar_that_is_live_before_its_pictures_stays_so_when_they_are_made(tmp_path: Path) -> None:
     """The frame is not loaded again, and nothing takes the focus out of it."""
     folder, seen = tmp_path / "avatars", tmp_path / "live.png"
-    inside = "document.querySelector('iframe').contentWindow"
 
     def go_on() -> None:
         while not seen.exists():
@@ -196,14 +199,14 @@ def test_an_avatar_that_is_live_before_its_pictures_stays_so_when_they_are_made(
             ["click", "text=Build the avatar"],
             ["wait", "iframe"],
             ["wait", "text=Building ada"],
-            ["eval", f"new Promise((done) => setTimeout(done, 500)).then(() => {{ {inside}.mark = 'kept'; {inside}.focus(); }})"],
+            ["eval", f"{LOADED}.then(() => {{ {INSIDE}.mark = 'kept'; {INSIDE}.focus(); }})"],
             ["screenshot", str(seen)],
             ["wait", "text=Take it with you"],
-            ["eval", f"[{inside}.mark, document.activeElement.tagName, location.hash]"],
+            ["eval", f"[{INSIDE}.mark, document.activeElement.tagName, location.hash]"],
             ["eval", "[...document.querySelectorAll('main h2')].map((e) => e.textContent)"],
             ["reload"],
             ["wait", "iframe"],
-            ["eval", f"{inside}.mark ?? 'new'"],
+            ["eval", f"{INSIDE}.mark ?? 'new'"],
         ])  # fmt: skip
     assert result[8] == ["kept", "IFRAME", "#avatar/ada"]
     assert result[9] == ["ada", "Take it with you", "Let it move like a video", "About it"]
