@@ -25,6 +25,7 @@ _BEYOND_SEEN = 0.1  # of the way from the last cloth that is seen to the first s
 _HEM = 0.02  # meters on both sides of a hem over which the likelihood of bare skin goes from 0 to 1
 _SLOPES = [(0.0, 0.0)] + [(r * math.cos(k * math.pi / 4), r * math.sin(k * math.pi / 4)) for r in (0.5, 1.0) for k in range(8)]
 _SLOPING = 0.03  # part of what is seen that a hem of slope 1 must explain better than a straight one
+_APART = 0.25  # part of what is seen of a limb that its hem must explain better per meter away from that of both
 _ARMHOLE = 0.05  # meters from a sloping hem in which the photo itself says what is bare
 _SEAT = 0.2  # meters below the hips that are dressed, if no skin is seen farther down
 _GRAY = 0.015  # redness of a face in black and white, or in blue light, which tells no skin
@@ -170,9 +171,11 @@ def bare_surface(
                 if float((own * bare)[on_limb & ~seat].sum()) < _LEAST_SEEN:
                     value[seat], known[seat] = 0.0, _SURE
         if min(float(own[on_limb].sum()) for on_limb in limbs) < _LEAST_SEEN:
-            limbs = [limbs[0] | limbs[1]]  # both wear the same
+            limbs = [limbs[0] | limbs[1]]
+        both = limbs[0] | limbs[-1]
+        usual = hem(place[both, 0], value[both], known[both], _LEAST_SEEN, beyond_seen)
         for on_limb in limbs:
-            found = _hem_plane(place[on_limb], value[on_limb], known[on_limb], beyond_seen)
+            found = None if usual is None else _hem_plane(place[on_limb], value[on_limb], known[on_limb], beyond_seen, usual)
             if found is not None:
                 beyond, slopes = found
                 value[on_limb] = torch.lerp(
@@ -198,7 +201,7 @@ def _on_limb(points: torch.Tensor, tip: torch.Tensor) -> torch.Tensor:
 
 
 def _hem_plane(
-    place: torch.Tensor, bare: torch.Tensor, weight: torch.Tensor, beyond_seen: float = _BEYOND_SEEN
+    place: torch.Tensor, bare: torch.Tensor, weight: torch.Tensor, beyond_seen: float, usual: float
 ) -> tuple[torch.Tensor, bool] | None:
     """Find the plane where the cloth of a limb ends.
 
@@ -206,14 +209,16 @@ def _hem_plane(
         place: (n, 3) of ``_on_limb``.
         bare: (n,) 0 to 1, with weight (n,).
         beyond_seen: see ``bare_surface``.
+        usual: meters along both limbs at which their cloth ends.
 
     Returns:
         (n,) meters beyond it, and whether it slopes; None where less than ``_LEAST_SEEN`` was seen.
     """
     best, least = None, torch.inf
     for slope in _SLOPES:
-        at = place @ functional.normalize(place.new_tensor([1.0, *slope]), dim=0)
-        end = hem(at, bare, weight, _LEAST_SEEN, beyond_seen)
+        steep = math.hypot(1.0, *slope)
+        at = place @ place.new_tensor([1.0, *slope]) / steep
+        end = hem(at, bare, weight, _LEAST_SEEN, beyond_seen, usual / steep)
         if end is None:
             return None
         wrong = float((weight * torch.where(at > end, 1.0 - bare, bare)).sum() / weight.sum()) + _SLOPING * math.hypot(*slope)
@@ -223,7 +228,12 @@ def _hem_plane(
 
 
 def hem(
-    along: torch.Tensor, bare: torch.Tensor, weight: torch.Tensor, least_seen: float, beyond_seen: float = _BEYOND_SEEN
+    along: torch.Tensor,
+    bare: torch.Tensor,
+    weight: torch.Tensor,
+    least_seen: float,
+    beyond_seen: float = _BEYOND_SEEN,
+    usual: float | None = None,
 ) -> float | None:
     """Where on limbs cloth ends: the place that fewest points contradict. None where less than ``least_seen`` of them was seen.
 
@@ -232,12 +242,16 @@ def hem(
         bare: (n,) 0 to 1, with weight (n,).
         least_seen: sum of the weights.
         beyond_seen: see ``bare_surface``.
+        usual: where it ends on both limbs, which wear the same unless the photo tells otherwise.
     """
     if float(weight.sum()) < least_seen:
         return None
     along, order = along.sort()
     wrong = torch.cumsum((weight * (2.0 * bare - 1.0))[order], 0)  # skin that would be covered, less cloth that would be
     wrong = torch.cat([torch.zeros(1), wrong])
+    if usual is not None:
+        away = torch.cat([along[:1], along]) - along.new_tensor(usual).clamp(along[0], along[-1])
+        wrong = wrong + _APART * weight.sum() * away.abs()
     best = torch.nonzero(wrong <= wrong.min() + 1e-3)[:, 0].tolist()
     # Cloth ends a little beyond where it was last seen, if there is skin farther on, and else at the end of the limb.
     if best[-1] == len(along):

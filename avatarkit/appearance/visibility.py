@@ -102,10 +102,11 @@ class PhotoMaps:
         trunk = torch.isin(fitted, _numbers(("trunk", *_LEGS)))
         lit = torch.where(trunk, smoothstep(pixels_to(limb, _farthest(_SHADE, meter)) * meter, 0.0, _SHADE), 1.0)
         things = probability[_numbers(("held", "other"))].sum(0) > _OWN[0]
-        # What looks like the trunk on an upper arm is its sleeve, unless it may be hair.
-        sleeves = _UPPER_ARMS if _long_hair(probability, fitted, meter) else (*_UPPER_ARMS, "trunk")
-        for part, shows in ((_UPPER_ARMS, sleeves), (_FOREARMS, _FOREARMS)):
-            things |= torch.isin(fitted, _numbers(part)) & (probability[_numbers(shows)].sum(0) < _OWN[0])
+        # What looks like the trunk on an upper arm is its sleeve, unless it may be hair, and a forearm goes on from its own.
+        sleeve = () if _long_hair(probability, fitted, meter) else ("trunk",)
+        for upper_arm, forearm in zip(_UPPER_ARMS, _FOREARMS, strict=True):
+            for part, shows in ((upper_arm, (*_UPPER_ARMS, forearm, *sleeve)), (forearm, _FOREARMS)):
+                things |= (fitted == LABELS.index(part)) & (probability[_numbers(shows)].sum(0) < _OWN[0])
         self.covered = functional.interpolate((trunk & limb | things)[None, None].float(), matte.alpha.shape)[0, 0] > 0.5
         self._shows = smoothstep(own, *_SHOWN)[None]
         self._trust = alpha * trust * torch.cat([outer * lit * smoothstep(own, *_OWN), inner[None]])[None]
