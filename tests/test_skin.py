@@ -65,16 +65,27 @@ def test_a_hem_lies_where_fewest_pixels_disagree():
     assert hem(along, (along > 0.6).float(), unsure, 200.0) == pytest.approx(0.34, abs=0.01)  # nearer to the last cloth
 
 
+def test_a_hem_is_that_of_both_arms_unless_the_photo_tells_otherwise():
+    along = torch.linspace(0, 1, 1000)
+    seen = torch.ones(1000)
+    unclear = torch.where((along > 0.4) & (along < 0.6), 0.49, (along > 0.5).float())  # a little more like cloth
+    assert hem(along, unclear, seen, 200.0) == pytest.approx(0.6, abs=0.01)
+    assert hem(along, unclear, seen, 200.0, usual=0.4) == pytest.approx(0.4, abs=0.01)
+    assert hem(along, (along > 0.6).float(), seen, 200.0, usual=0.4) == pytest.approx(0.6, abs=0.01)
+    hidden = ((along < 0.3) | (along > 0.7)).float()
+    assert hem(along, (along > 0.5).float(), hidden, 200.0, usual=0.45) == pytest.approx(0.45, abs=0.01)
+
+
 def test_a_hem_slopes_where_the_photo_shows_an_armhole():
     place = torch.rand(4000, 3, generator=torch.Generator().manual_seed(0))
     for slope in ((0.0, 0.0), (0.5, 0.0), (0.0, -1.0)):
         over = place @ torch.tensor([1.0, *slope])
         bare = (over > over.median()).float()
         bare[::9] = 1 - bare[::9]  # a fit that is a little off
-        beyond, slopes = _hem_plane(place, bare, torch.ones(4000))
+        beyond, slopes = _hem_plane(place, bare, torch.ones(4000), 0.1, None)
         assert slopes == any(slope)
         assert ((beyond > 0) == (over > over.median())).float().mean() > 0.97
-    assert _hem_plane(place, bare, torch.zeros(4000)) is None
+    assert _hem_plane(place, bare, torch.zeros(4000), 0.1, None) is None
 
 
 def test_skin_in_light_tells_how_bright_limbs_are_but_not_their_hue():

@@ -175,7 +175,7 @@ def bare_surface(
         both = limbs[0] | limbs[-1]
         usual = hem(place[both, 0], value[both], known[both], _LEAST_SEEN, beyond_seen)
         for on_limb in limbs:
-            found = None if usual is None else _hem_plane(place[on_limb], value[on_limb], known[on_limb], beyond_seen, usual)
+            found = _hem_plane(place[on_limb], value[on_limb], known[on_limb], beyond_seen, usual)
             if found is not None:
                 beyond, slopes = found
                 value[on_limb] = torch.lerp(
@@ -201,7 +201,7 @@ def _on_limb(points: torch.Tensor, tip: torch.Tensor) -> torch.Tensor:
 
 
 def _hem_plane(
-    place: torch.Tensor, bare: torch.Tensor, weight: torch.Tensor, beyond_seen: float, usual: float
+    place: torch.Tensor, bare: torch.Tensor, weight: torch.Tensor, beyond_seen: float, usual: float | None
 ) -> tuple[torch.Tensor, bool] | None:
     """Find the plane where the cloth of a limb ends.
 
@@ -209,7 +209,7 @@ def _hem_plane(
         place: (n, 3) of ``_on_limb``.
         bare: (n,) 0 to 1, with weight (n,).
         beyond_seen: see ``bare_surface``.
-        usual: meters along both limbs at which their cloth ends.
+        usual: meters along the limb at which cloth ends on both of them, see ``hem``; None where that is not known.
 
     Returns:
         (n,) meters beyond it, and whether it slopes; None where less than ``_LEAST_SEEN`` was seen.
@@ -218,7 +218,7 @@ def _hem_plane(
     for slope in _SLOPES:
         steep = math.hypot(1.0, *slope)
         at = place @ place.new_tensor([1.0, *slope]) / steep
-        end = hem(at, bare, weight, _LEAST_SEEN, beyond_seen, usual / steep)
+        end = hem(at, bare, weight, _LEAST_SEEN, beyond_seen, None if usual is None else usual / steep)
         if end is None:
             return None
         wrong = float((weight * torch.where(at > end, 1.0 - bare, bare)).sum() / weight.sum()) + _SLOPING * math.hypot(*slope)
@@ -242,7 +242,7 @@ def hem(
         bare: (n,) 0 to 1, with weight (n,).
         least_seen: sum of the weights.
         beyond_seen: see ``bare_surface``.
-        usual: where it ends on both limbs, which wear the same unless the photo tells otherwise.
+        usual: where it ends on both limbs together; they wear the same unless the photo tells otherwise.
     """
     if float(weight.sum()) < least_seen:
         return None
