@@ -24,7 +24,7 @@ def register_avatars(register: Register) -> None:
         "coupled-gs",
         target="avatarkit_coupled_gs.model:CoupledAvatar",
         config="avatarkit_coupled_gs.config:CoupledConfig",
-        revision=16,
+        revision=17,
         summary="3D Gaussians on the canonical surface, tied softly to a deformed mesh (paper, section 3.1)",
     )
     register(

@@ -36,6 +36,8 @@ class CoupledConfig:
     """Most that a scale of an ellipsoid differs from that mean, as a factor, so that no needle can grow."""
     sh_degree: Literal[0, 1, 2, 3] = 0
     """Degree of the spherical harmonics; above 0 colors depend on the direction of view, which one photo hardly shows."""
+    max_offset: Annotated[float, Range(1e-5, 10)] = 3e-3
+    """Meters along each axis by which dX may differ from dT; eq. 8 of the paper ties them, but sets no limit."""
     grow: bool = True
     """Seed Gaussians outside the surface where the matte shows hair or cloth that the mesh does not cover."""
     grow_layers: Annotated[int, Range(1, 100)] = 3

@@ -272,6 +272,14 @@ class CoupledAvatar:
         """(N, 3) zeroth harmonics, of which skin keeps within what shade and light can make of it."""
         return sh0 if self._bounds is None else sh0.clamp(*self._bounds)
 
+    def _near_mesh(self, dX: torch.Tensor) -> torch.Tensor:
+        """(N, 3) that stay near the mesh's own deformation; where it ends, the outline would draw single Gaussians off."""
+        if self._topology is None:
+            return dX
+        with torch.no_grad():
+            mesh, most = self.bary(self.dT), self.config.max_offset
+        return dX.clamp(mesh - most, mesh + most)
+
     def _learnt_outside_eyes(self, x: torch.Tensor) -> torch.Tensor:
         """(N, ...) of which eyes and lids do not learn."""
         if self._held is None:
@@ -325,7 +333,7 @@ class CoupledAvatar:
     def _skinned(self, body: PosedBody) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, 3) means and (N,) stretch: on the surface by eq. 4, outside it by rigid blends of the joints."""
         n = len(self.triangles) - len(self.seed_joints)
-        dX = self._learnt_outside_eyes(self.dX)
+        dX = self._learnt_outside_eyes(self._near_mesh(self.dX))
         means, stretch = skin_bound(body.vertices, self.triangles[:n], self.weights[:n], self.seed_offset[:n], dX[:n])
         if n == len(self.triangles):
             return means, stretch
@@ -365,7 +373,8 @@ class CoupledAvatar:
 
     def state(self) -> dict[str, torch.Tensor]:
         """All tensors; integers as int32."""
-        kept = {k: getattr(self, k) for k in (*self._learnt, *_FIXED)} | {"sh0": self._possible(self.sh0)}
+        kept = {k: getattr(self, k) for k in (*self._learnt, *_FIXED)}
+        kept |= {"sh0": self._possible(self.sh0), "dX": self._near_mesh(self.dX)}
         out = {k: tensor.detach().cpu().contiguous().clone() for k, tensor in kept.items()}
         out["triangles"], out["seed_joints"] = out["triangles"].int(), out["seed_joints"].int()
         return out

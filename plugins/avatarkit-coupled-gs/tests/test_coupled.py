@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -108,7 +109,7 @@ def test_hidden_surface_is_as_fine_as_the_photo(context, subject):
 
 
 def test_eq4_and_5_gaussians_and_mesh_move_with_the_body(context, subject):
-    avatar = CoupledAvatar(CoupledConfig(resolution=64, grow=False, inset=0.0), context)
+    avatar = CoupledAvatar(CoupledConfig(resolution=64, grow=False, inset=0.0, max_offset=1.0), context)
     avatar.create(subject, [])
     body, motion = avatar.body, tiny_motion()
     params = replace(motion.params[2], shape=avatar.shape)
@@ -205,6 +206,19 @@ def test_eq8_ties_both_fields_and_is_zero_at_the_start(avatar, subject, context)
     assert value.item() == pytest.approx(0.03, rel=1e-3)
     gX, gT = torch.autograd.grad(value, [avatar.dX, avatar.dT])
     assert gX.abs().sum() > 0 and torch.allclose(gX.sum(0), -gT.sum(0), atol=1e-5)
+
+
+def test_no_gaussian_leaves_the_mesh(avatar, subject):
+    before = avatar.pose(subject.params).gaussians.means.detach()
+    with torch.no_grad():
+        avatar.dX[0] += 0.5
+        avatar.dX[1] += 1e-3
+    after = avatar.pose(subject.params).gaussians.means
+    most = CoupledConfig.max_offset * math.sqrt(3)
+    assert (after[0] - before[0]).norm().item() == pytest.approx(most, rel=0.2)  # the mesh may be stretched there
+    assert torch.autograd.grad(after[:2].sum(), avatar.dX)[0].abs().amax(1)[:2].gt(0).tolist() == [False, True]
+    stored = avatar.state()["dX"]
+    assert (stored[0] - stored[1]).abs().max() < 0.01
 
 
 def test_normal_consistency_costs_nothing_at_rest_and_punishes_noise(avatar, subject, context):

@@ -12,5 +12,5 @@ def register_trackers(register: Register) -> None:
         summary="shape, pose, hands, face and surface of one photo; videos and clips with the shape kept",
         needs=Needs(modules=("scipy",)),
         license=License(code="Apache-2.0"),
-        revision=13,
+        revision=14,
     )
