@@ -102,7 +102,7 @@ class PhotoMaps:
         trunk = torch.isin(fitted, _numbers(("trunk", *_LEGS)))
         lit = torch.where(trunk, smoothstep(pixels_to(limb, _farthest(_SHADE, meter)) * meter, 0.0, _SHADE), 1.0)
         things = probability[_numbers(("held", "other"))].sum(0) > _OWN[0]
-        # What looks like the trunk on an upper arm is its sleeve, unless it may be hair, and a forearm goes on from its own.
+        # What looks like the trunk on an upper arm is its sleeve, unless it may be hair, and its own forearm may reach up to it.
         sleeve = () if _long_hair(probability, fitted, meter) else ("trunk",)
         for upper_arm, forearm in zip(_UPPER_ARMS, _FOREARMS, strict=True):
             for part, shows in ((upper_arm, (*_UPPER_ARMS, forearm, *sleeve)), (forearm, _FOREARMS)):

@@ -28,10 +28,12 @@ def _subject() -> Subject:
     return tiny_subject(size=SIZE)
 
 
-def _grown(alpha: torch.Tensor, pixel: float, limit: int = CoupledConfig.grow_limit, part: str = "hair") -> Seeds:
-    """Seeds of hair, or another part, above a face with a matte (SIZE, SIZE), ``pixel`` meters apart."""
-    face = torch.arange(SIZE)[:, None].expand(SIZE, SIZE) >= ROOT
+def _grown(alpha: torch.Tensor, pixel: float, limit: int = CoupledConfig.grow_limit, part: str = "hair", cloth: int = 0) -> Seeds:
+    """Seeds of hair, or another part, above a face with a matte (SIZE, SIZE), ``pixel`` meters apart; ``cloth``: rows between."""
+    rows = torch.arange(SIZE)[:, None].expand(SIZE, SIZE)
+    face = rows >= ROOT
     label = torch.where(face, LABELS.index("face"), LABELS.index(part))
+    label[(rows >= ROOT - cloth) & ~face] = LABELS.index("trunk")
     probability = torch.nn.functional.one_hot(label, len(LABELS)).permute(2, 0, 1).float()
     fitted, depth = torch.where(face, label, -1), torch.ones(SIZE, SIZE)
     mesh = MeshRendering(face.float(), torch.where(face, 0, -1), torch.full((SIZE, SIZE, 3), 1 / 3), depth * face)
@@ -80,3 +82,14 @@ def test_narrow_rims_of_cloth_are_left_to_the_mesh_and_hair_is_not():
         x = _grown(seen, pixel, part=part).position[:, 0] / pixel + SIZE / 2
         assert ((x > 8) & (x < 28)).any()
         assert bool((x > 40).any()) == rims_stay
+
+
+def test_a_narrow_strip_of_cloth_below_hair_is_no_rim():
+    seeds = _grown(torch.ones(SIZE, SIZE), 2e-3, cloth=4)
+    assert (seeds.label == LABELS.index("trunk")).sum() >= 4 * SIZE
+
+
+def test_cloth_that_the_picture_cuts_off_is_no_rim():
+    columns = torch.arange(SIZE).expand(SIZE, SIZE)
+    seen = ((columns < 5) | (torch.arange(SIZE)[:, None] >= ROOT)).float()  # 1 cm
+    assert len(_grown(seen, 2e-3, part="trunk").label)
