@@ -28,12 +28,11 @@ def _subject() -> Subject:
     return tiny_subject(size=SIZE)
 
 
-def _grown(alpha: torch.Tensor, pixel: float, limit: int = CoupledConfig.grow_limit, part: str = "hair", cloth: int = 0) -> Seeds:
-    """Seeds of hair, or another part, above a face with a matte (SIZE, SIZE), ``pixel`` meters apart; ``cloth``: rows between."""
+def _grown(alpha: torch.Tensor, pixel: float, limit: int = CoupledConfig.grow_limit) -> Seeds:
+    """Seeds of hair above a face with a matte (SIZE, SIZE), ``pixel`` meters apart."""
     rows = torch.arange(SIZE)[:, None].expand(SIZE, SIZE)
-    face = rows >= ROOT
-    label = torch.where(face, LABELS.index("face"), LABELS.index(part))
-    label[(rows >= ROOT - cloth) & ~face] = LABELS.index("trunk")
+    face, hair = rows >= ROOT, rows < ROOT
+    label = torch.where(hair, LABELS.index("hair"), LABELS.index("face"))
     probability = torch.nn.functional.one_hot(label, len(LABELS)).permute(2, 0, 1).float()
     fitted, depth = torch.where(face, label, -1), torch.ones(SIZE, SIZE)
     mesh = MeshRendering(face.float(), torch.where(face, 0, -1), torch.full((SIZE, SIZE, 3), 1 / 3), depth * face)
@@ -71,25 +70,3 @@ def test_what_grows_is_as_dense_as_the_matte_from_near_and_far(pixel):
         Gaussians(seeds.position, seeds.scale, seeds.color, seeds.opacity), front_camera(SIZE, SIZE, 1 / pixel), torch.zeros(3)
     )
     assert drawn.alpha[2 * edge : ROOT - 2 * edge, 2 * edge : -2 * edge].mean().item() == pytest.approx(0.4, abs=0.05)
-
-
-def test_narrow_rims_of_cloth_are_left_to_the_mesh_and_hair_is_not():
-    pixel = 2e-3
-    columns = torch.arange(SIZE).expand(SIZE, SIZE)
-    wide, narrow = (columns >= 8) & (columns < 28), (columns >= 40) & (columns < 46)  # 4 and 1.2 cm
-    seen = (wide | narrow | (torch.arange(SIZE)[:, None] >= ROOT)).float()
-    for part, rims_stay in (("trunk", False), ("hair", True)):
-        x = _grown(seen, pixel, part=part).position[:, 0] / pixel + SIZE / 2
-        assert ((x > 8) & (x < 28)).any()
-        assert bool((x > 40).any()) == rims_stay
-
-
-def test_a_narrow_strip_of_cloth_below_hair_is_no_rim():
-    seeds = _grown(torch.ones(SIZE, SIZE), 2e-3, cloth=4)
-    assert (seeds.label == LABELS.index("trunk")).sum() >= 4 * SIZE
-
-
-def test_cloth_that_the_picture_cuts_off_is_no_rim():
-    columns = torch.arange(SIZE).expand(SIZE, SIZE)
-    seen = ((columns < 5) | (torch.arange(SIZE)[:, None] >= ROOT)).float()  # 1 cm
-    assert len(_grown(seen, 2e-3, part="trunk").label)

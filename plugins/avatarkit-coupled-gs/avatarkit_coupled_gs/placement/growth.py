@@ -28,8 +28,6 @@ _SURE = 0.5  # probability from which something lies before another part
 _GAP = 0.005  # meters between pieces that hang together, if seeds are not farther apart
 _THING = 0.05  # meters; what is held and larger need not touch the fitted hand
 _STRETCH = 3.0  # times their distance in the photo that neighbors may be apart at rest
-_RIM = 0.016  # meters; clothes, neck and limbs that are narrower beside the mesh are left to it, which ends in a smooth line
-_STANDS_OFF = [LABELS.index(name) for name in ("hair", "held", "face")]  # what the mesh cannot reach; ears are the face's
 _BESIDE, _BESIDE_SKIN = 2.5, 0.5  # pixels of the parsing's grid from which a pixel takes what its part does; of bare limbs
 
 
@@ -92,10 +90,8 @@ def seed(
     bare = (label >= 0) & ~covered
     front = sure & covered & (label >= 0) & before(torch.from_numpy(label.clip(min=0)), fitted.cpu()).numpy()
     depth = places.depth.reshape(-1).numpy()[cell]
-    meter = depth / float(subject.camera.K[0, 0])  # size of a pixel
-    bare &= ~_rims(bare, meter) | np.isin(label, _STANDS_OFF)
     inside = distance_transform_edt(np.pad(alpha > 0.5, 1))[1:-1, 1:-1]
-    half = np.minimum(inside, 0.5 * to_mesh + 2.0) * meter
+    half = np.minimum(inside, 0.5 * to_mesh + 2.0) * depth / float(subject.camera.K[0, 0])
     pixels = [np.stack(np.nonzero(mask)) for mask in (front, *[bare] * layers)]
     stride = max(1, int(np.ceil(np.sqrt((bare.sum() * (1 + (layers - 1) / 4) + front.sum()) / max(limit, 1)))))
     while True:
@@ -113,18 +109,6 @@ def seed(
         total = made if total is None else total + made
     assert total is not None
     return total[torch.arange(len(total.label)) < limit]
-
-
-def _rims(area: np.ndarray, meter: np.ndarray) -> np.ndarray:
-    """(H, W) bool, where ``area`` (H, W), which may go on beyond the picture, is narrower than about ``_RIM``.
-
-    ``meter``: (H, W) size of its pixels.
-    """
-    if not area.any():
-        return area
-    radius = 0.5 * _RIM / float(np.median(meter[area]))
-    middle = distance_transform_edt(np.pad(area, 1, mode="edge"))[1:-1, 1:-1] > radius
-    return area & (distance_transform_edt(~middle) > 1.5 * radius) if middle.any() else area
 
 
 def _perhaps(parsing: Parsing, height: int, width: int) -> np.ndarray:
